@@ -1,0 +1,50 @@
+package policy
+
+import "strings"
+
+// Capability is one of the capabilities that open memory: whoever holds it goes
+// around what closes memory. See capabilities(7).
+type Capability struct {
+	Name string // as in capabilities(7): "CAP_SYS_PTRACE"
+	Bit  uint   // its number, for masks and prctl(PR_CAPBSET_DROP)
+}
+
+// memoryCapabilities is the one list of them, sorted by name.
+var memoryCapabilities = [...]Capability{
+	{"CAP_BPF", 39},                // programs that read any memory
+	{"CAP_CHECKPOINT_RESTORE", 40}, // /proc/PID/map_files of others, the links of their exe
+	{"CAP_DAC_READ_SEARCH", 2},     // open_by_handle_at reaches what no rule granted
+	{"CAP_MAC_ADMIN", 33},          // changes what the security modules enforce
+	{"CAP_MAC_OVERRIDE", 32},       // goes around what they enforce
+	{"CAP_MKNOD", 27},              // a node of one's own for any driver
+	{"CAP_PERFMON", 38},            // read-only access to other address spaces (5.9, 6.15)
+	{"CAP_SYSLOG", 34},             // kernel addresses
+	{"CAP_SYS_ADMIN", 21},          // mounts, namespaces, most of the others
+	{"CAP_SYS_BOOT", 22},           // kexec: another kernel over this one's memory
+	{"CAP_SYS_MODULE", 16},         // code in the kernel
+	{"CAP_SYS_PTRACE", 19},         // any process, whoever owns it
+	{"CAP_SYS_RAWIO", 17},          // /dev/mem, I/O ports, MSRs
+}
+
+// MemoryCapabilities lists the capabilities that a sandbox drops, from the
+// bounding set too, unless a policy keeps them by name. Sorted by name; the
+// caller owns the slice.
+func MemoryCapabilities() []Capability {
+	all := memoryCapabilities
+	return all[:]
+}
+
+// ParseCapability finds one of [MemoryCapabilities] by its name, in any case and
+// with or without "CAP_"; ok is false when there is none.
+func ParseCapability(s string) (c Capability, ok bool) {
+	name := strings.ToUpper(s)
+	if !strings.HasPrefix(name, "CAP_") {
+		name = "CAP_" + name
+	}
+	for _, c := range memoryCapabilities {
+		if c.Name == name {
+			return c, true
+		}
+	}
+	return Capability{}, false
+}

@@ -1,0 +1,251 @@
+package file
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/pelletier/go-toml/v2"
+	"github.com/pelletier/go-toml/v2/unstable"
+)
+
+// shape is what a value is in TOML, as far as a policy cares.
+type shape uint8
+
+const (
+	shapeString shape = iota
+	shapeInteger
+	shapeArray
+	shapeTable
+	shapeOther // booleans, floats, dates: no key wants them
+)
+
+// value is a TOML value with its place.
+type value struct {
+	shape  shape
+	text   string // of a string: its content; of other scalars: as written
+	items  []value
+	fields []field
+	at     Position
+}
+
+// field is one name of a table whose names are free (environment.set).
+type field struct {
+	name  string
+	at    Position
+	value value
+}
+
+// shown writes the value for a message.
+func (v value) shown() string {
+	switch v.shape {
+	case shapeString:
+		return strconv.Quote(v.text)
+	case shapeArray:
+		return "a list"
+	case shapeTable:
+		return "a table"
+	default:
+		return v.text
+	}
+}
+
+// entry is a key that the file gives.
+type entry struct {
+	at    Position // of the key
+	value value
+}
+
+// document is what a file says.
+type document struct {
+	entries map[string]*entry
+	tables  map[string]Position // tables that are written out, even if empty
+}
+
+func (d *document) entry(name string) (*entry, bool) {
+	e, ok := d.entries[name]
+	return e, ok
+}
+
+// readDocument reads the TOML text. On a syntax error there is no document; on
+// unknown keys there is one without them.
+func readDocument(filename string, data []byte) (*document, Errors) {
+	// The decoder holds TOML's own rules (no key or table twice), which the parser
+	// below, needed for the positions, does not know.
+	var all map[string]any
+	if err := toml.Unmarshal(data, &all); err != nil {
+		return nil, Errors{syntaxError(filename, err)}
+	}
+	r := &reader{
+		filename: filename,
+		doc:      document{entries: map[string]*entry{}, tables: map[string]Position{}},
+	}
+	r.parser.Reset(data)
+	for r.parser.NextExpression() {
+		r.expression(r.parser.Expression())
+	}
+	if err := r.parser.Error(); err != nil {
+		return nil, Errors{syntaxError(filename, err)}
+	}
+	return &r.doc, r.errs
+}
+
+func syntaxError(filename string, err error) *Error {
+	e := &Error{Source: filename, Reason: strings.TrimPrefix(err.Error(), "toml: ")}
+	var de *toml.DecodeError
+	if errors.As(err, &de) {
+		e.Position.Line, e.Position.Column = de.Position()
+	}
+	return e
+}
+
+// reader walks through the expressions of a file.
+type reader struct {
+	filename string
+	parser   unstable.Parser
+	doc      document
+	errs     Errors
+
+	table []string // the header that the walk is below
+	skip  bool     // that header was wrong: what stands below it adds nothing
+}
+
+func (r *reader) wrong(at Position, format string, args ...any) {
+	r.errs = append(r.errs, &Error{Source: r.filename, Position: at, Reason: fmt.Sprintf(format, args...)})
+}
+
+func (r *reader) position(raw unstable.Range) Position {
+	start := r.parser.Shape(raw).Start
+	return Position{Line: start.Line, Column: start.Column}
+}
+
+// keyParts returns the parts of a dotted key and the place of the first.
+func (r *reader) keyParts(n *unstable.Node) (parts []string, at Position) {
+	it := n.Key()
+	for it.Next() {
+		if parts == nil {
+			at = r.position(it.Node().Raw)
+		}
+		parts = append(parts, string(it.Node().Data))
+	}
+	return parts, at
+}
+
+func (r *reader) expression(n *unstable.Node) {
+	parts, at := r.keyParts(n)
+	switch n.Kind {
+	case unstable.Table:
+		r.table, r.skip = parts, !r.header(parts, at)
+	case unstable.ArrayTable:
+		r.table, r.skip = parts, true
+		if name := dotted(parts); isTable(name) {
+			r.wrong(at, "%q is no list of tables: write [%s]", name, name)
+		} else {
+			r.wrong(at, "unknown table %q%s", name, didYouMean(name, tableNames()))
+		}
+	case unstable.KeyValue:
+		if !r.skip {
+			r.keyValue(append(slices.Clip(r.table), parts...), at, n.Value())
+		}
+	}
+}
+
+// header takes the line [parts] and tells whether what follows has a meaning.
+func (r *reader) header(parts []string, at Position) bool {
+	name := dotted(parts)
+	if k := findKey(name); k != nil {
+		if k.shape == shapeTable {
+			r.doc.entries[name] = &entry{at: at, value: value{shape: shapeTable, at: at}}
+			return true
+		}
+		r.wrong(at, "%q is no table: write %s = ... with %s", name, lastPart(name), k.want)
+		return false
+	}
+	if !isTable(name) {
+		r.wrong(at, "unknown table %q%s", name, didYouMean(name, tableNames()))
+		return false
+	}
+	r.doc.tables[name] = at
+	return true
+}
+
+func (r *reader) keyValue(parts []string, at Position, n *unstable.Node) {
+	name := dotted(parts)
+	if k := findKey(name); k != nil {
+		r.doc.entries[name] = &entry{at: at, value: r.value(n, at)}
+		return
+	}
+	parent, own := parts[:len(parts)-1], parts[len(parts)-1]
+	if k := findKey(dotted(parent)); k != nil && k.shape == shapeTable {
+		e, ok := r.doc.entries[k.name]
+		if !ok {
+			e = &entry{at: at, value: value{shape: shapeTable, at: at}}
+			r.doc.entries[k.name] = e
+		}
+		e.value.fields = append(e.value.fields, field{name: own, at: at, value: r.value(n, at)})
+		return
+	}
+	if !isTable(name) {
+		r.wrong(at, "unknown key %q%s", name, didYouMean(name, keyNames()))
+		return
+	}
+	if n.Kind != unstable.InlineTable {
+		r.wrong(at, "%q is a table: write its keys below [%s]", name, name)
+		return
+	}
+	r.doc.tables[name] = at
+	it := n.Children()
+	for it.Next() {
+		sub, subAt := r.keyParts(it.Node())
+		r.keyValue(append(slices.Clip(parts), sub...), subAt, it.Node().Value())
+	}
+}
+
+// value copies a value out of the parser, whose nodes live until the next
+// expression. The parser gives a list no place; then it is its key's.
+func (r *reader) value(n *unstable.Node, key Position) value {
+	v := value{at: key, text: string(n.Data)}
+	if n.Raw.Length > 0 {
+		v.at = r.position(n.Raw)
+	}
+	it := n.Children()
+	switch n.Kind {
+	case unstable.String:
+		v.shape = shapeString
+	case unstable.Integer:
+		v.shape = shapeInteger
+	case unstable.Array:
+		v.shape = shapeArray
+		for it.Next() {
+			v.items = append(v.items, r.value(it.Node(), key))
+		}
+	case unstable.InlineTable:
+		v.shape = shapeTable
+		for it.Next() {
+			parts, at := r.keyParts(it.Node())
+			f := field{name: parts[0], at: at, value: r.value(it.Node().Value(), at)}
+			if len(parts) > 1 { // a table of that name, then
+				f.value = value{shape: shapeTable, at: at}
+			}
+			v.fields = append(v.fields, f)
+		}
+	default:
+		v.shape = shapeOther
+	}
+	return v
+}
+
+// dotted joins the parts of a key. A part that contains a dot is quoted, so that
+// it is not taken for two.
+func dotted(parts []string) string {
+	quoted := make([]string, len(parts))
+	for i, p := range parts {
+		quoted[i] = p
+		if p == "" || strings.ContainsAny(p, ". \t\n\"") {
+			quoted[i] = strconv.Quote(p)
+		}
+	}
+	return strings.Join(quoted, ".")
+}

@@ -1,0 +1,135 @@
+package file
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// Position is a place in a file. Both numbers start at 1; the column counts
+// bytes. The zero value means no place.
+type Position struct {
+	Line, Column int
+}
+
+// Error is one thing that a policy file or a flag says wrongly.
+type Error struct {
+	Source   string   // the file's name, or the flag as given: "--allow ptrace=maybe"
+	Position Position // in a file
+	Key      string   // in a file: "memory.ptrace"; empty for what is no key's value
+	Value    string   // the offending value as written; may be empty
+	Reason   string   // what is wrong and what would be right
+}
+
+// Error writes FILE:LINE:COLUMN: KEY: VALUE: REASON for a file and FLAG: REASON
+// for a flag, leaving out what is empty.
+func (e *Error) Error() string {
+	var s strings.Builder
+	s.WriteString(e.Source)
+	if e.Position != (Position{}) {
+		fmt.Fprintf(&s, ":%d:%d", e.Position.Line, e.Position.Column)
+	}
+	for _, part := range []string{e.Key, e.Value, e.Reason} {
+		if part != "" {
+			s.WriteString(": ")
+			s.WriteString(part)
+		}
+	}
+	return s.String()
+}
+
+// Errors are all the errors of a file, in its order, or of the flags. It is never
+// empty when it is returned.
+type Errors []*Error
+
+// Error writes one error per line.
+func (es Errors) Error() string {
+	lines := make([]string, len(es))
+	for i, e := range es {
+		lines[i] = e.Error()
+	}
+	return strings.Join(lines, "\n")
+}
+
+// Unwrap gives each error to errors.As.
+func (es Errors) Unwrap() []error {
+	all := make([]error, len(es))
+	for i, e := range es {
+		all[i] = e
+	}
+	return all
+}
+
+func (es Errors) sorted() Errors {
+	slices.SortStableFunc(es, func(a, b *Error) int {
+		if d := a.Position.Line - b.Position.Line; d != 0 {
+			return d
+		}
+		return a.Position.Column - b.Position.Column
+	})
+	return es
+}
+
+// oneOf writes a list of alternatives: "deny, children or allow".
+func oneOf(names []string) string {
+	if len(names) < 2 {
+		return strings.Join(names, "")
+	}
+	last := len(names) - 1
+	return strings.Join(names[:last], ", ") + " or " + names[last]
+}
+
+// didYouMean is the end of a message that names the most likely candidate, or
+// nothing. A candidate whose last part is the same (memory.processes for
+// procfs.processes) is likelier than one that is spelled alike.
+func didYouMean(name string, candidates []string) string {
+	best, distance := "", 1+min(max(2, len(name)/5), 6)
+	same := 0
+	for _, c := range candidates {
+		if lastPart(c) == lastPart(name) {
+			best, same = c, same+1
+		}
+	}
+	if same != 1 {
+		best = ""
+		for _, c := range candidates {
+			if d := editDistance(name, c); d < distance {
+				best, distance = c, d
+			}
+		}
+	}
+	if best == "" {
+		return ""
+	}
+	return fmt.Sprintf(" (did you mean %q?)", best)
+}
+
+func lastPart(name string) string {
+	return name[strings.LastIndexByte(name, '.')+1:]
+}
+
+// editDistance counts the insertions, deletions and replacements of bytes that
+// lead from a to b (Levenshtein). A name that long is no misspelling of a key.
+func editDistance(a, b string) int {
+	const tooLong = 64
+	if len(a) > tooLong || len(b) > tooLong {
+		return tooLong
+	}
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			cost := diagonal
+			if a[i] != b[j] {
+				cost++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(cost, row[j]+1, row[j+1]+1)
+		}
+	}
+	return row[len(b)]
+}

@@ -1,0 +1,304 @@
+package file
+
+import (
+	"errors"
+	"flag"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+
+	"github.com/memjail/memjail/policy"
+	"github.com/memjail/memjail/profiles"
+)
+
+var update = flag.Bool("update", false, "write the expected errors of testdata/policies/invalid anew")
+
+const fixtures = "../../testdata/policies"
+
+// normal makes an empty map and an absent one the same.
+func normal(p policy.Policy) policy.Policy {
+	p = p.Clone()
+	if len(p.Environment.Set) == 0 {
+		p.Environment.Set = nil
+	}
+	return p
+}
+
+func same(t *testing.T, got, want policy.Policy) {
+	t.Helper()
+	got, want = normal(got), normal(want)
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("got  %+v\nwant %+v", got, want)
+	}
+}
+
+// The profile gives every setting, so its text must lead from nothing to what
+// Default says without it.
+func TestDefaultIsTheProfile(t *testing.T) {
+	data, err := profiles.Read(DefaultName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	parsed, err := Parse(DefaultName, data, policy.Policy{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	same(t, Default(), parsed)
+	loaded, err := Load(DefaultName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	same(t, loaded, parsed)
+}
+
+// A profile that leaves a setting out would take it from the base unseen.
+func TestProfileGivesEverySetting(t *testing.T) {
+	data, err := profiles.Read(DefaultName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	doc, errs := readDocument(DefaultName, data)
+	if len(errs) > 0 {
+		t.Fatal(errs)
+	}
+	for _, k := range keys {
+		_, given := doc.entry(k.name)
+		absent := k.name == "extends" || strings.HasPrefix(k.name, "paths.") || strings.HasPrefix(k.name, "environment.")
+		if given == absent {
+			t.Errorf("%s: given %t", k.name, given)
+		}
+	}
+}
+
+func TestBuiltinsParse(t *testing.T) {
+	for _, name := range profiles.Names() {
+		if _, err := Load(name); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestValid(t *testing.T) {
+	want := map[string]func(p *policy.Policy){
+		"minimal":    func(*policy.Policy) {},
+		"extends":    func(*policy.Policy) {},
+		"everything": everything,
+		"dotted": func(p *policy.Policy) {
+			p.Memory.Ptrace = policy.PtraceAllow
+			p.IPC.Signals = policy.ScopeAll
+			p.Environment.Set = map[string]string{"CI": "1"}
+		},
+		"no-write": func(p *policy.Policy) {
+			p.Memory.Access = policy.AccessNoWrite
+			p.Procfs.Write = nil
+		},
+		"devices-only": func(p *policy.Policy) { p.Devices = []string{"/dev/kvm"} },
+		"paths-empty":  func(p *policy.Policy) { p.Paths.Present = true },
+		"environment-table": func(p *policy.Policy) {
+			p.Environment.Set = map[string]string{"CI": "1", "LANG": "C.UTF-8"}
+		},
+	}
+	for _, name := range list(t, "valid") {
+		t.Run(filepath.Base(name), func(t *testing.T) {
+			change, ok := want[strings.TrimSuffix(filepath.Base(name), ".toml")]
+			if !ok {
+				t.Fatal("nobody says what it means")
+			}
+			got, err := Load(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			p := Default()
+			change(&p)
+			p.Name = name
+			same(t, got, p)
+		})
+	}
+}
+
+func everything(p *policy.Policy) {
+	*p = policy.Policy{
+		MinABI:           4,
+		PrivateMounts:    policy.PrivateMountsYes,
+		OnMount:          policy.OnMountEnd,
+		OnSupervisorExit: policy.OnSupervisorExitDeny,
+		Memory: policy.Memory{
+			Ptrace: policy.PtraceChildren, CodeFiles: policy.CodeFilesAllow, CoreDumps: policy.CoreDumpsAllow,
+		},
+		Procfs: policy.Procfs{Write: []policy.ProcfsWrite{policy.WriteOOMScoreAdj}, System: policy.SystemNone},
+		Paths: policy.Paths{
+			Present: true,
+			RO:      []string{"/a b", "/etc"}, ROX: []string{"/usr"},
+			RW: []string{"/srv/data", "/tmp"}, RWX: []string{"/opt/tool"},
+			Optional: []string{"/opt/tool"},
+		},
+		Devices: []string{"/dev/kvm"},
+		IPC:     policy.IPC{Signals: policy.ScopeAll, AbstractSockets: policy.ScopeSandbox, Namespaces: policy.NamespacesUser},
+		Environment: policy.Environment{
+			Restrict: true, Keep: []string{"HOME", "LC_*", "PATH"},
+			Set: map[string]string{"CI": "1", "with.dot": ""},
+		},
+		Capabilities: policy.Capabilities{Keep: []string{"CAP_BPF", "CAP_SYS_PTRACE"}},
+		Report:       policy.Report{Denials: policy.DenialsOff},
+	}
+}
+
+// list returns the fixtures of a directory, of which there are some.
+func list(t *testing.T, dir string) []string {
+	t.Helper()
+	names, err := filepath.Glob(filepath.Join(fixtures, dir, "*.toml"))
+	if err != nil || len(names) < 5 {
+		t.Fatalf("%d fixtures in %s, %v", len(names), dir, err)
+	}
+	return names
+}
+
+func TestInvalid(t *testing.T) {
+	for _, name := range list(t, "invalid") {
+		t.Run(filepath.Base(name), func(t *testing.T) {
+			data, err := os.ReadFile(name)
+			if err != nil {
+				t.Fatal(err)
+			}
+			p, err := Parse(filepath.Base(name), data, Default())
+			if err == nil {
+				t.Fatal("no error")
+			}
+			if !reflect.DeepEqual(p, policy.Policy{}) {
+				t.Error("a policy came beside the error")
+			}
+			var all Errors
+			var one *Error
+			if !errors.As(err, &all) || !errors.As(err, &one) || one.Position.Line == 0 {
+				t.Errorf("%T: no list of errors with positions", err)
+			}
+			golden := strings.TrimSuffix(name, ".toml") + ".err"
+			if *update {
+				if err := os.WriteFile(golden, []byte(err.Error()+"\n"), 0o644); err != nil {
+					t.Fatal(err)
+				}
+			}
+			want, err2 := os.ReadFile(golden)
+			if err2 != nil {
+				t.Fatal(err2)
+			}
+			if got := err.Error() + "\n"; got != string(want) {
+				t.Errorf("got:\n%swant:\n%s", got, want)
+			}
+		})
+	}
+}
+
+func TestBaseIsKept(t *testing.T) {
+	base := Default()
+	base.Memory.CodeFiles = policy.CodeFilesAllow
+	base.Procfs.System = policy.SystemNone
+
+	got, err := Parse("x", []byte("version = 1\nprocfs.write = [\"comm\"]\n"), base)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.Memory.CodeFiles != policy.CodeFilesAllow || got.Procfs.System != policy.SystemNone || len(got.Procfs.Write) != 1 {
+		t.Errorf("the base is lost: %+v", got)
+	}
+	if len(base.Procfs.Write) != 2 {
+		t.Error("the base was changed")
+	}
+	// extends takes the place of the base.
+	got, err = Parse("x", []byte("version = 1\nextends = [\"memory\"]\n"), base)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got.Memory.CodeFiles != policy.CodeFilesProtect {
+		t.Error("extends did not take the place of the base")
+	}
+	// What the base closes is not opened by the way.
+	_, err = Parse("x", []byte("version = 1\nmemory.access = \"no-write\"\n"), base)
+	if err == nil || err.Error() != `x:2:17: memory.access: "no-write": contradicts procfs.system = "none", which cannot be held then` {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestLoadErrors(t *testing.T) {
+	dir := t.TempDir()
+	large := filepath.Join(dir, "large.toml")
+	if err := os.WriteFile(large, []byte(strings.Repeat("#\n", maxSize/2+1)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range []struct{ name, want string }{
+		{"memry", `policy "memry": no built-in policy has this name (did you mean "memory"?); there is memory; the name of a file contains a slash or ends in .toml: file does not exist`},
+		{"", `policy "": no built-in policy has this name; there is memory; the name of a file contains a slash or ends in .toml: file does not exist`},
+		{"/nonexistent/x", `reading policy "/nonexistent/x": no such file or directory`},
+		{dir, `reading policy "` + dir + `": is a directory`},
+		{large, `reading policy "` + large + `": larger than 1048576 bytes`},
+	} {
+		_, err := Load(c.name)
+		if err == nil || err.Error() != c.want {
+			t.Errorf("Load(%q) = %v\nwant %s", c.name, err, c.want)
+		}
+	}
+	for _, name := range []string{"memry", "/nonexistent/x"} {
+		if _, err := Load(name); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("Load(%q): %v is not ErrNotExist", name, err)
+		}
+	}
+}
+
+// Every key that the profile's comments or a message may name exists once.
+func TestKeyTable(t *testing.T) {
+	seen := map[string]bool{}
+	for _, k := range keys {
+		if seen[k.name] || k.set == nil || k.want == "" {
+			t.Errorf("%s: twice or incomplete", k.name)
+		}
+		seen[k.name] = true
+	}
+	for _, name := range append(ruleLists, devicesKey, "extends", "version", "paths.optional", "memory.access",
+		"procfs.processes", "procfs.write", "procfs.system") {
+		if !seen[name] {
+			t.Errorf("%s is used and no key", name)
+		}
+	}
+}
+
+func TestDidYouMean(t *testing.T) {
+	for _, c := range []struct{ name, want string }{
+		{"memory.acess", "memory.access"},
+		{"access", "memory.access"},
+		{"memory.processes", "procfs.processes"},
+		{"keep", ""}, // two end so, and nothing is spelled alike
+		{"min_abi", "min-abi"},
+		{"onmount", "on-mount"},
+		{"something.else", ""},
+		{strings.Repeat("x", 1000), ""},
+	} {
+		want := c.want
+		if want != "" {
+			want = ` (did you mean "` + want + `"?)`
+		}
+		if got := didYouMean(c.name, keyNames()); got != want {
+			t.Errorf("%.20s: got %q, want %q", c.name, got, want)
+		}
+	}
+}
+
+func BenchmarkParseMemory(b *testing.B) {
+	data, err := profiles.Read(DefaultName)
+	if err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		if _, err := Parse(DefaultName, data, policy.Policy{}); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
+
+func BenchmarkDefault(b *testing.B) {
+	for b.Loop() {
+		Default()
+	}
+}

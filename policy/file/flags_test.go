@@ -1,0 +1,136 @@
+package file
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/memjail/memjail/policy"
+)
+
+func TestApply(t *testing.T) {
+	strict := Default()
+	strict.Paths = policy.Paths{Present: true, RO: []string{"/etc", "/srv"}, ROX: []string{"/usr"}}
+	strict.Environment = policy.Environment{Restrict: true, Keep: []string{"PATH"}, Set: map[string]string{"A": "1"}}
+	strict.Procfs.System = policy.SystemNone
+
+	for _, c := range []struct {
+		name   string
+		base   policy.Policy
+		flags  Overrides
+		change func(p *policy.Policy)
+	}{
+		{"nothing", Default(), Overrides{}, func(*policy.Policy) {}},
+		{"full keys", Default(), Overrides{Allow: []string{"memory.ptrace=children", "procfs.system=none", "ipc.signals=all"}}, func(p *policy.Policy) {
+			p.Memory.Ptrace, p.Procfs.System, p.IPC.Signals = policy.PtraceChildren, policy.SystemNone, policy.ScopeAll
+		}},
+		{"last parts", Default(), Overrides{Allow: []string{"code-files=allow", "core-dumps=allow", "min-abi=6", "on-mount=end"}}, func(p *policy.Policy) {
+			p.Memory.CodeFiles, p.Memory.CoreDumps, p.MinABI, p.OnMount = policy.CodeFilesAllow, policy.CoreDumpsAllow, 6, policy.OnMountEnd
+		}},
+		{"memory", Default(), Overrides{Memory: "no-write"}, func(p *policy.Policy) { p.Memory.Access = policy.AccessNoWrite }},
+		{"memory by allow", Default(), Overrides{Allow: []string{"access=allow"}}, func(p *policy.Policy) { p.Memory.Access = policy.AccessAllow }},
+		{"said twice alike", Default(), Overrides{Memory: "no-write", Allow: []string{"memory.access=no-write"}}, func(p *policy.Policy) { p.Memory.Access = policy.AccessNoWrite }},
+		{"lists", Default(), Overrides{Allow: []string{"write=oom_score_adj,comm,comm", "capabilities.keep=sys_ptrace,BPF"}}, func(p *policy.Policy) {
+			p.Capabilities.Keep = []string{"CAP_BPF", "CAP_SYS_PTRACE"}
+		}},
+		{"empty list", Default(), Overrides{Memory: "no-write", Allow: []string{"write="}}, func(p *policy.Policy) {
+			p.Memory.Access, p.Procfs.Write = policy.AccessNoWrite, nil
+		}},
+		{"first path closes the rest", Default(), Overrides{RO: []string{"/usr/"}, RWX: []string{"/b", "/a", "/a"}}, func(p *policy.Policy) {
+			p.Paths = policy.Paths{Present: true, RO: []string{"/usr"}, RWX: []string{"/a", "/b"}}
+		}},
+		{"paths add and move", strict, Overrides{RW: []string{"/srv", "/new"}, ROX: []string{"/opt"}}, func(p *policy.Policy) {
+			p.Paths.RO, p.Paths.ROX, p.Paths.RW = []string{"/etc"}, []string{"/opt", "/usr"}, []string{"/new", "/srv"}
+		}},
+		{"a device is no path rule", Default(), Overrides{Devices: []string{"/dev/kvm"}}, func(p *policy.Policy) { p.Devices = []string{"/dev/kvm"} }},
+		{"first variable closes the rest", Default(), Overrides{Env: []string{"PATH", "LC_*"}}, func(p *policy.Policy) {
+			p.Environment.Restrict, p.Environment.Keep = true, []string{"LC_*", "PATH"}
+		}},
+		{"setting closes nothing", Default(), Overrides{Env: []string{"A=x=y", "B="}}, func(p *policy.Policy) {
+			p.Environment.Set = map[string]string{"A": "x=y", "B": ""}
+		}},
+		{"variables add", strict, Overrides{Env: []string{"HOME", "A=2"}}, func(p *policy.Policy) {
+			p.Environment.Keep, p.Environment.Set = []string{"HOME", "PATH"}, map[string]string{"A": "2"}
+		}},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			before := c.base.Clone()
+			got, err := c.flags.Apply(c.base)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want := c.base.Clone()
+			c.change(&want)
+			same(t, got, want)
+			same(t, c.base, before) // not changed
+		})
+	}
+}
+
+func TestApplyErrors(t *testing.T) {
+	closed := Default()
+	closed.Procfs.System = policy.SystemNone
+
+	for _, c := range []struct {
+		base  policy.Policy
+		flags Overrides
+		want  string
+	}{
+		{Default(), Overrides{Allow: []string{"ptrace=maybe"}}, `--allow ptrace=maybe: want deny, children or allow`},
+		{Default(), Overrides{Memory: "none"}, `--memory none: want deny, no-write or allow`},
+		{Default(), Overrides{Allow: []string{"ptrace"}}, `--allow ptrace: want KEY=VALUE, such as ptrace=children`},
+		{Default(), Overrides{Allow: []string{"ptrac=deny"}}, `--allow ptrac=deny: unknown key "ptrac"`},
+		{Default(), Overrides{Allow: []string{"memory.ptrac=deny"}}, `--allow memory.ptrac=deny: unknown key "memory.ptrac" (did you mean "memory.ptrace"?)`},
+		{Default(), Overrides{Allow: []string{"=deny"}}, `--allow =deny: unknown key ""`},
+		{Default(), Overrides{Allow: []string{"keep=x"}}, `--allow keep=x: "keep" is the end of several keys: want environment.keep or capabilities.keep`},
+		{Default(), Overrides{Allow: []string{"paths.ro=/etc"}}, `--allow paths.ro=/etc: paths.ro is set by --ro`},
+		{Default(), Overrides{Allow: []string{"version=1"}}, `--allow version=1: version is set by a policy file`},
+		{Default(), Overrides{Allow: []string{"write=comm,mem,"}}, "--allow write=comm,mem,: \"mem\": want comm or oom_score_adj\n--allow write=comm,mem,: \"\": want comm or oom_score_adj"},
+		{Default(), Overrides{Allow: []string{"min-abi=six"}}, `--allow min-abi=six: want a whole number from 0 to 99`},
+		{Default(), Overrides{Memory: "no-write", Allow: []string{"access=allow"}}, `--allow access=allow: contradicts --memory no-write`},
+		{Default(), Overrides{Memory: "no-write", Allow: []string{"system=read"}}, `--allow system=read: contradicts memory.access = "no-write", which leaves nothing of procfs.system to decide: remove this key, or want memory.access = "deny"`},
+		{closed, Overrides{Memory: "no-write"}, `--memory no-write: contradicts procfs.system = "none", which cannot be held then`},
+		{Default(), Overrides{RO: []string{""}}, `--ro : the path is empty`},
+		{Default(), Overrides{RW: []string{"~/x"}}, `--rw ~/x: ~ is not expanded: write the whole path`},
+		{Default(), Overrides{RWX: []string{"a/../b"}}, `--rwx a/../b: the path contains ..: write where it leads`},
+		{Default(), Overrides{RO: []string{"/x"}, RW: []string{"/x/"}}, `--rw /x/: the path is given by --ro too: give it once, with the rights that it needs`},
+		{Default(), Overrides{Devices: []string{"${DEV}"}}, `--device ${DEV}: variables are not expanded: write the whole path`},
+		{Default(), Overrides{Env: []string{"=x"}}, `--env : the name of a variable is not empty`},
+		{Default(), Overrides{Env: []string{"A*=secret"}}, `--env A*: '*' stands only at the end of a name that is kept`},
+		{Default(), Overrides{Memory: "x", RO: []string{""}}, "--memory x: want deny, no-write or allow\n--ro : the path is empty"},
+	} {
+		_, err := c.flags.Apply(c.base)
+		var all Errors
+		if err == nil || err.Error() != c.want || !errors.As(err, &all) {
+			t.Errorf("%+v:\ngot  %v\nwant %s", c.flags, err, c.want)
+		}
+	}
+}
+
+// A relative path starts where the working directory really is, also when $PWD
+// spells it through a symbolic link.
+func TestApplyRelative(t *testing.T) {
+	real, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	deep := filepath.Join(real, "deep", "er")
+	if err := os.MkdirAll(deep, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	link := filepath.Join(real, "link")
+	if err := os.Symlink(deep, link); err != nil {
+		t.Fatal(err)
+	}
+	t.Chdir(link) // sets $PWD too
+	p, err := Overrides{RO: []string{".", "../x", "../..", "sub//y", "./~z", ".."}}.Apply(Default())
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []string{real, real + "/deep", deep, deep + "/sub/y", real + "/deep/x", deep + "/~z"}
+	if got := strings.Join(p.Paths.RO, " "); got != strings.Join(sortedSet(want), " ") {
+		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}

@@ -1,0 +1,120 @@
+// Package policy holds the resolved policy: what a sandbox is to enforce, with
+// every value known to be valid. What a user writes (a TOML file, flags) is a
+// different type, in package policy/file; it becomes a Policy or an error.
+//
+// The package is pure: it imports nothing of memjail, makes no system call and
+// builds on any operating system.
+package policy
+
+import "slices"
+
+// Policy is a complete, valid policy. The zero value is not one: it is made by
+// package policy/file, which starts from a built-in profile. Treat it as a
+// value; [Policy.Clone] gives an independent copy.
+type Policy struct {
+	// Name is how the policy was asked for, for messages: a profile's name.
+	Name string
+
+	// MinABI refuses kernels whose Landlock ABI is lower; 0 refuses none.
+	MinABI int
+
+	PrivateMounts    PrivateMounts
+	OnMount          OnMount
+	OnSupervisorExit OnSupervisorExit
+
+	Memory       Memory
+	Procfs       Procfs
+	Paths        Paths
+	Devices      []string // absolute paths of device nodes granted beside the usual ones
+	IPC          IPC
+	Environment  Environment
+	Capabilities Capabilities
+	Report       Report
+}
+
+// Memory says what may happen to the memory of processes.
+type Memory struct {
+	Access    Access
+	Ptrace    Ptrace
+	CodeFiles CodeFiles
+	CoreDumps CoreDumps
+}
+
+// Procfs says which files of procfs are granted although procfs as a whole is
+// not. It has a meaning only under [AccessDeny].
+type Procfs struct {
+	// Write lists what a process may write of its own.
+	Write []ProcfsWrite
+	// System says whether the files that describe the system may be read.
+	System ProcfsSystem
+}
+
+// Paths are the path rules. Present false means "everything as usual": then
+// the lists are empty. Present true means that nothing else is allowed.
+type Paths struct {
+	Present bool
+	RO      []string // read files, list directories
+	ROX     []string // RO and execute
+	RW      []string // RO and write, create, remove, rename
+	RWX     []string // RW and execute
+	// Optional paths may be missing; the same path stands in one of the lists.
+	Optional []string
+}
+
+// IPC says what crosses the border of the sandbox between processes.
+type IPC struct {
+	Signals         Scope
+	AbstractSockets Scope
+	Namespaces      Namespaces
+}
+
+// Environment says what CMD finds in its environment.
+type Environment struct {
+	// Keep lists names, or prefixes that end in "*". Restrict false keeps all.
+	Restrict bool
+	Keep     []string
+	Set      map[string]string
+}
+
+// Capabilities says which of the capabilities that open memory stay.
+type Capabilities struct {
+	Keep []string // "CAP_SYS_PTRACE", sorted
+}
+
+// Report says which refusals are told.
+type Report struct {
+	Denials Denials
+}
+
+// Clone returns a copy that shares nothing with p.
+func (p Policy) Clone() Policy {
+	p.Procfs.Write = slices.Clone(p.Procfs.Write)
+	p.Paths.RO = slices.Clone(p.Paths.RO)
+	p.Paths.ROX = slices.Clone(p.Paths.ROX)
+	p.Paths.RW = slices.Clone(p.Paths.RW)
+	p.Paths.RWX = slices.Clone(p.Paths.RWX)
+	p.Paths.Optional = slices.Clone(p.Paths.Optional)
+	p.Devices = slices.Clone(p.Devices)
+	p.Environment.Keep = slices.Clone(p.Environment.Keep)
+	set := make(map[string]string, len(p.Environment.Set))
+	for k, v := range p.Environment.Set {
+		set[k] = v
+	}
+	p.Environment.Set = set
+	p.Capabilities.Keep = slices.Clone(p.Capabilities.Keep)
+	return p
+}
+
+// NeedsSupervisor tells whether the policy is in the shape in which opens go to
+// a supervisor: memory is closed, so procfs is, and what is harmless of it is
+// granted by injection; or something of procfs may be written.
+func (p Policy) NeedsSupervisor() bool {
+	switch p.Memory.Access {
+	case AccessDeny:
+		return true
+	case AccessNoWrite:
+		return len(p.Procfs.Write) > 0
+	default:
+		return false
+	}
+}
