@@ -1,0 +1,33 @@
+// Package early remembers what the Go runtime changes before main runs and a
+// launcher has to hand on unchanged: the soft limit of open files, which package
+// syscall raises in its initialisation, and which signals are ignored, which the
+// runtime forgets when it installs its handlers.
+//
+// It imports nothing: packages are initialised in the order of their paths once
+// their imports are, so this one comes before package syscall. For the signals
+// even that is too late: they are read at the program's entry point, if it was
+// linked with -ldflags='-E memjail_entry' (as the Makefile does).
+package early
+
+// prlimit fills p with the limits of a resource, as prlimit(0, resource, NULL, p).
+func prlimit(resource uintptr, p *[2]uint64)
+
+const rlimitNofile = 7
+
+// Nofile is the soft and hard limit of open files as memjail was started with.
+var Nofile [2]uint64
+
+// The reason for an init: any later moment is after the change.
+func init() { prlimit(rlimitNofile, &Nofile) }
+
+// atEntry is written at the entry point: the signals that were ignored then, bit
+// n-1 for signal n, and that it was reached at all.
+var atEntry struct {
+	ignored uint64
+	reached uint64
+}
+
+// Ignored returns the set of signals that were ignored when the program was
+// started, bit n-1 for signal n. known is false if the program was not linked to
+// begin at this package's entry point; then the set is empty.
+func Ignored() (set uint64, known bool) { return atEntry.ignored, atEntry.reached != 0 }

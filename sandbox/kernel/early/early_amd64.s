@@ -1,0 +1,39 @@
+#include "textflag.h"
+
+// func prlimit(resource uintptr, p *[2]uint64)
+TEXT ·prlimit(SB),NOSPLIT,$0-16
+	MOVQ	$0, DI
+	MOVQ	resource+0(FP), SI
+	MOVQ	$0, DX
+	MOVQ	p+8(FP), R10
+	MOVQ	$302, AX
+	SYSCALL
+	RET
+
+// memjail_entry asks for the action of each signal and goes on to the runtime's
+// own entry point. The kernel's sigaction has the handler first; 1 is SIG_IGN.
+TEXT memjail_entry(SB),NOSPLIT|NOFRAME,$0
+	SUBQ	$160, SP
+	MOVQ	$1, BX
+ask:
+	MOVQ	BX, DI
+	MOVQ	$0, SI
+	LEAQ	0(SP), DX
+	MOVQ	$8, R10
+	MOVQ	$13, AX // rt_sigaction
+	SYSCALL
+	CMPQ	AX, $0
+	JNE	next
+	CMPQ	0(SP), $1
+	JNE	next
+	LEAQ	-1(BX), CX
+	MOVQ	$1, AX
+	SHLQ	CX, AX
+	ORQ	AX, ·atEntry+0(SB)
+next:
+	INCQ	BX
+	CMPQ	BX, $64
+	JLE	ask
+	MOVQ	$1, ·atEntry+8(SB)
+	ADDQ	$160, SP
+	JMP	_rt0_amd64_linux(SB)

@@ -1,0 +1,43 @@
+package kernel
+
+import (
+	"fmt"
+
+	llsys "github.com/landlock-lsm/go-landlock/landlock/syscall"
+	"golang.org/x/sys/unix"
+)
+
+// LandlockABI returns the version of the Landlock ABI, from 1 (Linux 5.13)
+// upwards. The errno in the error says why there is none: ENOSYS, the kernel
+// was built without it; EOPNOTSUPP, it was disabled at boot (the lsm= parameter
+// leaves it out). See landlock_create_ruleset(2).
+func LandlockABI() (int, error) {
+	v, err := llsys.LandlockGetABIVersion()
+	if err != nil {
+		return 0, fmt.Errorf("asking for the landlock ABI: %w", err)
+	}
+	return v, nil
+}
+
+// LandlockErrata returns the bit mask of the Landlock fixes that the kernel has;
+// bit n-1 is erratum n. Kernels before 6.15 without the backport answer EINVAL.
+// See the section on errata in Documentation/userspace-api/landlock.rst.
+func LandlockErrata() (int, error) {
+	v, err := llsys.LandlockGetErrata()
+	if err != nil || v < 0 {
+		if err == nil {
+			err = unix.EINVAL
+		}
+		return 0, fmt.Errorf("asking for the landlock errata: %w", err)
+	}
+	return v, nil
+}
+
+// LandlockRestrictSelf puts the calling thread under the ruleset; the caller has
+// locked the goroutine to its thread and set no_new_privs. Nothing undoes it.
+func LandlockRestrictSelf(ruleset int) error {
+	if err := llsys.LandlockRestrictSelf(ruleset, 0); err != nil {
+		return fmt.Errorf("restricting the thread by landlock: %w", err)
+	}
+	return nil
+}

@@ -1,0 +1,207 @@
+package kernel
+
+import (
+	"fmt"
+	"os"
+	"runtime"
+	"sync/atomic"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// A Step is one raw system call that a launched child makes between its birth
+// and execve. The child shares the launcher's memory until then, runs on a stack
+// of its own and does nothing but these calls, one after the other: what is done
+// to a program before it starts is a list that can be read, printed and tested.
+type Step struct {
+	// Name says what the step does, for the error message: "restricting ...".
+	Name   string
+	Number uintptr
+	Args   [6]uintptr
+	Want   Want
+	// Value is what the result is compared with under WantValue.
+	Value uintptr
+	// Save, if not nil, receives the result of a call that succeeded.
+	Save *atomic.Uintptr
+	// From, if not nil, gives the first argument in place of Args[0]: what an
+	// earlier step saved.
+	From *atomic.Uintptr
+	// OnBusy, if not 0, is the index of the step to go on with when the call
+	// fails with EBUSY, instead of ending the start.
+	OnBusy int
+	// OnNoExec lets the start go on with the next step on ENOEXEC.
+	OnNoExec bool
+	// SkipTo, if not 0, is the index of the step to go on with after success.
+	SkipTo int
+	// keep holds what Args point to.
+	keep []any
+}
+
+// Want says which result of a Step lets the start go on.
+type Want uint8
+
+const (
+	// WantSuccess: the call must succeed.
+	WantSuccess Want = iota
+	// WantRefusal: the call must fail; one that succeeds is a hole, and the
+	// child ends before the program starts.
+	WantRefusal
+	// WantValue: the call must return exactly Value.
+	WantValue
+	// WantNothing: whatever it returns is fine.
+	WantNothing
+)
+
+// LaunchError says which step ended a start. Hole: a call that had to be refused
+// succeeded.
+type LaunchError struct {
+	Step  string
+	Errno unix.Errno
+	Hole  bool
+	Exec  bool // the failing step was execve itself
+}
+
+func (e *LaunchError) Error() string {
+	if e.Hole {
+		return e.Step + ": the attempt succeeded, so memory is not closed on this system"
+	}
+	return fmt.Sprintf("%s: %v", e.Step, e.Errno)
+}
+
+func (e *LaunchError) Unwrap() error { return e.Errno }
+
+// Child is a launched process. It is a plain child: wait4(2) reaps it.
+type Child struct {
+	PID   int
+	PIDFD *os.File
+
+	job   *job
+	stack []byte
+}
+
+// job is what launcher and child share. The child writes failed and errno.
+type job struct {
+	steps  []Step
+	mask   SignalSet
+	failed uintptr // 1 + index of the step that ended the start
+	errno  uintptr
+	hole   uintptr
+}
+
+const launchStack = 64 << 10
+
+// Launch starts a child that makes the steps and is meant to end in execve. It
+// returns at once: the child runs beside the caller, sharing its memory until
+// execve, and with shareFDs its descriptor table too, so that what one opens the
+// other has. The caller is locked to its thread, whose credentials, namespaces
+// and working directory the child inherits; signals are blocked in the child
+// until a step unblocks them.
+func Launch(steps []Step, shareFDs bool) (*Child, error) {
+	stack, err := unix.Mmap(-1, 0, launchStack, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
+	if err != nil {
+		return nil, fmt.Errorf("making the starter's stack: %w", err)
+	}
+	c := &Child{job: &job{steps: steps}, stack: stack}
+	top := uintptr(unsafe.Pointer(&stack[0])) + uintptr(len(stack)) - 64
+	var pidfd int32
+	flags := unix.CLONE_VM | unix.CLONE_PIDFD | uintptr(unix.SIGCHLD)
+	if shareFDs {
+		flags |= unix.CLONE_FILES
+	}
+	before := BlockSignals(AllSignals)
+	pid, errno := cloneAndRun(flags, top, &pidfd, c.job)
+	BlockSignals(before)
+	if errno != 0 {
+		unix.Munmap(stack)
+		return nil, fmt.Errorf("starting a process: %w", unix.Errno(errno))
+	}
+	unix.CloseOnExec(int(pidfd))
+	c.PID = int(pid)
+	c.PIDFD = os.NewFile(uintptr(pidfd), "pidfd of the command")
+	return c, nil
+}
+
+// Failure returns why the start ended before the program ran, or nil. It has a
+// meaning once the child has ended.
+func (c *Child) Failure() error {
+	defer runtime.KeepAlive(c.job)
+	if c.job.failed == 0 {
+		return nil
+	}
+	s := c.job.steps[c.job.failed-1]
+	return &LaunchError{Step: s.Name, Errno: unix.Errno(c.job.errno), Hole: c.job.hole != 0, Exec: s.Number == unix.SYS_EXECVE || s.Number == unix.SYS_EXECVEAT}
+}
+
+// Release gives the starter's stack back; call it once the child has ended.
+func (c *Child) Release() {
+	if c.stack != nil {
+		unix.Munmap(c.stack)
+		c.stack = nil
+	}
+}
+
+// cloneAndRun makes a child that runs runSteps(j) on the stack below top. In
+// assembly, because the child must not return into the caller's frame.
+func cloneAndRun(flags, top uintptr, pidfd *int32, j *job) (pid, errno uintptr)
+
+// runSteps is the child. It shares the g of the thread that launched it, which
+// runs on meanwhile: no stack growth (nosplit), no allocation, no write barrier.
+//
+//go:nosplit
+//go:norace
+//go:nocheckptr
+//go:noinline
+func runSteps(j *job) {
+	for i := 0; i < len(j.steps); i++ {
+		s := &j.steps[i]
+		first := s.Args[0]
+		if s.From != nil {
+			first = s.From.Load()
+		}
+		r, _, errno := unix.RawSyscall6(s.Number, first, s.Args[1], s.Args[2], s.Args[3], s.Args[4], s.Args[5])
+		next := 0
+		switch s.Want {
+		case WantSuccess:
+			if errno == unix.EBUSY {
+				next = s.OnBusy
+			}
+			if errno == unix.ENOEXEC && s.OnNoExec {
+				next = i + 1
+			}
+			if errno != 0 && next == 0 {
+				abandon(j, i, uintptr(errno), 0)
+			}
+		case WantRefusal:
+			if errno == 0 {
+				abandon(j, i, 0, 1)
+			}
+		case WantValue:
+			if errno != 0 || r != s.Value {
+				abandon(j, i, uintptr(errno), 0)
+			}
+		}
+		if errno == 0 {
+			if s.Save != nil {
+				s.Save.Store(r)
+			}
+			next = s.SkipTo
+		}
+		if next != 0 {
+			i = next - 1
+		}
+	}
+	abandon(j, len(j.steps)-1, uintptr(unix.ENOEXEC), 0)
+}
+
+//go:nosplit
+//go:norace
+//go:nocheckptr
+func abandon(j *job, step int, errno, hole uintptr) {
+	j.errno = errno
+	j.hole = hole
+	j.failed = uintptr(step + 1)
+	for {
+		unix.RawSyscall6(unix.SYS_EXIT_GROUP, 125, 0, 0, 0, 0, 0)
+	}
+}

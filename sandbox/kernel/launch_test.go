@@ -1,0 +1,105 @@
+package kernel
+
+import (
+	"errors"
+	"os"
+	"runtime"
+	"sync/atomic"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// launchAndWait runs the steps and returns the child's wait status and failure.
+func launchAndWait(t *testing.T, steps []Step) (unix.WaitStatus, error) {
+	t.Helper()
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	c, err := Launch(steps, true)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Release()
+	defer c.PIDFD.Close()
+	var status unix.WaitStatus
+	if _, err := unix.Wait4(c.PID, &status, 0, nil); err != nil {
+		t.Fatal(err)
+	}
+	return status, c.Failure()
+}
+
+func execSteps(t *testing.T, argv ...string) []Step {
+	t.Helper()
+	steps, err := StepsExec(argv[0], argv, []string{"A=1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return steps
+}
+
+func TestLaunchRunsProgram(t *testing.T) {
+	steps := append(StepsResetSignals(0), StepSignalMask(0))
+	steps = append(steps, execSteps(t, "/bin/sh", "-c", `test "$A" = 1 && exit 7`)...)
+	for range 50 { // the launcher's runtime is at work beside the child
+		status, err := launchAndWait(t, steps)
+		if err != nil || status.ExitStatus() != 7 {
+			t.Fatalf("status %v, failure %v; want exit 7", status, err)
+		}
+	}
+}
+
+func TestLaunchGivesTextToShell(t *testing.T) {
+	script := t.TempDir() + "/script"
+	if err := os.WriteFile(script, []byte("exit 9\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	status, err := launchAndWait(t, execSteps(t, script))
+	if err != nil || status.ExitStatus() != 9 {
+		t.Fatalf("status %v, failure %v; want exit 9", status, err)
+	}
+}
+
+func TestLaunchFailures(t *testing.T) {
+	getpid := Step{Name: "asking", Number: unix.SYS_GETPID}
+	wrong := getpid
+	wrong.Want, wrong.Value = WantValue, 1
+	hole := getpid
+	hole.Want = WantRefusal
+	for _, test := range []struct {
+		name  string
+		steps []Step
+		errno unix.Errno
+		hole  bool
+		exec  bool
+	}{
+		{"missing program", execSteps(t, "/nonexistent"), unix.ENOENT, false, true},
+		{"directory", execSteps(t, "/"), unix.EACCES, false, true},
+		{"wrong value", []Step{wrong}, 0, false, false},
+		{"attack that succeeds", []Step{hole}, 0, true, false},
+		{"bad ruleset", []Step{StepRestrictSelf(-1)}, unix.EBADF, false, false},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			_, err := launchAndWait(t, test.steps)
+			var failure *LaunchError
+			if !errors.As(err, &failure) {
+				t.Fatalf("failure %v, want a LaunchError", err)
+			}
+			if failure.Errno != test.errno || failure.Hole != test.hole || failure.Exec != test.exec {
+				t.Errorf("got %+v", failure)
+			}
+		})
+	}
+}
+
+func TestSelfCheckFindsHole(t *testing.T) {
+	mark := new(atomic.Uintptr)
+	steps := append([]Step{StepMark(mark)}, StepsSelfCheck(SelfCheck{Read: true, Write: true})...)
+	_, err := launchAndWait(t, steps)
+	var failure *LaunchError
+	if !errors.As(err, &failure) || !failure.Hole {
+		t.Fatalf("without a sandbox the self-check said %v", err)
+	}
+	if mark.Load() == 0 {
+		t.Error("the mark was not set")
+	}
+}

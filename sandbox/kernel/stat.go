@@ -1,0 +1,61 @@
+package kernel
+
+import (
+	"structs"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// DeviceOf returns the device number of the file system on which path ends, with
+// symbolic links followed, as statx(2) with AT_STATX_DONT_SYNC: no network or
+// FUSE server is asked for attributes. path is terminated by a NUL byte; the
+// call allocates nothing. The errno is returned bare.
+func DeviceOf(path []byte) (uint64, error) {
+	if len(path) == 0 || path[len(path)-1] != 0 {
+		return 0, unix.EINVAL
+	}
+	var st unix.Statx_t
+	const dontSync = unix.AT_STATX_DONT_SYNC | unix.AT_NO_AUTOMOUNT
+	at := unix.AT_FDCWD
+	_, _, errno := unix.RawSyscall6(unix.SYS_STATX, uintptr(at), uintptr(unsafe.Pointer(&path[0])), dontSync, 0, uintptr(unsafe.Pointer(&st)), 0)
+	if errno != 0 {
+		return 0, errno
+	}
+	return unix.Mkdev(st.Dev_major, st.Dev_minor), nil
+}
+
+// OpenHow is struct open_how of openat2(2) as a target hands it over.
+type OpenHow struct {
+	_       structs.HostLayout
+	Flags   uint64
+	Mode    uint64
+	Resolve uint64
+}
+
+// OpenHowSize is the size in bytes of the first version of struct open_how, the
+// smallest that the kernel takes.
+const OpenHowSize = 24
+
+// ParseOpenHow reads the structure from bytes of a target's memory. It is false
+// when they are too few or when a larger structure than ours asks for something
+// that we do not know.
+func ParseOpenHow(b []byte) (OpenHow, bool) {
+	if len(b) < OpenHowSize {
+		return OpenHow{}, false
+	}
+	for _, c := range b[OpenHowSize:] {
+		if c != 0 {
+			return OpenHow{}, false
+		}
+	}
+	return *(*OpenHow)(unsafe.Pointer(&b[0])), true
+}
+
+// SameThreadGroupLeader tells whether tid is the leader of its thread group, so
+// that its number is the process's too: signal 0 of tgkill(2), which says ESRCH
+// otherwise and EPERM where it would not be allowed to send.
+func SameThreadGroupLeader(tid int) bool {
+	_, _, errno := unix.RawSyscall(unix.SYS_TGKILL, uintptr(tid), uintptr(tid), 0)
+	return errno == 0 || errno == unix.EPERM
+}

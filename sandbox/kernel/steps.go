@@ -1,0 +1,251 @@
+package kernel
+
+import (
+	"fmt"
+	"sync/atomic"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// This file has a constructor for every step a starter needs: the only place
+// where a step's arguments become numbers and pointers.
+
+type kernelSigaction struct {
+	handler  uintptr
+	flags    uint64
+	restorer uintptr
+	mask     uint64
+}
+
+const (
+	sigDefault = 0
+	sigIgnore  = 1
+	lastSignal = 64
+)
+
+// StepsResetSignals gives back the default action to every signal for which
+// this process has a handler, except those in ignored, which become ignored: a
+// child of clone(2) has its parent's handlers, whose code execve removes.
+func StepsResetSignals(ignored SignalSet) []Step {
+	toDefault, toIgnore := &kernelSigaction{handler: sigDefault}, &kernelSigaction{handler: sigIgnore}
+	var steps []Step
+	for sig := unix.Signal(1); sig <= lastSignal; sig++ {
+		if sig == unix.SIGKILL || sig == unix.SIGSTOP {
+			continue
+		}
+		var now kernelSigaction
+		unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(sig), 0, uintptr(unsafe.Pointer(&now)), 8, 0, 0)
+		action := toDefault
+		if ignored.Has(sig) {
+			action = toIgnore
+		}
+		if now.handler == action.handler || (now.handler == sigIgnore && ignored == 0) {
+			continue
+		}
+		steps = append(steps, Step{
+			Name: "resetting signal handlers", Number: unix.SYS_RT_SIGACTION, Want: WantNothing,
+			Args: [6]uintptr{uintptr(sig), uintptr(unsafe.Pointer(action)), 0, 8}, keep: []any{action},
+		})
+	}
+	return steps
+}
+
+// StepDeathSignal has the kernel send sig to the child when the launching thread
+// ends (PR_SET_PDEATHSIG of prctl(2)).
+func StepDeathSignal(sig unix.Signal) Step {
+	return Step{Name: "tying the command's life to its supervisor's", Number: unix.SYS_PRCTL,
+		Args: [6]uintptr{unix.PR_SET_PDEATHSIG, uintptr(sig)}}
+}
+
+// StepParentIs ends the start when the parent is not pid any more: it died
+// before the death signal was set.
+func StepParentIs(pid int) Step {
+	return Step{Name: "looking for the supervisor, which has ended", Number: unix.SYS_GETPPID, Want: WantValue, Value: uintptr(pid)}
+}
+
+// StepKeepFD lets the descriptor fd stay open over execve.
+func StepKeepFD(fd int) Step {
+	return Step{Name: fmt.Sprintf("keeping descriptor %d", fd), Number: unix.SYS_FCNTL, Args: [6]uintptr{uintptr(fd), unix.F_SETFD, 0}}
+}
+
+// StepLimit sets a resource limit of the child, as setrlimit(2).
+func StepLimit(name string, resource int, limit unix.Rlimit) Step {
+	l := &limit
+	return Step{Name: "setting the limit " + name, Number: unix.SYS_PRLIMIT64,
+		Args: [6]uintptr{0, uintptr(resource), uintptr(unsafe.Pointer(l))}, keep: []any{l}}
+}
+
+// StepDropBounding takes a capability out of the bounding set. Needs CAP_SETPCAP.
+func StepDropBounding(name string, capability int) Step {
+	return Step{Name: "dropping " + name + " from the bounding set", Number: unix.SYS_PRCTL,
+		Args: [6]uintptr{unix.PR_CAPBSET_DROP, uintptr(capability)}}
+}
+
+// StepCapabilities sets the child's capability sets, as capset(2).
+func StepCapabilities(c Capabilities) Step {
+	h, d := &capHeader{version: capabilityVersion3}, c.data()
+	p := &d
+	return Step{Name: "dropping capabilities", Number: unix.SYS_CAPSET,
+		Args: [6]uintptr{uintptr(unsafe.Pointer(h)), uintptr(unsafe.Pointer(p))}, keep: []any{h, p}}
+}
+
+// StepNoNewPrivs sets no_new_privs, without which neither Landlock nor seccomp
+// let an ordinary process restrict itself.
+func StepNoNewPrivs() Step {
+	return Step{Name: "setting no_new_privs", Number: unix.SYS_PRCTL, Args: [6]uintptr{unix.PR_SET_NO_NEW_PRIVS, 1}}
+}
+
+// StepRestrictSelf enters a Landlock domain, as landlock_restrict_self(2).
+func StepRestrictSelf(ruleset int) Step {
+	return Step{Name: "entering the landlock domain", Number: unix.SYS_LANDLOCK_RESTRICT_SELF, Args: [6]uintptr{uintptr(ruleset)}}
+}
+
+// StepFilter loads a seccomp program, as [LoadFilter]. The listener's number, if
+// one was asked for, is in save.
+func StepFilter(program []unix.SockFilter, flags FilterFlags, save *atomic.Uintptr) Step {
+	prog := &unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]}
+	return Step{Name: "loading the seccomp filter", Number: unix.SYS_SECCOMP, Save: save,
+		Args: [6]uintptr{seccompSetModeFilter, uintptr(flags), uintptr(unsafe.Pointer(prog))}, keep: []any{prog, program}}
+}
+
+// StepWake adds 1 to an eventfd(2).
+func StepWake(eventfd int) Step {
+	one := new(uint64)
+	*one = 1
+	return Step{Name: "waking the supervisor", Number: unix.SYS_WRITE,
+		Args: [6]uintptr{uintptr(eventfd), uintptr(unsafe.Pointer(one)), 8}, keep: []any{one}}
+}
+
+// StepMark stores a number that is not 0 in mark, for the launcher to see how far
+// the child has come.
+func StepMark(mark *atomic.Uintptr) Step {
+	return Step{Name: "marking the way", Number: unix.SYS_GETPID, Save: mark}
+}
+
+// StepSignalMask sets the signal mask, which the program inherits.
+func StepSignalMask(mask SignalSet) Step {
+	const setMask = 2
+	m := &mask
+	return Step{Name: "restoring the signal mask", Number: unix.SYS_RT_SIGPROCMASK,
+		Args: [6]uintptr{setMask, uintptr(unsafe.Pointer(m)), 0, 8}, keep: []any{m}}
+}
+
+// StepsExec become the program: path with the arguments argv and the environment
+// env. A file that the kernel does not know how to run (ENOEXEC) goes to
+// /bin/sh, as execvp(3) and every shell do. EINVAL: a string has a NUL byte.
+func StepsExec(path string, argv, env []string) ([]Step, error) {
+	e, err := vector(env)
+	if err != nil {
+		return nil, fmt.Errorf("making the environment: %w", err)
+	}
+	exec := func(path string, argv []string) (Step, error) {
+		p, err := unix.BytePtrFromString(path)
+		if err != nil {
+			return Step{}, fmt.Errorf("making the path %q: %w", path, err)
+		}
+		a, err := vector(argv)
+		if err != nil {
+			return Step{}, fmt.Errorf("making the arguments: %w", err)
+		}
+		return Step{Name: "executing " + path, Number: unix.SYS_EXECVE, keep: []any{p, a, e},
+			Args: [6]uintptr{uintptr(unsafe.Pointer(p)), uintptr(unsafe.Pointer(&a[0])), uintptr(unsafe.Pointer(&e[0]))}}, nil
+	}
+	first, err := exec(path, argv)
+	if err != nil {
+		return nil, err
+	}
+	first.OnNoExec = true
+	shell, err := exec("/bin/sh", append([]string{"sh", path}, argv[1:]...))
+	if err != nil {
+		return nil, err
+	}
+	return []Step{first, shell}, nil
+}
+
+// emptyPath is an empty C string in memory that cannot be written.
+const emptyPath = "\x00"
+
+// EmptyPathAddress is the address that [StepExecFile] gives as the path, for a
+// filter that lets no other through.
+func EmptyPathAddress() uintptr { return uintptr(unsafe.Pointer(unsafe.StringData(emptyPath))) }
+
+// StepExecFile becomes the program that is open (O_PATH will do) as fd, as
+// execveat(2) with AT_EMPTY_PATH.
+func StepExecFile(fd int, argv, env []string) (Step, error) {
+	a, err := vector(argv)
+	if err != nil {
+		return Step{}, fmt.Errorf("making the arguments: %w", err)
+	}
+	e, err := vector(env)
+	if err != nil {
+		return Step{}, fmt.Errorf("making the environment: %w", err)
+	}
+	return Step{Name: fmt.Sprintf("executing descriptor %d", fd), Number: unix.SYS_EXECVEAT, keep: []any{a, e},
+		Args: [6]uintptr{uintptr(fd), EmptyPathAddress(), uintptr(unsafe.Pointer(&a[0])), uintptr(unsafe.Pointer(&e[0])), unix.AT_EMPTY_PATH}}, nil
+}
+
+// StepSetSID makes the child the leader of a session of its own, without a
+// controlling terminal.
+func StepSetSID() Step { return Step{Name: "starting a session", Number: unix.SYS_SETSID} }
+
+// StepMoveFD makes descriptor to a copy of descriptor from that stays open over
+// execve. The numbers differ.
+func StepMoveFD(from, to int) Step {
+	return Step{Name: fmt.Sprintf("handing descriptor %d on as %d", from, to), Number: unix.SYS_DUP3, Args: [6]uintptr{uintptr(from), uintptr(to), 0}}
+}
+
+func vector(list []string) ([]*byte, error) {
+	v := make([]*byte, 0, len(list)+1)
+	for _, s := range list {
+		p, err := unix.BytePtrFromString(s)
+		if err != nil {
+			return nil, err
+		}
+		v = append(v, p)
+	}
+	return append(v, nil), nil
+}
+
+// StepsSelfCheck try, from inside, the cheapest attack of each kind; the start
+// ends if one succeeds. readOnly leaves reading out, for a policy that allows it.
+func StepsSelfCheck(c SelfCheck) []Step {
+	path, _ := unix.BytePtrFromString("/proc/self/mem")
+	word := new(uint64)
+	io := &iovec{base: uintptr(unsafe.Pointer(word)), len: 8}
+	self := new(atomic.Uintptr)
+	steps := []Step{StepMark(self)}
+	try := func(wanted bool, name string, number uintptr, args ...uintptr) {
+		if !wanted {
+			return
+		}
+		s := Step{Name: "self-check: " + name, Number: number, Want: WantRefusal, keep: []any{path, word, io}}
+		copy(s.Args[:], args)
+		if number == unix.SYS_PROCESS_VM_READV || number == unix.SYS_PROCESS_VM_WRITEV {
+			s.From = self
+		}
+		steps = append(steps, s)
+	}
+	p, v := uintptr(unsafe.Pointer(path)), uintptr(unsafe.Pointer(io))
+	dir := ^uintptr(99) // AT_FDCWD
+	try(c.Write, "opening /proc/self/mem for writing", unix.SYS_OPENAT, dir, p, unix.O_RDWR|unix.O_CLOEXEC)
+	try(c.Read, "opening /proc/self/mem for reading", unix.SYS_OPENAT, dir, p, unix.O_RDONLY|unix.O_CLOEXEC)
+	try(c.Write, "process_vm_writev", unix.SYS_PROCESS_VM_WRITEV, 0, v, 1, v, 1)
+	try(c.Read, "process_vm_readv", unix.SYS_PROCESS_VM_READV, 0, v, 1, v, 1)
+	try(c.Trace, "ptrace", unix.SYS_PTRACE, unix.PTRACE_TRACEME)
+	try(c.Write, "userfaultfd", unix.SYS_USERFAULTFD, unix.O_CLOEXEC|1)
+	try(c.Write, "io_uring_setup", unix.SYS_IO_URING_SETUP, 1, 0)
+	return steps
+}
+
+// SelfCheck says which kinds of attack the policy closes.
+type SelfCheck struct {
+	Read, Write, Trace bool
+}
+
+// StepChdirRoot makes / the working directory, so that no other file system is
+// kept busy.
+func StepChdirRoot() Step {
+	root, _ := unix.BytePtrFromString("/")
+	return Step{Name: "changing to the root directory", Number: unix.SYS_CHDIR, Args: [6]uintptr{uintptr(unsafe.Pointer(root))}, keep: []any{root}}
+}
