@@ -1,0 +1,139 @@
+// Package filter makes memjail's seccomp programs: the one that a sandbox runs
+// under ([Build]) and the one the supervisor puts on itself ([Own]).
+//
+// A program has two parts. The body is compiled by libseccomp when memjail is
+// built (go generate) and embedded, so that the program that ships needs no C
+// library and starts without one. In front of it stands a short prologue of
+// ours: what libseccomp cannot say (calls newer than it knows, an ABI that is
+// refused rather than killed), what the policy loosens, and the opens that go to
+// a supervisor. Both parts come from one table, which [Denials] shows.
+//
+// A filter sees numbers, never what a pointer points to. So it refuses by call
+// and by scalar argument only; paths are Landlock's. An argument that the kernel
+// takes as an int is compared by its low 32 bits, since the kernel ignores the
+// rest and a caller could put anything there.
+//
+// [Program.Run] interprets a program and [Program.String] prints it: the tests
+// prove every verdict that way, also for architectures that are not at hand.
+package filter
+
+import (
+	"embed"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"runtime"
+
+	"github.com/memjail/memjail/policy"
+)
+
+//go:generate go run -tags libseccomp ./generate/calls -o zcalls.go
+//go:generate env CGO_ENABLED=1 go run -tags libseccomp ./generate -dir programs
+
+//go:embed programs/*.bpf
+var programs embed.FS
+
+// Options say which program [Build] makes. The zero value is the strictest
+// program without a supervisor, for the architecture memjail was built for.
+type Options struct {
+	// Arch is "amd64" (with the 32-bit calls of i386) or "arm64" (with those of
+	// arm), as in GOARCH. Empty is the one memjail was built for.
+	Arch string
+
+	// Listener says that a supervisor receives notifications: denials worth a
+	// report go to it, and it answers each with the errno that [Denials] names.
+	// Without it the same calls get that errno from the filter, no open is ever
+	// notified, and AskReads, AskWrites and WatchChroot mean nothing.
+	Listener bool
+	// AskReads notifies opens for reading (memory.access = "deny").
+	AskReads bool
+	// AskWrites notifies opens for writing, creat(2) included (procfs.write
+	// grants something).
+	AskWrites bool
+	// WatchChroot notifies chroot(2). It is no denial: the supervisor always
+	// lets the kernel go on with it, and knows that somebody's root has moved.
+	WatchChroot bool
+
+	// Access: deny refuses process_vm_readv(2) and process_vm_writev(2),
+	// no-write only the latter, allow none.
+	Access policy.Access
+	// Ptrace: deny refuses every request, children all that attaches to a
+	// process which did not ask for it (PTRACE_ATTACH, PTRACE_SEIZE).
+	Ptrace policy.Ptrace
+	// Namespaces: deny refuses clone(2) and unshare(2) with CLONE_NEWUSER.
+	Namespaces policy.Namespaces
+	// CoreDumps: deny answers a change of RLIMIT_CORE as done and changes
+	// nothing, because programs that guard secrets exit when it is refused.
+	CoreDumps policy.CoreDumps
+
+	// RefuseCoreSignals stands in for Landlock's signal scope where the kernel
+	// has none (Landlock ABI below 6): signals that dump core are notified, and
+	// the supervisor judges the process they go to. Without a listener nobody
+	// can: a filter cannot know the caller's own number, abort(3) is tgkill(2)
+	// on oneself and a shell re-raises by kill(2). Then kill, tkill and tgkill
+	// stay open, and with them this way to another process of the same user;
+	// only the calls that ordinary programs do not use for that are refused.
+	RefuseCoreSignals bool
+	// RefuseTruncate refuses truncate(2) by path, which Landlock sees from ABI 3
+	// (Linux 6.2) on.
+	RefuseTruncate bool
+}
+
+// Build makes the program that a sandbox runs under. The error is
+// [errors.ErrUnsupported] for an architecture that memjail has no program for.
+func Build(o Options) (Program, error) {
+	if o.Arch == "" {
+		o.Arch = runtime.GOARCH
+	}
+	m, ok := machineOf(o.Arch)
+	if !ok {
+		return nil, fmt.Errorf("building a seccomp filter for %q: %w", o.Arch, errors.ErrUnsupported)
+	}
+	body, err := embedded(o.Arch, o.Listener)
+	if err != nil {
+		return nil, err
+	}
+	head, err := prologue(m, o)
+	if err != nil {
+		return nil, fmt.Errorf("building a seccomp filter for %q: %w", o.Arch, err)
+	}
+	return append(head, body...), nil
+}
+
+// embedded returns what libseccomp compiled.
+func embedded(arch string, listener bool) (Program, error) {
+	text, err := programs.ReadFile("programs/" + bodyName(arch, listener))
+	if err != nil {
+		return nil, fmt.Errorf("reading an embedded seccomp program: %w", err)
+	}
+	return decode(text)
+}
+
+// bodyName is the file that holds a body, in directory programs.
+func bodyName(arch string, listener bool) string {
+	if listener {
+		return arch + "-listener.bpf"
+	}
+	return arch + "-plain.bpf"
+}
+
+// instructionSize is the size of struct sock_filter.
+const instructionSize = 8
+
+// decode reads an array of struct sock_filter, little-endian as on every
+// architecture that there is a program for.
+func decode(text []byte) (Program, error) {
+	if len(text) == 0 || len(text)%instructionSize != 0 {
+		return nil, fmt.Errorf("decoding a seccomp program: %d bytes are no array of instructions", len(text))
+	}
+	p := make(Program, 0, len(text)/instructionSize)
+	for ; len(text) > 0; text = text[instructionSize:] {
+		p = append(p, Instruction{
+			Code:      binary.LittleEndian.Uint16(text),
+			JumpTrue:  text[2],
+			JumpFalse: text[3],
+			K:         binary.LittleEndian.Uint32(text[4:]),
+		})
+	}
+	return p, nil
+}

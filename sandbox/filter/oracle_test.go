@@ -1,0 +1,282 @@
+package filter
+
+import (
+	"reflect"
+	"slices"
+	"syscall"
+	"testing"
+
+	"github.com/memjail/memjail/policy"
+	"golang.org/x/sys/unix"
+)
+
+// This file says a second time, in another way than the table and the prologue
+// do, what every call is answered with. The interpreter compares.
+
+var (
+	eperm  = ErrnoVerdict(unix.EPERM)
+	enosys = ErrnoVerdict(unix.ENOSYS)
+	eacces = ErrnoVerdict(unix.EACCES)
+	done   = ErrnoVerdict(0)
+)
+
+// alwaysReported are the calls that are refused whatever their arguments are.
+var alwaysReported = []string{
+	"pidfd_getfd", "process_madvise", "process_mrelease", "kcmp", "userfaultfd", "perf_event_open", "bpf", "open_by_handle_at",
+	"mount", "umount", "umount2", "pivot_root", "move_mount", "open_tree", "open_tree_attr", "fsopen", "fsconfig", "fsmount", "fspick", "mount_setattr",
+	"setns", "init_module", "finit_module", "delete_module", "create_module", "kexec_load", "kexec_file_load", "swapon", "swapoff", "iopl", "ioperm",
+}
+
+var coreSignals = []syscall.Signal{
+	unix.SIGQUIT, unix.SIGILL, unix.SIGTRAP, unix.SIGABRT, unix.SIGBUS, unix.SIGFPE, unix.SIGSEGV, unix.SIGXCPU, unix.SIGXFSZ, unix.SIGSYS,
+}
+
+// oracle is the verdict for d under o.
+func oracle(o Options, d Data) Verdict {
+	own := map[string][]uint32{
+		"amd64": {unix.AUDIT_ARCH_X86_64, unix.AUDIT_ARCH_I386},
+		"arm64": {unix.AUDIT_ARCH_AARCH64, unix.AUDIT_ARCH_ARM},
+	}[o.Arch]
+	switch {
+	case !slices.Contains(own, d.Arch):
+		return enosys
+	case d.Arch == unix.AUDIT_ARCH_ARM && d.NR >= 0xf0001 && d.NR <= 0xf0006:
+		return Allow
+	case d.NR < 0 || d.NR > 469:
+		return enosys
+	}
+	name := CallName(d.Arch, d.NR)
+	if v, ok := oracleOpens(o, d, name); ok {
+		return v
+	}
+	reported := eperm
+	if o.Listener {
+		reported = Notify
+	}
+	if v, ok := oracleOldKernels(o, d, name, reported); ok {
+		return v
+	}
+	return oracleRefused(o, d, name, reported)
+}
+
+func oracleOpens(o Options, d Data, name string) (Verdict, bool) {
+	var flags uint32
+	switch name {
+	case "open":
+		flags = uint32(d.Args[1])
+	case "openat":
+		flags = uint32(d.Args[2])
+	case "creat":
+		flags = unix.O_WRONLY
+	case "openat2":
+		if o.Listener && (o.AskReads || o.AskWrites) {
+			return Notify, true
+		}
+		return Allow, true
+	default:
+		return 0, false
+	}
+	directory := uint32(0o200000)
+	if o.Arch == "arm64" {
+		directory = 0o40000
+	}
+	asked := o.AskWrites
+	if flags&3 == 0 {
+		asked = o.AskReads
+	}
+	if o.Listener && asked && flags&(directory|0o10000000) == 0 {
+		return Notify, true
+	}
+	return Allow, true
+}
+
+func oracleOldKernels(o Options, d Data, name string, reported Verdict) (Verdict, bool) {
+	signal := -1
+	switch name {
+	case "truncate", "truncate64":
+		if o.RefuseTruncate {
+			return eacces, true
+		}
+	case "chroot":
+		if o.Listener && o.WatchChroot {
+			return Notify, true
+		}
+	case "kill", "tkill":
+		if o.Listener {
+			signal = 1
+		}
+	case "tgkill":
+		if o.Listener {
+			signal = 2
+		}
+	case "rt_sigqueueinfo", "pidfd_send_signal":
+		signal = 1
+	case "rt_tgsigqueueinfo":
+		signal = 2
+	case "fcntl", "fcntl64":
+		if uint32(d.Args[1]) == unix.F_SETSIG {
+			signal, reported = 2, eperm
+		}
+	}
+	if o.RefuseCoreSignals && signal >= 0 && slices.Contains(coreSignals, syscall.Signal(uint32(d.Args[signal]))) {
+		return reported, true
+	}
+	return 0, false
+}
+
+func oracleRefused(o Options, d Data, name string, reported Verdict) Verdict {
+	if slices.Contains(alwaysReported, name) {
+		return reported
+	}
+	low := func(arg int) uint32 { return uint32(d.Args[arg]) }
+	newUser := low(0)&unix.CLONE_NEWUSER != 0 && o.Namespaces == policy.NamespacesDeny
+	var refused bool
+	switch name {
+	case "io_uring_setup", "io_uring_enter", "io_uring_register", "clone3":
+		return enosys
+	case "ptrace":
+		attach := low(0) == unix.PTRACE_ATTACH || low(0) == unix.PTRACE_SEIZE
+		refused = o.Ptrace == policy.PtraceDeny || o.Ptrace == policy.PtraceChildren && attach
+	case "process_vm_readv":
+		refused = o.Access == policy.AccessDeny
+	case "process_vm_writev":
+		refused = o.Access != policy.AccessAllow
+	case "ioctl":
+		refused = low(1) == 0xaa00 || low(1) == unix.TIOCSTI || low(1) == 0x541c
+	case "prctl":
+		refused = low(0) == unix.PR_SET_MM
+	case "keyctl":
+		refused = low(0) == unix.KEYCTL_SESSION_TO_PARENT
+	case "move_pages", "migrate_pages":
+		refused = d.Args[0] != 0
+	case "unshare":
+		refused = newUser
+	case "clone":
+		if newUser {
+			return eperm
+		}
+	case "setrlimit":
+		if low(0) == unix.RLIMIT_CORE && o.CoreDumps == policy.CoreDumpsDeny {
+			return done
+		}
+	case "prlimit64":
+		return oraclePrlimit(o, d, reported)
+	}
+	if refused {
+		return reported
+	}
+	return Allow
+}
+
+func oraclePrlimit(o Options, d Data, reported Verdict) Verdict {
+	pid, resource, newLimit, oldLimit := d.Args[0], uint32(d.Args[1]), d.Args[2], d.Args[3]
+	switch {
+	case newLimit == 0:
+		return Allow
+	case pid != 0:
+		return reported
+	case resource != unix.RLIMIT_CORE || o.CoreDumps == policy.CoreDumpsAllow:
+		return Allow
+	case oldLimit != 0:
+		return eperm
+	}
+	return done
+}
+
+// variants are the options of an architecture: every combination of those that
+// touch the same calls, with the ones for old kernels all off, all on and singly.
+func variants(t *testing.T, arch string) []Options {
+	t.Helper()
+	if n := reflect.TypeFor[Options]().NumField(); n != 11 {
+		t.Fatalf("Options has %d fields: decide how the tests vary the new one", n)
+	}
+	bools := []bool{false, true}
+	var all []Options
+	for _, listener := range bools {
+		for _, reads := range bools {
+			for _, writes := range bools {
+				if !listener && reads != writes {
+					continue // neither means anything then
+				}
+				for _, access := range []policy.Access{policy.AccessDeny, policy.AccessNoWrite, policy.AccessAllow} {
+					for _, ptrace := range []policy.Ptrace{policy.PtraceDeny, policy.PtraceChildren, policy.PtraceAllow} {
+						for loose := range 4 {
+							o := Options{Arch: arch, Listener: listener, AskReads: reads, AskWrites: writes, Access: access, Ptrace: ptrace,
+								Namespaces: policy.Namespaces(loose & 1), CoreDumps: policy.CoreDumps(loose >> 1)}
+							all = append(all, o)
+							o.RefuseCoreSignals, o.RefuseTruncate, o.WatchChroot = true, true, true
+							all = append(all, o)
+						}
+					}
+				}
+			}
+		}
+		all = append(all,
+			Options{Arch: arch, Listener: listener, RefuseCoreSignals: true},
+			Options{Arch: arch, Listener: listener, RefuseTruncate: true},
+			Options{Arch: arch, Listener: listener, WatchChroot: true})
+	}
+	return all
+}
+
+const (
+	garbage = 0xdeadbeef << 32 // in the half that the kernel ignores of an int
+	pointer = 0x7ffd_1234_5000
+)
+
+// interesting are, by call, the values that its arguments take in the tests, in
+// every combination.
+func interesting() map[string][6][]uint64 {
+	flags := []uint64{0, 1, 2, 3, 0o100, 0o1101, 0o1102, 0o40000, 0o200000, 0o10000000, 0o20200002, 0o20040002, garbage, garbage | 1, garbage | 0o10000000}
+	signals := []uint64{garbage, garbage | 11, 0xffffffff, pointer}
+	for s := range uint64(66) {
+		signals = append(signals, s)
+	}
+	pids := []uint64{0, 1, 0xffffffff, garbage}
+	where := []uint64{0, 0x1000, 1 << 32, pointer}
+	clone := []uint64{0, 17, 0x10000000, 0x10000011, 0x3d0f00, 1 << 32, garbage | 0x10000000, 1<<60 | 17}
+	return map[string][6][]uint64{
+		"open":              {{pointer}, flags},
+		"openat":            {{3, 0xffffff9c}, {pointer}, flags},
+		"openat2":           {{0xffffff9c}, {pointer}, {pointer}, {24}},
+		"creat":             {{pointer}, {0, 0o644}},
+		"ptrace":            {{0, 1, 2, 3, 4, 7, 15, 16, 17, 0x4200, 0x4206, 0x4207, garbage, garbage | 16, garbage | 0x4206}, pids},
+		"ioctl":             {{0, 3}, {0, 0x5401, 0x5412, 0x541b, 0x541c, 0xaa00, 0xc018aa3f, garbage | 0x5412, garbage | 0x541c, garbage | 0xaa00, garbage | 0x5401, 0x54120000}},
+		"prctl":             {{0, 34, 35, 36, 38, garbage | 35, 35 << 32}, {0, 1}},
+		"keyctl":            {{0, 17, 18, 19, garbage | 18, 18 << 32}},
+		"unshare":           {clone},
+		"clone":             {clone, where},
+		"move_pages":        {pids, {1}},
+		"migrate_pages":     {pids, {1}},
+		"setrlimit":         {{0, 3, 4, 5, 7, garbage | 4, 4 << 32}, {pointer}},
+		"prlimit64":         {pids, {0, 4, 7, garbage | 4, 4 << 32}, where, where},
+		"kill":              {pids, signals},
+		"tkill":             {pids, signals},
+		"tgkill":            {pids, {7}, signals},
+		"rt_sigqueueinfo":   {pids, signals},
+		"rt_tgsigqueueinfo": {pids, {7}, signals},
+		"pidfd_send_signal": {{7}, signals, {0, pointer}},
+		"fcntl":             {{3}, {1, 8, 9, 10, 11, garbage | 10, 10 << 32}, signals},
+		"fcntl64":           {{3}, {1, 8, 9, 10, 11, garbage | 10, 10 << 32}, signals},
+	}
+}
+
+// combinations is every choice of one value for each argument; one without
+// values is 0.
+func combinations(values [6][]uint64) [][6]uint64 {
+	all := [][6]uint64{{}}
+	for arg, choices := range values {
+		if len(choices) == 0 {
+			continue
+		}
+		var longer [][6]uint64
+		for _, args := range all {
+			for _, v := range choices {
+				args[arg] = v
+				longer = append(longer, args)
+			}
+		}
+		all = longer
+	}
+	return all
+}

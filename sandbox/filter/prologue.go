@@ -1,0 +1,228 @@
+package filter
+
+import (
+	"github.com/memjail/memjail/policy"
+	"golang.org/x/sys/unix"
+)
+
+// head assembles the prologue. Whatever it does not decide goes to the body,
+// which begins right behind it.
+//
+// The kernel remembers by call number what a filter lets in without looking at
+// an argument, and then does not run it at all (Linux 5.11,
+// CONFIG_SECCOMP_CACHE). So the prologue loads an argument only after the number
+// was compared, and uses no instruction which that analysis does not follow.
+type head struct {
+	*assembler
+	options Options
+	body    label
+	ends    []end
+}
+
+// end is a verdict and where the program returns it.
+type end struct {
+	verdict Verdict
+	label   label
+}
+
+func prologue(m machine, o Options) (Program, error) {
+	h := &head{assembler: newAssembler(), options: o}
+	h.body = h.newLabel()
+	compat, foreign := h.newLabel(), h.to(ErrnoVerdict(unix.ENOSYS))
+
+	h.load(offsetArch)
+	h.equal(m.native.audit, next, compat)
+	h.calls(m.native)
+	h.place(compat)
+	h.equal(m.compat.audit, next, foreign)
+	h.calls(m.compat)
+	for _, e := range h.ends {
+		h.place(e.label)
+		h.ret(e.verdict)
+	}
+	h.place(h.body)
+	return h.assemble()
+}
+
+// to is the label of the place that returns a verdict.
+func (h *head) to(v Verdict) label {
+	for _, e := range h.ends {
+		if e.verdict == v {
+			return e.label
+		}
+	}
+	h.ends = append(h.ends, end{v, h.newLabel()})
+	return h.ends[len(h.ends)-1].label
+}
+
+// calls decides by number, in one ABI. Opens come first: they are by far the
+// most frequent of the calls for which the kernel runs the filter.
+func (h *head) calls(a *abi) {
+	h.load(offsetNR)
+	h.opens(a)
+	h.unknownCalls(a)
+	h.loosened(a)
+	for i := range rules {
+		if r := &rules[i]; r.home == inPrologue {
+			for _, name := range r.calls {
+				h.verdict(a, name, r.verdict(h.options.Listener))
+			}
+		}
+	}
+	h.oldKernels(a)
+	if h.options.Listener && h.options.WatchChroot {
+		h.verdict(a, "chroot", Notify)
+	}
+	h.jump(h.body)
+}
+
+// verdict answers every use of a call, if the ABI has it.
+func (h *head) verdict(a *abi, name string, v Verdict) {
+	if nr, ok := a.number(name); ok {
+		h.equal(nr, h.to(v), next)
+	}
+}
+
+// call runs decide for a call, if the ABI has it. What decide emits must leave
+// by a jump on every way: the number is no longer in the accumulator.
+func (h *head) call(a *abi, name string, decide func()) {
+	nr, ok := a.number(name)
+	if !ok {
+		return
+	}
+	others := h.newLabel()
+	h.equal(nr, next, others)
+	decide()
+	h.place(others)
+}
+
+// opens notifies the opens that may need a grant. Of openat2 all do, its flags
+// being in memory. O_RDONLY is 0; every other access mode, 3 included, counts as
+// writing.
+func (h *head) opens(a *abi) {
+	o := h.options
+	if !o.Listener || !o.AskReads && !o.AskWrites {
+		return
+	}
+	h.call(a, "openat", func() { h.openFlags(a, 2) })
+	h.call(a, "open", func() { h.openFlags(a, 1) })
+	h.verdict(a, "openat2", Notify)
+	if o.AskWrites {
+		h.verdict(a, "creat", Notify)
+	}
+}
+
+func (h *head) openFlags(a *abi, arg uint32) {
+	allow, notify := h.to(Allow), h.to(Notify)
+	h.loadLow(arg)
+	switch o := h.options; {
+	case o.AskReads && o.AskWrites:
+		h.anyBit(a.pathOnly, allow, notify)
+	case o.AskReads:
+		h.anyBit(a.pathOnly|unix.O_ACCMODE, allow, notify)
+	default:
+		h.anyBit(a.pathOnly, allow, next)
+		h.anyBit(unix.O_ACCMODE, notify, allow)
+	}
+}
+
+// unknownCalls refuses what is newer than the table, which is how a program
+// learns that a kernel is too old for a call and falls back. x32 calls and
+// negative numbers are above every known one, too.
+func (h *head) unknownCalls(a *abi) {
+	enosys := h.to(ErrnoVerdict(unix.ENOSYS))
+	if len(a.private) == 0 {
+		h.above(newestCall, enosys, next)
+		return
+	}
+	known := h.newLabel()
+	h.above(newestCall, next, known)
+	h.above(a.lastPrivate(), enosys, next)
+	h.above(a.firstPrivate-1, h.to(Allow), enosys)
+	h.place(known)
+}
+
+// loosened lets in what the policy allows although the body refuses it. Each
+// call named here has no rule in the body but the one that is lifted, or is let
+// in by its arguments as far as that rule goes.
+func (h *head) loosened(a *abi) {
+	o := h.options
+	switch o.Access {
+	case policy.AccessNoWrite:
+		h.verdict(a, "process_vm_readv", Allow)
+	case policy.AccessAllow:
+		h.verdict(a, "process_vm_readv", Allow)
+		h.verdict(a, "process_vm_writev", Allow)
+	}
+	switch o.Ptrace {
+	case policy.PtraceAllow:
+		h.verdict(a, "ptrace", Allow)
+	case policy.PtraceChildren:
+		h.call(a, "ptrace", func() {
+			h.loadLow(0)
+			h.equal(ptraceAttach, h.body, next)
+			h.equal(ptraceSeize, h.body, h.to(Allow))
+		})
+	}
+	if o.Namespaces == policy.NamespacesUser {
+		h.verdict(a, "clone", Allow)
+		h.verdict(a, "unshare", Allow)
+	}
+	if o.CoreDumps == policy.CoreDumpsAllow {
+		h.verdict(a, "setrlimit", Allow)
+		h.call(a, "prlimit64", func() { // the rule about other processes stays
+			h.loadLow(0)
+			h.equal(0, next, h.body)
+			h.loadHigh(0)
+			h.equal(0, h.to(Allow), h.body)
+		})
+	}
+}
+
+// oldKernels refuses what newer kernels leave to Landlock.
+func (h *head) oldKernels(a *abi) {
+	if h.options.RefuseTruncate {
+		h.verdict(a, "truncate", ErrnoVerdict(unix.EACCES))
+		h.verdict(a, "truncate64", ErrnoVerdict(unix.EACCES))
+	}
+	if !h.options.RefuseCoreSignals {
+		return
+	}
+	refused := ErrnoVerdict(unix.EPERM)
+	if h.options.Listener {
+		refused = Notify
+		h.signal(a, "kill", 1, refused)
+		h.signal(a, "tkill", 1, refused)
+		h.signal(a, "tgkill", 2, refused)
+	}
+	h.signal(a, "rt_sigqueueinfo", 1, refused)
+	h.signal(a, "rt_tgsigqueueinfo", 2, refused)
+	h.signal(a, "pidfd_send_signal", 1, refused)
+	for _, name := range [...]string{"fcntl", "fcntl64"} {
+		h.call(a, name, func() {
+			h.loadLow(1)
+			h.equal(fcntlSetSignal, next, h.body)
+			h.coreSignal(2, ErrnoVerdict(unix.EPERM))
+		})
+	}
+}
+
+// signal answers a call with v if the argument is a signal that dumps core.
+func (h *head) signal(a *abi, name string, arg uint32, v Verdict) {
+	h.call(a, name, func() { h.coreSignal(arg, v) })
+}
+
+// coreSignal tests for the signals whose default action is to dump core
+// (signal(7)): QUIT ILL TRAP ABRT BUS FPE are 3 to 8, SEGV 11, XCPU 24, XFSZ 25,
+// SYS 31, on x86 and arm alike.
+func (h *head) coreSignal(arg uint32, v Verdict) {
+	dumps, higher := h.to(v), h.newLabel()
+	h.loadLow(arg)
+	h.above(8, higher, next)
+	h.above(2, dumps, h.body)
+	h.place(higher)
+	h.equal(11, dumps, next)
+	h.equal(24, dumps, next)
+	h.equal(25, dumps, next)
+	h.equal(31, dumps, h.body)
+}

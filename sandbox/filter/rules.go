@@ -1,0 +1,223 @@
+package filter
+
+import "golang.org/x/sys/unix"
+
+// Denial is one thing that the filters refuse, for reports, documents and tests.
+type Denial struct {
+	Call      string     // the system call's name
+	Condition string     // which uses of it, in words; "" for every use
+	Errno     unix.Errno // what the caller gets; 0 is "done", though nothing was
+	// Notified says that with a listener the call goes to the supervisor, which
+	// answers it with Errno, or judges what the condition leaves to it. Without a
+	// listener, and where Notified is false, the filter itself answers.
+	Notified bool
+	Reason   string // what a user reads: what the call would open
+	Key      string // the policy key that allows it, "" if none does
+}
+
+// rule is one row of the table that everything is made of: the body that
+// libseccomp compiles, the prologue and [Denials].
+type rule struct {
+	calls     []string
+	when      []condition // all must hold; none is every use
+	condition string      // when in words
+	errno     unix.Errno
+	notified  bool
+	reason    string
+	key       string
+	home      home
+}
+
+// home says where a rule is carried out.
+type home uint8
+
+const (
+	inBody       home = iota // compiled by libseccomp
+	inPrologue               // a call that libseccomp 2.5.4 does not know in every ABI
+	onOldKernels             // in the prologue, by an option
+)
+
+// condition is a test of one argument. A masked one looks at the low 32 bits.
+type condition struct {
+	arg   uint
+	op    conditionOp
+	mask  uint32
+	value uint32
+}
+
+type conditionOp uint8
+
+const (
+	isMasked  conditionOp = iota // low 32 bits & mask == value
+	isZero                       // all 64 bits
+	isNotZero                    // any of the 64 bits
+)
+
+// number compares an argument that the kernel takes as an int. A comparison of
+// all 64 bits could be got around by setting any of the upper half, which the
+// kernel then ignores.
+func number(arg uint, value uint32) condition {
+	return condition{arg: arg, op: isMasked, mask: ^uint32(0), value: value}
+}
+
+// flag tests a bit that the kernel looks for in the low half.
+func flag(arg uint, bit uint32) condition {
+	return condition{arg: arg, op: isMasked, mask: bit, value: bit}
+}
+
+func zero(arg uint) condition    { return condition{arg: arg, op: isZero} }
+func notZero(arg uint) condition { return condition{arg: arg, op: isNotZero} }
+
+// Values that hold in all four ABIs. They are written out because those of
+// golang.org/x/sys/unix belong to the architecture that memjail is built for,
+// which need not be the one that a program is made for.
+const (
+	userfaultfdNew        = 0xaa00 // USERFAULTFD_IOC_NEW, linux/userfaultfd.h
+	tiocsti               = 0x5412 // asm-generic/ioctls.h, the same on x86
+	tioclinux             = 0x541c
+	keyctlSessionToParent = 18 // KEYCTL_SESSION_TO_PARENT, linux/keyctl.h
+	prSetMM               = 35 // PR_SET_MM, linux/prctl.h
+	rlimitCore            = 4  // RLIMIT_CORE, asm-generic/resource.h
+	ptraceAttach          = 16 // linux/ptrace.h
+	ptraceSeize           = 0x4206
+	fcntlSetSignal        = 10 // F_SETSIG, asm-generic/fcntl.h
+	cloneVM               = 0x100
+	clonePidfd            = 0x1000
+	cloneThread           = 0x10000
+	cloneNewUser          = 0x10000000
+	atEmptyPath           = 0x1000
+	signalChild           = 17 // SIGCHLD on x86 and arm
+)
+
+const (
+	keyAccess     = "memory.access"
+	keyPtrace     = "memory.ptrace"
+	keyCoreDumps  = "memory.core-dumps"
+	keyNamespaces = "ipc.namespaces"
+)
+
+// rules is the table: each of these calls, left open, leads to the memory of some
+// process, or takes away what keeps it closed.
+var rules = [...]rule{
+	{calls: []string{"ptrace"}, errno: unix.EPERM, notified: true, key: keyPtrace,
+		reason: "ptrace lets a process read and change another's memory and registers"},
+	{calls: []string{"process_vm_readv"}, errno: unix.EPERM, notified: true, key: keyAccess,
+		reason: "it reads the memory of a process"},
+	{calls: []string{"process_vm_writev"}, errno: unix.EPERM, notified: true, key: keyAccess,
+		reason: "it writes the memory of a process"},
+	{calls: []string{"pidfd_getfd"}, errno: unix.EPERM, notified: true,
+		reason: "it takes descriptors out of another process, those that open memory included"},
+	{calls: []string{"process_madvise"}, errno: unix.EPERM, notified: true,
+		reason: "it changes how another process's memory is kept"},
+	{calls: []string{"process_mrelease"}, errno: unix.EPERM, notified: true,
+		reason: "it empties the memory of a process that is ending"},
+	{calls: []string{"kcmp"}, errno: unix.EPERM, notified: true,
+		reason: "it compares kernel objects of two processes, and by that tells where they lie"},
+	{calls: []string{"userfaultfd"}, errno: unix.EPERM, notified: true,
+		reason: "whoever holds a userfaultfd writes the pages of the process that made it"},
+	{calls: []string{"ioctl"}, when: []condition{number(1, userfaultfdNew)}, condition: "request USERFAULTFD_IOC_NEW",
+		errno: unix.EPERM, notified: true,
+		reason: "whoever holds a userfaultfd writes the pages of the process that made it"},
+	{calls: []string{"perf_event_open"}, errno: unix.EPERM, notified: true,
+		reason: "performance events sample the stacks and registers of processes"},
+	{calls: []string{"bpf"}, errno: unix.EPERM, notified: true,
+		reason: "a BPF program can read and write the memory of processes"},
+	{calls: []string{"prctl"}, when: []condition{number(0, prSetMM)}, condition: "option PR_SET_MM",
+		errno: unix.EPERM, notified: true,
+		reason: "it moves the window through which others see a process's memory as cmdline and environ"},
+	{calls: []string{"open_by_handle_at"}, errno: unix.EPERM, notified: true,
+		reason: "it opens a file by its handle, past every rule about paths"},
+
+	{calls: []string{"mount", "umount", "umount2", "pivot_root", "move_mount", "open_tree", "fsopen", "fsconfig", "fsmount", "fspick", "mount_setattr"},
+		errno: unix.EPERM, notified: true,
+		reason: "a new mount could show procfs where it is not closed"},
+	{calls: []string{"open_tree_attr"}, errno: unix.EPERM, notified: true, home: inPrologue,
+		reason: "a new mount could show procfs where it is not closed"},
+	{calls: []string{"setns"}, errno: unix.EPERM, notified: true,
+		reason: "another namespace shows other mounts and other processes"},
+	{calls: []string{"unshare"}, when: []condition{flag(0, cloneNewUser)}, condition: "flag CLONE_NEWUSER",
+		errno: unix.EPERM, notified: true, key: keyNamespaces,
+		reason: "in a user namespace of its own a process has every capability"},
+	// Programs do not expect clone to be interrupted, so it is never notified.
+	{calls: []string{"clone"}, when: []condition{flag(0, cloneNewUser)}, condition: "flag CLONE_NEWUSER",
+		errno: unix.EPERM, key: keyNamespaces,
+		reason: "in a user namespace of its own a process has every capability"},
+	// Its flags are in memory; libc falls back to clone.
+	{calls: []string{"clone3"}, errno: unix.ENOSYS,
+		reason: "its flags cannot be seen by a filter; clone does the same"},
+	{calls: []string{"io_uring_setup", "io_uring_enter", "io_uring_register"}, errno: unix.ENOSYS,
+		reason: "a ring shared between processes reads and writes the memory of its owner, unseen by filters"},
+
+	{calls: []string{"prlimit64"}, when: []condition{notZero(0), notZero(2)}, condition: "a new limit for a process given by number",
+		errno: unix.EPERM, notified: true,
+		reason: "it switches core dumps of another process on, or takes away its descriptors"},
+	{calls: []string{"setrlimit"}, when: []condition{number(0, rlimitCore)}, condition: "resource RLIMIT_CORE",
+		errno: 0, key: keyCoreDumps,
+		reason: "a core dump is a file with the process's memory in it"},
+	{calls: []string{"prlimit64"}, when: []condition{zero(0), number(1, rlimitCore), notZero(2), zero(3)},
+		condition: "a new RLIMIT_CORE for oneself", errno: 0, key: keyCoreDumps,
+		reason: "a core dump is a file with the process's memory in it"},
+	// A filter cannot write the old limit, so here "done" would be a lie that
+	// the caller sees.
+	{calls: []string{"prlimit64"}, when: []condition{zero(0), number(1, rlimitCore), notZero(2), notZero(3)},
+		condition: "a new RLIMIT_CORE for oneself, asking for the old one too", errno: unix.EPERM, key: keyCoreDumps,
+		reason: "a core dump is a file with the process's memory in it"},
+
+	{calls: []string{"ioctl"}, when: []condition{number(1, tiocsti)}, condition: "request TIOCSTI",
+		errno: unix.EPERM, notified: true,
+		reason: "it types into the terminal, for whatever shell reads it outside"},
+	{calls: []string{"ioctl"}, when: []condition{number(1, tioclinux)}, condition: "request TIOCLINUX",
+		errno: unix.EPERM, notified: true,
+		reason: "it pastes into the console, for whatever shell reads it outside"},
+	{calls: []string{"keyctl"}, when: []condition{number(0, keyctlSessionToParent)}, condition: "operation KEYCTL_SESSION_TO_PARENT",
+		errno: unix.EPERM, notified: true,
+		reason: "it gives the parent process other credentials, on some kernels ones without the sandbox"},
+	{calls: []string{"move_pages", "migrate_pages"}, when: []condition{notZero(0)}, condition: "a process given by number",
+		errno: unix.EPERM, notified: true,
+		reason: "it moves another process's pages and tells where they are"},
+
+	{calls: []string{"init_module", "finit_module", "delete_module", "create_module"}, errno: unix.EPERM, notified: true,
+		reason: "code in the kernel reads and writes everything"},
+	{calls: []string{"kexec_load", "kexec_file_load"}, errno: unix.EPERM, notified: true,
+		reason: "another kernel finds the memory of this one's processes"},
+	{calls: []string{"swapon", "swapoff"}, errno: unix.EPERM, notified: true,
+		reason: "memory of processes is written to the swap file, or read back from it"},
+	{calls: []string{"iopl", "ioperm"}, errno: unix.EPERM, notified: true,
+		reason: "input and output ports drive devices that reach all memory"},
+
+	{calls: []string{"kill", "tkill", "tgkill"}, home: onOldKernels,
+		condition: "a signal that dumps core, to a process outside, on kernels before Landlock ABI 6 and under a supervisor",
+		errno:     unix.EPERM, notified: true,
+		reason: "a process outside could be made to dump its memory into a file"},
+	{calls: []string{"rt_sigqueueinfo", "rt_tgsigqueueinfo", "pidfd_send_signal"}, home: onOldKernels,
+		condition: "a signal that dumps core, on kernels before Landlock ABI 6",
+		errno:     unix.EPERM, notified: true,
+		reason: "a process outside could be made to dump its memory into a file"},
+	{calls: []string{"fcntl", "fcntl64"}, home: onOldKernels,
+		condition: "F_SETSIG with a signal that dumps core, on kernels before Landlock ABI 6",
+		errno:     unix.EPERM,
+		reason:    "a process outside could be made to dump its memory into a file"},
+	{calls: []string{"truncate", "truncate64"}, home: onOldKernels, condition: "on kernels before Landlock ABI 3",
+		errno:  unix.EACCES,
+		reason: "the kernel has no rule for it, so protected files could be emptied"},
+}
+
+// Denials returns the table of what the filters refuse, in the order of the
+// documents. It is the caller's own.
+func Denials() []Denial {
+	var all []Denial
+	for _, r := range rules {
+		for _, call := range r.calls {
+			all = append(all, Denial{Call: call, Condition: r.condition, Errno: r.errno, Notified: r.notified, Reason: r.reason, Key: r.key})
+		}
+	}
+	return all
+}
+
+// verdict is what a filter answers where the rule applies.
+func (r *rule) verdict(listener bool) Verdict {
+	if listener && r.notified {
+		return Notify
+	}
+	return ErrnoVerdict(r.errno)
+}
