@@ -1,0 +1,225 @@
+package landlock
+
+import (
+	slashpath "path"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// codeLimit is what is granted in the directories that hold the system's
+// programs and libraries. A file that a process has mapped is part of its
+// memory as long as the page was not copied; who may write the file changes the
+// running program.
+const codeLimit = readRights | Execute | IoctlDev
+
+// codeCandidates are the directories of programs and of the loader's built-in
+// search path, ld.so(8); on most systems all but /usr are symbolic links.
+var codeCandidates = []string{"/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"}
+
+const loaderConfig = "/etc/ld.so.conf"
+
+// codeRoots lists the program directories of this system, canonical, none inside
+// another: the candidates and what the loader's configuration names, ldconfig(8).
+func codeRoots(resolve func(string) (string, bool)) []string {
+	var roots []string
+	dirs := loaderDirs(loaderConfig, 0)
+	slices.Sort(dirs)
+	for _, path := range slices.Concat(codeCandidates, slices.Compact(dirs)) {
+		canonical, ok := resolve(path)
+		if !ok || canonical == "/" {
+			continue // a loader that searches "/" protects nothing by it
+		}
+		if !slices.ContainsFunc(roots, func(root string) bool { return within(root, canonical) }) {
+			roots = append(roots, canonical)
+		}
+	}
+	return roots
+}
+
+// loaderDirs reads one configuration file of the loader and what it includes. A
+// file that is missing or unreadable names nothing, as for ldconfig.
+func loaderDirs(file string, depth int) []string {
+	const maxDepth = 8 // an include of itself ends somewhere
+	text, err := readSmall(file)
+	if err != nil || depth > maxDepth {
+		return nil
+	}
+	var dirs []string
+	for line := range strings.Lines(text) {
+		line, _, _ = strings.Cut(line, "#")
+		fields := strings.Fields(line)
+		switch {
+		case len(fields) == 0:
+		case fields[0] == "include":
+			for _, pattern := range fields[1:] {
+				dirs = append(dirs, includedDirs(file, pattern, depth)...)
+			}
+		case strings.HasPrefix(fields[0], "/"):
+			dir, _, _ := strings.Cut(fields[0], "=") // an old form: directory=libtype
+			dirs = append(dirs, dir)
+		}
+	}
+	return dirs
+}
+
+// includedDirs follows one include line; its pattern has wildcards in the last
+// component only, as every distribution's has.
+func includedDirs(file, pattern string, depth int) []string {
+	if !strings.HasPrefix(pattern, "/") {
+		pattern = join(parentOf(file), pattern)
+	}
+	dir, last := parentOf(pattern), pattern[strings.LastIndexByte(pattern, '/')+1:]
+	fd, err := openat(unix.AT_FDCWD, dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC)
+	if err != nil {
+		return nil
+	}
+	defer unix.Close(fd)
+	list, err := (&node{fd: fd}).entries()
+	if err != nil {
+		return nil
+	}
+	slices.SortFunc(list, func(a, b entry) int { return strings.Compare(a.name, b.name) })
+	var dirs []string
+	for _, e := range list {
+		if ok, err := slashpath.Match(last, e.name); ok && err == nil {
+			dirs = append(dirs, loaderDirs(join(dir, e.name), depth+1)...)
+		}
+	}
+	return dirs
+}
+
+// codeView is one path under which a program directory, or a part of one, can be
+// written.
+type codeView struct {
+	path     string
+	cause    string
+	standing bool // the directory itself, not a second way to it
+}
+
+// codeViews finds all paths that lead to the program directories: they
+// themselves, the mounts inside them, every other mount that shows a part of any
+// of these or a directory above, and the layers of an overlay that they lie on,
+// with all mounts that show those.
+func (t *MountTable) codeViews(roots []string, resolve func(string) (string, bool)) []codeView {
+	s := codeSearch{table: t, resolve: resolve, seen: map[place]bool{}}
+	for _, root := range roots {
+		s.views = append(s.views, codeView{root, root, true})
+		s.visit(root, root)
+	}
+	return s.views
+}
+
+type codeSearch struct {
+	table   *MountTable
+	resolve func(string) (string, bool)
+	seen    map[place]bool
+	views   []codeView
+}
+
+// visit follows what is on path and what is mounted below it. name is the
+// program directory that all this is about.
+func (s *codeSearch) visit(path, name string) {
+	if m := s.table.at(path); m != nil {
+		s.visitPlace(path, m, name)
+	}
+	for i := range s.table.mounts {
+		m := &s.table.mounts[i]
+		if m.Point != path && within(path, m.Point) && !Special(m.FSType) && s.table.visible(m) {
+			s.visitPlace(m.Point, m, name)
+		}
+	}
+}
+
+func (s *codeSearch) visitPlace(path string, m *Mount, name string) {
+	p, ok := s.table.locate(path)
+	if !ok || s.seen[p] {
+		return
+	}
+	s.seen[p] = true
+	for _, view := range s.table.views(p) {
+		if view != path {
+			s.views = append(s.views, codeView{view, name + " shown on " + view, within(name, view)})
+		}
+	}
+	if m.FSType != "overlay" {
+		return
+	}
+	for _, layer := range overlayLayers(m.SuperOptions) {
+		below := layer.path
+		if !layer.whole {
+			below = join(below, relative("/", p.path))
+		}
+		canonical, ok := s.resolve(below)
+		if !ok || canonical == "/" {
+			continue
+		}
+		s.views = append(s.views, codeView{canonical, "layer " + canonical + " of the overlay that holds " + name, false})
+		s.visit(canonical, name)
+	}
+}
+
+// overlayLayer is a directory that an overlay is made of. Whole marks the work
+// directory, in which a file's copy lies under a name of its own.
+type overlayLayer struct {
+	path  string
+	whole bool
+}
+
+// overlayLayers reads the mount options of an overlay,
+// Documentation/filesystems/overlayfs.rst. Relative layers, whose meaning is
+// lost with the mounter's working directory, are left out.
+func overlayLayers(options string) []overlayLayer {
+	var layers []overlayLayer
+	add := func(path string, whole bool) {
+		if strings.HasPrefix(path, "/") {
+			layers = append(layers, overlayLayer{slashpath.Clean(path), whole})
+		}
+	}
+	for _, option := range splitEscaped(options, ',') {
+		key, value, _ := strings.Cut(option, "=")
+		switch key {
+		case "lowerdir":
+			for _, path := range splitEscaped(value, ':') {
+				add(unbackslash(path), false)
+			}
+		case "lowerdir+", "datadir+", "upperdir":
+			add(unbackslash(value), false)
+		case "workdir":
+			add(unbackslash(value), true)
+		}
+	}
+	return layers
+}
+
+// splitEscaped splits at each separator that has no backslash before it.
+func splitEscaped(s string, separator byte) []string {
+	var parts []string
+	start := 0
+	for i := 0; i < len(s); i++ {
+		switch s[i] {
+		case '\\':
+			i++
+		case separator:
+			parts = append(parts, s[start:i])
+			start = i + 1
+		}
+	}
+	return append(parts, s[start:])
+}
+
+// unbackslash removes the backslashes that protect separators in a path.
+func unbackslash(s string) string {
+	if strings.IndexByte(s, '\\') < 0 {
+		return s
+	}
+	b := make([]byte, 0, len(s))
+	for i := 0; i < len(s); i++ {
+		if s[i] == '\\' && i+1 < len(s) {
+			i++
+		}
+		b = append(b, s[i])
+	}
+	return string(b)
+}

@@ -1,0 +1,38 @@
+package landlock
+
+import (
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// DeviceGranted tells whether a device, open already, is one that the sandbox
+// could open itself: a character device of the list, a terminal, or a node that
+// named, a policy's devices, names.
+func DeviceGranted(rdev uint64, block bool, named []string) bool {
+	if !block && (grantable(rdev) || slices.Contains(terminalMajors, unix.Major(rdev))) {
+		return true
+	}
+	kind := uint32(unix.S_IFCHR)
+	if block {
+		kind = unix.S_IFBLK
+	}
+	return slices.ContainsFunc(named, func(path string) bool {
+		var st unix.Stat_t
+		return unix.Stat(path, &st) == nil && st.Mode&unix.S_IFMT == kind && st.Rdev == rdev
+	})
+}
+
+// remoteTypes are file systems on which looking up a name can wait for a server or
+// a daemon; a name that ends in a dot stands for all that begin with it.
+var remoteTypes = []string{"fuse", "fuse.", "fuseblk", "nfs", "nfs4", "cifs", "smb3", "9p", "afs", "ceph", "autofs", "virtiofs", "coda", "lustre", "gfs2", "ocfs2", "glusterfs"}
+
+// HasRemote tells whether a file system of such a type is mounted anywhere.
+func (t *MountTable) HasRemote() bool {
+	return slices.ContainsFunc(t.mounts, func(m Mount) bool {
+		return slices.ContainsFunc(remoteTypes, func(name string) bool {
+			return m.FSType == name || strings.HasSuffix(name, ".") && strings.HasPrefix(m.FSType, name)
+		})
+	})
+}

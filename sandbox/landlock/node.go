@@ -1,0 +1,182 @@
+package landlock
+
+import (
+	"encoding/binary"
+	"errors"
+	"os"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// inode identifies what the kernel ties a rule to.
+type inode struct {
+	dev uint64
+	ino uint64
+}
+
+// node is a file or directory that is held by an O_PATH descriptor.
+type node struct {
+	fd      int
+	path    string
+	inode   inode
+	mount   uint64 // mount ID
+	mode    uint16
+	rdev    uint64
+	special bool     // on a file system that is never granted
+	alien   bool     // on the superblock of an unlisted root, see walker.inspect
+	cached  bool     // closed by walker.finish, not by walker.release
+	file    *os.File // owns fd once a rule stands on it
+}
+
+func (n *node) isDir() bool { return n.mode&unix.S_IFMT == unix.S_IFDIR }
+
+const lookFlags = unix.O_PATH | unix.O_NOFOLLOW | unix.O_CLOEXEC
+
+// openat is openat(2), repeated when a signal interrupts a slow file system.
+func openat(dir int, name string, flags int) (int, error) {
+	for {
+		fd, err := unix.Openat(dir, name, flags, 0)
+		if err != unix.EINTR {
+			return fd, err
+		}
+	}
+}
+
+// look fills in what the descriptor stands for. Attributes that a network file
+// system has at hand are good enough (AT_STATX_DONT_SYNC): an inode's identity
+// and type do not change.
+func (n *node) look() error {
+	var st unix.Statx_t
+	const flags = unix.AT_EMPTY_PATH | unix.AT_STATX_DONT_SYNC
+	const mask = unix.STATX_TYPE | unix.STATX_INO | unix.STATX_MNT_ID
+	if err := unix.Statx(n.fd, "", flags, mask, &st); err != nil {
+		return err
+	}
+	n.inode = inode{unix.Mkdev(st.Dev_major, st.Dev_minor), st.Ino}
+	n.mount = st.Mnt_id
+	n.mode = st.Mode
+	n.rdev = unix.Mkdev(st.Rdev_major, st.Rdev_minor)
+	return nil
+}
+
+// onSpecial asks the file system itself what it is.
+func (n *node) onSpecial() (bool, error) {
+	var st unix.Statfs_t
+	for {
+		err := unix.Fstatfs(n.fd, &st)
+		if err == unix.EINTR {
+			continue
+		}
+		// The field's width and sign differ between architectures.
+		return specialMagic(uint32(st.Type)), err //nolint:unconvert
+	}
+}
+
+// pathOf returns the present path of what a descriptor holds.
+func pathOf(fd int) (string, error) {
+	buf := make([]byte, 256)
+	n, err := unix.Readlink("/proc/self/fd/"+strconv.Itoa(fd), buf)
+	if err == nil && n == len(buf) { // cut off: the longest that procfs shows is a page
+		buf = make([]byte, unix.PathMax)
+		n, err = unix.Readlink("/proc/self/fd/"+strconv.Itoa(fd), buf)
+	}
+	if err != nil {
+		return "", err
+	}
+	path := string(buf[:n])
+	if !strings.HasPrefix(path, "/") {
+		return "", unix.EXDEV // below another root, or no file of a directory tree
+	}
+	if strings.HasSuffix(path, " (deleted)") {
+		var st unix.Stat_t
+		if err := unix.Fstat(fd, &st); err != nil || st.Nlink == 0 {
+			return "", unix.ENOENT
+		}
+	}
+	return path, nil
+}
+
+// canonical follows the symbolic links of a path; false when it names nothing.
+func canonical(path string) (string, bool) {
+	fd, err := openat(unix.AT_FDCWD, path, unix.O_PATH|unix.O_CLOEXEC)
+	if err != nil {
+		return "", false
+	}
+	defer unix.Close(fd)
+	path, err = pathOf(fd)
+	return path, err == nil
+}
+
+// entry is one name of a directory, with its type where the file system says it.
+type entry struct {
+	name string
+	kind uint8 // DT_*
+}
+
+// entries lists a directory, without "." and "..".
+func (n *node) entries() ([]entry, error) {
+	fd, err := openat(n.fd, ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC)
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(fd)
+	var list []entry
+	buf := make([]byte, 8<<10)
+	for {
+		got, err := unix.Getdents(fd, buf)
+		if errors.Is(err, unix.EINTR) {
+			continue
+		}
+		if err != nil || got == 0 {
+			return list, err
+		}
+		list = appendEntries(list, buf[:got])
+	}
+}
+
+// appendEntries reads struct linux_dirent64, getdents(2): d_ino and d_off of
+// eight bytes each, d_reclen, d_type, the name and at least one NUL.
+func appendEntries(list []entry, buf []byte) []entry {
+	const lengthAt, kindAt, nameAt = 16, 18, 19
+	text := string(buf) // one allocation for all names
+	for at := 0; at+nameAt < len(buf); {
+		length := int(binary.NativeEndian.Uint16(buf[at+lengthAt:]))
+		if length <= nameAt || at+length > len(buf) {
+			break
+		}
+		name, _, _ := strings.Cut(text[at+nameAt:at+length], "\x00")
+		if name != "." && name != ".." {
+			list = append(list, entry{name, buf[at+kindAt]})
+		}
+		at += length
+	}
+	return list
+}
+
+// readSmall reads a configuration file of at most 64 KiB. It does without
+// package os, which would register the file with the runtime's poller.
+func readSmall(path string) (string, error) {
+	fd, err := openat(unix.AT_FDCWD, path, unix.O_RDONLY|unix.O_NONBLOCK|unix.O_CLOEXEC)
+	if err != nil {
+		return "", err
+	}
+	defer unix.Close(fd)
+	const most = 64 << 10
+	var text []byte
+	buf := make([]byte, 4<<10)
+	for len(text) < most {
+		n, err := unix.Read(fd, buf)
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			return "", err
+		}
+		if text = append(text, buf[:n]...); n == 0 || n < len(buf) {
+			break
+		}
+	}
+	return string(text), nil
+}

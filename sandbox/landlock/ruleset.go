@@ -1,0 +1,342 @@
+package landlock
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+
+	llsys "github.com/landlock-lsm/go-landlock/landlock/syscall"
+	"golang.org/x/sys/unix"
+
+	"github.com/memjail/memjail/policy"
+)
+
+// Request is what a plan is made from.
+type Request struct {
+	Policy policy.Policy
+	// ABI is what to enforce with; a row of a lower version than the kernel's
+	// is allowed.
+	ABI    ABI
+	Mounts *MountTable
+	// UID is the effective user ID the sandbox runs with.
+	UID int
+	// Busy are directories in which programs create files as a matter of course
+	// (working directory, home, /tmp): one that is carved is worth a warning.
+	Busy []string
+}
+
+// Rule grants Rights on a file, or on a directory and everything below.
+type Rule struct {
+	Path   string   // for messages; what counts is File
+	File   *os.File // opened with O_PATH, owned by the plan
+	Rights Rights
+	Why    string
+}
+
+// Carved is a directory whose entries are granted one by one.
+type Carved struct {
+	Path  string
+	Cause string // the object below that may not be granted
+
+	inode   inode
+	unusual bool // not so on every system
+}
+
+// Plan is everything a ruleset needs, decided and opened.
+type Plan struct {
+	ABI     ABI
+	Handled Rights
+	Scoped  uint64 // LANDLOCK_SCOPE_* bits
+	Rules   []Rule
+	Carved  []Carved
+	// Warnings are single lines for the user.
+	Warnings []string
+	// Hidden are mount points of special file systems outside their fixed
+	// places, which a private mount namespace could cover.
+	Hidden []string
+}
+
+// RuleError says why a path of the policy cannot be granted. Err, where there is
+// one, carries the errno.
+type RuleError struct {
+	Path   string
+	Reason string
+	Err    error
+}
+
+func (e *RuleError) Error() string {
+	if e.Err != nil {
+		return fmt.Sprintf("granting %q: %v", e.Path, e.Err)
+	}
+	return fmt.Sprintf("granting %q: %s", e.Path, e.Reason)
+}
+
+func (e *RuleError) Unwrap() error { return e.Err }
+
+// NewPlan decides what is granted and opens all of it. The descriptors are held
+// from the look at each object until [Plan.Close]. Errors: an [*ABIError] when
+// the kernel can enforce less than nothing at all or than the policy's min-abi,
+// a [*RuleError] for a path that is missing (and not optional), that is a FIFO, a
+// socket or a device, or that lies on a file system that is never granted.
+func NewPlan(r Request) (*Plan, error) {
+	if need := max(1, r.Policy.MinABI); r.ABI.Version < need {
+		return nil, &ABIError{Need: need, Have: r.ABI.Version}
+	}
+	p := &Plan{ABI: r.ABI, Handled: r.ABI.FS, Rules: make([]Rule, 0, 96)}
+	if r.Policy.IPC.Signals == policy.ScopeSandbox {
+		p.Scoped |= llsys.ScopeSignal & r.ABI.Scoped
+	}
+	if r.Policy.IPC.AbstractSockets == policy.ScopeSandbox {
+		p.Scoped |= llsys.ScopeAbstractUnixSocket & r.ABI.Scoped
+	}
+	for _, m := range HiddenMounts(r.Mounts) {
+		p.Hidden = append(p.Hidden, m.Point)
+	}
+	if err := p.fill(r); err != nil {
+		return nil, errors.Join(err, p.Close())
+	}
+	p.warnMissing(r)
+	return p, nil
+}
+
+func (p *Plan) fill(r Request) error {
+	o := carveOptions{access: r.Policy.Memory.Access, uid: r.UID, handle: p.Handled, resolve: canonical}
+	if r.Policy.Memory.CodeFiles == policy.CodeFilesProtect {
+		o.code = codeRoots(canonical)
+	}
+	w, err := newWalker(p, r.Mounts, r.Mounts.carve(o))
+	if w != nil {
+		defer w.finish()
+	}
+	if err != nil {
+		return err
+	}
+	if r.Policy.Paths.Present {
+		err = w.grantPaths(r.Policy)
+	} else {
+		w.grantAll()
+	}
+	if err == nil {
+		err = w.grantNamedDevices(r.Policy)
+	}
+	if err != nil {
+		return err
+	}
+	p.warnBusy(r.Busy)
+	return w.verify()
+}
+
+// grantAll is the shape without path rules: everything as usual.
+func (w *walker) grantAll() {
+	full := w.plan.Handled &^ makeNode
+	w.why = "everything as usual"
+	w.grant(w.root, full, 0)
+	w.grantIslands(full, ReadDir)
+}
+
+func (w *walker) grantIslands(want, have Rights) {
+	for _, path := range w.carve.islands {
+		if n := w.at(path); n != nil {
+			w.grant(n, want, have)
+		}
+	}
+}
+
+// grantPaths is the shape with path rules: they, the basic devices, and of
+// procfs what the policy opens.
+func (w *walker) grantPaths(p policy.Policy) error {
+	const write = readRights | writeRights | IoctlDev | ResolveUnix
+	for _, class := range []struct {
+		name  string
+		paths []string
+		want  Rights
+	}{
+		{"paths.ro", p.Paths.RO, readRights},
+		{"paths.rox", p.Paths.ROX, readRights | Execute},
+		{"paths.rw", p.Paths.RW, write},
+		{"paths.rwx", p.Paths.RWX, write | Execute},
+	} {
+		w.why = class.name
+		for _, path := range class.paths {
+			if err := w.grantPath(path, class.want, slices.Contains(p.Paths.Optional, path)); err != nil {
+				return err
+			}
+		}
+	}
+	w.why, w.rw = "basic devices", ""
+	for _, name := range basicDevices {
+		if n := w.at("/dev/" + name); n != nil && n.mode&unix.S_IFMT == unix.S_IFCHR {
+			w.grantFile(n, nodeRights, 0, w.why)
+		}
+	}
+	if n := w.at("/dev/pts"); n != nil {
+		w.grant(n, write, 0)
+	}
+	if p.Memory.Access != policy.AccessDeny {
+		w.why = "memory.access"
+		if n := w.at("/proc"); n != nil {
+			w.grant(n, w.plan.Handled&^makeNode, 0)
+		}
+	}
+	if p.Procfs.System == policy.SystemRead {
+		w.why = "procfs.system"
+		w.grantIslands(readRights, 0)
+	}
+	return nil
+}
+
+// grantPath grants one path of the policy. It is resolved once, with symbolic
+// links; from then on the descriptor counts and not the name.
+func (w *walker) grantPath(path string, want Rights, optional bool) error {
+	fd, err := openat(unix.AT_FDCWD, path, unix.O_PATH|unix.O_CLOEXEC)
+	if optional && (err == unix.ENOENT || err == unix.ENOTDIR) {
+		return nil
+	}
+	if err != nil {
+		return &RuleError{Path: path, Err: err}
+	}
+	n := &node{fd: fd}
+	defer func() { w.release(n) }()
+	if n.path, err = pathOf(fd); err == nil {
+		err = w.inspect(n, nil)
+	}
+	if err != nil {
+		return &RuleError{Path: path, Err: err}
+	}
+	if reason := unfit(n); reason != "" {
+		return &RuleError{Path: path, Reason: reason}
+	}
+	w.rw = ""
+	if want.has(WriteFile) {
+		w.rw = n.path
+	}
+	return w.grantNamed(n, path, want)
+}
+
+// unfit says why a path of the policy cannot have a rule, or nothing.
+func unfit(n *node) string {
+	if n.special {
+		return "it lies on procfs or another file system that is never granted as a path"
+	}
+	switch n.mode & unix.S_IFMT {
+	case unix.S_IFDIR, unix.S_IFREG:
+		return ""
+	case unix.S_IFCHR, unix.S_IFBLK:
+		return "it is a device: name it in devices"
+	case unix.S_IFIFO:
+		return "it is a FIFO: name its directory"
+	case unix.S_IFSOCK:
+		return "it is a socket: name its directory"
+	}
+	return "it is no file and no directory"
+}
+
+// grantNamed applies to a path rule what lies around it: the trees that it is in.
+func (w *walker) grantNamed(n *node, path string, want Rights) error {
+	for _, o := range w.carve.enclosing(n.path) {
+		switch {
+		case o.kind == excluded:
+			return &RuleError{Path: path, Reason: "it is in " + o.path + ", which is never granted"}
+		case o.kind == devices && o.path != n.path:
+			w.grantInDevices(n, o, want)
+			return nil
+		case o.kind == limited && w.isCgroup(n.path) && !o.procfs && o.limit == sysLimit:
+			// Delegating a cgroup is what naming it is for.
+			w.lifted = append(w.lifted, o)
+		case o.kind == limited:
+			if lost := want & writeRights &^ o.limit; lost != 0 {
+				w.plan.warn("%s stays read-only although the policy names it writable (%s)", n.path, o.cause)
+			}
+			want &= o.limit
+		}
+	}
+	w.grant(n, want, 0)
+	return nil
+}
+
+func (w *walker) isCgroup(path string) bool {
+	m := w.table.at(path)
+	return m != nil && m.FSType == "cgroup2"
+}
+
+// grantInDevices grants a directory that a path rule names below /dev: as it is
+// if it is one of those that are no device directories, else its devices.
+func (w *walker) grantInDevices(n *node, o *object, want Rights) {
+	below := relative(o.path, n.path)
+	for _, whole := range wholeDeviceDirs {
+		if within("/"+whole, "/"+below) {
+			w.grant(n, want, 0)
+			return
+		}
+	}
+	w.grantDevices(n, below, want, 0)
+}
+
+// grantNamedDevices grants the device nodes that the policy names, and the
+// terminal that the sandbox is started on.
+func (w *walker) grantNamedDevices(p policy.Policy) error {
+	for _, path := range p.Devices {
+		fd, err := openat(unix.AT_FDCWD, path, unix.O_PATH|unix.O_CLOEXEC)
+		if err == unix.ENOENT && slices.Contains(p.Paths.Optional, path) {
+			continue
+		}
+		if err != nil {
+			return &RuleError{Path: path, Err: err}
+		}
+		n := &node{fd: fd, path: path}
+		err = w.inspect(n, nil)
+		kind := n.mode & unix.S_IFMT
+		if err == nil && !n.special && (kind == unix.S_IFCHR || kind == unix.S_IFBLK) {
+			w.emit(n, nodeRights, 0, "devices")
+			continue
+		}
+		w.release(n)
+		if err != nil {
+			return &RuleError{Path: path, Err: err}
+		}
+		return &RuleError{Path: path, Reason: "it is no device node"}
+	}
+	for _, t := range startTerminals() {
+		n := w.at(t.path)
+		if n != nil && n.mode&unix.S_IFMT == unix.S_IFCHR && n.rdev == t.rdev && !n.special {
+			w.emit(n, nodeRights, 0, "terminal")
+		}
+	}
+	return nil
+}
+
+// Ruleset creates the ruleset and adds the rules. The descriptor is for
+// landlock_restrict_self(2) and is closed on execve(2).
+func (p *Plan) Ruleset() (*os.File, error) {
+	attr := llsys.RulesetAttr{HandledAccessFS: uint64(p.Handled), Scoped: p.Scoped}
+	fd, err := llsys.LandlockCreateRuleset(&attr, 0)
+	if err != nil {
+		return nil, fmt.Errorf("creating a landlock ruleset of ABI %d: %w", p.ABI.Version, err)
+	}
+	for i := range p.Rules {
+		r := &p.Rules[i]
+		rule := llsys.PathBeneathAttr{AllowedAccess: uint64(r.Rights), ParentFd: int(r.File.Fd())}
+		err := llsys.LandlockAddPathBeneathRule(fd, &rule, 0)
+		if err == unix.EBADFD {
+			continue // nsfs and the like, bound somewhere: Landlock does not restrict them
+		}
+		if err != nil {
+			_ = unix.Close(fd)
+			return nil, fmt.Errorf("adding the landlock rule %v on %q: %w", r.Rights, r.Path, err)
+		}
+	}
+	return os.NewFile(uintptr(fd), "landlock ruleset"), nil
+}
+
+// Close closes the descriptors of the rules. A ruleset made before stays valid,
+// and with it the inodes it names.
+func (p *Plan) Close() error {
+	var errs []error
+	for i := range p.Rules {
+		if err := p.Rules[i].File.Close(); err != nil && !errors.Is(err, os.ErrClosed) {
+			errs = append(errs, err) // ErrClosed: two rules on one descriptor
+		}
+	}
+	return errors.Join(errs...)
+}

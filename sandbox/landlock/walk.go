@@ -1,0 +1,391 @@
+package landlock
+
+import (
+	"fmt"
+	"os"
+	"slices"
+
+	"golang.org/x/sys/unix"
+)
+
+// walker applies a carving to the file system and collects the rules.
+type walker struct {
+	plan   *Plan
+	carve  *carving
+	table  *MountTable
+	cache  map[string]*node     // what the carving names, opened once
+	limits map[inode]*nodeLimit // the same by inode
+	lifted []*object            // limits that the policy's path rules override
+	found  []inode              // the inode of each rule, in the order of plan.Rules
+	root   *node
+
+	// why is the reason that the rules of the present tree carry, and rw its
+	// path if it is a path rule that grants writing.
+	why, rw string
+}
+
+// nodeLimit is what the carving says of one inode. It holds wherever that inode
+// is met, since a rule on it holds there too.
+type nodeLimit struct {
+	object *object
+	edge   *edge
+}
+
+func newWalker(p *Plan, table *MountTable, c *carving) (*walker, error) {
+	w := &walker{
+		plan: p, carve: c, table: table,
+		cache: map[string]*node{}, limits: map[inode]*nodeLimit{},
+	}
+	fd, err := openat(unix.AT_FDCWD, "/", lookFlags|unix.O_DIRECTORY)
+	if err != nil {
+		return nil, fmt.Errorf("opening %q: %w", "/", err)
+	}
+	w.root = &node{fd: fd, path: "/", cached: true}
+	w.cache["/"] = w.root
+	if err := w.inspect(w.root, nil); err != nil {
+		return w, fmt.Errorf("looking at %q: %w", "/", err)
+	}
+	w.collectLimits()
+	return w, nil
+}
+
+// collectLimits opens what the carving names and notes the inodes. A mounted
+// special file system needs none: it is known by its type when it is met.
+func (w *walker) collectLimits() {
+	for path, e := range w.carve.edges {
+		if n := w.at(path); n != nil {
+			w.limit(n).narrow(e)
+		}
+	}
+	for path, o := range w.carve.objects {
+		if o.mounted {
+			continue
+		}
+		if n := w.at(path); n != nil {
+			l := w.limit(n)
+			if l.object == nil || o.kind > l.object.kind || o.kind == l.object.kind && l.object.limit.has(o.limit) {
+				l.object = o
+			}
+		}
+	}
+}
+
+func (w *walker) limit(n *node) *nodeLimit {
+	l := w.limits[n.inode]
+	if l == nil {
+		l = &nodeLimit{}
+		w.limits[n.inode] = l
+	}
+	return l
+}
+
+func (l *nodeLimit) narrow(e edge) {
+	if l.edge != nil {
+		e.limit &= l.edge.limit
+		if e.object.standing {
+			e.object = l.edge.object
+		}
+	}
+	l.edge = &e
+}
+
+// at opens a path of the carving component by component, no symbolic link among
+// them, and keeps it. It is nil where there is nothing to be granted: the name
+// does not exist or cannot be searched for.
+func (w *walker) at(path string) *node {
+	if n, ok := w.cache[path]; ok {
+		return n
+	}
+	var n *node
+	if parent := w.at(parentOf(path)); parent != nil {
+		if n = w.open(parent, relative(parent.path, path), path); n != nil {
+			n.cached = true
+		}
+	}
+	w.cache[path] = n
+	return n
+}
+
+// open opens one name of a directory and looks at it. A name that has vanished
+// or may not be reached is nil; so is one that cannot be looked at, with a
+// warning: what is not granted is refused.
+func (w *walker) open(parent *node, name, path string) *node {
+	fd, err := openat(parent.fd, name, lookFlags)
+	if err == unix.ENOENT || err == unix.EACCES || err == unix.ENOTDIR {
+		return nil
+	}
+	if err != nil {
+		w.plan.warn("%s cannot be opened and is not granted: %v", path, err)
+		return nil
+	}
+	n := &node{fd: fd, path: path}
+	if err := w.inspect(n, parent); err != nil {
+		_ = unix.Close(fd)
+		if err != unix.EACCES { // a FUSE mount of another user: refused anyway
+			w.plan.warn("%s cannot be looked at and is not granted: %v", path, err)
+		}
+		return nil
+	}
+	return n
+}
+
+// inspect looks at a node. Its file system is asked for where the mount differs
+// from the parent's; where it does not, the parent's held descriptor keeps the
+// mount in place and the answer is the same. Mount IDs are given out again, so
+// the table's word for a mount is not enough.
+//
+// After a chroot(2) into an ordinary directory the table does not say which part
+// of its superblock "/" is. Another mount of that superblock may then show a
+// directory above "/", and a rule there would hold for everything here: such
+// nodes are marked alien and never granted.
+func (w *walker) inspect(n, parent *node) error {
+	if err := n.look(); err != nil {
+		return err
+	}
+	if parent != nil && parent.mount == n.mount {
+		n.special, n.alien = parent.special, parent.alien
+		return nil
+	}
+	n.alien = parent != nil && w.table.root < 0 && n.inode.dev == w.root.inode.dev && n.mount != w.root.mount
+	var err error
+	n.special, err = n.onSpecial()
+	return err
+}
+
+func (w *walker) child(parent *node, name string) *node {
+	path := join(parent.path, name)
+	if n, ok := w.cache[path]; ok {
+		return n
+	}
+	return w.open(parent, name, path)
+}
+
+// release closes a node on which no rule stands and which nobody needs again.
+func (w *walker) release(n *node) {
+	if n != nil && n.file == nil && !n.cached {
+		_ = unix.Close(n.fd)
+	}
+}
+
+// finish closes what the cache holds without a rule.
+func (w *walker) finish() {
+	for _, n := range w.cache {
+		if n != nil && n.file == nil {
+			_ = unix.Close(n.fd)
+		}
+	}
+	clear(w.cache)
+}
+
+// consult tells what the carving says of a node, by its path and by its inode.
+func (w *walker) consult(n *node) (o *object, e *edge) {
+	o = w.carve.objects[n.path]
+	l := w.limits[n.inode]
+	if l == nil {
+		return w.unlifted(o), nil
+	}
+	if o == nil || l.object != nil && l.object.kind > o.kind {
+		o = l.object
+	}
+	return w.unlifted(o), l.edge
+}
+
+func (w *walker) unlifted(o *object) *object {
+	if slices.Contains(w.lifted, o) {
+		return nil
+	}
+	return o
+}
+
+// grant gives want on the tree at n, less what the carving takes out. have is
+// what rules further up give already.
+func (w *walker) grant(n *node, want, have Rights) {
+	o, e := w.consult(n)
+	if n.alien {
+		w.plan.warn("%s is not granted: it shows the file system that / lies on, and / is no mount", n.path)
+		return
+	}
+	if n.special && (o == nil || !o.procfs) {
+		return
+	}
+	why := w.why
+	if o != nil {
+		switch o.kind {
+		case excluded:
+			return
+		case devices:
+			w.grantDevices(n, "", want, have)
+			return
+		}
+		want &= o.limit
+		why = o.cause
+	}
+	switch {
+	case !n.isDir():
+		w.grantFile(n, want, have, why)
+	case e == nil || e.limit.has(want):
+		w.emit(n, want, have, why)
+	default:
+		w.carveAt(n, e, want, have)
+	}
+}
+
+// carveAt grants on n what all below it bear, and the rest on its entries.
+func (w *walker) carveAt(n *node, e *edge, want, have Rights) {
+	own := want & e.limit
+	w.emit(n, own, have, e.object.cause)
+	w.noteCarved(n, e)
+	list, err := n.entries()
+	if err != nil {
+		w.plan.warn("%s cannot be listed and nothing in it is granted: %v (carved because of %s)", n.path, err, e.object.cause)
+		return
+	}
+	for _, entry := range list {
+		if entry.kind == unix.DT_LNK || n.path == sysKernel && entry.kind == unix.DT_REG && !slices.Contains(sysKernelFiles, entry.name) {
+			continue
+		}
+		if c := w.child(n, entry.name); c != nil {
+			w.grant(c, want, have|own)
+			w.release(c)
+		}
+	}
+}
+
+// sysKernel holds, beside directories, a dozen files of one number each. Only
+// those that programs at large read (lscpu) get a rule of their own; each costs
+// every start some microseconds.
+const sysKernel = "/sys/kernel"
+
+var sysKernelFiles = []string{"address_bits", "cpu_byteorder"}
+
+// noteCarved reports a directory in which nothing can be created any more. What
+// is so everywhere is not worth a warning, unless the policy names just that
+// directory as writable.
+func (w *walker) noteCarved(n *node, e *edge) {
+	w.plan.Carved = append(w.plan.Carved, Carved{
+		Path: n.path, Cause: e.object.cause, inode: n.inode, unusual: !e.object.standing,
+	})
+	if w.rw != "" && (!e.object.standing || n.path == w.rw) {
+		w.plan.warnCarved(n.path, e.object.cause)
+	}
+}
+
+// grantFile gives rights on something that is no directory.
+func (w *walker) grantFile(n *node, want, have Rights, why string) {
+	switch n.mode & unix.S_IFMT {
+	case unix.S_IFLNK, unix.S_IFBLK:
+		return
+	case unix.S_IFCHR:
+		if grantable(n.rdev) {
+			w.emit(n, want&nodeRights, have, why)
+		}
+	case unix.S_IFSOCK:
+		w.emit(n, want&(fileRights|ResolveUnix), have, why)
+	default:
+		w.emit(n, want&fileRights, have, why)
+	}
+}
+
+// grantDevices walks a directory of device nodes; dir is "" for the top, which
+// is /dev or used like it. What is no device of the list, none of the known
+// directories and nothing that the carving names is not granted.
+func (w *walker) grantDevices(n *node, dir string, want, have Rights) {
+	if !n.isDir() {
+		w.grantFile(n, want, have, "device")
+		return
+	}
+	own := want & ReadDir
+	w.emit(n, own, have, "devices")
+	w.plan.Carved = append(w.plan.Carved, Carved{Path: n.path, Cause: "devices"})
+	list, err := n.entries()
+	if err != nil {
+		w.plan.warn("%s cannot be listed and no device in it is granted: %v", n.path, err)
+		return
+	}
+	for _, entry := range list {
+		if !w.wantsEntry(n, dir, entry) {
+			continue
+		}
+		if c := w.child(n, entry.name); c != nil {
+			w.grantDeviceEntry(c, dir, entry.name, want, have|own)
+			w.release(c)
+		}
+	}
+}
+
+// wantsEntry saves opening the many nodes of /dev that are not on the list.
+func (w *walker) wantsEntry(n *node, dir string, e entry) bool {
+	if _, ok := w.carve.edges[n.path]; ok { // something below is named
+		path := join(n.path, e.name)
+		if _, ok := w.carve.edges[path]; ok || w.carve.objects[path] != nil {
+			return true
+		}
+	}
+	switch e.kind {
+	case unix.DT_DIR:
+		return dir == "" && (slices.Contains(wholeDeviceDirs, e.name) || walkedDeviceDir(e.name))
+	case unix.DT_CHR:
+		return wantsNode(dir, e.name)
+	case unix.DT_SOCK:
+		return w.plan.Handled.has(ResolveUnix)
+	case unix.DT_UNKNOWN:
+		return true
+	}
+	return false
+}
+
+func (w *walker) grantDeviceEntry(c *node, dir, name string, want, have Rights) {
+	switch {
+	case w.carve.objects[c.path] != nil, !c.isDir() && c.mode&unix.S_IFMT != unix.S_IFREG:
+		w.grant(c, want, have)
+	case !c.isDir():
+	case dir == "" && slices.Contains(wholeDeviceDirs, name):
+		w.grant(c, want, have)
+	case dir == "" && walkedDeviceDir(name), w.limits[c.inode] != nil:
+		w.grantDevices(c, name, want, have)
+	}
+}
+
+// emit makes a rule, unless rules further up give all of it.
+func (w *walker) emit(n *node, rights, have Rights, why string) {
+	rights &= w.plan.Handled
+	if rights&^have == 0 {
+		return
+	}
+	if n.file == nil {
+		n.file = os.NewFile(uintptr(n.fd), n.path)
+	}
+	w.plan.Rules = append(w.plan.Rules, Rule{Path: n.path, File: n.file, Rights: rights, Why: why})
+	w.found = append(w.found, n.inode)
+}
+
+// verify holds the outcome against the carving by inode: whatever way led to a
+// rule, it must not give more than the inode bears. A breach is a mistake in this
+// package and stops the start.
+func (w *walker) verify() error {
+	for i := range w.plan.Rules {
+		l := w.limits[w.found[i]]
+		if l == nil {
+			continue
+		}
+		r := &w.plan.Rules[i]
+		bears := allRights
+		if l.edge != nil {
+			bears &= l.edge.limit
+		}
+		if o := w.unlifted(l.object); o != nil {
+			switch {
+			case o.kind == limited:
+				bears &= o.limit
+			case o.kind == devices:
+				bears &= ReadDir | nodeRights
+			default:
+				bears = 0
+			}
+		}
+		if !bears.has(r.Rights) {
+			return fmt.Errorf("carving %q: bug: %v would be granted where %v is the most", r.Path, r.Rights, bears)
+		}
+	}
+	return nil
+}

@@ -1,0 +1,57 @@
+package landlock
+
+import (
+	"fmt"
+	"slices"
+
+	"golang.org/x/sys/unix"
+
+	"github.com/memjail/memjail/policy"
+)
+
+func (p *Plan) warn(format string, args ...any) {
+	line := fmt.Sprintf(format, args...)
+	if !slices.Contains(p.Warnings, line) {
+		p.Warnings = append(p.Warnings, line)
+	}
+}
+
+func (p *Plan) warnCarved(path, cause string) {
+	p.warn("nothing new can be created directly in %s, because of %s", path, cause)
+}
+
+// warnBusy compares by inode: $HOME may be spelled through a symbolic link.
+func (p *Plan) warnBusy(busy []string) {
+	if !slices.ContainsFunc(p.Carved, func(c Carved) bool { return c.unusual }) {
+		return
+	}
+	for _, dir := range busy {
+		var b unix.Stat_t
+		if unix.Stat(dir, &b) != nil {
+			continue
+		}
+		for i := range p.Carved {
+			c := &p.Carved[i]
+			if c.unusual && c.inode == (inode{uint64(b.Dev), b.Ino}) {
+				p.warnCarved(c.Path, c.Cause)
+			}
+		}
+	}
+}
+
+// warnMissing says what this version of the ABI cannot hold.
+func (p *Plan) warnMissing(r Request) {
+	v := r.ABI.Version
+	if v < 2 {
+		p.warn("landlock ABI %d refuses every rename and link from one directory to another", v)
+	}
+	if v < 3 {
+		p.warn("landlock ABI %d does not see truncate(2): files that may only be read can be emptied by path", v)
+	}
+	if v < 6 && r.Policy.IPC.Signals == policy.ScopeSandbox {
+		p.warn("landlock ABI %d cannot refuse signals to processes outside the sandbox", v)
+	}
+	if v < 6 && r.Policy.IPC.AbstractSockets == policy.ScopeSandbox {
+		p.warn("landlock ABI %d cannot refuse abstract sockets of processes outside the sandbox", v)
+	}
+}

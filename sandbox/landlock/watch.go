@@ -1,0 +1,125 @@
+package landlock
+
+import (
+	"context"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// Watch calls onMount for each mount of a special file system (see [Special])
+// that appears outside the fixed places and is not in known: what somebody
+// mounts into a granted tree after the domain was entered can be reached. The
+// table is read once at the start, so nothing is lost between known and the
+// watch, and then whenever the kernel says that it changed (poll(2) with POLLPRI
+// on a mountinfo file, proc_pid_mounts(5)); in between the watch sleeps.
+//
+// mountinfo comes from [OpenMountinfo]. Watch uses it alone and does not close
+// it. It returns nil when the context ends, else why it cannot go on; from then
+// on mounts go unnoticed.
+func Watch(ctx context.Context, mountinfo *os.File, known *MountTable, onMount func(Mount)) error {
+	if mountinfo.SetReadDeadline(time.Time{}) == nil {
+		return fmt.Errorf("watching the mount table: %q belongs to the runtime's poller, which would take the events: %w", mountinfo.Name(), unix.EINVAL)
+	}
+	wakeRead, wakeWrite, err := os.Pipe()
+	if err != nil {
+		return fmt.Errorf("watching the mount table: %w", err)
+	}
+	defer wakeRead.Close()
+	defer wakeWrite.Close()
+	stop := context.AfterFunc(ctx, func() { _, _ = wakeWrite.Write([]byte{0}) })
+	defer stop()
+	seen := map[seenMount]bool{}
+	for _, m := range HiddenMounts(known) {
+		seen[keyOf(&m)] = true
+	}
+	for ctx.Err() == nil {
+		table, err := rereadMountTable(mountinfo)
+		if err != nil {
+			return fmt.Errorf("watching the mount table: %w", err)
+		}
+		seen = report(table, seen, onMount)
+		if err := waitForMounts(mountinfo, wakeRead); err != nil {
+			return fmt.Errorf("watching the mount table: %w", err)
+		}
+	}
+	return nil
+}
+
+// OpenMountinfo opens /proc/PID/mountinfo for [Watch]. It shows the mount
+// namespace and the root directory that the process has now, also after it has
+// ended or moved elsewhere. os.Open is no substitute: it hands the file to the
+// runtime's epoll instance, and a change is told only once per open file.
+func OpenMountinfo(pid int) (*os.File, error) {
+	path := "/proc/" + strconv.Itoa(pid) + "/mountinfo"
+	fd, err := openat(unix.AT_FDCWD, path, unix.O_RDONLY|unix.O_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("opening %q: %w", path, err)
+	}
+	return os.NewFile(uintptr(fd), path), nil
+}
+
+// seenMount tells mounts apart; their IDs are given out again.
+type seenMount struct {
+	id     int
+	dev    uint64
+	fstype string
+	root   string
+	point  string
+}
+
+func keyOf(m *Mount) seenMount { return seenMount{m.ID, m.dev(), m.FSType, m.Root, m.Point} }
+
+// report tells what is new and returns what there is now: a mount that went and
+// came back is new again.
+func report(table *MountTable, seen map[seenMount]bool, onMount func(Mount)) map[seenMount]bool {
+	now := map[seenMount]bool{}
+	for _, m := range HiddenMounts(table) {
+		key := keyOf(&m)
+		now[key] = true
+		if !seen[key] {
+			onMount(m)
+		}
+	}
+	return now
+}
+
+// rereadMountTable reads an open mountinfo file from its beginning. A change
+// during the reading is told by the next poll.
+func rereadMountTable(mountinfo *os.File) (*MountTable, error) {
+	if _, err := mountinfo.Seek(0, io.SeekStart); err != nil {
+		return nil, err
+	}
+	return ParseMountTable(mountinfo)
+}
+
+// waitForMounts sleeps until the table changes or wake is readable. Control
+// keeps both descriptors open meanwhile.
+func waitForMounts(mountinfo, wake *os.File) error {
+	return control(mountinfo, func(table int) error {
+		return control(wake, func(stop int) error {
+			for {
+				fds := []unix.PollFd{{Fd: int32(table), Events: unix.POLLPRI}, {Fd: int32(stop), Events: unix.POLLIN}}
+				if _, err := unix.Poll(fds, -1); err != unix.EINTR {
+					return err
+				}
+			}
+		})
+	})
+}
+
+func control(f *os.File, do func(fd int) error) error {
+	conn, err := f.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var inner error
+	if err := conn.Control(func(fd uintptr) { inner = do(int(fd)) }); err != nil {
+		return err
+	}
+	return inner
+}
