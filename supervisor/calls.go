@@ -1,0 +1,81 @@
+package supervisor
+
+import (
+	"sync/atomic"
+
+	"golang.org/x/sys/unix"
+)
+
+// Refusal is what is said about a call that the filter sends here only to be
+// refused.
+type Refusal struct {
+	Errno  unix.Errno
+	Reason string // "ptrace lets a process ..."
+	Allow  string // "--allow ptrace=children"; empty: nothing does
+}
+
+// Calls is what the supervisor has to know of the filter that notifies it.
+type Calls interface {
+	// Name is the name of a call in the numbering of arch (AUDIT_ARCH_*); "" for
+	// a number without a name.
+	Name(arch uint32, number int32) string
+	// Refusal says how to refuse a call of that name with these arguments.
+	Refusal(name string, args [6]uint64) Refusal
+}
+
+// kind is what has to be done about a call.
+type kind uint8
+
+const (
+	kindUnseen kind = iota // not looked up yet
+	kindOpen
+	kindOpenat
+	kindOpenat2
+	kindCreat
+	kindChroot
+	kindLimit
+	kindKill  // the pid is the first argument
+	kindPIDFD // a signal through a pidfd
+	kindRefused
+)
+
+var kindByName = map[string]kind{
+	"open": kindOpen, "openat": kindOpenat, "openat2": kindOpenat2, "creat": kindCreat,
+	"chroot": kindChroot, "prlimit64": kindLimit,
+	"kill": kindKill, "tgkill": kindKill, "rt_sigqueueinfo": kindKill, "rt_tgsigqueueinfo": kindKill, "tkill": kindKill,
+	"pidfd_send_signal": kindPIDFD,
+}
+
+// kindTable remembers kinds by call number for the few numberings of a CPU.
+type kindTable struct {
+	calls Calls
+	known [2][512]atomic.Uint32
+}
+
+func slot(arch uint32) int {
+	switch arch {
+	case unix.AUDIT_ARCH_X86_64, unix.AUDIT_ARCH_AARCH64:
+		return 0
+	default:
+		return 1
+	}
+}
+
+// narrow tells whether the arguments of calls in this numbering are 32 bits wide.
+func narrow(arch uint32) bool { return slot(arch) == 1 }
+
+func (t *kindTable) of(arch uint32, number int32) kind {
+	if number < 0 || int(number) >= len(t.known[0]) {
+		return kindRefused
+	}
+	cell := &t.known[slot(arch)][number]
+	if k := kind(cell.Load()); k != kindUnseen {
+		return k
+	}
+	k, ok := kindByName[t.calls.Name(arch, number)]
+	if !ok {
+		k = kindRefused
+	}
+	cell.Store(uint32(k))
+	return k
+}

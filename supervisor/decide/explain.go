@@ -1,0 +1,46 @@
+package decide
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/memjail/memjail/policy"
+)
+
+// Explain says, for a user, what an open that the kernel will refuse was after
+// and what would allow it ("" if nothing does).
+func Explain(r Request, o Object, p *policy.Policy) (reason, allow string) {
+	whose := fmt.Sprintf("process %d", o.PID)
+	if o.Own {
+		whose = "its own process"
+	}
+	switch {
+	case o.Class == System && p.Procfs.System == policy.SystemNone && !r.Writing() && find(o, false) != nil:
+		return "the policy closes the system's files in /proc", "--allow procfs.system=read"
+	case o.Class == System && r.Writing():
+		return "a setting of the kernel", "--memory allow"
+	case o.Class == System:
+		return "a file of /proc that is in nobody's reach under this policy", "--memory no-write"
+	case isMemory(o.Name) && r.Writing():
+		return "the memory of " + whose, "--memory allow"
+	case isMemory(o.Name):
+		return "the memory of " + whose, "--memory no-write"
+	case r.Writing():
+		return fmt.Sprintf("%s of %s", o.Name, whose), writeHint(o)
+	case !o.Own:
+		return fmt.Sprintf("%s of %s, which tells about its memory", o.Name, whose), "--memory no-write"
+	default:
+		return fmt.Sprintf("%s of %s", o.Name, whose), "--memory no-write"
+	}
+}
+
+func isMemory(name string) bool {
+	return name == "mem" || name == "pagemap" || strings.HasPrefix(name, "map_files/")
+}
+
+func writeHint(o Object) string {
+	if w, ok := policy.Parse[policy.ProcfsWrite](o.Name); ok && o.Own {
+		return "--allow procfs.write=" + w.String()
+	}
+	return "--memory allow"
+}

@@ -1,0 +1,181 @@
+package decide
+
+import (
+	"strings"
+
+	"github.com/memjail/memjail/policy"
+	"golang.org/x/sys/unix"
+)
+
+// Gate is what the kernel asks of an opener beside the file's mode.
+type Gate uint8
+
+const (
+	// GateNone: nothing; whoever the mode lets in may read.
+	GateNone Gate = iota
+	// GatePtrace: ptrace access to the process (PTRACE_MODE_READ_FSCREDS, see
+	// ptrace(2)). The kernel asks the opener only, once, so such a file is
+	// opened for nobody but its own process.
+	GatePtrace
+)
+
+// Who says whose file may be had.
+type Who uint8
+
+const (
+	// Own: the caller's own process and its threads.
+	Own Who = iota
+	// Any: every process that the procfs shows.
+	Any
+)
+
+// Grant is a row of the closed table of what procfs gives under a policy that
+// closes memory. What is in no row is in nobody's reach.
+type Grant struct {
+	// Class is Process (below /proc/PID and, where it exists there, below
+	// /proc/PID/task/TID) or System.
+	Class Class
+	// Name is a path below the process directory or the procfs root; a last
+	// element "*" stands for one name, "**" for one or more.
+	Name string
+	Gate Gate
+	Who  Who
+	// Write is a grant to write (and to read and write).
+	Write policy.ProcfsWrite
+	// Writes tells whether the row is about writing at all.
+	Writes bool
+	// Why the row is harmless, for the documentation.
+	Why string
+}
+
+// grants is the whole table.
+var grants = buildGrants()
+
+// Grants returns the table, for documentation and tests.
+func Grants() []Grant { return append([]Grant(nil), grants...) }
+
+func buildGrants() []Grant {
+	var table []Grant
+	add := func(class Class, gate Gate, who Who, why string, names ...string) {
+		for _, name := range names {
+			table = append(table, Grant{Class: class, Name: name, Gate: gate, Who: who, Why: why})
+		}
+	}
+	add(Process, GateNone, Any, "numbers about the process that every user may read",
+		"stat", "status", "statm", "comm", "cgroup", "cpuset", "limits", "oom_score", "oom_adj", "oom_score_adj",
+		"schedstat", "sched", "autogroup", "loginuid", "sessionid", "uid_map", "gid_map", "projid_map", "setgroups",
+		"mountinfo", "mounts", "wchan", "coredump_filter", "arch_status", "ksm_stat", "ksm_merging_pages")
+	add(Process, GateNone, Any, "the argument block, which the kernel shows everybody", "cmdline")
+	add(Process, GateNone, Own, "the process about itself", "timers", "timerslack_ns", "children", "net/**", "timens_offsets",
+		"attr/*", "attr/*/*", "io", "personality")
+	add(Process, GatePtrace, Own, "where things lie in one's own memory, which one can find out without asking",
+		"maps", "smaps", "smaps_rollup", "numa_maps", "auxv", "environ", "mountstats", "fdinfo/*")
+	for _, write := range []policy.ProcfsWrite{policy.WriteComm, policy.WriteOOMScoreAdj} {
+		table = append(table, Grant{Class: Process, Name: write.String(), Who: Own, Write: write, Writes: true,
+			Why: "a name and a number of one's own; the kernel asks the writer again"})
+	}
+	add(System, GateNone, Any, "about the system, readable by every user",
+		"cpuinfo", "meminfo", "stat", "uptime", "loadavg", "version", "filesystems", "devices", "diskstats", "partitions",
+		"swaps", "vmstat", "zoneinfo", "buddyinfo", "interrupts", "softirqs", "modules", "misc", "locks", "crypto",
+		"cgroups", "cmdline", "config.gz", "consoles", "dma", "execdomains", "fb", "ioports", "key-users", "mdstat", "mtrr",
+		"schedstat", "version_signature", "bootconfig", "latency_stats", "pressure/*", "driver/**", "fs/**", "irq/**",
+		"tty/**", "sysvipc/*", "asound/**", "acpi/**", "scsi/**", "bus/input/*", "sys/**")
+	return table
+}
+
+// find returns the row for an object, or nil.
+func find(o Object, writing bool) *Grant {
+	for i := range grants {
+		g := &grants[i]
+		if g.Class != o.Class || g.Writes != writing || (g.Who == Own && !o.Own) {
+			continue
+		}
+		if matches(g.Name, o.Name) {
+			return g
+		}
+	}
+	return nil
+}
+
+func matches(pattern, name string) bool {
+	if pattern == name {
+		return true
+	}
+	prefix, found := strings.CutSuffix(pattern, "*")
+	if !found {
+		return false
+	}
+	deep := strings.HasSuffix(prefix, "*")
+	prefix = strings.TrimSuffix(prefix, "*")
+	if head, tail, ok := strings.Cut(prefix, "*/"); ok { // "attr/*/" for "attr/apparmor/current"
+		rest, ok := strings.CutPrefix(name, head)
+		if !ok {
+			return false
+		}
+		_, rest, ok = strings.Cut(rest, "/")
+		return ok && strings.HasPrefix(rest, tail) && validTail(rest[len(tail):], deep)
+	}
+	rest, ok := strings.CutPrefix(name, prefix)
+	return ok && validTail(rest, deep)
+}
+
+func validTail(rest string, deep bool) bool {
+	return rest != "" && (deep || !strings.Contains(rest, "/"))
+}
+
+// openFlags are the flags of open(2) whose effect on a procfs file an opener
+// elsewhere can bring about exactly; a call with any other is left to the kernel.
+const openFlags = unix.O_ACCMODE | unix.O_CREAT | unix.O_TRUNC | unix.O_APPEND | unix.O_NONBLOCK | unix.O_CLOEXEC |
+	unix.O_NOCTTY | unix.O_NOFOLLOW | unix.O_LARGEFILE | largeFile64 | unix.O_SYNC | unix.O_DSYNC | unix.O_NOATIME
+
+// largeFile64 is O_LARGEFILE as 32-bit programs give it; x/sys has 0 for
+// machines on which it is always on.
+const largeFile64 = 0x8000
+
+// Open decides an open. Whatever is not clearly a row of the table is the
+// kernel's to decide, and its domain refuses all of procfs.
+func Open(r Request, o Object, p *policy.Policy) Verdict {
+	kernel := Continue{Behind: BehindLandlock}
+	if o.Class != Process && o.Class != System {
+		return kernel
+	}
+	if r.Flags&^openFlags != 0 || r.Flags&unix.O_ACCMODE == unix.O_ACCMODE {
+		return kernel
+	}
+	if r.Resolve&^(unix.RESOLVE_NO_SYMLINKS|unix.RESOLVE_NO_MAGICLINKS) != 0 {
+		return kernel
+	}
+	g := find(o, r.Writing())
+	switch {
+	case g == nil:
+		return kernel
+	case !g.Writes && (p.Memory.Access != policy.AccessDeny || r.Flags&(unix.O_CREAT|unix.O_TRUNC) != 0):
+		return kernel
+	case g.Writes && !writable(p, g.Write):
+		return kernel
+	case g.Class == System && p.Procfs.System == policy.SystemNone:
+		return kernel
+	}
+	return Inject{Grant: g}
+}
+
+func writable(p *policy.Policy, w policy.ProcfsWrite) bool {
+	for _, granted := range p.Procfs.Write {
+		if granted == w {
+			return true
+		}
+	}
+	return false
+}
+
+// Everybody tells whether a file of procfs, named below its root, is one that the
+// table gives everybody to read, whoever opened it: such a descriptor may be
+// handed into a sandbox.
+func Everybody(below string) bool {
+	o := Object{Class: System, Name: below}
+	if first, rest, _ := strings.Cut(below, "/"); first != "" && first[0] >= '0' && first[0] <= '9' {
+		o = Object{Class: Process, Name: rest}
+	}
+	g := find(o, false)
+	return g != nil && g.Gate == GateNone && g.Who == Any
+}

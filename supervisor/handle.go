@@ -1,0 +1,288 @@
+package supervisor
+
+import (
+	"errors"
+	"os"
+	"sync/atomic"
+	"time"
+
+	"github.com/memjail/memjail/policy"
+	"github.com/memjail/memjail/sandbox/kernel"
+	"github.com/memjail/memjail/supervisor/decide"
+	"github.com/memjail/memjail/supervisor/procmem"
+	"github.com/memjail/memjail/supervisor/resolve"
+	"golang.org/x/sys/unix"
+)
+
+// request is a notification on its way to its answer.
+type request struct {
+	id       uint64
+	tid      int
+	kind     kind
+	name     string // of the call; set where it is needed
+	args     [6]uint64
+	arch     uint32
+	answered atomic.Bool
+}
+
+func (q *request) set(n *kernel.Notification, k kind) {
+	q.id, q.tid, q.kind, q.name, q.args, q.arch = n.ID, int(n.PID), k, "", n.Data.Args, n.Data.Arch
+	q.answered.Store(false)
+}
+
+// handle brings one notification to its answer and says whether a descriptor was
+// injected.
+func (r *receiver) handle(n *kernel.Notification) (injected bool) {
+	q := &r.request
+	q.set(n, r.s.kinds.of(n.Data.Arch, n.Data.Number))
+	if narrow(q.arch) {
+		for i := range q.args {
+			q.args[i] = uint64(uint32(q.args[i]))
+		}
+	}
+	switch q.kind {
+	case kindOpen, kindOpenat, kindOpenat2, kindCreat:
+		return r.open(q)
+	case kindChroot:
+		r.s.chrooted.Store(true) // before the call takes effect
+		r.answer(q, decide.Continue{Behind: decide.BehindKernel}, nil)
+	default:
+		r.refuse(q, n.Data.Number)
+	}
+	return false
+}
+
+// answer gives a request its one answer; what comes later for the same request is
+// dropped. It is the only place that answers, and so the only one that can let
+// the kernel go on. The result says whether a descriptor was injected.
+func (r *receiver) answer(q *request, v decide.Verdict, file *os.File) bool {
+	if !q.answered.CompareAndSwap(false, true) {
+		return false
+	}
+	l := r.s.listener
+	switch v := v.(type) {
+	case decide.Inject:
+		err := l.Inject(q.id, int(file.Fd()), q.closeOnExec())
+		switch {
+		case err == nil:
+			return true
+		case errors.Is(err, unix.EMFILE):
+			l.Refuse(q.id, unix.EMFILE)
+		default: // ENOENT: gone; anything else: the kernel's domain says no
+			l.UnsafeContinue(q.id)
+		}
+	case decide.Refuse:
+		l.Refuse(q.id, v.Errno)
+	case decide.Continue:
+		l.UnsafeContinue(q.id)
+	}
+	return false
+}
+
+// closeOnExec: O_CLOEXEC was asked for. openat2 keeps its flags in memory; they
+// have been copied into the arguments by then.
+func (q *request) closeOnExec() bool { return q.flags()&unix.O_CLOEXEC != 0 }
+
+func (q *request) flags() int {
+	switch q.kind {
+	case kindOpen:
+		return int(int32(q.args[1]))
+	case kindCreat:
+		return unix.O_CREAT | unix.O_WRONLY | unix.O_TRUNC
+	default:
+		return int(int32(q.args[2]))
+	}
+}
+
+func (q *request) dir() int {
+	if q.kind == kindOpen || q.kind == kindCreat {
+		return unix.AT_FDCWD
+	}
+	return int(int32(q.args[0]))
+}
+
+func (q *request) unsafePathAddress() uint64 {
+	if q.kind == kindOpen || q.kind == kindCreat {
+		return q.args[0]
+	}
+	return q.args[1]
+}
+
+var leaveToKernel = decide.Continue{Behind: decide.BehindLandlock}
+
+// open decides an open. Every way out that is not an injection leaves it to the
+// kernel.
+func (r *receiver) open(q *request) bool {
+	n, err := procmem.ReadCString(q.tid, q.unsafePathAddress(), r.path.Buffer())
+	if err != nil || q.tid == 0 { // 0: a pid namespace that we do not see
+		return r.answer(q, leaveToKernel, nil)
+	}
+	r.path.SetLength(n)
+	caller := resolve.Caller{TID: q.tid, Dir: q.dir()}
+	if !r.s.chrooted.Load() {
+		if r.s.options.SlowMounts && r.s.resolver.Slow(caller, &r.path) {
+			r.s.slow.take(r, q)
+			return false
+		}
+		if r.s.resolver.Quick(caller, &r.path) == decide.Ordinary {
+			return r.answer(q, leaveToKernel, nil)
+		}
+	}
+	return r.procfs(q, caller)
+}
+
+// procfs decides an open that may lead to procfs.
+func (r *receiver) procfs(q *request, caller resolve.Caller) bool {
+	want, ok := r.wanted(q)
+	if !ok {
+		return r.answer(q, leaveToKernel, nil)
+	}
+	caller.NoFollow = want.Flags&unix.O_NOFOLLOW != 0
+	id, err := r.identify(q.tid)
+	if err != nil {
+		return r.answer(q, leaveToKernel, nil)
+	}
+	caller.TGID = id.tgid
+	var o decide.Object
+	if !r.s.chrooted.Load() {
+		o = r.s.resolver.Direct(caller, &r.path)
+	}
+	v := decide.Open(want, o, &r.s.options.Policy)
+	if _, granted := v.(decide.Inject); !granted && (o.Class == decide.Unknown || resolve.ThroughLink(o)) {
+		o = r.s.resolver.Walk(caller, &r.path)
+		v = decide.Open(want, o, &r.s.options.Policy)
+	}
+	if _, granted := v.(decide.Inject); granted {
+		return r.inject(q, want, o, v, id)
+	}
+	if (o.Class == decide.Process || o.Class == decide.System) && r.s.resolver.Procfs.Exists(resolve.Name(o)) {
+		r.reportOpen(q, want, o)
+	}
+	return r.answer(q, v, nil)
+}
+
+// wanted reads what the open asks for; false: only the kernel can tell.
+func (r *receiver) wanted(q *request) (decide.Request, bool) {
+	if q.kind != kindOpenat2 {
+		return decide.Request{Flags: q.flags()}, true
+	}
+	var buf [64]byte
+	if q.args[3] < kernel.OpenHowSize || q.args[3] > uint64(len(buf)) {
+		return decide.Request{}, false
+	}
+	unsafeHow := buf[:q.args[3]]
+	if n, err := kernel.ReadProcessMemory(q.tid, unsafeHow, q.args[2]); err != nil || n != len(unsafeHow) {
+		return decide.Request{}, false
+	}
+	how, ok := kernel.ParseOpenHow(unsafeHow)
+	if !ok || how.Flags > 1<<31-1 || how.Mode != 0 {
+		return decide.Request{}, false
+	}
+	q.args[2] = how.Flags // the copy, from here on
+	return decide.Request{Flags: int(how.Flags), Resolve: how.Resolve}, true
+}
+
+// identify finds out who calls. An ordinary user's supervisor has no other rights
+// than its callers, so the process is all it has to know.
+func (r *receiver) identify(tid int) (identity, error) {
+	if !r.rights.switches() && kernel.SameThreadGroupLeader(tid) {
+		return identity{tgid: tid}, nil
+	}
+	return readIdentity(tid)
+}
+
+// inject opens the granted file afresh below the procfs root that we hold, as the
+// caller, checks what came, asks whether the caller still waits, and hands it over.
+func (r *receiver) inject(q *request, want decide.Request, o decide.Object, v decide.Verdict, id identity) bool {
+	var file *os.File
+	flags := want.Flags &^ (unix.O_CREAT | unix.O_CLOEXEC)
+	err, ok := r.rights.as(kernel.FileIdentity{UID: id.uid, GID: id.gid, Groups: id.groups}, ownFile(o), func() (err error) {
+		file, err = r.s.resolver.Procfs.Open(resolve.Name(o), flags)
+		return err
+	})
+	if file != nil {
+		defer file.Close()
+	}
+	if err != nil || !ok || !r.s.listener.Valid(q.id) {
+		r.answer(q, leaveToKernel, nil)
+		if !ok {
+			panic("a supervisor thread could not return to its own rights")
+		}
+		return false
+	}
+	return r.answer(q, v, file)
+}
+
+// refuse answers the calls that the filter sends here to be refused and told.
+func (r *receiver) refuse(q *request, number int32) {
+	q.name = r.s.options.Calls.Name(q.arch, number)
+	switch q.kind {
+	case kindLimit, kindKill, kindPIDFD:
+		if r.aboutItself(q) {
+			r.answer(q, decide.Continue{Behind: decide.BehindScalars}, nil)
+			return
+		}
+	}
+	refusal := r.s.options.Calls.Refusal(q.name, q.args)
+	r.report(q, func() Event {
+		return Event{Call: q.name, Layer: Seccomp, Errno: unix.ErrnoName(refusal.Errno), Reason: refusal.Reason, Allow: refusal.Allow}
+	})
+	r.answer(q, decide.Refuse{Errno: refusal.Errno}, nil)
+}
+
+// aboutItself: the call names the calling process itself, by number, and nothing
+// in memory counts for the decision.
+func (r *receiver) aboutItself(q *request) bool {
+	id, err := readIdentity(q.tid)
+	if err != nil || !r.s.listener.Valid(q.id) {
+		return false
+	}
+	target := int(int32(q.args[0]))
+	switch q.kind {
+	case kindLimit:
+		free := q.args[1] != unix.RLIMIT_CORE || r.s.options.Policy.Memory.CoreDumps == policy.CoreDumpsAllow
+		return free && (target == id.ownPID || target == 0)
+	case kindKill:
+		return target == id.ownPID || (q.name == "tkill" && r.sameProcess(id, target))
+	default:
+		return false
+	}
+}
+
+// sameProcess: tid is a thread of the process, in its own numbering; only asked
+// where that is ours too.
+func (r *receiver) sameProcess(id identity, tid int) bool {
+	if id.ownPID != id.tgid {
+		return false
+	}
+	other, err := readIdentity(tid)
+	return err == nil && other.tgid == id.tgid
+}
+
+func (r *receiver) reportOpen(q *request, want decide.Request, o decide.Object) {
+	r.report(q, func() Event {
+		call := map[kind]string{kindOpen: "open", kindOpenat: "openat", kindOpenat2: "openat2", kindCreat: "creat"}[q.kind]
+		e := Event{Call: call, Path: r.path.String(), Access: "read", Layer: Landlock, Errno: "EACCES", Predicted: true}
+		if want.Writing() {
+			e.Access = "write"
+		}
+		e.Reason, e.Allow = decide.Explain(want, o, &r.s.options.Policy)
+		return e
+	})
+}
+
+// report tells of a refusal while the caller still waits, so that it is known who
+// it was.
+func (r *receiver) report(q *request, make func() Event) {
+	if r.s.options.Report == nil || (r.s.options.Quiet != nil && r.s.options.Quiet()) {
+		return
+	}
+	e := make()
+	e.Time, e.TID, e.PID, e.Comm = time.Now(), q.tid, q.tid, comm(q.tid)
+	if id, err := readIdentity(q.tid); err == nil {
+		e.PID = id.tgid
+	}
+	if r.s.listener.Valid(q.id) {
+		r.s.options.Report(e)
+	}
+}

@@ -1,0 +1,156 @@
+package supervisor
+
+import (
+	"runtime"
+	"sync/atomic"
+	"time"
+
+	"github.com/memjail/memjail/sandbox/kernel"
+	"github.com/memjail/memjail/supervisor/resolve"
+	"golang.org/x/sys/unix"
+)
+
+// callBackSignal interrupts a receiver that waits. It is the only signal that a
+// receiver's thread does not block, and it is only sent while the thread waits:
+// an injection that a signal interrupts would answer the caller's open with 0.
+const callBackSignal = unix.Signal(40)
+
+// The states of a receiver, as far as calling it back is concerned.
+const (
+	receiverWaits  int32 = iota // in, or on its way into, the receive call
+	receiverWorks               // with a notification
+	receiverCalled              // a signal is on its way to it
+)
+
+// receiver is one thread that receives and answers.
+type receiver struct {
+	s      *Supervisor
+	index  int
+	rights rights
+	parked bool // guarded by s.mu
+	wake   chan struct{}
+
+	tid       atomic.Int32
+	state     atomic.Int32
+	signalled atomic.Bool
+	pinned    bool
+
+	notification kernel.Notification
+	request      request
+	path         resolve.Path
+}
+
+func newReceiver(s *Supervisor, index int) *receiver {
+	return &receiver{s: s, index: index, wake: make(chan struct{}, 1)}
+}
+
+func (r *receiver) run(wait func() *kernel.Listener) {
+	defer r.s.running.Done()
+	// Never unlocked: the thread's signal mask, rights and namespace are its own,
+	// and the runtime ends the thread with the goroutine.
+	runtime.LockOSThread()
+	if err := r.prepare(); err != nil {
+		return // a thread that is not as it should be answers nothing
+	}
+	if wait != nil && !r.s.adopt(wait()) {
+		return
+	}
+	for r.receive() {
+		injected := r.handle(&r.notification)
+		goOn, pinned := r.s.adapt(r.index, r.notification.PID, injected)
+		r.pin(pinned)
+		if !goOn {
+			<-r.wake
+		}
+	}
+}
+
+func (r *receiver) prepare() error {
+	r.tid.Store(int32(unix.Gettid()))
+	kernel.BlockSignals(kernel.AllSignals &^ (1 << (callBackSignal - 1)))
+	if ns := r.s.options.MountNamespace; ns != nil {
+		if err := kernel.JoinMountNamespace(int(ns.Fd())); err != nil {
+			return err
+		}
+	}
+	r.rights = r.s.base
+	return r.rights.reduce()
+}
+
+// receive waits for the next notification; false: there is none to come.
+func (r *receiver) receive() bool {
+	for {
+		r.state.Store(receiverWaits)
+		err := r.s.listener.Receive(int(r.s.receiveFD.Load()), &r.notification)
+		if !r.state.CompareAndSwap(receiverWaits, receiverWorks) {
+			r.takeSignal()
+		}
+		switch {
+		case err == nil:
+			return true
+		case err == unix.EINTR:
+		case err == unix.ENOENT && !r.s.listener.Gone():
+			// Only this one request died.
+		case err == unix.ENOENT:
+			r.s.ended()
+			return false
+		default: // called back
+			return false
+		}
+	}
+}
+
+// callBack makes a receiver leave the receive call, which has been given another
+// file to wait on.
+func (r *receiver) callBack() {
+	if r.state.CompareAndSwap(receiverWaits, receiverCalled) {
+		if tid := r.tid.Load(); tid != 0 {
+			kernel.SignalThread(int(tid), callBackSignal)
+		}
+		r.signalled.Store(true)
+	}
+	select {
+	case r.wake <- struct{}{}:
+	default:
+	}
+}
+
+// takeSignal waits until the signal of callBack has reached this thread, so that
+// it cannot interrupt what comes next.
+func (r *receiver) takeSignal() {
+	for !r.signalled.Load() {
+		time.Sleep(50 * time.Microsecond)
+	}
+	unix.Getppid() // a signal that is pending is taken when a call returns
+	r.state.Store(receiverWorks)
+}
+
+// pin keeps the thread on a CPU of its own while several receivers share the
+// work, and lets it follow its callers again afterwards.
+func (r *receiver) pin(pinned bool) {
+	if pinned == r.pinned {
+		return
+	}
+	r.pinned = pinned
+	set := r.rights.cpus
+	if pinned {
+		set = nthCPU(set, r.index)
+	}
+	unix.SchedSetaffinity(0, &set) // an advice: without it the work is only slower
+}
+
+func nthCPU(all unix.CPUSet, index int) unix.CPUSet {
+	var one unix.CPUSet
+	seen, count := 0, max(all.Count(), 1)
+	for cpu := 0; seen < count && cpu < 1024; cpu++ {
+		if !all.IsSet(cpu) {
+			continue
+		}
+		if seen == index%count {
+			one.Set(cpu)
+			return one
+		}
+		seen++
+	}
+	return all
+}

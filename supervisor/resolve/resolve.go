@@ -1,0 +1,272 @@
+// Package resolve finds out what object a path names in the view of the process
+// that hands it to the kernel: from its root, working directory or dirfd, with
+// its own /proc/self. It trusts none of it and decides nothing; what it says is
+// only good for choosing a row of the grants table, which is then opened afresh
+// below a procfs root that memjail holds.
+package resolve
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/memjail/memjail/sandbox/kernel"
+	"github.com/memjail/memjail/supervisor/decide"
+	"golang.org/x/sys/unix"
+)
+
+// PathMax is the longest path, with its NUL byte, that the kernel takes.
+const PathMax = 4096
+
+// resolveCached is RESOLVE_CACHED of openat2(2), which x/sys does not have yet.
+const resolveCached = 0x20
+
+// headroom is the space before the path in a [Path]'s buffer: enough for
+// "/proc/2147483647/fd/2147483647/".
+const headroom = 40
+
+// Path is a path copied once from a caller's memory. The zero value is ready to
+// be filled through Buffer and SetLength.
+type Path struct {
+	buf    [headroom + PathMax]byte
+	length int // without the NUL byte
+}
+
+// Buffer is where the copy of the path and its NUL byte go.
+func (p *Path) Buffer() []byte { return p.buf[headroom:] }
+
+// SetLength says how long the copy is, without its NUL byte.
+func (p *Path) SetLength(n int) { p.length = n }
+
+// String returns the path. It is hostile input.
+func (p *Path) String() string { return string(p.unsafeBytes()) }
+
+func (p *Path) unsafeBytes() []byte { return p.buf[headroom : headroom+p.length] }
+
+// Caller is the thread whose view counts.
+type Caller struct {
+	TID  int
+	TGID int // 0: not known yet
+	// Dir is the directory a relative path starts from: AT_FDCWD or the number
+	// of one of the caller's descriptors.
+	Dir int
+	// NoFollow: the call does not follow a symbolic link at the end (O_NOFOLLOW).
+	NoFollow bool
+}
+
+// Procfs is the one procfs instance whose files are granted: memjail's own.
+type Procfs struct {
+	root   *os.File
+	device uint64
+	inode  uint64
+}
+
+// OpenProcfs holds the procfs that is mounted at /proc. An error says why that is
+// none: the supervisor then cannot grant anything.
+func OpenProcfs() (*Procfs, error) {
+	fd, err := unix.Open("/proc", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("opening /proc: %w", err)
+	}
+	p := &Procfs{root: os.NewFile(uintptr(fd), "/proc")}
+	var fs unix.Statfs_t
+	var st unix.Stat_t
+	err = errors.Join(unix.Fstatfs(fd, &fs), unix.Fstat(fd, &st))
+	if err == nil && fs.Type != unix.PROC_SUPER_MAGIC {
+		err = unix.ENODEV
+	}
+	if err != nil {
+		p.root.Close()
+		return nil, fmt.Errorf("looking for procfs at /proc: %w", err)
+	}
+	p.device, p.inode = st.Dev, st.Ino
+	return p, nil
+}
+
+// Close gives the procfs root back.
+func (p *Procfs) Close() error { return p.root.Close() }
+
+// Open opens a file below the procfs root by a name that memjail composed itself.
+// No symbolic link is followed, and what comes is checked on the descriptor: it
+// is on this procfs instance and a regular file.
+func (p *Procfs) Open(name string, flags int) (*os.File, error) {
+	how := unix.OpenHow{Flags: uint64(flags) | unix.O_CLOEXEC,
+		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS}
+	fd, err := unix.Openat2(int(p.root.Fd()), name, &how)
+	if err != nil {
+		return nil, fmt.Errorf("opening /proc/%s: %w", name, err)
+	}
+	var st unix.Stat_t
+	if err = unix.Fstat(fd, &st); err == nil && (st.Dev != p.device || st.Mode&unix.S_IFMT != unix.S_IFREG) {
+		err = unix.EXDEV
+	}
+	if err != nil {
+		unix.Close(fd)
+		return nil, fmt.Errorf("looking at /proc/%s: %w", name, err)
+	}
+	return os.NewFile(uintptr(fd), "/proc/"+name), nil
+}
+
+// Exists tells whether there is something of that name below the procfs root.
+func (p *Procfs) Exists(name string) bool {
+	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC | unix.O_NOFOLLOW, Resolve: unix.RESOLVE_BENEATH}
+	fd, err := unix.Openat2(int(p.root.Fd()), name, &how)
+	if err == nil {
+		unix.Close(fd)
+	}
+	return err == nil
+}
+
+// Resolver resolves paths for callers whose procfs is Procfs.
+type Resolver struct {
+	Procfs *Procfs
+}
+
+// Quick says at the cost of one system call or none whether the path leads to an
+// object that is certainly not on the procfs: then it is Ordinary. Else the class
+// is Unknown and [Resolver.Walk] is to be asked. It takes the caller's root to be
+// this process's own.
+//
+// A path that only the caller can follow (through its own descriptors or
+// /proc/self) may be called Ordinary here although it leads to procfs; all that
+// follows is that the kernel refuses it.
+func (r *Resolver) Quick(c Caller, p *Path) decide.Class {
+	path := p.unsafeBytes()
+	if len(path) == 0 || leadsThroughSelf(path) {
+		return decide.Unknown
+	}
+	device, err := kernel.DeviceOf(p.fromHere(c))
+	if err != nil || device == r.Procfs.device {
+		return decide.Unknown
+	}
+	return decide.Ordinary
+}
+
+// leadsThroughSelf: the text alone says that procfs is, or may be, on the way.
+func leadsThroughSelf(path []byte) bool {
+	return hasPrefix(path, "/proc") || hasPrefix(path, "/dev/fd") || hasPrefix(path, "/dev/std")
+}
+
+func hasPrefix(b []byte, prefix string) bool {
+	return len(b) >= len(prefix) && string(b[:len(prefix)]) == prefix
+}
+
+// fromHere returns the path, NUL-terminated, as this process would spell it.
+func (p *Path) fromHere(c Caller) []byte {
+	whole := p.buf[:headroom+p.length+1]
+	whole[len(whole)-1] = 0
+	if p.buf[headroom] == '/' {
+		return whole[headroom:]
+	}
+	var prefix [headroom]byte
+	text := strconv.AppendInt(append(prefix[:0], "/proc/"...), int64(c.TID), 10)
+	if c.Dir == unix.AT_FDCWD {
+		text = append(text, "/cwd/"...)
+	} else {
+		text = append(strconv.AppendInt(append(text, "/fd/"...), int64(c.Dir), 10), '/')
+	}
+	start := headroom - len(text)
+	copy(whole[start:], text)
+	return whole[start:]
+}
+
+// Direct reads a path that spells a procfs file in the plain way, /proc/NAME or
+// /proc/PID/NAME, without asking the file system: /proc/self is the caller. It is
+// good only for a caller whose /proc is this process's own. The class is Unknown
+// for every other spelling, and whether the object exists is not said.
+func (r *Resolver) Direct(c Caller, p *Path) decide.Object {
+	rest, ok := strings.CutPrefix(p.String(), "/proc/")
+	if !ok {
+		return decide.Object{}
+	}
+	first, tail, _ := strings.Cut(rest, "/")
+	switch first {
+	case "mounts":
+		rest = "self/mounts"
+	case "net":
+		rest = "self/net/" + tail
+	case "thread-self":
+		rest = strconv.Itoa(c.TGID) + "/task/" + strconv.Itoa(c.TID) + "/" + tail
+	}
+	if after, ok := strings.CutPrefix(rest, "self/"); ok {
+		rest = strconv.Itoa(c.TGID) + "/" + after
+	}
+	return Classify(c, rest)
+}
+
+// Classify sorts a path below a procfs root: whose it is and what it is called
+// there. Anything that is not in its plainest form is Unknown.
+func Classify(c Caller, below string) decide.Object {
+	for element := range strings.SplitSeq(below, "/") {
+		if element == "" || element == "." || element == ".." {
+			return decide.Object{}
+		}
+	}
+	first, rest, nested := strings.Cut(below, "/")
+	pid, isPID := number(first)
+	if !isPID {
+		return decide.Object{Class: decide.System, Name: below}
+	}
+	if !nested {
+		return decide.Object{}
+	}
+	o := decide.Object{Class: decide.Process, Name: rest, PID: pid, Own: pid == c.TGID}
+	if task, ok := strings.CutPrefix(rest, "task/"); ok {
+		tid, name, _ := strings.Cut(task, "/")
+		o.Task, ok = number(tid)
+		if !ok || name == "" {
+			return decide.Object{}
+		}
+		o.Name = name
+	}
+	return o
+}
+
+// Name spells the object below the procfs root.
+func Name(o decide.Object) string {
+	switch {
+	case o.Class == decide.System:
+		return o.Name
+	case o.Task != 0:
+		return fmt.Sprintf("%d/task/%d/%s", o.PID, o.Task, o.Name)
+	default:
+		return fmt.Sprintf("%d/%s", o.PID, o.Name)
+	}
+}
+
+func number(s string) (int, bool) {
+	if s == "" || s[0] < '1' || s[0] > '9' {
+		return 0, false
+	}
+	n, err := strconv.ParseUint(s, 10, 31)
+	return int(n), err == nil
+}
+
+// ThroughLink tells whether a name below /proc/PID goes, or may go, through one of
+// the links there that lead elsewhere.
+func ThroughLink(o decide.Object) bool {
+	first, _, _ := strings.Cut(o.Name, "/")
+	switch first {
+	case "fd", "cwd", "root", "exe", "map_files", "ns":
+		return o.Class == decide.Process
+	}
+	return false
+}
+
+// Slow tells whether resolving the path may wait for a disk or a server, because
+// the kernel does not have all of it in memory (RESOLVE_CACHED of openat2(2),
+// 5.12; an older kernel never says so).
+func (r *Resolver) Slow(c Caller, p *Path) bool {
+	if path := p.unsafeBytes(); len(path) == 0 || hasPrefix(path, "/proc") || hasPrefix(path, "/dev/") {
+		return false
+	}
+	here := p.fromHere(c)
+	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: resolveCached}
+	fd, err := unix.Openat2(unix.AT_FDCWD, string(here[:len(here)-1]), &how)
+	if err == nil {
+		unix.Close(fd)
+	}
+	return err == unix.EAGAIN
+}

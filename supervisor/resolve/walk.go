@@ -1,0 +1,267 @@
+package resolve
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/memjail/memjail/supervisor/decide"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	maxSymlinks   = 40 // MAXSYMLINKS of the kernel
+	maxComponents = PathMax / 2
+)
+
+// Walk resolves the path component by component in the caller's view: its root
+// (also after chroot(2)), its working directory or descriptor, and /proc/self and
+// /proc/thread-self as the caller sees them. It follows magic links (fd/N, cwd,
+// root, exe) only of the caller's own process. The class is Unknown whenever
+// something is not as simple as that.
+func (r *Resolver) Walk(c Caller, p *Path) decide.Object {
+	w := walker{resolver: r, caller: c}
+	defer w.close()
+	if err := w.start(p.String()); err != nil {
+		return decide.Object{}
+	}
+	if err := w.run(); err != nil {
+		return decide.Object{}
+	}
+	return w.identify()
+}
+
+// walker is the state of one walk: O_PATH descriptors of the caller's root and of
+// the place reached, and what is still to be walked.
+type walker struct {
+	resolver *Resolver
+	caller   Caller
+	root     int
+	at       int
+	unsafe   []string // components still to walk, last first
+	links    int
+	steps    int
+}
+
+const pathOnly = unix.O_PATH | unix.O_CLOEXEC
+
+func (w *walker) close() {
+	for _, fd := range []int{w.root, w.at} {
+		if fd > 0 {
+			unix.Close(fd)
+		}
+	}
+}
+
+func (w *walker) start(unsafePath string) error {
+	if unsafePath == "" {
+		return unix.ENOENT
+	}
+	proc := "/proc/" + strconv.Itoa(w.caller.TID)
+	var err error
+	if w.root, err = unix.Open(proc+"/root", pathOnly, 0); err != nil {
+		return err
+	}
+	from := proc + "/root"
+	if unsafePath[0] != '/' {
+		from = proc + "/cwd"
+		if w.caller.Dir != unix.AT_FDCWD {
+			from = proc + "/fd/" + strconv.Itoa(w.caller.Dir)
+		}
+	}
+	if w.at, err = unix.Open(from, pathOnly, 0); err != nil {
+		return err
+	}
+	w.push(unsafePath)
+	return nil
+}
+
+// push puts the components of a path in front of what is still to be walked.
+func (w *walker) push(unsafePath string) {
+	parts := strings.Split(unsafePath, "/")
+	for i := len(parts) - 1; i >= 0; i-- {
+		if parts[i] != "" && parts[i] != "." {
+			w.unsafe = append(w.unsafe, parts[i])
+		}
+	}
+}
+
+func (w *walker) run() error {
+	for len(w.unsafe) > 0 {
+		name := w.unsafe[len(w.unsafe)-1]
+		w.unsafe = w.unsafe[:len(w.unsafe)-1]
+		if w.steps++; w.steps > maxComponents {
+			return unix.ELOOP
+		}
+		if err := w.step(name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (w *walker) step(name string) error {
+	if name == ".." {
+		if same, err := sameObject(w.at, w.root); err != nil || same {
+			return err
+		}
+		return w.move("..", unix.O_DIRECTORY)
+	}
+	fd, err := unix.Openat(w.at, name, pathOnly|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return err
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		unix.Close(fd)
+		return err
+	}
+	if st.Mode&unix.S_IFMT != unix.S_IFLNK {
+		w.replace(fd)
+		return nil
+	}
+	defer unix.Close(fd)
+	return w.follow(name, fd, st.Dev)
+}
+
+// follow goes through the symbolic link name, open as link, on device.
+func (w *walker) follow(name string, link int, device uint64) error {
+	if len(w.unsafe) == 0 && w.caller.NoFollow {
+		return unix.ELOOP
+	}
+	if w.links++; w.links > maxSymlinks {
+		return unix.ELOOP
+	}
+	if device == w.resolver.Procfs.device {
+		below, err := w.resolver.nameOf(w.at)
+		if err != nil {
+			return err
+		}
+		if below != "" {
+			return w.followMagic(name, below)
+		}
+		switch name {
+		case "self":
+			w.push(strconv.Itoa(w.caller.TGID))
+			return nil
+		case "thread-self":
+			w.push(fmt.Sprintf("%d/task/%d", w.caller.TGID, w.caller.TID))
+			return nil
+		}
+	}
+	buf := make([]byte, PathMax)
+	n, err := unix.Readlinkat(link, "", buf)
+	if err != nil || n == 0 || n == len(buf) {
+		return unix.ENOENT
+	}
+	unsafeTarget := string(buf[:n])
+	if unsafeTarget[0] == '/' {
+		root, err := unix.FcntlInt(uintptr(w.root), unix.F_DUPFD_CLOEXEC, 0)
+		if err != nil {
+			return err
+		}
+		w.replace(root)
+	}
+	w.push(unsafeTarget)
+	return nil
+}
+
+// followMagic goes through a link of procfs that is not made of text. The kernel
+// resolves it for whoever asks, so it is only asked for the caller's own.
+func (w *walker) followMagic(name, below string) error {
+	owner, _, _ := strings.Cut(below, "/")
+	if owner != strconv.Itoa(w.caller.TGID) {
+		return unix.EACCES
+	}
+	return w.move(name, 0)
+}
+
+func (w *walker) move(name string, flags int) error {
+	fd, err := unix.Openat(w.at, name, pathOnly|flags, 0)
+	if err != nil {
+		return err
+	}
+	w.replace(fd)
+	return nil
+}
+
+func (w *walker) replace(fd int) {
+	unix.Close(w.at)
+	w.at = fd
+}
+
+// identify says what the walk ended at.
+func (w *walker) identify() decide.Object {
+	var st unix.Stat_t
+	if err := unix.Fstat(w.at, &st); err != nil {
+		return decide.Object{}
+	}
+	if st.Dev != w.resolver.Procfs.device {
+		return decide.Object{Class: decide.Ordinary}
+	}
+	below, err := w.resolver.nameOf(w.at)
+	if err != nil || below == "" {
+		return decide.Object{}
+	}
+	return Classify(w.caller, below)
+}
+
+// nameOf says what the object behind an O_PATH descriptor on this procfs is called
+// below the procfs root; "" is the root itself. The kernel's own spelling of the
+// descriptor's path is only a proposal: it counts if opening it below the held
+// root gives the same object.
+func (r *Resolver) nameOf(fd int) (string, error) {
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return "", err
+	}
+	if st.Dev != r.Procfs.device {
+		return "", unix.EXDEV
+	}
+	if st.Ino == r.Procfs.inode {
+		return "", nil
+	}
+	proposal, err := os.Readlink("/proc/self/fd/" + strconv.Itoa(fd))
+	if err != nil {
+		return "", err
+	}
+	// Below a second mount of the same instance the path begins with that
+	// mount's own, which may contain anything: take the shortest proposal first.
+	for rest := proposal; ; {
+		_, after, found := strings.Cut(rest, "/")
+		if !found {
+			return "", unix.ENOENT
+		}
+		rest = after
+		if r.Procfs.sameBelow(rest, &st) {
+			return rest, nil
+		}
+	}
+}
+
+func (p *Procfs) sameBelow(name string, want *unix.Stat_t) bool {
+	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC | unix.O_NOFOLLOW,
+		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS}
+	fd, err := unix.Openat2(int(p.root.Fd()), name, &how)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	return unix.Fstat(fd, &st) == nil && st.Dev == want.Dev && st.Ino == want.Ino
+}
+
+// sameObject compares two O_PATH descriptors with the mounts they were reached by.
+func sameObject(a, b int) (bool, error) {
+	var sa, sb unix.Statx_t
+	for _, look := range []struct {
+		fd int
+		st *unix.Statx_t
+	}{{a, &sa}, {b, &sb}} {
+		if err := unix.Statx(look.fd, "", unix.AT_EMPTY_PATH, unix.STATX_INO|unix.STATX_MNT_ID, look.st); err != nil {
+			return false, err
+		}
+	}
+	return sa.Ino == sb.Ino && sa.Dev_major == sb.Dev_major && sa.Dev_minor == sb.Dev_minor && sa.Mnt_id == sb.Mnt_id, nil
+}

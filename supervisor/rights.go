@@ -1,0 +1,90 @@
+package supervisor
+
+import (
+	"errors"
+	"slices"
+
+	"github.com/memjail/memjail/sandbox/kernel"
+	"github.com/memjail/memjail/supervisor/decide"
+	"golang.org/x/sys/unix"
+)
+
+// rights are what a receiver's thread works with. It opens as the caller and
+// with no capability, but CAP_SYS_PTRACE where the file is the caller's own: the
+// kernel lets every process read those files of itself, whatever happened to its
+// credentials, and asks anybody else for ptrace access.
+type rights struct {
+	caps kernel.CapSet // the most that the thread can have in effect
+	self kernel.FileIdentity
+	cpus unix.CPUSet
+}
+
+const (
+	capSetGID    = kernel.CapSet(1) << unix.CAP_SETGID
+	capSetUID    = kernel.CapSet(1) << unix.CAP_SETUID
+	capPtrace    = kernel.CapSet(1) << unix.CAP_SYS_PTRACE
+	capSwitching = capSetGID | capSetUID
+)
+
+func ownRights() (rights, error) {
+	caps, err := kernel.ThreadCapabilities()
+	if err != nil {
+		return rights{}, err
+	}
+	groups, err := unix.Getgroups()
+	if err != nil {
+		return rights{}, err
+	}
+	r := rights{caps: caps.Permitted & (capSwitching | capPtrace), self: kernel.FileIdentity{UID: unix.Geteuid(), GID: unix.Getegid()}}
+	for _, g := range groups {
+		r.self.Groups = append(r.self.Groups, uint32(g))
+	}
+	return r, unix.SchedGetaffinity(0, &r.cpus)
+}
+
+// reduce takes all other capabilities away from the calling thread for good.
+func (r *rights) reduce() error { return r.effective(capPtrace) }
+
+func (r *rights) effective(set kernel.CapSet) error {
+	return kernel.SetThreadCapabilities(kernel.Capabilities{Effective: set & r.caps, Permitted: r.caps})
+}
+
+// switches tells whether the thread can open as somebody else. One that cannot is
+// an ordinary user's, and so is everybody in its sandbox.
+func (r *rights) switches() bool { return r.caps&capSwitching == capSwitching }
+
+// as runs open with the file identity of the caller and the capabilities that the
+// grant calls for, and returns to the thread's own. If that fails the thread may
+// have anybody's rights, and ok is false: it must not go on.
+func (r *rights) as(id kernel.FileIdentity, own bool, open func() error) (err error, ok bool) {
+	needed := kernel.CapSet(0)
+	if own {
+		needed = capPtrace
+	}
+	other := r.switches() && !sameIdentity(id, r.self)
+	if !other && needed&r.caps == capPtrace&r.caps {
+		return open(), true
+	}
+	if other {
+		err = errors.Join(r.effective(capSwitching), kernel.SetThreadFileIdentity(id))
+	}
+	if err == nil {
+		err = r.effective(needed)
+	}
+	if err == nil {
+		err = open()
+	}
+	var back error
+	if other {
+		back = errors.Join(r.effective(capSwitching), kernel.SetThreadFileIdentity(r.self))
+	}
+	back = errors.Join(back, r.effective(capPtrace))
+	return err, back == nil
+}
+
+func sameIdentity(a, b kernel.FileIdentity) bool {
+	return a.UID == b.UID && a.GID == b.GID && slices.Equal(a.Groups, b.Groups)
+}
+
+// ownFile tells whether a grant's file belongs to the calling process.
+func ownFile(o decide.Object) bool { return o.Class == decide.Process && o.Own }

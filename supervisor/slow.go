@@ -1,0 +1,73 @@
+package supervisor
+
+import (
+	"runtime"
+	"sync"
+	"time"
+
+	"github.com/memjail/memjail/supervisor/resolve"
+)
+
+// slowDeadline is how long resolving a path may take. Afterwards the kernel
+// decides, and the worker that still waits is left alone.
+const slowDeadline = 2 * time.Second
+
+// slowLimit is how many paths may be waited for at once; further ones are left to
+// the kernel at once.
+const slowLimit = 64
+
+// slowPool resolves paths whose resolution may wait for a server, away from the
+// receivers, which everybody inside depends on.
+type slowPool struct {
+	mu      sync.Mutex
+	waiting int
+	workers sync.WaitGroup
+}
+
+// take answers the request later, on a thread of its own.
+func (p *slowPool) take(from *receiver, q *request) {
+	p.mu.Lock()
+	full := p.waiting >= slowLimit
+	if !full {
+		p.waiting++
+	}
+	p.mu.Unlock()
+	if full {
+		from.answer(q, leaveToKernel, nil)
+		return
+	}
+	w := &receiver{s: from.s, path: from.path, notification: from.notification}
+	w.request.set(&from.notification, q.kind)
+	w.request.args = q.args
+	q = &w.request
+	deadline := time.AfterFunc(slowDeadline, func() { w.answer(q, leaveToKernel, nil) })
+	p.workers.Add(1)
+	go func() {
+		defer p.done(deadline)
+		runtime.LockOSThread() // and never unlocked: see receiver.run
+		if w.prepare() != nil {
+			w.answer(q, leaveToKernel, nil)
+			return
+		}
+		caller := resolve.Caller{TID: q.tid, Dir: q.dir()}
+		w.procfs(q, caller)
+	}()
+}
+
+func (p *slowPool) done(deadline *time.Timer) {
+	deadline.Stop()
+	p.mu.Lock()
+	p.waiting--
+	p.mu.Unlock()
+	p.workers.Done()
+}
+
+// wait returns when all have been answered, by a worker or by the clock.
+func (p *slowPool) wait() {
+	done := make(chan struct{})
+	go func() { p.workers.Wait(); close(done) }()
+	select {
+	case <-done:
+	case <-time.After(slowDeadline + 100*time.Millisecond):
+	}
+}
