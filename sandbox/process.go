@@ -1,0 +1,82 @@
+package sandbox
+
+import (
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/memjail/memjail/policy"
+	"github.com/memjail/memjail/sandbox/kernel"
+	"golang.org/x/sys/unix"
+)
+
+// Process is a started program.
+type Process struct {
+	PID   int
+	PIDFD *os.File
+
+	plan  *Plan
+	child *kernel.Child
+}
+
+// WaitListener waits until the starter has made the listener and returns it; nil:
+// there is none, because the start failed or the sandbox is nested in another
+// supervised one (see [Plan.Nested]). Call it before or while Start runs, once.
+func (p *Plan) WaitListener() *kernel.Listener { return p.starter.Progress.WaitListener() }
+
+// Checked tells whether the starter's self-check is over.
+func (p *Plan) Checked() bool { return p.starter.Progress.Checked() }
+
+// Nested tells whether another supervisor stands above this sandbox already.
+func (p *Plan) Nested() bool { return p.starter.Progress.Nested() }
+
+// Start launches the program. It is called on the thread that called [Prepare],
+// which must live as long as the program is to live: its end is the supervisor's.
+// It returns at once; whether the program came to run is known when it has ended.
+func (p *Plan) Start() (*Process, error) {
+	if p.Shape == ShapeSupervised && p.options.Policy.OnSupervisorExit == policy.OnSupervisorExitKill {
+		p.starter.ParentPD = unix.SIGKILL
+		p.starter.Parent = unix.Getpid()
+	}
+	steps, err := p.starter.Steps()
+	if err == nil {
+		var child *kernel.Child
+		if child, err = kernel.Launch(steps, true); err == nil {
+			return &Process{PID: child.PID, PIDFD: child.PIDFD, plan: p, child: child}, nil
+		}
+	}
+	p.starter.Progress.Abandon()
+	return nil, err
+}
+
+// Ended is to be called once the process has been waited for. It returns why the
+// program never ran, or nil if it did: [*CommandError] when it cannot be executed,
+// [*UnenforceableError] when a restriction could not be applied.
+func (p *Process) Ended() error {
+	p.plan.starter.Progress.Abandon()
+	defer p.child.Release()
+	defer p.PIDFD.Close()
+	err := p.child.Failure()
+	var failure *kernel.LaunchError
+	if !errors.As(err, &failure) {
+		return err
+	}
+	if failure.Exec {
+		return &CommandError{Name: p.plan.options.Args[0], Err: failure.Errno, Hint: p.execHint(failure.Errno)}
+	}
+	return &UnenforceableError{What: "starting the command", Err: failure}
+}
+
+// execHint explains a refusal of execve that the file's own permissions do not.
+func (p *Process) execHint(errno unix.Errno) string {
+	path := p.plan.starter.Path
+	switch {
+	case errno == unix.EACCES && p.plan.options.Policy.Paths.Present && executable(path) == nil:
+		return fmt.Sprintf("no path rule lets it be executed: add --rox %s", path)
+	case errno == unix.ENOENT:
+		return "the interpreter that it names is missing"
+	case errno == unix.EACCES && executable(path) == nil:
+		return "it, or the interpreter that it names, may not be executed here"
+	}
+	return ""
+}

@@ -1,0 +1,359 @@
+package sandbox
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"strings"
+
+	"github.com/memjail/memjail/policy"
+	"github.com/memjail/memjail/sandbox/filter"
+	"github.com/memjail/memjail/sandbox/kernel"
+	"github.com/memjail/memjail/sandbox/kernel/early"
+	"github.com/memjail/memjail/sandbox/landlock"
+	"github.com/memjail/memjail/sandbox/starter"
+	"golang.org/x/sys/unix"
+)
+
+// Options say what to start and how.
+type Options struct {
+	Policy policy.Policy
+	// Args are the program, as a path or a name for PATH, and its arguments.
+	Args []string
+	// Env is the environment before the policy's [environment] is applied.
+	Env []string
+	// KeepFDs are handed on beside 0, 1 and 2; each is examined.
+	KeepFDs []int
+	// BestEffort leaves out what cannot be applied, and lists it.
+	BestEffort bool
+	// LandlockABI acts as on a kernel that has no newer one; 0: the kernel's own.
+	LandlockABI int
+	// Supervised: the caller runs a supervisor where the policy needs one.
+	Supervised bool
+	// ProcfsGranted tells whether a file of procfs, named below its root, is one
+	// that everybody may have open for reading; nil: none is.
+	ProcfsGranted func(below string) bool
+}
+
+// Shape is how a policy is enforced here.
+type Shape int
+
+const (
+	// ShapePlain: by the kernel alone, no supervisor.
+	ShapePlain Shape = iota
+	// ShapeSupervised: with a supervisor that grants harmless files of procfs.
+	ShapeSupervised
+)
+
+// Plan is everything that a start needs, opened and decided. Close gives it back.
+type Plan struct {
+	Shape Shape
+	// Warnings are worth a line at the start; Dropped is what a best effort left
+	// out.
+	Warnings []string
+	Dropped  []string
+	// Rules is the Landlock part, nil if there is none.
+	Rules *landlock.Plan
+	// Filter is the seccomp program.
+	Filter filter.Program
+	// Mounts is the mount table that the rules were made for.
+	Mounts *landlock.MountTable
+	// MountNamespace is the sandbox's own, or nil.
+	MountNamespace *os.File
+
+	options Options
+	starter starter.Plan
+	ruleset *os.File
+}
+
+// Prepare turns the options into a plan. The goroutine is locked to the main
+// thread, on which [Plan.Start] will be called: with private mounts that thread
+// moves into a mount namespace of its own. Errors: [*CommandError] about the
+// program, [*UnenforceableError], [*DescriptorError], and those of the parts.
+func Prepare(o Options) (*Plan, error) {
+	if len(o.Args) == 0 {
+		return nil, errors.New("no program to start was given")
+	}
+	p := &Plan{options: o}
+	err := p.prepare()
+	if err != nil {
+		p.Close()
+		return nil, err
+	}
+	return p, nil
+}
+
+func (p *Plan) prepare() error {
+	o := &p.options
+	env, err := environment(o.Policy.Environment, o.Env)
+	if err != nil {
+		return err
+	}
+	path, err := findProgram(o.Args[0], env)
+	if err != nil {
+		return err
+	}
+	keep, err := p.descriptors()
+	if err != nil {
+		return err
+	}
+	progress, err := starter.NewProgress()
+	if err != nil {
+		return err
+	}
+	p.starter = starter.Plan{Path: path, Argv: o.Args, Env: env, KeepFDs: keep, Progress: progress,
+		Ignored: ignoredSignals(), Mask: threadMask()}
+	steps := []func() error{p.landlock, p.seccomp, p.limits, p.capabilities}
+	for _, step := range steps {
+		if err := step(); err != nil {
+			return err
+		}
+	}
+	if p.starter.Ruleset == nil && len(p.starter.Filter) == 0 {
+		return ErrNothingEnforced
+	}
+	return nil
+}
+
+// threadMask is the signal mask that memjail was started with, which its main
+// thread still has.
+func threadMask() kernel.SignalSet {
+	mask := kernel.BlockSignals(kernel.AllSignals)
+	kernel.BlockSignals(mask)
+	return mask
+}
+
+// ignoredSignals are those that memjail was started with ignored. A program that
+// was not linked to see all of them knows of two.
+func ignoredSignals() kernel.SignalSet {
+	set, known := early.Ignored()
+	if known {
+		return kernel.SignalSet(set)
+	}
+	var ignored kernel.SignalSet
+	for _, sig := range []unix.Signal{unix.SIGHUP, unix.SIGINT} {
+		if signal.Ignored(sig) {
+			ignored |= 1 << (uint(sig) - 1)
+		}
+	}
+	return ignored
+}
+
+// cannot reports that what cannot be applied: an error, or with best effort a
+// line in the list.
+func (p *Plan) cannot(what string, err error) error {
+	failure := &UnenforceableError{What: what, Err: err}
+	if !p.options.BestEffort {
+		return failure
+	}
+	p.Dropped = append(p.Dropped, failure.Error())
+	return nil
+}
+
+// landlock makes the ruleset, in the sandbox's mount namespace if it gets one.
+func (p *Plan) landlock() error {
+	abi, err := kernel.LandlockABI()
+	if err != nil {
+		return p.cannot("the landlock domain, without which no file of /proc can be closed", err)
+	}
+	if limit := p.options.LandlockABI; limit > 0 {
+		abi = min(abi, limit)
+	}
+	if p.Mounts, err = landlock.ReadMountTable(); err != nil {
+		return err
+	}
+	if err := p.privateMounts(); err != nil {
+		return err
+	}
+	p.Rules, err = landlock.NewPlan(landlock.Request{Policy: p.options.Policy, ABI: landlock.ForVersion(abi),
+		Mounts: p.Mounts, UID: unix.Geteuid(), Busy: busyDirectories(p.options.Env)})
+	if err != nil {
+		return err
+	}
+	p.Warnings = append(p.Warnings, p.Rules.Warnings...)
+	if p.ruleset, err = p.Rules.Ruleset(); err != nil {
+		return p.cannot("the landlock domain", err)
+	}
+	p.starter.Ruleset = p.ruleset
+	return nil
+}
+
+// busyDirectories are those in which programs expect to create files.
+func busyDirectories(env []string) []string {
+	busy := []string{"/tmp"}
+	if wd, err := os.Getwd(); err == nil {
+		busy = append(busy, wd)
+	}
+	if home := lookup(env, "HOME"); home != "" {
+		busy = append(busy, home)
+	}
+	return busy
+}
+
+// privateMounts hides procfs and the like outside their fixed places in a mount
+// namespace of the sandbox's own, which later mounts outside do not reach either.
+func (p *Plan) privateMounts() error {
+	hidden := landlock.HiddenMounts(p.Mounts)
+	caps, err := kernel.ThreadCapabilities()
+	if err != nil {
+		return err
+	}
+	able := caps.Effective.Has(unix.CAP_SYS_ADMIN) && caps.Effective.Has(unix.CAP_SYS_CHROOT)
+	switch p.options.Policy.PrivateMounts {
+	case policy.PrivateMountsNo:
+		return nil
+	case policy.PrivateMountsAuto:
+		if !able || len(hidden) == 0 {
+			return nil
+		}
+	case policy.PrivateMountsYes:
+		if !able {
+			return p.cannot("private mounts", fmt.Errorf("they need CAP_SYS_ADMIN and CAP_SYS_CHROOT: %w", unix.EPERM))
+		}
+	}
+	if err := hideMounts(hidden); err != nil {
+		return p.cannot("private mounts", err)
+	}
+	ns, err := os.Open("/proc/thread-self/ns/mnt")
+	if err != nil {
+		return fmt.Errorf("looking at the private mount namespace: %w", err)
+	}
+	p.MountNamespace = ns
+	p.Mounts, err = landlock.ReadMountTable()
+	return err
+}
+
+func hideMounts(hidden []landlock.Mount) error {
+	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
+		return fmt.Errorf("making a mount namespace: %w", err)
+	}
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return fmt.Errorf("making the mounts private: %w", err)
+	}
+	for _, m := range hidden {
+		err := unix.Unmount(m.Point, unix.MNT_DETACH)
+		if err != nil && err != unix.EINVAL && err != unix.ENOENT { // went with the mount above it
+			return fmt.Errorf("hiding the %s mounted at %s: %w", m.FSType, m.Point, err)
+		}
+	}
+	return nil
+}
+
+// seccomp builds the filter for the shape that policy and kernel give.
+func (p *Plan) seccomp() error {
+	pol := &p.options.Policy
+	supervised := p.options.Supervised && pol.NeedsSupervisor()
+	if supervised {
+		supervised = p.canSupervise()
+	}
+	o := filter.Options{Access: pol.Memory.Access, Ptrace: pol.Memory.Ptrace, Namespaces: pol.IPC.Namespaces, CoreDumps: pol.Memory.CoreDumps}
+	if p.Rules != nil {
+		o.RefuseCoreSignals = p.Rules.ABI.Version < 6 && pol.IPC.Signals == policy.ScopeSandbox
+		o.RefuseTruncate = p.Rules.ABI.Version < 3
+	}
+	plain, err := filter.Build(o)
+	if err != nil {
+		return p.cannot("the seccomp filter", err)
+	}
+	p.Filter = plain
+	if supervised {
+		p.Shape = ShapeSupervised
+		o.Listener, o.WatchChroot = true, true
+		o.AskReads = pol.Memory.Access == policy.AccessDeny
+		o.AskWrites = len(pol.Procfs.Write) > 0 && pol.Memory.Access != policy.AccessAllow
+		if p.Filter, err = filter.Build(o); err != nil {
+			return p.cannot("the seccomp filter", err)
+		}
+	}
+	p.starter.Filter, p.starter.Plain, p.starter.Listener = p.Filter.SockFilters(), plain.SockFilters(), supervised
+	closed := p.starter.Ruleset != nil
+	p.starter.SelfCheck = kernel.SelfCheck{
+		Write: closed && pol.Memory.Access != policy.AccessAllow,
+		Read:  closed && pol.Memory.Access == policy.AccessDeny,
+		Trace: pol.Memory.Ptrace == policy.PtraceDeny,
+	}
+	return nil
+}
+
+// canSupervise says whether the kernel has what a supervisor needs; without one
+// nothing of procfs is granted, which is less and not more.
+func (p *Plan) canSupervise() bool {
+	killable, err := kernel.FilterFlagSupported(kernel.FilterWaitKillableRecv)
+	switch {
+	case err != nil:
+		p.Warnings = append(p.Warnings, fmt.Sprintf("no file of /proc can be granted: %v", err))
+	case !killable:
+		p.Warnings = append(p.Warnings, "no file of /proc can be granted: seccomp's WAIT_KILLABLE_RECV is missing (Linux 5.19 has it)")
+	}
+	return err == nil && killable
+}
+
+// limits restores what the Go runtime changed and closes core dumps: the limit 1
+// also keeps a handler behind a pipe from being started, and an empty
+// coredump_filter, which is inherited and which nothing inside can open, keeps
+// memory out of any dump that happens all the same.
+func (p *Plan) limits() error {
+	p.starter.Limits = append(p.starter.Limits, starter.Limit{Name: "RLIMIT_NOFILE", Resource: unix.RLIMIT_NOFILE,
+		Value: unix.Rlimit{Cur: early.Nofile[0], Max: early.Nofile[1]}})
+	if p.options.Policy.Memory.CoreDumps == policy.CoreDumpsAllow {
+		return nil
+	}
+	if err := closeCoreDumps(); err != nil {
+		return p.cannot("keeping memory out of core dumps", err)
+	}
+	var now unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_CORE, &now); err != nil {
+		return fmt.Errorf("reading the limit RLIMIT_CORE: %w", err)
+	}
+	limit := min(now.Max, 1)
+	p.starter.Limits = append(p.starter.Limits, starter.Limit{Name: "RLIMIT_CORE", Resource: unix.RLIMIT_CORE,
+		Value: unix.Rlimit{Cur: limit, Max: limit}})
+	return nil
+}
+
+const coredumpFilter = "/proc/self/coredump_filter"
+
+func closeCoreDumps() error {
+	if os.WriteFile(coredumpFilter, []byte("0"), 0) == nil {
+		return nil
+	}
+	// Inside another memjail it cannot be opened for writing, and is 0 already.
+	now, err := os.ReadFile(coredumpFilter)
+	if err == nil && strings.Trim(string(now), "0\n") != "" {
+		err = fmt.Errorf("%s cannot be written and is %s: %w", coredumpFilter, strings.TrimSpace(string(now)), unix.EACCES)
+	}
+	return err
+}
+
+// capabilities are those that the policy does not keep.
+func (p *Plan) capabilities() error {
+	caps, err := kernel.ThreadCapabilities()
+	if err != nil {
+		return err
+	}
+	p.starter.Capabilities = caps
+	for _, c := range policy.MemoryCapabilities() {
+		kept := false
+		for _, name := range p.options.Policy.Capabilities.Keep {
+			kept = kept || name == c.Name
+		}
+		if !kept {
+			p.starter.Drop = append(p.starter.Drop, c)
+		}
+	}
+	return nil
+}
+
+// Close gives back what the plan holds. The process that was started needs none
+// of it.
+func (p *Plan) Close() error {
+	var errs []error
+	if p.Rules != nil {
+		errs = append(errs, p.Rules.Close())
+	}
+	if p.ruleset != nil {
+		errs = append(errs, p.ruleset.Close())
+	}
+	return errors.Join(errs...)
+}

@@ -1,0 +1,164 @@
+// Package starter says what happens to a process between its birth and execve:
+// one fixed list of system calls, in one order, readable in a sitting. The list
+// is made here and carried out by kernel.Launch, in a child that does nothing
+// else.
+package starter
+
+import (
+	"fmt"
+	"os"
+	"sync/atomic"
+
+	"github.com/memjail/memjail/policy"
+	"github.com/memjail/memjail/sandbox/kernel"
+	"golang.org/x/sys/unix"
+)
+
+// Limit is a resource limit, as setrlimit(2).
+type Limit struct {
+	Name     string // "RLIMIT_CORE"
+	Resource int
+	Value    unix.Rlimit
+}
+
+// Plan is what a start does. Every field that is set is applied, or the program
+// does not start.
+type Plan struct {
+	Path      string
+	Argv, Env []string
+
+	KeepFDs  []int // beside 0, 1 and 2
+	Ignored  kernel.SignalSet
+	Mask     kernel.SignalSet
+	ParentPD unix.Signal // sent when the supervisor dies; 0: none
+	Parent   int         // the supervisor
+	Limits   []Limit
+	// Drop are the capabilities to lose, for good; Capabilities what the
+	// launching thread has.
+	Drop         []policy.Capability
+	Capabilities kernel.Capabilities
+
+	Ruleset *os.File // nil: no Landlock domain
+	// Filter is the seccomp program; Plain the one that takes its place where a
+	// listener stands above already. Listener: Filter needs a supervisor.
+	Filter, Plain []unix.SockFilter
+	Listener      bool
+	SelfCheck     kernel.SelfCheck
+
+	Progress *Progress
+}
+
+// Progress is what the launcher sees of a start while it goes on.
+type Progress struct {
+	wake     *os.File // eventfd: the filter is in place
+	listener atomic.Uintptr
+	nested   atomic.Uintptr
+	checked  atomic.Uintptr
+}
+
+// NewProgress makes the shared state of one start.
+func NewProgress() (*Progress, error) {
+	fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
+	if err != nil {
+		return nil, fmt.Errorf("making the starter's eventfd: %w", err)
+	}
+	return &Progress{wake: os.NewFile(uintptr(fd), "starter's eventfd")}, nil
+}
+
+// WaitListener waits until the filter is in place and returns the listener, or
+// nil when there is none: the start failed before, or the sandbox is nested.
+func (p *Progress) WaitListener() *kernel.Listener {
+	var buf [8]byte
+	for {
+		_, err := unix.Read(int(p.wake.Fd()), buf[:])
+		if err == unix.EINTR {
+			continue
+		}
+		if fd := p.listener.Load(); err == nil && fd != 0 {
+			return kernel.NewListener(int(fd))
+		}
+		return nil
+	}
+}
+
+// Abandon ends WaitListener for a start that failed.
+func (p *Progress) Abandon() { unix.Write(int(p.wake.Fd()), []byte{1, 0, 0, 0, 0, 0, 0, 0}) }
+
+// Nested tells whether a listener stood above already, so that the start took the
+// program without one. It has a meaning once the listener was waited for.
+func (p *Progress) Nested() bool { return p.nested.Load() != 0 }
+
+// Checked tells whether the self-check is over: what is refused from now on was
+// asked for by the program.
+func (p *Progress) Checked() bool { return p.checked.Load() != 0 }
+
+// Steps returns the list for kernel.Launch.
+func (p *Plan) Steps() ([]kernel.Step, error) {
+	var steps []kernel.Step
+	add := func(more ...kernel.Step) { steps = append(steps, more...) }
+
+	if p.ParentPD != 0 {
+		add(kernel.StepDeathSignal(p.ParentPD), kernel.StepParentIs(p.Parent))
+	}
+	add(kernel.StepsResetSignals(p.Ignored)...)
+	for _, fd := range p.KeepFDs {
+		add(kernel.StepKeepFD(fd))
+	}
+	for _, l := range p.Limits {
+		add(kernel.StepLimit(l.Name, l.Resource, l.Value))
+	}
+	add(p.capabilitySteps()...)
+	add(kernel.StepNoNewPrivs())
+	if p.Ruleset != nil {
+		add(kernel.StepRestrictSelf(int(p.Ruleset.Fd())))
+	}
+	steps = p.filterSteps(steps)
+	add(kernel.StepsSelfCheck(p.SelfCheck)...)
+	add(kernel.StepMark(&p.Progress.checked))
+	add(kernel.StepSignalMask(p.Mask))
+
+	exec, err := kernel.StepsExec(p.Path, p.Argv, p.Env)
+	if err != nil {
+		return nil, err
+	}
+	return append(steps, exec...), nil
+}
+
+// capabilitySteps drop from the bounding set first, which needs a capability that
+// may be among those that go.
+func (p *Plan) capabilitySteps() []kernel.Step {
+	var steps []kernel.Step
+	canBound := p.Capabilities.Effective.Has(unix.CAP_SETPCAP)
+	left := p.Capabilities
+	for _, c := range p.Drop {
+		if canBound {
+			steps = append(steps, kernel.StepDropBounding(c.Name, int(c.Bit)))
+		}
+		gone := kernel.CapSet(1) << c.Bit
+		left.Effective &^= gone
+		left.Permitted &^= gone
+		left.Inheritable &^= gone
+	}
+	if left != p.Capabilities {
+		steps = append(steps, kernel.StepCapabilities(left))
+	}
+	return steps
+}
+
+// filterSteps load the filter and tell the launcher. With a listener: load, wake,
+// and go on behind the other branch, which loads the plain program because a
+// listener stands above (EBUSY) and remembers that.
+func (p *Plan) filterSteps(steps []kernel.Step) []kernel.Step {
+	if len(p.Filter) == 0 {
+		return steps
+	}
+	wake := kernel.StepWake(int(p.Progress.wake.Fd()))
+	if !p.Listener {
+		return append(steps, kernel.StepFilter(p.Filter, 0, nil), wake)
+	}
+	load := kernel.StepFilter(p.Filter, kernel.FilterNewListener|kernel.FilterWaitKillableRecv, &p.Progress.listener)
+	load.OnBusy = len(steps) + 2
+	wakeAndSkip := wake
+	wakeAndSkip.SkipTo = len(steps) + 5
+	return append(steps, load, wakeAndSkip, kernel.StepFilter(p.Plain, 0, nil), kernel.StepMark(&p.Progress.nested), wake)
+}
