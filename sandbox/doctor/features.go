@@ -1,0 +1,208 @@
+package doctor
+
+import (
+	"errors"
+	"fmt"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// answerless turns an errno that says "no" into none: the call is not known.
+func answerless(err error) error {
+	if errors.Is(err, unix.ENOSYS) {
+		return nil
+	}
+	return err
+}
+
+// answer is a feature's: yes, no, or the reason why it could not be told.
+type answer struct {
+	yes bool
+	err error
+}
+
+// facts are what several findings hang on, asked once.
+type facts struct {
+	Machine
+	release string
+	version version // zero if the release could not be read
+	dated   bool    // version means something
+
+	abi    int // of Landlock; 0 if there is none
+	abiErr error
+
+	notif, killable, pidfds answer
+
+	status map[string]string // /proc/self/status; nil if it could not be read
+	mounts []mount
+	// mountsErr says why there are none.
+	mountsErr error
+}
+
+func gather(m Machine) *facts {
+	f := &facts{Machine: m}
+	f.release, _ = m.text("proc/sys/kernel/osrelease")
+	f.version, f.dated = parseVersion(f.release)
+	f.abi, f.abiErr = m.Kernel.LandlockABI()
+	f.notif.yes, f.notif.err = m.Kernel.UserNotif()
+	f.killable.yes, f.killable.err = m.Kernel.WaitKillableRecv()
+	f.pidfds.yes, f.pidfds.err = m.Kernel.PIDFD()
+	if text, err := m.text("proc/self/status"); err == nil {
+		f.status = parseStatus(text)
+	}
+	if text, err := m.text("proc/self/mountinfo"); err == nil {
+		f.mounts = parseMounts(text)
+	} else {
+		f.mountsErr = err
+	}
+	return f
+}
+
+// yesNo makes a finding of a feature that a probe asked for.
+func (a answer) yesNo(f Finding, since, without string) Finding {
+	switch {
+	case a.err != nil:
+		f.Value, f.Verdict = "could not tell", Unknown
+		f.Why = fmt.Sprintf("The probe was answered with %q; a filter above this process may have refused it.", a.err)
+	case a.yes:
+		f.Value = "yes"
+	default:
+		f.Value, f.Verdict = "no", Warn
+		f.Why, f.Fix = without, "Linux "+since+" or later"
+	}
+	return f
+}
+
+// byRelease makes a finding of a feature that cannot be asked for without using
+// it. Distributions bring changes back to older releases, hence the wording.
+func (f *facts) byRelease(g Finding, major, minor int, without string) Finding {
+	switch {
+	case !f.dated:
+		g.Value, g.Verdict, g.Why = "could not tell", Unknown, "The kernel's release could not be read."
+	case f.version.atLeast(major, minor):
+		g.Value = "yes, by the release"
+	default:
+		g.Value, g.Verdict = "no, by the release", Warn
+		g.Why, g.Fix = without, fmt.Sprintf("Linux %d.%d or later", major, minor)
+	}
+	return g
+}
+
+func (f *facts) kernelRelease() Finding {
+	g := Finding{ID: "kernel", Title: "kernel release", Value: f.release}
+	switch {
+	case !f.dated:
+		g.Value, g.Verdict, g.Why = "could not tell", Unknown, "/proc/sys/kernel/osrelease could not be read."
+	case !f.version.atLeast(6, 12): // what that costs, the probes below know better
+		g.Verdict, g.Why = Warn, "Later kernels enforce more: see the lines below."
+		g.Fix = "Linux 6.12 or later"
+	}
+	return g
+}
+
+// abiSteps are the Landlock versions that the promise hangs on, newest first.
+var abiSteps = []struct {
+	abi          int
+	since, below string
+}{
+	{6, "6.12", "Signals are not held inside the sandbox by the kernel: those that make a process outside dump its memory are refused by number instead."},
+	{3, "6.2", "truncate(2) by path is refused everywhere."},
+}
+
+func (f *facts) landlock() Finding {
+	g := Finding{ID: "landlock", Title: "Landlock ABI", Value: strconv.Itoa(f.abi)}
+	switch {
+	case errors.Is(f.abiErr, unix.ENOSYS):
+		g.Value, g.Verdict = "none", Bad
+		g.Why = "The kernel has no Landlock; nothing keeps /proc/PID/mem closed."
+		g.Fix = "Linux 5.13 or later, built with CONFIG_SECURITY_LANDLOCK"
+	case errors.Is(f.abiErr, unix.EOPNOTSUPP):
+		g.Value, g.Verdict = "disabled", Bad
+		g.Why = "Landlock is built in but was left out at boot; nothing keeps /proc/PID/mem closed."
+		g.Fix = "add landlock to the list of the boot parameter lsm="
+	case f.abiErr != nil:
+		g.Value, g.Verdict = "could not tell", Unknown
+		g.Why = fmt.Sprintf("The question was answered with %q; a filter above this process may have refused it.", f.abiErr)
+	default:
+		for _, s := range abiSteps {
+			if f.abi < s.abi {
+				g.Verdict, g.Fix = Warn, "Linux "+abiSteps[0].since+" or later"
+				g.Why = strings.TrimSpace(g.Why + " " + s.below)
+			}
+		}
+	}
+	return g
+}
+
+// The fixes of Landlock that are numbered; see the section on errata in
+// Documentation/userspace-api/landlock.rst. Number 3 concerns the promise.
+const (
+	errataKnown            = 4
+	erratumDisconnectedDir = 3
+)
+
+func (f *facts) errata() Finding {
+	g := Finding{ID: "landlock-errata", Title: "Landlock errata fixed"}
+	mask, err := f.Kernel.LandlockErrata()
+	if err != nil {
+		g.Value, g.Verdict = "could not tell", Unknown
+		g.Why = "The kernel does not answer the question, which came with Linux 6.15 and was brought back to some older ones."
+		if f.abiErr != nil {
+			g.Why = "Landlock does not answer."
+		}
+		return g
+	}
+	var fixed []string
+	for n := 1; n <= errataKnown; n++ {
+		if mask&(1<<(n-1)) != 0 {
+			fixed = append(fixed, strconv.Itoa(n))
+		}
+	}
+	g.Value = fmt.Sprintf("%s (mask %#x)", strings.Join(fixed, " "), mask)
+	if len(fixed) == 0 {
+		g.Value = "none"
+	}
+	if mask&(1<<(erratumDisconnectedDir-1)) == 0 {
+		g.Verdict, g.Fix = Warn, "a current release of the kernel's series"
+		g.Why = "Erratum 3 (CVE-2025-68736): a directory that was moved out of its bind mount can have more rights than the rules give."
+	}
+	return g
+}
+
+func (f *facts) userNotif() Finding {
+	return f.notif.yesNo(Finding{ID: "seccomp-notify", Title: "seccomp user notification"}, "5.0",
+		"There can be no supervisor: all of /proc is closed inside, the harmless files too.")
+}
+
+func (f *facts) waitKillable() Finding {
+	return f.killable.yesNo(Finding{ID: "wait-killable-recv", Title: "seccomp WAIT_KILLABLE_RECV"}, "5.19",
+		"There can be no supervisor, because a timer's signals could keep a call from ever ending: all of /proc is closed inside, the harmless files too.")
+}
+
+func (f *facts) syncWakeUp() Finding {
+	return f.byRelease(Finding{ID: "sync-wake-up", Title: "seccomp FD_SYNC_WAKE_UP"}, 6, 6,
+		"Opening a file inside costs up to ten times more than it would with it.")
+}
+
+// injection is about ADDFD_FLAG_SEND (5.14), which WAIT_KILLABLE_RECV implies, and
+// the fix of 6.18 that keeps a fast answer from being lost to a signal.
+func (f *facts) injection() Finding {
+	g := Finding{ID: "addfd-send", Title: "seccomp ADDFD_SEND"}
+	if f.killable.err == nil && f.killable.yes {
+		g.Value = "yes"
+	} else if g = f.byRelease(g, 5, 14, "No descriptor can be given in one step: no supervisor."); g.Verdict != OK {
+		return g
+	}
+	if f.dated && !f.version.atLeast(6, 18) {
+		g.Verdict, g.Fix = Warn, "Linux 6.18, or a stable release of 6.17 that has the fix"
+		g.Why = "A signal that arrives while a quick answer is on its way can make the call run twice, unless the distribution brought the fix of 6.18 back."
+	}
+	return g
+}
+
+func (f *facts) pidfd() Finding {
+	return f.pidfds.yesNo(Finding{ID: "pidfd", Title: "process descriptors (pidfd)"}, "5.3",
+		"A process can be known by its number only, which another one may come to have: no supervisor.")
+}

@@ -1,0 +1,107 @@
+package doctor
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+)
+
+// mount is what matters of a line of /proc/self/mountinfo (proc_pid_mountinfo(5)).
+type mount struct {
+	root  string // the part of the file system that is shown
+	point string // where
+	kind  string // the file system's type
+}
+
+// parseMounts reads the table; lines that are not understood are left out.
+func parseMounts(text string) []mount {
+	var all []mount
+	for line := range strings.Lines(text) {
+		before, after, ok := strings.Cut(line, " - ")
+		fields, kinds := strings.Fields(before), strings.Fields(after)
+		if !ok || len(fields) < 5 || len(kinds) < 1 {
+			continue
+		}
+		all = append(all, mount{root: unescape(fields[3]), point: unescape(fields[4]), kind: kinds[0]})
+	}
+	return all
+}
+
+// unescape undoes the octal spelling (\040) of blanks and backslashes.
+func unescape(s string) string {
+	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(s)
+}
+
+func (f *facts) unknownMounts(g Finding) Finding {
+	g.Value, g.Verdict = "could not tell", Unknown
+	g.Why = fmt.Sprintf("Reading /proc/self/mountinfo was answered with %q.", f.mountsErr)
+	return g
+}
+
+// procMounts looks for procfs anywhere but at /proc, where a second way to
+// every process's memory stands.
+func (f *facts) procMounts() Finding {
+	g := Finding{ID: "proc-mounts", Title: "procfs outside /proc", Value: "none"}
+	if f.mountsErr != nil {
+		return f.unknownMounts(g)
+	}
+	proper := false
+	var others []string
+	for _, m := range f.mounts {
+		switch {
+		case m.kind != "proc":
+		case m.point == "/proc" && m.root == "/":
+			proper = true
+		case strings.HasPrefix(m.point, "/proc/"): // a part over another part (containers)
+		default:
+			others = append(others, m.point)
+		}
+	}
+	switch {
+	case !proper:
+		g.Value, g.Verdict = "/proc is no procfs", Bad
+		g.Why, g.Fix = "Without it memjail cannot find out what it has to keep closed.", "mount -t proc proc /proc"
+	case len(others) > 0:
+		g.Value, g.Verdict = list(others), Warn
+		g.Why = "Closed inside too, but then nothing can be created in the directories above. As root, private-mounts covers them instead."
+		g.Fix = "umount what is not needed"
+	}
+	return g
+}
+
+// traceMounts looks for the file systems of tracing and debugging anywhere but
+// at their fixed places, which are closed inside whether mounted or not.
+func (f *facts) traceMounts() Finding {
+	g := Finding{ID: "trace-mounts", Title: "tracefs, debugfs", Value: "not mounted"}
+	if f.mountsErr != nil {
+		return f.unknownMounts(g)
+	}
+	fixed := []string{"/sys/kernel/tracing", "/sys/kernel/debug", "/sys/kernel/debug/tracing"}
+	var all, others []string
+	for _, m := range f.mounts {
+		if m.kind != "tracefs" && m.kind != "debugfs" {
+			continue
+		}
+		all = append(all, m.point)
+		if !slices.Contains(fixed, m.point) {
+			others = append(others, m.point)
+		}
+	}
+	if len(all) > 0 {
+		g.Value = list(all)
+	}
+	if len(others) > 0 {
+		g.Verdict, g.Fix = Warn, "umount "+list(others)
+		g.Why = "They can read any memory. Closed inside, but then nothing can be created in the directories above."
+	}
+	return g
+}
+
+// list writes some of the names; a machine can have thousands of mounts.
+func list(names []string) string {
+	const most = 5
+	if len(names) > most {
+		return fmt.Sprintf("%s and %d more", strings.Join(names[:most], ", "), len(names)-most)
+	}
+	return strings.Join(names, ", ")
+}

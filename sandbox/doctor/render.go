@@ -1,0 +1,96 @@
+package doctor
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"strconv"
+	"strings"
+	"unicode/utf8"
+)
+
+// width is that of a line of text, in columns.
+const width = 80
+
+// Text writes the findings as an aligned table: verdict, title, value, and below
+// it, indented and wrapped, what it means and what would help. color adds the
+// terminal's colours to the verdicts. The finding ShapeID stands apart at the
+// end. Errors are those of w.
+func Text(w io.Writer, findings []Finding, color bool) error {
+	verdicts, titles := 0, 0
+	for _, f := range findings {
+		verdicts = max(verdicts, len(f.Verdict.String()))
+		titles = max(titles, utf8.RuneCountInString(f.Title))
+	}
+	var out strings.Builder
+	for _, f := range findings {
+		if f.ID == ShapeID {
+			out.WriteByte('\n')
+		}
+		fmt.Fprintf(&out, "%s%s  %-*s  %s\n", paint(f.Verdict, color),
+			strings.Repeat(" ", verdicts-len(f.Verdict.String())), titles, f.Title, printable(f.Value))
+		indent := strings.Repeat(" ", verdicts+2)
+		wrap(&out, indent, f.Why)
+		if f.Fix != "" {
+			wrap(&out, indent, "To change it: "+f.Fix)
+		}
+	}
+	_, err := io.WriteString(w, out.String())
+	return err
+}
+
+func paint(v Verdict, color bool) string {
+	if !color {
+		return v.String()
+	}
+	const reset = "\x1b[0m"
+	codes := [...]string{OK: "\x1b[32m", Unknown: "\x1b[36m", Warn: "\x1b[33m", Bad: "\x1b[31m"}
+	return codes[v] + v.String() + reset
+}
+
+// wrap writes the words of s in lines that begin with indent.
+func wrap(out *strings.Builder, indent, s string) {
+	column := 0
+	for _, word := range strings.Fields(printable(s)) {
+		n := utf8.RuneCountInString(word)
+		switch {
+		case column == 0:
+			out.WriteString(indent)
+			column = len(indent)
+		case column+1+n > width:
+			out.WriteString("\n" + indent)
+			column = len(indent)
+		default:
+			out.WriteByte(' ')
+			column++
+		}
+		out.WriteString(word)
+		column += n
+	}
+	if column > 0 {
+		out.WriteByte('\n')
+	}
+}
+
+// printable quotes what could steer a terminal: the name of a mount point or a
+// core pattern can be anything.
+func printable(s string) string {
+	for _, r := range s {
+		if !strconv.IsPrint(r) {
+			return strconv.Quote(s)
+		}
+	}
+	return s
+}
+
+// JSON writes one object: the findings in their order and the gravest verdict.
+// Errors are those of w.
+func JSON(w io.Writer, findings []Finding) error {
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	e.SetEscapeHTML(false)
+	return e.Encode(struct {
+		Worst    Verdict   `json:"worst"`
+		Findings []Finding `json:"findings"`
+	}{Worst(findings), findings})
+}
