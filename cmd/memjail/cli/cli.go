@@ -1,0 +1,116 @@
+// Package cli is memjail's command line. Each command is a constructor that
+// declares flags, an options struct, and a run function that knows no cobra.
+//
+// What is printed where: results on stdout; everything memjail says about itself
+// on stderr, in lines that begin with "memjail: ". Only this package prints.
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/spf13/cobra"
+)
+
+// Version is the program's version; the build sets it for a release.
+var Version = "0.1.0-dev"
+
+// streams are where a command prints.
+type streams struct {
+	out, err io.Writer
+}
+
+// Main runs the command line and returns the exit status.
+func Main(args, env []string, stdout, stderr io.Writer) int {
+	if len(args) > 0 && args[0] == supervisorName {
+		return superviseMain(stderr)
+	}
+	io := streams{out: stdout, err: stderr}
+	root := newRoot(env, io)
+	root.SetArgs(args[1:])
+	root.SetOut(stdout)
+	root.SetErr(stderr)
+	err := root.Execute()
+	return report(err, stderr)
+}
+
+func newRoot(env []string, io streams) *cobra.Command {
+	root := &cobra.Command{
+		Use:   "memjail",
+		Short: "Run a program so that nobody inside can touch a process's memory from outside it",
+		Long: `memjail runs a program so that no process inside can read or write the memory
+of a running process other than with that process's own instructions: not
+through /proc/PID/mem, not with ptrace, process_vm_writev or the other routes.`,
+		SilenceErrors: true, // report prints them, once
+		SilenceUsage:  true,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return usagef("unknown command %q: did you mean \"memjail run -- %s\"?", args[0], args[0])
+			}
+			return usagef("which command? try \"memjail run -- CMD\", or \"memjail help\"")
+		},
+		RunE: func(*cobra.Command, []string) error { return nil },
+	}
+	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return usagef("%v; see \"%s --help\"", err, cmd.CommandPath())
+	})
+	root.AddCommand(newRun(env, io), newDoctor(io), newVersion(io))
+	return root
+}
+
+func newVersion(io streams) *cobra.Command {
+	return &cobra.Command{
+		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error {
+			_, err := fmt.Fprintln(io.out, "memjail", Version)
+			return err
+		},
+	}
+}
+
+// usageError is a mistake on the command line.
+type usageError struct{ message string }
+
+func (e *usageError) Error() string { return e.message }
+
+func usagef(format string, args ...any) error {
+	return &usageError{message: fmt.Sprintf(format, args...)}
+}
+
+// statusError carries the exit status of a command that has ended, or a status
+// whose reason has been told already.
+type statusError int
+
+func (e statusError) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
+
+func report(err error, stderr io.Writer) int {
+	var status statusError
+	if err == nil {
+		return exitOK
+	}
+	if errors.As(err, &status) {
+		return int(status)
+	}
+	fmt.Fprintf(stderr, "memjail: %s\n", oneLine(err.Error()))
+	return exitStatus(err)
+}
+
+func newDoctor(io streams) *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use: "doctor", Short: "Say what this kernel can enforce and which settings decide memory safety",
+		Long: `doctor looks at the kernel and its settings and gives a verdict on each one that
+decides how well memory can be closed here. It changes nothing.`,
+		Args: cobra.NoArgs,
+		RunE: func(*cobra.Command, []string) error { return runDoctor(io, asJSON) },
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+func isTerminal(w io.Writer) bool {
+	f, ok := w.(*os.File)
+	return ok && terminal(f)
+}

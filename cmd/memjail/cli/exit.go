@@ -1,0 +1,53 @@
+package cli
+
+import (
+	"errors"
+	"io/fs"
+	"strings"
+
+	"github.com/memjail/memjail/sandbox"
+	"github.com/memjail/memjail/sandbox/doctor"
+	"golang.org/x/sys/unix"
+)
+
+// Exit statuses. Those of run are the command's own otherwise.
+const (
+	exitOK         = 0
+	exitFinding    = 1   // doctor: something is bad
+	exitFailed     = 125 // memjail itself: usage, policy, kernel, setup
+	exitCannotExec = 126 // the command cannot be executed
+	exitNotFound   = 127 // the command was not found
+	exitSignal     = 128 // + n: the command died of signal n
+)
+
+// exitStatus is the one table from errors to statuses.
+func exitStatus(err error) int {
+	var command *sandbox.CommandError
+	if !errors.As(err, &command) {
+		return exitFailed
+	}
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOENT) {
+		return exitNotFound
+	}
+	return exitCannotExec
+}
+
+// oneLine keeps a message in one line, so that it can be told from what the
+// command prints; the errors of a policy file are one line each.
+func oneLine(s string) string {
+	return strings.ReplaceAll(strings.TrimSpace(s), "\n", "\nmemjail: ")
+}
+
+func runDoctor(io streams, asJSON bool) error {
+	findings := doctor.Examine(doctor.Here())
+	var err error
+	if asJSON {
+		err = doctor.JSON(io.out, findings)
+	} else {
+		err = doctor.Text(io.out, findings, isTerminal(io.out))
+	}
+	if err == nil && doctor.Worst(findings) == doctor.Bad {
+		err = statusError(exitFinding)
+	}
+	return err
+}

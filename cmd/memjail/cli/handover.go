@@ -1,0 +1,229 @@
+package cli
+
+import (
+	"bufio"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"time"
+
+	"github.com/memjail/memjail/policy"
+	"github.com/memjail/memjail/sandbox/kernel"
+	"github.com/memjail/memjail/sandbox/landlock"
+	"github.com/memjail/memjail/supervisor"
+	"golang.org/x/sys/unix"
+)
+
+// supervisorName is argv[0] of a supervisor that runs on its own.
+const supervisorName = "memjail: supervisor"
+
+// The descriptors that a successor finds.
+const (
+	handConfig   = 3 + iota // read: a successorConfig
+	handListener            // the seccomp listener
+	handEvents              // write: refused attempts, one JSON object a line
+	handReady               // write: one byte, once it serves
+	handMounts              // the sandbox's mount namespace
+)
+
+// firstFree is above all of them, so that moving one does not close another.
+const firstFree = 32
+
+// successorConfig is what a successor has to know.
+type successorConfig struct {
+	Policy     policy.Policy
+	SlowMounts bool
+	Reports    bool
+	OwnMounts  bool // handMounts is there
+	PID        int  // the command, for its view of the mount table
+}
+
+// successor is a supervisor that runs detached, after memjail has handed over.
+type successor struct {
+	pid    int
+	ended  bool
+	events chan struct{} // closed when no more come
+}
+
+// handoverDeadline is how long a successor may take to be ready.
+const handoverDeadline = 5 * time.Second
+
+// handOver starts a detached supervisor, waits until it serves, and ends this
+// one's. From then on neither a stopped nor an ended memjail keeps the sandbox
+// waiting.
+func (f *front) handOver() error {
+	if f.supervisor == nil || f.successor != nil || f.supervisor.Listener() == nil {
+		return nil
+	}
+	var hand handFiles
+	defer hand.close()
+	if err := hand.make(f); err != nil {
+		return fmt.Errorf("preparing the hand-over: %w", err)
+	}
+	steps, err := hand.steps(int(f.exe.Fd()))
+	if err != nil {
+		return err
+	}
+	child, err := kernel.Launch(steps, false)
+	if err != nil {
+		return err
+	}
+	hand.closeTheirs()
+	if err := hand.waitReady(); err != nil {
+		kernel.SignalPIDFD(child.PIDFD, unix.SIGKILL)
+		return fmt.Errorf("waiting for the new supervisor: %w", err)
+	}
+	f.successor = &successor{pid: child.PID, events: make(chan struct{})}
+	go f.successor.forward(hand.takeEvents(), f.r.collect)
+	if err := f.supervisor.Retire(); err != nil {
+		return err
+	}
+	return f.confine(false)
+}
+
+// forward takes the successor's reports into this memjail's.
+func (s *successor) forward(events *os.File, c *collector) {
+	defer close(s.events)
+	defer events.Close()
+	lines := bufio.NewReader(events)
+	for {
+		line, err := lines.ReadBytes('\n')
+		if err != nil {
+			return
+		}
+		var e supervisor.Event
+		if c != nil && json.Unmarshal(line, &e) == nil {
+			c.add(e)
+		}
+	}
+}
+
+// collectRest waits a moment for the last reports; a successor that has others to
+// serve keeps its end open.
+func (s *successor) collectRest() {
+	select {
+	case <-s.events:
+	case <-time.After(50 * time.Millisecond):
+	}
+}
+
+// handFiles are both ends of what passes between memjail and its successor.
+type handFiles struct {
+	config   *os.File // ours until written
+	events   *os.File // ours: to read
+	ready    *os.File // ours: to read
+	theirs   []*os.File
+	targets  []int
+	emptyEnv []string
+}
+
+func (h *handFiles) make(f *front) error {
+	configR, configW, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	h.config = configW
+	h.give(configR, handConfig)
+	h.give(dupFile(f.supervisor.Listener().FD()), handListener)
+	eventsR, eventsW, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	h.events = eventsR
+	h.give(eventsW, handEvents)
+	readyR, readyW, err := os.Pipe()
+	if err != nil {
+		return err
+	}
+	h.ready = readyR
+	h.give(readyW, handReady)
+	config := successorConfig{Policy: f.r.policy, Reports: f.r.collect != nil, PID: f.cmd.PID}
+	if f.plan.Mounts != nil {
+		config.SlowMounts = slowMounts(f.plan.Mounts)
+	}
+	if ns := f.plan.MountNamespace; ns != nil {
+		config.OwnMounts = true
+		h.give(dupFile(int(ns.Fd())), handMounts)
+	}
+	return json.NewEncoder(h.config).Encode(config) // less than a pipe holds
+}
+
+func dupFile(fd int) *os.File {
+	n, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, firstFree)
+	if err != nil {
+		return nil
+	}
+	return os.NewFile(uintptr(n), "hand-over")
+}
+
+func (h *handFiles) give(file *os.File, target int) {
+	if file != nil && int(file.Fd()) < firstFree {
+		high := dupFile(int(file.Fd()))
+		file.Close()
+		file = high
+	}
+	h.theirs = append(h.theirs, file)
+	h.targets = append(h.targets, target)
+}
+
+// steps make a process that has nothing of ours but what is handed over: no
+// terminal, no working directory that keeps a file system busy.
+func (h *handFiles) steps(exe int) ([]kernel.Step, error) {
+	null, err := os.OpenFile("/dev/null", os.O_RDWR, 0)
+	if err != nil {
+		return nil, err
+	}
+	h.give(null, 0)
+	steps := append(kernel.StepsResetSignals(0), kernel.StepSetSID(), kernel.StepChdirRoot())
+	for i, file := range h.theirs {
+		if file == nil {
+			return nil, fmt.Errorf("handing descriptor %d over: %w", h.targets[i], unix.EMFILE)
+		}
+		steps = append(steps, kernel.StepMoveFD(int(file.Fd()), h.targets[i]))
+	}
+	steps = append(steps, kernel.StepMoveFD(0, 1), kernel.StepMoveFD(0, 2), kernel.StepSignalMask(0))
+	exec, err := kernel.StepExecFile(exe, []string{supervisorName}, nil)
+	return append(steps, exec), err
+}
+
+func (h *handFiles) waitReady() error {
+	var one [1]byte
+	if err := h.ready.SetReadDeadline(time.Now().Add(handoverDeadline)); err != nil {
+		return err
+	}
+	_, err := io.ReadFull(h.ready, one[:])
+	return err
+}
+
+func (h *handFiles) takeEvents() *os.File {
+	events := h.events
+	h.events = nil
+	return events
+}
+
+func (h *handFiles) closeTheirs() {
+	for _, file := range h.theirs {
+		if file != nil {
+			file.Close()
+		}
+	}
+	h.theirs = nil
+	if h.config != nil {
+		h.config.Close()
+		h.config = nil
+	}
+}
+
+func (h *handFiles) close() {
+	h.closeTheirs()
+	for _, file := range []*os.File{h.events, h.ready} {
+		if file != nil {
+			file.Close()
+		}
+	}
+}
+
+// slowMounts tells whether a file system is mounted on which looking up a name may
+// wait for a server.
+func slowMounts(t *landlock.MountTable) bool { return t.HasRemote() }

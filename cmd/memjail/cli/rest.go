@@ -1,0 +1,67 @@
+package cli
+
+import (
+	"os"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// rest waits for the processes that the command left behind, and with --kill-rest
+// kills them. Since memjail is their reaper, they are its descendants; so is a
+// successor, which ends by itself when they have.
+func (f *front) rest() {
+	for {
+		if f.r.options.killRest {
+			f.killDescendants(os.Getpid())
+		}
+		pid, err := unix.Wait4(-1, nil, 0, nil)
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil { // ECHILD: nobody is left
+			return
+		}
+		if f.successor != nil && pid == f.successor.pid {
+			f.successor.ended = true
+		}
+	}
+}
+
+func (f *front) killDescendants(of int) {
+	for _, pid := range children(of) {
+		if f.successor != nil && pid == f.successor.pid {
+			continue
+		}
+		f.killDescendants(pid)
+		unix.Kill(pid, unix.SIGKILL)
+	}
+}
+
+// children lists the processes whose parent is pid. A number is not used again
+// before memjail, as their reaper, has waited for them or their parent has.
+func children(pid int) []int {
+	entries, err := os.ReadDir("/proc")
+	if err != nil {
+		return nil
+	}
+	var found []int
+	for _, entry := range entries {
+		n, err := strconv.Atoi(entry.Name())
+		if err != nil {
+			continue
+		}
+		stat, err := os.ReadFile("/proc/" + entry.Name() + "/stat")
+		if err != nil {
+			continue
+		}
+		// The name in parentheses can contain anything; the parent is the second
+		// field behind its end.
+		_, after, _ := strings.Cut(string(stat[strings.LastIndexByte(string(stat), ')'):]), ") ")
+		if fields := strings.Fields(after); len(fields) > 1 && fields[1] == strconv.Itoa(pid) {
+			found = append(found, n)
+		}
+	}
+	return found
+}

@@ -1,0 +1,221 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/memjail/memjail/policy"
+	"github.com/memjail/memjail/policy/file"
+	"github.com/memjail/memjail/sandbox"
+	"github.com/memjail/memjail/supervisor/decide"
+	"github.com/spf13/cobra"
+)
+
+// runOptions are the flags of run.
+type runOptions struct {
+	policy     string
+	overrides  file.Overrides
+	keepFDs    []int
+	bestEffort bool
+	logFile    string
+	logFormat  string
+	statusFD   int
+	quiet      bool
+	verbose    bool
+	waitRest   bool
+	killRest   bool
+	abi        int
+}
+
+func newRun(env []string, io streams) *cobra.Command {
+	o := &runOptions{}
+	cmd := &cobra.Command{
+		Use:   "run [flags] -- CMD [ARGS]",
+		Short: "Run a program in a sandbox that closes memory",
+		Long: `run starts CMD so that nobody inside can read or write the memory of a running
+process other than with that process's own instructions. Files, sockets,
+children, terminal, signals and exit status are as without memjail.
+
+With path flags only the named paths (and what the kernel needs) are allowed.
+The flags say the same as a policy file; later ones add to it.`,
+		Example: `  memjail run -- python3 untrusted.py
+  memjail run --rox /usr --rox /lib --ro /etc --rw . -- make
+  memjail run --allow ptrace=children -- strace -f ./program`,
+		DisableFlagsInUseLine: true,
+		RunE: func(_ *cobra.Command, args []string) error {
+			return run(o, args, env, io)
+		},
+	}
+	f := cmd.Flags()
+	f.SetInterspersed(false)
+	f.StringVarP(&o.policy, "policy", "p", file.DefaultName, "built-in policy, or a policy file (a path with a slash or ending in .toml)")
+	f.StringArrayVar(&o.overrides.RO, "ro", nil, "allow reading below `PATH`")
+	f.StringArrayVar(&o.overrides.ROX, "rox", nil, "allow reading and executing below `PATH`")
+	f.StringArrayVar(&o.overrides.RW, "rw", nil, "allow reading and writing below `PATH`")
+	f.StringArrayVar(&o.overrides.RWX, "rwx", nil, "allow reading, writing and executing below `PATH`")
+	f.StringVar(&o.overrides.Memory, "memory", "", "`deny`, no-write or allow: access to any process's memory")
+	f.StringArrayVar(&o.overrides.Allow, "allow", nil, "set a policy key, as `KEY=VALUE`: ptrace=children, code-files=allow, ...")
+	f.StringArrayVar(&o.overrides.Devices, "device", nil, "allow the device node `PATH`")
+	f.StringArrayVar(&o.overrides.Env, "env", nil, "`NAME` keeps only the variables so named, NAME=VALUE sets one")
+	f.IntSliceVar(&o.keepFDs, "keep-fd", nil, "hand the descriptor `N` on to CMD")
+	f.BoolVar(&o.bestEffort, "best-effort", false, "start even if a restriction cannot be applied, and list what is missing")
+	f.StringVar(&o.logFile, "log", "", "append every refused attempt to `FILE`")
+	f.StringVar(&o.logFormat, "log-format", "text", "`text` or json (one object a line)")
+	f.IntVar(&o.statusFD, "status-fd", -1, "write one JSON line to descriptor `N` saying whose exit status it was")
+	f.BoolVarP(&o.quiet, "quiet", "q", false, "no warnings and no summary")
+	f.BoolVarP(&o.verbose, "verbose", "v", false, "say how the policy is enforced, and the summary also off a terminal")
+	f.BoolVar(&o.waitRest, "wait-rest", false, "when CMD has ended, wait for the processes that it left")
+	f.BoolVar(&o.killRest, "kill-rest", false, "when CMD has ended, kill the processes that it left")
+	f.IntVar(&o.abi, "landlock-abi", 0, "act as on a kernel with this Landlock ABI")
+	f.MarkHidden("landlock-abi")
+	return cmd
+}
+
+// check finds mistakes that only show in combination.
+func (o *runOptions) check(args []string) error {
+	switch {
+	case len(args) == 0:
+		return usagef("no command was given; try \"memjail run -- CMD\"")
+	case o.logFormat != "text" && o.logFormat != "json":
+		return usagef("--log-format %s: want text or json", o.logFormat)
+	case o.logFormat != "text" && o.logFile == "":
+		return usagef("--log-format needs --log FILE")
+	case o.waitRest && o.killRest:
+		return usagef("--wait-rest and --kill-rest exclude each other")
+	case o.quiet && o.verbose:
+		return usagef("--quiet and --verbose exclude each other")
+	}
+	return nil
+}
+
+func run(o *runOptions, args, env []string, io streams) error {
+	if err := o.check(args); err != nil {
+		return err
+	}
+	pol, err := file.Load(o.policy)
+	if err == nil {
+		pol, err = o.overrides.Apply(pol)
+	}
+	if err != nil {
+		return err
+	}
+	r := &runner{options: o, policy: pol, io: io, statusFD: o.statusFD}
+	if err := r.open(); err != nil {
+		return err
+	}
+	status, err := r.run(args, env)
+	r.writeStatus(status, err)
+	return r.leave(status, err)
+}
+
+// runner is one run, from policy to exit status.
+type runner struct {
+	options  *runOptions
+	policy   policy.Policy
+	io       streams
+	statusFD int
+	status   *os.File
+	log      *os.File
+	collect  *collector
+}
+
+// open opens what is written to later, while memjail still has all its rights.
+func (r *runner) open() error {
+	o := r.options
+	if o.statusFD >= 0 {
+		r.status = os.NewFile(uintptr(o.statusFD), "status-fd")
+		if r.status == nil {
+			return usagef("--status-fd %d: not a descriptor", o.statusFD)
+		}
+		if _, err := r.status.Stat(); err != nil {
+			return usagef("--status-fd %d: not an open descriptor", o.statusFD)
+		}
+	}
+	if o.logFile != "" {
+		log, err := os.OpenFile(o.logFile, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+		if err != nil {
+			return fmt.Errorf("--log: %w", err)
+		}
+		r.log = log
+	}
+	if r.wantsReports() {
+		r.collect = newCollector(r.log, o.logFormat == "json")
+	}
+	return nil
+}
+
+// wantsReports: whether anybody is going to read about refusals.
+func (r *runner) wantsReports() bool {
+	switch r.policy.Report.Denials {
+	case policy.DenialsOff:
+		return false
+	case policy.DenialsAll:
+		return true
+	}
+	return r.log != nil || r.showsSummary()
+}
+
+func (r *runner) showsSummary() bool {
+	if r.options.quiet {
+		return false
+	}
+	return r.options.verbose || r.policy.Report.Denials == policy.DenialsAll || isTerminal(r.io.err)
+}
+
+func (r *runner) sandboxOptions(args, env []string) sandbox.Options {
+	return sandbox.Options{Policy: r.policy, Args: args, Env: env, KeepFDs: r.options.keepFDs, BestEffort: r.options.bestEffort,
+		LandlockABI: r.options.abi, Supervised: true, ProcfsGranted: decide.Everybody}
+}
+
+func (r *runner) say(format string, args ...any) {
+	if !r.options.quiet {
+		fmt.Fprintf(r.io.err, "memjail: "+format+"\n", args...)
+	}
+}
+
+// explainPlan says how the policy is enforced (-v), what is weaker than it could
+// be, and, whatever the flags, what a best effort left out.
+func (r *runner) explainPlan(p *sandbox.Plan) {
+	if r.options.verbose {
+		r.say("policy %s, memory access %s: %s", r.policy.Name, r.policy.Memory.Access, shapeText(p))
+		if p.Rules != nil {
+			r.say("landlock ABI %d, %d rules; seccomp filter of %d instructions", p.Rules.ABI.Version, len(p.Rules.Rules), len(p.Filter))
+		}
+	}
+	for _, w := range p.Warnings {
+		r.say("warning: %s", w)
+	}
+	for _, d := range p.Dropped {
+		fmt.Fprintf(r.io.err, "memjail: not enforced: %s\n", d)
+	}
+}
+
+func shapeText(p *sandbox.Plan) string {
+	if p.Shape == sandbox.ShapeSupervised {
+		return "the kernel closes /proc, a supervisor grants what is harmless there"
+	}
+	return "enforced by the kernel alone"
+}
+
+// statusLine is what --status-fd gets.
+func statusLine(status childStatus, err error) string {
+	var b strings.Builder
+	switch {
+	case err != nil:
+		quoted, _ := json.Marshal(oneLine(err.Error()))
+		fmt.Fprintf(&b, `{"who":"memjail","exit":%d,"error":%s}`, exitStatus(err), quoted)
+	case status.signal != 0:
+		fmt.Fprintf(&b, `{"who":"command","pid":%d,"signal":%d}`, status.pid, int(status.signal))
+	default:
+		fmt.Fprintf(&b, `{"who":"command","pid":%d,"exit":%d}`, status.pid, status.exit)
+	}
+	return b.String() + "\n"
+}
+
+func (r *runner) writeStatus(status childStatus, err error) {
+	if r.status != nil {
+		r.status.WriteString(statusLine(status, err))
+	}
+}

@@ -1,0 +1,147 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/memjail/memjail/supervisor"
+)
+
+// summaryLines is how many kinds of attempts the summary tells at most; the log
+// has all.
+const summaryLines = 10
+
+// maxKinds bounds what is remembered: the sandbox chooses how many there are.
+const maxKinds = 4096
+
+// collector gathers refused attempts: each goes to the log as it happens, and
+// those alike make one line of the summary.
+type collector struct {
+	mu    sync.Mutex
+	log   *os.File
+	json  bool
+	kinds map[kindKey]*kindCount
+	order []*kindCount
+	total int
+}
+
+// kindKey is what makes attempts alike: the numbers of processes do not.
+type kindKey struct {
+	comm, call, path, access, errno string
+}
+
+type kindCount struct {
+	event supervisor.Event
+	count int
+}
+
+func newCollector(log *os.File, asJSON bool) *collector {
+	return &collector{log: log, json: asJSON, kinds: map[kindKey]*kindCount{}}
+}
+
+// add takes one refused attempt.
+func (c *collector) add(e supervisor.Event) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.total++
+	c.write(e)
+	key := kindKey{e.Comm, e.Call, alikePath(e), e.Access, e.Errno}
+	k := c.kinds[key]
+	if k == nil {
+		if len(c.kinds) >= maxKinds {
+			return
+		}
+		k = &kindCount{event: e}
+		c.kinds[key] = k
+		c.order = append(c.order, k)
+	}
+	k.count++
+}
+
+// alikePath makes paths that differ only in a process's number alike.
+func alikePath(e supervisor.Event) string {
+	parts := strings.Split(e.Path, "/")
+	for i, part := range parts {
+		if _, err := strconv.Atoi(part); err == nil {
+			parts[i] = "N"
+		}
+	}
+	return strings.Join(parts, "/")
+}
+
+// write appends the attempt to the log. A log that cannot be written is no reason
+// to disturb the command.
+func (c *collector) write(e supervisor.Event) {
+	if c.log == nil {
+		return
+	}
+	line := []byte(e.Time.UTC().Format(time.RFC3339Nano) + " " + describe(e))
+	if c.json {
+		var err error
+		if line, err = json.Marshal(e); err != nil {
+			return
+		}
+	}
+	c.log.Write(append(line, '\n'))
+}
+
+// summary prints what was refused, alike attempts once.
+func (c *collector) summary(w io.Writer) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.total == 0 {
+		return
+	}
+	plural := "s"
+	if c.total == 1 {
+		plural = ""
+	}
+	fmt.Fprintf(w, "memjail: %d attempt%s refused:\n", c.total, plural)
+	for i, k := range c.order {
+		if i == summaryLines {
+			fmt.Fprintf(w, "memjail:   and %d other kinds; --log FILE has them all\n", len(c.order)-i)
+			return
+		}
+		times := ""
+		if k.count > 1 {
+			times = fmt.Sprintf(" (%d times)", k.count)
+		}
+		fmt.Fprintf(w, "memjail:   %s%s\n", describe(k.event), times)
+	}
+}
+
+// describe says in one line who attempted what, which layer refused it and what
+// would allow it. What comes from inside is quoted where it could be mistaken.
+func describe(e supervisor.Event) string {
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s[%d] %s", safe(e.Comm), e.PID, e.Call)
+	if e.Path != "" {
+		fmt.Fprintf(&b, " %s", safe(e.Path))
+	}
+	if e.Access != "" {
+		fmt.Fprintf(&b, " to %s", e.Access)
+	}
+	fmt.Fprintf(&b, ": %s by %s", e.Errno, e.Layer)
+	if e.Reason != "" {
+		fmt.Fprintf(&b, ": %s", e.Reason)
+	}
+	if e.Allow != "" {
+		fmt.Fprintf(&b, "; to allow it: %s", e.Allow)
+	} else {
+		b.WriteString("; nothing allows it")
+	}
+	return b.String()
+}
+
+func safe(s string) string {
+	if quoted := strconv.QuoteToASCII(s); quoted != `"`+s+`"` || strings.Contains(s, " ") {
+		return quoted
+	}
+	return s
+}

@@ -1,0 +1,132 @@
+package cli
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"strconv"
+
+	"github.com/memjail/memjail/policy"
+	"github.com/memjail/memjail/sandbox/filter"
+	"github.com/memjail/memjail/sandbox/kernel"
+	"github.com/memjail/memjail/sandbox/landlock"
+	"github.com/memjail/memjail/supervisor"
+	"golang.org/x/sys/unix"
+)
+
+// superviseMain is a detached supervisor: it serves the listener that it was
+// handed until the last process of the sandbox has ended, whatever is sent to it
+// meanwhile.
+func superviseMain(stderr io.Writer) int {
+	if err := superviseDetached(); err != nil {
+		fmt.Fprintf(stderr, "memjail: supervising: %v\n", err)
+		return exitFailed
+	}
+	return exitOK
+}
+
+// deaf are the signals that a terminal or a service manager sends to everything in
+// a job or a unit. A program may open files while it stops.
+var deaf = []unix.Signal{unix.SIGHUP, unix.SIGINT, unix.SIGTERM, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2,
+	unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU, unix.SIGCONT, unix.SIGPIPE}
+
+func superviseDetached() error {
+	for _, sig := range deaf {
+		if err := kernel.IgnoreSignal(sig); err != nil {
+			return err
+		}
+	}
+	config, err := readConfig()
+	if err != nil {
+		return err
+	}
+	o := supervisor.Options{Policy: config.Policy, Calls: newCalls(), SlowMounts: config.SlowMounts}
+	if config.OwnMounts {
+		unix.CloseOnExec(handMounts)
+		o.MountNamespace = os.NewFile(handMounts, "the sandbox's mount namespace")
+	}
+	if config.Reports {
+		o.Report = reportTo(os.NewFile(handEvents, "events"))
+	}
+	s, err := supervisor.New(o)
+	if err != nil {
+		return err
+	}
+	s.Serve(kernel.NewListener(handListener))
+	if err := confineDetached(); err != nil {
+		return err
+	}
+	if _, err := os.NewFile(handReady, "ready").Write([]byte{1}); err != nil {
+		return fmt.Errorf("reporting readiness: %w", err)
+	}
+	watchDetached(config)
+	<-s.Gone()
+	return nil
+}
+
+func readConfig() (successorConfig, error) {
+	file := os.NewFile(handConfig, "config")
+	if file == nil {
+		return successorConfig{}, fmt.Errorf("this is not started by hand: %w", unix.EBADF)
+	}
+	defer file.Close()
+	var config successorConfig
+	if err := json.NewDecoder(file).Decode(&config); err != nil {
+		return successorConfig{}, fmt.Errorf("reading what was handed over: %w", err)
+	}
+	return config, nil
+}
+
+// reportTo hands reports to whoever holds the other end, and drops them when there
+// is nobody, or nobody who reads: the sandbox must not wait for that.
+func reportTo(events *os.File) func(supervisor.Event) {
+	unix.SetNonblock(int(events.Fd()), true)
+	fd := int(events.Fd())
+	return func(e supervisor.Event) {
+		if line, err := json.Marshal(e); err == nil && len(line) < 4096 { // written whole or not at all
+			unix.Write(fd, append(line, '\n'))
+		}
+	}
+}
+
+func confineDetached() error {
+	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+		return fmt.Errorf("confining the supervisor: %w", err)
+	}
+	_, err := kernel.LoadFilter(filter.Own(-1, 0, false).SockFilters(), kernel.FilterTSync)
+	return err
+}
+
+// watchDetached goes on watching the mount table; with nobody left to warn, only
+// the policy to end the command has an effect.
+func watchDetached(config successorConfig) {
+	if config.Policy.OnMount != policy.OnMountEnd {
+		return
+	}
+	pidfd, err := kernel.OpenPIDFD(config.PID)
+	if err != nil {
+		return // the command has ended
+	}
+	table, err := landlock.ReadMountTable()
+	if err != nil {
+		return
+	}
+	watchMounts(table, config.PID, func(landlock.Mount) { kernel.SignalPIDFD(pidfd, unix.SIGKILL) })
+}
+
+// watchMounts watches the mount table that the process pid sees and calls onMount
+// for what is new and not to be reached. stop ends it.
+func watchMounts(known *landlock.MountTable, pid int, onMount func(landlock.Mount)) (stop func(), err error) {
+	mountinfo, err := os.Open("/proc/" + strconv.Itoa(pid) + "/mountinfo")
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() {
+		defer mountinfo.Close()
+		landlock.Watch(ctx, mountinfo, known, onMount)
+	}()
+	return cancel, nil
+}
