@@ -1,0 +1,94 @@
+# memjail's house-keeping. `make help` lists the targets; the text comes from
+# the "##" comments below.
+
+SHELL        := /bin/sh
+GO           ?= go
+PREFIX       ?= /usr/local
+DESTDIR      ?=
+# What `make bench` runs: a pattern as `go test -bench` takes it.
+BENCH        ?= .
+# How long each kind of attempt of `make soak` goes on.
+SOAK         ?= 10m
+# DEPS=skip leaves the system's packages alone; tests that lack one are skipped.
+DEPS         ?= install
+# Pinned, so that a new release of the linter cannot turn a good tree red.
+STATICCHECK  ?= honnef.co/go/tools/cmd/staticcheck@v0.8.2
+
+# The program that ships has no cgo; only the generator of the filters has.
+export CGO_ENABLED = 0
+
+.DEFAULT_GOAL := build
+.NOTPARALLEL:
+
+.PHONY: build
+build: ## build the program: bin/memjail
+	$(GO) build -trimpath -o bin/memjail ./cmd/memjail
+
+.PHONY: demo
+demo: build ## show a real program working, and attempts on memory failing
+	@DEPS=$(DEPS) .ci/deps gcc libc6-dev git procps python3
+	@testdata/demo/demo.sh bin/memjail
+
+.PHONY: test
+test: deps build format vet generated arm64 ## everything that has to hold; installs what it needs (DEPS=skip: does not)
+	$(GO) test -count=1 -timeout 15m ./...
+
+.PHONY: check
+check: format vet lint architecture ## what can be said without starting a sandbox
+
+.PHONY: bench
+bench: ## speed: starts and opens, against the same without memjail (BENCH=pattern)
+	$(GO) test -run '^$$' -bench '$(BENCH)' -timeout 30m ./...
+
+.PHONY: soak
+soak: build ## the races and the long runs, SOAK=10m each
+	MEMJAIL_SOAK=$(SOAK) $(GO) test -count=1 -timeout 12h -run 'Race|Soak' -v ./...
+
+.PHONY: generate
+generate: ## compile the filters with libseccomp again (needs libseccomp-dev, pkg-config, a C compiler)
+	@DEPS=$(DEPS) .ci/deps gcc libc6-dev libseccomp-dev pkg-config
+	CGO_ENABLED=1 $(GO) generate ./sandbox/filter
+
+.PHONY: install
+install: build ## install the program and its manual page below PREFIX (/usr/local)
+	install -D -m 0755 bin/memjail $(DESTDIR)$(PREFIX)/bin/memjail
+	install -D -m 0644 docs/memjail.1 $(DESTDIR)$(PREFIX)/share/man/man1/memjail.1
+
+.PHONY: clean
+clean: ## remove what was built
+	rm -rf bin
+
+.PHONY: deps
+deps: ## install the Debian packages that the tests use, if any is missing
+	@DEPS=$(DEPS) .ci/deps
+
+.PHONY: format
+format:
+	@unformatted=$$(gofmt -l .); \
+	if [ -n "$$unformatted" ]; then echo "not as gofmt writes it:" $$unformatted >&2; exit 1; fi
+
+.PHONY: vet
+vet:
+	$(GO) vet ./...
+
+.PHONY: lint
+lint:
+	$(GO) run $(STATICCHECK) ./...
+
+.PHONY: architecture
+architecture:
+	$(GO) test -count=1 -run 'TestArchitecture|TestDocs' ./cmd/memjail
+
+# The embedded filters are what libseccomp makes of their sources today.
+.PHONY: generated
+generated:
+	CGO_ENABLED=1 $(GO) test -tags libseccomp -count=1 ./sandbox/filter/...
+
+.PHONY: arm64
+arm64:
+	GOARCH=arm64 $(GO) build ./...
+	GOARCH=arm64 $(GO) vet ./...
+
+.PHONY: help
+help: ## this list
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

@@ -1,0 +1,466 @@
+package main_test
+
+import (
+	"fmt"
+	"go/ast"
+	"go/build/constraint"
+	"go/parser"
+	"go/token"
+	"io/fs"
+	"os"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+)
+
+const archModule = "github.com/memjail/memjail"
+
+// archFile is one Go file of the tree, parsed, and what the rules ask of it.
+type archFile struct {
+	path    string // slash-separated, from the top of the module
+	dir     string // its package's directory, "." for the top
+	test    bool
+	tagged  bool              // built only with the tag libseccomp
+	imports map[string]string // the name it has in the file → import path
+	syntax  *ast.File
+	fset    *token.FileSet
+}
+
+// archRule is one rule about the shape of the program. find reports each place
+// that breaks it; reason is what a reader of the failure needs to know.
+type archRule struct {
+	name   string
+	reason string
+	find   func(f *archFile) []archBreach
+}
+
+type archBreach struct {
+	pos  token.Pos
+	what string
+}
+
+// archInits are the init functions there may be, each with its reason. A new
+// one is work that every start of memjail pays for, before anybody asked.
+var archInits = map[string]string{
+	"sandbox/kernel/early/early.go": "must read RLIMIT_NOFILE before package syscall raises it",
+}
+
+var archRules = []archRule{
+	{
+		name:   "unsafe and raw system calls stay in the floor",
+		reason: "one package is small enough to be read line by line; everything above it speaks Go types",
+		find:   findRaw,
+	},
+	{
+		name:   "no cgo in what ships",
+		reason: "the program is one static file; a mapped C library would be a way into the supervisor, and cgo costs 0.6 ms a start",
+		find:   findCgo,
+	},
+	{
+		name:   "sandbox and supervisor do not import each other",
+		reason: "the launcher must be readable without the supervisor and the other way round; cmd wires them",
+		find:   findSides,
+	},
+	{
+		name:   "policy is pure",
+		reason: "a policy can be checked on any system, by any program; it knows nothing of how it is enforced",
+		find:   findPolicy,
+	},
+	{
+		name:   "each outside library has one home",
+		reason: "a library behind one package can be replaced, and its cost and its bugs have an address",
+		find:   findLibraries,
+	},
+	{
+		name:   "only main ends the process",
+		reason: "an exit from the depths skips the clean-up and the table that turns errors into statuses",
+		find:   findExit,
+	},
+	{
+		name:   "no init functions",
+		reason: "what runs before main is paid by every start and seen by nobody; the exceptions are listed in this test",
+		find:   findInit,
+	},
+	{
+		name:   "only cmd prints",
+		reason: "a library that writes to the terminal corrupts the output of the program that runs under memjail",
+		find:   findPrint,
+	},
+	{
+		name:   "nothing slow to start",
+		reason: "a start takes about two milliseconds; these packages initialise tables that memjail does not need",
+		find:   findSlow,
+	},
+}
+
+// TestArchitecture holds the rules of docs/architecture.md against every Go
+// file of the tree, whatever tags or systems it is built for.
+func TestArchitecture(t *testing.T) {
+	files := parseTree(t, filepath.Join("..", ".."))
+	for _, rule := range archRules {
+		t.Run(strings.ReplaceAll(rule.name, " ", "-"), func(t *testing.T) {
+			for _, f := range files {
+				for _, b := range rule.find(f) {
+					t.Errorf("%s:%d: %s\n\trule: %s, because %s",
+						f.path, f.fset.Position(b.pos).Line, b.what, rule.name, rule.reason)
+				}
+			}
+		})
+	}
+}
+
+// TestArchitectureNotices is the control: a source text that breaks a rule is
+// found, under whatever name the package was imported.
+func TestArchitectureNotices(t *testing.T) {
+	tests := []struct{ name, path, source, want string }{
+		{"unsafe", "supervisor/x.go", `package x; import "unsafe"; var _ unsafe.Pointer`, "imports unsafe"},
+		{"raw call", "sandbox/x.go", `package x; import u "golang.org/x/sys/unix"; var _ = u.RawSyscall6`, "RawSyscall6"},
+		{"raw call of syscall", "policy/x.go", `package x; import "syscall"; var _ = syscall.Syscall`, "syscall.Syscall"},
+		{"dot import", "sandbox/x.go", `package x; import . "syscall"`, "dot import"},
+		{"linkname", "sandbox/x.go", "package x\n\n//go:linkname a runtime.a\nfunc a()", "go:linkname"},
+		{"the floor may", "sandbox/kernel/x.go", `package x; import "unsafe"; var _ unsafe.Pointer`, ""},
+		{"its namesake may not", "sandbox/kernelish/x.go", `package x; import "unsafe"; var _ unsafe.Pointer`, "imports unsafe"},
+		{"cgo", "sandbox/filter/x.go", `package x; import "C"`, "cgo"},
+		{"cgo when generating", "sandbox/filter/generate/x.go", "//go:build libseccomp\n\npackage x\nimport \"C\"", ""},
+		{"cgo by another tag", "sandbox/filter/x.go", "//go:build libseccomp || linux\n\npackage x\nimport \"C\"", "cgo"},
+		{"no tag at all", "sandbox/filter/x.go", "//go:build linux && !amd64\n\npackage x\nimport \"C\"", "cgo"},
+		{"sandbox to supervisor", "sandbox/x.go", `package x; import "github.com/memjail/memjail/supervisor/decide"`, "supervisor/decide"},
+		{"supervisor to sandbox", "supervisor/x.go", `package x; import "github.com/memjail/memjail/sandbox/landlock"`, "sandbox/landlock"},
+		{"supervisor to the floor", "supervisor/x.go", `package x; import "github.com/memjail/memjail/sandbox/kernel"`, ""},
+		{"policy", "policy/x.go", `package x; import "github.com/memjail/memjail/sandbox"`, "policy imports"},
+		{"policy file", "policy/file/x.go", `package x; import "github.com/memjail/memjail/sandbox"`, "policy/file imports"},
+		{"cobra", "sandbox/x.go", `package x; import "github.com/spf13/cobra"`, "belongs in cmd/memjail/cli"},
+		{"exit", "cmd/memjail/cli/x.go", `package x; import "os"; func f() { os.Exit(1) }`, "os.Exit"},
+		{"log.Fatal", "sandbox/x.go", `package x; import "log"; func f() { log.Fatalf("") }`, "log.Fatalf"},
+		{"init", "sandbox/x.go", `package x; func init() {}`, "init"},
+		{"print", "sandbox/x.go", `package x; import "fmt"; func f() { fmt.Println() }`, "fmt.Println"},
+		{"stderr", "supervisor/x.go", `package x; import "os"; var w = os.Stderr`, "os.Stderr"},
+		{"cmd may print", "cmd/memjail/cli/x.go", `package x; import "os"; var w = os.Stderr`, ""},
+		{"slow", "policy/x.go", `package x; import "regexp"`, "regexp"},
+	}
+	for _, test := range tests {
+		t.Run(test.name, func(t *testing.T) {
+			f, err := parseFile(token.NewFileSet(), test.path, []byte(test.source))
+			if err != nil {
+				t.Fatal(err)
+			}
+			var found []string
+			for _, rule := range archRules {
+				for _, b := range rule.find(f) {
+					found = append(found, b.what)
+				}
+			}
+			got := strings.Join(found, "; ")
+			if (test.want == "") != (got == "") || !strings.Contains(got, test.want) {
+				t.Errorf("found %q, want it to say %q", got, test.want)
+			}
+		})
+	}
+}
+
+// TestArchitectureAssembly: assembly can make any system call, so it belongs
+// where the raw calls are; no rule about Go syntax would see it.
+func TestArchitectureAssembly(t *testing.T) {
+	top := filepath.Join("..", "..")
+	err := walkTree(top, func(name string) {
+		if ext := path.Ext(name); (ext == ".s" || ext == ".S" || ext == ".syso") && !inFloor(path.Dir(name)) {
+			t.Errorf("%s: assembly outside sandbox/kernel", name)
+		}
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+}
+
+// inFloor tells whether a package directory is the floor or below it.
+func inFloor(dir string) bool { return below(dir, "sandbox/kernel") }
+
+func below(dir, top string) bool { return dir == top || strings.HasPrefix(dir, top+"/") }
+
+func findRaw(f *archFile) []archBreach {
+	// A test plays the attacker now and then, and an attacker has no floor.
+	if inFloor(f.dir) || f.test {
+		return nil
+	}
+	var found []archBreach
+	for name, imported := range f.imports {
+		switch {
+		case imported == "unsafe":
+			found = append(found, archBreach{f.syntax.Package, "imports unsafe"})
+		case imported == "kernel.org/pub/linux/libs/security/libcap/psx":
+			found = append(found, archBreach{f.syntax.Package, "imports psx, which is raw calls on all threads"})
+		case name == "." && (imported == "syscall" || imported == "golang.org/x/sys/unix"):
+			found = append(found, archBreach{f.syntax.Package, "dot import of " + imported})
+		}
+	}
+	raw := func(name string) bool { return strings.Contains(name, "Syscall") }
+	for _, pkg := range []string{"syscall", "golang.org/x/sys/unix"} {
+		found = append(found, f.uses(pkg, raw)...)
+	}
+	for _, group := range f.syntax.Comments {
+		for _, c := range group.List {
+			if strings.HasPrefix(c.Text, "//go:linkname") {
+				found = append(found, archBreach{c.Pos(), "go:linkname"})
+			}
+		}
+	}
+	return found
+}
+
+func findCgo(f *archFile) []archBreach {
+	if f.tagged {
+		return nil
+	}
+	var found []archBreach
+	for _, spec := range f.syntax.Imports {
+		switch importPath(spec) {
+		case "C":
+			found = append(found, archBreach{spec.Pos(), "cgo without the tag libseccomp"})
+		case "github.com/seccomp/libseccomp-golang":
+			found = append(found, archBreach{spec.Pos(), "libseccomp-golang, which is cgo, without the tag libseccomp"})
+		}
+	}
+	return found
+}
+
+func findSides(f *archFile) []archBreach {
+	var other string
+	switch {
+	case below(f.dir, "sandbox"):
+		other = "supervisor"
+	case below(f.dir, "supervisor"):
+		other = "sandbox"
+	default:
+		return nil
+	}
+	return f.ours(func(dir string) (string, bool) {
+		return f.dir + " imports " + dir, below(dir, other) && !inFloor(dir)
+	})
+}
+
+func findPolicy(f *archFile) []archBreach {
+	switch f.dir {
+	case "policy":
+		return f.ours(func(dir string) (string, bool) {
+			return "policy imports " + dir, dir != "policy"
+		})
+	case "policy/file":
+		return f.ours(func(dir string) (string, bool) {
+			return "policy/file imports " + dir, !slices.Contains([]string{"policy", "policy/file", "profiles"}, dir)
+		})
+	}
+	return nil
+}
+
+func findLibraries(f *archFile) []archBreach {
+	homes := map[string][]string{ // none: only tests may have it
+		"github.com/spf13/cobra":               {"cmd/memjail/cli"},
+		"github.com/spf13/pflag":               {"cmd/memjail/cli"},
+		"github.com/pelletier/go-toml/v2":      {"policy/file"},
+		"github.com/landlock-lsm/go-landlock":  {"sandbox/landlock", "sandbox/kernel"},
+		"github.com/seccomp/libseccomp-golang": {"sandbox/filter"},
+		"github.com/creack/pty":                nil,
+		"github.com/rogpeppe/go-internal":      nil,
+	}
+	var found []archBreach
+	for _, spec := range f.syntax.Imports {
+		for library, dirs := range homes {
+			home := func(dir string) bool { return below(f.dir, dir) }
+			if f.test || !below(importPath(spec), library) || slices.ContainsFunc(dirs, home) {
+				continue
+			}
+			where := "is for tests"
+			if len(dirs) > 0 {
+				where = "belongs in " + strings.Join(dirs, ", ")
+			}
+			found = append(found, archBreach{spec.Pos(), importPath(spec) + " " + where})
+		}
+	}
+	return found
+}
+
+func findExit(f *archFile) []archBreach {
+	if f.test || f.tagged || f.path == "cmd/memjail/main.go" {
+		return nil
+	}
+	exit := func(name string) bool { return name == "Exit" }
+	fatal := func(name string) bool { return strings.HasPrefix(name, "Fatal") || strings.HasPrefix(name, "Panic") }
+	return slices.Concat(f.uses("os", exit), f.uses("syscall", exit), f.uses("golang.org/x/sys/unix", exit), f.uses("log", fatal))
+}
+
+func findInit(f *archFile) []archBreach {
+	var found []archBreach
+	for _, d := range f.syntax.Decls {
+		fn, ok := d.(*ast.FuncDecl)
+		if !ok || fn.Recv != nil || fn.Name.Name != "init" || f.test {
+			continue
+		}
+		if archInits[f.path] == "" {
+			found = append(found, archBreach{fn.Pos(), "an init function that is not on the list"})
+		} else if fn.Doc.Text() == "" {
+			found = append(found, archBreach{fn.Pos(), "an init function that does not say why"})
+		}
+	}
+	return found
+}
+
+func findPrint(f *archFile) []archBreach {
+	if f.test || f.tagged || below(f.dir, "cmd") {
+		return nil
+	}
+	stream := func(name string) bool { return name == "Stdout" || name == "Stderr" }
+	print := func(name string) bool { return strings.HasPrefix(name, "Print") }
+	return slices.Concat(f.uses("os", stream), f.uses("fmt", print), f.uses("log", print))
+}
+
+func findSlow(f *archFile) []archBreach {
+	slow := []string{"net/http", "os/user", "regexp", "text/template", "html/template", "encoding/gob", "plugin"}
+	var found []archBreach
+	for _, spec := range f.syntax.Imports {
+		if !f.test && !f.tagged && slices.Contains(slow, importPath(spec)) {
+			found = append(found, archBreach{spec.Pos(), "imports " + importPath(spec)})
+		}
+	}
+	return found
+}
+
+// uses finds the names of an imported package that the file mentions and that
+// match, under whatever name the file gave the package.
+func (f *archFile) uses(pkg string, match func(name string) bool) []archBreach {
+	var found []archBreach
+	ast.Inspect(f.syntax, func(n ast.Node) bool {
+		sel, ok := n.(*ast.SelectorExpr)
+		if !ok {
+			return true
+		}
+		id, ok := sel.X.(*ast.Ident)
+		if ok && f.imports[id.Name] == pkg && match(sel.Sel.Name) {
+			found = append(found, archBreach{sel.Pos(), path.Base(pkg) + "." + sel.Sel.Name})
+		}
+		return true
+	})
+	return found
+}
+
+// ours asks about each import of a package of this module, by its directory.
+func (f *archFile) ours(bad func(dir string) (what string, is bool)) []archBreach {
+	var found []archBreach
+	for _, spec := range f.syntax.Imports {
+		dir, ok := strings.CutPrefix(importPath(spec), archModule+"/")
+		if !ok || f.test {
+			continue
+		}
+		if what, is := bad(dir); is {
+			found = append(found, archBreach{spec.Pos(), what})
+		}
+	}
+	return found
+}
+
+func importPath(spec *ast.ImportSpec) string {
+	p, err := strconv.Unquote(spec.Path.Value)
+	if err != nil {
+		return spec.Path.Value
+	}
+	return p
+}
+
+func parseFile(fset *token.FileSet, name string, source []byte) (*archFile, error) {
+	syntax, err := parser.ParseFile(fset, name, source, parser.ParseComments|parser.SkipObjectResolution)
+	if err != nil {
+		return nil, fmt.Errorf("parsing %q: %w", name, err)
+	}
+	f := &archFile{
+		path: name, dir: path.Dir(name), test: strings.HasSuffix(name, "_test.go"),
+		tagged: needsTag(syntax, "libseccomp"), imports: map[string]string{}, syntax: syntax, fset: fset,
+	}
+	for _, spec := range syntax.Imports {
+		local := path.Base(importPath(spec))
+		if spec.Name != nil {
+			local = spec.Name.Name
+		}
+		f.imports[local] = importPath(spec)
+	}
+	return f, nil
+}
+
+// needsTag tells whether a file is built only when the tag is given.
+func needsTag(syntax *ast.File, tag string) bool {
+	for _, group := range syntax.Comments {
+		if group.Pos() > syntax.Package {
+			return false
+		}
+		for _, c := range group.List {
+			if expr, err := constraint.Parse(c.Text); err == nil {
+				return implies(expr, tag)
+			}
+		}
+	}
+	return false
+}
+
+func implies(expr constraint.Expr, tag string) bool {
+	switch e := expr.(type) {
+	case *constraint.TagExpr:
+		return e.Tag == tag
+	case *constraint.AndExpr:
+		return implies(e.X, tag) || implies(e.Y, tag)
+	case *constraint.OrExpr:
+		return implies(e.X, tag) && implies(e.Y, tag)
+	default:
+		return false
+	}
+}
+
+func parseTree(t *testing.T, top string) []*archFile {
+	t.Helper()
+	fset := token.NewFileSet()
+	var files []*archFile
+	err := walkTree(top, func(name string) {
+		if path.Ext(name) != ".go" {
+			return
+		}
+		source, err := os.ReadFile(filepath.Join(top, filepath.FromSlash(name)))
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		f, err := parseFile(fset, name, source)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		files = append(files, f)
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(files) < 10 {
+		t.Fatalf("found %d Go files: looked in the wrong place", len(files))
+	}
+	return files
+}
+
+// walkTree names every file of the module that the go tool could build.
+func walkTree(top string, each func(name string)) error {
+	return filepath.WalkDir(top, func(p string, d fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		rel, err := filepath.Rel(top, p)
+		if err != nil {
+			return err
+		}
+		base := d.Name()
+		if d.IsDir() && p != top && (base == "testdata" || base == "bin" || strings.HasPrefix(base, ".")) {
+			return filepath.SkipDir
+		}
+		if !d.IsDir() {
+			each(filepath.ToSlash(rel))
+		}
+		return nil
+	})
+}

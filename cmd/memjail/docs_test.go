@@ -1,0 +1,149 @@
+package main_test
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/memjail/memjail/policy"
+	"github.com/memjail/memjail/policy/file"
+	"github.com/memjail/memjail/profiles"
+)
+
+// docsPages are the pages that people read, from the top of the tree.
+func docsPages(t *testing.T) map[string]string {
+	t.Helper()
+	top := filepath.Join("..", "..")
+	names, err := filepath.Glob(filepath.Join(top, "docs", "*"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	names = append(names, filepath.Join(top, "README.md"), filepath.Join(top, "CHANGELOG.md"))
+	pages := map[string]string{}
+	for _, name := range names {
+		text, err := os.ReadFile(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		rel, err := filepath.Rel(top, name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		pages[filepath.ToSlash(rel)] = string(text)
+	}
+	return pages
+}
+
+// TestDocsLinks: a link to a file of the tree leads somewhere.
+func TestDocsLinks(t *testing.T) {
+	link := regexp.MustCompile(`\]\(([^)#:]+)(#[^)]*)?\)`)
+	found := 0
+	for page, text := range docsPages(t) {
+		for _, m := range link.FindAllStringSubmatch(text, -1) {
+			found++
+			target := filepath.Join("..", "..", filepath.Dir(page), m[1])
+			if _, err := os.Stat(target); err != nil {
+				t.Errorf("%s: link to %q: %v", page, m[1], err)
+			}
+		}
+	}
+	if found == 0 {
+		t.Error("found no links: looked for the wrong thing")
+	}
+}
+
+// TestDocsPolicyKeys: the policy page names every key of the built-in profile,
+// which is commented to have them all, and every value a key can have.
+func TestDocsPolicyKeys(t *testing.T) {
+	page := docsPages(t)["docs/policy.md"]
+	profile, err := profiles.Read(file.DefaultName)
+	if err != nil {
+		t.Fatal(err)
+	}
+	key := regexp.MustCompile(`(?m)^(?:# )?([a-z-]+) +=`)
+	keys := key.FindAllStringSubmatch(string(profile), -1)
+	if len(keys) < 15 {
+		t.Fatalf("found %d keys in the profile: looked for the wrong thing", len(keys))
+	}
+	for _, m := range keys {
+		if !strings.Contains(page, "`"+m[1]+"`") {
+			t.Errorf("docs/policy.md does not name the key %q", m[1])
+		}
+	}
+	values := slices.Concat(
+		policy.Names[policy.Access](), policy.Names[policy.Ptrace](), policy.Names[policy.CodeFiles](),
+		policy.Names[policy.CoreDumps](), policy.Names[policy.ProcfsWrite](), policy.Names[policy.ProcfsSystem](),
+		policy.Names[policy.Scope](), policy.Names[policy.Namespaces](), policy.Names[policy.PrivateMounts](),
+		policy.Names[policy.OnMount](), policy.Names[policy.OnSupervisorExit](), policy.Names[policy.Denials](),
+	)
+	for _, v := range values {
+		if !strings.Contains(page, "`"+v+"`") {
+			t.Errorf("docs/policy.md does not name the value %q", v)
+		}
+	}
+	for _, c := range policy.MemoryCapabilities() {
+		if !strings.Contains(page, "`"+c.Name+"`") {
+			t.Errorf("docs/policy.md does not name %s", c.Name)
+		}
+	}
+}
+
+// TestDocsPolicyExample: the example of the policy page is a policy.
+func TestDocsPolicyExample(t *testing.T) {
+	_, rest, ok := strings.Cut(docsPages(t)["docs/policy.md"], "```toml\n")
+	example, _, closed := strings.Cut(rest, "```")
+	if !ok || !closed {
+		t.Fatal("docs/policy.md has no example")
+	}
+	if _, err := file.Parse("docs/policy.md", []byte(example), file.Default()); err != nil {
+		t.Error(err)
+	}
+}
+
+// TestDocsReadmeIsShort: a README that is longer is not read to the end, and its
+// limits stand there.
+func TestDocsReadmeIsShort(t *testing.T) {
+	readme := docsPages(t)["README.md"]
+	if lines := strings.Count(readme, "\n"); lines >= 200 {
+		t.Errorf("README.md has %d lines, want fewer than 200", lines)
+	}
+	first := strings.Join(strings.SplitN(readme, "\n", 30)[:29], "\n")
+	for _, command := range []string{"make demo", "make test"} {
+		if !strings.Contains(first, command) {
+			t.Errorf("the first screen of README.md lacks %q", command)
+		}
+	}
+}
+
+// TestDocsFlags: the manual page and the program know the same flags.
+func TestDocsFlags(t *testing.T) {
+	memjail := staticBinary(t)
+	known := map[string]bool{}
+	long := regexp.MustCompile(`--([a-z][a-z-]+)`)
+	for _, command := range []string{"run", "doctor"} {
+		help, err := exec.Command(memjail, command, "--help").Output()
+		if err != nil {
+			t.Fatalf("memjail %s --help: %v", command, err)
+		}
+		for _, m := range long.FindAllStringSubmatch(string(help), -1) {
+			known[m[1]] = true
+		}
+	}
+	pages := docsPages(t)
+	documented := map[string]bool{"help": true}
+	for _, m := range regexp.MustCompile(`Fl -([a-z][a-z-]+)`).FindAllStringSubmatch(pages["docs/memjail.1"], -1) {
+		documented[m[1]] = true
+		if !known[m[1]] {
+			t.Errorf("docs/memjail.1 names --%s, which the program does not know", m[1])
+		}
+	}
+	for flag := range known {
+		if !documented[flag] {
+			t.Errorf("docs/memjail.1 does not name --%s", flag)
+		}
+	}
+}
