@@ -102,7 +102,13 @@ func (f *front) supervise() error {
 	if f.exe, err = os.OpenFile("/proc/self/exe", unix.O_PATH, 0); err != nil {
 		return fmt.Errorf("holding memjail's own program: %w", err)
 	}
-	f.supervisor.Start(f.plan.WaitListener)
+	f.supervisor.Start(func() *kernel.Listener {
+		l := f.plan.WaitListener()
+		if l == nil && f.plan.Nested() && f.r.options.verbose {
+			f.r.say("another supervisor stands above this sandbox: it decides what is granted of /proc; memory was found closed")
+		}
+		return l
+	})
 	return nil
 }
 
@@ -134,12 +140,21 @@ func (f *front) watchMounts() {
 		if f.r.policy.OnMount == policy.OnMountEnd {
 			f.kill()
 		}
-	})
+	}, f.blind)
 	if err != nil {
-		f.r.say("warning: the mount table cannot be watched: %v", err)
+		f.blind(err)
 		return
 	}
 	f.stopWatch = stop
+}
+
+// blind: the mount table cannot be watched, so nobody would see what on-mount is
+// there for.
+func (f *front) blind(err error) {
+	f.r.say("warning: the mount table cannot be watched: %v", err)
+	if f.r.policy.OnMount == policy.OnMountEnd {
+		f.kill()
+	}
 }
 
 // kill ends the command.

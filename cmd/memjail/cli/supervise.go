@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"io"
 	"os"
-	"strconv"
 
 	"github.com/memjail/memjail/policy"
 	"github.com/memjail/memjail/sandbox/filter"
@@ -113,20 +112,24 @@ func watchDetached(config successorConfig) {
 	if err != nil {
 		return
 	}
-	watchMounts(table, config.PID, func(landlock.Mount) { kernel.SignalPIDFD(pidfd, unix.SIGKILL) })
+	end := func() { kernel.SignalPIDFD(pidfd, unix.SIGKILL) }
+	watchMounts(table, config.PID, func(landlock.Mount) { end() }, func(error) { end() })
 }
 
 // watchMounts watches the mount table that the process pid sees and calls onMount
-// for what is new and not to be reached. stop ends it.
-func watchMounts(known *landlock.MountTable, pid int, onMount func(landlock.Mount)) (stop func(), err error) {
-	mountinfo, err := os.Open("/proc/" + strconv.Itoa(pid) + "/mountinfo")
+// for what is new and not to be reached, or onFailure once if it cannot go on. stop
+// ends it.
+func watchMounts(known *landlock.MountTable, pid int, onMount func(landlock.Mount), onFailure func(error)) (stop func(), err error) {
+	mountinfo, err := landlock.OpenMountinfo(pid)
 	if err != nil {
 		return nil, err
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	go func() {
 		defer mountinfo.Close()
-		landlock.Watch(ctx, mountinfo, known, onMount)
+		if err := landlock.Watch(ctx, mountinfo, known, onMount); err != nil {
+			onFailure(err)
+		}
 	}()
 	return cancel, nil
 }
