@@ -16,13 +16,16 @@ STATICCHECK  ?= honnef.co/go/tools/cmd/staticcheck@v0.8.2
 
 # The program that ships has no cgo; only the generator of the filters has.
 export CGO_ENABLED = 0
+# The program begins at an entry point of its own, which remembers the ignored
+# signals before the Go runtime replaces them (sandbox/kernel/early).
+LDFLAGS      ?= -E memjail_entry
 
 .DEFAULT_GOAL := build
 .NOTPARALLEL:
 
 .PHONY: build
 build: ## build the program: bin/memjail
-	$(GO) build -trimpath -o bin/memjail ./cmd/memjail
+	$(GO) build -trimpath -ldflags='$(LDFLAGS)' -o bin/memjail ./cmd/memjail
 
 .PHONY: demo
 demo: build ## show a real program working, and attempts on memory failing

@@ -45,6 +45,7 @@ type archBreach struct {
 // archInits are the init functions there may be, each with its reason. A new
 // one is work that every start of memjail pays for, before anybody asked.
 var archInits = map[string]string{
+	"cmd/memjail/main.go":           "the main goroutine is only surely on the main thread before main runs",
 	"sandbox/kernel/early/early.go": "must read RLIMIT_NOFILE before package syscall raises it",
 }
 

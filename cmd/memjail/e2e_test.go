@@ -198,10 +198,14 @@ func (a account) own(t testing.TB, path string) {
 // environ is a small environment, the same for every run: nothing of the
 // machine that runs the tests decides their outcome.
 func (a account) environ(t testing.TB, home string) []string {
+	rustup := os.Getenv("RUSTUP_HOME")
+	if rustup == "" {
+		rustup = filepath.Join(os.Getenv("HOME"), ".rustup")
+	}
 	return []string{
-		"PATH=" + a.path(t), "HOME=" + home, "TMPDIR=/tmp", "LANG=C.UTF-8", "TERM=xterm",
+		"PATH=" + a.path(t), "HOME=" + home, "SHELL=/bin/sh", "TMPDIR=/tmp", "LANG=C.UTF-8", "TERM=xterm",
 		"GOPROXY=off", "GOTOOLCHAIN=local", "GOTELEMETRY=off", "GOFLAGS=-buildvcs=false", "CGO_ENABLED=0",
-		"GIT_CONFIG_NOSYSTEM=1", "PYTHONDONTWRITEBYTECODE=1",
+		"GIT_CONFIG_NOSYSTEM=1", "PYTHONDONTWRITEBYTECODE=1", "RUSTUP_HOME=" + rustup,
 	}
 }
 

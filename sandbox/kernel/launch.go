@@ -83,7 +83,6 @@ type Child struct {
 // job is what launcher and child share. The child writes failed and errno.
 type job struct {
 	steps  []Step
-	mask   SignalSet
 	failed uintptr // 1 + index of the step that ended the start
 	errno  uintptr
 	hole   uintptr
@@ -148,6 +147,8 @@ func cloneAndRun(flags, top uintptr, pidfd *int32, j *job) (pid, errno uintptr)
 // runSteps is the child. It shares the g of the thread that launched it, which
 // runs on meanwhile: no stack growth (nosplit), no allocation, no write barrier.
 //
+//lint:ignore U1000 called from assembly
+//
 //go:nosplit
 //go:norace
 //go:nocheckptr
@@ -194,6 +195,10 @@ func runSteps(j *job) {
 	abandon(j, len(j.steps)-1, uintptr(unix.ENOEXEC), 0)
 }
 
+// abandon ends the child and says why.
+//
+//lint:ignore U1000 called by runSteps
+//
 //go:nosplit
 //go:norace
 //go:nocheckptr

@@ -110,12 +110,11 @@ func (s *successor) collectRest() {
 
 // handFiles are both ends of what passes between memjail and its successor.
 type handFiles struct {
-	config   *os.File // ours until written
-	events   *os.File // ours: to read
-	ready    *os.File // ours: to read
-	theirs   []*os.File
-	targets  []int
-	emptyEnv []string
+	config  *os.File // ours until written
+	events  *os.File // ours: to read
+	ready   *os.File // ours: to read
+	theirs  []*os.File
+	targets []int
 }
 
 func (h *handFiles) make(f *front) error {

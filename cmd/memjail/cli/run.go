@@ -179,7 +179,7 @@ func (r *runner) say(format string, args ...any) {
 // be, and, whatever the flags, what a best effort left out.
 func (r *runner) explainPlan(p *sandbox.Plan) {
 	if r.options.verbose {
-		r.say("policy %s, memory access %s: %s", r.policy.Name, r.policy.Memory.Access, shapeText(p))
+		r.say("policy %s, memory access %s: %s", r.policy.Name, r.policy.Memory.Access, shapeText(r.policy.Memory.Access, p))
 		if p.Rules != nil {
 			r.say("landlock ABI %d, %d rules; seccomp filter of %d instructions", p.Rules.ABI.Version, len(p.Rules.Rules), len(p.Filter))
 		}
@@ -192,11 +192,15 @@ func (r *runner) explainPlan(p *sandbox.Plan) {
 	}
 }
 
-func shapeText(p *sandbox.Plan) string {
-	if p.Shape == sandbox.ShapeSupervised {
+func shapeText(access policy.Access, p *sandbox.Plan) string {
+	switch {
+	case p.Shape == sandbox.ShapePlain:
+		return "enforced by the kernel alone"
+	case access == policy.AccessNoWrite:
+		return "the kernel lets /proc be read, a supervisor grants what may be written there"
+	default:
 		return "the kernel closes /proc, a supervisor grants what is harmless there"
 	}
-	return "enforced by the kernel alone"
 }
 
 // statusLine is what --status-fd gets.
