@@ -206,7 +206,8 @@ func (c *carving) findIslands(t *MountTable, o carveOptions) {
 		if Special(m.FSType) || m.FSType == "autofs" || slices.Contains(fixedPlaces, m.Point) || !t.visible(m) {
 			continue
 		}
-		if parent := t.byID(m.Parent); parent != nil && Special(parent.FSType) {
+		parent := t.byID(m.Parent)
+		if parent != nil && parent.Point != m.Point && Special(parent.FSType) { // not a cover of all of it
 			c.islands = append(c.islands, m.Point)
 		}
 	}

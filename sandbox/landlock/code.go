@@ -76,16 +76,17 @@ func includedDirs(file, pattern string, depth int) []string {
 		return nil
 	}
 	defer unix.Close(fd)
-	list, err := (&node{fd: fd}).entries()
+	list, err := (&node{fd: fd}).entries(func(e entry) bool {
+		ok, err := slashpath.Match(last, e.name)
+		return ok && err == nil
+	})
 	if err != nil {
 		return nil
 	}
 	slices.SortFunc(list, func(a, b entry) int { return strings.Compare(a.name, b.name) })
 	var dirs []string
 	for _, e := range list {
-		if ok, err := slashpath.Match(last, e.name); ok && err == nil {
-			dirs = append(dirs, loaderDirs(join(dir, e.name), depth+1)...)
-		}
+		dirs = append(dirs, loaderDirs(join(dir, e.name), depth+1)...)
 	}
 	return dirs
 }

@@ -115,8 +115,8 @@ type entry struct {
 	kind uint8 // DT_*
 }
 
-// entries lists a directory, without "." and "..".
-func (n *node) entries() ([]entry, error) {
+// entries lists those names of a directory that want picks.
+func (n *node) entries(want func(e entry) bool) ([]entry, error) {
 	fd, err := openat(n.fd, ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC)
 	if err != nil {
 		return nil, err
@@ -132,13 +132,13 @@ func (n *node) entries() ([]entry, error) {
 		if err != nil || got == 0 {
 			return list, err
 		}
-		list = appendEntries(list, buf[:got])
+		list = appendEntries(list, buf[:got], want)
 	}
 }
 
 // appendEntries reads struct linux_dirent64, getdents(2): d_ino and d_off of
 // eight bytes each, d_reclen, d_type, the name and at least one NUL.
-func appendEntries(list []entry, buf []byte) []entry {
+func appendEntries(list []entry, buf []byte, want func(e entry) bool) []entry {
 	const lengthAt, kindAt, nameAt = 16, 18, 19
 	text := string(buf) // one allocation for all names
 	for at := 0; at+nameAt < len(buf); {
@@ -147,8 +147,8 @@ func appendEntries(list []entry, buf []byte) []entry {
 			break
 		}
 		name, _, _ := strings.Cut(text[at+nameAt:at+length], "\x00")
-		if name != "." && name != ".." {
-			list = append(list, entry{name, buf[at+kindAt]})
+		if e := (entry{name, buf[at+kindAt]}); name != "." && name != ".." && want(e) {
+			list = append(list, e)
 		}
 		at += length
 	}

@@ -181,13 +181,21 @@ func (w *walker) finish() {
 func (w *walker) consult(n *node) (o *object, e *edge) {
 	o = w.carve.objects[n.path]
 	l := w.limits[n.inode]
+	if l == nil || l.edge == nil {
+		if named, ok := w.carve.edges[n.path]; ok {
+			e = &named
+		}
+	}
 	if l == nil {
-		return w.unlifted(o), nil
+		return w.unlifted(o), e
 	}
 	if o == nil || l.object != nil && l.object.kind > o.kind {
 		o = l.object
 	}
-	return w.unlifted(o), l.edge
+	if l.edge != nil {
+		e = l.edge
+	}
+	return w.unlifted(o), e
 }
 
 func (w *walker) unlifted(o *object) *object {
@@ -235,15 +243,14 @@ func (w *walker) carveAt(n *node, e *edge, want, have Rights) {
 	own := want & e.limit
 	w.emit(n, own, have, e.object.cause)
 	w.noteCarved(n, e)
-	list, err := n.entries()
+	list, err := n.entries(func(e entry) bool {
+		return e.kind != unix.DT_LNK && (n.path != sysKernel || e.kind != unix.DT_REG || slices.Contains(sysKernelFiles, e.name))
+	})
 	if err != nil {
 		w.plan.warn("%s cannot be listed and nothing in it is granted: %v (carved because of %s)", n.path, err, e.object.cause)
 		return
 	}
 	for _, entry := range list {
-		if entry.kind == unix.DT_LNK || n.path == sysKernel && entry.kind == unix.DT_REG && !slices.Contains(sysKernelFiles, entry.name) {
-			continue
-		}
 		if c := w.child(n, entry.name); c != nil {
 			w.grant(c, want, have|own)
 			w.release(c)
@@ -297,15 +304,12 @@ func (w *walker) grantDevices(n *node, dir string, want, have Rights) {
 	own := want & ReadDir
 	w.emit(n, own, have, "devices")
 	w.plan.Carved = append(w.plan.Carved, Carved{Path: n.path, Cause: "devices"})
-	list, err := n.entries()
+	list, err := n.entries(func(e entry) bool { return w.wantsEntry(n, dir, e) })
 	if err != nil {
 		w.plan.warn("%s cannot be listed and no device in it is granted: %v", n.path, err)
 		return
 	}
 	for _, entry := range list {
-		if !w.wantsEntry(n, dir, entry) {
-			continue
-		}
 		if c := w.child(n, entry.name); c != nil {
 			w.grantDeviceEntry(c, dir, entry.name, want, have|own)
 			w.release(c)

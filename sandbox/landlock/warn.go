@@ -46,10 +46,10 @@ func (p *Plan) warnMissing(r Request) {
 		p.warn("landlock ABI %d refuses every rename and link from one directory to another", v)
 	}
 	if v < 3 {
-		p.warn("landlock ABI %d does not see truncate(2): files that may only be read can be emptied by path", v)
+		p.warn("landlock ABI %d does not see truncate(2): the seccomp filter refuses it by path, for every file", v)
 	}
 	if v < 6 && r.Policy.IPC.Signals == policy.ScopeSandbox {
-		p.warn("landlock ABI %d cannot refuse signals to processes outside the sandbox", v)
+		p.warn("landlock ABI %d has no border for signals: only those that dump core are refused, to every other process", v)
 	}
 	if v < 6 && r.Policy.IPC.AbstractSockets == policy.ScopeSandbox {
 		p.warn("landlock ABI %d cannot refuse abstract sockets of processes outside the sandbox", v)
