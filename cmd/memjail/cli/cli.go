@@ -11,6 +11,7 @@ import (
 	"io"
 	"os"
 
+	"github.com/memjail/memjail/sandbox/probe"
 	"github.com/spf13/cobra"
 )
 
@@ -26,6 +27,9 @@ type streams struct {
 func Main(args, env []string, stdout, stderr io.Writer) int {
 	if len(args) > 0 && args[0] == supervisorName {
 		return superviseMain(stderr)
+	}
+	if status, mine := probe.Serve(args[1:]); mine {
+		return status
 	}
 	io := streams{out: stdout, err: stderr}
 	root := newRoot(env, io)
@@ -56,7 +60,7 @@ through /proc/PID/mem, not with ptrace, process_vm_writev or the other routes.`,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usagef("%v; see \"%s --help\"", err, cmd.CommandPath())
 	})
-	root.AddCommand(newRun(env, io), newDoctor(io), newVersion(io))
+	root.AddCommand(newRun(env, io), newProbe(io), newDoctor(io), newVersion(io))
 	return root
 }
 

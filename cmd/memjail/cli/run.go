@@ -7,7 +7,6 @@ import (
 	"strings"
 
 	"github.com/memjail/memjail/policy"
-	"github.com/memjail/memjail/policy/file"
 	"github.com/memjail/memjail/sandbox"
 	"github.com/memjail/memjail/supervisor/decide"
 	"github.com/spf13/cobra"
@@ -15,8 +14,7 @@ import (
 
 // runOptions are the flags of run.
 type runOptions struct {
-	policy     string
-	overrides  file.Overrides
+	policyFlags
 	keepFDs    []int
 	bestEffort bool
 	logFile    string
@@ -50,15 +48,7 @@ The flags say the same as a policy file; later ones add to it.`,
 	}
 	f := cmd.Flags()
 	f.SetInterspersed(false)
-	f.StringVarP(&o.policy, "policy", "p", file.DefaultName, "built-in policy, or a policy file (a path with a slash or ending in .toml)")
-	f.StringArrayVar(&o.overrides.RO, "ro", nil, "allow reading below `PATH`")
-	f.StringArrayVar(&o.overrides.ROX, "rox", nil, "allow reading and executing below `PATH`")
-	f.StringArrayVar(&o.overrides.RW, "rw", nil, "allow reading and writing below `PATH`")
-	f.StringArrayVar(&o.overrides.RWX, "rwx", nil, "allow reading, writing and executing below `PATH`")
-	f.StringVar(&o.overrides.Memory, "memory", "", "`deny`, no-write or allow: access to any process's memory")
-	f.StringArrayVar(&o.overrides.Allow, "allow", nil, "set a policy key, as `KEY=VALUE`: ptrace=children, code-files=allow, ...")
-	f.StringArrayVar(&o.overrides.Devices, "device", nil, "allow the device node `PATH`")
-	f.StringArrayVar(&o.overrides.Env, "env", nil, "`NAME` keeps only the variables so named, NAME=VALUE sets one")
+	o.policyFlags.declare(f)
 	f.IntSliceVar(&o.keepFDs, "keep-fd", nil, "hand the descriptor `N` on to CMD")
 	f.BoolVar(&o.bestEffort, "best-effort", false, "start even if a restriction cannot be applied, and list what is missing")
 	f.StringVar(&o.logFile, "log", "", "append every refused attempt to `FILE`")
@@ -94,10 +84,7 @@ func run(o *runOptions, args, env []string, io streams) error {
 	if err := o.check(args); err != nil {
 		return err
 	}
-	pol, err := file.Load(o.policy)
-	if err == nil {
-		pol, err = o.overrides.Apply(pol)
-	}
+	pol, err := o.policyFlags.load()
 	if err != nil {
 		return err
 	}

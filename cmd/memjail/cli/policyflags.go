@@ -1,0 +1,55 @@
+package cli
+
+import (
+	"github.com/memjail/memjail/policy"
+	"github.com/memjail/memjail/policy/file"
+	"github.com/spf13/pflag"
+)
+
+// policyFlags are the flags that say which policy, for every command that needs
+// one.
+type policyFlags struct {
+	policy    string
+	overrides file.Overrides
+}
+
+func (p *policyFlags) declare(f *pflag.FlagSet) {
+	f.StringVarP(&p.policy, "policy", "p", file.DefaultName, "built-in policy, or a policy file (a path with a slash or ending in .toml)")
+	f.StringArrayVar(&p.overrides.RO, "ro", nil, "allow reading below `PATH`")
+	f.StringArrayVar(&p.overrides.ROX, "rox", nil, "allow reading and executing below `PATH`")
+	f.StringArrayVar(&p.overrides.RW, "rw", nil, "allow reading and writing below `PATH`")
+	f.StringArrayVar(&p.overrides.RWX, "rwx", nil, "allow reading, writing and executing below `PATH`")
+	f.StringVar(&p.overrides.Memory, "memory", "", "`deny`, no-write or allow: access to any process's memory")
+	f.StringArrayVar(&p.overrides.Allow, "allow", nil, "set a policy key, as `KEY=VALUE`: ptrace=children, code-files=allow, ...")
+	f.StringArrayVar(&p.overrides.Devices, "device", nil, "allow the device node `PATH`")
+	f.StringArrayVar(&p.overrides.Env, "env", nil, "`NAME` keeps only the variables so named, NAME=VALUE sets one")
+}
+
+// load returns the policy that the flags say.
+func (p *policyFlags) load() (policy.Policy, error) {
+	pol, err := file.Load(p.policy)
+	if err != nil {
+		return pol, err
+	}
+	return p.overrides.Apply(pol)
+}
+
+// args spells the flags again, for another memjail.
+func (p *policyFlags) args() []string {
+	args := []string{"--policy", p.policy}
+	for _, list := range []struct {
+		flag   string
+		values []string
+	}{
+		{"--ro", p.overrides.RO}, {"--rox", p.overrides.ROX}, {"--rw", p.overrides.RW}, {"--rwx", p.overrides.RWX},
+		{"--allow", p.overrides.Allow}, {"--device", p.overrides.Devices}, {"--env", p.overrides.Env},
+	} {
+		for _, value := range list.values {
+			args = append(args, list.flag, value)
+		}
+	}
+	if p.overrides.Memory != "" {
+		args = append(args, "--memory", p.overrides.Memory)
+	}
+	return args
+}

@@ -1,0 +1,213 @@
+package probe
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+
+	"github.com/memjail/memjail/sandbox/kernel/attack"
+	"golang.org/x/sys/unix"
+)
+
+// A memOpener opens /proc/PID/mem of a victim in one particular way.
+type memOpener struct {
+	spelling string
+	explain  string
+	// own: it only reaches the attacker's own process.
+	own bool
+	// writes: it opens for writing whatever is asked for.
+	writes bool
+	abi    ABI
+	open   func(s *Scene, v Victim, flags int) (int, string, error)
+}
+
+const procManual = "proc_pid_mem(5)"
+
+// procMemAttempts are the ways to /proc/PID/mem through the file system.
+func procMemAttempts() []Attempt {
+	var all []Attempt
+	for _, o := range memOpeners() {
+		targets := []Target{Self, Child, Sibling, Parent, Outside}
+		if o.own {
+			targets = []Target{Self}
+		}
+		if o.spelling == "open" {
+			targets = append(targets, Thread)
+		}
+		for _, target := range targets {
+			for _, effect := range []Effect{Read, Write, WriteRO, WriteCode} {
+				simple := o.spelling == "open" || o.spelling == "openat2"
+				if o.writes && effect == Read || !simple && effect != Write && !(effect == Read && target == Self) {
+					continue
+				}
+				all = append(all, o.attempt(target, effect))
+			}
+		}
+	}
+	return all
+}
+
+func (o memOpener) attempt(target Target, effect Effect) Attempt {
+	return Attempt{Route: "proc-mem", Spelling: o.spelling, Target: target, Effect: effect, ABI: o.abi,
+		Explain: o.explain, Reference: procManual,
+		Attack: func(s *Scene, v Victim) Outcome {
+			flags := unix.O_RDWR
+			if effect == Read {
+				flags = unix.O_RDONLY
+			}
+			fd, step, err := o.open(s, v, flags|unix.O_CLOEXEC)
+			if err != nil {
+				return Refused(step, err)
+			}
+			defer unix.Close(fd)
+			return useMem(fd, v, effect)
+		}}
+}
+
+// useMem reads or writes the canary through an open mem file.
+func useMem(fd int, v Victim, e Effect) Outcome {
+	at := int64(v.Address(e))
+	if e == Read {
+		buf := make([]byte, canarySize)
+		n, err := unix.Pread(fd, buf, at)
+		if err != nil {
+			return Refused("pread", err)
+		}
+		return Got(buf[:n])
+	}
+	if _, err := unix.Pwrite(fd, Marker, at); err != nil {
+		return Refused("pwrite", err)
+	}
+	return Did("written through %s", memPath(v.PID))
+}
+
+func memPath(pid int) string { return "/proc/" + strconv.Itoa(pid) + "/mem" }
+
+func memOpeners() []memOpener {
+	openers := []memOpener{
+		{spelling: "open", explain: "open(2) of /proc/PID/mem", open: func(_ *Scene, v Victim, flags int) (int, string, error) {
+			path := attack.String(memPath(v.TID))
+			return opened(attack.Call(unix.SYS_OPENAT, atFDCWD, attack.Address(path), uintptr(flags)))
+		}},
+		{spelling: "openat2", explain: "openat2(2), whose flags a filter cannot see", open: func(_ *Scene, v Victim, flags int) (int, string, error) {
+			fd, err := unix.Openat2(unix.AT_FDCWD, memPath(v.PID), &unix.OpenHow{Flags: uint64(flags)})
+			return fd, "openat2", err
+		}},
+		{spelling: "self", own: true, explain: "open(2) of /proc/self/mem", open: openPath("/proc/self/mem")},
+		{spelling: "thread-self", own: true, explain: "open(2) of /proc/thread-self/mem", open: openPath("/proc/thread-self/mem")},
+		{spelling: "truncating", own: true, writes: true, explain: "open(2) with O_TRUNC", open: func(s *Scene, v Victim, flags int) (int, string, error) {
+			return openPath("/proc/self/mem")(s, v, flags|unix.O_TRUNC)
+		}},
+		{spelling: "task", explain: "through /proc/PID/task/TID/mem", open: func(s *Scene, v Victim, flags int) (int, string, error) {
+			return openPath(fmt.Sprintf("/proc/%d/task/%d/mem", v.PID, v.TID))(s, v, flags)
+		}},
+		{spelling: "symlink", explain: "through a symbolic link made beforehand", open: func(s *Scene, v Victim, flags int) (int, string, error) {
+			link := filepath.Join(s.Dir, "link")
+			if err := os.Symlink(memPath(v.PID), link); err != nil {
+				return -1, "symlink", err
+			}
+			return openPath(link)(s, v, flags)
+		}},
+		{spelling: "symlink-chain", explain: "through a chain of symbolic links, one of them to a directory of /proc", open: func(s *Scene, v Victim, flags int) (int, string, error) {
+			dir, link := filepath.Join(s.Dir, "dir"), filepath.Join(s.Dir, "link")
+			if err := os.Symlink(filepath.Dir(memPath(v.PID)), dir); err != nil {
+				return -1, "symlink", err
+			}
+			if err := os.Symlink("dir/../"+strconv.Itoa(v.PID)+"/mem", link); err != nil {
+				return -1, "symlink", err
+			}
+			return openPath(link)(s, v, flags)
+		}},
+		{spelling: "cwd", explain: "by a relative name, with /proc/PID as working directory", open: func(s *Scene, v Victim, flags int) (int, string, error) {
+			if err := unix.Chdir(filepath.Dir(memPath(v.PID))); err != nil {
+				return -1, "chdir", err
+			}
+			defer unix.Chdir("/")
+			return openPath("mem")(s, v, flags)
+		}},
+		{spelling: "dirfd", explain: "by a relative name, from a descriptor of /proc/PID", open: func(_ *Scene, v Victim, flags int) (int, string, error) {
+			return openBelow(filepath.Dir(memPath(v.PID)), unix.O_RDONLY, flags)
+		}},
+		{spelling: "dirfd-o-path", explain: "by a relative name, from an O_PATH descriptor of /proc/PID", open: func(_ *Scene, v Victim, flags int) (int, string, error) {
+			return openBelow(filepath.Dir(memPath(v.PID)), unix.O_PATH, flags)
+		}},
+		{spelling: "root-link", explain: "through /proc/self/root, which leads back to /", open: func(s *Scene, v Victim, flags int) (int, string, error) {
+			return openPath("/proc/self/root"+memPath(v.PID))(s, v, flags)
+		}},
+		{spelling: "reopen", explain: "an O_PATH descriptor of the file, opened again through /proc/self/fd", open: func(s *Scene, v Victim, flags int) (int, string, error) {
+			fd, err := unix.Open(memPath(v.PID), unix.O_PATH|unix.O_CLOEXEC, 0)
+			if err != nil {
+				return -1, "open O_PATH", err
+			}
+			defer unix.Close(fd)
+			return openPath("/proc/self/fd/"+strconv.Itoa(fd))(s, v, flags)
+		}},
+	}
+	return append(openers, memOpeners32()...)
+}
+
+// atFDCWD is AT_FDCWD as a raw argument.
+const atFDCWD = ^uintptr(99)
+
+func opened(fd uintptr, errno unix.Errno) (int, string, error) {
+	if errno != 0 {
+		return -1, "open", errno
+	}
+	return int(fd), "open", nil
+}
+
+func openPath(path string) func(*Scene, Victim, int) (int, string, error) {
+	return func(_ *Scene, _ Victim, flags int) (int, string, error) {
+		fd, err := unix.Open(path, flags, 0)
+		return fd, "open", err
+	}
+}
+
+func openBelow(dir string, dirFlags, flags int) (int, string, error) {
+	d, err := unix.Open(dir, dirFlags|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return -1, "open of the directory", err
+	}
+	defer unix.Close(d)
+	fd, err := unix.Openat(d, "mem", flags, 0)
+	return fd, "openat", err
+}
+
+// Numbers of the 32-bit interface, arch/x86/entry/syscalls/syscall_32.tbl.
+const (
+	open32    = 5
+	creat32   = 8
+	openat32  = 295
+	openat232 = 437
+)
+
+func memOpeners32() []memOpener {
+	by := func(spelling, explain string, writes bool, call func(path uintptr, flags int) (uintptr, unix.Errno)) memOpener {
+		return memOpener{spelling: spelling, explain: explain, abi: I386, writes: writes, open: func(_ *Scene, v Victim, flags int) (int, string, error) {
+			path, err := attack.Low(attack.String(memPath(v.PID)))
+			if err != nil {
+				return -1, "mmap", err
+			}
+			return opened(call(attack.Address(path), flags))
+		}}
+	}
+	return []memOpener{
+		by("open", "open(2) of /proc/PID/mem by the 32-bit interface", false, func(path uintptr, flags int) (uintptr, unix.Errno) {
+			return attack.Call32(open32, path, uintptr(flags))
+		}),
+		by("openat", "openat(2) by the 32-bit interface", false, func(path uintptr, flags int) (uintptr, unix.Errno) {
+			return attack.Call32(openat32, atFDCWD, path, uintptr(flags))
+		}),
+		by("openat2", "openat2(2) by the 32-bit interface", false, func(path uintptr, flags int) (uintptr, unix.Errno) {
+			how, err := attack.Low(append([]byte{byte(flags), byte(flags >> 8), byte(flags >> 16), byte(flags >> 24)}, make([]byte, 20)...))
+			if err != nil {
+				return 0, unix.ENOMEM
+			}
+			return attack.Call32(openat232, atFDCWD, path, attack.Address(how), uintptr(len(how)))
+		}),
+		by("creat", "creat(2) by the 32-bit interface", true, func(path uintptr, _ int) (uintptr, unix.Errno) {
+			return attack.Call32(creat32, path, 0)
+		}),
+	}
+}

@@ -1,0 +1,428 @@
+package probe
+
+import (
+	"bufio"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"time"
+
+	"github.com/memjail/memjail/policy"
+	"golang.org/x/sys/unix"
+)
+
+// Verdict is what an attempt and its control say together.
+type Verdict string
+
+const (
+	// Held: the control got through, the attempt did not.
+	Held Verdict = "held"
+	// Through: both got through: a hole.
+	Through Verdict = "open"
+	// OpenByPolicy: both got through, on purpose; Result.Why says why.
+	OpenByPolicy Verdict = "open-by-policy"
+	// NotProven: the control did not get through, so the attempt says nothing.
+	NotProven Verdict = "not-proven"
+)
+
+// Result is one attempt's.
+type Result struct {
+	Name     string  `json:"name"`
+	Route    string  `json:"route"`
+	Spelling string  `json:"spelling,omitempty"`
+	Target   Target  `json:"target"`
+	Effect   Effect  `json:"effect"`
+	ABI      ABI     `json:"abi"`
+	Verdict  Verdict `json:"verdict"`
+	// Layer is what refused it: landlock, seccomp, kernel; "" unless held.
+	Layer string `json:"layer,omitempty"`
+	// Detail says how it ended inside; Control how the control did.
+	Detail  string `json:"detail"`
+	Control string `json:"control"`
+	Explain string `json:"explain"`
+	Why     string `json:"why,omitempty"`
+}
+
+// Report is a whole run.
+type Report struct {
+	Launcher string    `json:"launcher"`
+	Kernel   string    `json:"kernel"`
+	UID      int       `json:"uid"`
+	Started  time.Time `json:"started"`
+	Seconds  float64   `json:"seconds"`
+	Results  []Result  `json:"results"`
+}
+
+// Count says how many results have the verdict.
+func (r *Report) Count(v Verdict) int {
+	n := 0
+	for _, result := range r.Results {
+		if result.Verdict == v {
+			n++
+		}
+	}
+	return n
+}
+
+// Options say what to attack and with what.
+type Options struct {
+	// Launcher is the command line that a program's is appended to.
+	Launcher []string
+	// Policy is what the launcher enforces, if it is memjail's own; nil: a foreign
+	// launcher, of which nothing is promised.
+	Policy   *policy.Policy
+	Attempts []Attempt
+	// Log is a file to which the launcher writes refusals as JSON lines, or "".
+	Log string
+	// Progress, if not nil, is called before each attempt.
+	Progress func(index, total int, name string)
+	// Stderr gets what launcher and agents say; nil: nobody.
+	Stderr io.Writer
+}
+
+// Run makes all attempts, each with its control, and judges them. As root it works
+// in a mount namespace of its own, so that what attempts prepare is nobody else's;
+// the goroutine is locked to its thread for that, which is not to be used for
+// anything else afterwards. An error means that the suite could not run.
+func Run(ctx context.Context, o Options) (*Report, error) {
+	runtime.LockOSThread()
+	begin := time.Now()
+	r := &runner{Options: o, report: &Report{Launcher: shellWords(o.Launcher), Kernel: kernelRelease(), UID: os.Geteuid(), Started: begin.UTC()}}
+	if err := r.open(); err != nil {
+		return nil, err
+	}
+	defer os.RemoveAll(r.dir)
+	for _, prepared := range []bool{false, true} {
+		if err := r.phase(ctx, prepared); err != nil {
+			return nil, err
+		}
+	}
+	r.report.Seconds = time.Since(begin).Seconds()
+	return r.report, nil
+}
+
+func kernelRelease() string {
+	var u unix.Utsname
+	if unix.Uname(&u) != nil {
+		return "unknown"
+	}
+	return unix.ByteSliceToString(u.Release[:])
+}
+
+// runner is one run.
+type runner struct {
+	Options
+	report  *Report
+	dir     string
+	log     *logTail
+	agents  [2]*agent // without and with the sandbox
+	attempt int
+}
+
+func (r *runner) open() error {
+	if os.Geteuid() == 0 && unix.Unshare(unix.CLONE_NEWNS) == nil {
+		if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+			return fmt.Errorf("making the mounts private: %w", err)
+		}
+	}
+	dir, err := os.MkdirTemp("", "memjail-probe-")
+	if err == nil {
+		err = os.Chmod(dir, 0o777) // attempts may run as another user
+	}
+	if err != nil {
+		return fmt.Errorf("making the probe's directory: %w", err)
+	}
+	r.dir = dir
+	if r.Log != "" {
+		r.log = &logTail{path: r.Log}
+	}
+	return nil
+}
+
+// phase makes the attempts that need a preparation, or those that need none. The
+// preparations of a phase are all in place before the sandbox starts.
+func (r *runner) phase(ctx context.Context, prepared bool) error {
+	var phase []*Attempt
+	missing := map[string]string{}
+	stage := Stage{Dir: r.dir, Prepared: map[string]bool{}}
+	for i := range r.Attempts {
+		a := &r.Attempts[i]
+		if (a.Prepare != nil) != prepared {
+			continue
+		}
+		phase = append(phase, a)
+		if a.Prepare == nil {
+			continue
+		}
+		undo, err := a.Prepare(&stage)
+		if err != nil {
+			missing[a.Name()] = err.Error()
+			continue
+		}
+		if undo != nil {
+			defer undo()
+		}
+		stage.Prepared[a.Name()] = true
+	}
+	if len(phase) == 0 {
+		return nil
+	}
+	defer r.endAgents()
+	for _, a := range phase {
+		if err := ctx.Err(); err != nil {
+			return err
+		}
+		r.attempt++
+		if r.Progress != nil {
+			r.Progress(r.attempt, len(r.Attempts), a.Name())
+		}
+		result, err := r.try(a, stage, missing[a.Name()])
+		if err != nil {
+			return err
+		}
+		r.report.Results = append(r.report.Results, result)
+	}
+	return nil
+}
+
+func (r *runner) endAgents() {
+	for i, a := range r.agents {
+		if a != nil {
+			a.end()
+		}
+		r.agents[i] = nil
+	}
+}
+
+// try makes one attempt with its control.
+func (r *runner) try(a *Attempt, stage Stage, missing string) (Result, error) {
+	result := Result{Name: a.Name(), Route: a.Route, Spelling: a.Spelling, Target: a.Target, Effect: a.Effect, ABI: a.ABI, Explain: a.Explain}
+	if missing == "" && a.Needs != nil {
+		missing = a.Needs()
+	}
+	if missing != "" {
+		result.Verdict, result.Control = NotProven, missing
+		return result, nil
+	}
+	stage.Control = true
+	control, err := r.make(a, stage, false)
+	if err != nil {
+		return result, err
+	}
+	result.Control = control.text()
+	if !control.Effect {
+		result.Verdict = NotProven
+		return result, nil
+	}
+	if r.log != nil {
+		r.log.skip()
+	}
+	stage.Control = false
+	inside, err := r.make(a, stage, true)
+	if err != nil {
+		return result, err
+	}
+	result.Detail = inside.text()
+	r.judge(a, inside, &result)
+	return result, nil
+}
+
+func (r *runner) judge(a *Attempt, inside done, result *Result) {
+	if !inside.Effect {
+		result.Verdict, result.Layer = Held, r.layer(inside)
+		return
+	}
+	result.Verdict = Through
+	if r.Policy == nil {
+		return
+	}
+	why := ""
+	if a.Promise == Open {
+		why = a.Why
+	} else if a.Permits != nil {
+		why = a.Permits(*r.Policy)
+	}
+	if why != "" {
+		result.Verdict, result.Why = OpenByPolicy, why
+	}
+}
+
+// layer says who refused: the launcher's own log if it has a line about this
+// attempt, else what the errno tells.
+func (r *runner) layer(d done) string {
+	if r.log != nil {
+		if layer := r.log.layerOf(d.Outcome.Step); layer != "" {
+			return layer
+		}
+	}
+	switch d.Outcome.Errno {
+	case unix.ENOSYS:
+		return "seccomp"
+	case unix.EACCES:
+		if r.Policy != nil {
+			return "landlock"
+		}
+	}
+	return "kernel"
+}
+
+func (d done) text() string {
+	switch {
+	case d.Failure != "":
+		return d.Failure
+	case d.Effect && d.Outcome.Detail != "":
+		return "got through: " + d.Outcome.Detail
+	case d.Effect:
+		return "got through"
+	case d.Outcome.Errno != 0:
+		return fmt.Sprintf("%s: %s", d.Outcome.Step, unix.ErrnoName(d.Outcome.Errno))
+	case d.Outcome.Step != "":
+		return fmt.Sprintf("%s: %s", d.Outcome.Step, d.Outcome.Detail)
+	default:
+		return "no effect"
+	}
+}
+
+// make has an agent make the attempt, with a victim outside where it needs one.
+func (r *runner) make(a *Attempt, stage Stage, inside bool) (done, error) {
+	ag, err := r.agentFor(inside)
+	if err != nil {
+		return done{}, err
+	}
+	var outside *VictimProcess
+	if a.Target == Outside || a.Target == Monitor || a.Target == System {
+		if outside, err = StartVictim(); err != nil {
+			return done{}, err
+		}
+		defer outside.End()
+		stage.Outside = outside.Victim
+		if a.Target == Monitor && inside {
+			stage.Outside.PID = ag.launcher
+			stage.Outside.TID = ag.launcher
+		}
+	}
+	d, err := ag.do(job{Name: a.Name(), Stage: stage}, max(a.Seconds, usualSeconds))
+	if err != nil {
+		// The attempt took its agent, or the whole sandbox, with it.
+		ag.end()
+		r.agents[index(inside)] = nil
+		d = done{Name: a.Name(), Failure: err.Error()}
+	}
+	if outside != nil && a.Check == nil && a.Target == Outside {
+		after, stateErr := outside.State()
+		d.Effect = stateErr == nil && Judge(a.Effect, d.Outcome, after)
+	}
+	return d, nil
+}
+
+func index(inside bool) int {
+	if inside {
+		return 1
+	}
+	return 0
+}
+
+func (r *runner) agentFor(inside bool) (*agent, error) {
+	i := index(inside)
+	if r.agents[i] != nil {
+		return r.agents[i], nil
+	}
+	var launcher []string
+	if inside {
+		launcher = r.Launcher
+	}
+	a, err := startAgent(launcher, r.dir, r.Stderr)
+	r.agents[i] = a
+	return a, err
+}
+
+// agent is a running agent, seen from the runner.
+type agent struct {
+	cmd      *exec.Cmd
+	launcher int // process number of what was started: the launcher itself
+	in       io.WriteCloser
+	out      *bufio.Reader
+	pipe     *os.File
+}
+
+// startDeadline is how long a launcher may take until its agent answers.
+const startDeadline = 20 * time.Second
+
+func startAgent(launcher []string, dir string, stderr io.Writer) (*agent, error) {
+	exe, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("finding the probe's own program: %w", err)
+	}
+	argv := append(append([]string(nil), launcher...), exe, agentName)
+	cmd := exec.Command(argv[0], argv[1:]...)
+	cmd.Dir, cmd.Stderr = dir, stderr
+	cmd.SysProcAttr = &unix.SysProcAttr{Pdeathsig: unix.SIGKILL, Setpgid: true}
+	r, w, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	defer w.Close()
+	cmd.Stdout = w
+	a := &agent{cmd: cmd, pipe: r, out: bufio.NewReader(r)}
+	if a.in, err = cmd.StdinPipe(); err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("starting %s: %w", filepath.Base(argv[0]), err)
+	}
+	a.launcher = cmd.Process.Pid
+	if _, err := a.read(startDeadline); err != nil {
+		a.end()
+		return nil, fmt.Errorf("starting the probe under %q: its agent does not answer (%w); does the launcher pass on standard input and output, and is %s visible inside?", shellWords(launcher), err, exe)
+	}
+	return a, nil
+}
+
+var errAgent = errors.New("the sandbox or the probe inside it ended")
+
+func (a *agent) do(j job, seconds int) (done, error) {
+	line, err := json.Marshal(j)
+	if err != nil {
+		return done{}, err
+	}
+	if _, err := a.in.Write(append(line, '\n')); err != nil {
+		return done{}, errAgent
+	}
+	return a.read(time.Duration(seconds)*time.Second + 5*time.Second)
+}
+
+func (a *agent) read(deadline time.Duration) (done, error) {
+	var d done
+	a.pipe.SetReadDeadline(time.Now().Add(deadline))
+	line, err := a.out.ReadBytes('\n')
+	if err != nil {
+		return d, errAgent
+	}
+	return d, json.Unmarshal(line, &d)
+}
+
+func (a *agent) end() {
+	a.in.Close()
+	over := time.AfterFunc(2*time.Second, func() { unix.Kill(-a.cmd.Process.Pid, unix.SIGKILL) })
+	a.cmd.Wait()
+	over.Stop()
+	a.pipe.Close()
+}
+
+// shellWords prints a command line so that it can be read.
+func shellWords(words []string) string {
+	text := ""
+	for i, w := range words {
+		if i > 0 {
+			text += " "
+		}
+		text += w
+	}
+	return text
+}

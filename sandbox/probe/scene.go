@@ -1,0 +1,73 @@
+package probe
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+
+	"golang.org/x/sys/unix"
+)
+
+// The names under which this program is started again, as its first argument.
+const (
+	victimName   = "probe-victim"
+	directorName = "probe-director"
+	attackerName = "probe-attacker"
+	agentName    = "probe-agent"
+)
+
+// Stage is what is prepared outside for a whole run, before the sandbox starts.
+// Directors and attackers know it by the environment variable stageVariable.
+type Stage struct {
+	// Dir is a directory for files and mount points, reachable from inside.
+	Dir string `json:"dir"`
+	// Outside is the victim outside; Monitor the supervisor, PID 0 if unknown.
+	Outside Victim `json:"outside"`
+	// Control: this is the run without a sandbox.
+	Control bool `json:"control"`
+	// Mounts says which preparations were made, by attempt name.
+	Prepared map[string]bool `json:"prepared"`
+}
+
+const stageVariable = "MEMJAIL_PROBE_STAGE"
+
+func (s *Stage) environment() (string, error) {
+	text, err := json.Marshal(s)
+	return stageVariable + "=" + string(text), err
+}
+
+func readStage() (*Stage, error) {
+	var s Stage
+	if err := json.Unmarshal([]byte(os.Getenv(stageVariable)), &s); err != nil {
+		return nil, fmt.Errorf("reading the stage from %s: %w", stageVariable, err)
+	}
+	return &s, nil
+}
+
+// Scene is what one attempt works with, in director and attacker.
+type Scene struct {
+	*Stage
+	Attempt *Attempt
+	// Dir is a directory of this attempt's own, writable, removed afterwards.
+	Dir string
+	own *memory // the canaries of this process
+}
+
+// self is this program, to be started again.
+func self(args ...string) (*exec.Cmd, error) {
+	exe, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("finding the probe's own program: %w", err)
+	}
+	cmd := exec.Command(exe, args...)
+	cmd.Stderr = os.Stderr
+	cmd.SysProcAttr = &unix.SysProcAttr{Pdeathsig: unix.SIGKILL}
+	return cmd, nil
+}
+
+func errnoOf(err error) (unix.Errno, bool) {
+	var errno unix.Errno
+	return errno, errors.As(err, &errno)
+}

@@ -1,0 +1,288 @@
+package probe
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"runtime"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// job is what the runner asks an agent for, one JSON object a line.
+type job struct {
+	Name  string `json:"name"`
+	Stage Stage  `json:"stage"`
+}
+
+// done is the agent's answer.
+type done struct {
+	Name    string  `json:"name"`
+	PID     int     `json:"pid"` // of the director
+	Outcome Outcome `json:"outcome"`
+	// Effect: it came about, as far as can be judged inside.
+	Effect bool `json:"effect"`
+	// Failure: the attempt itself could not be made, or did not end in time.
+	Failure string `json:"failure,omitempty"`
+}
+
+// Serve is this program's part when it was started again by a probe: args are the
+// command line without the program's name. It returns false when they are not for
+// it.
+func Serve(args []string) (status int, mine bool) {
+	if len(args) == 0 {
+		return 0, false
+	}
+	var err error
+	switch args[0] {
+	case victimName:
+		err = victimMain(os.Stdin, os.Stdout)
+	case agentName:
+		err = agentMain(os.Stdin, os.Stdout)
+	case directorName:
+		err = directorMain(args[1:])
+	case attackerName:
+		err = attackerMain(args[1:])
+	default:
+		return 0, false
+	}
+	if err != nil {
+		fmt.Fprintf(os.Stderr, "probe: %s: %v\n", args[0], err)
+		return 1, true
+	}
+	return 0, true
+}
+
+// agentMain carries out the jobs on its input, each in a process of its own, so
+// that one that crashes or hangs ends nothing but itself.
+func agentMain(in io.Reader, out io.Writer) error {
+	lines := bufio.NewScanner(in)
+	lines.Buffer(nil, 1<<20)
+	enc := json.NewEncoder(out)
+	if err := enc.Encode(done{Name: agentName, PID: os.Getpid()}); err != nil { // ready
+		return err
+	}
+	for lines.Scan() {
+		var j job
+		if err := json.Unmarshal(lines.Bytes(), &j); err != nil {
+			return fmt.Errorf("reading a job: %w", err)
+		}
+		if err := enc.Encode(direct(j)); err != nil {
+			return err
+		}
+	}
+	return lines.Err()
+}
+
+// usualSeconds is how long an attempt may take.
+const usualSeconds = 5
+
+// direct runs the director of one attempt and waits for it, up to its deadline.
+func direct(j job) done {
+	d := done{Name: j.Name}
+	a, err := find(j.Name)
+	if err != nil {
+		d.Failure = err.Error()
+		return d
+	}
+	cmd, err := self(directorName, j.Name)
+	if err != nil {
+		d.Failure = err.Error()
+		return d
+	}
+	env, err := j.Stage.environment()
+	if err != nil {
+		d.Failure = err.Error()
+		return d
+	}
+	cmd.Env = append(os.Environ(), env)
+	cmd.SysProcAttr.Setpgid = true
+	cmd.Stderr = nil
+	var output bytes.Buffer
+	cmd.Stdout = &output
+	cmd.WaitDelay = time.Second // a victim that holds the pipe
+	if err := cmd.Start(); err != nil {
+		d.Failure = fmt.Sprintf("starting the attempt: %v", err)
+		return d
+	}
+	d.PID = cmd.Process.Pid
+	seconds := max(a.Seconds, usualSeconds)
+	deadline := time.AfterFunc(time.Duration(seconds)*time.Second, func() { unix.Kill(-cmd.Process.Pid, unix.SIGKILL) })
+	err = cmd.Wait()
+	if !deadline.Stop() {
+		d.Failure = fmt.Sprintf("it did not end within %d seconds", seconds)
+		return d
+	}
+	unix.Kill(-cmd.Process.Pid, unix.SIGKILL) // what it left behind; ESRCH: nothing
+	if jsonErr := json.Unmarshal(output.Bytes(), &d); jsonErr != nil {
+		d.Failure = endOf(err)
+	}
+	return d
+}
+
+func endOf(err error) string {
+	var exit *exec.ExitError
+	if errors.As(err, &exit) {
+		return "the attempt ended without an answer: " + exit.String()
+	}
+	return "the attempt ended without an answer"
+}
+
+func find(name string) (*Attempt, error) {
+	for _, a := range Catalogue() {
+		if a.Name() == name {
+			return &a, nil
+		}
+	}
+	return nil, fmt.Errorf("no attempt is called %q", name)
+}
+
+// newScene is what director and attacker begin with.
+func newScene(name string) (*Scene, error) {
+	// Attempts change rights, namespaces and tracers of a thread.
+	runtime.LockOSThread()
+	stage, err := readStage()
+	if err != nil {
+		return nil, err
+	}
+	a, err := find(name)
+	if err != nil {
+		return nil, err
+	}
+	dir, err := os.MkdirTemp(stage.Dir, "attempt-")
+	if err != nil {
+		return nil, err
+	}
+	return &Scene{Stage: stage, Attempt: a, Dir: dir}, nil
+}
+
+// directorMain makes the victims of an attempt, has it made, and judges it.
+func directorMain(args []string) error {
+	if len(args) != 1 {
+		return unix.EINVAL
+	}
+	s, err := newScene(args[0])
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(s.Dir)
+	d, err := s.direct()
+	d.Name, d.PID = args[0], os.Getpid()
+	if err != nil {
+		d.Failure = err.Error()
+	}
+	return json.NewEncoder(os.Stdout).Encode(d)
+}
+
+func (s *Scene) direct() (done, error) {
+	var d done
+	var err error
+	if s.own, err = newMemory(); err != nil {
+		return d, err
+	}
+	v := s.own.victim
+	state := func() (State, error) { return s.own.state(), nil }
+	attack := s.Attempt.Attack
+	switch s.Attempt.Target {
+	case Thread:
+		v.TID = anotherThread()
+	case Child, Sibling:
+		p, err := StartVictim()
+		if err != nil {
+			return d, err
+		}
+		defer p.End()
+		v, state = p.Victim, p.State
+	case Outside, Monitor:
+		v, state = s.Outside, func() (State, error) { return State{}, nil }
+	}
+	if s.Attempt.Target == Parent || s.Attempt.Target == Sibling {
+		d.Outcome, err = s.byAnother(v)
+	} else {
+		d.Outcome = attack(s, v)
+	}
+	if err != nil {
+		return d, err
+	}
+	after, err := state()
+	if err != nil && s.Attempt.Effect != Disturb {
+		return d, err
+	}
+	d.Effect = s.judge(v, d.Outcome, after)
+	return d, nil
+}
+
+// judge says whether the effect came about. What an attacker outside of the victim
+// says about reading is held against the canary.
+func (s *Scene) judge(v Victim, o Outcome, after State) bool {
+	if s.Attempt.Check != nil {
+		return s.Attempt.Check(s, v, o)
+	}
+	return Judge(s.Attempt.Effect, o, after)
+}
+
+// Judge says by the victim's own word whether an effect on its memory came about.
+func Judge(e Effect, o Outcome, after State) bool {
+	switch e {
+	case Read:
+		canary, err := hex.DecodeString(after.Canary)
+		return err == nil && len(canary) == canarySize && bytes.HasPrefix(o.Data, canary)
+	case Write, WriteRO, WriteCode:
+		return after.Changed[string(e)]
+	default:
+		return o.Done
+	}
+}
+
+// byAnother has the attack made by a child of this process.
+func (s *Scene) byAnother(v Victim) (Outcome, error) {
+	var o Outcome
+	text, err := json.Marshal(v)
+	if err != nil {
+		return o, err
+	}
+	cmd, err := self(attackerName, s.Attempt.Name(), string(text))
+	if err != nil {
+		return o, err
+	}
+	output, err := cmd.Output()
+	if jsonErr := json.Unmarshal(output, &o); jsonErr != nil {
+		return o, errors.New(endOf(err))
+	}
+	return o, nil
+}
+
+// attackerMain makes an attack that another process than the director has to make.
+func attackerMain(args []string) error {
+	if len(args) != 2 {
+		return unix.EINVAL
+	}
+	s, err := newScene(args[0])
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(s.Dir)
+	var v Victim
+	if err := json.Unmarshal([]byte(args[1]), &v); err != nil {
+		return err
+	}
+	return json.NewEncoder(os.Stdout).Encode(s.Attempt.Attack(s, v))
+}
+
+// anotherThread starts a thread that sleeps as long as the process lives.
+func anotherThread() int {
+	tid := make(chan int)
+	go func() {
+		runtime.LockOSThread()
+		tid <- unix.Gettid()
+		time.Sleep(time.Hour)
+	}()
+	return <-tid
+}

@@ -1,0 +1,206 @@
+package probe
+
+import (
+	"bytes"
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"time"
+
+	"github.com/memjail/memjail/sandbox/kernel/attack"
+	"golang.org/x/sys/unix"
+)
+
+// canarySize is the length of a canary in bytes.
+const canarySize = 16
+
+// Marker is what a writing attempt writes over a canary.
+var Marker = []byte("FORGED-FORGED-16")
+
+// Victim is a process with canaries in its memory, as an attacker knows it.
+type Victim struct {
+	PID int `json:"pid"`
+	TID int `json:"tid"` // a thread of it; PID unless the target is Thread
+	// RW, RO and Code are the addresses of canaries on pages of their own: readable
+	// and writable, mapped read-only, and mapped readable and executable.
+	RW   uint64 `json:"rw"`
+	RO   uint64 `json:"ro"`
+	Code uint64 `json:"code"`
+	// FD is a descriptor of the victim: a memfd that it maps shared, with a canary.
+	FD     int    `json:"fd"`
+	Shared uint64 `json:"shared"`
+}
+
+// Address is where the effect's canary lies.
+func (v Victim) Address(e Effect) uint64 {
+	switch e {
+	case WriteRO:
+		return v.RO
+	case WriteCode:
+		return v.Code
+	default:
+		return v.RW
+	}
+}
+
+// memory is a victim's own side: its pages, and what was in them at first.
+type memory struct {
+	victim Victim
+	pages  map[Effect][]byte
+	canary []byte
+}
+
+// newMemory makes canaries in the calling process. They lie below 4 GiB, which
+// attempts of the 32-bit interface can reach.
+func newMemory() (*memory, error) {
+	m := &memory{pages: map[Effect][]byte{}, canary: make([]byte, canarySize)}
+	rand.Read(m.canary)
+	for effect, protection := range map[Effect]int{Write: unix.PROT_READ | unix.PROT_WRITE, WriteRO: unix.PROT_READ, WriteCode: unix.PROT_READ | unix.PROT_EXEC} {
+		page, err := attack.Low(make([]byte, unix.Getpagesize()))
+		if err != nil {
+			return nil, err
+		}
+		copy(page, m.canary)
+		if err := unix.Mprotect(page, protection); err != nil {
+			return nil, fmt.Errorf("protecting a canary: %w", err)
+		}
+		m.pages[effect] = page
+	}
+	shared, fd, err := sharedPage(m.canary)
+	if err != nil {
+		return nil, err
+	}
+	m.pages[Obtain] = shared
+	m.victim = Victim{PID: unix.Getpid(), TID: unix.Getpid(), FD: fd, RW: address(m.pages[Write]), RO: address(m.pages[WriteRO]),
+		Code: address(m.pages[WriteCode]), Shared: address(shared)}
+	return m, nil
+}
+
+func address(b []byte) uint64 { return uint64(attack.Address(b)) }
+
+func sharedPage(canary []byte) ([]byte, int, error) {
+	fd, err := unix.MemfdCreate("canary", unix.MFD_CLOEXEC)
+	if err != nil {
+		return nil, 0, fmt.Errorf("making a shared canary: %w", err)
+	}
+	if err := unix.Ftruncate(fd, int64(unix.Getpagesize())); err != nil {
+		return nil, 0, fmt.Errorf("making a shared canary: %w", err)
+	}
+	page, err := unix.Mmap(fd, 0, unix.Getpagesize(), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	if err != nil {
+		return nil, 0, fmt.Errorf("making a shared canary: %w", err)
+	}
+	copy(page, canary)
+	return page, fd, nil
+}
+
+// State is what a victim says about its canaries.
+type State struct {
+	Canary  string            `json:"canary"` // hex: what they held at first
+	Changed map[string]bool   `json:"changed"`
+	Now     map[string]string `json:"now"`
+}
+
+func (m *memory) state() State {
+	s := State{Canary: hex.EncodeToString(m.canary), Changed: map[string]bool{}, Now: map[string]string{}}
+	for effect, page := range m.pages {
+		s.Changed[string(effect)] = !bytes.Equal(page[:canarySize], m.canary)
+		s.Now[string(effect)] = hex.EncodeToString(page[:canarySize])
+	}
+	return s
+}
+
+// victimMain is a victim that is a process of its own: it says where its canaries
+// are, and answers each line on its input with their state. It ends with its input.
+func victimMain(in io.Reader, out io.Writer) error {
+	m, err := newMemory()
+	if err != nil {
+		return err
+	}
+	enc := json.NewEncoder(out)
+	if err := enc.Encode(m.victim); err != nil {
+		return err
+	}
+	line := make([]byte, 1)
+	for {
+		if _, err := io.ReadFull(in, line); err != nil {
+			return nil
+		}
+		if err := enc.Encode(m.state()); err != nil {
+			return err
+		}
+	}
+}
+
+// VictimProcess is a victim started by this process.
+type VictimProcess struct {
+	Victim
+	cmd   *exec.Cmd
+	in    io.WriteCloser
+	out   *json.Decoder
+	pipe  *os.File
+	ended bool
+}
+
+// victimDeadline is how long a victim may take to answer.
+const victimDeadline = 3 * time.Second
+
+// ErrVictimGone says that a victim does not answer: an attempt may have ended it.
+var ErrVictimGone = errors.New("the victim does not answer")
+
+// StartVictim starts a victim as a child of this process.
+func StartVictim() (*VictimProcess, error) {
+	cmd, err := self(victimName)
+	if err != nil {
+		return nil, err
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	defer w.Close()
+	cmd.Stdout = w
+	p := &VictimProcess{cmd: cmd, pipe: r, out: json.NewDecoder(r)}
+	if p.in, err = cmd.StdinPipe(); err != nil {
+		return nil, err
+	}
+	if err := cmd.Start(); err != nil {
+		return nil, fmt.Errorf("starting a victim: %w", err)
+	}
+	r.SetReadDeadline(time.Now().Add(victimDeadline))
+	if err := p.out.Decode(&p.Victim); err != nil {
+		p.End()
+		return nil, fmt.Errorf("starting a victim: %w", ErrVictimGone)
+	}
+	return p, nil
+}
+
+// State asks the victim for its canaries.
+func (p *VictimProcess) State() (State, error) {
+	var s State
+	p.pipe.SetReadDeadline(time.Now().Add(victimDeadline))
+	if _, err := p.in.Write([]byte{'?'}); err != nil {
+		return s, ErrVictimGone
+	}
+	if err := p.out.Decode(&s); err != nil {
+		return s, ErrVictimGone
+	}
+	return s, nil
+}
+
+// End ends the victim.
+func (p *VictimProcess) End() {
+	if p.ended {
+		return
+	}
+	p.ended = true
+	p.in.Close()
+	p.cmd.Process.Kill()
+	p.cmd.Wait()
+	p.pipe.Close()
+}
