@@ -11,6 +11,7 @@ import (
 	"github.com/memjail/memjail/sandbox/filter"
 	"github.com/memjail/memjail/sandbox/kernel"
 	"github.com/memjail/memjail/sandbox/kernel/early"
+	"github.com/memjail/memjail/sandbox/kernel/fault"
 	"github.com/memjail/memjail/sandbox/landlock"
 	"github.com/memjail/memjail/sandbox/starter"
 	"golang.org/x/sys/unix"
@@ -166,7 +167,11 @@ func (p *Plan) landlock() error {
 	if err := p.privateMounts(); err != nil {
 		return err
 	}
-	p.Rules, err = landlock.NewPlan(landlock.Request{Policy: p.options.Policy, ABI: landlock.ForVersion(abi),
+	granted := p.options.Policy
+	if fault.Injected(fault.Carve) {
+		granted.Memory.Access = policy.AccessAllow
+	}
+	p.Rules, err = landlock.NewPlan(landlock.Request{Policy: granted, ABI: landlock.ForVersion(abi),
 		Mounts: p.Mounts, UID: unix.Geteuid(), Busy: busyDirectories(p.options.Env)})
 	if err != nil {
 		return err
@@ -248,6 +253,9 @@ func (p *Plan) seccomp() error {
 		supervised = p.canSupervise()
 	}
 	o := filter.Options{Access: pol.Memory.Access, Ptrace: pol.Memory.Ptrace, Namespaces: pol.IPC.Namespaces, CoreDumps: pol.Memory.CoreDumps}
+	if fault.Injected(fault.Filter) {
+		o.Ptrace = policy.PtraceAllow
+	}
 	if p.Rules != nil {
 		o.RefuseCoreSignals = p.Rules.ABI.Version < 6 && pol.IPC.Signals == policy.ScopeSandbox
 		o.RefuseTruncate = p.Rules.ABI.Version < 3
@@ -272,6 +280,9 @@ func (p *Plan) seccomp() error {
 		Write: closed && pol.Memory.Access != policy.AccessAllow,
 		Read:  closed && pol.Memory.Access == policy.AccessDeny,
 		Trace: pol.Memory.Ptrace == policy.PtraceDeny,
+	}
+	if fault.Injected(fault.SelfCheck) {
+		p.starter.SelfCheck = kernel.SelfCheck{}
 	}
 	return nil
 }

@@ -1,0 +1,164 @@
+package cli
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/memjail/memjail/sandbox"
+	"github.com/memjail/memjail/sandbox/filter"
+	"github.com/memjail/memjail/supervisor"
+	"golang.org/x/sys/unix"
+)
+
+func TestExitStatus(t *testing.T) {
+	for _, test := range []struct {
+		err  error
+		want int
+	}{
+		{usagef("x"), exitFailed},
+		{errors.New("x"), exitFailed},
+		{&sandbox.UnenforceableError{What: "x", Err: unix.ENOSYS}, exitFailed},
+		{&sandbox.DescriptorError{FD: 3, What: "x"}, exitFailed},
+		{&sandbox.CommandError{Name: "x", Err: fs.ErrNotExist}, exitNotFound},
+		{&sandbox.CommandError{Name: "x", Err: unix.ENOENT}, exitNotFound},
+		{&sandbox.CommandError{Name: "x", Err: unix.EACCES}, exitCannotExec},
+		{&sandbox.CommandError{Name: "x", Err: unix.ENOEXEC}, exitCannotExec},
+	} {
+		if got := exitStatus(test.err); got != test.want {
+			t.Errorf("%v: %d, want %d", test.err, got, test.want)
+		}
+	}
+}
+
+func TestUsage(t *testing.T) {
+	for _, test := range []struct {
+		args []string
+		want string
+	}{
+		{nil, "which command?"},
+		{[]string{"ls"}, `did you mean "memjail run -- ls"?`},
+		{[]string{"run"}, "no command was given"},
+		{[]string{"run", "--nope"}, "unknown flag: --nope"},
+		{[]string{"run", "--log-format", "xml", "true"}, "want text or json"},
+		{[]string{"run", "--log-format", "json", "true"}, "needs --log"},
+		{[]string{"run", "--wait-rest", "--kill-rest", "true"}, "exclude each other"},
+		{[]string{"run", "-q", "-v", "true"}, "exclude each other"},
+		{[]string{"run", "--status-fd", "987", "true"}, "not an open descriptor"},
+		{[]string{"run", "--log", "/nonexistent/log", "true"}, "no such file or directory"},
+		{[]string{"run", "-p", "nope", "true"}, `"nope"`},
+		{[]string{"run", "--allow", "ptrace=maybe", "true"}, "deny, children or allow"},
+	} {
+		var out, stderr bytes.Buffer
+		status := Main(append([]string{"memjail"}, test.args...), nil, &out, &stderr)
+		if status != exitFailed || !strings.Contains(stderr.String(), test.want) || strings.Count(stderr.String(), "\n") != 1 {
+			t.Errorf("%q: status %d, %q; want one line with %q", test.args, status, stderr.String(), test.want)
+		}
+	}
+}
+
+func event(comm, call, path string) supervisor.Event {
+	return supervisor.Event{Time: time.Unix(0, 0), PID: 12, TID: 13, Comm: comm, Call: call, Path: path, Access: "write",
+		Layer: supervisor.Landlock, Errno: "EACCES", Reason: "the memory of its own process", Allow: "--memory allow"}
+}
+
+func TestSummary(t *testing.T) {
+	c := newCollector(nil, false)
+	var out bytes.Buffer
+	if c.summary(&out); out.Len() != 0 {
+		t.Errorf("without attempts: %q", out.String())
+	}
+	for range 3 {
+		c.add(event("a b\n", "openat", "/proc/7/mem"))
+	}
+	c.add(event("a b\n", "openat", "/proc/8/mem"))
+	c.summary(&out)
+	want := "memjail: 4 attempts refused:\n" +
+		`memjail:   "a b\n"[12] openat /proc/7/mem to write: EACCES by landlock: the memory of its own process; to allow it: --memory allow (4 times)` + "\n"
+	if out.String() != want {
+		t.Errorf("got\n%s\nwant\n%s", out.String(), want)
+	}
+	for i := range summaryLines + 2 {
+		c.add(event(strings.Repeat("x", i+1), "openat", "/p"))
+	}
+	out.Reset()
+	c.summary(&out)
+	if lines := strings.Split(out.String(), "\n"); len(lines) != summaryLines+3 || !strings.Contains(lines[summaryLines+1], "and 3 other kinds") {
+		t.Errorf("a long summary:\n%s", out.String())
+	}
+}
+
+func TestLog(t *testing.T) {
+	for _, asJSON := range []bool{false, true} {
+		path := filepath.Join(t.TempDir(), "log")
+		file, err := os.Create(path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		newCollector(file, asJSON).add(event("sh", "openat", "/proc/7/mem\n"))
+		line, _ := os.ReadFile(path)
+		if bytes.Count(line, []byte("\n")) != 1 {
+			t.Errorf("json %v: not one line: %q", asJSON, line)
+		}
+		var back supervisor.Event
+		if asJSON && (json.Unmarshal(line, &back) != nil || back.Path != "/proc/7/mem\n" || back.Layer != supervisor.Landlock) {
+			t.Errorf("the object does not read back: %s", line)
+		}
+	}
+}
+
+func TestStatusLine(t *testing.T) {
+	for _, test := range []struct {
+		status childStatus
+		err    error
+		want   string
+	}{
+		{childStatus{pid: 5, exit: 7}, nil, `{"who":"command","pid":5,"exit":7}`},
+		{childStatus{pid: 5, signal: unix.SIGTERM}, nil, `{"who":"command","pid":5,"signal":15}`},
+		{childStatus{}, usagef("a \"b\"\x01"), `{"who":"memjail","exit":125,"error":"a \"b\"\u0001"}`},
+	} {
+		if got := statusLine(test.status, test.err); got != test.want+"\n" {
+			t.Errorf("got %s want %s", got, test.want)
+		}
+	}
+}
+
+func TestSplitWords(t *testing.T) {
+	for line, want := range map[string][]string{
+		"bwrap --dev-bind / /":        {"bwrap", "--dev-bind", "/", "/"},
+		`  a 'b  c' "d\"e" f\ g ''  `: {"a", "b  c", `d"e`, "f g", ""},
+		`'it''s'`:                     {"its"},
+		`'\'`:                         {`\`},
+	} {
+		if got, err := splitWords(line); err != nil || !slices.Equal(got, want) {
+			t.Errorf("%s: %q, %v; want %q", line, got, err, want)
+		}
+	}
+	for _, line := range []string{"", "  ", `a "b`, `a \`} {
+		if got, err := splitWords(line); err == nil {
+			t.Errorf("%q: %q, want an error", line, got)
+		}
+	}
+}
+
+// TestRefusals holds that everything that the filter sends to the supervisor to be
+// refused has an errno and a reason, and a flag where a key allows it.
+func TestRefusals(t *testing.T) {
+	c := newCalls()
+	for _, d := range filter.Denials() {
+		if !d.Notified {
+			continue
+		}
+		r := c.Refusal(d.Call, [6]uint64{})
+		if r.Errno == 0 || r.Reason == "" || (d.Key != "") != (r.Allow != "") {
+			t.Errorf("%s: %+v for key %q", d.Call, r, d.Key)
+		}
+	}
+}

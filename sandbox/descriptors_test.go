@@ -1,0 +1,93 @@
+package sandbox
+
+import (
+	"errors"
+	"os"
+	"slices"
+	"strconv"
+	"testing"
+
+	"github.com/memjail/memjail/policy"
+	"golang.org/x/sys/unix"
+)
+
+// TestHarmless looks at descriptors of every kind that can be made here.
+func TestHarmless(t *testing.T) {
+	open := func(path string, flags int) int {
+		fd, err := unix.Open(path, flags|unix.O_CLOEXEC, 0)
+		if err != nil {
+			t.Fatalf("opening %s: %v", path, err)
+		}
+		t.Cleanup(func() { unix.Close(fd) })
+		return fd
+	}
+	var pipe [2]int
+	if err := unix.Pipe(pipe[:]); err != nil {
+		t.Fatal(err)
+	}
+	memfd, err := unix.MemfdCreate("x", 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	epoll, err := unix.EpollCreate1(0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &Plan{options: Options{ProcfsGranted: func(below string) bool { return below == "cpuinfo" }}}
+	self := "/proc/" + strconv.Itoa(os.Getpid())
+	for _, test := range []struct {
+		name string
+		fd   int
+		want bool
+	}{
+		{"a file", open("/etc/passwd", unix.O_RDONLY), true},
+		{"a directory", open("/", unix.O_RDONLY), true},
+		{"a pipe", pipe[0], true},
+		{"a memfd", memfd, true},
+		{"an epoll instance", epoll, true},
+		{"/dev/null", open("/dev/null", unix.O_RDWR), true},
+		{"a closed number", 999, true},
+		{"a granted file of procfs", open("/proc/cpuinfo", unix.O_RDONLY), true},
+		{"own memory", open(self+"/mem", unix.O_RDWR), false},
+		{"own memory, to read", open(self+"/mem", unix.O_RDONLY), false},
+		{"own maps", open(self+"/maps", unix.O_RDONLY), false},
+		{"a granted file, to write", open(self+"/comm", unix.O_WRONLY), false},
+		{"memory by name only", open(self+"/mem", unix.O_PATH), true},
+	} {
+		if what, ok := p.harmless(test.fd); ok != test.want {
+			t.Errorf("%s (%s): harmless %v, want %v", test.name, what, ok, test.want)
+		}
+	}
+	p.options.Policy.Memory.Access = policy.AccessAllow
+	if what, ok := p.harmless(open(self+"/mem", unix.O_RDWR)); !ok {
+		t.Errorf("under a policy that allows memory: %s is refused", what)
+	}
+}
+
+func TestDescriptorsAskedFor(t *testing.T) {
+	fd, err := unix.Open("/etc/passwd", unix.O_RDONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	number := strconv.Itoa(fd)
+	for _, test := range []struct {
+		args []string
+		keep []int
+		want []int
+	}{
+		{[]string{"cat", "/dev/fd/" + number}, nil, []int{fd}},
+		{[]string{"cat", "/proc/self/fd/" + number, "/dev/fd/" + number}, []int{fd}, []int{fd}},
+		{[]string{"cat", "/dev/fd/0", "/dev/fd/999", "/dev/fd/x", "/dev/fd/" + number + "/x"}, []int{1}, nil},
+	} {
+		p := &Plan{options: Options{Args: test.args, KeepFDs: test.keep}}
+		got, err := p.descriptors()
+		if err != nil || !slices.Equal(got, test.want) {
+			t.Errorf("%q keeping %v: %v, %v; want %v", test.args, test.keep, got, err, test.want)
+		}
+	}
+	p := &Plan{options: Options{Args: []string{"true"}, KeepFDs: []int{999}}}
+	if _, err := p.descriptors(); !errors.Is(err, unix.EBADF) {
+		t.Errorf("keeping a closed descriptor: %v", err)
+	}
+}

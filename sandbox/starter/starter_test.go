@@ -1,0 +1,95 @@
+package starter
+
+import (
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/memjail/memjail/policy"
+	"github.com/memjail/memjail/sandbox/kernel"
+	"golang.org/x/sys/unix"
+)
+
+// order is the names of the steps, without repetitions and numbers.
+func order(steps []kernel.Step) []string {
+	var names []string
+	for _, s := range steps {
+		name, _, _ := strings.Cut(s.Name, ":")
+		if len(names) == 0 || names[len(names)-1] != name {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+func plan(t *testing.T) *Plan {
+	t.Helper()
+	progress, err := NewProgress()
+	if err != nil {
+		t.Fatal(err)
+	}
+	allow := []unix.SockFilter{{Code: unix.BPF_RET, K: 0x7fff0000}}
+	return &Plan{Path: "/bin/true", Argv: []string{"true"}, Progress: progress, Ruleset: os.Stdin, Filter: allow, Plain: allow,
+		ParentPD: unix.SIGKILL, Parent: 1, KeepFDs: []int{7},
+		Limits:       []Limit{{Name: "RLIMIT_CORE", Resource: unix.RLIMIT_CORE}},
+		Drop:         []policy.Capability{{Name: "CAP_SYS_PTRACE", Bit: unix.CAP_SYS_PTRACE}},
+		Capabilities: kernel.Capabilities{Effective: ^kernel.CapSet(0), Permitted: ^kernel.CapSet(0)},
+		SelfCheck:    kernel.SelfCheck{Read: true, Write: true, Trace: true}}
+}
+
+// TestOrder holds the order in which a plan is applied: what a later step needs is
+// not taken away by an earlier one, and the attack on oneself comes last.
+func TestOrder(t *testing.T) {
+	p := plan(t)
+	p.Listener = true
+	steps, err := p.Steps()
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := slices.DeleteFunc(order(steps), func(name string) bool { return name == "resetting signal handlers" })
+	want := []string{
+		"tying the command's life to its supervisor's", "looking for the supervisor, which has ended", "keeping descriptor 7",
+		"setting the limit RLIMIT_CORE", "dropping CAP_SYS_PTRACE from the bounding set", "dropping capabilities", "setting no_new_privs",
+		"entering the landlock domain", "loading the seccomp filter", "waking the supervisor", "loading the seccomp filter",
+		"marking the way", "waking the supervisor", "marking the way", "self-check", "marking the way", "restoring the signal mask",
+		"executing /bin/true", "executing /bin/sh",
+	}
+	if !slices.Equal(got, want) {
+		t.Errorf("the steps are\n  %s\nwant\n  %s", strings.Join(got, "\n  "), strings.Join(want, "\n  "))
+	}
+}
+
+// TestListenerBranches holds where the two branches of the filter's steps lead: one
+// for a listener of one's own, one for a listener that stands above already.
+func TestListenerBranches(t *testing.T) {
+	p := plan(t)
+	p.Listener = true
+	steps := p.filterSteps(make([]kernel.Step, 3))
+	load, plain, after := steps[3], steps[3].OnBusy, steps[4].SkipTo
+	if load.Save == nil || load.OnNoExec {
+		t.Errorf("the first step does not take the listener: %+v", load)
+	}
+	if plain != 5 || steps[plain].Save != nil {
+		t.Errorf("with a listener above, the start goes on at %d", plain)
+	}
+	if after != len(steps) {
+		t.Errorf("with a listener of its own, the start goes on at %d of %d", after, len(steps))
+	}
+}
+
+func TestNothingAsked(t *testing.T) {
+	progress, err := NewProgress()
+	if err != nil {
+		t.Fatal(err)
+	}
+	steps, err := (&Plan{Path: "/bin/true", Argv: []string{"true"}, Progress: progress}).Steps()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range order(steps) {
+		if strings.Contains(name, "landlock") || strings.Contains(name, "seccomp") || strings.Contains(name, "capabilities") {
+			t.Errorf("a plan without it has the step %q", name)
+		}
+	}
+}
