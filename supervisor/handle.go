@@ -138,6 +138,8 @@ func (r *receiver) procfs(q *request, caller resolve.Caller) bool {
 		return r.answer(q, leaveToKernel, nil)
 	}
 	caller.NoFollow = want.Flags&unix.O_NOFOLLOW != 0
+	caller.NoSymlinks = want.Resolve&unix.RESOLVE_NO_SYMLINKS != 0
+	caller.NoMagicLinks = want.Resolve&unix.RESOLVE_NO_MAGICLINKS != 0
 	id, err := r.identify(q.tid)
 	if err != nil {
 		return r.answer(q, leaveToKernel, nil)
@@ -149,7 +151,10 @@ func (r *receiver) procfs(q *request, caller resolve.Caller) bool {
 	}
 	v := decide.Open(want, o, &r.s.options.Policy)
 	if _, granted := v.(decide.Inject); !granted && (o.Class == decide.Unknown || resolve.ThroughLink(o)) {
-		o = r.s.resolver.Walk(caller, &r.path)
+		r.as(q, id, true, func() error {
+			o = r.s.resolver.Walk(caller, &r.path)
+			return nil
+		})
 		v = decide.Open(want, o, &r.s.options.Policy)
 	}
 	if _, granted := v.(decide.Inject); granted {
@@ -175,7 +180,8 @@ func (r *receiver) wanted(q *request) (decide.Request, bool) {
 		return decide.Request{}, false
 	}
 	how, ok := kernel.ParseOpenHow(unsafeHow)
-	if !ok || how.Flags > 1<<31-1 || how.Mode != 0 {
+	creates := how.Flags&unix.O_CREAT != 0
+	if !ok || how.Flags > 1<<31-1 || (how.Mode != 0 && !creates) || how.Mode > 0o7777 {
 		return decide.Request{}, false
 	}
 	q.args[2] = how.Flags // the copy, from here on
@@ -196,21 +202,29 @@ func (r *receiver) identify(tid int) (identity, error) {
 func (r *receiver) inject(q *request, want decide.Request, o decide.Object, v decide.Verdict, id identity) bool {
 	var file *os.File
 	flags := want.Flags &^ (unix.O_CREAT | unix.O_CLOEXEC)
-	err, ok := r.rights.as(kernel.FileIdentity{UID: id.uid, GID: id.gid, Groups: id.groups}, ownFile(o), func() (err error) {
+	err := r.as(q, id, ownFile(o), func() (err error) {
 		file, err = r.s.resolver.Procfs.Open(resolve.Name(o), flags)
 		return err
 	})
 	if file != nil {
 		defer file.Close()
 	}
-	if err != nil || !ok || !r.s.listener.Valid(q.id) {
-		r.answer(q, leaveToKernel, nil)
-		if !ok {
-			panic("a supervisor thread could not return to its own rights")
-		}
-		return false
+	if err != nil || !r.s.listener.Valid(q.id) {
+		return r.answer(q, leaveToKernel, nil)
 	}
 	return r.answer(q, v, file)
+}
+
+// as does something with the file access of the caller id and no more. A thread
+// that cannot return to its own rights afterwards may have anybody's: it gives its
+// last answer, and the supervisor ends.
+func (r *receiver) as(q *request, id identity, own bool, do func() error) error {
+	err, ok := r.rights.as(kernel.FileIdentity{UID: id.uid, GID: id.gid, Groups: id.groups}, own, do)
+	if !ok {
+		r.answer(q, leaveToKernel, nil)
+		panic("a supervisor thread could not return to its own rights")
+	}
+	return err
 }
 
 // refuse answers the calls that the filter sends here to be refused and told.

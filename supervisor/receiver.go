@@ -50,7 +50,8 @@ func (r *receiver) run(wait func() *kernel.Listener) {
 	// and the runtime ends the thread with the goroutine.
 	runtime.LockOSThread()
 	if err := r.prepare(); err != nil {
-		return // a thread that is not as it should be answers nothing
+		r.refuseToServe(wait)
+		return
 	}
 	if wait != nil && !r.s.adopt(wait()) {
 		return
@@ -62,6 +63,18 @@ func (r *receiver) run(wait func() *kernel.Listener) {
 		if !goOn {
 			<-r.wake
 		}
+	}
+}
+
+// refuseToServe: a thread that is not as it should be answers nothing. If it was
+// to be the first, nobody else will, so the listener is closed: what is asked
+// inside fails at once instead of waiting for ever.
+func (r *receiver) refuseToServe(wait func() *kernel.Listener) {
+	if wait == nil {
+		return
+	}
+	if l := wait(); l != nil {
+		l.Close()
 	}
 }
 

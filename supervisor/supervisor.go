@@ -34,6 +34,9 @@ type Options struct {
 	Quiet func() bool
 	// MountNamespace is the sandbox's own, if it has one; nil: this process's.
 	MountNamespace *os.File
+	// Chrooted: somebody inside may have another root than this process already. A
+	// successor takes it from [Supervisor.Chrooted] of its predecessor.
+	Chrooted bool
 	// SlowMounts: there are network or FUSE file systems, on which resolving a
 	// path can wait for somebody.
 	SlowMounts bool
@@ -57,6 +60,8 @@ type Supervisor struct {
 	running   sync.WaitGroup
 	gone      chan struct{}
 	goneOnce  sync.Once
+	watchOnce sync.Once
+	adopted   chan struct{} // closed once listener is there
 	slow      slowPool
 }
 
@@ -73,7 +78,9 @@ func New(o Options) (*Supervisor, error) {
 		kinds:    kindTable{calls: o.Calls},
 		load:     load{cpus: runtime.NumCPU()},
 		gone:     make(chan struct{}),
+		adopted:  make(chan struct{}),
 	}
+	s.chrooted.Store(o.Chrooted)
 	if s.base, err = ownRights(); err != nil {
 		procfs.Close()
 		return nil, fmt.Errorf("preparing the supervisor: %w", err)
@@ -109,6 +116,7 @@ func (s *Supervisor) adopt(l *kernel.Listener) bool {
 	defer s.mu.Unlock()
 	s.listener = l
 	s.receiveFD.Store(int32(fd))
+	close(s.adopted)
 	return true
 }
 
@@ -120,8 +128,22 @@ func (s *Supervisor) addReceiver(wait func() *kernel.Listener) {
 	go r.run(wait)
 }
 
-// Gone is closed when no task is left in the sandbox.
-func (s *Supervisor) Gone() <-chan struct{} { return s.gone }
+// Gone is closed when no task is left in the sandbox. The first call starts a
+// thread that waits for that: before Linux 6.11 it does not end a receive.
+func (s *Supervisor) Gone() <-chan struct{} {
+	s.watchOnce.Do(func() {
+		go func() {
+			<-s.adopted
+			if s.listener.WaitGone() == nil {
+				s.ended()
+			}
+		}()
+	})
+	return s.gone
+}
+
+// Chrooted tells whether somebody inside has called chroot(2).
+func (s *Supervisor) Chrooted() bool { return s.chrooted.Load() }
 
 func (s *Supervisor) ended() { s.goneOnce.Do(func() { close(s.gone) }) }
 

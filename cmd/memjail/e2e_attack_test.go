@@ -88,8 +88,15 @@ func (a attackTest) run(t *testing.T, as account) {
 	if len(control) == 0 || !slices.Equal(slices.Sorted(maps.Keys(control)), slices.Sorted(maps.Keys(result))) {
 		t.Errorf("not the same attempts:\nwithout memjail %v\ninside %v", control, result)
 	}
+	a.wantRefused(t, result, control)
+}
+
+// wantRefused judges what came of the attempts inside. What the control, if there
+// was one, could not try here need not be tried inside.
+func (a attackTest) wantRefused(t *testing.T, result, control map[string]came) {
+	t.Helper()
 	for name, came := range result {
-		if control[name].verdict == "unavailable" && came.verdict == "unavailable" {
+		if came.verdict == "unavailable" && (control == nil || control[name].verdict == "unavailable") {
 			continue
 		}
 		errnos := strings.Fields(a.errnos)
@@ -230,6 +237,86 @@ func (v *outsider) changed(t *testing.T, found map[string]came) bool {
 		return got.verdict == "OPENED" // it has nothing to change
 	}
 	return strings.TrimSpace(line) != "0x1122334455667788"
+}
+
+// attackForms are other ways to start the sandbox in which memory must be as
+// closed; the controls are those of TestAttacks.
+var attackForms = []struct {
+	name  string
+	root  bool // only root can
+	flags []string
+	after []string // what stands before the attack inside
+}{
+	{name: "uid changed inside", root: true, after: []string{"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--"}},
+	{name: "no capabilities", root: true, after: []string{"setpriv", "--bounding-set=-all", "--inh-caps=-all", "--"}},
+	{name: "CAP_SYS_PTRACE kept", root: true, flags: []string{"--allow", "capabilities.keep=CAP_SYS_PTRACE"}},
+	{name: "a daemon's session", after: []string{"setsid", "-w"}},
+	{name: "nested", after: []string{"memjail", "run", "--"}},
+	{name: "other keys loosened", flags: []string{"--allow", "code-files=allow", "--allow", "abstract-sockets=sandbox",
+		"--allow", "procfs.write=", "--allow", "procfs.system=none"}},
+	{name: "paths", flags: []string{"--rwx", "/"}},
+	{name: "best effort", flags: []string{"--best-effort"}},
+	{name: "Landlock ABI 6", flags: []string{"--landlock-abi", "6", "--best-effort"}},
+	{name: "Landlock ABI 5", flags: []string{"--landlock-abi", "5", "--best-effort"}},
+	{name: "Landlock ABI 4", flags: []string{"--landlock-abi", "4", "--best-effort"}},
+	{name: "Landlock ABI 3", flags: []string{"--landlock-abi", "3", "--best-effort"}},
+	{name: "Landlock ABI 2", flags: []string{"--landlock-abi", "2", "--best-effort"}},
+	{name: "Landlock ABI 1", flags: []string{"--landlock-abi", "1", "--best-effort"}},
+}
+
+// TestAttackForms makes the attempts under other policies, as another user, and
+// on what older kernels can hold.
+func TestAttackForms(t *testing.T) {
+	forAccounts(t, func(t *testing.T, as account) {
+		for _, form := range attackForms {
+			if form.root && !as.isRoot() {
+				continue
+			}
+			t.Run(form.name, func(t *testing.T) {
+				t.Parallel()
+				for _, test := range attackTests {
+					if !strings.HasPrefix(test.source, "c/") {
+						continue
+					}
+					if strings.HasPrefix(form.name, "uid") {
+						test.outside = false // the victim would be another user's
+					}
+					argv := append([]string{memjailPath(t), "run"}, form.flags...)
+					argv = append(append(argv, "--"), form.after...)
+					result, changed := test.attempt(t, as, append(argv, test.argv(t, as)...))
+					if changed {
+						t.Errorf("%s: a process outside the sandbox was changed, or dumped its memory", test.source)
+					}
+					if len(result) == 0 {
+						t.Errorf("%s: nothing was attempted", test.source)
+					}
+					test.wantRefused(t, result, nil)
+				}
+			})
+		}
+	})
+}
+
+// TestAttacksNoWrite makes the attempts where memory may be read inside: nothing
+// may be changed, and nothing outside be reached.
+func TestAttacksNoWrite(t *testing.T) {
+	forAccounts(t, func(t *testing.T, as account) {
+		for _, test := range attackTests {
+			t.Run(strings.ReplaceAll(test.source, "/", "-"), func(t *testing.T) {
+				t.Parallel()
+				argv := append([]string{memjailPath(t), "run", "--memory", "no-write", "--"}, test.argv(t, as)...)
+				result, changed := test.attempt(t, as, argv)
+				if changed || len(result) == 0 {
+					t.Errorf("changed outside: %v; attempts %v", changed, result)
+				}
+				for name, came := range result {
+					if came.verdict == "CHANGED" || came.verdict != "refused" && strings.HasPrefix(name, "outside") {
+						t.Errorf("%s: %s", name, came.verdict)
+					}
+				}
+			})
+		}
+	})
 }
 
 // TestPermissionDenied pins the words that a user reads in the case that memjail

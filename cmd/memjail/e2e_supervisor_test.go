@@ -14,67 +14,96 @@ import (
 	"time"
 )
 
-// TestSupervisorKilled kills, one at a time, the processes that stand outside
-// the sandbox. Nothing that is left may run unrestricted or hang: it ends, or,
-// where the policy says so, its opens fail.
+// killTest kills what stands outside a sandbox in which the heartbeat beats.
+type killTest struct {
+	name string
+	// handOver stops and continues the job first: then a successor supervises.
+	handOver  bool
+	successor bool // kill that one, not memjail itself
+}
+
+var killTests = []killTest{
+	{name: "memjail"},
+	{name: "memjail after a hand-over", handOver: true},
+	{name: "the successor", handOver: true, successor: true},
+}
+
+// TestSupervisorKilled kills, in turn, the processes that stand outside the
+// sandbox. Nothing that is left may run unrestricted or hang: it ends, or, where
+// the policy says so, its opens fail.
 func TestSupervisorKilled(t *testing.T) {
-	for _, policy := range []string{"kill", "deny"} {
-		t.Run(policy, func(t *testing.T) {
-			forAccounts(t, func(t *testing.T, as account) {
-				t.Parallel()
-				count := killOne(t, as, policy, 0)
-				for i := 1; i < count; i++ {
-					killOne(t, as, policy, i)
-				}
-			})
-		})
+	forAccounts(t, func(t *testing.T, as account) {
+		for _, test := range killTests {
+			for _, policy := range []string{"kill", "deny"} {
+				t.Run(test.name+" "+policy, func(t *testing.T) {
+					t.Parallel()
+					test.run(t, as, policy)
+				})
+			}
+		}
+	})
+}
+
+func (k killTest) run(t *testing.T, as account, policy string) {
+	beat := startBeat(t, as, as.workDir(t), "--allow", "on-supervisor-exit="+policy)
+	victim := beat.cmd.Process.Pid
+	if k.handOver {
+		successor := beat.stopAndGoOn(t)
+		if k.successor {
+			victim = successor
+		}
+	}
+	before := len(beat.lines(t))
+	if err := syscall.Kill(victim, syscall.SIGKILL); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(time.Second)
+	if policy == "kill" {
+		eventually(t, 5*time.Second, "the program ended with its supervisor", func() bool { return !alive(beat.pid) })
+	}
+	after := beat.lines(t)[before:]
+	for _, line := range after {
+		if !strings.Contains(line, "mem EACCES") && !strings.Contains(line, "mem ENOSYS") {
+			t.Errorf("without a supervisor the program said %q", line)
+		}
+	}
+	if policy == "kill" {
+		return
+	}
+	switch supervised := k.handOver && !k.successor; {
+	case !alive(beat.pid):
+		t.Error("the policy lets the program go on, but it ended")
+	case len(after) < 3:
+		t.Errorf("the program hangs: after %d beats it said %q", before, after)
+	case !supervised && strings.Contains(after[len(after)-1], " ok"):
+		t.Errorf("its opens still work without a supervisor: %q", after[len(after)-1])
+	case supervised && !strings.Contains(after[len(after)-1], "stat ok"):
+		t.Errorf("its opens fail although the successor lives: %q", after[len(after)-1])
 	}
 }
 
-// killOne starts the heartbeat inside, kills the i-th process of memjail outside
-// of the sandbox and looks at what becomes of the beat. It returns how many such
-// processes there were.
-func killOne(t *testing.T, as account, policy string, i int) int {
+// stopAndGoOn stops the program inside, waits for memjail to stop like it, and
+// continues both. It returns the pid of the supervisor that runs then.
+func (b beat) stopAndGoOn(t *testing.T) (successor int) {
 	t.Helper()
-	dir := as.workDir(t)
-	beat := startBeat(t, as, dir, "--allow", "on-supervisor-exit="+policy)
-	outside := processesOf(t, memjailPath(t), beat.cmd.Process.Pid)
-	if len(outside) == 0 {
-		t.Fatal("no process of memjail stands outside")
-	}
-	if i >= len(outside) {
-		return len(outside)
-	}
-	t.Logf("killing process %d of %d", i+1, len(outside))
-	if err := syscall.Kill(outside[i], syscall.SIGKILL); err != nil {
+	memjail := b.cmd.Process.Pid
+	if err := syscall.Kill(b.pid, syscall.SIGSTOP); err != nil {
 		t.Fatal(err)
 	}
-	lines := beat.lines(t)
-	time.Sleep(time.Second)
-	heart := beat.pid
-	deny := policy == "deny"
-	if !deny {
-		eventually(t, 5*time.Second, "the program ended with its supervisor", func() bool { return !alive(heart) })
-	}
-	after := beat.lines(t)[len(lines):]
-	for _, line := range after {
-		if !strings.Contains(line, "mem EACCES") && !strings.Contains(line, "mem ENOSYS") {
-			t.Errorf("after its supervisor had died the program said %q", line)
+	eventually(t, ttyWait, "memjail stops like its program", func() bool { return statField(memjail, 3) == "T" })
+	syscall.Kill(memjail, syscall.SIGCONT)
+	syscall.Kill(b.pid, syscall.SIGCONT)
+	for _, pid := range processesOf(t, memjailPath(t), memjail) {
+		if pid != memjail {
+			successor = pid
 		}
 	}
-	if !deny {
-		return len(outside)
+	if successor == 0 {
+		t.Fatal("nobody supervises the sandbox while its job is stopped")
 	}
-	switch {
-	case !alive(heart):
-		t.Error("the policy lets the program go on, but it ended")
-	case len(after) == 0:
-		t.Error("the program hangs")
-	case strings.Contains(after[len(after)-1], "file ok") && i == 0 && len(outside) == 1:
-		t.Errorf("its opens still work without a supervisor: %q", after[len(after)-1])
-	}
-	syscall.Kill(heart, syscall.SIGKILL)
-	return len(outside)
+	had := len(b.lines(t))
+	eventually(t, ttyWait, "the program beats on", func() bool { return len(b.lines(t)) >= had+2 })
+	return successor
 }
 
 // beat is a running heartbeat program.

@@ -5,6 +5,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,6 +14,8 @@ import (
 	"syscall"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // The end-to-end tests run the program as it ships, on real programs. Each thing
@@ -29,6 +32,12 @@ var e2eDir = sync.OnceValues(func() (string, error) {
 })
 
 func TestMain(m *testing.M) {
+	// What the tests themselves were started with would reach a program without
+	// memjail and not one inside.
+	if err := unix.CloseRange(3, math.MaxInt32, unix.CLOSE_RANGE_CLOEXEC); err != nil {
+		fmt.Fprintln(os.Stderr, "closing inherited descriptors:", err)
+		os.Exit(1)
+	}
 	status := m.Run()
 	if dir, err := e2eDir(); err == nil {
 		os.RemoveAll(dir)
@@ -248,7 +257,12 @@ func (j job) run(t testing.TB) outcome {
 	cmd.Stdout, cmd.Stderr = &stdout, &stderr
 	// What is left in the background may hold the pipes open.
 	cmd.WaitDelay = time.Second
-	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	cmd.Cancel = func() error {
+		for _, pid := range sessionPIDs(cmd.Process.Pid) {
+			syscall.Kill(pid, syscall.SIGKILL)
+		}
+		return nil
+	}
 	err := cmd.Run()
 	if ctx.Err() != nil {
 		t.Fatalf("%v: not ended after %v\n--- stdout\n%s--- stderr\n%s", j.argv, j.timeout, &stdout, &stderr)

@@ -148,7 +148,6 @@ func cloneAndRun(flags, top uintptr, pidfd *int32, j *job) (pid, errno uintptr)
 // runs on meanwhile: no stack growth (nosplit), no allocation, no write barrier.
 //
 //lint:ignore U1000 called from assembly
-//
 //go:nosplit
 //go:norace
 //go:nocheckptr
@@ -198,7 +197,6 @@ func runSteps(j *job) {
 // abandon ends the child and says why.
 //
 //lint:ignore U1000 called by runSteps
-//
 //go:nosplit
 //go:norace
 //go:nocheckptr

@@ -98,6 +98,23 @@ func (l *Listener) Gone() bool {
 	}
 }
 
+// WaitGone waits until no task is left under the filter.
+func (l *Listener) WaitGone() error {
+	fds := []unix.PollFd{{Fd: int32(l.fd)}} // a hang-up is told unasked
+	for {
+		_, err := unix.Poll(fds, -1)
+		switch {
+		case err == unix.EINTR:
+		case err != nil:
+			return fmt.Errorf("waiting for the end of the filter's tasks: %w", err)
+		case fds[0].Revents&unix.POLLHUP != 0:
+			return nil
+		default:
+			return fmt.Errorf("waiting for the end of the filter's tasks: %w", unix.EBADF)
+		}
+	}
+}
+
 func (l *Listener) respond(r *response) error {
 	_, _, errno := unix.RawSyscall(unix.SYS_IOCTL, uintptr(l.fd), ioctlNotifSend, uintptr(unsafe.Pointer(r)))
 	if errno != 0 {

@@ -89,10 +89,13 @@ type FileIdentity struct {
 	Groups   []uint32
 }
 
-// SetThreadFileIdentity gives the calling thread, and only it, the file system
-// uid, gid and supplementary groups of id. It needs CAP_SETUID and CAP_SETGID in
-// effect when id is another than the thread's own. setfsuid(2) reports no error,
-// so the result is read back; EPERM says that it did not come about.
+// SetThreadFileIdentity gives the calling thread, and only it, the effective and
+// file system uid and gid and the supplementary groups of id. Files are judged by
+// the file system ids, but the sysctl files below /proc/sys by the effective ones.
+// The real and saved ids stay, so that the thread can come back and nobody of that
+// uid may signal it. It needs CAP_SETUID and CAP_SETGID in effect when id is
+// another than the thread's own, and takes the capabilities out of effect when the
+// effective uid changes from 0 to another (capabilities(7)). Errors: EPERM.
 func SetThreadFileIdentity(id FileIdentity) error {
 	var groups unsafe.Pointer
 	if len(id.Groups) > 0 {
@@ -101,13 +104,12 @@ func SetThreadFileIdentity(id FileIdentity) error {
 	if _, _, errno := unix.RawSyscall(unix.SYS_SETGROUPS, uintptr(len(id.Groups)), uintptr(groups), 0); errno != 0 {
 		return fmt.Errorf("setting the thread's groups: %w", errno)
 	}
-	const ask = ^uintptr(0)
-	unix.RawSyscall(unix.SYS_SETFSGID, uintptr(id.GID), 0, 0)
-	unix.RawSyscall(unix.SYS_SETFSUID, uintptr(id.UID), 0, 0)
-	gid, _, _ := unix.RawSyscall(unix.SYS_SETFSGID, ask, 0, 0)
-	uid, _, _ := unix.RawSyscall(unix.SYS_SETFSUID, ask, 0, 0)
-	if int(uid) != id.UID || int(gid) != id.GID {
-		return fmt.Errorf("becoming uid %d gid %d for file access: %w", id.UID, id.GID, unix.EPERM)
+	const same = ^uintptr(0)
+	if _, _, errno := unix.RawSyscall(unix.SYS_SETRESGID, same, uintptr(id.GID), same); errno != 0 {
+		return fmt.Errorf("becoming gid %d for file access: %w", id.GID, errno)
+	}
+	if _, _, errno := unix.RawSyscall(unix.SYS_SETRESUID, same, uintptr(id.UID), same); errno != 0 {
+		return fmt.Errorf("becoming uid %d for file access: %w", id.UID, errno)
 	}
 	return nil
 }

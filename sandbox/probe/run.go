@@ -46,17 +46,27 @@ type Result struct {
 	Detail  string `json:"detail"`
 	Control string `json:"control"`
 	Explain string `json:"explain"`
-	Why     string `json:"why,omitempty"`
+	// Reference and Promise are the catalogue's.
+	Reference string  `json:"reference"`
+	Promise   Promise `json:"promise"`
+	// Why says why it is open on purpose: by a setting of the policy, or, where
+	// Promise is [Open], in memjail's default policy, whatever launcher was attacked.
+	Why string `json:"why,omitempty"`
 }
 
 // Report is a whole run.
 type Report struct {
-	Launcher string    `json:"launcher"`
-	Kernel   string    `json:"kernel"`
-	UID      int       `json:"uid"`
-	Started  time.Time `json:"started"`
-	Seconds  float64   `json:"seconds"`
-	Results  []Result  `json:"results"`
+	// Version is the version of the program that made the report, if it says so.
+	Version  string `json:"version,omitempty"`
+	Launcher string `json:"launcher"`
+	// Policy is the name or the file of the policy that memjail itself enforced;
+	// "" of a foreign launcher.
+	Policy  string    `json:"policy,omitempty"`
+	Kernel  string    `json:"kernel"`
+	UID     int       `json:"uid"`
+	Started time.Time `json:"started"`
+	Seconds float64   `json:"seconds"`
+	Results []Result  `json:"results"`
 }
 
 // Count says how many results have the verdict.
@@ -74,6 +84,8 @@ func (r *Report) Count(v Verdict) int {
 type Options struct {
 	// Launcher is the command line that a program's is appended to.
 	Launcher []string
+	// Title is what the report calls the launcher; "": by its command line.
+	Title string
 	// Policy is what the launcher enforces, if it is memjail's own; nil: a foreign
 	// launcher, of which nothing is promised.
 	Policy   *policy.Policy
@@ -93,7 +105,11 @@ type Options struct {
 func Run(ctx context.Context, o Options) (*Report, error) {
 	runtime.LockOSThread()
 	begin := time.Now()
-	r := &runner{Options: o, report: &Report{Launcher: shellWords(o.Launcher), Kernel: kernelRelease(), UID: os.Geteuid(), Started: begin.UTC()}}
+	title := o.Title
+	if title == "" {
+		title = shellWords(o.Launcher)
+	}
+	r := &runner{Options: o, report: &Report{Launcher: title, Kernel: kernelRelease(), UID: os.Geteuid(), Started: begin.UTC()}}
 	if err := r.open(); err != nil {
 		return nil, err
 	}
@@ -202,7 +218,8 @@ func (r *runner) endAgents() {
 
 // try makes one attempt with its control.
 func (r *runner) try(a *Attempt, stage Stage, missing string) (Result, error) {
-	result := Result{Name: a.Name(), Route: a.Route, Spelling: a.Spelling, Target: a.Target, Effect: a.Effect, ABI: a.ABI, Explain: a.Explain}
+	result := Result{Name: a.Name(), Route: a.Route, Spelling: a.Spelling, Target: a.Target, Effect: a.Effect, ABI: a.ABI,
+		Explain: a.Explain, Reference: a.Reference, Promise: a.Promise}
 	if missing == "" && a.Needs != nil {
 		missing = a.Needs()
 	}
@@ -239,17 +256,13 @@ func (r *runner) judge(a *Attempt, inside done, result *Result) {
 		return
 	}
 	result.Verdict = Through
-	if r.Policy == nil {
-		return
-	}
-	why := ""
 	if a.Promise == Open {
-		why = a.Why
-	} else if a.Permits != nil {
-		why = a.Permits(*r.Policy)
+		result.Why = a.Why
+	} else if a.Permits != nil && r.Policy != nil {
+		result.Why = a.Permits(*r.Policy)
 	}
-	if why != "" {
-		result.Verdict, result.Why = OpenByPolicy, why
+	if result.Why != "" && r.Policy != nil {
+		result.Verdict = OpenByPolicy
 	}
 }
 

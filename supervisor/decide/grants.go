@@ -126,11 +126,7 @@ func validTail(rest string, deep bool) bool {
 // openFlags are the flags of open(2) whose effect on a procfs file an opener
 // elsewhere can bring about exactly; a call with any other is left to the kernel.
 const openFlags = unix.O_ACCMODE | unix.O_CREAT | unix.O_TRUNC | unix.O_APPEND | unix.O_NONBLOCK | unix.O_CLOEXEC |
-	unix.O_NOCTTY | unix.O_NOFOLLOW | unix.O_LARGEFILE | largeFile64 | unix.O_SYNC | unix.O_DSYNC | unix.O_NOATIME
-
-// largeFile64 is O_LARGEFILE as 32-bit programs give it; x/sys has 0 for
-// machines on which it is always on.
-const largeFile64 = 0x8000
+	unix.O_NOCTTY | unix.O_NOFOLLOW | largeFile | unix.O_SYNC | unix.O_DSYNC | unix.O_NOATIME
 
 // Open decides an open. Whatever is not clearly a row of the table is the
 // kernel's to decide, and its domain refuses all of procfs.
@@ -149,7 +145,7 @@ func Open(r Request, o Object, p *policy.Policy) Verdict {
 	switch {
 	case g == nil:
 		return kernel
-	case !g.Writes && (p.Memory.Access != policy.AccessDeny || r.Flags&(unix.O_CREAT|unix.O_TRUNC) != 0):
+	case !g.Writes && (p.Memory.Access != policy.AccessDeny || r.Flags&unix.O_TRUNC != 0):
 		return kernel
 	case g.Writes && !writable(p, g.Write):
 		return kernel

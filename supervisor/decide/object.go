@@ -39,8 +39,8 @@ type Request struct {
 	Resolve uint64
 }
 
-// Writing tells what the access mode asks for. The mode 3, which
-// opens for neither but asks for the permission for both, is writing.
+// Writing tells what the access mode asks for. The mode 3, which opens for neither
+// but asks for the permission for both, is writing.
 func (r Request) Writing() bool { return r.Flags&unix.O_ACCMODE != unix.O_RDONLY }
 
 // Verdict is the answer to a notification: exactly one of [Continue], [Inject]

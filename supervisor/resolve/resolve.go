@@ -54,6 +54,9 @@ type Caller struct {
 	Dir int
 	// NoFollow: the call does not follow a symbolic link at the end (O_NOFOLLOW).
 	NoFollow bool
+	// NoSymlinks and NoMagicLinks: it follows none at all, or none of those of
+	// procfs that are not made of text (RESOLVE_* of openat2(2)).
+	NoSymlinks, NoMagicLinks bool
 }
 
 // Procfs is the one procfs instance whose files are granted: memjail's own.
@@ -61,6 +64,7 @@ type Procfs struct {
 	root   *os.File
 	device uint64
 	inode  uint64
+	mount  uint64 // the id of the mount that root is on
 }
 
 // OpenProcfs holds the procfs that is mounted at /proc. An error says why that is
@@ -72,8 +76,8 @@ func OpenProcfs() (*Procfs, error) {
 	}
 	p := &Procfs{root: os.NewFile(uintptr(fd), "/proc")}
 	var fs unix.Statfs_t
-	var st unix.Stat_t
-	err = errors.Join(unix.Fstatfs(fd, &fs), unix.Fstat(fd, &st))
+	var st unix.Statx_t
+	err = errors.Join(unix.Fstatfs(fd, &fs), statDescriptor(fd, &st))
 	if err == nil && fs.Type != unix.PROC_SUPER_MAGIC {
 		err = unix.ENODEV
 	}
@@ -81,7 +85,7 @@ func OpenProcfs() (*Procfs, error) {
 		p.root.Close()
 		return nil, fmt.Errorf("looking for procfs at /proc: %w", err)
 	}
-	p.device, p.inode = st.Dev, st.Ino
+	p.device, p.inode, p.mount = deviceOf(&st), st.Ino, st.Mnt_id
 	return p, nil
 }
 
@@ -90,7 +94,8 @@ func (p *Procfs) Close() error { return p.root.Close() }
 
 // Open opens a file below the procfs root by a name that memjail composed itself.
 // No symbolic link is followed, and what comes is checked on the descriptor: it
-// is on this procfs instance and a regular file.
+// is on this procfs instance, a regular file, and the one that the name means
+// there, not another one of the same instance that is mounted over it.
 func (p *Procfs) Open(name string, flags int) (*os.File, error) {
 	how := unix.OpenHow{Flags: uint64(flags) | unix.O_CLOEXEC,
 		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS}
@@ -98,9 +103,12 @@ func (p *Procfs) Open(name string, flags int) (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("opening /proc/%s: %w", name, err)
 	}
-	var st unix.Stat_t
-	if err = unix.Fstat(fd, &st); err == nil && (st.Dev != p.device || st.Mode&unix.S_IFMT != unix.S_IFREG) {
+	var st unix.Statx_t
+	if err = statDescriptor(fd, &st); err == nil && (deviceOf(&st) != p.device || st.Mode&unix.S_IFMT != unix.S_IFREG) {
 		err = unix.EXDEV
+	}
+	if err == nil && st.Mnt_id != p.mount {
+		err = p.mountedInPlace(st.Mnt_id)
 	}
 	if err != nil {
 		unix.Close(fd)
@@ -181,19 +189,28 @@ func (r *Resolver) Direct(c Caller, p *Path) decide.Object {
 	if !ok {
 		return decide.Object{}
 	}
-	first, tail, _ := strings.Cut(rest, "/")
-	switch first {
-	case "mounts":
-		rest = "self/mounts"
-	case "net":
-		rest = "self/net/" + tail
-	case "thread-self":
-		rest = strconv.Itoa(c.TGID) + "/task/" + strconv.Itoa(c.TID) + "/" + tail
+	first, tail, nested := strings.Cut(rest, "/")
+	own := strconv.Itoa(c.TGID) + "/"
+	switch {
+	case !isLink(first):
+		return Classify(c, rest)
+	case c.NoSymlinks || (c.NoFollow && !nested):
+		return decide.Object{}
+	case first == "mounts" && !nested:
+		return Classify(c, own+"mounts")
+	case first == "net":
+		return Classify(c, own+"net/"+tail)
+	case first == "self":
+		return Classify(c, own+tail)
+	case first == "thread-self":
+		return Classify(c, own+"task/"+strconv.Itoa(c.TID)+"/"+tail)
 	}
-	if after, ok := strings.CutPrefix(rest, "self/"); ok {
-		rest = strconv.Itoa(c.TGID) + "/" + after
-	}
-	return Classify(c, rest)
+	return decide.Object{}
+}
+
+// isLink: the name is a symbolic link in the root of every procfs.
+func isLink(name string) bool {
+	return name == "self" || name == "thread-self" || name == "mounts" || name == "net"
 }
 
 // Classify sorts a path below a procfs root: whose it is and what it is called

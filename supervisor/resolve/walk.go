@@ -21,7 +21,7 @@ const (
 // root, exe) only of the caller's own process. The class is Unknown whenever
 // something is not as simple as that.
 func (r *Resolver) Walk(c Caller, p *Path) decide.Object {
-	w := walker{resolver: r, caller: c}
+	w := walker{resolver: r, caller: c, root: -1, at: -1}
 	defer w.close()
 	if err := w.start(p.String()); err != nil {
 		return decide.Object{}
@@ -48,7 +48,7 @@ const pathOnly = unix.O_PATH | unix.O_CLOEXEC
 
 func (w *walker) close() {
 	for _, fd := range []int{w.root, w.at} {
-		if fd > 0 {
+		if fd >= 0 {
 			unix.Close(fd)
 		}
 	}
@@ -77,12 +77,16 @@ func (w *walker) start(unsafePath string) error {
 	return nil
 }
 
-// push puts the components of a path in front of what is still to be walked.
+// push puts the components of a path in front of what is still to be walked. A
+// slash at the end is the component ".", which only a directory has.
 func (w *walker) push(unsafePath string) {
 	parts := strings.Split(unsafePath, "/")
 	for i := len(parts) - 1; i >= 0; i-- {
-		if parts[i] != "" && parts[i] != "." {
+		switch {
+		case parts[i] != "":
 			w.unsafe = append(w.unsafe, parts[i])
+		case i == len(parts)-1:
+			w.unsafe = append(w.unsafe, ".")
 		}
 	}
 }
@@ -102,7 +106,10 @@ func (w *walker) run() error {
 }
 
 func (w *walker) step(name string) error {
-	if name == ".." {
+	switch name {
+	case ".":
+		return w.move(".", unix.O_DIRECTORY)
+	case "..":
 		if same, err := sameObject(w.at, w.root); err != nil || same {
 			return err
 		}
@@ -127,7 +134,7 @@ func (w *walker) step(name string) error {
 
 // follow goes through the symbolic link name, open as link, on device.
 func (w *walker) follow(name string, link int, device uint64) error {
-	if len(w.unsafe) == 0 && w.caller.NoFollow {
+	if w.caller.NoSymlinks || (len(w.unsafe) == 0 && w.caller.NoFollow) {
 		return unix.ELOOP
 	}
 	if w.links++; w.links > maxSymlinks {
@@ -170,6 +177,9 @@ func (w *walker) follow(name string, link int, device uint64) error {
 // followMagic goes through a link of procfs that is not made of text. The kernel
 // resolves it for whoever asks, so it is only asked for the caller's own.
 func (w *walker) followMagic(name, below string) error {
+	if w.caller.NoMagicLinks {
+		return unix.ELOOP
+	}
 	owner, _, _ := strings.Cut(below, "/")
 	if owner != strconv.Itoa(w.caller.TGID) {
 		return unix.EACCES
