@@ -296,8 +296,29 @@ func (p *Plan) canSupervise() bool {
 		p.Warnings = append(p.Warnings, fmt.Sprintf("no file of /proc can be granted: %v", err))
 	case !killable:
 		p.Warnings = append(p.Warnings, "no file of /proc can be granted: seccomp's WAIT_KILLABLE_RECV is missing (Linux 5.19 has it)")
+	case p.yamaBlinds():
+		p.Warnings = append(p.Warnings, "no file of /proc can be granted: kernel.yama.ptrace_scope keeps memjail from reading which one is asked for")
+		return false
 	}
 	return err == nil && killable
+}
+
+// yamaBlinds tells whether the Yama security module keeps a supervisor from reading
+// the paths that its targets hand to the kernel: scope 1 leaves it to ancestors,
+// 2 to CAP_SYS_PTRACE, 3 to nobody. See Documentation/admin-guide/LSM/Yama.rst.
+func (p *Plan) yamaBlinds() bool {
+	scope, err := os.ReadFile("/proc/sys/kernel/yama/ptrace_scope")
+	if err != nil {
+		return false // no Yama
+	}
+	caps, err := kernel.ThreadCapabilities()
+	switch strings.TrimSpace(string(scope)) {
+	case "2":
+		return err != nil || !caps.Effective.Has(unix.CAP_SYS_PTRACE)
+	case "3":
+		return true
+	}
+	return false
 }
 
 // limits restores what the Go runtime changed and closes core dumps: the limit 1
