@@ -37,9 +37,8 @@ type terminal struct {
 
 // startTerminal starts the shell. What argv says is put before it: nothing, or
 // memjail.
-func startTerminal(t *testing.T, argv ...string) *terminal {
+func startTerminal(t *testing.T, as account, argv ...string) *terminal {
 	t.Helper()
-	as := accounts()[0]
 	as.needs(t, "bash")
 	dir := as.workDir(t)
 	argv = append(argv, as.find(t, "bash"), "--norc", "--noprofile", "-i")
@@ -47,17 +46,34 @@ func startTerminal(t *testing.T, argv ...string) *terminal {
 	cmd.Dir = dir
 	cmd.Env = append(as.environ(t, dir), "PS1="+prompt, "PROMPT_COMMAND=", "HISTFILE=", "LESSHISTFILE=-",
 		"INPUTRC=/dev/null", "HEARTBEAT="+attackProgram(t, "c/heartbeat.c"))
-	file, err := pty.StartWithSize(cmd, &pty.Winsize{Rows: 24, Cols: 100})
-	if err != nil {
-		t.Fatal(err)
-	}
-	term := &terminal{t: t, pty: file, cmd: cmd, dir: dir}
+	term := &terminal{t: t, pty: startOnPTY(t, as, cmd), cmd: cmd, dir: dir}
 	go term.read()
 	t.Cleanup(term.close)
 	term.expect(prompt)
 	term.send("bind 'set enable-bracketed-paste off'; stty -echo\n")
 	term.expect(prompt)
 	return term
+}
+
+// startOnPTY starts a command that has a new pty as its controlling terminal and
+// returns the other end. The terminal belongs to the account, as one's own does.
+func startOnPTY(t *testing.T, as account, cmd *exec.Cmd) *os.File {
+	t.Helper()
+	ours, tty, err := pty.Open()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer tty.Close()
+	if err := pty.Setsize(ours, &pty.Winsize{Rows: 24, Cols: 100}); err != nil {
+		t.Fatal(err)
+	}
+	as.own(t, tty.Name())
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = tty, tty, tty
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true, Credential: as.credential()}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	return ours
 }
 
 func (term *terminal) read() {
@@ -153,18 +169,33 @@ func (term *terminal) sync(name string) {
 	})
 }
 
-// onBoth runs a terminal test as the control, with nothing before the command,
-// and with memjail before it. Where in the test that is, the test says by "%".
-func onBoth(t *testing.T, test func(t *testing.T, term *terminal, run func(line string) string)) {
-	memjail := memjailPath(t)
-	sides := []struct{ name, before string }{{"native", ""}, {"memjail", memjail + " run -- "}}
-	for _, side := range sides {
-		t.Run(side.name, func(t *testing.T) {
-			t.Parallel()
-			run := func(line string) string { return strings.ReplaceAll(line, "%", side.before) }
-			test(t, startTerminal(t), run)
-		})
+// put makes a file in the shell's directory, whole from its first moment.
+func (term *terminal) put(name, content string) {
+	term.t.Helper()
+	path := filepath.Join(term.dir, name)
+	err := os.WriteFile(path+".new", []byte(content), 0o644)
+	if err == nil {
+		err = os.Rename(path+".new", path)
 	}
+	if err != nil {
+		term.t.Fatal(err)
+	}
+}
+
+// onBoth runs a terminal test for each account as the control, with nothing
+// before the command, and with memjail before it. Where in a command line that
+// is, the test says by "%".
+func onBoth(t *testing.T, test func(t *testing.T, term *terminal, run func(line string) string)) {
+	sides := []struct{ name, before string }{{"native", ""}, {"memjail", memjailPath(t) + " run -- "}}
+	forAccounts(t, func(t *testing.T, as account) {
+		for _, side := range sides {
+			t.Run(side.name, func(t *testing.T) {
+				t.Parallel()
+				run := func(line string) string { return strings.ReplaceAll(line, "%", side.before) }
+				test(t, startTerminal(t, as), run)
+			})
+		}
+	})
 }
 
 // TestTerminalInterrupt types Ctrl-C: the program ends by SIGINT, the shell goes on.
@@ -210,9 +241,7 @@ func TestTerminalLoop(t *testing.T) {
 		if got := term.expect(prompt); strings.Contains(got, "END") || strings.Contains(got, "turn 2") {
 			t.Errorf("one Ctrl-C did not end the loop: %q", got)
 		}
-		if err := os.WriteFile(filepath.Join(term.dir, "loop"), []byte(loop), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		term.put("loop", loop)
 		term.send("bash loop\n")
 		term.expect("turn 1")
 		time.Sleep(300 * time.Millisecond)
@@ -249,9 +278,7 @@ func TestTerminalStop(t *testing.T) {
 		}
 		term.send("fg\n")
 		term.expect("started; until")
-		if err := os.WriteFile(filepath.Join(term.dir, "go"), []byte("went on\n"), 0o600); err != nil {
-			t.Fatal(err)
-		}
+		term.put("go", "went on\n")
 		term.expect("went on\r?\ncat")
 		term.expect(prompt)
 		if got := term.ask("echo \"status=$?\""); !strings.Contains(got, "status=6") {
@@ -356,37 +383,38 @@ func TestTerminalDevice(t *testing.T) {
 // own jobs.
 func TestTerminalShellInside(t *testing.T) {
 	t.Parallel()
-	for _, inner := range []bool{false, true} {
-		t.Run(fmt.Sprintf("memjail %v", inner), func(t *testing.T) {
-			t.Parallel()
-			var before []string
-			if inner {
-				before = []string{memjailPath(t), "run", "--"}
-			}
-			term := startTerminal(t, before...)
-			term.send("sleep 30\n")
-			time.Sleep(300 * time.Millisecond)
-			term.send(ctrlZ)
-			term.expect("Stopped")
-			term.expect(prompt)
-			if got := term.ask("kill %1; kill -CONT %1; wait %1; echo \"status=$?\""); !strings.Contains(got, "status=143") {
-				t.Errorf("a job of the shell: %q", got)
-			}
-			term.ask("sleep 30 &")
-			term.send("fg\n")
-			term.expect("sleep 30")
-			time.Sleep(200 * time.Millisecond)
-			term.send(ctrlC)
-			term.expect(prompt)
-			if got := term.ask("echo \"status=$?\"; cat /proc/self/comm"); !strings.Contains(got, "status=130") || !strings.Contains(got, "cat") {
-				t.Errorf("a job brought to the foreground: %q", got)
-			}
-			term.send("exit 3\n")
-			err := waitWithin(t, term.cmd)
-			if exit, ok := err.(*exec.ExitError); !ok || exit.ExitCode() != 3 {
-				t.Errorf("the shell's end: %v, want status 3", err)
-			}
-		})
+	forAccounts(t, func(t *testing.T, as account) {
+		for name, before := range map[string][]string{"native": nil, "memjail": inside(t)} {
+			t.Run(name, func(t *testing.T) {
+				t.Parallel()
+				shellJobs(t, startTerminal(t, as, before...))
+			})
+		}
+	})
+}
+
+func shellJobs(t *testing.T, term *terminal) {
+	term.send("sleep 30\n")
+	time.Sleep(300 * time.Millisecond)
+	term.send(ctrlZ)
+	term.expect("Stopped")
+	term.expect(prompt)
+	if got := term.ask("kill %1; kill -CONT %1; wait %1; echo \"status=$?\""); !strings.Contains(got, "status=143") {
+		t.Errorf("a job of the shell: %q", got)
+	}
+	term.ask("sleep 30 &")
+	term.send("fg\n")
+	term.expect("sleep 30")
+	time.Sleep(200 * time.Millisecond)
+	term.send(ctrlC)
+	term.expect(prompt)
+	if got := term.ask("echo \"status=$?\"; cat /proc/self/comm"); !strings.Contains(got, "status=130") || !strings.Contains(got, "cat") {
+		t.Errorf("a job brought to the foreground: %q", got)
+	}
+	term.send("exit 3\n")
+	err := waitWithin(t, term.cmd)
+	if exit, ok := err.(*exec.ExitError); !ok || exit.ExitCode() != 3 {
+		t.Errorf("the shell's end: %v, want status 3", err)
 	}
 }
 
@@ -452,7 +480,7 @@ func fileSize(name string) int64 {
 // exit status stays CMD's.
 func TestTerminalSummary(t *testing.T) {
 	t.Parallel()
-	term := startTerminal(t)
+	term := startTerminal(t, accounts()[0])
 	got := term.ask(memjailPath(t) + " run -- bash -c 'cat /proc/self/mem; exit 8'")
 	if !strings.Contains(got, "Permission denied") || !strings.Contains(got, "memjail:") || !strings.Contains(got, "mem") {
 		t.Errorf("the summary on a terminal: %q", got)

@@ -11,6 +11,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"time"
 
 	"github.com/memjail/memjail/policy"
@@ -84,6 +85,9 @@ func (r *Report) Count(v Verdict) int {
 type Options struct {
 	// Launcher is the command line that a program's is appended to.
 	Launcher []string
+	// Launch, if not nil, returns the launcher instead, once the directory is known
+	// that attempts work in; it and this program have to be reachable inside.
+	Launch func(dir string) []string
 	// Title is what the report calls the launcher; "": by its command line.
 	Title string
 	// Policy is what the launcher enforces, if it is memjail's own; nil: a foreign
@@ -119,6 +123,12 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 			return nil, err
 		}
 	}
+	// Those that need a preparation came last; the report is in the catalogue's order.
+	place := map[string]int{}
+	for i := range r.Attempts {
+		place[r.Attempts[i].Name()] = i
+	}
+	slices.SortStableFunc(r.report.Results, func(a, b Result) int { return place[a.Name] - place[b.Name] })
 	r.report.Seconds = time.Since(begin).Seconds()
 	return r.report, nil
 }
@@ -155,6 +165,9 @@ func (r *runner) open() error {
 		return fmt.Errorf("making the probe's directory: %w", err)
 	}
 	r.dir = dir
+	if r.Launch != nil {
+		r.Launcher = r.Launch(dir)
+	}
 	if r.Log != "" {
 		r.log = &logTail{path: r.Log}
 	}

@@ -64,12 +64,13 @@ func buildGrants() []Grant {
 	add(Process, GateNone, Any, "numbers about the process that every user may read",
 		"stat", "status", "statm", "comm", "cgroup", "cpuset", "limits", "oom_score", "oom_adj", "oom_score_adj",
 		"schedstat", "sched", "autogroup", "loginuid", "sessionid", "uid_map", "gid_map", "projid_map", "setgroups",
-		"mountinfo", "mounts", "wchan", "coredump_filter", "arch_status", "ksm_stat", "ksm_merging_pages")
+		"mountinfo", "mounts", "wchan", "coredump_filter", "arch_status")
 	add(Process, GateNone, Any, "the argument block, which the kernel shows everybody", "cmdline")
-	add(Process, GateNone, Own, "the process about itself", "timers", "timerslack_ns", "children", "net/**", "timens_offsets",
-		"attr/*", "attr/*/*", "io", "personality")
+	add(Process, GateNone, Own, "the process about itself", "children", "net/**", "timens_offsets", "mountstats",
+		"attr/*", "attr/*/*", "ksm_stat", "ksm_merging_pages")
+	add(Process, GatePtrace, Own, "the process about itself", "timers", "timerslack_ns", "io", "personality")
 	add(Process, GatePtrace, Own, "where things lie in one's own memory, which one can find out without asking",
-		"maps", "smaps", "smaps_rollup", "numa_maps", "auxv", "environ", "mountstats", "fdinfo/*")
+		"maps", "smaps", "smaps_rollup", "numa_maps", "auxv", "environ", "fdinfo/*")
 	for _, write := range []policy.ProcfsWrite{policy.WriteComm, policy.WriteOOMScoreAdj} {
 		table = append(table, Grant{Class: Process, Name: write.String(), Who: Own, Write: write, Writes: true,
 			Why: "a name and a number of one's own; the kernel asks the writer again"})
@@ -77,7 +78,7 @@ func buildGrants() []Grant {
 	add(System, GateNone, Any, "about the system, readable by every user",
 		"cpuinfo", "meminfo", "stat", "uptime", "loadavg", "version", "filesystems", "devices", "diskstats", "partitions",
 		"swaps", "vmstat", "zoneinfo", "buddyinfo", "interrupts", "softirqs", "modules", "misc", "locks", "crypto",
-		"cgroups", "cmdline", "config.gz", "consoles", "dma", "execdomains", "fb", "ioports", "key-users", "mdstat", "mtrr",
+		"cgroups", "cmdline", "config.gz", "consoles", "dma", "execdomains", "fb", "ioports", "key-users", "mdstat",
 		"schedstat", "version_signature", "bootconfig", "latency_stats", "pressure/*", "driver/**", "fs/**", "irq/**",
 		"tty/**", "sysvipc/*", "asound/**", "acpi/**", "scsi/**", "bus/input/*", "sys/**")
 	return table
@@ -85,6 +86,9 @@ func buildGrants() []Grant {
 
 // find returns the row for an object, or nil.
 func find(o Object, writing bool) *Grant {
+	if !plain(o.Name) {
+		return nil
+	}
 	for i := range grants {
 		g := &grants[i]
 		if g.Class != o.Class || g.Writes != writing || (g.Who == Own && !o.Own) {
@@ -95,6 +99,17 @@ func find(o Object, writing bool) *Grant {
 		}
 	}
 	return nil
+}
+
+// plain: no element of the name leads elsewhere, so that what matches a pattern
+// lies where the pattern says.
+func plain(name string) bool {
+	for element := range strings.SplitSeq(name, "/") {
+		if element == "" || element == "." || element == ".." {
+			return false
+		}
+	}
+	return true
 }
 
 func matches(pattern, name string) bool {

@@ -135,7 +135,9 @@ func (f *front) watchMounts() {
 	if f.plan.Mounts == nil || f.r.policy.Memory.Access == policy.AccessAllow {
 		return
 	}
-	stop, err := watchMounts(f.plan.Mounts, f.cmd.PID, func(m landlock.Mount) {
+	// memjail's main thread is in the sandbox's mount namespace; the command may
+	// have ended by now.
+	stop, err := watchMounts(f.plan.Mounts, os.Getpid(), func(m landlock.Mount) {
 		f.r.say("warning: somebody mounted %s at %s: memory can be reached through it from inside the sandbox (on-mount = %q)", m.FSType, m.Point, f.r.policy.OnMount)
 		if f.r.policy.OnMount == policy.OnMountEnd {
 			f.kill()
