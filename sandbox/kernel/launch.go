@@ -34,6 +34,9 @@ type Step struct {
 	OnNoExec bool
 	// SkipTo, if not 0, is the index of the step to go on with after success.
 	SkipTo int
+	// OnZero, if not 0, is the same for a call that returned 0: the child's side of
+	// a clone(2) that does not share memory.
+	OnZero int
 	// keep holds what Args point to.
 	keep []any
 }
@@ -86,6 +89,7 @@ type job struct {
 	failed uintptr // 1 + index of the step that ended the start
 	errno  uintptr
 	hole   uintptr
+	shared atomic.Uint32 // the kernel makes it 0 at execve or at the end
 }
 
 const launchStack = 64 << 10
@@ -104,12 +108,13 @@ func Launch(steps []Step, shareFDs bool) (*Child, error) {
 	c := &Child{job: &job{steps: steps}, stack: stack}
 	top := uintptr(unsafe.Pointer(&stack[0])) + uintptr(len(stack)) - 64
 	var pidfd int32
+	c.job.shared.Store(1)
 	flags := unix.CLONE_VM | unix.CLONE_PIDFD | uintptr(unix.SIGCHLD)
 	if shareFDs {
-		flags |= unix.CLONE_FILES
+		flags |= unix.CLONE_FILES | unix.CLONE_CHILD_CLEARTID
 	}
 	before := BlockSignals(AllSignals)
-	pid, errno := cloneAndRun(flags, top, &pidfd, c.job)
+	pid, errno := cloneAndRun(flags, top, &pidfd, &c.job.shared, c.job)
 	BlockSignals(before)
 	if errno != 0 {
 		unix.Munmap(stack)
@@ -132,6 +137,20 @@ func (c *Child) Failure() error {
 	return &LaunchError{Step: s.Name, Errno: unix.Errno(c.job.errno), Hole: c.job.hole != 0, Exec: s.Number == unix.SYS_EXECVE || s.Number == unix.SYS_EXECVEAT}
 }
 
+// WaitShared waits until a child that shares descriptors has left them: it has
+// executed the program, or ended. Descriptors that were open for it alone may be
+// closed from then on.
+func (c *Child) WaitShared() {
+	defer runtime.KeepAlive(c.job)
+	word := unsafe.Pointer(&c.job.shared)
+	for c.job.shared.Load() != 0 {
+		// Not private: the kernel wakes the word as one that processes share.
+		unix.Syscall6(unix.SYS_FUTEX, uintptr(word), futexWait, 1, 0, 0, 0)
+	}
+}
+
+const futexWait = 0 // FUTEX_WAIT
+
 // Release gives the starter's stack back; call it once the child has ended.
 func (c *Child) Release() {
 	if c.stack != nil {
@@ -140,9 +159,10 @@ func (c *Child) Release() {
 	}
 }
 
-// cloneAndRun makes a child that runs runSteps(j) on the stack below top. In
-// assembly, because the child must not return into the caller's frame.
-func cloneAndRun(flags, top uintptr, pidfd *int32, j *job) (pid, errno uintptr)
+// cloneAndRun makes a child that runs runSteps(j) on the stack below top; clear is
+// the word for CLONE_CHILD_CLEARTID. In assembly, because the child must not return
+// into the caller's frame.
+func cloneAndRun(flags, top uintptr, pidfd *int32, clear *atomic.Uint32, j *job) (pid, errno uintptr)
 
 // runSteps is the child. It shares the g of the thread that launched it, which
 // runs on meanwhile: no stack growth (nosplit), no allocation, no write barrier.
@@ -186,6 +206,9 @@ func runSteps(j *job) {
 				s.Save.Store(r)
 			}
 			next = s.SkipTo
+			if r == 0 && s.OnZero != 0 {
+				next = s.OnZero
+			}
 		}
 		if next != 0 {
 			i = next - 1

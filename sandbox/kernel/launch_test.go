@@ -76,7 +76,7 @@ func TestLaunchFailures(t *testing.T) {
 		{"directory", execSteps(t, "/"), unix.EACCES, false, true},
 		{"wrong value", []Step{wrong}, 0, false, false},
 		{"attack that succeeds", []Step{hole}, 0, true, false},
-		{"bad ruleset", []Step{StepRestrictSelf(-1)}, unix.EBADF, false, false},
+		{"bad ruleset", []Step{StepNoNewPrivs(), StepRestrictSelf(-1)}, unix.EBADF, false, false},
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			_, err := launchAndWait(t, test.steps)

@@ -69,6 +69,30 @@ func StepKeepFD(fd int) Step {
 	return Step{Name: fmt.Sprintf("keeping descriptor %d", fd), Number: unix.SYS_FCNTL, Args: [6]uintptr{uintptr(fd), unix.F_SETFD, 0}}
 }
 
+// StepCloseFD lets the descriptor fd end at execve.
+func StepCloseFD(fd int) Step {
+	return Step{Name: fmt.Sprintf("closing descriptor %d", fd), Number: unix.SYS_FCNTL, Args: [6]uintptr{uintptr(fd), unix.F_SETFD, unix.FD_CLOEXEC}}
+}
+
+// StepsWitness make a process that has no descriptor but one end of a pipe and does
+// nothing but write the siginfo_t of every signal that it gets there, for ever. All
+// its signals are blocked, as they are in every launched child. first is how many
+// steps come before.
+func StepsWitness(pipe int, first int) []Step {
+	all := new(SignalSet)
+	*all = AllSignals
+	info := new([siginfoSize]byte)
+	const toTheLast = ^uint32(0)
+	setUp := []Step{StepMoveFD(pipe, 0), {Name: "closing descriptors", Number: unix.SYS_CLOSE_RANGE, Args: [6]uintptr{1, uintptr(toTheLast)}}}
+	first += len(setUp)
+	wait := Step{Name: "waiting for a signal", Number: unix.SYS_RT_SIGTIMEDWAIT, Want: WantNothing, keep: []any{all, info},
+		Args: [6]uintptr{uintptr(unsafe.Pointer(all)), uintptr(unsafe.Pointer(info)), 0, 8}}
+	tell := Step{Name: "telling of a signal", Number: unix.SYS_WRITE, Want: WantNothing, SkipTo: first, keep: []any{info},
+		Args: [6]uintptr{0, uintptr(unsafe.Pointer(info)), siginfoSize}}
+	again := Step{Name: "telling of a signal", Number: unix.SYS_GETPID, Want: WantNothing, SkipTo: first}
+	return append(setUp, wait, tell, again)
+}
+
 // StepLimit sets a resource limit of the child, as setrlimit(2).
 func StepLimit(name string, resource int, limit unix.Rlimit) Step {
 	l := &limit

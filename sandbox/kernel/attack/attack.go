@@ -6,6 +6,7 @@ package attack
 import (
 	"fmt"
 	"runtime"
+	"sync/atomic"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -33,9 +34,16 @@ func Call32(number uintptr, args ...uintptr) (uintptr, unix.Errno) {
 	return uintptr(uint32(r)), 0
 }
 
-// Address is where b's first byte lies. The garbage collector does not move what
-// is on the heap; the caller keeps b alive.
-func Address(b []byte) uintptr { return uintptr(unsafe.Pointer(unsafe.SliceData(b))) }
+// Address is where b's first byte lies. b comes to lie on the heap, where the
+// garbage collector does not move it; the caller keeps it alive.
+func Address(b []byte) uintptr {
+	first := unsafe.SliceData(b)
+	escaped.Store(first) // what is on a stack moves with it
+	return uintptr(unsafe.Pointer(first))
+}
+
+// escaped is there to be stored into.
+var escaped atomic.Pointer[byte]
 
 // View is a slice over n bytes of this process's own memory at address.
 func View(address uintptr, n int) []byte {

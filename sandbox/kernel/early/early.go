@@ -20,14 +20,24 @@ var Nofile [2]uint64
 // The reason for an init: any later moment is after the change.
 func init() { prlimit(rlimitNofile, &Nofile) }
 
-// atEntry is written at the entry point: the signals that were ignored then, bit
-// n-1 for signal n, and that it was reached at all.
+// atEntry is written at the entry point: what was so then, and that it was reached
+// at all. Signal n is bit n-1, descriptor n bit n.
 var atEntry struct {
 	ignored uint64
 	reached uint64
+	blocked uint64
+	closed  uint64
 }
 
 // Ignored returns the set of signals that were ignored when the program was
 // started, bit n-1 for signal n. known is false if the program was not linked to
 // begin at this package's entry point; then the set is empty.
 func Ignored() (set uint64, known bool) { return atEntry.ignored, atEntry.reached != 0 }
+
+// Blocked returns the signal mask that the program was started with, and whether
+// it is known.
+func Blocked() (set uint64, known bool) { return atEntry.blocked, atEntry.reached != 0 }
+
+// Closed tells whether fd, one of 0, 1 and 2, was closed when the program was
+// started. The Go runtime opens /dev/null in its place.
+func Closed(fd int) bool { return atEntry.closed&(1<<uint(fd)) != 0 }

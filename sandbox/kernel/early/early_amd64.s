@@ -10,8 +10,8 @@ TEXT ·prlimit(SB),NOSPLIT,$0-16
 	SYSCALL
 	RET
 
-// memjail_entry asks for the action of each signal and goes on to the runtime's
-// own entry point. The kernel's sigaction has the handler first; 1 is SIG_IGN.
+// memjail_entry asks for the action of each signal, the signal mask and the standard
+// descriptors, and goes on to the runtime's own entry point. The kernel's sigaction has the handler first; 1 is SIG_IGN.
 TEXT memjail_entry(SB),NOSPLIT|NOFRAME,$0
 	SUBQ	$160, SP
 	MOVQ	$1, BX
@@ -35,5 +35,28 @@ next:
 	CMPQ	BX, $64
 	JLE	ask
 	MOVQ	$1, ·atEntry+8(SB)
+	MOVQ	$0, DI // SIG_BLOCK, nothing: asks for the mask
+	MOVQ	$0, SI
+	LEAQ	·atEntry+16(SB), DX
+	MOVQ	$8, R10
+	MOVQ	$14, AX // rt_sigprocmask
+	SYSCALL
+	MOVQ	$0, BX
+standard:
+	MOVQ	BX, DI
+	MOVQ	$1, SI // F_GETFD
+	MOVQ	$0, DX
+	MOVQ	$72, AX // fcntl
+	SYSCALL
+	CMPQ	AX, $-9 // EBADF
+	JNE	open
+	MOVQ	BX, CX
+	MOVQ	$1, AX
+	SHLQ	CX, AX
+	ORQ	AX, ·atEntry+24(SB)
+open:
+	INCQ	BX
+	CMPQ	BX, $2
+	JLE	standard
 	ADDQ	$160, SP
 	JMP	_rt0_amd64_linux(SB)

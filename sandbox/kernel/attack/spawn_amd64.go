@@ -1,0 +1,17 @@
+package attack
+
+import "golang.org/x/sys/unix"
+
+// spawn is clone(2), whose child makes n steps and ends.
+func spawn(flags, stack, steps, n uintptr) uintptr
+
+// gadget writes AX and DX where DI points, and traps.
+func gadget()
+
+// gadgetAddress is where gadget lies.
+func gadgetAddress() uintptr
+
+func setGadget(r *unix.PtraceRegs, pc, address, low, high uint64) {
+	r.Rip, r.Rdi, r.Rax, r.Rdx = pc, address, low, high
+	r.Orig_rax = ^uint64(0) // no system call to start again
+}

@@ -1,0 +1,138 @@
+package kernel
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// Members asks the kernel whether a process is in a sandbox. It answers no such
+// question by itself, but Landlock's signal scope (ABI 6, Linux 6.12) does: a
+// process in the outermost domain may signal those in the same domain and in the
+// domains below, and no other. So a helper is born into the domain, which has no
+// program of its own but the steps of [StepsMembers], and sends signal 0 through the
+// pidfds that it is given. The helper holds nothing but its end of a socket.
+//
+// Whoever is in the sandbox can kill or stop the helper, being in its domain. Then
+// the answer is no, now and for good.
+type Members struct {
+	mu     sync.Mutex
+	ours   *os.File
+	theirs *os.File // until the first question: by then the helper has its own
+	helper atomic.Uintptr
+	broken bool
+}
+
+// answerDeadline is how long the helper may take. It is ready, unless somebody
+// stopped it.
+const answerDeadline = 250 * time.Millisecond
+
+// NewMembers makes the socket. The helper comes with the steps.
+func NewMembers() (*Members, error) {
+	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("making the socket of the membership helper: %w", err)
+	}
+	m := &Members{ours: os.NewFile(uintptr(fds[0]), "membership"), theirs: os.NewFile(uintptr(fds[1]), "membership helper")}
+	limit := unix.NsecToTimeval(answerDeadline.Nanoseconds())
+	err = errors.Join(unix.SetsockoptTimeval(fds[0], unix.SOL_SOCKET, unix.SO_RCVTIMEO, &limit),
+		unix.SetsockoptTimeval(fds[0], unix.SOL_SOCKET, unix.SO_SNDTIMEO, &limit))
+	if err != nil {
+		m.Close()
+		return nil, fmt.Errorf("making the socket of the membership helper: %w", err)
+	}
+	return m, nil
+}
+
+// Inside tells whether the process behind pidfd, whose number is pid, is in the
+// sandbox. It is false for the helper, and whenever the kernel's answer cannot be
+// had. A process that is inside stays there.
+func (m *Members) Inside(pid int, pidfd *os.File) bool {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if m.broken || pid == int(m.helper.Load()) {
+		return false
+	}
+	if m.theirs != nil {
+		m.theirs.Close()
+		m.theirs = nil
+	}
+	var answer [1]byte
+	n, err := 0, SendFile(m.ours, pidfd)
+	for err == nil {
+		if n, err = unix.Read(int(m.ours.Fd()), answer[:]); err != unix.EINTR {
+			break
+		}
+		err = nil
+	}
+	if err != nil || n != 1 {
+		m.broken = true // a late answer would be taken for that to the next question
+		return false
+	}
+	return answer[0] == memberInside
+}
+
+// Close ends the helper.
+func (m *Members) Close() error {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.broken = true
+	err := m.ours.Close()
+	if m.theirs != nil {
+		err = errors.Join(err, m.theirs.Close())
+		m.theirs = nil
+	}
+	return err
+}
+
+const (
+	memberOutside = 0
+	memberInside  = 1
+)
+
+// StepsMembers make the helper, as a child of the launcher and not of the program:
+// between entering the domain, which the helper shares, and loading the filter. first
+// is how many steps come before.
+func StepsMembers(m *Members, first int) []Step {
+	const toTheLast = ^uint32(0)
+	const setUp, loop = 1, 4 // the indices below
+	no, yes := &[1]byte{memberOutside}, &[1]byte{memberInside}
+	data := new([1]byte)
+	vector := &unix.Iovec{Base: &data[0]}
+	vector.SetLen(1)
+	// Room for one descriptor. The kernel writes the length that it used, which is
+	// all of it, so nothing has to be reset. The number is always 1, the lowest
+	// that is free.
+	control := make([]byte, unix.CmsgSpace(4))
+	message := &unix.Msghdr{Iov: vector, Iovlen: 1, Control: &control[0]}
+	message.SetControllen(len(control))
+	keep := []any{no, yes, data, vector, control, message}
+	tell := func(answer *[1]byte) Step {
+		return Step{Name: "membership helper: answering", Number: unix.SYS_WRITE, SkipTo: first + loop + 4, keep: keep,
+			Args: [6]uintptr{0, uintptr(unsafe.Pointer(answer)), 1}}
+	}
+	steps := []Step{
+		{Name: "starting the membership helper", Number: unix.SYS_CLONE, Save: &m.helper, OnZero: first + setUp,
+			Args: [6]uintptr{unix.CLONE_PARENT | uintptr(unix.SIGCHLD)}},
+		{Name: "membership helper: closing its memory", Number: unix.SYS_PRCTL, Args: [6]uintptr{unix.PR_SET_DUMPABLE}},
+		StepMoveFD(int(m.theirs.Fd()), 0),
+		{Name: "membership helper: closing descriptors", Number: unix.SYS_CLOSE_RANGE, Args: [6]uintptr{1, uintptr(toTheLast)}},
+		// 0 is the end of the supervisor, and so that of the helper.
+		{Name: "membership helper: waiting", Number: unix.SYS_RECVMSG, Want: WantValue, Value: 1, keep: keep,
+			Args: [6]uintptr{0, uintptr(unsafe.Pointer(message)), unix.MSG_CMSG_CLOEXEC}},
+		{Name: "membership helper: asking the kernel", Number: unix.SYS_PIDFD_SEND_SIGNAL, Want: WantNothing, SkipTo: first + loop + 3,
+			Args: [6]uintptr{1}},
+		tell(no),
+		tell(yes),
+		{Name: "membership helper: closing", Number: unix.SYS_CLOSE, Want: WantNothing, Args: [6]uintptr{1}},
+		{Name: "membership helper: again", Number: unix.SYS_GETPID, SkipTo: first + loop},
+	}
+	steps[0].SkipTo = first + len(steps)
+	return steps
+}
