@@ -21,6 +21,7 @@ type request struct {
 	kind     kind
 	name     string // of the call; set where it is needed
 	args     [6]uint64
+	how      int // the flags of openat2, once they have been copied
 	arch     uint32
 	answered atomic.Bool
 }
@@ -79,8 +80,7 @@ func (r *receiver) answer(q *request, v decide.Verdict, file *os.File) bool {
 	return false
 }
 
-// closeOnExec: O_CLOEXEC was asked for. openat2 keeps its flags in memory; they
-// have been copied into the arguments by then.
+// closeOnExec: O_CLOEXEC was asked for.
 func (q *request) closeOnExec() bool { return q.flags()&unix.O_CLOEXEC != 0 }
 
 func (q *request) flags() int {
@@ -89,6 +89,8 @@ func (q *request) flags() int {
 		return int(int32(q.args[1]))
 	case kindCreat:
 		return unix.O_CREAT | unix.O_WRONLY | unix.O_TRUNC
+	case kindOpenat2:
+		return q.how
 	default:
 		return int(int32(q.args[2]))
 	}
@@ -120,7 +122,7 @@ func (r *receiver) open(q *request) bool {
 	r.path.SetLength(n)
 	caller := resolve.Caller{TID: q.tid, Dir: q.dir()}
 	if !r.s.chrooted.Load() {
-		if r.s.options.SlowMounts && r.s.resolver.Slow(caller, &r.path) {
+		if r.s.slowMounts.Load() && r.s.resolver.Slow(caller, &r.path) {
 			r.s.slow.take(r, q)
 			return false
 		}
@@ -151,10 +153,15 @@ func (r *receiver) procfs(q *request, caller resolve.Caller) bool {
 	}
 	v := decide.Open(want, o, &r.s.options.Policy)
 	if _, granted := v.(decide.Inject); !granted && (o.Class == decide.Unknown || resolve.ThroughLink(o)) {
+		slow := false
 		r.as(q, id, true, func() error {
-			o = r.s.resolver.Walk(caller, &r.path)
+			o, slow = r.s.resolver.Walk(caller, &r.path)
 			return nil
 		})
+		if slow {
+			r.s.slow.take(r, q)
+			return false
+		}
 		v = decide.Open(want, o, &r.s.options.Policy)
 	}
 	if _, granted := v.(decide.Inject); granted {
@@ -184,8 +191,8 @@ func (r *receiver) wanted(q *request) (decide.Request, bool) {
 	if !ok || how.Flags > 1<<31-1 || (how.Mode != 0 && !creates) || how.Mode > 0o7777 {
 		return decide.Request{}, false
 	}
-	q.args[2] = how.Flags // the copy, from here on
-	return decide.Request{Flags: int(how.Flags), Resolve: how.Resolve}, true
+	q.how = int(how.Flags)
+	return decide.Request{Flags: q.how, Resolve: how.Resolve}, true
 }
 
 // identify finds out who calls. An ordinary user's supervisor has no other rights
@@ -254,7 +261,8 @@ func (r *receiver) aboutItself(q *request) bool {
 	target := int(int32(q.args[0]))
 	switch q.kind {
 	case kindLimit:
-		free := q.args[1] != unix.RLIMIT_CORE || r.s.options.Policy.Memory.CoreDumps == policy.CoreDumpsAllow
+		free := uint32(q.args[1]) != unix.RLIMIT_CORE || // the kernel looks at 32 bits
+			r.s.options.Policy.Memory.CoreDumps == policy.CoreDumpsAllow
 		return free && (target == id.ownPID || target == 0)
 	case kindKill:
 		return target == id.ownPID || (q.name == "tkill" && r.sameProcess(id, target))

@@ -53,7 +53,9 @@ func (r *receiver) run(wait func() *kernel.Listener) {
 		r.refuseToServe(wait)
 		return
 	}
-	if wait != nil && !r.s.adopt(wait()) {
+	if wait == nil {
+		<-r.wake
+	} else if !r.s.adopt(wait()) {
 		return
 	}
 	for r.receive() {

@@ -17,6 +17,9 @@ type rights struct {
 	caps kernel.CapSet // the most that the thread can have in effect
 	self kernel.FileIdentity
 	cpus unix.CPUSet
+	// fixed: the kernel does not let the thread take its own identity again (a user
+	// namespace with groups that it does not map), so it must never give it up.
+	fixed bool
 }
 
 const (
@@ -42,8 +45,14 @@ func ownRights() (rights, error) {
 	return r, unix.SchedGetaffinity(0, &r.cpus)
 }
 
-// reduce takes all other capabilities away from the calling thread for good.
-func (r *rights) reduce() error { return r.effective(capPtrace) }
+// reduce takes all other capabilities away from the calling thread for good, and
+// finds out whether it could come back from being somebody else.
+func (r *rights) reduce() error {
+	if r.switches() {
+		r.fixed = errors.Join(r.effective(capSwitching), kernel.SetThreadFileIdentity(r.self)) != nil
+	}
+	return r.effective(capPtrace)
+}
 
 func (r *rights) effective(set kernel.CapSet) error {
 	return kernel.SetThreadCapabilities(kernel.Capabilities{Effective: set & r.caps, Permitted: r.caps})
@@ -62,6 +71,9 @@ func (r *rights) as(id kernel.FileIdentity, own bool, open func() error) (err er
 		needed = capPtrace
 	}
 	other := r.switches() && !sameIdentity(id, r.self)
+	if other && r.fixed {
+		return unix.EPERM, true
+	}
 	if !other && needed&r.caps == capPtrace&r.caps {
 		return open(), true
 	}

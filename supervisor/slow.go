@@ -49,7 +49,7 @@ func (p *slowPool) take(from *receiver, q *request) {
 			w.answer(q, leaveToKernel, nil)
 			return
 		}
-		caller := resolve.Caller{TID: q.tid, Dir: q.dir()}
+		caller := resolve.Caller{TID: q.tid, Dir: q.dir(), MayWait: true}
 		w.procfs(q, caller)
 	}()
 }

@@ -16,6 +16,7 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"github.com/memjail/memjail/policy"
 	"github.com/memjail/memjail/sandbox/kernel"
@@ -52,6 +53,8 @@ type Supervisor struct {
 	listener  *kernel.Listener
 	receiveFD atomic.Int32 // a duplicate: replaced to call the receivers back
 	chrooted  atomic.Bool  // somebody inside may have another root
+	// slowMounts: there are file systems on which a name may have to be waited for.
+	slowMounts atomic.Bool
 
 	mu        sync.Mutex
 	load      load
@@ -76,11 +79,12 @@ func New(o Options) (*Supervisor, error) {
 		options:  o,
 		resolver: &resolve.Resolver{Procfs: procfs},
 		kinds:    kindTable{calls: o.Calls},
-		load:     load{cpus: runtime.NumCPU()},
+		load:     load{cpus: min(runtime.NumCPU(), maxReceivers)},
 		gone:     make(chan struct{}),
 		adopted:  make(chan struct{}),
 	}
 	s.chrooted.Store(o.Chrooted)
+	s.slowMounts.Store(o.SlowMounts)
 	if s.base, err = ownRights(); err != nil {
 		procfs.Close()
 		return nil, fmt.Errorf("preparing the supervisor: %w", err)
@@ -93,7 +97,47 @@ func New(o Options) (*Supervisor, error) {
 func (s *Supervisor) Start(wait func() *kernel.Listener) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if fewProcesses() {
+		spareThreads()
+	} else {
+		go func() {
+			// Most commands have ended before this.
+			time.Sleep(50 * time.Millisecond)
+			spareThreads()
+		}()
+	}
 	s.addReceiver(wait)
+}
+
+// fewProcesses tells whether the user may have so few processes that the sandbox
+// can use them up in no time.
+func fewProcesses() bool {
+	const few = 1024
+	var limit unix.Rlimit
+	return unix.Getrlimit(unix.RLIMIT_NPROC, &limit) == nil && limit.Cur < few
+}
+
+// maxReceivers is how many receivers there are at most. All are made at the start:
+// the sandbox can use up the number of processes that its user may have, and the
+// runtime does not survive a thread that it cannot make.
+const maxReceivers = 4
+
+// SetSlowMounts tells whether there are, by now, network or FUSE file systems.
+func (s *Supervisor) SetSlowMounts(there bool) { s.slowMounts.Store(there) }
+
+// spareThreads has the runtime make the threads that it may need later, while it
+// can.
+func spareThreads() {
+	const threads, long = 12, 2 * time.Millisecond
+	var busy sync.WaitGroup
+	for range threads {
+		busy.Go(func() {
+			// A system call that takes this long keeps its thread to itself.
+			pause := unix.NsecToTimespec(int64(long))
+			unix.Nanosleep(&pause, nil)
+		})
+	}
+	busy.Wait()
 }
 
 // Serve takes the listener over and answers its notifications from now on.
@@ -114,15 +158,25 @@ func (s *Supervisor) adopt(l *kernel.Listener) bool {
 	l.SyncWakeUp() // unknown before Linux 6.6, where the round trip is slower
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.retiring {
+		unix.Close(fd)
+		l.Close()
+		return false
+	}
 	s.listener = l
 	s.receiveFD.Store(int32(fd))
 	close(s.adopted)
+	for len(s.receivers) < max(s.load.cpus, grantingCount) {
+		s.addReceiver(nil)
+	}
 	return true
 }
 
-// addReceiver starts one more; s.mu is held. wait is for the first one.
+// addReceiver makes one more; s.mu is held. The first one gets wait and serves; the
+// others are parked until they are wanted.
 func (s *Supervisor) addReceiver(wait func() *kernel.Listener) {
 	r := newReceiver(s, len(s.receivers))
+	r.parked = wait == nil
 	s.receivers = append(s.receivers, r)
 	s.running.Add(1)
 	go r.run(wait)
@@ -148,7 +202,11 @@ func (s *Supervisor) Chrooted() bool { return s.chrooted.Load() }
 func (s *Supervisor) ended() { s.goneOnce.Do(func() { close(s.gone) }) }
 
 // Listener returns the listener that is served, for a successor.
-func (s *Supervisor) Listener() *kernel.Listener { return s.listener }
+func (s *Supervisor) Listener() *kernel.Listener {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.listener
+}
 
 // Retire ends serving: every notification that was received is answered, no more
 // is received, and the listener is closed. Unless a successor holds a copy of the
@@ -156,9 +214,9 @@ func (s *Supervisor) Listener() *kernel.Listener { return s.listener }
 func (s *Supervisor) Retire() error {
 	s.mu.Lock()
 	s.retiring = true
-	receivers := s.receivers
+	receivers, listener := s.receivers, s.listener
 	s.mu.Unlock()
-	if s.listener == nil {
+	if listener == nil {
 		return s.resolver.Procfs.Close()
 	}
 	if err := s.replaceReceiveFD(); err != nil {
@@ -170,7 +228,7 @@ func (s *Supervisor) Retire() error {
 	s.running.Wait()
 	s.slow.wait()
 	unix.Close(int(s.receiveFD.Load()))
-	return errors.Join(s.listener.Close(), s.resolver.Procfs.Close())
+	return errors.Join(listener.Close(), s.resolver.Procfs.Close())
 }
 
 // replaceReceiveFD puts another file under the number on which the receivers
@@ -202,9 +260,7 @@ func (s *Supervisor) adapt(index int, tid uint32, injected bool) (goOn, pinned b
 		return true, s.load.pinned()
 	}
 	for i := 0; i < want; i++ {
-		if i == len(s.receivers) {
-			s.addReceiver(nil)
-		} else if s.receivers[i].parked {
+		if s.receivers[i].parked {
 			s.receivers[i].parked = false
 			s.receivers[i].wake <- struct{}{}
 		}

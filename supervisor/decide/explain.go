@@ -27,6 +27,8 @@ func Explain(r Request, o Object, p *policy.Policy) (reason, allow string) {
 		return "the memory of " + whose, "--memory no-write"
 	case r.Writing():
 		return fmt.Sprintf("%s of %s", o.Name, whose), writeHint(o)
+	case !o.Own && p.Procfs.Processes == policy.ProcessesOwn && find(Object{Class: o.Class, Name: o.Name, Member: true}, false) != nil:
+		return fmt.Sprintf("%s of %s, which tells about its memory", o.Name, whose), "--allow procfs.processes=sandbox, if it is in the sandbox"
 	case !o.Own:
 		return fmt.Sprintf("%s of %s, which tells about its memory", o.Name, whose), "--memory no-write"
 	default:

@@ -15,7 +15,8 @@ const (
 	GateNone Gate = iota
 	// GatePtrace: ptrace access to the process (PTRACE_MODE_READ_FSCREDS, see
 	// ptrace(2)). The kernel asks the opener only, once, so such a file is
-	// opened for nobody but its own process.
+	// opened for its own process, and under procfs.processes = "sandbox" for
+	// other processes of the sandbox, who must have that access then.
 	GatePtrace
 )
 
@@ -91,7 +92,7 @@ func find(o Object, writing bool) *Grant {
 	}
 	for i := range grants {
 		g := &grants[i]
-		if g.Class != o.Class || g.Writes != writing || (g.Who == Own && !o.Own) {
+		if g.Class != o.Class || g.Writes != writing || (g.Who == Own && !o.Own && !(o.Member && g.Gate == GatePtrace)) {
 			continue
 		}
 		if matches(g.Name, o.Name) {
@@ -166,8 +167,24 @@ func Open(r Request, o Object, p *policy.Policy) Verdict {
 		return kernel
 	case g.Class == System && p.Procfs.System == policy.SystemNone:
 		return kernel
+	case g.Who == Own && !o.Own && p.Procfs.Processes != policy.ProcessesSandbox:
+		return kernel
 	}
 	return Inject{Grant: g}
+}
+
+// AsksMember tells whether the answer to an open hangs on whether the object's
+// process is in the sandbox: it would be granted then.
+func AsksMember(r Request, o Object, p *policy.Policy) bool {
+	if o.Class != Process || o.Own || o.Member {
+		return false
+	}
+	if _, granted := Open(r, o, p).(Inject); granted {
+		return false
+	}
+	o.Member = true
+	_, granted := Open(r, o, p).(Inject)
+	return granted
 }
 
 func writable(p *policy.Policy, w policy.ProcfsWrite) bool {

@@ -29,6 +29,8 @@ type Object struct {
 	PID, Task int
 	// Own: PID belongs to the calling process.
 	Own bool
+	// Member: PID is known to be in the sandbox, by the kernel's answer.
+	Member bool
 }
 
 // Request is what is asked of the object. All of it is scalar or was copied once.

@@ -57,6 +57,8 @@ type Caller struct {
 	// NoSymlinks and NoMagicLinks: it follows none at all, or none of those of
 	// procfs that are not made of text (RESOLVE_* of openat2(2)).
 	NoSymlinks, NoMagicLinks bool
+	// MayWait: resolving may wait for a disk or a server.
+	MayWait bool
 }
 
 // Procfs is the one procfs instance whose files are granted: memjail's own.

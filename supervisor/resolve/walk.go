@@ -1,6 +1,7 @@
 package resolve
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -20,17 +21,24 @@ const (
 // /proc/thread-self as the caller sees them. It follows magic links (fd/N, cwd,
 // root, exe) only of the caller's own process. The class is Unknown whenever
 // something is not as simple as that.
-func (r *Resolver) Walk(c Caller, p *Path) decide.Object {
+//
+// slow says that it would have had to wait for a disk or a server, off procfs, and
+// that the caller may not: nothing was found out then.
+func (r *Resolver) Walk(c Caller, p *Path) (o decide.Object, slow bool) {
 	w := walker{resolver: r, caller: c, root: -1, at: -1}
 	defer w.close()
-	if err := w.start(p.String()); err != nil {
-		return decide.Object{}
+	err := w.start(p.String())
+	if err == nil {
+		err = w.run()
 	}
-	if err := w.run(); err != nil {
-		return decide.Object{}
+	if err != nil {
+		return decide.Object{}, err == errSlow
 	}
-	return w.identify()
+	return w.identify(), false
 }
+
+// errSlow: the kernel does not have the name in memory.
+var errSlow = errors.New("resolving may take long")
 
 // walker is the state of one walk: O_PATH descriptors of the caller's root and of
 // the place reached, and what is still to be walked.
@@ -115,21 +123,31 @@ func (w *walker) step(name string) error {
 		}
 		return w.move("..", unix.O_DIRECTORY)
 	}
-	fd, err := unix.Openat(w.at, name, pathOnly|unix.O_NOFOLLOW, 0)
+	fd, err := w.open(name, unix.O_NOFOLLOW)
 	if err != nil {
 		return err
 	}
-	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
+	device, kind, err := look(fd)
+	if err != nil {
 		unix.Close(fd)
 		return err
 	}
-	if st.Mode&unix.S_IFMT != unix.S_IFLNK {
+	if kind != unix.S_IFLNK {
 		w.replace(fd)
 		return nil
 	}
 	defer unix.Close(fd)
-	return w.follow(name, fd, st.Dev)
+	return w.follow(name, fd, device)
+}
+
+// look tells the device and the type (S_IFMT) of an open object without asking a
+// server (AT_STATX_DONT_SYNC).
+func look(fd int) (device uint64, kind uint32, err error) {
+	var st unix.Statx_t
+	if err := unix.Statx(fd, "", unix.AT_EMPTY_PATH|unix.AT_STATX_DONT_SYNC, unix.STATX_TYPE, &st); err != nil {
+		return 0, 0, err
+	}
+	return unix.Mkdev(st.Dev_major, st.Dev_minor), uint32(st.Mode) & unix.S_IFMT, nil
 }
 
 // follow goes through the symbolic link name, open as link, on device.
@@ -187,8 +205,29 @@ func (w *walker) followMagic(name, below string) error {
 	return w.move(name, 0)
 }
 
+// open opens a name below the place reached. Off procfs, where that can mean to wait
+// for a server that never answers, only what the kernel has in memory is opened
+// unless the caller may wait (RESOLVE_CACHED of openat2(2), 5.12).
+func (w *walker) open(name string, flags int) (int, error) {
+	device, _, err := look(w.at)
+	if err != nil {
+		return -1, err
+	}
+	if w.caller.MayWait || device == w.resolver.Procfs.device {
+		return unix.Openat(w.at, name, pathOnly|flags, 0)
+	}
+	fd, err := unix.Openat2(w.at, name, &unix.OpenHow{Flags: uint64(pathOnly | flags), Resolve: resolveCached})
+	switch err {
+	case unix.EAGAIN:
+		return -1, errSlow
+	case unix.EINVAL, unix.ENOSYS: // an older kernel
+		return unix.Openat(w.at, name, pathOnly|flags, 0)
+	}
+	return fd, err
+}
+
 func (w *walker) move(name string, flags int) error {
-	fd, err := unix.Openat(w.at, name, pathOnly|flags, 0)
+	fd, err := w.open(name, flags)
 	if err != nil {
 		return err
 	}
@@ -203,11 +242,11 @@ func (w *walker) replace(fd int) {
 
 // identify says what the walk ended at.
 func (w *walker) identify() decide.Object {
-	var st unix.Stat_t
-	if err := unix.Fstat(w.at, &st); err != nil {
+	device, _, err := look(w.at)
+	if err != nil {
 		return decide.Object{}
 	}
-	if st.Dev != w.resolver.Procfs.device {
+	if device != w.resolver.Procfs.device {
 		return decide.Object{Class: decide.Ordinary}
 	}
 	below, err := w.resolver.nameOf(w.at)
