@@ -1,5 +1,7 @@
 package policy
 
+import "fmt"
+
 // The closed sets of values that a policy's keys can have. The first value of
 // each set is the default and the strictest that ordinary programs live with.
 type (
@@ -28,6 +30,17 @@ type (
 	OnSupervisorExit uint8
 	// Denials is report.denials.
 	Denials uint8
+	// ProcfsProcesses is procfs.processes: whose files behind the kernel's ptrace
+	// check may be read.
+	ProcfsProcesses uint8
+	// Metadata is paths.metadata: chmod, chown, extended attributes, times.
+	Metadata uint8
+	// SyscallABI is syscalls.abi: the ways to call the kernel.
+	SyscallABI uint8
+	// Action is what a [Request] asks about and what a [Test] tries.
+	Action uint8
+	// Expect is what a [Test] wants to come out.
+	Expect uint8
 )
 
 const (
@@ -94,6 +107,36 @@ const (
 	DenialsOff
 )
 
+const (
+	ProcessesOwn     ProcfsProcesses = iota // those of the calling process
+	ProcessesSandbox                        // those of every process of the sandbox
+)
+
+const (
+	MetadataAllow Metadata = iota // as the file permissions decide
+	MetadataDeny                  // changed nowhere, granted trees included
+)
+
+const (
+	SyscallABIAll    SyscallABI = iota
+	SyscallABINative            // no 32-bit calls on a 64-bit CPU
+)
+
+const (
+	ActionRead Action = iota
+	ActionWrite
+	ActionExecute
+	ActionConnect // to a TCP port
+	ActionBind    // to a TCP port
+	ActionCall    // a system call
+	ActionRun     // a program, as a whole
+)
+
+const (
+	ExpectAllow Expect = iota
+	ExpectDeny
+)
+
 // The names under which the values are written in a policy, in the order of
 // the constants above.
 var (
@@ -109,6 +152,11 @@ var (
 	onMountNames       = []string{"warn", "end"}
 	onExitNames        = []string{"kill", "deny"}
 	denialsNames       = []string{"auto", "all", "off"}
+	processesNames     = []string{"own", "sandbox"}
+	metadataNames      = []string{"allow", "deny"}
+	syscallABINames    = []string{"all", "native"}
+	actionNames        = []string{"read", "write", "execute", "connect", "bind", "call", "run"}
+	expectNames        = []string{"allow", "deny"}
 )
 
 func (v Access) String() string           { return accessNames[v] }
@@ -123,6 +171,11 @@ func (v PrivateMounts) String() string    { return privateMountsNames[v] }
 func (v OnMount) String() string          { return onMountNames[v] }
 func (v OnSupervisorExit) String() string { return onExitNames[v] }
 func (v Denials) String() string          { return denialsNames[v] }
+func (v ProcfsProcesses) String() string  { return processesNames[v] }
+func (v Metadata) String() string         { return metadataNames[v] }
+func (v SyscallABI) String() string       { return syscallABINames[v] }
+func (v Action) String() string           { return actionNames[v] }
+func (v Expect) String() string           { return expectNames[v] }
 
 // Enum is any of the closed sets above.
 type Enum interface {
@@ -158,6 +211,16 @@ func Names[E Enum]() []string {
 		return onExitNames
 	case Denials:
 		return denialsNames
+	case ProcfsProcesses:
+		return processesNames
+	case Metadata:
+		return metadataNames
+	case SyscallABI:
+		return syscallABINames
+	case Action:
+		return actionNames
+	case Expect:
+		return expectNames
 	}
 	return nil
 }
@@ -170,4 +233,25 @@ func Parse[E Enum](s string) (value E, ok bool) {
 		}
 	}
 	return 0, false
+}
+
+// MarshalText writes the value's name.
+func (v Action) MarshalText() ([]byte, error) { return []byte(v.String()), nil }
+
+// MarshalText writes the value's name.
+func (v Expect) MarshalText() ([]byte, error) { return []byte(v.String()), nil }
+
+// UnmarshalText reads a value's name.
+func (v *Action) UnmarshalText(text []byte) error { return unmarshal(v, text) }
+
+// UnmarshalText reads a value's name.
+func (v *Expect) UnmarshalText(text []byte) error { return unmarshal(v, text) }
+
+func unmarshal[E Enum](v *E, text []byte) error {
+	parsed, ok := Parse[E](string(text))
+	if !ok {
+		return fmt.Errorf("reading %q: want one of %q", text, Names[E]())
+	}
+	*v = parsed
+	return nil
 }

@@ -6,7 +6,10 @@
 // builds on any operating system.
 package policy
 
-import "slices"
+import (
+	"maps"
+	"slices"
+)
 
 // Policy is a complete, valid policy. The zero value is not one: it is made by
 // package policy/file, which starts from a built-in profile. Treat it as a
@@ -30,6 +33,14 @@ type Policy struct {
 	Environment  Environment
 	Capabilities Capabilities
 	Report       Report
+	Network      Network
+	Limits       []Limit // sorted by name, each name once
+	Syscalls     Syscalls
+
+	// Tests are the policy's own claims about itself, in the order of its files.
+	Tests []Test
+	// Origins say where the values come from; they have no effect.
+	Origins Origins
 }
 
 // Memory says what may happen to the memory of processes.
@@ -47,18 +58,60 @@ type Procfs struct {
 	Write []ProcfsWrite
 	// System says whether the files that describe the system may be read.
 	System ProcfsSystem
+	// Processes says of whom the files behind a ptrace check may be read.
+	Processes ProcfsProcesses
 }
 
 // Paths are the path rules. Present false means "everything as usual": then
-// the lists are empty. Present true means that nothing else is allowed.
+// the lists are empty. Present true means that nothing else is allowed. Metadata
+// holds either way.
 type Paths struct {
 	Present bool
-	RO      []string // read files, list directories
-	ROX     []string // RO and execute
-	RW      []string // RO and write, create, remove, rename
-	RWX     []string // RW and execute
-	// Optional paths may be missing; the same path stands in one of the lists.
+	// The lists are sorted and no path stands in two of them.
+	RO  []string // read files, list directories
+	ROX []string // RO and execute
+	RW  []string // RO and write, create, remove, rename
+	RWX []string // RW and execute
+	// Optional paths may be missing; the same path stands in one of the lists,
+	// or in Policy.Devices.
 	Optional []string
+	Metadata Metadata
+}
+
+// Network says what may be connected to. Each of the three lists is absent (its
+// Restrict is false: as usual) or complete: nothing that is not in it is allowed.
+// Present tells that at least one of them is there; the ways around the kernel's
+// TCP rules are closed then (MPTCP, SMC, TCP fast open by sendto(2)).
+type Network struct {
+	Present bool
+
+	RestrictConnect bool
+	ConnectTCP      []uint16 // port numbers, sorted
+	RestrictBind    bool
+	BindTCP         []uint16 // 0 is "any port that the kernel picks"
+
+	// RestrictUnix with an empty list means that no AF_UNIX socket can be made
+	// but by socketpair(2). A list needs Landlock ABI 9.
+	RestrictUnix bool
+	Unix         []string // absolute paths of sockets, or of directories of them
+}
+
+// Syscalls are the calls that a policy refuses beside those that open memory.
+type Syscalls struct {
+	Deny []string // names, sorted; groups are resolved
+	ABI  SyscallABI
+}
+
+// Test is one claim of a policy about itself. Which of the fields Path, Port,
+// Call and Run is set depends on Access.
+type Test struct {
+	Name   string // unique in the policy
+	Access Action
+	Path   string   // read, write, execute: absolute
+	Port   uint16   // connect, bind
+	Call   string   // call: the name of a system call
+	Run    []string // run: a program and its arguments, never empty
+	Expect Expect
 }
 
 // IPC says what crosses the border of the sandbox between processes.
@@ -102,6 +155,16 @@ func (p Policy) Clone() Policy {
 	}
 	p.Environment.Set = set
 	p.Capabilities.Keep = slices.Clone(p.Capabilities.Keep)
+	p.Network.ConnectTCP = slices.Clone(p.Network.ConnectTCP)
+	p.Network.BindTCP = slices.Clone(p.Network.BindTCP)
+	p.Network.Unix = slices.Clone(p.Network.Unix)
+	p.Limits = slices.Clone(p.Limits)
+	p.Syscalls.Deny = slices.Clone(p.Syscalls.Deny)
+	p.Tests = slices.Clone(p.Tests)
+	for i := range p.Tests {
+		p.Tests[i].Run = slices.Clone(p.Tests[i].Run)
+	}
+	p.Origins = maps.Clone(p.Origins)
 	return p
 }
 

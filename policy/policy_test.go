@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"encoding/json"
 	"reflect"
 	"slices"
 	"testing"
@@ -40,6 +41,11 @@ func TestEnums(t *testing.T) {
 	values(t, OnMountEnd)
 	values(t, OnSupervisorExitDeny)
 	values(t, DenialsOff)
+	values(t, ProcessesSandbox)
+	values(t, MetadataDeny)
+	values(t, SyscallABINative)
+	values(t, ActionRun)
+	values(t, ExpectDeny)
 }
 
 // The zero value of a set is its strictest, so that a forgotten assignment closes.
@@ -139,5 +145,50 @@ func TestCapabilities(t *testing.T) {
 	all[0].Name = "changed"
 	if MemoryCapabilities()[0].Name == "changed" {
 		t.Error("a caller can change the list")
+	}
+}
+
+// A policy is handed to another process as JSON, and comes out as it went in.
+func TestJSON(t *testing.T) {
+	p := ruled.Clone()
+	p.Tests = []Test{{Name: "x", Access: ActionBind, Port: 1, Expect: ExpectDeny}, {Name: "y", Run: []string{"true"}, Access: ActionRun}}
+	p.Limits = []Limit{{"cpu", 1, Unlimited}}
+	p.Origins.Note("memory.access", "", Origin{Kind: OriginBuiltin, Source: "strict", Line: 1, Column: 2})
+	text, err := json.Marshal(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var back Policy
+	if err := json.Unmarshal(text, &back); err != nil {
+		t.Fatal(err)
+	}
+	back.Environment.Set = p.Environment.Set // an absent map and an empty one are the same
+	if !reflect.DeepEqual(p, back) {
+		t.Errorf("got  %+v\nwant %+v", back, p)
+	}
+	var a Action
+	if err := a.UnmarshalText([]byte("reed")); err == nil {
+		t.Error("reed was taken for an action")
+	}
+}
+
+func TestOrigin(t *testing.T) {
+	var o Origins
+	if got := o.Of("x", "y").String(); got != "built-in memory" {
+		t.Error(got)
+	}
+	o.Note("x", "", Origin{Kind: OriginFile, Source: "f.toml", Line: 1, Column: 2})
+	o.Note("x", "y", Origin{Kind: OriginFlag, Source: "--x y"})
+	o.Note("z", "", Origin{Kind: OriginBuiltin, Source: "strict", Line: 3, Column: 4})
+	for _, c := range []struct{ key, value, want string }{
+		{"x", "", "f.toml:1:2"}, {"x", "other", "f.toml:1:2"}, {"x", "y", "flag --x y"}, {"z", "", "built-in strict:3:4"},
+	} {
+		if got := o.Of(c.key, c.value).String(); got != c.want {
+			t.Errorf("%s %s: got %s, want %s", c.key, c.value, got, c.want)
+		}
+	}
+	o.Forget("x", "y")
+	if got := o.Of("x", "y").String(); got != "f.toml:1:2" {
+		t.Error(got)
 	}
 }

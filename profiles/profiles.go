@@ -43,3 +43,14 @@ func Names() []string {
 	}
 	return names
 }
+
+// Describe returns what the built-in policy of that name is for, in one line: the
+// first of its text. The error wraps [fs.ErrNotExist] when there is none.
+func Describe(name string) (string, error) {
+	data, err := Read(name)
+	if err != nil {
+		return "", err
+	}
+	first, _, _ := strings.Cut(string(data), "\n")
+	return strings.TrimPrefix(first, "# "+name+": "), nil
+}

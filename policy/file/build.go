@@ -1,6 +1,7 @@
 package file
 
 import (
+	"cmp"
 	"fmt"
 	"path"
 	"slices"
@@ -8,7 +9,6 @@ import (
 	"strings"
 
 	"github.com/memjail/memjail/policy"
-	"github.com/memjail/memjail/profiles"
 )
 
 // formatVersion is the version of the file format.
@@ -27,6 +27,47 @@ type builder struct {
 	flag string // the flag as given: "--allow ptrace=maybe"
 	// A flag's text names the value already unless the value is a list.
 	inList bool
+
+	name  string            // of the source, for origins
+	kind  policy.OriginKind // of the source
+	scope scope
+	// optional are the elements of paths.optional as the file has them.
+	optional []string
+	// rules are the path rules of the file, in its order.
+	rules []rule
+}
+
+// rule is a path in one of the four lists.
+type rule struct {
+	path   string
+	rights pathRights
+	item   value
+}
+
+// pathRights are the rights of the four lists beyond reading.
+type pathRights uint8
+
+const (
+	mayExecute pathRights = 1 << iota
+	mayWrite
+)
+
+// origin is where a value stands.
+func (b *builder) origin(v value) policy.Origin {
+	if b.file == "" {
+		return policy.Origin{Kind: policy.OriginFlag, Source: b.flag}
+	}
+	return policy.Origin{Kind: b.kind, Source: b.name, Line: v.at.Line, Column: v.at.Column}
+}
+
+// note records where an element of a key, or with an empty element the key, was
+// set.
+func (b *builder) note(key, element string, v value) {
+	at := b.origin(v)
+	if v.shape == shapeString && v.text != element && element != "" {
+		at.Written = v.text
+	}
+	b.policy.Origins.Note(key, element, at)
 }
 
 // wrong says that a value is, and what would be right.
@@ -49,23 +90,8 @@ func (b *builder) version(v value) {
 	}
 }
 
-// singleName is the one name of an extends list, or "".
-func singleName(v value) string {
-	if v.shape != shapeArray || len(v.items) != 1 || v.items[0].shape != shapeString {
-		return ""
-	}
-	return v.items[0].text
-}
-
-// extends only checks: Parse has taken the base by then.
-func (b *builder) extends(v value) {
-	name := singleName(v)
-	if name == "" {
-		b.wrong(v, "want a list with the name of one built-in policy, such as [%q]", DefaultName)
-	} else if !slices.Contains(profiles.Names(), name) {
-		b.wrong(v.items[0], "no built-in policy has this name%s; want %s", didYouMean(name, profiles.Names()), oneOf(profiles.Names()))
-	}
-}
+// extends does nothing: the layers were found before any key is applied.
+func (b *builder) extends(value) {}
 
 func (b *builder) minABI(v value) {
 	n, err := strconv.ParseInt(v.text, 0, 32)
@@ -76,66 +102,199 @@ func (b *builder) minABI(v value) {
 	b.policy.MinABI = int(n)
 }
 
-// processes has one value so far, which is what a resolved policy always means.
-func (b *builder) processes(v value) {
-	if v.shape != shapeString || v.text != "own" {
-		b.wrong(v, "want own")
-	}
-}
-
+// procfsWrite is a choice out of a closed set, so it replaces the one before.
 func (b *builder) procfsWrite(v value) {
 	var list []policy.ProcfsWrite
+	for _, name := range policy.Names[policy.ProcfsWrite]() {
+		b.policy.Origins.Forget(b.key.name, name)
+	}
 	b.each(v, func(item value) {
-		if w, ok := policy.Parse[policy.ProcfsWrite](item.text); ok {
-			list = append(list, w)
-		} else {
+		w, ok := policy.Parse[policy.ProcfsWrite](item.text)
+		switch {
+		case !ok:
 			b.wrong(item, "want %s", oneOf(policy.Names[policy.ProcfsWrite]()))
+		case slices.Contains(list, w) && b.file != "":
+			b.wrong(item, "stands twice in the list")
+		default:
+			list = append(list, w)
+			b.note(b.key.name, item.text, item)
 		}
 	})
+	b.note(b.key.name, "", v)
 	b.policy.Procfs.Write = sortedSet(list)
 }
 
+// addList adds the items of a list to those of the layers before. An empty list
+// empties it: who writes [] wants nothing to be in it.
+func addList[T cmp.Ordered](b *builder, v value, target *[]T, parse func(item value) ([]T, bool)) {
+	if v.shape != shapeArray {
+		b.wrong(v, "want %s", b.key.want)
+		return
+	}
+	if len(v.items) == 0 {
+		for _, element := range *target {
+			b.policy.Origins.Forget(b.key.name, fmt.Sprint(element))
+		}
+		*target = nil
+	}
+	written := map[string]bool{}
+	for _, item := range v.items {
+		elements, ok := parse(item)
+		if !ok {
+			continue
+		}
+		if id := identity(elements, item); b.file != "" && written[id] {
+			b.wrong(item, "stands twice in the list")
+			continue
+		} else {
+			written[id] = true
+		}
+		for _, element := range elements {
+			b.note(b.key.name, fmt.Sprint(element), item)
+		}
+		*target = append(*target, elements...)
+	}
+	b.note(b.key.name, "", v)
+	*target = sortedSet(*target)
+}
+
+// identity is equal for two items of a list of which one is superfluous. Two that
+// happen to be the same for a user's variables are not.
+func identity[T cmp.Ordered](elements []T, item value) string {
+	if len(elements) != 1 || item.shape == shapeString && computed(item.text) {
+		return item.text
+	}
+	return fmt.Sprint(elements[0])
+}
+
+// text gives the string of an item.
+func (b *builder) text(item value) (string, bool) {
+	if item.shape != shapeString {
+		b.wrong(item, "want a string")
+		return "", false
+	}
+	return item.text, true
+}
+
 func (b *builder) capabilitiesKeep(v value) {
-	var list []string
-	b.each(v, func(item value) {
-		if c, ok := policy.ParseCapability(item.text); ok {
-			list = append(list, c.Name)
-			return
+	addList(b, v, &b.policy.Capabilities.Keep, func(item value) ([]string, bool) {
+		text, ok := b.text(item)
+		if !ok {
+			return nil, false
 		}
-		var names []string
-		for _, c := range policy.MemoryCapabilities() {
-			names = append(names, c.Name)
+		if c, ok := policy.ParseCapability(text); ok {
+			return []string{c.Name}, true
 		}
+		names := capabilityNames()
 		b.wrong(item, "no capability that memjail drops has this name%s; want %s",
-			didYouMean("CAP_"+strings.TrimPrefix(strings.ToUpper(item.text), "CAP_"), names), oneOf(names))
+			didYouMean("CAP_"+strings.TrimPrefix(strings.ToUpper(text), "CAP_"), names), oneOf(names))
+		return nil, false
 	})
-	b.policy.Capabilities.Keep = sortedSet(list)
+}
+
+func capabilityNames() []string {
+	var names []string
+	for _, c := range policy.MemoryCapabilities() {
+		names = append(names, c.Name)
+	}
+	return names
 }
 
 func (b *builder) environmentKeep(v value) {
-	var list []string
-	b.each(v, func(item value) {
-		if name := strings.TrimSuffix(item.text, "*"); name == item.text || name != "" {
+	addList(b, v, &b.policy.Environment.Keep, func(item value) ([]string, bool) {
+		text, ok := b.text(item)
+		if !ok {
+			return nil, false
+		}
+		if name := strings.TrimSuffix(text, "*"); name == text || name != "" {
 			if reason := checkVariable(name); reason != "" {
 				b.wrong(item, "%s", reason)
-				return
+				return nil, false
 			}
 		}
-		list = append(list, item.text)
+		return []string{text}, true
 	})
 	b.policy.Environment.Restrict = true
-	b.policy.Environment.Keep = sortedSet(list)
 }
 
+// environmentSet adds to the variables of the layers before; a name that is
+// there already gets the new value, and an empty table takes all away.
 func (b *builder) environmentSet(v value) {
 	if v.shape != shapeTable {
 		b.wrong(v, `want a table of strings, such as { CI = "1" }`)
 		return
 	}
-	b.policy.Environment.Set = make(map[string]string, len(v.fields))
+	if b.policy.Environment.Set == nil || len(v.fields) == 0 {
+		for name := range b.policy.Environment.Set {
+			b.policy.Origins.Forget(b.key.name, name)
+		}
+		b.policy.Environment.Set = make(map[string]string, len(v.fields))
+	}
+	b.note(b.key.name, "", v)
 	for _, f := range v.fields {
 		b.variable(f)
 	}
+}
+
+const maxPort = 1<<16 - 1
+
+// parsePort reads a port, which a flag gives as text.
+func parsePort(v value, lowest int) (uint16, bool) {
+	n, err := strconv.ParseInt(v.text, 0, 32)
+	if v.shape != shapeInteger || err != nil || n < int64(lowest) || n > maxPort {
+		return 0, false
+	}
+	return uint16(n), true
+}
+
+// ports adds to a list of TCP ports. Port 0 can be bound to, which lets the
+// kernel pick one, and not connected to.
+func (b *builder) ports(v value, list *[]uint16, restrict *bool, lowest int) {
+	addList(b, v, list, func(item value) ([]uint16, bool) {
+		port, ok := parsePort(item, lowest)
+		if !ok {
+			b.wrong(item, "want a port, a whole number from %d to %d", lowest, maxPort)
+		}
+		return []uint16{port}, ok
+	})
+	*restrict, b.policy.Network.Present = true, true
+}
+
+func (b *builder) unix(v value) {
+	addList(b, v, &b.policy.Network.Unix, b.pathItem)
+	b.policy.Network.RestrictUnix, b.policy.Network.Present = true, true
+}
+
+func (b *builder) devices(v value) {
+	addList(b, v, &b.policy.Devices, b.pathItem)
+}
+
+func (b *builder) syscallsDeny(v value) {
+	addList(b, v, &b.policy.Syscalls.Deny, func(item value) ([]string, bool) {
+		text, ok := b.text(item)
+		if !ok {
+			return nil, false
+		}
+		calls := policy.ExpandCall(text)
+		switch {
+		case policy.VitalCall(text):
+			b.wrong(item, "no program can run without this system call: want another")
+			return nil, false
+		case len(calls) == 0 && strings.HasPrefix(text, "@"):
+			b.wrong(item, "no group of system calls has this name%s; want %s", didYouMean(text, groupNames()), oneOf(groupNames()))
+		case len(calls) == 0:
+			b.wrong(item, "no system call has this name%s", didYouMean(text, policy.CallNames()))
+		}
+		return calls, len(calls) > 0
+	})
+}
+
+func groupNames() []string {
+	var names []string
+	for _, g := range policy.CallGroups() {
+		names = append(names, g.Name)
+	}
+	return names
 }
 
 func (b *builder) variable(f field) {
@@ -147,7 +306,16 @@ func (b *builder) variable(f field) {
 	case strings.ContainsRune(f.value.text, 0):
 		b.wrong(f.value, "the value of a variable has no NUL")
 	default:
-		b.policy.Environment.Set[f.name] = f.value.text
+		text := f.value.text
+		if b.file != "" { // on the command line the shell has expanded it
+			var err *variableError
+			if text, err = b.scope.expand(text, false); err != nil {
+				b.wrong(f.value, "%s", err.reason)
+				return
+			}
+		}
+		b.policy.Environment.Set[f.name] = text
+		b.policy.Origins.Note("environment.set", f.name, b.origin(value{at: f.at}))
 	}
 }
 
@@ -164,16 +332,111 @@ func checkVariable(name string) string {
 	return ""
 }
 
-func (b *builder) paths(v value) []string {
-	var list []string
-	b.each(v, func(item value) {
-		if clean, reason := cleanPath(item.text); reason == "" {
-			list = append(list, clean)
-		} else {
-			b.wrong(item, "%s", reason)
+// pathItem is one path of a list; false when it is wrong, or optional and its
+// variable is not set.
+func (b *builder) pathItem(item value) ([]string, bool) {
+	text, ok := b.text(item)
+	if !ok {
+		return nil, false
+	}
+	if b.file == "" {
+		return []string{text}, true // flagPath has cleaned it
+	}
+	clean, reason, unset := b.scopedPath(text)
+	if unset && slices.Contains(b.optional, text) {
+		return nil, false
+	}
+	if reason != "" {
+		b.wrong(item, "%s", reason)
+	}
+	return []string{clean}, reason == ""
+}
+
+// scopedPath expands and cleans a path of a file, or says what is wrong with it;
+// unset tells that this is a variable that has no value.
+func (b *builder) scopedPath(text string) (clean, reason string, unset bool) {
+	expanded, err := b.scope.expandPath(text)
+	if err != nil {
+		return "", err.reason, err.unset
+	}
+	clean, reason = cleanPath(expanded)
+	if reason != "" && expanded != text {
+		reason = strconv.Quote(expanded) + ": " + reason
+	}
+	return clean, reason, false
+}
+
+// rulePaths collects the rules of one of the four lists; finishPaths applies
+// them, since a path that stands in two layers is in the list of the later one.
+func (b *builder) rulePaths(v value, list *[]string, rights pathRights) {
+	if v.shape != shapeArray {
+		b.wrong(v, "want %s", b.key.want)
+		return
+	}
+	if len(v.items) == 0 {
+		for _, path := range *list {
+			b.policy.Origins.Forget(b.key.name, path)
 		}
-	})
-	return sortedSet(list)
+		*list = nil
+	}
+	b.note(b.key.name, "", v)
+	b.policy.Paths.Present = true
+	for _, item := range v.items {
+		if path, ok := b.pathItem(item); ok {
+			b.addRule(rule{path[0], rights, item})
+		}
+	}
+}
+
+// addRule takes a rule if none of the same file contradicts it. Two that lead to
+// the same path through variables add up, as all rights on a path do.
+func (b *builder) addRule(r rule) {
+	for i := range b.rules {
+		other := &b.rules[i]
+		if other.path != r.path {
+			continue
+		}
+		literal := other.item.text == r.item.text || !computed(r.item.text) && !computed(other.item.text)
+		switch {
+		case literal && other.rights == r.rights:
+			b.wrong(r.item, "stands twice in the list")
+		case literal:
+			b.wrong(r.item, "the path stands in %s too: write it once, where it has the rights that it needs", ruleLists[other.rights])
+		default:
+			other.rights |= r.rights
+		}
+		return
+	}
+	b.rules = append(b.rules, r)
+}
+
+// pathLists are the four lists, by the rights that they stand for.
+func pathLists(p *policy.Paths) [4]*[]string {
+	return [...]*[]string{0: &p.RO, mayExecute: &p.ROX, mayWrite: &p.RW, mayWrite | mayExecute: &p.RWX}
+}
+
+// place puts a path in the list of its rights and in no other.
+func (b *builder) place(r rule) {
+	for rights, list := range pathLists(&b.policy.Paths) {
+		*list = without(*list, r.path)
+		b.policy.Origins.Forget(ruleLists[rights], r.path)
+	}
+	list := pathLists(&b.policy.Paths)[r.rights]
+	at, _ := slices.BinarySearch(*list, r.path)
+	*list = slices.Insert(*list, at, r.path)
+	b.note(ruleLists[r.rights], r.path, r.item)
+}
+
+// without is the sorted list without an element; nil if nothing is left.
+func without(list []string, element string) []string {
+	at, found := slices.BinarySearch(list, element)
+	if !found {
+		return list
+	}
+	if len(list) == 1 {
+		return nil
+	}
+	return slices.Delete(list, at, at+1)
 }
 
 // cleanPath returns the path without superfluous slashes and dots, or what is
@@ -185,12 +448,8 @@ func cleanPath(s string) (clean, reason string) {
 		return "", "the path is empty"
 	case strings.ContainsRune(s, 0):
 		return "", "a path has no NUL"
-	case s == "~" || strings.HasPrefix(s, "~/"):
-		return "", "~ is not expanded: write the whole path"
-	case strings.Contains(s, "${"):
-		return "", "variables are not expanded: write the whole path"
 	case !strings.HasPrefix(s, "/"):
-		return "", "the path is relative: write one that begins with /"
+		return "", "the path is relative: write one that begins with /, ~/ or ${PWD}/"
 	case slices.Contains(strings.Split(s, "/"), ".."):
 		return "", "the path contains ..: write where it leads"
 	}
@@ -213,99 +472,10 @@ func (b *builder) each(v value, f func(item value)) {
 }
 
 // sortedSet returns the values in order, each once; nil if there are none.
-func sortedSet[T ~string | ~uint8](list []T) []T {
+func sortedSet[T cmp.Ordered](list []T) []T {
+	if len(list) == 0 {
+		return nil
+	}
 	slices.Sort(list)
 	return slices.Compact(list)
-}
-
-// finishFile sees to what no key can judge alone.
-func (b *builder) finishFile(doc *document) {
-	if _, ok := doc.entry("version"); !ok {
-		b.errs = append(b.errs, &Error{Source: b.file, Position: Position{1, 1},
-			Reason: fmt.Sprintf("version is missing: write version = %d", formatVersion)})
-	}
-	b.finishPaths(doc)
-	for _, name := range []string{"procfs.processes", "procfs.write", "procfs.system"} {
-		if e, ok := doc.entry(name); ok {
-			b.key = findKey(name)
-			b.checkProcfs(e.value)
-		}
-	}
-	access := value{shape: shapeString, text: b.policy.Memory.Access.String()}
-	if e, ok := doc.entry("memory.access"); ok {
-		access.at = e.value.at
-	}
-	if _, ok := doc.entry("procfs.system"); !ok {
-		b.key = findKey("memory.access")
-		b.checkSystem(access)
-	}
-}
-
-// finishPaths makes [paths] present, unless it holds devices alone: those are no
-// path rules, and a policy that only adds a device means all else as usual.
-func (b *builder) finishPaths(doc *document) {
-	_, written := doc.tables["paths"]
-	_, devices := doc.entry(devicesKey)
-	present := written && !devices
-	lists := map[string]string{} // path → the key whose list has it
-	for _, name := range ruleLists {
-		e, ok := doc.entry(name)
-		if !ok {
-			continue
-		}
-		present = true
-		b.key = findKey(name)
-		for _, item := range e.value.items {
-			clean, reason := cleanPath(item.text)
-			if reason != "" || item.shape != shapeString {
-				continue
-			}
-			if other, ok := lists[clean]; ok && other != name {
-				b.wrong(item, "the path stands in %s too: write it once, where it has the rights that it needs", other)
-			}
-			lists[clean] = name
-		}
-	}
-	if present || b.policy.Paths.Present {
-		b.policy.Paths.Present = true
-	}
-	b.finishOptional(doc)
-}
-
-// finishOptional holds that an optional path is granted at all: alone it would be
-// read as a grant that it is not.
-func (b *builder) finishOptional(doc *document) {
-	e, ok := doc.entry("paths.optional")
-	if !ok {
-		return
-	}
-	b.key = findKey("paths.optional")
-	p := b.policy.Paths
-	granted := slices.Concat(p.RO, p.ROX, p.RW, p.RWX)
-	for _, item := range e.value.items {
-		clean, reason := cleanPath(item.text)
-		if reason == "" && item.shape == shapeString && !slices.Contains(granted, clean) {
-			b.wrong(item, "the path stands in no other list: write it in ro, rox, rw or rwx too")
-		}
-	}
-}
-
-// checkProcfs refuses a [procfs] key where memory.access gives procfs a meaning
-// that the key cannot change. The files to write stay a choice under "no-write",
-// which keeps procfs closed to writing.
-func (b *builder) checkProcfs(v value) {
-	access := b.policy.Memory.Access
-	if access == policy.AccessDeny || access == policy.AccessNoWrite && b.key.name == "procfs.write" {
-		return
-	}
-	b.wrong(v, "contradicts memory.access = %q, which leaves nothing of %s to decide: remove this key, or want memory.access = %q",
-		access, b.key.name, policy.AccessDeny)
-}
-
-// checkSystem refuses to lose a procfs.system = "none" that came with the base
-// when memory.access opens procfs.
-func (b *builder) checkSystem(access value) {
-	if b.policy.Memory.Access != policy.AccessDeny && b.policy.Procfs.System == policy.SystemNone {
-		b.wrong(access, "contradicts procfs.system = %q, which cannot be held then", policy.SystemNone)
-	}
 }

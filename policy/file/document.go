@@ -62,6 +62,13 @@ type entry struct {
 type document struct {
 	entries map[string]*entry
 	tables  map[string]Position // tables that are written out, even if empty
+	tests   []*record
+}
+
+// record is one [[test]].
+type record struct {
+	at     Position
+	fields []field
 }
 
 func (d *document) entry(name string) (*entry, bool) {
@@ -82,6 +89,7 @@ func readDocument(filename string, data []byte) (*document, Errors) {
 		filename: filename,
 		doc:      document{entries: map[string]*entry{}, tables: map[string]Position{}},
 	}
+	r.lines = lineStarts(data)
 	r.parser.Reset(data)
 	for r.parser.NextExpression() {
 		r.expression(r.parser.Expression())
@@ -105,20 +113,38 @@ func syntaxError(filename string, err error) *Error {
 type reader struct {
 	filename string
 	parser   unstable.Parser
+	lines    []int // where each line begins, in bytes; lines[0] is 0
 	doc      document
 	errs     Errors
 
 	table []string // the header that the walk is below
 	skip  bool     // that header was wrong: what stands below it adds nothing
+	test  *record  // the walk is below a [[test]]
 }
 
 func (r *reader) wrong(at Position, format string, args ...any) {
 	r.errs = append(r.errs, &Error{Source: r.filename, Position: at, Reason: fmt.Sprintf(format, args...)})
 }
 
+// position tells where a node begins. The parser's own answer counts the lines
+// from the top of the file each time, which is most of the time of a start.
 func (r *reader) position(raw unstable.Range) Position {
-	start := r.parser.Shape(raw).Start
-	return Position{Line: start.Line, Column: start.Column}
+	at := int(raw.Offset)
+	line, found := slices.BinarySearch(r.lines, at)
+	if !found {
+		line-- // the line before the one that begins behind it
+	}
+	return Position{Line: line + 1, Column: at - r.lines[line] + 1}
+}
+
+func lineStarts(data []byte) []int {
+	starts := []int{0}
+	for i, c := range data {
+		if c == '\n' {
+			starts = append(starts, i+1)
+		}
+	}
+	return starts
 }
 
 // keyParts returns the parts of a dotted key and the place of the first.
@@ -137,18 +163,48 @@ func (r *reader) expression(n *unstable.Node) {
 	parts, at := r.keyParts(n)
 	switch n.Kind {
 	case unstable.Table:
+		r.test = nil
 		r.table, r.skip = parts, !r.header(parts, at)
 	case unstable.ArrayTable:
+		r.test = nil
 		r.table, r.skip = parts, true
-		if name := dotted(parts); isTable(name) {
-			r.wrong(at, "%q is no list of tables: write [%s]", name, name)
-		} else {
-			r.wrong(at, "unknown table %q%s", name, didYouMean(name, tableNames()))
-		}
+		r.listHeader(parts, at)
 	case unstable.KeyValue:
-		if !r.skip {
+		switch {
+		case r.test != nil:
+			f := field{name: dotted(parts), at: at, value: r.value(n.Value(), at)}
+			r.test.fields = append(r.test.fields, f)
+		case !r.skip:
 			r.keyValue(append(slices.Clip(r.table), parts...), at, n.Value())
 		}
+	}
+}
+
+// listHeader takes the line [[parts]].
+func (r *reader) listHeader(parts []string, at Position) {
+	switch name := dotted(parts); {
+	case name == testTable:
+		r.test = &record{at: at}
+		r.doc.tests = append(r.doc.tests, r.test)
+	case isTable(name):
+		r.wrong(at, "%q is no list of tables: write [%s]", name, name)
+	default:
+		r.wrong(at, "unknown table %q%s", name, didYouMean(name, tableNames()))
+	}
+}
+
+// inlineTests takes test = [{ ... }], the other spelling of [[test]].
+func (r *reader) inlineTests(v value) {
+	if v.shape != shapeArray {
+		r.wrong(v.at, "%q is a list of tables: write [[%s]]", testTable, testTable)
+		return
+	}
+	for _, item := range v.items {
+		if item.shape != shapeTable {
+			r.wrong(item.at, "want a table: write [[%s]]", testTable)
+			continue
+		}
+		r.doc.tests = append(r.doc.tests, &record{at: item.at, fields: item.fields})
 	}
 }
 
@@ -163,6 +219,10 @@ func (r *reader) header(parts []string, at Position) bool {
 		r.wrong(at, "%q is no table: write %s = ... with %s", name, lastPart(name), k.want)
 		return false
 	}
+	if name == testTable {
+		r.wrong(at, "%q is a list of tables: write [[%s]]", name, name)
+		return false
+	}
 	if !isTable(name) {
 		r.wrong(at, "unknown table %q%s", name, didYouMean(name, tableNames()))
 		return false
@@ -175,6 +235,10 @@ func (r *reader) keyValue(parts []string, at Position, n *unstable.Node) {
 	name := dotted(parts)
 	if k := findKey(name); k != nil {
 		r.doc.entries[name] = &entry{at: at, value: r.value(n, at)}
+		return
+	}
+	if name == testTable {
+		r.inlineTests(r.value(n, at))
 		return
 	}
 	parent, own := parts[:len(parts)-1], parts[len(parts)-1]

@@ -21,6 +21,7 @@ const fixtures = "../../testdata/policies"
 // normal makes an empty map and an absent one the same.
 func normal(p policy.Policy) policy.Policy {
 	p = p.Clone()
+	p.Origins = nil
 	if len(p.Environment.Set) == 0 {
 		p.Environment.Set = nil
 	}
@@ -35,6 +36,13 @@ func same(t *testing.T, got, want policy.Policy) {
 	}
 }
 
+// here is what the fixtures are read with.
+var here = Loader{
+	Env: []string{"HOME=/nowhere", "HOME=/home/user", "USER=user", "XDG_RUNTIME_DIR=/run/user/1000", "EXTRA=/extra",
+		"DEVICE=kvm", "EMPTY=", "RELATIVE=sub"},
+	Dir: "/home/user/project",
+}
+
 // The profile gives every setting, so its text must lead from nothing to what
 // Default says without it.
 func TestDefaultIsTheProfile(t *testing.T) {
@@ -46,6 +54,10 @@ func TestDefaultIsTheProfile(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if len(parsed.Tests) == 0 {
+		t.Error("the profile has no tests")
+	}
+	parsed.Tests = nil
 	same(t, Default(), parsed)
 	loaded, err := Load(DefaultName)
 	if err != nil {
@@ -64,9 +76,11 @@ func TestProfileGivesEverySetting(t *testing.T) {
 	if len(errs) > 0 {
 		t.Fatal(errs)
 	}
-	for _, k := range keys {
+	for _, k := range keys() {
 		_, given := doc.entry(k.name)
-		absent := k.name == "extends" || strings.HasPrefix(k.name, "paths.") || strings.HasPrefix(k.name, "environment.")
+		table, _, _ := strings.Cut(k.name, ".")
+		absent := k.name == "extends" || table == "environment" || table == "network" || table == "limits" ||
+			table == "paths"
 		if given == absent {
 			t.Errorf("%s: given %t", k.name, given)
 		}
@@ -75,7 +89,7 @@ func TestProfileGivesEverySetting(t *testing.T) {
 
 func TestBuiltinsParse(t *testing.T) {
 	for _, name := range profiles.Names() {
-		if _, err := Load(name); err != nil {
+		if _, err := here.Load(name); err != nil {
 			t.Errorf("%s: %v", name, err)
 		}
 	}
@@ -97,6 +111,38 @@ func TestValid(t *testing.T) {
 		},
 		"devices-only": func(p *policy.Policy) { p.Devices = []string{"/dev/kvm"} },
 		"paths-empty":  func(p *policy.Policy) { p.Paths.Present = true },
+		"network": func(p *policy.Policy) {
+			p.MinABI = 9
+			p.Network = policy.Network{
+				Present: true, RestrictConnect: true, ConnectTCP: []uint16{80, 443, 8080}, RestrictBind: true, BindTCP: []uint16{0},
+				RestrictUnix: true, Unix: []string{"/run/app", "/run/user/1000/bus"},
+			}
+		},
+		"network-unix": func(p *policy.Policy) { p.Network = policy.Network{Present: true, RestrictUnix: true} },
+		"limits":       limits,
+		"syscalls": func(p *policy.Policy) {
+			p.Syscalls = policy.Syscalls{Deny: []string{"keyctl", "swapoff", "swapon"}, ABI: policy.SyscallABINative}
+		},
+		"tests": func(p *policy.Policy) {
+			p.Tests = []policy.Test{
+				{Name: "secrets stay closed", Access: policy.ActionRead, Path: "/home/user/.ssh/id_ed25519", Expect: policy.ExpectDeny},
+				{Name: "the web", Access: policy.ActionConnect, Port: 443},
+				{Name: "any port", Access: policy.ActionBind},
+				{Name: "no tracing", Access: policy.ActionCall, Call: "ptrace", Expect: policy.ExpectDeny},
+				{Name: "a program", Access: policy.ActionRun, Run: []string{"sh", "-c", "exit ${STATUS:-0}", "user"}},
+			}
+		},
+		"tests-inline": func(p *policy.Policy) {
+			p.Tests = []policy.Test{
+				{Name: "one", Access: policy.ActionWrite, Path: "/tmp"},
+				{Name: "two", Access: policy.ActionRun, Run: []string{"true"}},
+			}
+		},
+		"variables": variables,
+		"metadata-only": func(p *policy.Policy) {
+			p.Paths.Metadata, p.Procfs.Processes = policy.MetadataDeny, policy.ProcessesSandbox
+		},
+		"layered": layered,
 		"environment-table": func(p *policy.Policy) {
 			p.Environment.Set = map[string]string{"CI": "1", "LANG": "C.UTF-8"}
 		},
@@ -107,7 +153,7 @@ func TestValid(t *testing.T) {
 			if !ok {
 				t.Fatal("nobody says what it means")
 			}
-			got, err := Load(name)
+			got, err := here.Load(name)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -116,6 +162,41 @@ func TestValid(t *testing.T) {
 			p.Name = name
 			same(t, got, p)
 		})
+	}
+}
+
+func limits(p *policy.Policy) {
+	const unlimited = policy.Unlimited
+	p.Limits = []policy.Limit{
+		{Name: "as", Soft: 4 << 30, Hard: 4 << 30}, {Name: "cpu", Soft: 600, Hard: 600}, {Name: "data", Soft: unlimited, Hard: unlimited},
+		{Name: "fsize", Soft: 1 << 20, Hard: 1 << 20}, {Name: "memlock", Soft: 64 << 10, Hard: unlimited}, {Name: "nice", Soft: 20, Hard: 20},
+		{Name: "nofile", Soft: 1024, Hard: 4096}, {Name: "nproc", Soft: 64, Hard: 64}, {Name: "rttime", Soft: 200_000, Hard: 200_000},
+		{Name: "sigpending"}, {Name: "stack", Soft: 8 << 20, Hard: 8 << 20},
+	}
+}
+
+// variables: two paths of the file are the same for this user, and their rights
+// add up; a path whose variable is not set is left out.
+func variables(p *policy.Policy) {
+	p.Paths = policy.Paths{
+		Present: true, RO: []string{"/extra/more", "/home/user", "/home/user/data", "/literal${X}"},
+		RW: []string{"/run/user/user"}, RWX: []string{"/home/user/project"},
+		Optional: []string{"/home/user/data"}, Metadata: policy.MetadataDeny,
+	}
+	p.Devices = []string{"/dev/kvm"}
+	p.Environment.Set = map[string]string{"WHERE": "/home/user/project:/home/user", "PLAIN": "$HOME ${x}", "EMPTY": ""}
+}
+
+// layered: base, web, closed and the file, in this order.
+func layered(p *policy.Policy) {
+	p.Paths = policy.Paths{
+		Present: true, RO: []string{"/etc", "/var/lib/app"}, RW: []string{"/srv/shared"}, Optional: []string{"/srv/shared"},
+	}
+	p.Environment = policy.Environment{Restrict: true, Keep: []string{"HOME", "PATH"}}
+	p.Network = policy.Network{Present: true, RestrictConnect: true, ConnectTCP: []uint16{5432}, RestrictBind: true}
+	p.Tests = []policy.Test{
+		{Name: "configuration", Access: policy.ActionRead, Path: "/etc/passwd"},
+		{Name: "data", Access: policy.ActionWrite, Path: "/var/lib/app", Expect: policy.ExpectDeny},
 	}
 }
 
@@ -163,7 +244,9 @@ func TestInvalid(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			p, err := Parse(filepath.Base(name), data, Default())
+			loader := here
+			loader.ReadFile = func(name string) ([]byte, error) { return os.ReadFile(filepath.Join(fixtures, "invalid", name)) }
+			p, err := loader.Parse(filepath.Base(name), data, Default())
 			if err == nil {
 				t.Fatal("no error")
 			}
@@ -229,8 +312,8 @@ func TestLoadErrors(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, c := range []struct{ name, want string }{
-		{"memry", `policy "memry": no built-in policy has this name (did you mean "memory"?); there is memory; the name of a file contains a slash or ends in .toml: file does not exist`},
-		{"", `policy "": no built-in policy has this name; there is memory; the name of a file contains a slash or ends in .toml: file does not exist`},
+		{"memry", `policy "memry": no built-in policy has this name (did you mean "memory"?); there is build, memory, service, strict, workspace; the name of a file contains a slash or ends in .toml: file does not exist`},
+		{"", `policy "": no built-in policy has this name; there is build, memory, service, strict, workspace; the name of a file contains a slash or ends in .toml: file does not exist`},
 		{"/nonexistent/x", `reading policy "/nonexistent/x": no such file or directory`},
 		{dir, `reading policy "` + dir + `": is a directory`},
 		{large, `reading policy "` + large + `": larger than 1048576 bytes`},
@@ -250,13 +333,13 @@ func TestLoadErrors(t *testing.T) {
 // Every key that the profile's comments or a message may name exists once.
 func TestKeyTable(t *testing.T) {
 	seen := map[string]bool{}
-	for _, k := range keys {
+	for _, k := range keys() {
 		if seen[k.name] || k.set == nil || k.want == "" {
 			t.Errorf("%s: twice or incomplete", k.name)
 		}
 		seen[k.name] = true
 	}
-	for _, name := range append(ruleLists, devicesKey, "extends", "version", "paths.optional", "memory.access",
+	for _, name := range append(ruleLists[:], devicesKey, "extends", "version", "paths.optional", "memory.access",
 		"procfs.processes", "procfs.write", "procfs.system") {
 		if !seen[name] {
 			t.Errorf("%s is used and no key", name)

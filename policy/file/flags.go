@@ -27,17 +27,42 @@ type Overrides struct {
 	Memory string
 	// Devices adds device nodes; it does not make [paths] present.
 	Devices []string
+	// ConnectTCP and BindTCP add ports, each element one port or several with
+	// commas; from the first on, only those and what the policy lists are open.
+	// "none" empties the list.
+	ConnectTCP, BindTCP []string
+	// Unix adds sockets, or directories of sockets, in the same way.
+	Unix []string
 }
 
-// Apply returns p changed by the flags; p itself stays as it is. The error is
-// [Errors] with all that is wrong; each names its flag.
+// Apply returns p changed by the flags, for a start; p itself stays as it is. The
+// error is [Errors] with all that is wrong, each naming its flag, or with what
+// this version cannot enforce ([Enforceable]).
 func (o Overrides) Apply(p policy.Policy) (policy.Policy, error) {
+	p, err := Loader{}.Apply(p, o)
+	if err == nil {
+		err = Enforceable(p)
+	}
+	if err != nil {
+		return policy.Policy{}, err
+	}
+	return p, nil
+}
+
+// Apply returns p changed by the flags, as [Overrides.Apply] does but for the
+// question of what can be enforced. Relative paths start at l.Dir; if that is
+// empty, where the process's working directory really is.
+func (l Loader) Apply(p policy.Policy, o Overrides) (policy.Policy, error) {
 	p = p.Clone()
-	b := &builder{policy: &p}
+	b := &builder{policy: &p, scope: scope{dir: l.Dir}}
 	b.flagMemory(o)
 	b.flagPaths(o)
 	b.flagDevices(o.Devices)
 	b.flagEnv(o.Env)
+	b.flagPorts("connect-tcp", o.ConnectTCP)
+	b.flagPorts("bind-tcp", o.BindTCP)
+	b.flagUnix(o.Unix)
+	b.normalize()
 	if len(b.errs) > 0 {
 		return policy.Policy{}, b.errs
 	}
@@ -76,7 +101,7 @@ func (b *builder) allowKey(name string) *key {
 	found := findKey(name)
 	if found == nil {
 		var names []string
-		for _, k := range keys {
+		for _, k := range keys() {
 			if strings.HasSuffix(k.name, "."+name) {
 				found, names = k, append(names, k.name)
 			}
@@ -116,15 +141,18 @@ func (b *builder) flagSet(given map[*key]setting, k *key, flag, text string) {
 
 // finishFlags sees to what no setting can judge alone.
 func (b *builder) finishFlags(given map[*key]setting) {
+	if len(given) == 0 {
+		return
+	}
 	b.inList = false
-	for _, k := range keys {
+	for _, k := range keys() {
 		s, ok := given[k]
 		if !ok {
 			continue
 		}
 		b.key, b.flag = k, s.flag
 		switch k.name {
-		case "procfs.processes", "procfs.write", "procfs.system":
+		case procfsKeys[0], procfsKeys[1], procfsKeys[2]:
 			b.checkProcfs(s.value)
 		case "memory.access":
 			if _, ok := given[findKey("procfs.system")]; !ok {
@@ -136,40 +164,93 @@ func (b *builder) finishFlags(given map[*key]setting) {
 
 // flagPaths applies --ro, --rox, --rw and --rwx.
 func (b *builder) flagPaths(o Overrides) {
-	p := &b.policy.Paths
-	lists := []struct {
-		flag   string
-		args   []string
-		target *[]string
-	}{{"--ro", o.RO, &p.RO}, {"--rox", o.ROX, &p.ROX}, {"--rw", o.RW, &p.RW}, {"--rwx", o.RWX, &p.RWX}}
-
-	given := map[string]string{} // path → flag
-	for _, list := range lists {
-		for _, arg := range list.args {
-			b.flag, b.inList = list.flag+" "+arg, false
+	given := map[string]string{} // path → the flag that gave it
+	for rights, args := range [...][]string{0: o.RO, mayExecute: o.ROX, mayWrite: o.RW, mayWrite | mayExecute: o.RWX} {
+		for _, arg := range args {
+			k := findKey(ruleLists[rights])
+			b.flag, b.inList = k.flag+" "+arg, false
 			clean, ok := b.flagPath(arg)
 			if !ok {
 				continue
 			}
-			if other, ok := given[clean]; ok && other != list.flag {
+			if other, ok := given[clean]; ok && other != k.flag {
 				b.wrong(value{}, "the path is given by %s too: give it once, with the rights that it needs", other)
 				continue
 			}
-			given[clean] = list.flag
-			for _, other := range lists {
-				*other.target = slices.DeleteFunc(*other.target, func(s string) bool { return s == clean })
-			}
-			*list.target = sortedSet(append(*list.target, clean))
-			p.Present = true
+			given[clean] = k.flag
+			b.place(rule{path: clean, rights: pathRights(rights), item: value{shape: shapeString, text: clean}})
+			b.note(k.name, "", value{})
+			b.policy.Paths.Present = true
 		}
 	}
 }
 
 func (b *builder) flagDevices(args []string) {
 	for _, arg := range args {
-		b.flag, b.inList = "--device "+arg, false
+		b.key, b.flag, b.inList = findKey(devicesKey), "--device "+arg, false
 		if clean, ok := b.flagPath(arg); ok {
-			b.policy.Devices = sortedSet(append(b.policy.Devices, clean))
+			b.devices(listOf(clean))
+		}
+	}
+}
+
+// listOf is a list of one string.
+func listOf(text string) value {
+	return value{shape: shapeArray, items: []value{{shape: shapeString, text: text}}}
+}
+
+// none empties a list by a flag.
+const none = "none"
+
+// emptied applies a flag that is given as "none", and refuses one that is given
+// so and with a value.
+func (b *builder) emptied(k *key, args []string) bool {
+	if !slices.Contains(args, none) {
+		return false
+	}
+	b.key, b.flag, b.inList = k, k.flag+" "+none, false
+	for _, arg := range args {
+		if arg != none {
+			b.wrong(value{}, "contradicts %s %s", k.flag, arg)
+			return true
+		}
+	}
+	k.set(b, value{shape: shapeArray})
+	return true
+}
+
+// flagPorts applies --connect-tcp or --bind-tcp.
+func (b *builder) flagPorts(name string, args []string) {
+	if len(args) == 0 {
+		return
+	}
+	k := findKey("network." + name)
+	if b.emptied(k, args) {
+		return
+	}
+	for _, arg := range args {
+		b.key, b.flag, b.inList = k, k.flag+" "+arg, strings.Contains(arg, ",")
+		list := value{shape: shapeArray}
+		for item := range strings.SplitSeq(arg, ",") {
+			list.items = append(list.items, value{shape: shapeInteger, text: item})
+		}
+		k.set(b, list)
+	}
+}
+
+// flagUnix applies --unix.
+func (b *builder) flagUnix(args []string) {
+	if len(args) == 0 {
+		return
+	}
+	k := findKey("network.unix")
+	if b.emptied(k, args) {
+		return
+	}
+	for _, arg := range args {
+		b.key, b.flag, b.inList = k, k.flag+" "+arg, false
+		if clean, ok := b.flagPath(arg); ok {
+			k.set(b, listOf(clean))
 		}
 	}
 }
@@ -179,11 +260,12 @@ func (b *builder) flagDevices(args []string) {
 // and not from the spelling that a shell keeps in $PWD.
 func (b *builder) flagPath(arg string) (clean string, ok bool) {
 	abs := arg
-	if arg != "" && arg[0] != '/' && arg[0] != '~' {
-		dir, err := os.Getwd()
-		if err == nil {
-			dir, err = filepath.EvalSymlinks(dir)
-		}
+	if reason := unexpandedFlag(arg); reason != "" {
+		b.wrong(value{}, "%s", reason)
+		return "", false
+	}
+	if arg != "" && arg[0] != '/' {
+		dir, err := b.directory()
 		if err != nil {
 			b.wrong(value{}, "the working directory, where the path starts, cannot be told: %v", cause(err))
 			return "", false
@@ -202,17 +284,42 @@ func (b *builder) flagPath(arg string) (clean string, ok bool) {
 	return clean, true
 }
 
+// directory is where relative paths of flags start.
+func (b *builder) directory() (string, error) {
+	if b.scope.dir != "" {
+		return b.scope.dir, nil
+	}
+	dir, err := os.Getwd()
+	if err != nil {
+		return "", err
+	}
+	return filepath.EvalSymlinks(dir)
+}
+
+// unexpandedFlag says that the shell has left something that a policy file would
+// expand; taken literally it would name another path.
+func unexpandedFlag(arg string) string {
+	switch {
+	case arg == "~" || strings.HasPrefix(arg, "~/"):
+		return "~ is not expanded in a flag: write the whole path"
+	case strings.Contains(arg, "${"):
+		return "variables are not expanded in a flag: write the whole path"
+	}
+	return ""
+}
+
 func (b *builder) flagEnv(args []string) {
-	env := &b.policy.Environment
 	for _, arg := range args {
 		name, text, ok := strings.Cut(arg, "=")
 		b.flag, b.inList = "--env "+name, false // the value may be a secret
-		if ok {
-			b.variable(field{name: name, value: value{shape: shapeString, text: text}})
+		if !ok {
+			b.key = findKey("environment.keep")
+			b.environmentKeep(listOf(arg))
 			continue
 		}
-		before := env.Keep
-		b.environmentKeep(value{shape: shapeArray, items: []value{{shape: shapeString, text: arg}}})
-		env.Keep = sortedSet(append(before, env.Keep...))
+		if b.policy.Environment.Set == nil {
+			b.policy.Environment.Set = map[string]string{}
+		}
+		b.variable(field{name: name, value: value{shape: shapeString, text: text}})
 	}
 }

@@ -51,13 +51,25 @@ func TestApply(t *testing.T) {
 		{"setting closes nothing", Default(), Overrides{Env: []string{"A=x=y", "B="}}, func(p *policy.Policy) {
 			p.Environment.Set = map[string]string{"A": "x=y", "B": ""}
 		}},
+		{"ports", Default(), Overrides{ConnectTCP: []string{"443,80", "80"}, BindTCP: []string{"none"}}, func(p *policy.Policy) {
+			p.Network = policy.Network{Present: true, RestrictConnect: true, ConnectTCP: []uint16{80, 443}, RestrictBind: true}
+		}},
+		{"sockets", Default(), Overrides{Unix: []string{"/run/b", "/run/a/"}}, func(p *policy.Policy) {
+			p.Network = policy.Network{Present: true, RestrictUnix: true, Unix: []string{"/run/a", "/run/b"}}
+		}},
+		{"limits", Default(), Overrides{Allow: []string{"nofile=10:20", "limits.as=1G"}}, func(p *policy.Policy) {
+			p.Limits = []policy.Limit{{Name: "as", Soft: 1 << 30, Hard: 1 << 30}, {Name: "nofile", Soft: 10, Hard: 20}}
+		}},
+		{"calls", Default(), Overrides{Allow: []string{"deny=@swap,keyctl", "abi=native"}}, func(p *policy.Policy) {
+			p.Syscalls = policy.Syscalls{Deny: []string{"keyctl", "swapoff", "swapon"}, ABI: policy.SyscallABINative}
+		}},
 		{"variables add", strict, Overrides{Env: []string{"HOME", "A=2"}}, func(p *policy.Policy) {
 			p.Environment.Keep, p.Environment.Set = []string{"HOME", "PATH"}, map[string]string{"A": "2"}
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			before := c.base.Clone()
-			got, err := c.flags.Apply(c.base)
+			got, err := Loader{}.Apply(c.base, c.flags)
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -93,12 +105,19 @@ func TestApplyErrors(t *testing.T) {
 		{Default(), Overrides{Memory: "no-write", Allow: []string{"system=read"}}, `--allow system=read: contradicts memory.access = "no-write", which leaves nothing of procfs.system to decide: remove this key, or want memory.access = "deny"`},
 		{closed, Overrides{Memory: "no-write"}, `--memory no-write: contradicts procfs.system = "none", which cannot be held then`},
 		{Default(), Overrides{RO: []string{""}}, `--ro : the path is empty`},
-		{Default(), Overrides{RW: []string{"~/x"}}, `--rw ~/x: ~ is not expanded: write the whole path`},
+		{Default(), Overrides{RW: []string{"~/x"}}, `--rw ~/x: ~ is not expanded in a flag: write the whole path`},
 		{Default(), Overrides{RWX: []string{"a/../b"}}, `--rwx a/../b: the path contains ..: write where it leads`},
 		{Default(), Overrides{RO: []string{"/x"}, RW: []string{"/x/"}}, `--rw /x/: the path is given by --ro too: give it once, with the rights that it needs`},
-		{Default(), Overrides{Devices: []string{"${DEV}"}}, `--device ${DEV}: variables are not expanded: write the whole path`},
+		{Default(), Overrides{Devices: []string{"${DEV}"}}, `--device ${DEV}: variables are not expanded in a flag: write the whole path`},
 		{Default(), Overrides{Env: []string{"=x"}}, `--env : the name of a variable is not empty`},
 		{Default(), Overrides{Env: []string{"A*=secret"}}, `--env A*: '*' stands only at the end of a name that is kept`},
+		{Default(), Overrides{ConnectTCP: []string{"0"}}, `--connect-tcp 0: want a port, a whole number from 1 to 65535`},
+		{Default(), Overrides{BindTCP: []string{"80,http"}}, `--bind-tcp 80,http: http: want a port, a whole number from 0 to 65535`},
+		{Default(), Overrides{BindTCP: []string{"80", "none"}}, `--bind-tcp none: contradicts --bind-tcp 80`},
+		{Default(), Overrides{Unix: []string{"~/s"}}, `--unix ~/s: ~ is not expanded in a flag: write the whole path`},
+		{Default(), Overrides{Allow: []string{"connect-tcp=80"}}, `--allow connect-tcp=80: network.connect-tcp is set by --connect-tcp`},
+		{Default(), Overrides{Allow: []string{"nofile=x"}}, `--allow nofile=x: want a number from 0 to 1073741824; for two limits "SOFT:HARD"`},
+		{Default(), Overrides{Allow: []string{"deny=mont"}}, `--allow deny=mont: "mont": no system call has this name (did you mean "mount"?)`},
 		{Default(), Overrides{Memory: "x", RO: []string{""}}, "--memory x: want deny, no-write or allow\n--ro : the path is empty"},
 	} {
 		_, err := c.flags.Apply(c.base)

@@ -3,6 +3,7 @@ package file
 import (
 	"slices"
 	"strings"
+	"sync"
 
 	"github.com/memjail/memjail/policy"
 )
@@ -14,67 +15,186 @@ type key struct {
 	want  string // what a value is, for a message: "a string"
 	set   func(*builder, value)
 	flag  string // says the same as --allow would; empty: --allow sets it
+	// get returns what a file would have to say: a string, an int, a list of
+	// strings or ports, a table of strings; nil where the key has to be absent.
+	get    func(*policy.Policy) any
+	schema func() node
 }
 
 // The words of a refusal by --allow.
 const fileOnly = "a policy file"
 
-// keys is the table that everything else derives from: what a file may say, what
-// --allow may say, and what a misspelling is compared with. Keys are applied in
-// this order.
-var keys = []*key{
-	{"version", shapeInteger, "a whole number", (*builder).version, fileOnly},
-	{"extends", shapeArray, "a list of strings", (*builder).extends, "--policy"},
-	{"min-abi", shapeInteger, "a whole number", (*builder).minABI, ""},
-	enumKey("private-mounts", func(p *policy.Policy) *policy.PrivateMounts { return &p.PrivateMounts }),
-	enumKey("on-mount", func(p *policy.Policy) *policy.OnMount { return &p.OnMount }),
-	enumKey("on-supervisor-exit", func(p *policy.Policy) *policy.OnSupervisorExit { return &p.OnSupervisorExit }),
-	enumKey("memory.access", func(p *policy.Policy) *policy.Access { return &p.Memory.Access }),
-	enumKey("memory.ptrace", func(p *policy.Policy) *policy.Ptrace { return &p.Memory.Ptrace }),
-	enumKey("memory.code-files", func(p *policy.Policy) *policy.CodeFiles { return &p.Memory.CodeFiles }),
-	enumKey("memory.core-dumps", func(p *policy.Policy) *policy.CoreDumps { return &p.Memory.CoreDumps }),
-	{"procfs.processes", shapeString, "a string", (*builder).processes, ""},
-	{"procfs.write", shapeArray, "a list of strings", (*builder).procfsWrite, ""},
-	enumKey("procfs.system", func(p *policy.Policy) *policy.ProcfsSystem { return &p.Procfs.System }),
-	pathKey("paths.ro", "--ro", func(p *policy.Policy) *[]string { return &p.Paths.RO }),
-	pathKey("paths.rox", "--rox", func(p *policy.Policy) *[]string { return &p.Paths.ROX }),
-	pathKey("paths.rw", "--rw", func(p *policy.Policy) *[]string { return &p.Paths.RW }),
-	pathKey("paths.rwx", "--rwx", func(p *policy.Policy) *[]string { return &p.Paths.RWX }),
-	pathKey("paths.optional", fileOnly, func(p *policy.Policy) *[]string { return &p.Paths.Optional }),
-	pathKey(devicesKey, "--device", func(p *policy.Policy) *[]string { return &p.Devices }),
-	enumKey("ipc.signals", func(p *policy.Policy) *policy.Scope { return &p.IPC.Signals }),
-	enumKey("ipc.abstract-sockets", func(p *policy.Policy) *policy.Scope { return &p.IPC.AbstractSockets }),
-	enumKey("ipc.namespaces", func(p *policy.Policy) *policy.Namespaces { return &p.IPC.Namespaces }),
-	{"environment.keep", shapeArray, "a list of strings", (*builder).environmentKeep, "--env"},
-	{"environment.set", shapeTable, "a table of strings", (*builder).environmentSet, "--env"},
-	{"capabilities.keep", shapeArray, "a list of strings", (*builder).capabilitiesKeep, ""},
-	enumKey("report.denials", func(p *policy.Policy) *policy.Denials { return &p.Report.Denials }),
+const (
+	devicesKey  = "paths.devices"
+	optionalKey = "paths.optional"
+)
+
+// ruleLists are the keys of the four lists, by the rights that they stand for.
+var ruleLists = [...]string{0: "paths.ro", mayExecute: "paths.rox", mayWrite: "paths.rw", mayWrite | mayExecute: "paths.rwx"}
+
+var (
+	pathKeys    = []string{"paths.ro", "paths.rox", "paths.rw", "paths.rwx", optionalKey, devicesKey, "paths.metadata"}
+	networkKeys = []string{"network.connect-tcp", "network.bind-tcp", "network.unix"}
+	procfsKeys  = []string{"procfs.processes", "procfs.write", "procfs.system"}
+)
+
+// keys returns the table that everything else derives from: what a file may say,
+// what --allow may say, what a misspelling is compared with, the schema, and the
+// text of a resolved policy. Keys are applied in this order; those of one table
+// stand together. A start with the default policy and no flags does without it.
+var keys = sync.OnceValue(func() []*key {
+	return slices.Concat(topKeys(), memoryKeys(), pathsKeys(), restKeys(), limitKeys(), lastKeys())
+})
+
+const wantStrings = "a list of strings"
+
+func topKeys() []*key {
+	return []*key{
+		{name: "version", shape: shapeInteger, want: "a whole number", set: (*builder).version, flag: fileOnly,
+			get: func(*policy.Policy) any { return formatVersion }, schema: func() node { return node{"const": formatVersion} }},
+		{name: "extends", shape: shapeArray, want: wantStrings, set: (*builder).extends, flag: "--policy",
+			get: func(*policy.Policy) any { return nil }, schema: extendsSchema},
+		{name: "min-abi", shape: shapeInteger, want: "a whole number", set: (*builder).minABI,
+			get: func(p *policy.Policy) any { return p.MinABI }, schema: func() node { return integerSchema(0, maxMinABI) }},
+		enumKey("private-mounts", func(p *policy.Policy) *policy.PrivateMounts { return &p.PrivateMounts }),
+		enumKey("on-mount", func(p *policy.Policy) *policy.OnMount { return &p.OnMount }),
+		enumKey("on-supervisor-exit", func(p *policy.Policy) *policy.OnSupervisorExit { return &p.OnSupervisorExit }),
+	}
 }
 
-const devicesKey = "paths.devices"
+func memoryKeys() []*key {
+	return []*key{
+		enumKey("memory.access", func(p *policy.Policy) *policy.Access { return &p.Memory.Access }),
+		enumKey("memory.ptrace", func(p *policy.Policy) *policy.Ptrace { return &p.Memory.Ptrace }),
+		enumKey("memory.code-files", func(p *policy.Policy) *policy.CodeFiles { return &p.Memory.CodeFiles }),
+		enumKey("memory.core-dumps", func(p *policy.Policy) *policy.CoreDumps { return &p.Memory.CoreDumps }),
+		underDeny(enumKey("procfs.processes", func(p *policy.Policy) *policy.ProcfsProcesses { return &p.Procfs.Processes })),
+		{name: "procfs.write", shape: shapeArray, want: wantStrings, set: (*builder).procfsWrite,
+			get: getProcfsWrite, schema: func() node { return listSchema(node{"enum": policy.Names[policy.ProcfsWrite]()}) }},
+		underDeny(enumKey("procfs.system", func(p *policy.Policy) *policy.ProcfsSystem { return &p.Procfs.System })),
+	}
+}
 
-// ruleLists are the keys whose paths exclude each other.
-var ruleLists = []string{"paths.ro", "paths.rox", "paths.rw", "paths.rwx"}
+func pathsKeys() []*key {
+	ruleKey := func(rights pathRights, flag string) *key {
+		list := func(p *policy.Policy) *[]string { return pathLists(&p.Paths)[rights] }
+		return &key{name: ruleLists[rights], shape: shapeArray, want: wantStrings, flag: flag,
+			set: func(b *builder, v value) { b.rulePaths(v, list(b.policy), rights) },
+			get: func(p *policy.Policy) any { return getRules(p, rights) }, schema: pathsSchema}
+	}
+	return []*key{
+		ruleKey(0, "--ro"),
+		ruleKey(mayExecute, "--rox"),
+		ruleKey(mayWrite, "--rw"),
+		ruleKey(mayWrite|mayExecute, "--rwx"),
+		{name: devicesKey, shape: shapeArray, want: wantStrings, set: (*builder).devices, flag: "--device",
+			get: func(p *policy.Policy) any { return listed(false, p.Devices) }, schema: pathsSchema},
+		// finishOptional applies it: it is about the other lists.
+		{name: optionalKey, shape: shapeArray, want: wantStrings, set: func(*builder, value) {}, flag: fileOnly,
+			get: func(p *policy.Policy) any { return listed(false, p.Paths.Optional) }, schema: pathsSchema},
+		enumKey("paths.metadata", func(p *policy.Policy) *policy.Metadata { return &p.Paths.Metadata }),
+	}
+}
+
+func restKeys() []*key {
+	return []*key{
+		enumKey("ipc.signals", func(p *policy.Policy) *policy.Scope { return &p.IPC.Signals }),
+		enumKey("ipc.abstract-sockets", func(p *policy.Policy) *policy.Scope { return &p.IPC.AbstractSockets }),
+		enumKey("ipc.namespaces", func(p *policy.Policy) *policy.Namespaces { return &p.IPC.Namespaces }),
+		{name: "network.connect-tcp", shape: shapeArray, want: "a list of ports", flag: "--connect-tcp",
+			set: func(b *builder, v value) {
+				b.ports(v, &b.policy.Network.ConnectTCP, &b.policy.Network.RestrictConnect, 1)
+			},
+			get:    func(p *policy.Policy) any { return listed(p.Network.RestrictConnect, p.Network.ConnectTCP) },
+			schema: func() node { return listSchema(integerSchema(1, maxPort)) }},
+		{name: "network.bind-tcp", shape: shapeArray, want: "a list of ports", flag: "--bind-tcp",
+			set:    func(b *builder, v value) { b.ports(v, &b.policy.Network.BindTCP, &b.policy.Network.RestrictBind, 0) },
+			get:    func(p *policy.Policy) any { return listed(p.Network.RestrictBind, p.Network.BindTCP) },
+			schema: func() node { return listSchema(integerSchema(0, maxPort)) }},
+		{name: "network.unix", shape: shapeArray, want: wantStrings, set: (*builder).unix, flag: "--unix",
+			get: func(p *policy.Policy) any { return listed(p.Network.RestrictUnix, p.Network.Unix) }, schema: pathsSchema},
+		{name: "environment.keep", shape: shapeArray, want: wantStrings, set: (*builder).environmentKeep, flag: "--env",
+			get: func(p *policy.Policy) any { return listed(p.Environment.Restrict, p.Environment.Keep) }, schema: keepSchema},
+		{name: "environment.set", shape: shapeTable, want: "a table of strings", set: (*builder).environmentSet, flag: "--env",
+			get: getEnvironmentSet, schema: setSchema},
+		{name: "capabilities.keep", shape: shapeArray, want: wantStrings, set: (*builder).capabilitiesKeep,
+			get: func(p *policy.Policy) any { return listed(true, p.Capabilities.Keep) }, schema: capabilitySchema},
+	}
+}
+
+func lastKeys() []*key {
+	return []*key{
+		{name: "syscalls.deny", shape: shapeArray, want: wantStrings, set: (*builder).syscallsDeny,
+			get: func(p *policy.Policy) any { return listed(false, p.Syscalls.Deny) }, schema: callSchema},
+		enumKey("syscalls.abi", func(p *policy.Policy) *policy.SyscallABI { return &p.Syscalls.ABI }),
+		enumKey("report.denials", func(p *policy.Policy) *policy.Denials { return &p.Report.Denials }),
+	}
+}
 
 func enumKey[E policy.Enum](name string, target func(*policy.Policy) *E) *key {
 	set := func(b *builder, v value) {
-		names := policy.Names[E]()
 		if e, ok := policy.Parse[E](v.text); ok && v.shape == shapeString {
 			*target(b.policy) = e
+			b.note(name, "", v)
 		} else {
-			b.wrong(v, "want %s", oneOf(names))
+			b.wrong(v, "want %s", oneOf(policy.Names[E]()))
 		}
 	}
-	return &key{name: name, shape: shapeString, want: "a string", set: set}
+	return &key{name: name, shape: shapeString, want: "a string", set: set,
+		get:    func(p *policy.Policy) any { return (*target(p)).String() },
+		schema: func() node { return node{"enum": policy.Names[E]()} }}
 }
 
-func pathKey(name, flag string, target func(*policy.Policy) *[]string) *key {
-	set := func(b *builder, v value) { *target(b.policy) = b.paths(v) }
-	return &key{name: name, shape: shapeArray, want: "a list of strings", set: set, flag: flag}
+// underDeny is a key that may be written only where memory.access closes procfs.
+func underDeny(k *key) *key {
+	get := k.get
+	k.get = func(p *policy.Policy) any {
+		if p.Memory.Access != policy.AccessDeny {
+			return nil
+		}
+		return get(p)
+	}
+	return k
+}
+
+func getProcfsWrite(p *policy.Policy) any {
+	if p.Memory.Access == policy.AccessAllow {
+		return nil
+	}
+	names := []string{}
+	for _, w := range p.Procfs.Write {
+		names = append(names, w.String())
+	}
+	return names
+}
+
+// getRules writes an empty list where [paths] is there and nothing else says so.
+func getRules(p *policy.Policy, rights pathRights) any {
+	l := &p.Paths
+	only := len(l.RO)+len(l.ROX)+len(l.RW)+len(l.RWX) == 0
+	return listed(l.Present && only && rights == 0, *pathLists(l)[rights])
+}
+
+func getEnvironmentSet(p *policy.Policy) any {
+	if len(p.Environment.Set) == 0 {
+		return nil
+	}
+	return p.Environment.Set
+}
+
+// listed is a list to write: an empty one only where that says something.
+func listed[T any](empty bool, list []T) any {
+	if len(list) == 0 && !empty {
+		return nil
+	}
+	if list == nil {
+		return []T{}
+	}
+	return list
 }
 
 func findKey(name string) *key {
-	for _, k := range keys {
+	for _, k := range keys() {
 		if k.name == name {
 			return k
 		}
@@ -84,12 +204,12 @@ func findKey(name string) *key {
 
 // isTable tells whether keys stand below the name.
 func isTable(name string) bool {
-	return slices.ContainsFunc(keys, func(k *key) bool { return strings.HasPrefix(k.name, name+".") })
+	return slices.ContainsFunc(keys(), func(k *key) bool { return strings.HasPrefix(k.name, name+".") })
 }
 
 func keyNames() []string {
-	names := make([]string, len(keys))
-	for i, k := range keys {
+	names := make([]string, len(keys()))
+	for i, k := range keys() {
 		names[i] = k.name
 	}
 	return names
@@ -97,8 +217,8 @@ func keyNames() []string {
 
 // tableNames lists what may stand in a header.
 func tableNames() []string {
-	var names []string
-	for _, k := range keys {
+	names := []string{testTable}
+	for _, k := range keys() {
 		if dot := strings.LastIndexByte(k.name, '.'); dot >= 0 {
 			names = append(names, k.name[:dot])
 		}

@@ -1,0 +1,212 @@
+package policy
+
+import (
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Request asks whether a policy allows one action. Which of the fields beside
+// Action counts depends on it, as in a [Test].
+type Request struct {
+	Action Action `json:"action"`
+	Path   string `json:"path,omitempty"` // absolute
+	Port   uint16 `json:"port,omitempty"` // TCP
+	Call   string `json:"call,omitempty"`
+}
+
+// Layer is the part of the sandbox that decides an action.
+type Layer string
+
+const (
+	LayerNone       Layer = "none"       // nothing restricts it; the kernel decides as outside
+	LayerLandlock   Layer = "landlock"   // the kernel, by its rules on paths and ports
+	LayerSeccomp    Layer = "seccomp"    // the filter of system calls
+	LayerSupervisor Layer = "supervisor" // opens what the kernel would refuse
+)
+
+// Remedy is the smallest change of a policy that would turn an answer.
+type Remedy struct {
+	// Flag and Line say it on the command line and in a file; they are empty
+	// where a change only takes something away.
+	Flag string `json:"flag,omitempty"`
+	Line string `json:"line,omitempty"`
+	// Text says it in words. It is empty when no change of a policy would do.
+	Text string `json:"text,omitempty"`
+}
+
+// Answer says whether an action is allowed, and why. Allowed means that the
+// sandbox lets it through: permissions of files decide after it, as outside.
+type Answer struct {
+	Request Request `json:"request"`
+	Allowed bool    `json:"allowed"`
+	Layer   Layer   `json:"layer"`
+	// Key and Value are the rule that decided, "paths.rox" and "/usr"; Key is
+	// empty where no rule of a policy did.
+	Key    string `json:"key,omitempty"`
+	Value  string `json:"value,omitempty"`
+	Origin Origin `json:"origin"`
+	Why    string `json:"why"`
+	Remedy Remedy `json:"remedy"`
+	// Notes are what else one should know, one sentence each.
+	Notes []string `json:"notes,omitempty"`
+}
+
+// ErrRequest is in the errors of [Explain]: the question has no answer.
+var ErrRequest = errors.New("cannot be asked")
+
+// Explain says what a policy does about an action. The error wraps [ErrRequest].
+func Explain(p Policy, r Request, f Facts) (Answer, error) {
+	e := &explainer{policy: &p, facts: f, answer: Answer{Request: r}}
+	switch r.Action {
+	case ActionRead, ActionWrite, ActionExecute:
+		if !path.IsAbs(r.Path) {
+			return Answer{}, fmt.Errorf("explaining the path %q: not absolute: %w", r.Path, ErrRequest)
+		}
+		e.path()
+	case ActionConnect:
+		e.port(p.Network.RestrictConnect, p.Network.ConnectTCP, "connect-tcp")
+	case ActionBind:
+		e.port(p.Network.RestrictBind, p.Network.BindTCP, "bind-tcp")
+	case ActionCall:
+		if !KnownCall(r.Call) {
+			return Answer{}, fmt.Errorf("explaining the system call %q: no call of Linux 6.18 has this name: %w", r.Call, ErrRequest)
+		}
+		e.call()
+	default:
+		return Answer{}, fmt.Errorf("explaining %q: want read, write, execute, connect, bind or call: %w", r.Action, ErrRequest)
+	}
+	return e.answer, nil
+}
+
+// explainer builds one answer.
+type explainer struct {
+	policy *Policy
+	facts  Facts
+	answer Answer
+	giving []PathRule // the path rules that give the right which is needed
+}
+
+// decide states the answer and the rule behind it.
+func (e *explainer) decide(allowed bool, layer Layer, key, value, why string, args ...any) {
+	a := &e.answer
+	a.Allowed, a.Layer, a.Key, a.Value = allowed, layer, key, value
+	a.Why = fmt.Sprintf(why, args...)
+	if key != "" {
+		a.Origin = e.policy.Origins.Of(key, value)
+	}
+}
+
+// remedy is a change that a flag and a line of a file can make.
+func (e *explainer) remedy(flag, key, value string) {
+	e.answer.Remedy = Remedy{Flag: flag, Line: key + " = " + value, Text: "add " + flag}
+}
+
+// allowKey is the remedy that gives a key another value.
+func (e *explainer) allowKey(key, value string) {
+	e.remedy("--allow "+key+"="+value, key, strconv.Quote(value))
+}
+
+// takeAway is the remedy that removes the rule which decided.
+func (e *explainer) takeAway() {
+	e.answer.Remedy.Text = fmt.Sprintf("remove %q from %s (%s)", e.answer.Value, e.answer.Key, e.answer.Origin)
+}
+
+func (e *explainer) note(format string, args ...any) {
+	e.answer.Notes = append(e.answer.Notes, fmt.Sprintf(format, args...))
+}
+
+func (e *explainer) port(restrict bool, list []uint16, name string) {
+	port := strconv.Itoa(int(e.answer.Request.Port))
+	key := "network." + name
+	switch {
+	case !restrict:
+		e.decide(true, LayerNone, "", "", "%s is absent, so TCP ports are as usual", key)
+		e.answer.Remedy = Remedy{Line: key + " = []", Flag: "--" + name + " none", Text: "write " + key + " with the ports that are needed"}
+	case slices.Contains(list, e.answer.Request.Port):
+		e.decide(true, LayerLandlock, key, port, "%s lists the port", key)
+		e.takeAway()
+	default:
+		e.decide(false, LayerLandlock, key, "", "%s does not list the port", key)
+		e.remedy("--"+name+" "+port, key, "["+port+"]")
+	}
+	e.note("UDP is not covered by rules on TCP ports")
+}
+
+func (e *explainer) call() {
+	name := e.answer.Request.Call
+	if slices.Contains(e.policy.Syscalls.Deny, name) {
+		e.decide(false, LayerSeccomp, "syscalls.deny", name, "the policy refuses the call")
+		e.takeAway()
+		if written := e.answer.Origin.Written; written != "" {
+			e.answer.Remedy.Text = fmt.Sprintf("remove %q, which contains it, from syscalls.deny (%s)", written, e.answer.Origin)
+		}
+		return
+	}
+	for _, d := range e.facts.Denials(name) {
+		switch {
+		case lifted(e.policy, d):
+		case d.Condition != "":
+			e.note("refused: %s (%s)", d.Condition, d.Reason)
+		case d.Key == "memory.ptrace" && e.policy.Memory.Ptrace == PtraceChildren:
+			e.note("refused: to attach to a process that did not ask to be traced")
+		default:
+			e.decide(false, LayerSeccomp, d.Key, "", "%s", d.Reason)
+			e.liftDenial(d)
+			return
+		}
+	}
+	e.decide(true, LayerNone, "", "", "no rule refuses the call as such")
+	e.answer.Remedy = Remedy{Line: "syscalls.deny = [" + strconv.Quote(name) + "]", Text: "add it to syscalls.deny"}
+	if e.policy.Syscalls.ABI == SyscallABINative {
+		e.note("refused: in a 32-bit program (syscalls.abi)")
+	}
+	if VitalCall(name) {
+		e.answer.Remedy = Remedy{}
+	}
+}
+
+// lifted tells whether the policy takes a denial of the built-in filter back.
+func lifted(p *Policy, d Denial) bool {
+	switch d.Key {
+	case "memory.access":
+		return p.Memory.Access == AccessAllow || p.Memory.Access == AccessNoWrite && d.Call == "process_vm_readv"
+	case "memory.ptrace":
+		return p.Memory.Ptrace == PtraceAllow
+	case "memory.core-dumps":
+		return p.Memory.CoreDumps == CoreDumpsAllow
+	case "ipc.namespaces":
+		return p.IPC.Namespaces == NamespacesUser
+	}
+	return false
+}
+
+func (e *explainer) liftDenial(d Denial) {
+	switch d.Key {
+	case "memory.access":
+		e.openMemory(d.Call != "process_vm_readv")
+	case "memory.ptrace":
+		e.allowKey(d.Key, PtraceChildren.String())
+	case "memory.core-dumps":
+		e.allowKey(d.Key, CoreDumpsAllow.String())
+	case "ipc.namespaces":
+		e.allowKey(d.Key, NamespacesUser.String())
+	}
+}
+
+// openMemory is the remedy that opens memory to reading, or to writing too.
+func (e *explainer) openMemory(writing bool) {
+	access := AccessNoWrite
+	if writing {
+		access = AccessAllow
+	}
+	e.remedy("--memory "+access.String(), "memory.access", strconv.Quote(access.String()))
+}
+
+// quoteList writes one path as the list of a file.
+func quoteList(path string) string {
+	return "[" + strconv.Quote(strings.ReplaceAll(path, "${", "$${")) + "]"
+}

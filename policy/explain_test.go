@@ -1,0 +1,226 @@
+package policy
+
+import (
+	"errors"
+	"path"
+	"strings"
+	"testing"
+)
+
+// machine is a small system: a merged /usr, a home directory, procfs.
+type machine map[string]Object
+
+var testMachine = machine{
+	"/":                     {Kind: KindDirectory, Carved: "/proc"},
+	"/bin":                  {Path: "/usr/bin", Kind: KindDirectory, Code: "/usr"},
+	"/bin/sh":               {Path: "/usr/bin/dash", Kind: KindFile, Code: "/usr"},
+	"/usr":                  {Kind: KindDirectory, Code: "/usr"},
+	"/usr/bin/dash":         {Kind: KindFile, Code: "/usr"},
+	"/etc":                  {Kind: KindDirectory},
+	"/etc/passwd":           {Kind: KindFile},
+	"/etc/mtab":             {Path: "/proc/1/mounts", Kind: KindFile, Special: "proc", Procfs: &ProcfsFile{Readable: true}},
+	"/srv":                  {Kind: KindDirectory},
+	"/srv/x":                {Kind: KindFile},
+	"/home/u":               {Kind: KindDirectory},
+	"/home/u/p":             {Kind: KindDirectory},
+	"/home/u/p/new":         {Kind: KindMissing},
+	"/home/u/p/x":           {Kind: KindFile},
+	"/new":                  {Kind: KindMissing, Carved: "/proc"},
+	"/proc":                 {Kind: KindDirectory, Special: "proc"},
+	"/proc/self/mem":        {Path: "/proc/1/mem", Kind: KindFile, Special: "proc", Procfs: &ProcfsFile{Own: true, Gated: true}},
+	"/proc/self/maps":       {Path: "/proc/1/maps", Kind: KindFile, Special: "proc", Procfs: &ProcfsFile{Own: true, Gated: true, Readable: true}},
+	"/proc/7/maps":          {Kind: KindFile, Special: "proc", Procfs: &ProcfsFile{Gated: true, Readable: true}},
+	"/proc/self/comm":       {Path: "/proc/1/comm", Kind: KindFile, Special: "proc", Procfs: &ProcfsFile{Own: true, Readable: true, Writable: true, Write: WriteComm}},
+	"/proc/7/comm":          {Kind: KindFile, Special: "proc", Procfs: &ProcfsFile{Readable: true, Writable: true, Write: WriteComm}},
+	"/proc/cpuinfo":         {Kind: KindFile, Special: "proc", Procfs: &ProcfsFile{System: true, Readable: true}},
+	"/proc/other":           {Kind: KindFile, Special: "proc"},
+	"/sys/kernel/tracing":   {Kind: KindDirectory, Special: "tracefs"},
+	"/sys/kernel/tracing/x": {Kind: KindFile, Special: "tracefs"},
+	"/sys/power":            {Kind: KindDirectory, System: true},
+	"/sys/power/state":      {Kind: KindFile, System: true},
+	"/sys/fs/cgroup/a":      {Kind: KindDirectory, System: true, Cgroup: true},
+	"/dev/null":             {Kind: KindDevice, Device: DeviceBasic},
+	"/dev/snd/pcm":          {Kind: KindDevice, Device: DeviceListed},
+	"/dev/snd":              {Kind: KindDirectory, Carved: "devices"},
+	"/dev/kvm":              {Kind: KindDevice},
+	"/dev/tty5":             {Kind: KindDevice, Device: DeviceTerminal},
+}
+
+func (m machine) Look(p string) Object {
+	o, ok := m[path.Clean(p)]
+	if !ok {
+		return Object{Path: path.Clean(p)}
+	}
+	if o.Path == "" {
+		o.Path = path.Clean(p)
+	}
+	return o
+}
+
+func (m machine) Denials(call string) []Denial {
+	switch call {
+	case "ptrace":
+		return []Denial{{Call: call, Reason: "traces", Key: "memory.ptrace"}}
+	case "process_vm_readv", "process_vm_writev":
+		return []Denial{{Call: call, Reason: "memory", Key: "memory.access"}}
+	case "bpf":
+		return []Denial{{Call: call, Reason: "programs"}}
+	case "clone":
+		return []Denial{{Call: call, Condition: "flag CLONE_NEWUSER", Reason: "capabilities", Key: "ipc.namespaces"}}
+	}
+	return nil
+}
+
+var (
+	usual = Policy{Procfs: Procfs{Write: []ProcfsWrite{WriteComm}}, IPC: IPC{AbstractSockets: ScopeAll}}
+	ruled = func() Policy {
+		p := usual
+		p.Paths = Paths{
+			Present: true, RO: []string{"/etc", "/home/u", "/sys/power"}, ROX: []string{"/bin", "/usr"}, RW: []string{"/sys/fs/cgroup/a"},
+			RWX: []string{"/home/u/p"}, Optional: []string{"/missing"},
+		}
+		p.Origins.Note("paths.ro", "/etc", Origin{Kind: OriginFile, Source: "x.toml", Line: 3, Column: 7})
+		return p
+	}()
+)
+
+func with(p Policy, change func(*Policy)) Policy {
+	p = p.Clone()
+	change(&p)
+	return p
+}
+
+func TestExplainPaths(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		policy Policy
+		action Action
+		path   string
+		allow  bool
+		layer  Layer
+		rule   string // key and value
+		remedy string // the flag, or the text
+	}{
+		{"as usual", usual, ActionWrite, "/etc/passwd", true, LayerNone, "", "write [paths], with all that is to stay open"},
+		{"code", usual, ActionWrite, "/bin/sh", false, LayerLandlock, "memory.code-files", "--allow memory.code-files=allow"},
+		{"code allowed", with(usual, func(p *Policy) { p.Memory.CodeFiles = CodeFilesAllow }), ActionWrite, "/bin/sh", true, LayerNone, "", "write [paths], with all that is to stay open"},
+		{"code runs", usual, ActionExecute, "/bin/sh", true, LayerNone, "", "write [paths], with all that is to stay open"},
+		{"new at a carved place", usual, ActionWrite, "/new", false, LayerLandlock, "", ""},
+		{"sysfs as root", usual, ActionWrite, "/sys/power/state", false, LayerLandlock, "", ""},
+		{"sysfs as root", usual, ActionRead, "/sys/power/state", true, LayerNone, "", "write [paths], with all that is to stay open"},
+		{"cgroup as root", usual, ActionWrite, "/sys/fs/cgroup/a", false, LayerLandlock, "", "--rw /sys/fs/cgroup/a"},
+		{"tracefs", usual, ActionRead, "/sys/kernel/tracing/x", false, LayerLandlock, "", ""},
+		{"its directory", usual, ActionRead, "/sys/kernel/tracing", true, LayerNone, "", ""},
+
+		{"rule", ruled, ActionRead, "/etc/passwd", true, LayerLandlock, "paths.ro /etc", `remove "/etc" from paths.ro (x.toml:3:7)`},
+		{"not writable", ruled, ActionWrite, "/etc/passwd", false, LayerLandlock, "paths.ro /etc", "--rw /etc/passwd"},
+		{"not executable", ruled, ActionExecute, "/etc/passwd", false, LayerLandlock, "paths.ro /etc", "--rox /etc/passwd"},
+		{"no rule", ruled, ActionRead, "/srv/x", false, LayerLandlock, "", "--ro /srv/x"},
+		{"through a link", ruled, ActionExecute, "/bin/sh", true, LayerLandlock, "paths.rox /bin", `remove "/bin" from paths.rox (built-in memory) and "/usr" from paths.rox (built-in memory)`},
+		{"code under rules", ruled, ActionWrite, "/bin/sh", false, LayerLandlock, "paths.rox /bin", "--rwx /usr/bin/dash"},
+		{"inner rule", ruled, ActionWrite, "/home/u/p/x", true, LayerLandlock, "paths.rwx /home/u/p", `remove "/home/u/p" from paths.rwx (built-in memory)`},
+		{"new file", ruled, ActionWrite, "/home/u/p/new", true, LayerLandlock, "paths.rwx /home/u/p", `remove "/home/u/p" from paths.rwx (built-in memory)`},
+		{"new file elsewhere", ruled, ActionWrite, "/srv/new", false, LayerLandlock, "", "--rw /srv"},
+		{"outer rule", ruled, ActionWrite, "/home/u", false, LayerLandlock, "paths.ro /home/u", "--rw /home/u"},
+		{"sysfs rule", ruled, ActionRead, "/sys/power/state", true, LayerLandlock, "paths.ro /sys/power", `remove "/sys/power" from paths.ro (built-in memory)`},
+		{"sysfs rule to write", with(ruled, func(p *Policy) { p.Paths.RW = []string{"/sys/power"} }), ActionWrite, "/sys/power/state", false, LayerLandlock, "", ""},
+		{"cgroup rule", ruled, ActionWrite, "/sys/fs/cgroup/a", true, LayerLandlock, "paths.rw /sys/fs/cgroup/a", `remove "/sys/fs/cgroup/a" from paths.rw (built-in memory)`},
+		{"procfs cannot be listed", ruled, ActionRead, "/proc", false, LayerLandlock, "", ""},
+		{"but below a rule on /", with(ruled, func(p *Policy) { p.Paths.RO = []string{"/"} }), ActionRead, "/proc", true, LayerLandlock, "paths.ro /", `remove "/" from paths.ro (built-in memory)`},
+
+		{"memory", usual, ActionRead, "/proc/self/mem", false, LayerLandlock, "memory.access", "--memory no-write"},
+		{"memory to write", usual, ActionWrite, "/proc/self/mem", false, LayerLandlock, "memory.access", "--memory allow"},
+		{"memory under no-write", with(usual, func(p *Policy) { p.Memory.Access = AccessNoWrite }), ActionRead, "/proc/self/mem", true, LayerLandlock, "memory.access", ""},
+		{"memory to write under no-write", with(usual, func(p *Policy) { p.Memory.Access = AccessNoWrite }), ActionWrite, "/proc/self/mem", false, LayerLandlock, "memory.access", "--memory allow"},
+		{"memory open", with(usual, func(p *Policy) { p.Memory.Access = AccessAllow }), ActionWrite, "/proc/self/mem", true, LayerLandlock, "memory.access", ""},
+		{"maps", usual, ActionRead, "/proc/self/maps", true, LayerSupervisor, "", ""},
+		{"maps of another", usual, ActionRead, "/proc/7/maps", false, LayerLandlock, "procfs.processes", "--allow procfs.processes=sandbox"},
+		{"maps in the sandbox", with(usual, func(p *Policy) { p.Procfs.Processes = ProcessesSandbox }), ActionRead, "/proc/7/maps", true, LayerSupervisor, "procfs.processes", "--allow procfs.processes=own"},
+		{"comm", usual, ActionWrite, "/proc/self/comm", true, LayerSupervisor, "procfs.write comm", `remove "comm" from procfs.write (built-in memory)`},
+		{"comm not listed", with(usual, func(p *Policy) { p.Procfs.Write = nil }), ActionWrite, "/proc/self/comm", false, LayerLandlock, "procfs.write", "--allow procfs.write=comm"},
+		{"comm of another", usual, ActionWrite, "/proc/7/comm", false, LayerLandlock, "memory.access", "--memory allow"},
+		{"cpuinfo", usual, ActionRead, "/proc/cpuinfo", true, LayerSupervisor, "procfs.system", "--allow procfs.system=none"},
+		{"cpuinfo closed", with(usual, func(p *Policy) { p.Procfs.System = SystemNone }), ActionRead, "/proc/cpuinfo", false, LayerLandlock, "procfs.system", "--allow procfs.system=read"},
+		{"in no row", usual, ActionRead, "/proc/other", false, LayerLandlock, "memory.access", "--memory no-write"},
+		{"a link to procfs", ruled, ActionRead, "/etc/mtab", true, LayerSupervisor, "", ""},
+
+		{"null", ruled, ActionWrite, "/dev/null", true, LayerLandlock, "", ""},
+		{"sound", usual, ActionWrite, "/dev/snd/pcm", true, LayerLandlock, "", ""},
+		{"sound under rules", ruled, ActionRead, "/dev/snd/pcm", false, LayerLandlock, "", "--device /dev/snd/pcm"},
+		{"sound by rule", with(ruled, func(p *Policy) { p.Paths.RW = []string{"/dev/snd"} }), ActionWrite, "/dev/snd/pcm", true, LayerLandlock, "paths.rw /dev/snd", `remove "/dev/snd" from paths.rw (built-in memory)`},
+		{"kvm", usual, ActionWrite, "/dev/kvm", false, LayerLandlock, "paths.devices", "--device /dev/kvm"},
+		{"kvm named", with(ruled, func(p *Policy) { p.Devices = []string{"/dev/kvm"} }), ActionWrite, "/dev/kvm", true, LayerLandlock, "paths.devices /dev/kvm", `remove "/dev/kvm" from paths.devices (built-in memory)`},
+		{"terminal", ruled, ActionRead, "/dev/tty5", true, LayerLandlock, "", ""},
+		{"device run", usual, ActionExecute, "/dev/null", false, LayerLandlock, "", ""},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			a, err := Explain(c.policy, Request{Action: c.action, Path: c.path}, testMachine)
+			if err != nil {
+				t.Fatal(err)
+			}
+			check(t, a, c.allow, c.layer, c.rule, c.remedy)
+		})
+	}
+}
+
+func check(t *testing.T, a Answer, allow bool, layer Layer, rule, remedy string) {
+	t.Helper()
+	gotRemedy := a.Remedy.Flag
+	if gotRemedy == "" {
+		gotRemedy = a.Remedy.Text
+	}
+	gotRule := strings.TrimSpace(a.Key + " " + a.Value)
+	if a.Allowed != allow || a.Layer != layer || gotRule != rule || gotRemedy != remedy || a.Why == "" {
+		t.Errorf("got  %t %s %q %q\nwant %t %s %q %q\n%+v", a.Allowed, a.Layer, gotRule, gotRemedy, allow, layer, rule, remedy, a)
+	}
+	if (a.Remedy.Flag == "") != (a.Remedy.Line == "") && a.Request.Action != ActionCall {
+		t.Errorf("a flag without its line, or the other way round: %+v", a.Remedy)
+	}
+}
+
+func TestExplainRest(t *testing.T) {
+	closed := with(usual, func(p *Policy) {
+		p.Network = Network{Present: true, RestrictConnect: true, ConnectTCP: []uint16{443}, RestrictBind: true}
+		p.Syscalls = Syscalls{Deny: []string{"keyctl"}}
+	})
+	children := with(usual, func(p *Policy) { p.Memory.Ptrace = PtraceChildren })
+	for _, c := range []struct {
+		name    string
+		policy  Policy
+		request Request
+		allow   bool
+		layer   Layer
+		rule    string
+		remedy  string
+	}{
+		{"ports as usual", usual, Request{Action: ActionConnect, Port: 80}, true, LayerNone, "", "--connect-tcp none"},
+		{"port", closed, Request{Action: ActionConnect, Port: 443}, true, LayerLandlock, "network.connect-tcp 443", `remove "443" from network.connect-tcp (built-in memory)`},
+		{"other port", closed, Request{Action: ActionConnect, Port: 80}, false, LayerLandlock, "network.connect-tcp", "--connect-tcp 80"},
+		{"bind", closed, Request{Action: ActionBind}, false, LayerLandlock, "network.bind-tcp", "--bind-tcp 0"},
+		{"own denial", closed, Request{Action: ActionCall, Call: "keyctl"}, false, LayerSeccomp, "syscalls.deny keyctl", `remove "keyctl" from syscalls.deny (built-in memory)`},
+		{"open call", usual, Request{Action: ActionCall, Call: "keyctl"}, true, LayerNone, "", "add it to syscalls.deny"},
+		{"vital call", usual, Request{Action: ActionCall, Call: "execve"}, true, LayerNone, "", ""},
+		{"ptrace", usual, Request{Action: ActionCall, Call: "ptrace"}, false, LayerSeccomp, "memory.ptrace", "--allow memory.ptrace=children"},
+		{"ptrace of children", children, Request{Action: ActionCall, Call: "ptrace"}, true, LayerNone, "", "add it to syscalls.deny"},
+		{"read memory", usual, Request{Action: ActionCall, Call: "process_vm_readv"}, false, LayerSeccomp, "memory.access", "--memory no-write"},
+		{"write memory", usual, Request{Action: ActionCall, Call: "process_vm_writev"}, false, LayerSeccomp, "memory.access", "--memory allow"},
+		{"never", usual, Request{Action: ActionCall, Call: "bpf"}, false, LayerSeccomp, "", ""},
+		{"some uses", usual, Request{Action: ActionCall, Call: "clone"}, true, LayerNone, "", "add it to syscalls.deny"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			a, err := Explain(c.policy, c.request, testMachine)
+			if err != nil {
+				t.Fatal(err)
+			}
+			check(t, a, c.allow, c.layer, c.rule, c.remedy)
+			if c.name == "some uses" && len(a.Notes) != 1 || c.name == "ptrace of children" && len(a.Notes) != 1 {
+				t.Errorf("notes: %q", a.Notes)
+			}
+		})
+	}
+	for _, r := range []Request{{Action: ActionRun}, {Action: ActionCall, Call: "nonsense"}, {Action: ActionRead, Path: "x"}} {
+		if _, err := Explain(usual, r, testMachine); !errors.Is(err, ErrRequest) {
+			t.Errorf("%+v: %v", r, err)
+		}
+	}
+}

@@ -1,0 +1,251 @@
+package policy
+
+import (
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+)
+
+// path explains what happens to a path. The order is that of the kernel's
+// decision: what the file system is, what the object is, what the rules on the way
+// to it add up to, and what is taken from that.
+func (e *explainer) path() {
+	o := e.facts.Look(e.answer.Request.Path)
+	if o.Path != path.Clean(e.answer.Request.Path) {
+		e.note("the path leads to %s", o.Path)
+	}
+	if o.Kind == KindMissing && e.answer.Request.Action != ActionWrite {
+		e.note("nothing has this name now")
+	}
+	switch {
+	case o.Special != "" && o.Kind == KindDirectory && e.answer.Request.Action == ActionRead:
+		e.listSpecial(o)
+	case o.Procfs != nil:
+		e.procfs(o)
+	case o.Special != "":
+		e.special(o)
+	case o.Kind == KindDevice:
+		e.device(o)
+	default:
+		e.file(o)
+	}
+}
+
+// listSpecial: listing a directory is a right that holds below every directory
+// on which it is given, the root above all.
+func (e *explainer) listSpecial(o Object) {
+	rule, rights := e.rulesOn(o)
+	switch {
+	case !e.policy.Paths.Present:
+		e.decide(true, LayerNone, "", "", "directories can be listed everywhere")
+	case rights != 0:
+		e.decide(true, LayerLandlock, rule.Key, rule.Path, "a path rule gives the directories below %s", rule.Path)
+		e.takeRules()
+	case e.policy.Memory.Access != AccessDeny && o.Special == "proc":
+		e.decide(true, LayerLandlock, "memory.access", "", "memory.access = %q opens procfs", e.policy.Memory.Access)
+	default:
+		e.decide(false, LayerLandlock, "", "", "no path rule contains it, and none can name it")
+	}
+}
+
+// special is a file of a file system that nothing grants.
+func (e *explainer) special(o Object) {
+	switch access := e.policy.Memory.Access; {
+	case o.Special == "proc" && (access == AccessAllow || access == AccessNoWrite && e.answer.Request.Action == ActionRead):
+		e.decide(true, LayerLandlock, "memory.access", "", "memory.access = %q opens procfs", access)
+	case o.Special == "proc":
+		e.decide(false, LayerLandlock, "memory.access", "", "procfs is closed, and the supervisor's table has nothing at this place")
+		e.openMemory(e.answer.Request.Action != ActionRead)
+	default:
+		e.decide(false, LayerLandlock, "", "", "%s is never granted: through it any memory can be reached", o.Special)
+	}
+}
+
+// procfs is a file of procfs that the supervisor knows.
+func (e *explainer) procfs(o Object) {
+	f, action := o.Procfs, e.answer.Request.Action
+	access := e.policy.Memory.Access
+	switch {
+	case access == AccessAllow || access == AccessNoWrite && action == ActionRead:
+		e.decide(true, LayerLandlock, "memory.access", "", "memory.access = %q opens procfs", access)
+	case action == ActionWrite:
+		e.procfsWrite(f)
+	case action == ActionExecute || !f.Readable:
+		e.decide(false, LayerLandlock, "memory.access", "", "procfs is closed, and the file is in no row of the supervisor's table")
+		e.openMemory(false)
+	case f.System && e.policy.Procfs.System == SystemNone:
+		e.decide(false, LayerLandlock, "procfs.system", "", "the policy closes the files that describe the system")
+		e.allowKey("procfs.system", SystemRead.String())
+	case f.System:
+		e.decide(true, LayerSupervisor, "procfs.system", "", "the supervisor opens it: it describes the system")
+		e.allowKey("procfs.system", SystemNone.String())
+	case f.Gated && !f.Own && e.policy.Procfs.Processes == ProcessesOwn:
+		e.decide(false, LayerLandlock, "procfs.processes", "", "a process may read such files of its own only")
+		e.allowKey("procfs.processes", ProcessesSandbox.String())
+	case f.Gated && !f.Own:
+		e.decide(true, LayerSupervisor, "procfs.processes", "", "the supervisor opens it if the process is one of the sandbox")
+		e.allowKey("procfs.processes", ProcessesOwn.String())
+	default:
+		e.decide(true, LayerSupervisor, "", "", "the supervisor opens it: it is about the process itself, or every user may read it")
+	}
+}
+
+func (e *explainer) procfsWrite(f *ProcfsFile) {
+	name := f.Write.String()
+	switch {
+	case f.Writable && f.Own && slices.Contains(e.policy.Procfs.Write, f.Write):
+		e.decide(true, LayerSupervisor, "procfs.write", name, "the supervisor opens it for its own process")
+		e.takeAway()
+	case f.Writable && f.Own:
+		e.decide(false, LayerLandlock, "procfs.write", "", "procfs.write does not list %q", name)
+		e.answer.Remedy = Remedy{
+			Flag: "--allow procfs.write=" + name, Line: "procfs.write = [" + quoted(name) + "]", Text: "list it in procfs.write",
+		}
+	default:
+		e.decide(false, LayerLandlock, "memory.access", "", "procfs is closed to writing, and the file is in no row of the supervisor's table")
+		e.openMemory(true)
+	}
+}
+
+func quoted(s string) string { return `"` + s + `"` }
+
+// device is a device node. Which of them are granted is a list of drivers that
+// reach no memory but their own.
+func (e *explainer) device(o Object) {
+	named := ""
+	for _, device := range e.policy.Devices {
+		if device == o.Path || e.facts.Look(device).Path == o.Path {
+			named = device
+		}
+	}
+	need := e.need()
+	rule, rights := e.rulesOn(o)
+	switch {
+	case e.answer.Request.Action == ActionExecute:
+		e.decide(false, LayerLandlock, "", "", "a device cannot be executed")
+	case named != "":
+		e.decide(true, LayerLandlock, "paths.devices", named, "the policy names the device")
+		e.takeAway()
+	case o.Device == DeviceTerminal:
+		e.decide(true, LayerLandlock, "", "", "it is the terminal that the sandbox starts on")
+	case o.Device == DeviceUnlisted:
+		e.decide(false, LayerLandlock, "paths.devices", "", "the device is not one of those that are granted without being named")
+		e.remedy("--device "+o.Path, "paths.devices", quoteList(o.Path))
+	case !e.policy.Paths.Present || o.Device == DeviceBasic:
+		e.decide(true, LayerLandlock, "", "", "it is one of the devices that reach nobody's memory")
+	case rights&need == need:
+		e.decide(true, LayerLandlock, rule.Key, rule.Path, "a path rule contains the device")
+		e.takeRules()
+	default:
+		e.decide(false, LayerLandlock, "", "", "no path rule contains the device")
+		e.remedy("--device "+o.Path, "paths.devices", quoteList(o.Path))
+	}
+}
+
+// need is the right that the action takes.
+func (e *explainer) need() Rights {
+	switch e.answer.Request.Action {
+	case ActionWrite:
+		return MayWrite
+	case ActionExecute:
+		return MayExecute
+	}
+	return MayRead
+}
+
+// rulesOn adds up what the path rules give on an object. The rule that it returns
+// is the innermost of those that say the right which is needed, or else of all
+// that contain the object.
+func (e *explainer) rulesOn(o Object) (rule PathRule, rights Rights) {
+	need := e.need()
+	best, depth := Rights(0), 0
+	e.giving = nil
+	for _, r := range e.policy.Paths.Rules() {
+		top := e.facts.Look(r.Path)
+		if top.Kind == KindMissing || !within(top.Path, o.Path) {
+			continue
+		}
+		gives := r.Rights
+		if o.System && !top.Cgroup {
+			gives &= MayRead
+		}
+		rights |= gives
+		if gives&need != 0 {
+			e.giving = append(e.giving, r)
+		}
+		if says := r.Rights & need; rule.Key == "" || says > best || says == best && len(top.Path) > depth {
+			rule, best, depth = r, says, len(top.Path)
+		}
+	}
+	return rule, rights
+}
+
+// takeRules is the remedy that removes the path rules which give the right.
+func (e *explainer) takeRules() {
+	var parts []string
+	for _, r := range e.giving {
+		parts = append(parts, fmt.Sprintf("%q from %s (%s)", r.Path, r.Key, e.policy.Origins.Of(r.Key, r.Path)))
+	}
+	e.answer.Remedy.Text = "remove " + strings.Join(parts, " and ")
+}
+
+// file is everything else: an ordinary file or directory, or what would be one.
+func (e *explainer) file(o Object) {
+	need := e.need()
+	present := e.policy.Paths.Present
+	rule, rights := e.rulesOn(o)
+	writing := need == MayWrite
+	switch {
+	case present && rights&need == 0 && !(o.System && rule.Rights&need != 0):
+		e.noRule(o, rule, need)
+	case writing && o.Code != "" && e.policy.Memory.CodeFiles == CodeFilesProtect:
+		e.decide(false, LayerLandlock, "memory.code-files", "", "%s holds programs and libraries, which are protected", o.Code)
+		e.allowKey("memory.code-files", CodeFilesAllow.String())
+	case o.System && need != MayRead && rights&need == 0:
+		e.decide(false, LayerLandlock, "", "", "for user ID 0 the files of sysfs and cgroups can be read only: some of them load firmware or end processes")
+		if o.Cgroup {
+			e.remedy("--rw "+o.Path, "paths.rw", quoteList(o.Path))
+		}
+	case writing && o.Carved != "" && o.Kind != KindFile:
+		e.decide(false, LayerLandlock, "", "", "nothing new can be made directly in this directory, because of %s", o.Carved)
+	case !present:
+		e.decide(true, LayerNone, "", "", "the policy has no path rules, so paths are as usual")
+		e.answer.Remedy.Text = "write [paths], with all that is to stay open"
+	default:
+		e.decide(true, LayerLandlock, rule.Key, rule.Path, "%s contains it", rule.Key)
+		e.takeRules()
+	}
+	if e.answer.Allowed && need == MayExecute {
+		e.note("a program also needs its loader and its libraries, or its interpreter")
+	}
+	if e.answer.Allowed && writing && e.policy.Paths.Metadata == MetadataDeny {
+		e.note("owner, mode, times and attributes cannot be changed (paths.metadata)")
+	}
+}
+
+// noRule: [paths] is there and gives no such right. The change is the narrowest
+// rule that would, with the rights that the path has already.
+func (e *explainer) noRule(o Object, rule PathRule, need Rights) {
+	top := o.Path
+	if o.Kind == KindMissing {
+		top = path.Dir(o.Path)
+	}
+	if rule.Key == "" {
+		e.decide(false, LayerLandlock, "", "", "no path rule contains it")
+		e.answer.Origin = e.policy.Origins.Of("paths", "")
+	} else {
+		e.decide(false, LayerLandlock, rule.Key, rule.Path, "%s is as far as the path rules go here", rule.Key)
+	}
+	var has Rights
+	for _, r := range e.policy.Paths.Rules() {
+		if l := e.facts.Look(r.Path); l.Kind != KindMissing && within(l.Path, top) {
+			has |= r.Rights
+		}
+	}
+	list := (has | need | MayRead).String()
+	e.remedy("--"+list+" "+top, "paths."+list, quoteList(top))
+	if need == MayWrite && o.Code != "" && e.policy.Memory.CodeFiles == CodeFilesProtect {
+		e.note("%s is protected besides: add --allow code-files=allow", o.Code)
+	}
+}

@@ -1,0 +1,166 @@
+package file
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/memjail/memjail/policy"
+)
+
+// apply applies a file's document, as one layer, to the policy.
+func (b *builder) apply(doc *document) {
+	if e, ok := doc.entry(optionalKey); ok {
+		for _, item := range e.value.items {
+			b.optional = append(b.optional, item.text)
+		}
+	}
+	for _, k := range keys() {
+		if e, ok := doc.entry(k.name); ok {
+			b.key = k
+			k.set(b, e.value)
+		}
+	}
+	b.finishPaths(doc)
+	b.finishNetwork(doc)
+	b.tests(doc.tests)
+	b.finishFile(doc)
+}
+
+// finishFile sees to what no key can judge alone.
+func (b *builder) finishFile(doc *document) {
+	if _, ok := doc.entry("version"); !ok {
+		b.errs = append(b.errs, &Error{Source: b.file, Position: Position{1, 1},
+			Reason: fmt.Sprintf("version is missing: write version = %d", formatVersion)})
+	}
+	for _, name := range procfsKeys {
+		if e, ok := doc.entry(name); ok {
+			b.key = findKey(name)
+			b.checkProcfs(e.value)
+		}
+	}
+	access := value{shape: shapeString, text: b.policy.Memory.Access.String()}
+	if e, ok := doc.entry("memory.access"); ok {
+		access.at = e.value.at
+	}
+	if _, ok := doc.entry("procfs.system"); !ok {
+		b.key = findKey("memory.access")
+		b.checkSystem(access)
+	}
+	b.normalize()
+}
+
+// normalize drops what an open memory.access has made meaningless, so that two
+// policies that mean the same are the same.
+func (b *builder) normalize() {
+	p := b.policy
+	if p.Memory.Access != policy.AccessDeny {
+		p.Procfs.Processes = policy.ProcessesOwn
+	}
+	if p.Memory.Access == policy.AccessAllow {
+		p.Procfs.Write = []policy.ProcfsWrite{policy.WriteComm, policy.WriteOOMScoreAdj}
+	}
+}
+
+// finishPaths applies the path rules. A [paths] that has none of the four lists
+// because it is empty closes all; one that has other keys only leaves the paths
+// as usual, since devices and metadata are no path rules.
+func (b *builder) finishPaths(doc *document) {
+	if _, written := doc.tables["paths"]; written && !slices.ContainsFunc(pathKeys, func(name string) bool {
+		_, given := doc.entry(name)
+		return given
+	}) {
+		b.policy.Paths.Present = true
+	}
+	for _, r := range b.rules {
+		b.place(r)
+	}
+	b.finishOptional(doc)
+}
+
+// finishOptional holds that an optional path is granted at all: alone it would be
+// read as a grant that it is not.
+func (b *builder) finishOptional(doc *document) {
+	p := &b.policy.Paths
+	granted := sortedSet(slices.Concat(p.RO, p.ROX, p.RW, p.RWX, b.policy.Devices))
+	if e, ok := doc.entry(optionalKey); ok {
+		b.key = findKey(optionalKey)
+		written := b.writtenPaths(doc)
+		addList(b, e.value, &p.Optional, func(item value) ([]string, bool) {
+			text, ok := b.text(item)
+			if !ok {
+				return nil, false
+			}
+			clean, reason, unset := b.scopedPath(text)
+			switch {
+			case unset && slices.Contains(written, text):
+				return nil, false
+			case reason != "":
+				b.wrong(item, "%s", reason)
+				return nil, false
+			case !isIn(granted, clean):
+				b.wrong(item, "the path stands in no other list: write it in ro, rox, rw, rwx or devices too")
+				return nil, false
+			}
+			return []string{clean}, true
+		})
+	}
+	for _, path := range slices.Clone(p.Optional) {
+		if !isIn(granted, path) {
+			p.Optional = without(p.Optional, path)
+			b.policy.Origins.Forget(optionalKey, path)
+		}
+	}
+}
+
+func isIn(sorted []string, element string) bool {
+	_, found := slices.BinarySearch(sorted, element)
+	return found
+}
+
+// writtenPaths lists the elements of the file's path lists as they are written.
+func (b *builder) writtenPaths(doc *document) []string {
+	var written []string
+	for _, name := range append(ruleLists[:], devicesKey) {
+		if e, ok := doc.entry(name); ok {
+			for _, item := range e.value.items {
+				written = append(written, item.text)
+			}
+		}
+	}
+	return written
+}
+
+// finishNetwork refuses a [network] without keys: it looks like "no network" and
+// would be "as usual".
+func (b *builder) finishNetwork(doc *document) {
+	at, written := doc.tables["network"]
+	for _, name := range networkKeys {
+		if _, given := doc.entry(name); given {
+			written = false
+		}
+	}
+	if written {
+		b.errs = append(b.errs, &Error{Source: b.file, Position: at, Key: "network",
+			Reason: "the table is empty, which restricts nothing: write connect-tcp = [], bind-tcp = [] or unix = [] to close them, or remove it"})
+	}
+}
+
+// checkProcfs refuses a [procfs] key where memory.access gives procfs a meaning
+// that the key cannot change. The files to write stay a choice under "no-write",
+// which keeps procfs closed to writing.
+func (b *builder) checkProcfs(v value) {
+	access := b.policy.Memory.Access
+	if access == policy.AccessDeny || access == policy.AccessNoWrite && b.key.name == "procfs.write" {
+		return
+	}
+	b.wrong(v, "contradicts memory.access = %q, which leaves nothing of %s to decide: remove this key, or want memory.access = %q",
+		access, b.key.name, policy.AccessDeny)
+}
+
+// checkSystem refuses to lose a procfs.system = "none" that came with the base
+// when memory.access opens procfs.
+func (b *builder) checkSystem(access value) {
+	if b.policy.Memory.Access != policy.AccessDeny && b.policy.Procfs.System == policy.SystemNone {
+		b.wrong(access, "contradicts procfs.system = %q, which cannot be held then", policy.SystemNone)
+	}
+}

@@ -1,0 +1,156 @@
+package file
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+
+	"github.com/memjail/memjail/policy"
+)
+
+// Setting is a key of a resolved policy with its value.
+type Setting struct {
+	Key string // "paths.rw"
+	// Value is a string, an int, a []string, a []uint16 or a map[string]string,
+	// as a policy file would have it, with nothing left to expand.
+	Value  any
+	Origin policy.Origin
+	// Elements are the origins of the elements of a list or table, in its order.
+	Elements []policy.Origin
+}
+
+// Settings lists what a policy says, in the order of the documentation. A key
+// that has to be absent, because everything is as usual, is.
+func Settings(p policy.Policy) []Setting {
+	var list []Setting
+	for _, k := range keys() {
+		v := k.get(&p)
+		if v == nil {
+			continue
+		}
+		s := Setting{Key: k.name, Value: v, Origin: p.Origins.Of(k.name, "")}
+		for _, element := range elements(v) {
+			s.Elements = append(s.Elements, p.Origins.Of(k.name, element))
+		}
+		list = append(list, s)
+	}
+	return list
+}
+
+// elements names what a list or table consists of.
+func elements(v any) []string {
+	switch v := v.(type) {
+	case []string:
+		return v
+	case []uint16:
+		var names []string
+		for _, n := range v {
+			names = append(names, fmt.Sprint(n))
+		}
+		return names
+	case map[string]string:
+		return slices.Sorted(maps.Keys(v))
+	}
+	return nil
+}
+
+// Render writes a policy as a file that needs no other: parsing it, with any
+// environment, gives the policy again, but for its name and origins. A byte that
+// is not UTF-8, which only a flag or a variable can bring in, cannot stand in
+// TOML and is lost.
+func Render(p policy.Policy) []byte {
+	var b strings.Builder
+	table := ""
+	for _, s := range Settings(p) {
+		name := s.Key
+		if t, own, ok := strings.Cut(name, "."); ok {
+			if t != table {
+				fmt.Fprintf(&b, "\n[%s]\n", t)
+				table = t
+			}
+			name = own
+		}
+		fmt.Fprintf(&b, "%s = %s\n", name, tomlValue(s.Key, s.Value))
+	}
+	for _, t := range p.Tests {
+		renderTest(&b, t)
+	}
+	return []byte(b.String())
+}
+
+func renderTest(b *strings.Builder, t policy.Test) {
+	fmt.Fprintf(b, "\n[[%s]]\nname = %s\naccess = %q\n", testTable, tomlString(t.Name), t.Access)
+	switch object := testObject[t.Access]; object {
+	case "path":
+		fmt.Fprintf(b, "path = %s\n", tomlString(unexpanded(t.Path)))
+	case "port":
+		fmt.Fprintf(b, "port = %d\n", t.Port)
+	case "call":
+		fmt.Fprintf(b, "call = %s\n", tomlString(t.Call))
+	default:
+		fmt.Fprintf(b, "run = %s\n", tomlStrings(t.Run, true))
+	}
+	fmt.Fprintf(b, "expect = %q\n", t.Expect)
+}
+
+// expands tells whether variables are expanded in the strings of a key.
+func expands(key string) bool {
+	return key != "paths.metadata" && strings.HasPrefix(key, "paths.") || key == "network.unix" || key == "environment.set"
+}
+
+func tomlValue(key string, v any) string {
+	switch v := v.(type) {
+	case string:
+		return tomlString(v)
+	case []string:
+		return tomlStrings(v, expands(key))
+	case []uint16:
+		return "[" + strings.Join(elements(v), ", ") + "]"
+	case map[string]string:
+		var fields []string
+		for _, name := range elements(v) {
+			fields = append(fields, tomlString(name)+" = "+tomlString(unexpanded(v[name])))
+		}
+		return "{ " + strings.Join(fields, ", ") + " }"
+	}
+	return fmt.Sprint(v)
+}
+
+// lineWidth is where a list is broken into lines, in bytes.
+const lineWidth = 90
+
+func tomlStrings(list []string, escape bool) string {
+	quoted := make([]string, len(list))
+	width := 0
+	for i, s := range list {
+		if escape {
+			s = unexpanded(s)
+		}
+		quoted[i] = tomlString(s)
+		width += len(quoted[i]) + 2
+	}
+	if width < lineWidth {
+		return "[" + strings.Join(quoted, ", ") + "]"
+	}
+	return "[\n    " + strings.Join(quoted, ",\n    ") + ",\n]"
+}
+
+// tomlString writes a basic string. Its escapes are not Go's.
+func tomlString(s string) string {
+	var b strings.Builder
+	b.WriteByte('"')
+	for _, r := range s {
+		switch {
+		case r == '"' || r == '\\':
+			b.WriteByte('\\')
+			b.WriteRune(r)
+		case r < ' ' || r == 0x7f:
+			b.WriteString(`\u` + fmt.Sprintf("%04X", r))
+		default:
+			b.WriteRune(r)
+		}
+	}
+	b.WriteByte('"')
+	return b.String()
+}

@@ -1,0 +1,157 @@
+package file
+
+import (
+	"encoding/json"
+	"strings"
+
+	"github.com/memjail/memjail/policy"
+	"github.com/memjail/memjail/profiles"
+)
+
+// node is a part of a JSON schema. Names are sorted when it is written, so the
+// text of a schema is always the same.
+type node map[string]any
+
+// Schema returns the JSON schema (draft 2020-12) of a policy file, for editors
+// and for programs that write policies. It says what can be said of one file
+// without its variables; what it accepts can still contradict itself.
+func Schema() []byte {
+	root := tableSchema()
+	root["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+	root["title"] = "memjail policy"
+	root["required"] = []string{"version"}
+	properties := root["properties"].(node)
+	for _, k := range keys() {
+		at := properties
+		name := k.name
+		if table, own, ok := strings.Cut(name, "."); ok {
+			inner, ok := at[table].(node)
+			if !ok {
+				inner = tableSchema()
+				at[table] = inner
+			}
+			at, name = inner["properties"].(node), own
+		}
+		at[name] = k.schema()
+	}
+	properties["network"].(node)["minProperties"] = 1
+	properties[testTable] = node{"type": "array", "items": testSchema()}
+	text, err := json.MarshalIndent(root, "", "  ")
+	if err != nil {
+		return nil // maps, slices, strings and numbers: a test holds that it is not empty
+	}
+	return append(text, '\n')
+}
+
+func tableSchema() node {
+	return node{"type": "object", "additionalProperties": false, "properties": node{}}
+}
+
+func integerSchema(lowest, highest int) node {
+	return node{"type": "integer", "minimum": lowest, "maximum": highest}
+}
+
+func listSchema(item node) node {
+	return node{"type": "array", "items": item, "uniqueItems": true}
+}
+
+// pathSchema is a path: absolute, or absolute once its variable is there.
+func pathSchema() node {
+	return node{
+		"type": "string", "pattern": `^(/|~$|~/|\$\{(HOME|PWD|USER|XDG_RUNTIME_DIR|env:[^}]+)\})`,
+		"not": node{"pattern": `(^|/)\.\.(/|$)`},
+	}
+}
+
+func pathsSchema() node { return listSchema(pathSchema()) }
+
+func extendsSchema() node {
+	item := node{"anyOf": []node{
+		{"enum": profiles.Names()},
+		{"type": "string", "pattern": `^[^~$]*(/[^$]*|\.toml)$`},
+	}}
+	return node{"type": "array", "items": item, "minItems": 1, "uniqueItems": true}
+}
+
+func keepSchema() node {
+	return listSchema(node{"type": "string", "pattern": `^([^=*]+\*?|\*)$`})
+}
+
+func setSchema() node {
+	return node{
+		"type": "object", "propertyNames": node{"pattern": `^[^=*]+$`},
+		"additionalProperties": node{"type": "string"},
+	}
+}
+
+// capabilitySchema offers the names and accepts them in any case.
+func capabilitySchema() node {
+	return listSchema(node{"anyOf": []node{
+		{"enum": capabilityNames()},
+		{"type": "string", "pattern": `^[A-Za-z_]+$`},
+	}})
+}
+
+func callSchema() node {
+	var names []string
+	names = append(names, groupNames()...)
+	for _, name := range policy.CallNames() {
+		if !policy.VitalCall(name) {
+			names = append(names, name)
+		}
+	}
+	return listSchema(node{"enum": names})
+}
+
+func limitSchema(kind policy.LimitKind) node {
+	var suffixes []string
+	for _, u := range limitUnits(kind.Unit) {
+		suffixes = append(suffixes, u.suffix)
+	}
+	one := `[0-9]+`
+	if len(suffixes) > 0 {
+		one += "(" + strings.Join(suffixes, "|") + ")?"
+	}
+	number := node{"type": "integer", "minimum": 0}
+	if kind.Max != policy.Unlimited {
+		number["maximum"] = kind.Max
+	}
+	if kind.Unlimited {
+		one = "(" + one + "|" + unlimited + ")"
+	}
+	return node{"anyOf": []node{number, {"type": "string", "pattern": "^" + one + "(:" + one + ")?$"}}}
+}
+
+// testSchema says which keys go with each access.
+func testSchema() node {
+	s := tableSchema()
+	s["required"] = []string{"name", "expect"}
+	properties := s["properties"].(node)
+	properties["name"] = node{"type": "string", "pattern": `\S`}
+	properties["access"] = node{"enum": policy.Names[policy.Action]()}
+	properties["expect"] = node{"enum": policy.Names[policy.Expect]()}
+	properties["path"] = pathSchema()
+	properties["port"] = integerSchema(0, maxPort)
+	properties["call"] = node{"enum": policy.CallNames()}
+	properties["run"] = node{"type": "array", "minItems": 1, "items": node{"type": "string"}}
+	cases := []node{{
+		"if":   node{"not": node{"required": []string{"access"}}},
+		"then": node{"required": []string{"run"}},
+	}}
+	for _, name := range policy.Names[policy.Action]() {
+		action, _ := policy.Parse[policy.Action](name)
+		object := testObject[action]
+		others := node{}
+		for _, other := range []string{"path", "port", "call", "run"} {
+			if other != object {
+				others[other] = false
+			}
+		}
+		cases = append(cases, node{
+			"if":   node{"required": []string{"access"}, "properties": node{"access": node{"const": name}}},
+			"then": node{"required": []string{object}, "properties": others},
+		})
+	}
+	s["allOf"] = cases
+	return s
+}

@@ -1,0 +1,92 @@
+package policy
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// Each mistake is found by the rule that is for it, and a sound policy breaks none.
+func TestLint(t *testing.T) {
+	facts := LintFacts{Home: "/home/u", RuntimeDir: "/run/user/1"}
+	paths := func(change func(*Paths)) func(*Policy) {
+		return func(p *Policy) { change(&p.Paths) }
+	}
+	for _, c := range []struct {
+		id     string
+		change func(*Policy)
+		want   string // level, key, value
+	}{
+		{"root-granted", paths(func(p *Paths) { p.RO = []string{"/"} }), "warning paths.ro /"},
+		{"root-granted", paths(func(p *Paths) { p.RWX = []string{"/"} }), "error paths.rwx /"},
+		{"proc-granted", paths(func(p *Paths) { p.RO = []string{"/proc"} }), "error paths.ro /proc"},
+		{"secrets-readable", paths(func(p *Paths) { p.RO = []string{"/home/u"} }), "warning paths.ro /home/u"},
+		{"secrets-readable", paths(func(p *Paths) { p.RO = []string{"/home/u/.ssh/id_rsa"} }), "warning paths.ro /home/u/.ssh/id_rsa"},
+		{"secrets-readable", paths(func(p *Paths) { p.RO = []string{"/home/u/.ssh/config"} }), ""},
+		{"startup-writable", paths(func(p *Paths) { p.RW = []string{"/etc"} }), "warning paths.rw /etc"},
+		{"startup-writable", paths(func(p *Paths) { p.RW = []string{"/home/u/.config/systemd/user"} }), "warning paths.rw /home/u/.config/systemd/user"},
+		{"startup-writable", paths(func(p *Paths) { p.RO = []string{"/etc"} }), ""},
+		{"control-sockets", paths(func(p *Paths) { p.RW = []string{"/var/run/docker.sock"} }), "warning paths.rw /var/run/docker.sock"},
+		{"control-sockets", paths(func(p *Paths) { p.RO = []string{"/run/user/1"} }), "warning paths.ro /run/user/1"},
+		{"control-sockets", func(p *Policy) { p.Network = Network{Present: true, RestrictUnix: true, Unix: []string{"/run"}} }, "warning network.unix /run"},
+		{"control-sockets", func(p *Policy) {
+			p.Paths.RW = []string{"/run"}
+			p.Network = Network{Present: true, RestrictUnix: true}
+		}, ""},
+		{"sockets-open", func(*Policy) {}, "note paths"},
+		{"writable-executable", paths(func(p *Paths) { p.RWX = []string{"/srv"} }), "note paths.rwx /srv"},
+		{"writable-executable", paths(func(p *Paths) { p.RW, p.ROX = []string{"/srv/x"}, []string{"/srv"} }), "warning paths.rw /srv/x"},
+		{"rule-overridden", paths(func(p *Paths) { p.RO, p.RW = []string{"/srv/x"}, []string{"/srv"} }), "warning paths.ro /srv/x"},
+		{"rule-useless", paths(func(p *Paths) { p.RO = []string{"/srv", "/srv/x"} }), "warning paths.ro /srv/x"},
+		{"rule-useless", func(p *Policy) {
+			p.Paths.RO = []string{"/srv", "/srv/x"}
+			p.Origins.Note("paths.ro", "/srv/x", Origin{Written: "${PWD}"})
+		}, ""},
+		{"protected-writable", paths(func(p *Paths) { p.RW = []string{"/usr/local"} }), "warning paths.rw /usr/local"},
+		{"loader-runs-data", paths(func(p *Paths) { p.RW, p.ROX = []string{"/srv"}, []string{"/usr"} }), "note paths.rw /srv"},
+		{"device-memory", func(p *Policy) { p.Devices = []string{"/dev/kvm"} }, "warning paths.devices /dev/kvm"},
+		{"device-memory", func(p *Policy) { p.Devices = []string{"/dev/nvme0n1p1"} }, "warning paths.devices /dev/nvme0n1p1"},
+		{"device-memory", func(p *Policy) { p.Devices = []string{"/dev/fuse"} }, ""},
+		{"memory-open", func(p *Policy) { p.Memory.Access = AccessAllow }, "warning memory.access"},
+		{"memory-open", func(p *Policy) { p.Memory.Access = AccessNoWrite }, "note memory.access"},
+		{"memory-back-door", func(p *Policy) { p.Capabilities.Keep = []string{"CAP_SYS_PTRACE"} }, "warning capabilities.keep CAP_SYS_PTRACE"},
+		{"memory-back-door", func(p *Policy) { p.Memory.Ptrace = PtraceAllow }, "warning memory.ptrace"},
+		{"call-variants", func(p *Policy) { p.Syscalls.Deny = []string{"setuid"} }, "warning syscalls.deny setuid"},
+		{"call-variants", func(p *Policy) { p.Syscalls.Deny = []string{"connect"} }, "warning syscalls.deny connect"},
+		{"call-variants", func(p *Policy) { p.Syscalls.Deny = []string{"setuid", "setuid32"} }, ""},
+		{"min-abi", func(p *Policy) { p.Network = Network{Present: true, RestrictBind: true} }, "warning network.bind-tcp"},
+		{"min-abi", func(p *Policy) { p.MinABI, p.Network = 4, Network{Present: true, RestrictBind: true} }, ""},
+		{"min-abi", func(p *Policy) { p.IPC.AbstractSockets = ScopeSandbox }, "note ipc.abstract-sockets"},
+		{"secret-in-policy", func(p *Policy) { p.Environment.Set = map[string]string{"API_TOKEN": "x"} }, "warning environment.set API_TOKEN"},
+	} {
+		p := usual.Clone()
+		p.Paths.Present = true
+		c.change(&p)
+		var got []string
+		for _, f := range Lint(p, facts) {
+			if f.What == "" || f.Why == "" || f.Fix == "" {
+				t.Errorf("%+v", f)
+			}
+			if f.ID == c.id {
+				got = append(got, strings.TrimSpace(fmt.Sprintf("%s %s %s", f.Level, f.Key, f.Value)))
+			}
+		}
+		if strings.Join(got, "; ") != c.want {
+			t.Errorf("%s: got %q, want %q", c.id, got, c.want)
+		}
+	}
+	if found := Lint(usual, facts); len(found) != 0 {
+		t.Errorf("the default: %+v", found)
+	}
+}
+
+func TestLintRules(t *testing.T) {
+	var seen []string
+	for _, r := range LintRules() {
+		if slices.Contains(seen, r.ID) || r.Summary == "" {
+			t.Errorf("%+v", r)
+		}
+		seen = append(seen, r.ID)
+	}
+}
