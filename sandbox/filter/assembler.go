@@ -54,6 +54,9 @@ func (a *assembler) anyBit(k uint32, whenTrue, whenFalse label) {
 	a.emit(opAnyBit, k, whenTrue, whenFalse)
 }
 
+// and keeps those bits of the accumulator that k has.
+func (a *assembler) and(k uint32) { a.emit(opAnd, k, next, next) }
+
 // jump goes on at a label, any distance away.
 func (a *assembler) jump(l label) { a.emit(opJump, 0, l, next) }
 

@@ -77,6 +77,18 @@ type Options struct {
 	// RefuseTruncate refuses truncate(2) by path, which Landlock sees from ABI 3
 	// (Linux 6.2) on.
 	RefuseTruncate bool
+
+	// RefuseMetadata refuses to change owner, mode, times, extended attributes
+	// and flags of files, by path or descriptor (paths.metadata = "deny"): to
+	// Landlock these are open, and a filter cannot tell one file from another.
+	RefuseMetadata bool
+	// GuardTCP closes the ways past Landlock's rules about TCP ports: MPTCP, SMC
+	// and fast open by a send. In the 32-bit ABI of x86 it refuses the calls that
+	// programs make through socketcall(2) for the same.
+	GuardTCP bool
+	// RefuseUnix refuses UNIX sockets, other than pairs of stream or sequenced
+	// packet sockets (an empty network.unix).
+	RefuseUnix bool
 }
 
 // Build makes the program that a sandbox runs under. The error is

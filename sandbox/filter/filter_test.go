@@ -9,6 +9,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/memjail/memjail/policy"
 	"golang.org/x/sys/unix"
 )
 
@@ -123,6 +124,8 @@ var spotChecks = []struct {
 	{"after file_setattr", x64, 470, [6]uint64{}, enosys, enosys},
 	{"setrlimit CORE", x64, 160, [6]uint64{4, pointer}, done, done},
 	{"uretprobe", x64, 335, [6]uint64{}, Allow, Allow},
+	{"chmod", x64, 90, [6]uint64{}, Allow, Allow},
+	{"socket AF_UNIX", x64, 41, [6]uint64{1, 1}, Allow, Allow},
 
 	{"open", ia32, 5, [6]uint64{0x1000}, Notify, Allow},
 	{"openat", ia32, 295, [6]uint64{3, 0x1000}, Notify, Allow},
@@ -154,6 +157,110 @@ var spotChecks = []struct {
 	{"clone NEWUSER", arm, 120, [6]uint64{0x10000011}, eperm, eperm},
 	{"set_tls", arm, 0xf0005, [6]uint64{}, Allow, Allow},
 	{"of the old ABI", arm, 0x90001a, [6]uint64{}, enosys, enosys},
+}
+
+// chosenChecks are verdicts of programs that refuse what the policy chose, with
+// numbers typed from the kernel's tables and headers.
+var chosenChecks = []struct {
+	what    string
+	arch    uint32
+	nr      int32
+	args    [6]uint64
+	listen  Verdict
+	plain   Verdict
+	options Options
+}{
+	{"chmod", x64, 90, [6]uint64{}, Notify, eperm, Options{RefuseMetadata: true}},
+	{"fchmodat2", x64, 452, [6]uint64{}, Notify, eperm, Options{RefuseMetadata: true}},
+	{"setxattrat", x64, 463, [6]uint64{}, Notify, eperm, Options{RefuseMetadata: true}},
+	{"file_setattr", x64, 469, [6]uint64{}, Notify, eperm, Options{RefuseMetadata: true}},
+	{"chown32", ia32, 212, [6]uint64{}, Notify, eperm, Options{RefuseMetadata: true}},
+	{"utimensat_time64", ia32, 412, [6]uint64{}, Notify, eperm, Options{RefuseMetadata: true}},
+	{"fchmodat", a64, 53, [6]uint64{}, Notify, eperm, Options{RefuseMetadata: true}},
+	{"FS_IOC_SETFLAGS", x64, 16, [6]uint64{3, 0xdeadbeef_40086602}, eperm, eperm, Options{RefuseMetadata: true}},
+	{"FS_IOC32_SETFLAGS", ia32, 54, [6]uint64{3, 0x40046602}, eperm, eperm, Options{RefuseMetadata: true}},
+	{"FS_IOC_GETFLAGS", x64, 16, [6]uint64{3, 0x80086601}, Allow, Allow, Options{RefuseMetadata: true}},
+	{"TIOCSTI beside it", x64, 16, [6]uint64{3, 0x5412}, Notify, eperm, Options{RefuseMetadata: true}},
+	{"socket of AF_UNIX", x64, 41, [6]uint64{0xdeadbeef_00000001, 1}, Notify, ErrnoVerdict(unix.EAFNOSUPPORT), Options{RefuseUnix: true}},
+	{"socket of AF_INET", x64, 41, [6]uint64{2, 1}, Allow, Allow, Options{RefuseUnix: true}},
+	{"pair of streams", x64, 53, [6]uint64{1, 0x80801}, Allow, Allow, Options{RefuseUnix: true}},
+	{"pair of packets", x64, 53, [6]uint64{1, 5}, Allow, Allow, Options{RefuseUnix: true}},
+	{"pair of datagrams", x64, 53, [6]uint64{1, 0xdeadbeef_00080002}, Notify, ErrnoVerdict(unix.ESOCKTNOSUPPORT), Options{RefuseUnix: true}},
+	{"raw pair", x64, 53, [6]uint64{1, 3}, Notify, ErrnoVerdict(unix.ESOCKTNOSUPPORT), Options{RefuseUnix: true}},
+	{"socketcall SYS_SOCKETPAIR", ia32, 102, [6]uint64{8}, enosys, enosys, Options{RefuseUnix: true}},
+	{"socketcall SYS_SENDTO", ia32, 102, [6]uint64{11}, Allow, Allow, Options{RefuseUnix: true}},
+	{"MPTCP", x64, 41, [6]uint64{2, 1, 0xdeadbeef_00000106}, ErrnoVerdict(unix.EPROTONOSUPPORT), ErrnoVerdict(unix.EPROTONOSUPPORT), Options{GuardTCP: true}},
+	{"SMC over IPv6", ia32, 359, [6]uint64{10, 1, 256}, ErrnoVerdict(unix.EPROTONOSUPPORT), ErrnoVerdict(unix.EPROTONOSUPPORT), Options{GuardTCP: true}},
+	{"AF_SMC", x64, 41, [6]uint64{43, 1}, ErrnoVerdict(unix.EAFNOSUPPORT), ErrnoVerdict(unix.EAFNOSUPPORT), Options{GuardTCP: true}},
+	{"a packet socket of that number", x64, 41, [6]uint64{17, 3, 262}, Allow, Allow, Options{GuardTCP: true}},
+	{"UNIX socket", x64, 41, [6]uint64{1, 1}, Allow, Allow, Options{GuardTCP: true}},
+	{"fast open", x64, 44, [6]uint64{3, pointer, 1, 0xdeadbeef_20004000, pointer}, ErrnoVerdict(unix.EOPNOTSUPP), ErrnoVerdict(unix.EOPNOTSUPP), Options{GuardTCP: true}},
+	{"MSG_NOSIGNAL", x64, 44, [6]uint64{3, pointer, 1, 0x4000, pointer}, Allow, Allow, Options{GuardTCP: true}},
+	{"fast open by sendmsg", x64, 46, [6]uint64{3, pointer, 0x20000000}, ErrnoVerdict(unix.EOPNOTSUPP), ErrnoVerdict(unix.EOPNOTSUPP), Options{GuardTCP: true}},
+	{"fast open by sendmmsg", x64, 307, [6]uint64{3, pointer, 1, 0x20000000}, ErrnoVerdict(unix.EOPNOTSUPP), ErrnoVerdict(unix.EOPNOTSUPP), Options{GuardTCP: true}},
+	{"TCP_ULP", x64, 54, [6]uint64{3, 6, 31}, ErrnoVerdict(unix.ENOENT), ErrnoVerdict(unix.ENOENT), Options{GuardTCP: true}},
+	{"TCP_FASTOPEN_CONNECT", x64, 54, [6]uint64{3, 6, 30}, Allow, Allow, Options{GuardTCP: true}},
+	{"socketcall SYS_SOCKET", ia32, 102, [6]uint64{1}, enosys, enosys, Options{GuardTCP: true}},
+	{"socketcall SYS_CONNECT", ia32, 102, [6]uint64{3}, Allow, Allow, Options{GuardTCP: true}},
+	{"send", arm, 289, [6]uint64{3, 0x1000, 1, 0x20000000}, ErrnoVerdict(unix.EOPNOTSUPP), ErrnoVerdict(unix.EOPNOTSUPP), Options{GuardTCP: true}},
+}
+
+func TestChosen(t *testing.T) {
+	for _, test := range chosenChecks {
+		o := test.options
+		o.Arch = "amd64"
+		if test.arch == a64 || test.arch == arm {
+			o.Arch = "arm64"
+		}
+		d := Data{NR: test.nr, Arch: test.arch, Args: test.args}
+		if v := run(t, build(t, o), d); v != test.plain {
+			t.Errorf("%s, arch %#x: %v, should be %v", test.what, test.arch, v, test.plain)
+		}
+		o.Listener = true
+		if v := run(t, build(t, o), d); v != test.listen {
+			t.Errorf("%s, arch %#x, with a listener: %v, should be %v", test.what, test.arch, v, test.listen)
+		}
+	}
+}
+
+// TestMetadataIsTheGroup: what paths.metadata refuses by call is the group of
+// calls that a policy can name.
+func TestMetadataIsTheGroup(t *testing.T) {
+	var refused []string
+	for i := range rules {
+		if r := &rules[i]; r.home == forMetadata && len(r.when) == 0 {
+			refused = append(refused, r.calls...)
+		}
+	}
+	slices.Sort(refused)
+	if group := policy.ExpandCall("@metadata"); !slices.Equal(refused, group) {
+		t.Errorf("refused %v\nthe group %v", refused, group)
+	}
+}
+
+func TestFindDenial(t *testing.T) {
+	for _, test := range []struct {
+		call  string
+		args  [6]uint64
+		errno unix.Errno
+		key   string
+		found bool
+	}{
+		{"ptrace", [6]uint64{}, unix.EPERM, "memory.ptrace", true},
+		{"ioctl", [6]uint64{0, garbage | 0x5412}, unix.EPERM, "", true},
+		{"ioctl", [6]uint64{0, setFlags}, unix.EPERM, "paths.metadata", true},
+		{"ioctl", [6]uint64{0, 0x5401}, 0, "", false},
+		{"socket", [6]uint64{1, 1}, unix.EAFNOSUPPORT, "network.unix", true},
+		{"socket", [6]uint64{2, 1, 262}, unix.EPROTONOSUPPORT, "network.connect-tcp", true},
+		{"prlimit64", [6]uint64{0, 4, pointer, pointer}, unix.EPERM, "memory.core-dumps", true},
+		{"prlimit64", [6]uint64{1, 4, pointer, 0}, unix.EPERM, "", true},
+		{"read", [6]uint64{}, 0, "", false},
+	} {
+		d, found := FindDenial(test.call, test.args)
+		if found != test.found || d.Errno != test.errno || d.Key != test.key {
+			t.Errorf("%s%#x: %+v, %v", test.call, test.args, d, found)
+		}
+	}
 }
 
 func TestSpotChecks(t *testing.T) {
@@ -423,10 +530,10 @@ func TestDenialsMatchTheProgram(t *testing.T) {
 			t.Errorf("%+v says too little", d)
 		}
 		known := false
-		for _, a := range []*abi{&abiAMD64, &abiI386} {
+		for _, a := range []*abi{&abiAMD64, &abiI386, &abiARM64, &abiARM} {
 			nr, ok := Number(a.audit, d.Call)
 			known = known || ok
-			if !ok || d.Condition != "" {
+			if !ok || d.Condition != "" || a == &abiARM64 || a == &abiARM {
 				continue
 			}
 			if v := run(t, plain, Data{NR: nr, Arch: a.audit}); v != ErrnoVerdict(d.Errno) {

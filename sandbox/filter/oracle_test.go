@@ -2,6 +2,7 @@ package filter
 
 import (
 	"reflect"
+	"regexp"
 	"slices"
 	"syscall"
 	"testing"
@@ -54,6 +55,9 @@ func oracle(o Options, d Data) Verdict {
 		reported = Notify
 	}
 	if v, ok := oracleOldKernels(o, d, name, reported); ok {
+		return v
+	}
+	if v, ok := oracleChosen(o, d, name); ok {
 		return v
 	}
 	return oracleRefused(o, d, name, reported)
@@ -124,6 +128,45 @@ func oracleOldKernels(o Options, d Data, name string, reported Verdict) (Verdict
 	return 0, false
 }
 
+// metadataCalls are those whose name says what they change.
+var metadataCalls = regexp.MustCompile(`^(f|l)?ch(own|mod)(at2?|32)?$|^(f|l)?(set|remove)xattr(at)?$|^f?utime(s|ns)?(at)?(_time64)?$|^file_setattr$`)
+
+func oracleChosen(o Options, d Data, name string) (Verdict, bool) {
+	low := func(arg int) uint32 { return uint32(d.Args[arg]) }
+	told := func(errno unix.Errno) (Verdict, bool) {
+		if o.Listener {
+			return Notify, true
+		}
+		return ErrnoVerdict(errno), true
+	}
+	inet := low(0) == 2 || low(0) == 10
+	switch {
+	case metadataCalls.MatchString(name) && o.RefuseMetadata:
+		return told(unix.EPERM)
+	case name == "ioctl" && o.RefuseMetadata && slices.Contains([]uint32{0x40086602, 0x40046602, 0x401c5820, 0x40047211}, low(1)):
+		return eperm, true
+	case name == "socket" && o.RefuseUnix && low(0) == 1:
+		return told(unix.EAFNOSUPPORT)
+	case name == "socketpair" && o.RefuseUnix && low(0) == 1 && (low(1)&15 == 2 || low(1)&15 == 3):
+		return told(unix.ESOCKTNOSUPPORT)
+	case name == "socketcall" && o.RefuseUnix && (low(0) == 1 || low(0) == 8):
+		return enosys, true
+	case !o.GuardTCP:
+		return 0, false
+	case name == "socket" && inet && (low(2) == 256 || low(2) == 262):
+		return ErrnoVerdict(unix.EPROTONOSUPPORT), true
+	case name == "socket" && low(0) == 43:
+		return ErrnoVerdict(unix.EAFNOSUPPORT), true
+	case name == "setsockopt" && low(1) == 6 && low(2) == 31:
+		return ErrnoVerdict(unix.ENOENT), true
+	case (name == "sendto" || name == "send" || name == "sendmmsg") && low(3)&(1<<29) != 0, name == "sendmsg" && low(2)&(1<<29) != 0:
+		return ErrnoVerdict(unix.EOPNOTSUPP), true
+	case name == "socketcall" && slices.Contains([]uint32{1, 9, 11, 14, 16, 20}, low(0)):
+		return enosys, true
+	}
+	return 0, false
+}
+
 func oracleRefused(o Options, d Data, name string, reported Verdict) Verdict {
 	if slices.Contains(alwaysReported, name) {
 		return reported
@@ -187,7 +230,7 @@ func oraclePrlimit(o Options, d Data, reported Verdict) Verdict {
 // touch the same calls, with the ones for old kernels all off, all on and singly.
 func variants(t *testing.T, arch string) []Options {
 	t.Helper()
-	if n := reflect.TypeFor[Options]().NumField(); n != 11 {
+	if n := reflect.TypeFor[Options]().NumField(); n != 14 {
 		t.Fatalf("Options has %d fields: decide how the tests vary the new one", n)
 	}
 	bools := []bool{false, true}
@@ -205,6 +248,7 @@ func variants(t *testing.T, arch string) []Options {
 								Namespaces: policy.Namespaces(loose & 1), CoreDumps: policy.CoreDumps(loose >> 1)}
 							all = append(all, o)
 							o.RefuseCoreSignals, o.RefuseTruncate, o.WatchChroot = true, true, true
+							o.RefuseMetadata, o.GuardTCP, o.RefuseUnix = true, true, true
 							all = append(all, o)
 						}
 					}
@@ -214,7 +258,10 @@ func variants(t *testing.T, arch string) []Options {
 		all = append(all,
 			Options{Arch: arch, Listener: listener, RefuseCoreSignals: true},
 			Options{Arch: arch, Listener: listener, RefuseTruncate: true},
-			Options{Arch: arch, Listener: listener, WatchChroot: true})
+			Options{Arch: arch, Listener: listener, WatchChroot: true},
+			Options{Arch: arch, Listener: listener, RefuseMetadata: true},
+			Options{Arch: arch, Listener: listener, GuardTCP: true},
+			Options{Arch: arch, Listener: listener, RefuseUnix: true})
 	}
 	return all
 }
@@ -236,12 +283,21 @@ func interesting() map[string][6][]uint64 {
 	where := []uint64{0, 0x1000, 1 << 32, pointer}
 	clone := []uint64{0, 17, 0x10000000, 0x10000011, 0x3d0f00, 1 << 32, garbage | 0x10000000, 1<<60 | 17}
 	return map[string][6][]uint64{
-		"open":              {{pointer}, flags},
-		"openat":            {{3, 0xffffff9c}, {pointer}, flags},
-		"openat2":           {{0xffffff9c}, {pointer}, {pointer}, {24}},
-		"creat":             {{pointer}, {0, 0o644}},
-		"ptrace":            {{0, 1, 2, 3, 4, 7, 15, 16, 17, 0x4200, 0x4206, 0x4207, garbage, garbage | 16, garbage | 0x4206}, pids},
-		"ioctl":             {{0, 3}, {0, 0x5401, 0x5412, 0x541b, 0x541c, 0xaa00, 0xc018aa3f, garbage | 0x5412, garbage | 0x541c, garbage | 0xaa00, garbage | 0x5401, 0x54120000}},
+		"open":    {{pointer}, flags},
+		"openat":  {{3, 0xffffff9c}, {pointer}, flags},
+		"openat2": {{0xffffff9c}, {pointer}, {pointer}, {24}},
+		"creat":   {{pointer}, {0, 0o644}},
+		"ptrace":  {{0, 1, 2, 3, 4, 7, 15, 16, 17, 0x4200, 0x4206, 0x4207, garbage, garbage | 16, garbage | 0x4206}, pids},
+		"ioctl": {{0, 3}, {0, 0x5401, 0x5412, 0x541b, 0x541c, 0xaa00, 0xc018aa3f, garbage | 0x5412, garbage | 0x541c, garbage | 0xaa00, garbage | 0x5401, 0x54120000,
+			0x40086602, 0x40046602, 0x401c5820, 0x40047211, 0x80086601, garbage | 0x40086602}},
+		"socket":            {{1, 2, 10, 16, 17, 43, garbage | 1, garbage | 2, garbage | 43, 1 << 32}, {1, 2}, {0, 6, 256, 262, garbage | 256, garbage | 262, 262 << 32}},
+		"socketpair":        {{1, 30, garbage | 1}, {1, 2, 3, 5, 0x80801, 0x80802, 0x80803, garbage | 2, garbage | 5}},
+		"setsockopt":        {{3}, {0, 1, 6, garbage | 6, 6 << 32}, {1, 30, 31, 32, garbage | 31}},
+		"sendto":            {{3}, {pointer}, {1}, {0, 0x4000, 1 << 29, 1<<29 | 0x4000, garbage | 1<<29, 1 << 61}, {0, pointer}},
+		"send":              {{3}, {pointer}, {1}, {0, 0x4000, 1 << 29, 1<<29 | 0x4000}},
+		"sendmmsg":          {{3}, {pointer}, {1 << 29, 1}, {0, 0x4000, 1 << 29, garbage | 1<<29, 1 << 61}},
+		"sendmsg":           {{3}, {pointer}, {0, 0x4000, 1 << 29, garbage | 1<<29, 1 << 61}},
+		"socketcall":        {{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21}},
 		"prctl":             {{0, 34, 35, 36, 38, garbage | 35, 35 << 32}, {0, 1}},
 		"keyctl":            {{0, 17, 18, 19, garbage | 18, 18 << 32}},
 		"unshare":           {clone},

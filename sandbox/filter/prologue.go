@@ -1,6 +1,8 @@
 package filter
 
 import (
+	"slices"
+
 	"github.com/memjail/memjail/policy"
 	"golang.org/x/sys/unix"
 )
@@ -15,8 +17,9 @@ import (
 type head struct {
 	*assembler
 	options Options
-	body    label
-	ends    []end
+	body    label // reached by jump only: it may be far
+	rest    label // leads there; at the end of each ABI's part
+	ends    []end // placed at the end of each ABI's part
 }
 
 // end is a verdict and where the program returns it.
@@ -28,20 +31,29 @@ type end struct {
 func prologue(m machine, o Options) (Program, error) {
 	h := &head{assembler: newAssembler(), options: o}
 	h.body = h.newLabel()
-	compat, foreign := h.newLabel(), h.to(ErrnoVerdict(unix.ENOSYS))
+	compat := h.newLabel()
 
 	h.load(offsetArch)
 	h.equal(m.native.audit, next, compat)
 	h.calls(m.native)
 	h.place(compat)
+	foreign := h.to(ErrnoVerdict(unix.ENOSYS))
 	h.equal(m.compat.audit, next, foreign)
 	h.calls(m.compat)
+	h.place(h.body)
+	return h.assemble()
+}
+
+// finish ends a part of the program that conditional jumps reach the end of: they
+// skip 255 instructions at most.
+func (h *head) finish() {
+	h.place(h.rest)
+	h.jump(h.body)
 	for _, e := range h.ends {
 		h.place(e.label)
 		h.ret(e.verdict)
 	}
-	h.place(h.body)
-	return h.assemble()
+	h.ends = nil
 }
 
 // to is the label of the place that returns a verdict.
@@ -58,6 +70,7 @@ func (h *head) to(v Verdict) label {
 // calls decides by number, in one ABI. Opens come first: they are by far the
 // most frequent of the calls for which the kernel runs the filter.
 func (h *head) calls(a *abi) {
+	h.rest = h.newLabel()
 	h.load(offsetNR)
 	h.opens(a)
 	h.unknownCalls(a)
@@ -73,7 +86,56 @@ func (h *head) calls(a *abi) {
 	if h.options.Listener && h.options.WatchChroot {
 		h.verdict(a, "chroot", Notify)
 	}
-	h.jump(h.body)
+	h.chosen(a)
+	h.finish()
+}
+
+// chosen carries out the rules that the policy calls for. All rules of a call
+// stand together, since its number is not in the accumulator any more when the
+// first has looked at an argument.
+func (h *head) chosen(a *abi) {
+	var seen []string
+	for i := range rules {
+		if !h.options.asked(rules[i].home) {
+			continue
+		}
+		for _, name := range rules[i].calls {
+			if slices.Contains(seen, name) {
+				continue
+			}
+			seen = append(seen, name)
+			if len(rules[i].when) == 0 {
+				h.verdict(a, name, rules[i].verdict(h.options.Listener))
+				continue
+			}
+			h.call(a, name, func() { h.conditional(name) })
+		}
+	}
+}
+
+// conditional tries the rules of a call that the policy calls for, one after the
+// other.
+func (h *head) conditional(name string) {
+	for i := range rules {
+		r := &rules[i]
+		if !h.options.asked(r.home) || !slices.Contains(r.calls, name) {
+			continue
+		}
+		others := h.newLabel()
+		for n, c := range r.when {
+			holds := next
+			if n == len(r.when)-1 {
+				holds = h.to(r.verdict(h.options.Listener))
+			}
+			h.loadLow(uint32(c.arg))
+			if c.mask != ^uint32(0) {
+				h.and(c.mask)
+			}
+			h.equal(c.value, holds, others)
+		}
+		h.place(others)
+	}
+	h.jump(h.rest)
 }
 
 // verdict answers every use of a call, if the ABI has it.
@@ -160,8 +222,8 @@ func (h *head) loosened(a *abi) {
 	case policy.PtraceChildren:
 		h.call(a, "ptrace", func() {
 			h.loadLow(0)
-			h.equal(ptraceAttach, h.body, next)
-			h.equal(ptraceSeize, h.body, h.to(Allow))
+			h.equal(ptraceAttach, h.rest, next)
+			h.equal(ptraceSeize, h.rest, h.to(Allow))
 		})
 	}
 	if o.Namespaces == policy.NamespacesUser {
@@ -172,9 +234,9 @@ func (h *head) loosened(a *abi) {
 		h.verdict(a, "setrlimit", Allow)
 		h.call(a, "prlimit64", func() { // the rule about other processes stays
 			h.loadLow(0)
-			h.equal(0, next, h.body)
+			h.equal(0, next, h.rest)
 			h.loadHigh(0)
-			h.equal(0, h.to(Allow), h.body)
+			h.equal(0, h.to(Allow), h.rest)
 		})
 	}
 }
@@ -201,7 +263,7 @@ func (h *head) oldKernels(a *abi) {
 	for _, name := range [...]string{"fcntl", "fcntl64"} {
 		h.call(a, name, func() {
 			h.loadLow(1)
-			h.equal(fcntlSetSignal, next, h.body)
+			h.equal(fcntlSetSignal, next, h.rest)
 			h.coreSignal(2, ErrnoVerdict(unix.EPERM))
 		})
 	}
@@ -219,10 +281,10 @@ func (h *head) coreSignal(arg uint32, v Verdict) {
 	dumps, higher := h.to(v), h.newLabel()
 	h.loadLow(arg)
 	h.above(8, higher, next)
-	h.above(2, dumps, h.body)
+	h.above(2, dumps, h.rest)
 	h.place(higher)
 	h.equal(11, dumps, next)
 	h.equal(24, dumps, next)
 	h.equal(25, dumps, next)
-	h.equal(31, dumps, h.body)
+	h.equal(31, dumps, h.rest)
 }

@@ -1,6 +1,10 @@
 package filter
 
-import "golang.org/x/sys/unix"
+import (
+	"slices"
+
+	"golang.org/x/sys/unix"
+)
 
 // Denial is one thing that the filters refuse, for reports, documents and tests.
 type Denial struct {
@@ -35,7 +39,27 @@ const (
 	inBody       home = iota // compiled by libseccomp
 	inPrologue               // a call that libseccomp 2.5.4 does not know in every ABI
 	onOldKernels             // in the prologue, by an option
+	forMetadata              // in the prologue, by Options.RefuseMetadata
+	forTCP                   // in the prologue, by Options.GuardTCP
+	forUnix                  // in the prologue, by Options.RefuseUnix
+	forSockets               // in the prologue, by either of the last two
 )
+
+// asked tells whether the options call for the rules of a home in the prologue
+// that is chosen by policy.
+func (o *Options) asked(h home) bool {
+	switch h {
+	case forMetadata:
+		return o.RefuseMetadata
+	case forTCP:
+		return o.GuardTCP
+	case forUnix:
+		return o.RefuseUnix
+	case forSockets:
+		return o.GuardTCP || o.RefuseUnix
+	}
+	return false
+}
 
 // condition is a test of one argument. A masked one looks at the low 32 bits.
 type condition struct {
@@ -89,11 +113,42 @@ const (
 	signalChild           = 17 // SIGCHLD on x86 and arm
 )
 
+// The same, for what a policy refuses beside memory.
+const (
+	setFlags      = 0x40086602 // FS_IOC_SETFLAGS, linux/fs.h, of a 64-bit program
+	setFlags32    = 0x40046602 // ... and of a 32-bit one
+	setAttributes = 0x401c5820 // FS_IOC_FSSETXATTR, the same in both
+	setFAT        = 0x40047211 // FAT_IOCTL_SET_ATTRIBUTES, linux/msdos_fs.h
+
+	familyUnix  = 1 // AF_UNIX, linux/socket.h
+	familyINET  = 2
+	familyINET6 = 10
+	familySMC   = 43
+	datagram    = 0x2 // SOCK_DGRAM, and with its lowest bit SOCK_RAW, which AF_UNIX takes for the same
+	datagrams   = 0xe // the bits of a socket's type that tell those two from all others
+	protocolSMC = 256 // IPPROTO_SMC, linux/in.h
+	protocolMP  = 262 // IPPROTO_MPTCP
+	levelTCP    = 6   // IPPROTO_TCP
+	optionULP   = 31  // TCP_ULP, linux/tcp.h
+	fastOpen    = 0x20000000
+
+	callSocket     = 1 // SYS_SOCKET and so on, the calls within socketcall(2), linux/net.h
+	callSocketpair = 8
+	callSend       = 9
+	callSendto     = 11
+	callSetsockopt = 14
+	callSendmsg    = 16
+	callSendmmsg   = 20
+)
+
 const (
 	keyAccess     = "memory.access"
 	keyPtrace     = "memory.ptrace"
 	keyCoreDumps  = "memory.core-dumps"
 	keyNamespaces = "ipc.namespaces"
+	keyMetadata   = "paths.metadata"
+	keyTCP        = "network.connect-tcp"
+	keyUnix       = "network.unix"
 )
 
 // rules is the table: each of these calls, left open, leads to the memory of some
@@ -200,7 +255,78 @@ var rules = [...]rule{
 	{calls: []string{"truncate", "truncate64"}, home: onOldKernels, condition: "on kernels before Landlock ABI 3",
 		errno:  unix.EACCES,
 		reason: "the kernel has no rule for it, so protected files could be emptied"},
+
+	{calls: []string{"chmod", "fchmod", "fchmodat", "fchmodat2", "chown", "chown32", "fchown", "fchown32", "fchownat", "lchown", "lchown32",
+		"setxattr", "lsetxattr", "fsetxattr", "setxattrat", "removexattr", "lremovexattr", "fremovexattr", "removexattrat", "file_setattr",
+		"utime", "utimes", "utimensat", "utimensat_time64", "futimesat"},
+		condition: `under paths.metadata = "deny"`, home: forMetadata, errno: unix.EPERM, notified: true, key: keyMetadata,
+		reason: "the policy keeps owner, mode, times and attributes of every file as they are"},
+	{calls: []string{"ioctl"}, when: []condition{number(1, setFlags)}, condition: "request FS_IOC_SETFLAGS",
+		home: forMetadata, errno: unix.EPERM, key: keyMetadata, reason: reasonFlags},
+	{calls: []string{"ioctl"}, when: []condition{number(1, setFlags32)}, condition: "request FS_IOC32_SETFLAGS",
+		home: forMetadata, errno: unix.EPERM, key: keyMetadata, reason: reasonFlags},
+	{calls: []string{"ioctl"}, when: []condition{number(1, setAttributes)}, condition: "request FS_IOC_FSSETXATTR",
+		home: forMetadata, errno: unix.EPERM, key: keyMetadata, reason: reasonFlags},
+	{calls: []string{"ioctl"}, when: []condition{number(1, setFAT)}, condition: "request FAT_IOCTL_SET_ATTRIBUTES",
+		home: forMetadata, errno: unix.EPERM, key: keyMetadata, reason: reasonFlags},
+
+	// What a system without AF_UNIX answers: libraries that ask a daemon first
+	// (names, logs, sound) then do without it.
+	{calls: []string{"socket"}, when: []condition{number(0, familyUnix)}, condition: "family AF_UNIX",
+		home: forUnix, errno: unix.EAFNOSUPPORT, notified: true, key: keyUnix,
+		reason: "the policy allows no UNIX socket but pairs, so that no daemon outside can be asked"},
+	// Each half of a pair of datagram sockets can send to any other address.
+	{calls: []string{"socketpair"}, when: []condition{number(0, familyUnix), {arg: 1, op: isMasked, mask: datagrams, value: datagram}},
+		condition: "family AF_UNIX, type SOCK_DGRAM", home: forUnix, errno: unix.ESOCKTNOSUPPORT, notified: true, key: keyUnix,
+		reason: "a datagram socket of a pair sends to every UNIX socket that is not connected"},
+
+	// Programs that speak MPTCP or SMC fall back to TCP, whose ports Landlock
+	// judges. They ask whether the kernel has them, so nothing is reported.
+	{calls: []string{"socket"}, when: []condition{number(0, familyINET), number(2, protocolMP)}, condition: "AF_INET, protocol IPPROTO_MPTCP",
+		home: forTCP, errno: unix.EPROTONOSUPPORT, key: keyTCP, reason: reasonPastTCP},
+	{calls: []string{"socket"}, when: []condition{number(0, familyINET6), number(2, protocolMP)}, condition: "AF_INET6, protocol IPPROTO_MPTCP",
+		home: forTCP, errno: unix.EPROTONOSUPPORT, key: keyTCP, reason: reasonPastTCP},
+	{calls: []string{"socket"}, when: []condition{number(0, familyINET), number(2, protocolSMC)}, condition: "AF_INET, protocol IPPROTO_SMC",
+		home: forTCP, errno: unix.EPROTONOSUPPORT, key: keyTCP, reason: reasonPastTCP},
+	{calls: []string{"socket"}, when: []condition{number(0, familyINET6), number(2, protocolSMC)}, condition: "AF_INET6, protocol IPPROTO_SMC",
+		home: forTCP, errno: unix.EPROTONOSUPPORT, key: keyTCP, reason: reasonPastTCP},
+	{calls: []string{"socket"}, when: []condition{number(0, familySMC)}, condition: "family AF_SMC",
+		home: forTCP, errno: unix.EAFNOSUPPORT, key: keyTCP, reason: reasonPastTCP},
+	// The name of the protocol is in memory: "smc" makes the socket one of SMC
+	// (Linux 5.17 and later), "tls" speeds TLS up, which libraries do without.
+	{calls: []string{"setsockopt"}, when: []condition{number(1, levelTCP), number(2, optionULP)}, condition: "option TCP_ULP",
+		home: forTCP, errno: unix.ENOENT, key: keyTCP,
+		reason: "it can turn a TCP socket into one of SMC, whose ports the kernel has no rules for"},
+	// What a kernel without fast open as a client answers; connect(2) comes next.
+	{calls: []string{"sendto", "send", "sendmmsg"}, when: []condition{flag(3, fastOpen)}, condition: "flag MSG_FASTOPEN",
+		home: forTCP, errno: unix.EOPNOTSUPP, key: keyTCP, reason: reasonFastOpen},
+	{calls: []string{"sendmsg"}, when: []condition{flag(2, fastOpen)}, condition: "flag MSG_FASTOPEN",
+		home: forTCP, errno: unix.EOPNOTSUPP, key: keyTCP, reason: reasonFastOpen},
+
+	// The arguments of a call within it are in memory. Newer C libraries make
+	// the calls themselves (Linux 4.3).
+	{calls: []string{"socketcall"}, when: []condition{number(0, callSocket)}, condition: "SYS_SOCKET",
+		home: forSockets, errno: unix.ENOSYS, key: keyTCP, reason: reasonInMemory},
+	{calls: []string{"socketcall"}, when: []condition{number(0, callSocketpair)}, condition: "SYS_SOCKETPAIR",
+		home: forUnix, errno: unix.ENOSYS, key: keyUnix, reason: reasonInMemory},
+	{calls: []string{"socketcall"}, when: []condition{number(0, callSend)}, condition: "SYS_SEND",
+		home: forTCP, errno: unix.ENOSYS, key: keyTCP, reason: reasonInMemory},
+	{calls: []string{"socketcall"}, when: []condition{number(0, callSendto)}, condition: "SYS_SENDTO",
+		home: forTCP, errno: unix.ENOSYS, key: keyTCP, reason: reasonInMemory},
+	{calls: []string{"socketcall"}, when: []condition{number(0, callSetsockopt)}, condition: "SYS_SETSOCKOPT",
+		home: forTCP, errno: unix.ENOSYS, key: keyTCP, reason: reasonInMemory},
+	{calls: []string{"socketcall"}, when: []condition{number(0, callSendmsg)}, condition: "SYS_SENDMSG",
+		home: forTCP, errno: unix.ENOSYS, key: keyTCP, reason: reasonInMemory},
+	{calls: []string{"socketcall"}, when: []condition{number(0, callSendmmsg)}, condition: "SYS_SENDMMSG",
+		home: forTCP, errno: unix.ENOSYS, key: keyTCP, reason: reasonInMemory},
 }
+
+const (
+	reasonFlags    = "the policy keeps the attributes of every file as they are"
+	reasonPastTCP  = "the kernel's rules about TCP ports do not hold for it; TCP itself does the same"
+	reasonFastOpen = "it connects without asking the kernel's rules about TCP ports; connect(2) does the same"
+	reasonInMemory = "its arguments cannot be seen by a filter; the call itself does the same"
+)
 
 // Denials returns the table of what the filters refuse, in the order of the
 // documents. It is the caller's own.
@@ -208,10 +334,39 @@ func Denials() []Denial {
 	var all []Denial
 	for _, r := range rules {
 		for _, call := range r.calls {
-			all = append(all, Denial{Call: call, Condition: r.condition, Errno: r.errno, Notified: r.notified, Reason: r.reason, Key: r.key})
+			all = append(all, r.denial(call))
 		}
 	}
 	return all
+}
+
+// FindDenial returns the row of [Denials] that a use of a call falls under; ok is
+// false when no row does. The arguments are as the filter saw them, so it tells
+// rows of one call (ioctl, socket) apart. Rows that hold by an option are found
+// whether it is set or not.
+func FindDenial(call string, args [6]uint64) (d Denial, ok bool) {
+	for i := range rules {
+		r := &rules[i]
+		if slices.Contains(r.calls, call) && !slices.ContainsFunc(r.when, func(c condition) bool { return !c.holds(args) }) {
+			return r.denial(call), true
+		}
+	}
+	return Denial{}, false
+}
+
+func (r *rule) denial(call string) Denial {
+	return Denial{Call: call, Condition: r.condition, Errno: r.errno, Notified: r.notified, Reason: r.reason, Key: r.key}
+}
+
+func (c condition) holds(args [6]uint64) bool {
+	switch v := args[c.arg]; c.op {
+	case isZero:
+		return v == 0
+	case isNotZero:
+		return v != 0
+	default:
+		return uint32(v)&c.mask == c.value
+	}
 }
 
 // verdict is what a filter answers where the rule applies.

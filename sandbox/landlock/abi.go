@@ -37,6 +37,9 @@ const (
 
 	scopeAll = llsys.ScopeAbstractUnixSocket | llsys.ScopeSignal
 
+	// ScopeSignal is the bit of [Plan.Scoped] that keeps signals inside (ABI 6).
+	ScopeSignal uint64 = llsys.ScopeSignal
+
 	flagsLog   = llsys.FlagRestrictSelfLogSameExecOff | llsys.FlagRestrictSelfLogNewExecOn | llsys.FlagRestrictSelfLogSubdomainsOff
 	flagsTSync = flagsLog | llsys.FlagRestrictSelfTSync
 )

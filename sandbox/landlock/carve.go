@@ -62,6 +62,7 @@ type carveOptions struct {
 	uid    int      // 0: sysfs and cgroup file systems are read-only
 	code   []string // program directories to protect, canonical
 	handle Rights   // what the kernel handles
+	swap   []string // files that the memory of processes is swapped to
 	// resolve gives the canonical path of an existing file or directory.
 	resolve func(string) (string, bool)
 }
@@ -80,6 +81,9 @@ func (t *MountTable) carve(o carveOptions) *carving {
 		}
 	}
 	c.add(object{path: "/dev", kind: devices, cause: "/dev", standing: true})
+	for _, path := range o.swap {
+		c.add(object{path: path, kind: excluded, cause: "the swap file " + path})
+	}
 	for i := range t.mounts {
 		c.addMount(t, &t.mounts[i], o)
 	}

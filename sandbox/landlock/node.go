@@ -98,15 +98,25 @@ func pathOf(fd int) (string, error) {
 	return path, nil
 }
 
-// canonical follows the symbolic links of a path; false when it names nothing.
-func canonical(path string) (string, bool) {
+// canonicalPath follows the symbolic links of a path. See [missing].
+func canonicalPath(path string) (string, error) {
 	fd, err := openat(unix.AT_FDCWD, path, unix.O_PATH|unix.O_CLOEXEC)
 	if err != nil {
-		return "", false
+		return "", err
 	}
 	defer unix.Close(fd)
-	path, err = pathOf(fd)
-	return path, err == nil
+	return pathOf(fd)
+}
+
+// missing tells whether err means that a path names nothing, or nothing that this
+// user could reach either; any other error says that it is not known.
+func missing(err error) bool {
+	for _, errno := range []unix.Errno{unix.ENOENT, unix.ENOTDIR, unix.ELOOP, unix.EACCES, unix.ENAMETOOLONG} {
+		if errors.Is(err, errno) {
+			return true
+		}
+	}
+	return false
 }
 
 // entry is one name of a directory, with its type where the file system says it.

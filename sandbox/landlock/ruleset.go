@@ -48,6 +48,8 @@ type Plan struct {
 	ABI     ABI
 	Handled Rights
 	Scoped  uint64 // LANDLOCK_SCOPE_* bits
+	Net     uint64 // LANDLOCK_ACCESS_NET_* bits that are handled
+	Ports   []PortRule
 	Rules   []Rule
 	Carved  []Carved
 	// Warnings are single lines for the user.
@@ -78,7 +80,8 @@ func (e *RuleError) Unwrap() error { return e.Err }
 // from the look at each object until [Plan.Close]. Errors: an [*ABIError] when
 // the kernel can enforce less than nothing at all or than the policy's min-abi,
 // a [*RuleError] for a path that is missing (and not optional), that is a FIFO, a
-// socket or a device, or that lies on a file system that is never granted.
+// socket or a device, or that lies on a file system that is never granted. Of
+// [network] it makes what the ABI can hold: see [NetworkABI].
 func NewPlan(r Request) (*Plan, error) {
 	if need := max(1, r.Policy.MinABI); r.ABI.Version < need {
 		return nil, &ABIError{Need: need, Have: r.ABI.Version}
@@ -87,9 +90,10 @@ func NewPlan(r Request) (*Plan, error) {
 	if r.Policy.IPC.Signals == policy.ScopeSandbox {
 		p.Scoped |= llsys.ScopeSignal & r.ABI.Scoped
 	}
-	if r.Policy.IPC.AbstractSockets == policy.ScopeSandbox {
+	if r.Policy.IPC.AbstractSockets == policy.ScopeSandbox || r.Policy.Network.RestrictUnix {
 		p.Scoped |= llsys.ScopeAbstractUnixSocket & r.ABI.Scoped
 	}
+	p.network(r.Policy.Network)
 	for _, m := range HiddenMounts(r.Mounts) {
 		p.Hidden = append(p.Hidden, m.Point)
 	}
@@ -101,16 +105,39 @@ func NewPlan(r Request) (*Plan, error) {
 }
 
 func (p *Plan) fill(r Request) error {
-	o := carveOptions{access: r.Policy.Memory.Access, uid: r.UID, handle: p.Handled, resolve: canonical}
-	if r.Policy.Memory.CodeFiles == policy.CodeFilesProtect {
-		o.code = codeRoots(canonical)
+	o := carveOptions{access: r.Policy.Memory.Access, uid: r.UID, handle: p.Handled}
+	var lost error
+	resolve := func(path string) (string, bool) {
+		found, err := canonicalPath(path)
+		if err != nil && !missing(err) {
+			lost = errors.Join(lost, fmt.Errorf("looking for %s: %w", path, err))
+		}
+		return found, err == nil
 	}
-	w, err := newWalker(p, r.Mounts, r.Mounts.carve(o))
+	o.resolve = resolve
+	if r.Policy.Memory.CodeFiles == policy.CodeFilesProtect {
+		o.code = codeRoots(resolve)
+	}
+	if r.UID == 0 && o.access != policy.AccessAllow {
+		swap, err := swapFiles()
+		if err != nil {
+			return err
+		}
+		o.swap = swap
+	}
+	carving := r.Mounts.carve(o)
+	if lost != nil { // what could not be looked at would go unprotected
+		return lost
+	}
+	w, err := newWalker(p, r.Mounts, carving)
 	if w != nil {
 		defer w.finish()
 	}
 	if err != nil {
 		return err
+	}
+	if r.Policy.Network.RestrictUnix {
+		w.withheld = ResolveUnix
 	}
 	if r.Policy.Paths.Present {
 		err = w.grantPaths(r.Policy)
@@ -119,6 +146,9 @@ func (p *Plan) fill(r Request) error {
 	}
 	if err == nil {
 		err = w.grantNamedDevices(r.Policy)
+	}
+	if err == nil {
+		err = w.grantSockets(r.Policy)
 	}
 	if err != nil {
 		return err
@@ -129,7 +159,9 @@ func (p *Plan) fill(r Request) error {
 
 // grantAll is the shape without path rules: everything as usual.
 func (w *walker) grantAll() {
-	full := w.plan.Handled &^ makeNode
+	// A device node that lies anywhere but in a directory of devices is nobody's to
+	// control, whatever driver it is for.
+	full := w.plan.Handled &^ makeNode &^ IoctlDev &^ w.withheld
 	w.why = "everything as usual"
 	w.grant(w.root, full, 0)
 	w.grantIslands(full, ReadDir)
@@ -146,7 +178,7 @@ func (w *walker) grantIslands(want, have Rights) {
 // grantPaths is the shape with path rules: they, the basic devices, and of
 // procfs what the policy opens.
 func (w *walker) grantPaths(p policy.Policy) error {
-	const write = readRights | writeRights | IoctlDev | ResolveUnix
+	write := (readRights | writeRights | IoctlDev | ResolveUnix) &^ w.withheld
 	for _, class := range []struct {
 		name  string
 		paths []string
@@ -176,7 +208,7 @@ func (w *walker) grantPaths(p policy.Policy) error {
 	if p.Memory.Access != policy.AccessDeny {
 		w.why = "memory.access"
 		if n := w.at("/proc"); n != nil {
-			w.grant(n, w.plan.Handled&^makeNode, 0)
+			w.grant(n, w.plan.Handled&^makeNode&^w.withheld, 0)
 		}
 	}
 	if p.Procfs.System == policy.SystemRead {
@@ -309,7 +341,7 @@ func (w *walker) grantNamedDevices(p policy.Policy) error {
 // Ruleset creates the ruleset and adds the rules. The descriptor is for
 // landlock_restrict_self(2) and is closed on execve(2).
 func (p *Plan) Ruleset() (*os.File, error) {
-	attr := llsys.RulesetAttr{HandledAccessFS: uint64(p.Handled), Scoped: p.Scoped}
+	attr := llsys.RulesetAttr{HandledAccessFS: uint64(p.Handled), HandledAccessNet: p.Net, Scoped: p.Scoped}
 	fd, err := llsys.LandlockCreateRuleset(&attr, 0)
 	if err != nil {
 		return nil, fmt.Errorf("creating a landlock ruleset of ABI %d: %w", p.ABI.Version, err)
@@ -325,6 +357,10 @@ func (p *Plan) Ruleset() (*os.File, error) {
 			_ = unix.Close(fd)
 			return nil, fmt.Errorf("adding the landlock rule %v on %q: %w", r.Rights, r.Path, err)
 		}
+	}
+	if err := p.addPorts(fd); err != nil {
+		_ = unix.Close(fd)
+		return nil, err
 	}
 	return os.NewFile(uintptr(fd), "landlock ruleset"), nil
 }

@@ -51,6 +51,8 @@ var scenarios = map[string]scenario{
 	"ordinary user":                {ordinaryUser},
 	"old ABI":                      {oldABI},
 	"watch":                        {watchScenario},
+	"TCP ports":                    {tcpPorts},
+	"no TCP ports":                 {noTCPPorts},
 }
 
 func ownProcfs(st *stage) []attempt {

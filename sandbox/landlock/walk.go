@@ -19,6 +19,9 @@ type walker struct {
 	found  []inode              // the inode of each rule, in the order of plan.Rules
 	root   *node
 
+	// withheld are rights that no tree gets, only what is named for them.
+	withheld Rights
+
 	// why is the reason that the rules of the present tree carry, and rw its
 	// path if it is a path rule that grants writing.
 	why, rw string
@@ -339,6 +342,7 @@ func (w *walker) wantsEntry(n *node, dir string, e entry) bool {
 }
 
 func (w *walker) grantDeviceEntry(c *node, dir, name string, want, have Rights) {
+	want |= IoctlDev & w.plan.Handled
 	switch {
 	case w.carve.objects[c.path] != nil, !c.isDir() && c.mode&unix.S_IFMT != unix.S_IFREG:
 		w.grant(c, want, have)
@@ -373,6 +377,9 @@ func (w *walker) verify() error {
 			continue
 		}
 		r := &w.plan.Rules[i]
+		if r.Rights == ResolveUnix {
+			continue // reaches sockets only, and what is carved out is files
+		}
 		bears := allRights
 		if l.edge != nil {
 			bears &= l.edge.limit

@@ -1,0 +1,112 @@
+package filter
+
+import (
+	"errors"
+	"slices"
+	"testing"
+
+	"github.com/memjail/memjail/policy"
+)
+
+func denies(t *testing.T, arch string, native bool, calls ...string) Program {
+	t.Helper()
+	p, err := Denies(arch, calls, native)
+	if err != nil {
+		t.Fatalf("Denies(%s, %v): %v", arch, calls, err)
+	}
+	return p
+}
+
+// TestDenies asks for every call of every ABI, with the numbers of the tables, and
+// for what is made through another call with numbers typed from the headers.
+func TestDenies(t *testing.T) {
+	everything := policy.CallNames()
+	for _, calls := range [][]string{{"keyctl"}, policy.ExpandCall("@mount"), policy.ExpandCall("@network-io"), everything} {
+		for _, arch := range arches {
+			p := denies(t, arch, false, calls...)
+			if err := loadable(p); err != nil {
+				t.Fatalf("%v\n%v", err, p)
+			}
+			m, _ := machineOf(arch)
+			for _, a := range []*abi{m.native, m.compat} {
+				for nr := range int32(470) {
+					name, want := CallName(a.audit, nr), Allow
+					if slices.Contains(calls, name) {
+						want = eperm
+					}
+					if v := run(t, p, Data{NR: nr, Arch: a.audit}); v != want {
+						t.Errorf("%s: %s is %v, should be %v", a.name, name, v, want)
+					}
+				}
+			}
+		}
+	}
+	p := denies(t, "amd64", false, "connect", "shmat", "send")
+	for _, test := range []struct {
+		what string
+		arch uint32
+		nr   int32
+		arg  uint64
+		want Verdict
+	}{
+		{"connect", x64, 42, 0, eperm},
+		{"connect", ia32, 362, 0, eperm},
+		{"connect through socketcall", ia32, 102, 3, eperm},
+		{"send through socketcall", ia32, 102, 9, eperm},
+		{"bind through socketcall", ia32, 102, 2, Allow},
+		{"shmat through ipc", ia32, 117, 21, eperm},
+		{"shmat through ipc, version 1", ia32, 117, 1<<16 | 21, eperm},
+		{"shmget through ipc", ia32, 117, 23, Allow},
+		{"getpid", ia32, 20, 0, Allow},
+		{"a foreign ABI", a64, 0, 0, enosys},
+	} {
+		if v := run(t, p, Data{NR: test.nr, Arch: test.arch, Args: [6]uint64{test.arg}}); v != test.want {
+			t.Errorf("%s: %v, should be %v", test.what, v, test.want)
+		}
+	}
+}
+
+func TestDeniesNative(t *testing.T) {
+	for _, calls := range [][]string{nil, {"keyctl"}} {
+		p := denies(t, "amd64", true, calls...)
+		if err := loadable(p); err != nil {
+			t.Fatalf("%v\n%v", err, p)
+		}
+		for nr := range int32(470) {
+			if v := run(t, p, Data{NR: nr, Arch: ia32}); v != enosys {
+				t.Errorf("i386 call %d is %v", nr, v)
+			}
+		}
+		if v := run(t, p, Data{NR: 39, Arch: x64}); v != Allow {
+			t.Errorf("getpid is %v", v)
+		}
+	}
+}
+
+// TestDeniesDecidedByNumber: the kernel can go on remembering what it lets in.
+func TestDeniesDecidedByNumber(t *testing.T) {
+	p := denies(t, "amd64", false, policy.ExpandCall("@mount")...)
+	for _, name := range []string{"read", "openat", "socket", "futex"} {
+		nr, _ := Number(x64, name)
+		if v, ok := decidedByNumber(p, Data{NR: nr, Arch: x64}); !ok || v != Allow {
+			t.Errorf("%s is %v, decided by number: %v", name, v, ok)
+		}
+	}
+}
+
+func TestDeniesErrors(t *testing.T) {
+	var unknown *CallError
+	if _, err := Denies("amd64", []string{"read", "no_such_call"}, false); !errors.As(err, &unknown) || unknown.Call != "no_such_call" {
+		t.Errorf("an unknown call: %v", err)
+	}
+	if _, err := Denies("riscv64", []string{"read"}, false); !errors.Is(err, errors.ErrUnsupported) {
+		t.Errorf("riscv64: %v", err)
+	}
+	if p, err := Denies("", nil, false); p != nil || err != nil {
+		t.Errorf("nothing to refuse: %v, %v", p, err)
+	}
+	// Only arm has it; a policy is written once for all architectures.
+	if _, err := Denies("amd64", []string{"arm_fadvise64_64"}, false); err != nil {
+		t.Error(err)
+	}
+}

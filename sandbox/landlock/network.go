@@ -1,0 +1,93 @@
+package landlock
+
+import (
+	"fmt"
+
+	llsys "github.com/landlock-lsm/go-landlock/landlock/syscall"
+	"golang.org/x/sys/unix"
+
+	"github.com/memjail/memjail/policy"
+)
+
+// The ABI from which the kernel can hold a part of [network].
+const (
+	tcpABI  = 4 // Linux 6.7
+	unixABI = 9 // Linux 7.1
+)
+
+// PortRule grants Rights, LANDLOCK_ACCESS_NET_* bits, on a port. Port 0 in a rule
+// about bind(2) is the range that the kernel picks from.
+type PortRule struct {
+	Port   uint16
+	Rights uint64
+}
+
+// NetworkABI returns the Landlock ABI that it takes to hold the rules about TCP
+// ports, and that for the list of UNIX sockets; 0 where the policy has none. An
+// empty list of UNIX sockets needs no Landlock: the seccomp filter refuses them.
+func NetworkABI(n policy.Network) (tcp, unixSockets int) {
+	if n.RestrictConnect || n.RestrictBind {
+		tcp = tcpABI
+	}
+	if n.RestrictUnix && len(n.Unix) > 0 {
+		unixSockets = unixABI
+	}
+	return tcp, unixSockets
+}
+
+// network decides the rules about ports, as far as the ABI goes.
+func (p *Plan) network(n policy.Network) {
+	for _, kind := range []struct {
+		restrict bool
+		ports    []uint16
+		right    uint64
+	}{
+		{n.RestrictConnect, n.ConnectTCP, llsys.AccessNetConnectTCP},
+		{n.RestrictBind, n.BindTCP, llsys.AccessNetBindTCP},
+	} {
+		if !kind.restrict || p.ABI.Net&kind.right == 0 {
+			continue
+		}
+		p.Net |= kind.right
+		for _, port := range kind.ports {
+			p.Ports = append(p.Ports, PortRule{port, kind.right})
+		}
+	}
+}
+
+func (p *Plan) addPorts(ruleset int) error {
+	for _, r := range p.Ports {
+		rule := llsys.NetPortAttr{AllowedAccess: r.Rights, Port: uint64(r.Port)}
+		if err := llsys.LandlockAddNetPortRule(ruleset, &rule, 0); err != nil {
+			return fmt.Errorf("adding the landlock rule on TCP port %d: %w", r.Port, err)
+		}
+	}
+	return nil
+}
+
+// grantSockets lets the UNIX sockets that the policy names be connected to: a
+// socket, or all below a directory.
+func (w *walker) grantSockets(p policy.Policy) error {
+	if !w.plan.Handled.has(ResolveUnix) {
+		return nil
+	}
+	for _, path := range p.Network.Unix {
+		fd, err := openat(unix.AT_FDCWD, path, unix.O_PATH|unix.O_CLOEXEC)
+		if err != nil {
+			return &RuleError{Path: path, Err: err}
+		}
+		n := &node{fd: fd, path: path}
+		err = w.inspect(n, nil)
+		kind := n.mode & unix.S_IFMT
+		if err == nil && !n.special && !n.alien && (kind == unix.S_IFSOCK || kind == unix.S_IFDIR) {
+			w.emit(n, ResolveUnix, 0, "network.unix")
+			continue
+		}
+		w.release(n)
+		if err != nil {
+			return &RuleError{Path: path, Err: err}
+		}
+		return &RuleError{Path: path, Reason: "it is no UNIX socket and no directory of them"}
+	}
+	return nil
+}

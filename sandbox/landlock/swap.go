@@ -1,0 +1,36 @@
+package landlock
+
+import (
+	"fmt"
+	"strings"
+)
+
+const swapsPath = "/proc/swaps"
+
+// swapFiles lists the files that the kernel swaps memory to, proc_swaps(5): root can
+// read them, and with them what other processes had in memory. Partitions are
+// devices, which are closed anyway.
+func swapFiles() ([]string, error) {
+	text, err := readSmall(swapsPath)
+	if err != nil && missing(err) { // a kernel without swap, a container that hides it
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading %s: %w", swapsPath, err)
+	}
+	return parseSwaps(text), nil
+}
+
+// parseSwaps reads the table. Blanks in a name are escaped in octal, and what has
+// been deleted ends in a mark that no longer names a file.
+func parseSwaps(text string) []string {
+	var files []string
+	for line := range strings.Lines(text) {
+		fields := strings.Fields(line)
+		if len(fields) < 2 || fields[1] != "file" || !strings.HasPrefix(fields[0], "/") {
+			continue
+		}
+		files = append(files, unescape(fields[0]))
+	}
+	return files
+}
