@@ -9,15 +9,15 @@ import (
 	"strings"
 
 	"github.com/memjail/memjail/policy"
+	"github.com/memjail/memjail/sandbox/kernel/early"
 	"github.com/memjail/memjail/sandbox/landlock"
 	"golang.org/x/sys/unix"
 )
 
 // descriptors examines what CMD will hold (0, 1, 2 and those asked for) and makes
 // every other descriptor close on execve. An argument that spells a descriptor
-// (/dev/fd/63, as a shell's process substitution does) asks for it. It returns
-// those to keep beside 0, 1 and 2.
-func (p *Plan) descriptors() ([]int, error) {
+// (/dev/fd/63, as a shell's process substitution does) asks for it.
+func (p *Plan) descriptors() error {
 	keep := slices.Clone(p.options.KeepFDs)
 	for _, arg := range p.options.Args[1:] {
 		for _, prefix := range []string{"/dev/fd/", "/proc/self/fd/"} {
@@ -33,17 +33,23 @@ func (p *Plan) descriptors() ([]int, error) {
 	keep = slices.DeleteFunc(keep, func(fd int) bool { return fd >= 0 && fd <= 2 })
 	for _, fd := range append([]int{0, 1, 2}, keep...) {
 		if fd > 2 && !isOpen(fd) || fd < 0 {
-			return nil, fmt.Errorf("keeping descriptor %d: %w", fd, unix.EBADF)
+			return fmt.Errorf("keeping descriptor %d: %w", fd, unix.EBADF)
 		}
 		if what, ok := p.harmless(fd); !ok {
-			return nil, &DescriptorError{FD: fd, What: what}
+			return &DescriptorError{FD: fd, What: what}
+		}
+	}
+	for fd := range 3 {
+		if early.Closed(fd) { // the Go runtime put /dev/null there
+			p.starter.CloseFDs = append(p.starter.CloseFDs, fd)
 		}
 	}
 	const toTheLast = ^uint(0) >> 32 // the kernel takes an unsigned int
 	if err := unix.CloseRange(3, toTheLast, unix.CLOSE_RANGE_CLOEXEC); err != nil {
-		return nil, fmt.Errorf("closing inherited descriptors: %w", err)
+		return fmt.Errorf("closing inherited descriptors: %w", err)
 	}
-	return keep, nil
+	p.starter.KeepFDs = keep
+	return nil
 }
 
 func isOpen(fd int) bool {
@@ -63,12 +69,15 @@ func (p *Plan) harmless(fd int) (what string, ok bool) {
 		return "", errors.Is(err, unix.EBADF)
 	}
 	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
-	if err != nil || flags&unix.O_PATH != 0 {
-		return "an unreadable descriptor", err == nil // O_PATH: opening it again is judged
+	if err != nil {
+		return "of unknown kind", false
 	}
 	name, err := os.Readlink("/proc/self/fd/" + strconv.Itoa(fd))
 	if err != nil {
 		return "of unknown kind", false
+	}
+	if flags&unix.O_PATH != 0 || st.Mode&unix.S_IFMT == unix.S_IFDIR {
+		return p.startingPoint(fd, name)
 	}
 	if kind, anonymous := strings.CutPrefix(name, "anon_inode:"); anonymous {
 		return "a kernel object (" + kind + ")", slices.Contains(harmlessAnonymous, kind)
@@ -78,15 +87,13 @@ func (p *Plan) harmless(fd int) (what string, ok bool) {
 		return "the block device " + name, landlock.DeviceGranted(uint64(st.Rdev), true, p.options.Policy.Devices)
 	case unix.S_IFCHR:
 		return "the device " + name, landlock.DeviceGranted(uint64(st.Rdev), false, p.options.Policy.Devices)
-	case unix.S_IFDIR:
-		return name, true // what is opened from it is judged
 	}
 	var fs unix.Statfs_t
 	if err := unix.Fstatfs(fd, &fs); err != nil {
 		return name, false
 	}
 	if fs.Type == unix.PROC_SUPER_MAGIC {
-		return p.procfsFile(name, flags)
+		return p.procfsFile(fd, name, flags)
 	}
 	return name, !slices.Contains(specialMagic, fs.Type)
 }
@@ -97,15 +104,62 @@ var specialMagic = []int64{unix.TRACEFS_MAGIC, unix.DEBUGFS_MAGIC, unix.BPF_FS_M
 
 const configfsMagic = 0x62656570 // CONFIGFS_MAGIC, fs/configfs
 
-func (p *Plan) procfsFile(name string, flags int) (string, bool) {
+// startingPoint judges a directory, or a descriptor that only names something. What
+// is opened from it is judged by the kernel, by the rules for what lies above it:
+// those were made for the mounts that the sandbox sees, so it must be on one of
+// them.
+func (p *Plan) startingPoint(fd int, name string) (string, bool) {
+	mount, err := mountOf(fd)
+	if err != nil || p.Mounts == nil {
+		return name, p.Mounts == nil
+	}
+	if p.Mounts.Has(mount) {
+		return name, true
+	}
+	why := "a directory (" + name + ") of a mount that the sandbox does not see, from where what is closed can be reached"
+	if p.MountNamespace != nil {
+		why += " (the sandbox has private mounts, because of " + strings.Join(p.hidden, ", ") + "; --allow private-mounts=no closes it otherwise)"
+	}
+	return why, false
+}
+
+// mountOf returns the ID of the mount on which an open file is, as in mountinfo.
+func mountOf(fd int) (int, error) {
+	var st unix.Statx_t
+	if err := unix.Statx(fd, "", unix.AT_EMPTY_PATH, unix.STATX_MNT_ID, &st); err != nil {
+		return 0, err
+	}
+	if st.Mask&unix.STATX_MNT_ID == 0 {
+		return 0, unix.ENOSYS
+	}
+	return int(st.Mnt_id), nil
+}
+
+func (p *Plan) procfsFile(fd int, name string, flags int) (string, bool) {
 	if p.options.Policy.Memory.Access == policy.AccessAllow {
 		return name, true
 	}
-	below, known := strings.CutPrefix(name, "/proc/")
 	what := "a file of procfs (" + name + ")"
 	if strings.HasSuffix(name, "/mem") {
 		what = "the memory of a process (" + name + ")"
 	}
+	// A file of procfs that is bound elsewhere goes by another's name.
+	below, known := strings.CutPrefix(name, "/proc/")
+	mount, err := mountOf(fd)
+	procfs, procErr := mountAt("/proc")
+	if err != nil || procErr != nil || mount != procfs {
+		known = false
+	}
 	readOnly := flags&unix.O_ACCMODE == unix.O_RDONLY
 	return what, known && readOnly && p.options.ProcfsGranted != nil && p.options.ProcfsGranted(below)
+}
+
+// mountAt returns the ID of the mount whose root is at path.
+func mountAt(path string) (int, error) {
+	fd, err := unix.Open(path, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return 0, err
+	}
+	defer unix.Close(fd)
+	return mountOf(fd)
 }

@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/memjail/memjail/policy"
+	"github.com/memjail/memjail/sandbox/landlock"
 	"golang.org/x/sys/unix"
 )
 
@@ -33,7 +34,11 @@ func TestHarmless(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &Plan{options: Options{ProcfsGranted: func(below string) bool { return below == "cpuinfo" }}}
+	mounts, err := landlock.ReadMountTable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := &Plan{Mounts: mounts, options: Options{ProcfsGranted: func(below string) bool { return below == "cpuinfo" }}}
 	self := "/proc/" + strconv.Itoa(os.Getpid())
 	for _, test := range []struct {
 		name string
@@ -81,13 +86,14 @@ func TestDescriptorsAskedFor(t *testing.T) {
 		{[]string{"cat", "/dev/fd/0", "/dev/fd/999", "/dev/fd/x", "/dev/fd/" + number + "/x"}, []int{1}, nil},
 	} {
 		p := &Plan{options: Options{Args: test.args, KeepFDs: test.keep}}
-		got, err := p.descriptors()
+		err := p.descriptors()
+		got := p.starter.KeepFDs
 		if err != nil || !slices.Equal(got, test.want) {
 			t.Errorf("%q keeping %v: %v, %v; want %v", test.args, test.keep, got, err, test.want)
 		}
 	}
 	p := &Plan{options: Options{Args: []string{"true"}, KeepFDs: []int{999}}}
-	if _, err := p.descriptors(); !errors.Is(err, unix.EBADF) {
+	if err := p.descriptors(); !errors.Is(err, unix.EBADF) {
 		t.Errorf("keeping a closed descriptor: %v", err)
 	}
 }

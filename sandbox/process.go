@@ -49,6 +49,32 @@ func (p *Plan) Start() (*Process, error) {
 	return nil, err
 }
 
+// DropDescriptors waits until the program has its descriptors and then closes
+// those that were kept for it, so that only the program holds them: a pipe's other
+// end sees when it closes them. 0 and 1 become /dev/null here; spare is left open.
+func (p *Process) DropDescriptors(spare int) error {
+	p.child.WaitShared()
+	for _, fd := range p.plan.starter.KeepFDs {
+		if fd != spare {
+			unix.Close(fd)
+		}
+	}
+	null, err := unix.Open("/dev/null", unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("letting go of the command's descriptors: %w", err)
+	}
+	defer unix.Close(null)
+	for fd := range 2 {
+		if fd == spare {
+			continue
+		}
+		if err := unix.Dup3(null, fd, unix.O_CLOEXEC); err != nil {
+			return fmt.Errorf("letting go of the command's descriptor %d: %w", fd, err)
+		}
+	}
+	return nil
+}
+
 // Ended is to be called once the process has been waited for. It returns why the
 // program never ran, or nil if it did: [*CommandError] when it cannot be executed,
 // [*UnenforceableError] when a restriction could not be applied.

@@ -58,14 +58,22 @@ type Plan struct {
 	Rules *landlock.Plan
 	// Filter is the seccomp program.
 	Filter filter.Program
+	// Denies is the program on top of it with the policy's own refusals, or nil.
+	Denies filter.Program
 	// Mounts is the mount table that the rules were made for.
 	Mounts *landlock.MountTable
 	// MountNamespace is the sandbox's own, or nil.
 	MountNamespace *os.File
+	// Members tells a supervisor who is in the sandbox, where the policy grants
+	// files of its processes to each other (procfs.processes = "sandbox"); nil:
+	// they are granted to their own process only. Close leaves it open: whoever
+	// supervises ends it, with the supervision.
+	Members *kernel.Members
 
 	options Options
 	starter starter.Plan
 	ruleset *os.File
+	hidden  []string // mount points that the private mounts leave out
 }
 
 // Prepare turns the options into a plan. The goroutine is locked to the main
@@ -95,17 +103,12 @@ func (p *Plan) prepare() error {
 	if err != nil {
 		return err
 	}
-	keep, err := p.descriptors()
-	if err != nil {
-		return err
-	}
 	progress, err := starter.NewProgress()
 	if err != nil {
 		return err
 	}
-	p.starter = starter.Plan{Path: path, Argv: o.Args, Env: env, KeepFDs: keep, Progress: progress,
-		Ignored: ignoredSignals(), Mask: threadMask()}
-	steps := []func() error{p.landlock, p.seccomp, p.limits, p.capabilities}
+	p.starter = starter.Plan{Path: path, Argv: o.Args, Env: env, Progress: progress, Ignored: ignoredSignals(), Mask: startMask()}
+	steps := []func() error{p.landlock, p.descriptors, p.seccomp, p.denies, p.limits, p.capabilities}
 	for _, step := range steps {
 		if err := step(); err != nil {
 			return err
@@ -117,12 +120,10 @@ func (p *Plan) prepare() error {
 	return nil
 }
 
-// threadMask is the signal mask that memjail was started with, which its main
-// thread still has.
-func threadMask() kernel.SignalSet {
-	mask := kernel.BlockSignals(kernel.AllSignals)
-	kernel.BlockSignals(mask)
-	return mask
+// startMask is the signal mask that memjail was started with.
+func startMask() kernel.SignalSet {
+	mask, _ := early.Blocked()
+	return kernel.SignalSet(mask)
 }
 
 // ignoredSignals are those that memjail was started with ignored. A program that
@@ -156,7 +157,10 @@ func (p *Plan) cannot(what string, err error) error {
 func (p *Plan) landlock() error {
 	abi, err := kernel.LandlockABI()
 	if err != nil {
-		return p.cannot("the landlock domain, without which no file of /proc can be closed", err)
+		if err = p.cannot("the landlock domain, without which no file of /proc can be closed", err); err != nil {
+			return err
+		}
+		return p.network(0)
 	}
 	if limit := p.options.LandlockABI; limit > 0 {
 		abi = min(abi, limit)
@@ -170,6 +174,9 @@ func (p *Plan) landlock() error {
 	granted := p.options.Policy
 	if fault.Injected(fault.Carve) {
 		granted.Memory.Access = policy.AccessAllow
+	}
+	if err := p.network(abi); err != nil {
+		return err
 	}
 	p.Rules, err = landlock.NewPlan(landlock.Request{Policy: granted, ABI: landlock.ForVersion(abi),
 		Mounts: p.Mounts, UID: unix.Geteuid(), Busy: busyDirectories(p.options.Env)})
@@ -225,6 +232,9 @@ func (p *Plan) privateMounts() error {
 		return fmt.Errorf("looking at the private mount namespace: %w", err)
 	}
 	p.MountNamespace = ns
+	for _, m := range hidden {
+		p.hidden = append(p.hidden, m.Point)
+	}
 	p.Mounts, err = landlock.ReadMountTable()
 	return err
 }
@@ -256,6 +266,10 @@ func (p *Plan) seccomp() error {
 	if fault.Injected(fault.Filter) {
 		o.Ptrace = policy.PtraceAllow
 	}
+	network := pol.Network
+	o.RefuseMetadata = pol.Paths.Metadata == policy.MetadataDeny
+	o.GuardTCP = p.Rules != nil && p.Rules.Net != 0
+	o.RefuseUnix = network.RestrictUnix && len(network.Unix) == 0
 	if p.Rules != nil {
 		o.RefuseCoreSignals = p.Rules.ABI.Version < 6 && pol.IPC.Signals == policy.ScopeSandbox
 		o.RefuseTruncate = p.Rules.ABI.Version < 3
@@ -272,6 +286,9 @@ func (p *Plan) seccomp() error {
 		o.AskWrites = len(pol.Procfs.Write) > 0 && pol.Memory.Access != policy.AccessAllow
 		if p.Filter, err = filter.Build(o); err != nil {
 			return p.cannot("the seccomp filter", err)
+		}
+		if err := p.members(); err != nil {
+			return err
 		}
 	}
 	p.starter.Filter, p.starter.Plain, p.starter.Listener = p.Filter.SockFilters(), plain.SockFilters(), supervised
@@ -328,6 +345,9 @@ func (p *Plan) yamaBlinds() bool {
 func (p *Plan) limits() error {
 	p.starter.Limits = append(p.starter.Limits, starter.Limit{Name: "RLIMIT_NOFILE", Resource: unix.RLIMIT_NOFILE,
 		Value: unix.Rlimit{Cur: early.Nofile[0], Max: early.Nofile[1]}})
+	if err := p.namedLimits(); err != nil {
+		return err
+	}
 	if p.options.Policy.Memory.CoreDumps == policy.CoreDumpsAllow {
 		return nil
 	}

@@ -28,6 +28,7 @@ type Plan struct {
 	Argv, Env []string
 
 	KeepFDs  []int // beside 0, 1 and 2
+	CloseFDs []int // of 0, 1 and 2
 	Ignored  kernel.SignalSet
 	Mask     kernel.SignalSet
 	ParentPD unix.Signal // sent when the supervisor dies; 0: none
@@ -39,11 +40,15 @@ type Plan struct {
 	Capabilities kernel.Capabilities
 
 	Ruleset *os.File // nil: no Landlock domain
+	// Members has a helper started inside the domain; nil: none. It needs Ruleset.
+	Members *kernel.Members
 	// Filter is the seccomp program; Plain the one that takes its place where a
 	// listener stands above already. Listener: Filter needs a supervisor.
 	Filter, Plain []unix.SockFilter
 	Listener      bool
 	SelfCheck     kernel.SelfCheck
+	// Denies is a second program, loaded on top of either; nil: none.
+	Denies []unix.SockFilter
 
 	Progress *Progress
 }
@@ -104,24 +109,46 @@ func (p *Plan) Steps() ([]kernel.Step, error) {
 	for _, fd := range p.KeepFDs {
 		add(kernel.StepKeepFD(fd))
 	}
-	for _, l := range p.Limits {
-		add(kernel.StepLimit(l.Name, l.Resource, l.Value))
+	for _, fd := range p.CloseFDs {
+		add(kernel.StepCloseFD(fd))
 	}
+	add(p.limitSteps(func(resource int) bool { return resource != unix.RLIMIT_NOFILE })...)
 	add(p.capabilitySteps()...)
 	add(kernel.StepNoNewPrivs())
 	if p.Ruleset != nil {
 		add(kernel.StepRestrictSelf(int(p.Ruleset.Fd())))
 	}
+	if p.Members != nil {
+		add(kernel.StepsMembers(p.Members, len(steps))...)
+	}
 	steps = p.filterSteps(steps)
 	add(kernel.StepsSelfCheck(p.SelfCheck)...)
+	// Not earlier: the descriptor table is shared with memjail, which holds many,
+	// so that under a low limit neither the listener nor a file of the self-check
+	// would get a number, and the check would take that for a refusal.
+	add(p.limitSteps(func(resource int) bool { return resource == unix.RLIMIT_NOFILE })...)
 	add(kernel.StepMark(&p.Progress.checked))
 	add(kernel.StepSignalMask(p.Mask))
+	// The policy's own refusals come last: any of the calls above may be among them.
+	if len(p.Denies) > 0 {
+		add(kernel.StepFilter(p.Denies, 0, nil))
+	}
 
 	exec, err := kernel.StepsExec(p.Path, p.Argv, p.Env)
 	if err != nil {
 		return nil, err
 	}
 	return append(steps, exec...), nil
+}
+
+func (p *Plan) limitSteps(which func(resource int) bool) []kernel.Step {
+	var steps []kernel.Step
+	for _, l := range p.Limits {
+		if which(l.Resource) {
+			steps = append(steps, kernel.StepLimit(l.Name, l.Resource, l.Value))
+		}
+	}
+	return steps
 }
 
 // capabilitySteps drop from the bounding set first, which needs a capability that

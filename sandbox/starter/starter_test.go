@@ -32,7 +32,8 @@ func plan(t *testing.T) *Plan {
 	allow := []unix.SockFilter{{Code: unix.BPF_RET, K: 0x7fff0000}}
 	return &Plan{Path: "/bin/true", Argv: []string{"true"}, Progress: progress, Ruleset: os.Stdin, Filter: allow, Plain: allow,
 		ParentPD: unix.SIGKILL, Parent: 1, KeepFDs: []int{7},
-		Limits:       []Limit{{Name: "RLIMIT_CORE", Resource: unix.RLIMIT_CORE}},
+		Limits:       []Limit{{Name: "RLIMIT_NOFILE", Resource: unix.RLIMIT_NOFILE}, {Name: "RLIMIT_CORE", Resource: unix.RLIMIT_CORE}},
+		Denies:       allow,
 		Drop:         []policy.Capability{{Name: "CAP_SYS_PTRACE", Bit: unix.CAP_SYS_PTRACE}},
 		Capabilities: kernel.Capabilities{Effective: ^kernel.CapSet(0), Permitted: ^kernel.CapSet(0)},
 		SelfCheck:    kernel.SelfCheck{Read: true, Write: true, Trace: true}}
@@ -52,7 +53,7 @@ func TestOrder(t *testing.T) {
 		"tying the command's life to its supervisor's", "looking for the supervisor, which has ended", "keeping descriptor 7",
 		"setting the limit RLIMIT_CORE", "dropping CAP_SYS_PTRACE from the bounding set", "dropping capabilities", "setting no_new_privs",
 		"entering the landlock domain", "loading the seccomp filter", "waking the supervisor", "loading the seccomp filter",
-		"marking the way", "waking the supervisor", "marking the way", "self-check", "marking the way", "restoring the signal mask",
+		"marking the way", "waking the supervisor", "marking the way", "self-check", "setting the limit RLIMIT_NOFILE", "marking the way", "restoring the signal mask", "loading the seccomp filter",
 		"executing /bin/true", "executing /bin/sh",
 	}
 	if !slices.Equal(got, want) {
@@ -75,6 +76,33 @@ func TestListenerBranches(t *testing.T) {
 	}
 	if after != len(steps) {
 		t.Errorf("with a listener of its own, the start goes on at %d of %d", after, len(steps))
+	}
+}
+
+// TestMembersBranches: the helper is born in the domain and without the filter, and
+// the program goes on behind the helper's steps.
+func TestMembersBranches(t *testing.T) {
+	p := plan(t)
+	var err error
+	if p.Members, err = kernel.NewMembers(); err != nil {
+		t.Fatal(err)
+	}
+	defer p.Members.Close()
+	steps, err := p.Steps()
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := slices.IndexFunc(steps, func(s kernel.Step) bool { return s.Name == "starting the membership helper" })
+	if at < 1 || steps[at-1].Name != "entering the landlock domain" || steps[at].OnZero != at+1 {
+		t.Fatalf("step %d: %+v", at, steps[at])
+	}
+	if after := steps[steps[at].SkipTo]; after.Name != "loading the seccomp filter" {
+		t.Errorf("the program goes on with %q", after.Name)
+	}
+	for i := at + 1; i < steps[at].SkipTo; i++ {
+		if to := steps[i].SkipTo; to != 0 && (to <= at || to >= steps[at].SkipTo) {
+			t.Errorf("the helper's step %q leads to %d", steps[i].Name, to)
+		}
 	}
 }
 

@@ -1,0 +1,125 @@
+package sandbox
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/memjail/memjail/policy"
+	"github.com/memjail/memjail/sandbox/filter"
+	"github.com/memjail/memjail/sandbox/kernel"
+	"github.com/memjail/memjail/sandbox/landlock"
+	"github.com/memjail/memjail/sandbox/starter"
+	"golang.org/x/sys/unix"
+)
+
+// This file applies what a policy restricts beside memory: network, limits and
+// system calls.
+
+// network finds out whether the kernel can hold the rules of [network].
+func (p *Plan) network(abi int) error {
+	tcp, sockets := landlock.NetworkABI(p.options.Policy.Network)
+	if abi < tcp {
+		if err := p.cannot("the rules about TCP ports (network.connect-tcp, network.bind-tcp)", &landlock.ABIError{Need: tcp, Have: abi}); err != nil {
+			return err
+		}
+	}
+	if abi < sockets {
+		err := &landlock.ABIError{Need: sockets, Have: abi}
+		if err := p.cannot("the list of UNIX sockets (network.unix; an empty list, which refuses all, can be enforced)", err); err != nil {
+			return err
+		}
+	}
+	return p.warnRawTCP()
+}
+
+// warnRawTCP says when a program could speak TCP by itself.
+func (p *Plan) warnRawTCP() error {
+	if n := p.options.Policy.Network; !n.RestrictConnect && !n.RestrictBind {
+		return nil
+	}
+	caps, err := kernel.ThreadCapabilities()
+	if err != nil {
+		return err
+	}
+	for _, c := range []struct {
+		bit  int
+		name string
+	}{{unix.CAP_NET_RAW, "CAP_NET_RAW"}, {unix.CAP_NET_ADMIN, "CAP_NET_ADMIN"}} {
+		if caps.Permitted.Has(c.bit) {
+			p.Warnings = append(p.Warnings, "the rules about TCP ports do not hold a program with "+c.name+", which this one has")
+			return nil
+		}
+	}
+	return nil
+}
+
+// members prepares the helper that says who is in the sandbox. The kernel's answer
+// hangs on the signal scope; without that less is granted.
+func (p *Plan) members() error {
+	pol := &p.options.Policy
+	if pol.Procfs.Processes != policy.ProcessesSandbox || pol.Memory.Access != policy.AccessDeny {
+		return nil
+	}
+	if p.Rules == nil || p.Rules.Scoped&landlock.ScopeSignal == 0 {
+		p.Warnings = append(p.Warnings, `procfs.processes = "sandbox" grants nothing here: who is in the sandbox can only be told by `+
+			`Landlock's border for signals (ABI 6, ipc.signals = "sandbox")`)
+		return nil
+	}
+	members, err := kernel.NewMembers()
+	if err != nil {
+		return err
+	}
+	p.Members, p.starter.Members = members, members
+	return nil
+}
+
+// denies builds the program of the policy's own refusals.
+func (p *Plan) denies() error {
+	s := p.options.Policy.Syscalls
+	program, err := filter.Denies("", s.Deny, s.ABI == policy.SyscallABINative)
+	if err != nil {
+		return p.cannot("the policy's refusals of system calls", err)
+	}
+	p.Denies, p.starter.Denies = program, program.SockFilters()
+	return nil
+}
+
+// resources are the limits that a policy can name.
+var resources = map[string]int{
+	"as": unix.RLIMIT_AS, "cpu": unix.RLIMIT_CPU, "data": unix.RLIMIT_DATA, "fsize": unix.RLIMIT_FSIZE,
+	"memlock": unix.RLIMIT_MEMLOCK, "msgqueue": unix.RLIMIT_MSGQUEUE, "nice": unix.RLIMIT_NICE, "nofile": unix.RLIMIT_NOFILE,
+	"nproc": unix.RLIMIT_NPROC, "rtprio": unix.RLIMIT_RTPRIO, "rttime": unix.RLIMIT_RTTIME,
+	"sigpending": unix.RLIMIT_SIGPENDING, "stack": unix.RLIMIT_STACK,
+}
+
+// namedLimits are those of the policy. Only a process with CAP_SYS_RESOURCE can
+// raise a hard limit, setrlimit(2).
+func (p *Plan) namedLimits() error {
+	if len(p.options.Policy.Limits) == 0 {
+		return nil
+	}
+	caps, err := kernel.ThreadCapabilities()
+	if err != nil {
+		return err
+	}
+	for _, l := range p.options.Policy.Limits {
+		resource, known := resources[l.Name]
+		if !known {
+			return fmt.Errorf("applying the limit %q: %w", l.Name, unix.EINVAL)
+		}
+		var now unix.Rlimit
+		if err := unix.Getrlimit(resource, &now); err != nil {
+			return fmt.Errorf("reading the limit %q: %w", l.Name, err)
+		}
+		if l.Hard > now.Max && !caps.Effective.Has(unix.CAP_SYS_RESOURCE) {
+			err := fmt.Errorf("the hard limit is %d and raising it needs CAP_SYS_RESOURCE: %w", now.Max, unix.EPERM)
+			if err := p.cannot(fmt.Sprintf("the limit %q (limits.%s)", l.Name, l.Name), err); err != nil {
+				return err
+			}
+			continue
+		}
+		p.starter.Limits = append(p.starter.Limits, starter.Limit{Name: "RLIMIT_" + strings.ToUpper(l.Name), Resource: resource,
+			Value: unix.Rlimit{Cur: l.Soft, Max: l.Hard}})
+	}
+	return nil
+}

@@ -1,0 +1,476 @@
+package sandbox
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/memjail/memjail/policy"
+	"github.com/memjail/memjail/sandbox/kernel/attack"
+	"github.com/memjail/memjail/sandbox/landlock"
+	"golang.org/x/sys/unix"
+)
+
+// The tests start this program in sandboxes. A launcher, this program too, does
+// that, because [Prepare] may change the thread it runs on; inside, this program
+// makes attempts. The control is the same program without a sandbox.
+
+const (
+	launcherVariable = "SANDBOX_TEST_LAUNCH" // launchOptions as JSON
+	attemptVariable  = "SANDBOX_TEST_ATTEMPTS"
+)
+
+// launchOptions are those of [Options] that the tests set.
+type launchOptions struct {
+	Policy      policy.Policy
+	Args        []string
+	LandlockABI int
+	BestEffort  bool
+}
+
+func TestMain(m *testing.M) {
+	switch {
+	case os.Getenv(launcherVariable) != "":
+		os.Exit(launch(os.Getenv(launcherVariable)))
+	case os.Getenv(attemptVariable) != "":
+		os.Exit(attempts(strings.Fields(os.Getenv(attemptVariable))))
+	}
+	os.Exit(m.Run())
+}
+
+// launch starts the program that the options name, as cmd does, and ends with its
+// status.
+func launch(text string) int {
+	runtime.LockOSThread()
+	var l launchOptions
+	err := json.Unmarshal([]byte(text), &l)
+	if err == nil {
+		o := Options{Policy: l.Policy, Args: l.Args, LandlockABI: l.LandlockABI, BestEffort: l.BestEffort}
+		o.Env = slices.DeleteFunc(os.Environ(), func(s string) bool { return strings.HasPrefix(s, launcherVariable) })
+		var status unix.WaitStatus
+		if status, err = launchAndWait(o); err == nil && status.Exited() {
+			return status.ExitStatus()
+		}
+		fmt.Fprintf(os.Stderr, "%v, status %#x\n", err, status)
+	}
+	return 125
+}
+
+func launchAndWait(o Options) (status unix.WaitStatus, err error) {
+	plan, err := Prepare(o)
+	if err != nil {
+		return 0, err
+	}
+	defer plan.Close()
+	for _, line := range append(plan.Warnings, plan.Dropped...) {
+		fmt.Fprintln(os.Stderr, line)
+	}
+	process, err := plan.Start()
+	if err != nil {
+		return 0, err
+	}
+	for {
+		if _, err = unix.Wait4(process.PID, &status, 0, nil); err != unix.EINTR {
+			return status, errors.Join(err, process.Ended())
+		}
+	}
+}
+
+// attempts makes each, NAME or NAME=ARGUMENTS, and prints the outcomes.
+func attempts(list []string) int {
+	for _, a := range list {
+		name, arg, _ := strings.Cut(a, "=")
+		outcome := "ok"
+		if err := attemptTable[name](strings.Split(arg, ",")); err != nil {
+			var errno unix.Errno
+			if outcome = err.Error(); errors.As(err, &errno) {
+				outcome = unix.ErrnoName(errno)
+			}
+		}
+		fmt.Printf("%s %s\n", name, strings.ReplaceAll(outcome, " ", "_"))
+	}
+	return 0
+}
+
+var attemptTable = map[string]func(args []string) error{
+	"connect":         func(a []string) error { return connectTo(a[0], 0) },
+	"connect-other":   func(a []string) error { return connectTo(a[0], 0) },
+	"connect-mptcp":   func(a []string) error { return connectTo(a[0], unix.IPPROTO_MPTCP) },
+	"fast-open":       fastOpen,
+	"bind":            bindTo,
+	"unix-socket":     unixSocket,
+	"unix-pair":       func([]string) error { return unixPair(unix.SOCK_STREAM, "") },
+	"unix-datagram":   func(a []string) error { return unixPair(unix.SOCK_DGRAM, a[0]) },
+	"socketcall-32":   func([]string) error { return call32(102, 1, 0) }, // EFAULT: it looked at the arguments
+	"getppid-32":      func([]string) error { return call32(64) },
+	"chmod":           func(a []string) error { return unix.Chmod(a[0], 0o600) },
+	"fchmod":          withFile(func(fd int) error { return unix.Fchmod(fd, 0o640) }),
+	"fchmodat2":       func(a []string) error { return unix.Fchmodat(unix.AT_FDCWD, a[0], 0o604, unix.AT_SYMLINK_NOFOLLOW) },
+	"chown":           func(a []string) error { return unix.Chown(a[0], os.Getuid(), os.Getgid()) },
+	"utimes":          func(a []string) error { return os.Chtimes(a[0], time.Unix(1, 0), time.Unix(1, 0)) },
+	"setxattr":        func(a []string) error { return unix.Setxattr(a[0], "user.memjail", []byte("x"), 0) },
+	"setflags":        setFlags,
+	"write":           func(a []string) error { return os.WriteFile(a[0], []byte("x"), 0o644) },
+	"sethostname":     sethostname,
+	"getpriority":     func([]string) error { _, err := unix.Getpriority(unix.PRIO_PROCESS, 0); return err },
+	"limits":          printLimits,
+	"open-many-files": openMany,
+}
+
+func connectTo(port string, protocol int) error {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, protocol)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	return unix.Connect(fd, loopback(port))
+}
+
+func loopback(port string) *unix.SockaddrInet4 {
+	n, _ := strconv.Atoi(port)
+	return &unix.SockaddrInet4{Port: n, Addr: [4]byte{127, 0, 0, 1}}
+}
+
+func fastOpen(args []string) error {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	return unix.Sendto(fd, []byte("x"), unix.MSG_FASTOPEN, loopback(args[0]))
+}
+
+func bindTo(args []string) error {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	return unix.Bind(fd, loopback(args[0]))
+}
+
+func unixSocket(args []string) error {
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	return unix.Sendto(fd, []byte("socket"), 0, &unix.SockaddrUnix{Name: args[0]})
+}
+
+// unixPair makes a pair and, with a path, sends to there from one half.
+func unixPair(kind int, path string) error {
+	fds, err := unix.Socketpair(unix.AF_UNIX, kind|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fds[0])
+	defer unix.Close(fds[1])
+	if path != "" {
+		return unix.Sendto(fds[0], []byte("pair"), 0, &unix.SockaddrUnix{Name: path})
+	}
+	_, err = unix.Write(fds[0], []byte("x"))
+	return err
+}
+
+func call32(number uintptr, args ...uintptr) error {
+	if _, errno := attack.Call32(number, args...); errno != 0 {
+		return errno
+	}
+	return nil
+}
+
+func withFile(do func(fd int) error) func(args []string) error {
+	return func(args []string) error {
+		f, err := os.Open(args[0])
+		if err != nil {
+			return err
+		}
+		defer f.Close()
+		return do(int(f.Fd()))
+	}
+}
+
+// setFlags sets "do not update the access time", which every owner may.
+func setFlags(args []string) error {
+	return withFile(func(fd int) error {
+		flags, err := unix.IoctlGetUint32(fd, unix.FS_IOC_GETFLAGS)
+		if err != nil {
+			return err
+		}
+		const noAccessTime = 0x80
+		return unix.IoctlSetPointerInt(fd, unix.FS_IOC_SETFLAGS, int(flags|noAccessTime))
+	})(args)
+}
+
+func sethostname([]string) error {
+	var name unix.Utsname
+	if err := unix.Uname(&name); err != nil {
+		return err
+	}
+	return unix.Sethostname([]byte(unix.ByteSliceToString(name.Nodename[:]))) // its own again
+}
+
+func printLimits([]string) error {
+	var out []string
+	for _, resource := range []int{unix.RLIMIT_NOFILE, unix.RLIMIT_FSIZE, unix.RLIMIT_NPROC, unix.RLIMIT_CORE} {
+		var l unix.Rlimit
+		if err := unix.Prlimit(0, resource, nil, &l); err != nil {
+			return err
+		}
+		out = append(out, fmt.Sprintf("%d/%d", l.Cur, l.Max))
+	}
+	return errors.New(strings.Join(out, ","))
+}
+
+func openMany([]string) error {
+	for range 64 {
+		if _, err := unix.Open("/", unix.O_PATH, 0); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// outcomes runs attempts without a sandbox (o nil) or in one.
+func outcomes(t *testing.T, o *launchOptions, list ...string) map[string]string {
+	t.Helper()
+	out, diagnostics, err := tryAttempts(t, o, list...)
+	if err != nil {
+		t.Fatalf("%v\n%s%s", err, out, diagnostics)
+	}
+	results := map[string]string{}
+	for line := range strings.Lines(out) {
+		if name, outcome, ok := strings.Cut(strings.TrimSpace(line), " "); ok {
+			results[name] = outcome
+		}
+	}
+	return results
+}
+
+func tryAttempts(t *testing.T, o *launchOptions, list ...string) (stdout, stderr string, err error) {
+	t.Helper()
+	self, err := os.Executable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), self)
+	cmd.Env = append(os.Environ(), attemptVariable+"="+strings.Join(list, " "))
+	if o != nil {
+		o.Args = []string{self}
+		text, err := json.Marshal(o)
+		if err != nil {
+			t.Fatal(err)
+		}
+		cmd.Env = append(cmd.Env, launcherVariable+"="+string(text))
+	}
+	var out, diagnostics strings.Builder
+	cmd.Stdout, cmd.Stderr = &out, &diagnostics
+	err = cmd.Run()
+	return out.String(), diagnostics.String(), err
+}
+
+// compare runs the attempts that refused names without the sandbox, where each
+// must succeed, and inside, where it must end so.
+func compare(t *testing.T, p policy.Policy, refused map[string]string, list ...string) {
+	t.Helper()
+	needSandbox(t)
+	control := outcomes(t, nil, list...)
+	inside := outcomes(t, &launchOptions{Policy: p}, list...)
+	for name, want := range refused {
+		free := "ok"
+		if before, after, ok := strings.Cut(want, "<"); ok { // the control ends otherwise
+			want, free = before, after
+		}
+		if control[name] != free {
+			t.Errorf("%s without a sandbox is %q, which proves nothing", name, control[name])
+		}
+		if inside[name] != want {
+			t.Errorf("%s inside is %q, should be %q", name, inside[name], want)
+		}
+	}
+}
+
+func needSandbox(t *testing.T) landlock.ABI {
+	t.Helper()
+	version, err := landlock.Supported()
+	if err != nil || version == 0 {
+		t.Skip("this kernel has no Landlock")
+	}
+	return landlock.ForVersion(version)
+}
+
+func listen(t *testing.T) string {
+	t.Helper()
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { unix.Close(fd) })
+	if err := errors.Join(unix.Bind(fd, loopback("0")), unix.Listen(fd, 16)); err != nil {
+		t.Fatal(err)
+	}
+	name, err := unix.Getsockname(fd)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return strconv.Itoa(name.(*unix.SockaddrInet4).Port)
+}
+
+func port(s string) uint16 {
+	n, _ := strconv.ParseUint(s, 10, 16)
+	return uint16(n)
+}
+
+func TestNetworkTCP(t *testing.T) {
+	if needSandbox(t).Version < 4 {
+		t.Skip("Landlock has rules about TCP from ABI 4 on")
+	}
+	granted, other := listen(t), listen(t)
+	refused := map[string]string{"connect": "ok", "connect-other": "EACCES", "fast-open": "ENOTSUP", "bind": "EACCES"}
+	list := []string{"connect=" + granted, "connect-other=" + other, "fast-open=" + other, "bind=0"}
+	if fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM, unix.IPPROTO_MPTCP); err == nil {
+		unix.Close(fd)
+		refused["connect-mptcp"] = "EPROTONOSUPPORT"
+		list = append(list, "connect-mptcp="+other)
+	}
+	if runtime.GOARCH == "amd64" {
+		refused["socketcall-32"] = "ENOSYS<EFAULT"
+		list = append(list, "socketcall-32")
+	}
+	p := policy.Policy{Network: policy.Network{Present: true, RestrictConnect: true, ConnectTCP: []uint16{port(granted)}, RestrictBind: true}}
+	compare(t, p, refused, list...)
+}
+
+func TestNetworkNeedsItsABI(t *testing.T) {
+	needSandbox(t)
+	for _, test := range []struct {
+		network policy.Network
+		abi     int
+		need    string
+	}{
+		{policy.Network{Present: true, RestrictConnect: true}, 3, "landlock ABI 4 (Linux 6.7) is needed"},
+		{policy.Network{Present: true, RestrictUnix: true, Unix: []string{"/run/x"}}, 8, "landlock ABI 9 (Linux 7.1) is needed"},
+	} {
+		o := launchOptions{Policy: policy.Policy{Network: test.network}, LandlockABI: test.abi}
+		_, stderr, err := tryAttempts(t, &o, "getpriority")
+		if err == nil || !strings.Contains(stderr, test.need) {
+			t.Errorf("ABI %d: %v, %s", test.abi, err, stderr)
+		}
+		o.BestEffort = true
+		out, stderr, err := tryAttempts(t, &o, "getpriority")
+		if err != nil || !strings.Contains(stderr, test.need) || !strings.Contains(out, "getpriority ok") {
+			t.Errorf("ABI %d, best effort: %v, %s%s", test.abi, err, out, stderr)
+		}
+	}
+}
+
+func TestNetworkUnix(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "socket")
+	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(fd)
+	if err := unix.Bind(fd, &unix.SockaddrUnix{Name: path}); err != nil {
+		t.Fatal(err)
+	}
+	p := policy.Policy{Network: policy.Network{Present: true, RestrictUnix: true}}
+	compare(t, p, map[string]string{"unix-socket": "EAFNOSUPPORT", "unix-datagram": "ESOCKTNOSUPPORT", "unix-pair": "ok"},
+		"unix-socket="+path, "unix-datagram="+path, "unix-pair")
+	var got []string
+	buf := make([]byte, 16)
+	for {
+		n, err := unix.Read(fd, buf)
+		if err != nil {
+			break
+		}
+		got = append(got, string(buf[:n]))
+	}
+	if want := []string{"socket", "pair"}; !slices.Equal(got, want) { // those of the control
+		t.Errorf("the socket outside received %q, should be %q", got, want)
+	}
+}
+
+func TestMetadata(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"control", "inside"} {
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	names := []string{"chmod", "fchmod", "fchmodat2", "chown", "utimes", "setxattr", "setflags", "write"}
+	on := func(name string) (list []string) {
+		for _, n := range names {
+			list = append(list, n+"="+filepath.Join(dir, name))
+		}
+		return list
+	}
+	needSandbox(t)
+	before, err := os.Stat(filepath.Join(dir, "inside"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	control := outcomes(t, nil, on("control")...)
+	inside := outcomes(t, &launchOptions{Policy: policy.Policy{Paths: policy.Paths{Metadata: policy.MetadataDeny}}}, on("inside")...)
+	for _, name := range names {
+		switch {
+		case control[name] == "ENOTSUP" || control[name] == "EOPNOTSUPP" || control[name] == "ENOTTY":
+			t.Logf("%s is not supported by this file system", name)
+		case control[name] != "ok":
+			t.Errorf("%s without a sandbox is %q, which proves nothing", name, control[name])
+		case name == "write" && inside[name] != "ok", name != "write" && inside[name] != "EPERM":
+			t.Errorf("%s inside is %q", name, inside[name])
+		}
+	}
+	if after, err := os.Stat(filepath.Join(dir, "inside")); err != nil || after.Mode() != before.Mode() || after.ModTime().Year() < 2000 {
+		t.Errorf("the file's mode and time are %v %v, %v", after.Mode(), after.ModTime(), err)
+	}
+}
+
+func TestLimits(t *testing.T) {
+	needSandbox(t)
+	o := launchOptions{Policy: policy.Policy{Limits: []policy.Limit{{Name: "fsize", Soft: 4096, Hard: 8192},
+		{Name: "nofile", Soft: 16, Hard: 20}, {Name: "nproc", Soft: 77, Hard: 777}}}}
+	control, inside := outcomes(t, nil, "limits", "open-many-files"), outcomes(t, &o, "limits", "open-many-files")
+	if want := "/20,4096/8192,77/777,1/1"; !strings.HasSuffix(inside["limits"], want) { // Go raises the very first
+		t.Errorf("the limits are %s, should end in %s; without a sandbox %s", inside["limits"], want, control["limits"])
+	}
+	if control["open-many-files"] != "ok" || inside["open-many-files"] != "EMFILE" {
+		t.Errorf("opening 64 files: %s, without a sandbox %s", inside["open-many-files"], control["open-many-files"])
+	}
+}
+
+func TestSyscalls(t *testing.T) {
+	list := map[string]string{"getpriority": "EPERM"}
+	attempts := []string{"getpriority"}
+	if runtime.GOARCH == "amd64" {
+		list["getppid-32"] = "ok"
+		attempts = append(attempts, "getppid-32")
+	}
+	if os.Getuid() == 0 {
+		list["sethostname"] = "EPERM"
+		attempts = append(attempts, "sethostname")
+	}
+	// Some are calls that a start itself makes.
+	p := policy.Policy{Syscalls: policy.Syscalls{Deny: []string{"getpid", "getpriority", "landlock_restrict_self", "prctl", "prlimit64", "seccomp", "sethostname"}}}
+	compare(t, p, list, attempts...)
+	if runtime.GOARCH == "amd64" {
+		p.Syscalls.ABI = policy.SyscallABINative
+		list["getppid-32"] = "ENOSYS"
+		compare(t, p, list, attempts...)
+	}
+	_, stderr, err := tryAttempts(t, &launchOptions{Policy: policy.Policy{Syscalls: policy.Syscalls{Deny: []string{"no_such_call"}}}}, "getpriority")
+	if err == nil || !strings.Contains(stderr, `refusing the system call "no_such_call"`) {
+		t.Errorf("an unknown call: %v, %s", err, stderr)
+	}
+}
