@@ -74,14 +74,23 @@ type Attempt struct {
 	// Needs says what the machine lacks for the attempt to mean anything, or "".
 	Needs func() string
 	// Prepare runs outside, before the sandbox is started, with the rights of
-	// whoever runs the suite; what it makes is in the Stage's directory. Its error
-	// is why nothing can be proven. undo takes everything back.
+	// whoever runs the suite; what it makes is in the Stage's directories, or mounted
+	// in the run's private mount namespace. Its error is why nothing can be proven.
+	// undo, which may be nil, takes everything back.
 	Prepare func(s *Stage) (undo func(), err error)
+	// Late runs outside too, but while the sandbox is at work, right before the
+	// attempt; undo runs right after it.
+	Late func(s *Stage) (undo func(), err error)
 	// Attack is the attempt itself, in the attacker.
 	Attack func(s *Scene, v Victim) Outcome
 	// Check, for attempts whose effect is not on a victim's canary, says afterwards
 	// (in the director) whether it came about; nil judges the canary.
 	Check func(s *Scene, v Victim, o Outcome) bool
+	// Ask, for attempts whose effect is on something else of the victim than its
+	// canary, judges by what the victim says afterwards; gone: it does not answer.
+	Ask func(after State, gone bool) bool
+	// Layer is what of memjail refuses it, where neither its log nor the errno tells.
+	Layer string
 	// Permits says which setting of a policy opens the attempt on purpose, or "".
 	Permits func(p policy.Policy) string
 }
@@ -93,7 +102,7 @@ func (a *Attempt) Name() string {
 	if a.Spelling == "" {
 		parts = slices.Delete(parts, 1, 2)
 	}
-	if a.ABI != Native {
+	if a.ABI != Native && a.ABI != "" {
 		parts = append(parts, string(a.ABI))
 	}
 	return strings.Join(parts, "/")
@@ -112,6 +121,8 @@ type Outcome struct {
 	Step string `json:"step,omitempty"`
 	// Detail is anything worth telling.
 	Detail string `json:"detail,omitempty"`
+	// Unready: the suite could not even begin; it says nothing about the sandbox.
+	Unready bool `json:"unready,omitempty"`
 }
 
 // Got is the outcome of a reading that returned data.
@@ -136,8 +147,13 @@ func Refused(step string, err error) Outcome {
 func Catalogue() []Attempt {
 	var all []Attempt
 	for _, family := range families {
-		all = append(all, family()...)
+		all = append(all, complete(family())...)
 	}
+	return all
+}
+
+// complete fills in what attempts leave out because it is usual.
+func complete(all []Attempt) []Attempt {
 	for i := range all {
 		if all[i].ABI == "" {
 			all[i].ABI = Native
@@ -150,9 +166,7 @@ func Catalogue() []Attempt {
 }
 
 // families are the parts of the catalogue.
-var families = []func() []Attempt{
-	procMemAttempts,
-}
+var families = slices.Concat([]func() []Attempt{procMemAttempts}, callFamilies, []func() []Attempt{fileAttempts})
 
 // Select returns the attempts whose names match one of the patterns; a pattern is
 // as for path.Match, in which "*" does not cross a slash, or a prefix that ends in

@@ -6,6 +6,7 @@ import (
 	"path/filepath"
 	"strconv"
 
+	"github.com/memjail/memjail/policy"
 	"github.com/memjail/memjail/sandbox/kernel/attack"
 	"golang.org/x/sys/unix"
 )
@@ -51,6 +52,7 @@ func procMemAttempts() []Attempt {
 func (o memOpener) attempt(target Target, effect Effect) Attempt {
 	return Attempt{Route: "proc-mem", Spelling: o.spelling, Target: target, Effect: effect, ABI: o.abi,
 		Explain: o.explain, Reference: procManual,
+		Permits: func(p policy.Policy) string { return memoryAccess(p, effect) },
 		Attack: func(s *Scene, v Victim) Outcome {
 			flags := unix.O_RDWR
 			if effect == Read {
@@ -63,6 +65,18 @@ func (o memOpener) attempt(target Target, effect Effect) Attempt {
 			defer unix.Close(fd)
 			return useMem(fd, v, effect)
 		}}
+}
+
+// memoryAccess says which value of memory.access opens an effect on memory.
+func memoryAccess(p policy.Policy, e Effect) string {
+	switch {
+	case p.Memory.Access == policy.AccessAllow:
+		return "memory.access = allow leaves memory to the kernel's own checks"
+	case p.Memory.Access == policy.AccessNoWrite && e == Read:
+		return "memory.access = no-write lets memory be read inside the sandbox"
+	default:
+		return ""
+	}
 }
 
 // useMem reads or writes the canary through an open mem file.

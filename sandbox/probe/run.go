@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/memjail/memjail/policy"
@@ -117,7 +118,8 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	if err := r.open(); err != nil {
 		return nil, err
 	}
-	defer os.RemoveAll(r.dir)
+	defer removeDir(r.dir)
+	defer r.closeMounts()
 	for _, prepared := range []bool{false, true} {
 		if err := r.phase(ctx, prepared); err != nil {
 			return nil, err
@@ -148,6 +150,9 @@ type runner struct {
 	dir     string
 	log     *logTail
 	agents  [2]*agent // without and with the sandbox
+	private bool      // this mount namespace is the run's own
+	mounts  string
+	inherit [2][]*os.File
 	attempt int
 }
 
@@ -156,10 +161,11 @@ func (r *runner) open() error {
 		if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 			return fmt.Errorf("making the mounts private: %w", err)
 		}
+		r.private = true
 	}
 	dir, err := os.MkdirTemp("", "memjail-probe-")
 	if err == nil {
-		err = os.Chmod(dir, 0o777) // attempts may run as another user
+		err = openToAll(dir, filepath.Join(dir, scratchName))
 	}
 	if err != nil {
 		return fmt.Errorf("making the probe's directory: %w", err)
@@ -171,7 +177,7 @@ func (r *runner) open() error {
 	if r.Log != "" {
 		r.log = &logTail{path: r.Log}
 	}
-	return nil
+	return r.openMounts()
 }
 
 // phase makes the attempts that need a preparation, or those that need none. The
@@ -179,7 +185,8 @@ func (r *runner) open() error {
 func (r *runner) phase(ctx context.Context, prepared bool) error {
 	var phase []*Attempt
 	missing := map[string]string{}
-	stage := Stage{Dir: r.dir, Prepared: map[string]bool{}}
+	stage := r.newStage()
+	defer stage.close()
 	for i := range r.Attempts {
 		a := &r.Attempts[i]
 		if (a.Prepare != nil) != prepared {
@@ -202,6 +209,7 @@ func (r *runner) phase(ctx context.Context, prepared bool) error {
 	if len(phase) == 0 {
 		return nil
 	}
+	r.inherit = stage.inherit
 	defer r.endAgents()
 	for _, a := range phase {
 		if err := ctx.Err(); err != nil {
@@ -264,8 +272,15 @@ func (r *runner) try(a *Attempt, stage Stage, missing string) (Result, error) {
 }
 
 func (r *runner) judge(a *Attempt, inside done, result *Result) {
+	if inside.Unready {
+		result.Verdict = NotProven
+		return
+	}
 	if !inside.Effect {
-		result.Verdict, result.Layer = Held, r.layer(inside)
+		result.Verdict, result.Layer = Held, r.layer(a, inside)
+		if a.Prepare != nil && inside.Outcome.Errno == unix.ENOENT {
+			result.Layer = "mounts" // what was mounted outside is not there inside
+		}
 		return
 	}
 	result.Verdict = Through
@@ -280,20 +295,20 @@ func (r *runner) judge(a *Attempt, inside done, result *Result) {
 }
 
 // layer says who refused: the launcher's own log if it has a line about this
-// attempt, else what the errno tells.
-func (r *runner) layer(d done) string {
+// attempt, else what the errno tells, or what is known of memjail.
+func (r *runner) layer(a *Attempt, d done) string {
 	if r.log != nil {
 		if layer := r.log.layerOf(d.Outcome.Step); layer != "" {
 			return layer
 		}
 	}
-	switch d.Outcome.Errno {
-	case unix.ENOSYS:
+	switch {
+	case d.Outcome.Errno == unix.ENOSYS:
 		return "seccomp"
-	case unix.EACCES:
-		if r.Policy != nil {
-			return "landlock"
-		}
+	case r.Policy != nil && d.Outcome.Errno == unix.EACCES:
+		return "landlock"
+	case r.Policy != nil && a.Layer != "":
+		return a.Layer
 	}
 	return "kernel"
 }
@@ -306,6 +321,8 @@ func (d done) text() string {
 		return "got through: " + d.Outcome.Detail
 	case d.Effect:
 		return "got through"
+	case d.Outcome.Errno != 0 && !strings.HasSuffix(d.Outcome.Detail, d.Outcome.Errno.Error()):
+		return fmt.Sprintf("%s: %s (%s)", d.Outcome.Step, unix.ErrnoName(d.Outcome.Errno), d.Outcome.Detail)
 	case d.Outcome.Errno != 0:
 		return fmt.Sprintf("%s: %s", d.Outcome.Step, unix.ErrnoName(d.Outcome.Errno))
 	case d.Outcome.Step != "":
@@ -321,28 +338,40 @@ func (r *runner) make(a *Attempt, stage Stage, inside bool) (done, error) {
 	if err != nil {
 		return done{}, err
 	}
-	var outside *VictimProcess
-	if a.Target == Outside || a.Target == Monitor || a.Target == System {
-		if outside, err = StartVictim(); err != nil {
+	outside := stage.guest(a, inside)
+	if outside == nil && (a.Target == Outside || a.Target == Monitor || a.Target == System) {
+		if outside, err = StartVictim(a.outsideOptions(stage)...); err != nil {
 			return done{}, err
 		}
 		defer outside.End()
+	}
+	if outside != nil {
 		stage.Outside = outside.Victim
 		if a.Target == Monitor && inside {
 			stage.Outside.PID = ag.launcher
 			stage.Outside.TID = ag.launcher
 		}
 	}
-	d, err := ag.do(job{Name: a.Name(), Stage: stage}, max(a.Seconds, usualSeconds))
+	if a.Late != nil {
+		undo, err := a.Late(&stage)
+		if err != nil {
+			return done{Name: a.Name(), Failure: err.Error(), Unready: true}, nil
+		}
+		defer undo()
+	}
+	d, err := ag.do(job{Name: a.Name(), Stage: stage, Seconds: a.Seconds}, max(a.Seconds, usualSeconds))
 	if err != nil {
 		// The attempt took its agent, or the whole sandbox, with it.
 		ag.end()
 		r.agents[index(inside)] = nil
-		d = done{Name: a.Name(), Failure: err.Error()}
+		d = done{Name: a.Name(), Failure: err.Error(), Effect: a.Target == Monitor && a.Effect == Disturb}
 	}
 	if outside != nil && a.Check == nil && a.Target == Outside {
+		if a.Ask != nil && d.Outcome.Done {
+			time.Sleep(signalPatience)
+		}
 		after, stateErr := outside.State()
-		d.Effect = stateErr == nil && Judge(a.Effect, d.Outcome, after)
+		d.Effect = a.ask(d.Outcome, after, stateErr != nil)
 	}
 	return d, nil
 }
@@ -363,7 +392,7 @@ func (r *runner) agentFor(inside bool) (*agent, error) {
 	if inside {
 		launcher = r.Launcher
 	}
-	a, err := startAgent(launcher, r.dir, r.Stderr)
+	a, err := startAgent(launcher, r.dir, r.Stderr, r.inherit[i])
 	r.agents[i] = a
 	return a, err
 }
@@ -380,26 +409,27 @@ type agent struct {
 // startDeadline is how long a launcher may take until its agent answers.
 const startDeadline = 20 * time.Second
 
-func startAgent(launcher []string, dir string, stderr io.Writer) (*agent, error) {
+func startAgent(launcher []string, dir string, stderr io.Writer, inherit []*os.File) (*agent, error) {
 	exe, err := os.Executable()
 	if err != nil {
 		return nil, fmt.Errorf("finding the probe's own program: %w", err)
 	}
 	argv := append(append([]string(nil), launcher...), exe, agentName)
 	cmd := exec.Command(argv[0], argv[1:]...)
-	cmd.Dir, cmd.Stderr = dir, stderr
+	cmd.Dir, cmd.Stderr, cmd.ExtraFiles = dir, stderr, inherit
 	cmd.SysProcAttr = &unix.SysProcAttr{Pdeathsig: unix.SIGKILL, Setpgid: true}
 	r, w, err := os.Pipe()
 	if err != nil {
 		return nil, err
 	}
-	defer w.Close()
 	cmd.Stdout = w
 	a := &agent{cmd: cmd, pipe: r, out: bufio.NewReader(r)}
 	if a.in, err = cmd.StdinPipe(); err != nil {
 		return nil, err
 	}
-	if err := cmd.Start(); err != nil {
+	err = cmd.Start()
+	w.Close() // a launcher that ends at once is to be the end of the pipe
+	if err != nil {
 		return nil, fmt.Errorf("starting %s: %w", filepath.Base(argv[0]), err)
 	}
 	a.launcher = cmd.Process.Pid

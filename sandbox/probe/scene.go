@@ -21,14 +21,24 @@ const (
 // Stage is what is prepared outside for a whole run, before the sandbox starts.
 // Directors and attackers know it by the environment variable stageVariable.
 type Stage struct {
-	// Dir is a directory for files and mount points, reachable from inside.
+	// Dir is a directory for files, reachable from inside.
 	Dir string `json:"dir"`
+	// Mounts is a directory for mount points. Nothing ever removes it recursively:
+	// what is mounted there may be the machine's own file system.
+	Mounts string `json:"mounts,omitempty"`
+	// Made says where what was prepared is, by the preparations' own names.
+	Made map[string]string `json:"made,omitempty"`
+	// Guests are victims outside that were prepared, by attempt: one for the
+	// control, one for the sandbox.
+	Guests map[string][2]Victim `json:"guests,omitempty"`
 	// Outside is the victim outside; Monitor the supervisor, PID 0 if unknown.
 	Outside Victim `json:"outside"`
 	// Control: this is the run without a sandbox.
 	Control bool `json:"control"`
-	// Mounts says which preparations were made, by attempt name.
+	// Prepared says which preparations were made, by attempt name.
 	Prepared map[string]bool `json:"prepared"`
+
+	backstage // the runner's own side
 }
 
 const stageVariable = "MEMJAIL_PROBE_STAGE"

@@ -11,6 +11,8 @@ import (
 	"os"
 	"os/exec"
 	"runtime"
+	"runtime/debug"
+	"strings"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -20,6 +22,8 @@ import (
 type job struct {
 	Name  string `json:"name"`
 	Stage Stage  `json:"stage"`
+	// Seconds is how long it may take, 0 for the usual time.
+	Seconds int `json:"seconds"`
 }
 
 // done is the agent's answer.
@@ -31,6 +35,8 @@ type done struct {
 	Effect bool `json:"effect"`
 	// Failure: the attempt itself could not be made, or did not end in time.
 	Failure string `json:"failure,omitempty"`
+	// Unready: the failure is the suite's, from before the attempt began.
+	Unready bool `json:"unready,omitempty"`
 }
 
 // Serve is this program's part when it was started again by a probe: args are the
@@ -43,7 +49,7 @@ func Serve(args []string) (status int, mine bool) {
 	var err error
 	switch args[0] {
 	case victimName:
-		err = victimMain(os.Stdin, os.Stdout)
+		err = victimMain(args[1:], os.Stdin, os.Stdout)
 	case agentName:
 		err = agentMain(os.Stdin, os.Stdout)
 	case directorName:
@@ -86,12 +92,7 @@ const usualSeconds = 5
 
 // direct runs the director of one attempt and waits for it, up to its deadline.
 func direct(j job) done {
-	d := done{Name: j.Name}
-	a, err := find(j.Name)
-	if err != nil {
-		d.Failure = err.Error()
-		return d
-	}
+	d := done{Name: j.Name, Unready: true}
 	cmd, err := self(directorName, j.Name)
 	if err != nil {
 		d.Failure = err.Error()
@@ -112,8 +113,8 @@ func direct(j job) done {
 		d.Failure = fmt.Sprintf("starting the attempt: %v", err)
 		return d
 	}
-	d.PID = cmd.Process.Pid
-	seconds := max(a.Seconds, usualSeconds)
+	d.PID, d.Unready = cmd.Process.Pid, false
+	seconds := max(j.Seconds, usualSeconds)
 	deadline := time.AfterFunc(time.Duration(seconds)*time.Second, func() { unix.Kill(-cmd.Process.Pid, unix.SIGKILL) })
 	err = cmd.Wait()
 	if !deadline.Stop() {
@@ -135,10 +136,14 @@ func endOf(err error) string {
 	return "the attempt ended without an answer"
 }
 
+// find makes no more of the catalogue than it has to: every director and every
+// attacker begins with it.
 func find(name string) (*Attempt, error) {
-	for _, a := range Catalogue() {
-		if a.Name() == name {
-			return &a, nil
+	for _, family := range families {
+		for _, a := range complete(family()) {
+			if strings.HasPrefix(name, a.Route) && a.Name() == name {
+				return &a, nil
+			}
 		}
 	}
 	return nil, fmt.Errorf("no attempt is called %q", name)
@@ -148,6 +153,7 @@ func find(name string) (*Attempt, error) {
 func newScene(name string) (*Scene, error) {
 	// Attempts change rights, namespaces and tracers of a thread.
 	runtime.LockOSThread()
+	debug.SetGCPercent(-1) // what raw calls point to stays; these processes are short-lived
 	stage, err := readStage()
 	if err != nil {
 		return nil, err
@@ -156,8 +162,11 @@ func newScene(name string) (*Scene, error) {
 	if err != nil {
 		return nil, err
 	}
-	dir, err := os.MkdirTemp(stage.Dir, "attempt-")
+	dir, err := os.MkdirTemp(stage.scratch(), "attempt-")
 	if err != nil {
+		return nil, err
+	}
+	if err := os.Chdir(dir); err != nil { // where core files go
 		return nil, err
 	}
 	return &Scene{Stage: stage, Attempt: a, Dir: dir}, nil
@@ -168,12 +177,12 @@ func directorMain(args []string) error {
 	if len(args) != 1 {
 		return unix.EINVAL
 	}
+	d := done{Unready: true}
 	s, err := newScene(args[0])
-	if err != nil {
-		return err
+	if err == nil {
+		defer removeDir(s.Dir)
+		d, err = s.direct()
 	}
-	defer os.RemoveAll(s.Dir)
-	d, err := s.direct()
 	d.Name, d.PID = args[0], os.Getpid()
 	if err != nil {
 		d.Failure = err.Error()
@@ -182,9 +191,9 @@ func directorMain(args []string) error {
 }
 
 func (s *Scene) direct() (done, error) {
-	var d done
+	d := done{Unready: true}
 	var err error
-	if s.own, err = newMemory(); err != nil {
+	if s.own, err = newMemory(""); err != nil {
 		return d, err
 	}
 	v := s.own.victim
@@ -203,6 +212,7 @@ func (s *Scene) direct() (done, error) {
 	case Outside, Monitor:
 		v, state = s.Outside, func() (State, error) { return State{}, nil }
 	}
+	d.Unready = false
 	if s.Attempt.Target == Parent || s.Attempt.Target == Sibling {
 		d.Outcome, err = s.byAnother(v)
 	} else {
@@ -211,21 +221,25 @@ func (s *Scene) direct() (done, error) {
 	if err != nil {
 		return d, err
 	}
+	if d.Outcome.Unready {
+		d.Unready, d.Failure = true, d.Outcome.Detail
+		return d, nil
+	}
 	after, err := state()
-	if err != nil && s.Attempt.Effect != Disturb {
+	if err != nil && !s.Attempt.survives() {
 		return d, err
 	}
-	d.Effect = s.judge(v, d.Outcome, after)
+	d.Effect = s.judge(v, d.Outcome, after, err != nil)
 	return d, nil
 }
 
 // judge says whether the effect came about. What an attacker outside of the victim
 // says about reading is held against the canary.
-func (s *Scene) judge(v Victim, o Outcome, after State) bool {
+func (s *Scene) judge(v Victim, o Outcome, after State, gone bool) bool {
 	if s.Attempt.Check != nil {
 		return s.Attempt.Check(s, v, o)
 	}
-	return Judge(s.Attempt.Effect, o, after)
+	return s.Attempt.ask(o, after, gone)
 }
 
 // Judge says by the victim's own word whether an effect on its memory came about.
@@ -234,7 +248,9 @@ func Judge(e Effect, o Outcome, after State) bool {
 	case Read:
 		canary, err := hex.DecodeString(after.Canary)
 		return err == nil && len(canary) == canarySize && bytes.HasPrefix(o.Data, canary)
-	case Write, WriteRO, WriteCode:
+	case Write: // the page that is shared counts as memory as well
+		return after.Changed[string(Write)] || after.Changed[string(Obtain)]
+	case WriteRO, WriteCode:
 		return after.Changed[string(e)]
 	default:
 		return o.Done
@@ -266,9 +282,9 @@ func attackerMain(args []string) error {
 	}
 	s, err := newScene(args[0])
 	if err != nil {
-		return err
+		return json.NewEncoder(os.Stdout).Encode(Outcome{Unready: true, Detail: err.Error()})
 	}
-	defer os.RemoveAll(s.Dir)
+	defer removeDir(s.Dir)
 	var v Victim
 	if err := json.Unmarshal([]byte(args[1]), &v); err != nil {
 		return err

@@ -34,6 +34,12 @@ type Victim struct {
 	// FD is a descriptor of the victim: a memfd that it maps shared, with a canary.
 	FD     int    `json:"fd"`
 	Shared uint64 `json:"shared"`
+	// Dir is where it works, where its core file would be written.
+	Dir string `json:"workdir,omitempty"`
+	// Gadget is the address of instructions that write its memory, see attack.Gadget.
+	Gadget uint64 `json:"gadget"`
+	// Shm is a System V shared memory segment that it has attached, or -1.
+	Shm int `json:"shm"`
 }
 
 // Address is where the effect's canary lies.
@@ -53,14 +59,25 @@ type memory struct {
 	victim Victim
 	pages  map[Effect][]byte
 	canary []byte
+	shm    []byte   // nil: there is none
+	w      *witness // nil: none in this process
 }
 
 // newMemory makes canaries in the calling process. They lie below 4 GiB, which
-// attempts of the 32-bit interface can reach.
-func newMemory() (*memory, error) {
+// attempts of the 32-bit interface can reach. codeFile, if not "", is a file that
+// is made to hold the one on the executable page, mapped as a library is.
+func newMemory(codeFile string) (*memory, error) {
 	m := &memory{pages: map[Effect][]byte{}, canary: make([]byte, canarySize)}
 	rand.Read(m.canary)
 	for effect, protection := range map[Effect]int{Write: unix.PROT_READ | unix.PROT_WRITE, WriteRO: unix.PROT_READ, WriteCode: unix.PROT_READ | unix.PROT_EXEC} {
+		if effect == WriteCode && codeFile != "" {
+			page, err := mappedPage(codeFile, m.canary)
+			if err != nil {
+				return nil, err
+			}
+			m.pages[effect] = page
+			continue
+		}
 		page, err := attack.Low(make([]byte, unix.Getpagesize()))
 		if err != nil {
 			return nil, err
@@ -78,6 +95,7 @@ func newMemory() (*memory, error) {
 	m.pages[Obtain] = shared
 	m.victim = Victim{PID: unix.Getpid(), TID: unix.Getpid(), FD: fd, RW: address(m.pages[Write]), RO: address(m.pages[WriteRO]),
 		Code: address(m.pages[WriteCode]), Shared: address(shared)}
+	m.furnish()
 	return m, nil
 }
 
@@ -104,6 +122,8 @@ type State struct {
 	Canary  string            `json:"canary"` // hex: what they held at first
 	Changed map[string]bool   `json:"changed"`
 	Now     map[string]string `json:"now"`
+	// Noticed is what happened to the process beside its private memory.
+	Noticed map[string]bool `json:"noticed,omitempty"`
 }
 
 func (m *memory) state() State {
@@ -112,19 +132,37 @@ func (m *memory) state() State {
 		s.Changed[string(effect)] = !bytes.Equal(page[:canarySize], m.canary)
 		s.Now[string(effect)] = hex.EncodeToString(page[:canarySize])
 	}
+	if s.Noticed = m.w.noticed(); m.shm != nil && s.Noticed != nil {
+		s.Noticed[noticedShm] = !bytes.Equal(m.shm[:canarySize], m.canary)
+	}
 	return s
 }
 
 // victimMain is a victim that is a process of its own: it says where its canaries
 // are, and answers each line on its input with their state. It ends with its input.
-func victimMain(in io.Reader, out io.Writer) error {
-	m, err := newMemory()
+// args are those of [victimOption].
+func victimMain(args []string, in io.Reader, out io.Writer) error {
+	options, err := victimOptions(args)
 	if err != nil {
 		return err
 	}
-	enc := json.NewEncoder(out)
-	if err := enc.Encode(m.victim); err != nil {
+	w, err := newWitness(options)
+	if err != nil {
 		return err
+	}
+	m, err := newMemory(options[codeFileOption])
+	if err != nil {
+		return err
+	}
+	m.w = w
+	if err := beHelpful(options); err != nil {
+		return err
+	}
+	enc := json.NewEncoder(out)
+	for _, word := range []any{m.victim, m.state()} {
+		if err := enc.Encode(word); err != nil {
+			return err
+		}
 	}
 	line := make([]byte, 1)
 	for {
@@ -145,6 +183,7 @@ type VictimProcess struct {
 	out   *json.Decoder
 	pipe  *os.File
 	ended bool
+	first State // what it said at first
 }
 
 // victimDeadline is how long a victim may take to answer.
@@ -153,11 +192,18 @@ const victimDeadline = 3 * time.Second
 // ErrVictimGone says that a victim does not answer: an attempt may have ended it.
 var ErrVictimGone = errors.New("the victim does not answer")
 
-// StartVictim starts a victim as a child of this process.
-func StartVictim() (*VictimProcess, error) {
-	cmd, err := self(victimName)
+// StartVictim starts a victim as a child of this process, with options as
+// [victimOption] makes them.
+func StartVictim(options ...string) (*VictimProcess, error) { return startVictim("", options...) }
+
+// startVictim starts it from a copy of this program, unless program is "".
+func startVictim(program string, options ...string) (*VictimProcess, error) {
+	cmd, err := self(append([]string{victimName}, options...)...)
 	if err != nil {
 		return nil, err
+	}
+	if program != "" {
+		cmd.Path = program
 	}
 	r, w, err := os.Pipe()
 	if err != nil {
@@ -173,22 +219,28 @@ func StartVictim() (*VictimProcess, error) {
 		return nil, fmt.Errorf("starting a victim: %w", err)
 	}
 	r.SetReadDeadline(time.Now().Add(victimDeadline))
-	if err := p.out.Decode(&p.Victim); err != nil {
+	err = p.out.Decode(&p.Victim)
+	if err == nil {
+		err = p.out.Decode(&p.first)
+	}
+	if err != nil {
 		p.End()
 		return nil, fmt.Errorf("starting a victim: %w", ErrVictimGone)
 	}
 	return p, nil
 }
 
-// State asks the victim for its canaries.
+// State asks the victim for its canaries. With ErrVictimGone comes what is known of
+// one that is gone: the canary.
 func (p *VictimProcess) State() (State, error) {
 	var s State
+	gone := State{Canary: p.first.Canary}
 	p.pipe.SetReadDeadline(time.Now().Add(victimDeadline))
 	if _, err := p.in.Write([]byte{'?'}); err != nil {
-		return s, ErrVictimGone
+		return gone, ErrVictimGone
 	}
 	if err := p.out.Decode(&s); err != nil {
-		return s, ErrVictimGone
+		return gone, ErrVictimGone
 	}
 	return s, nil
 }

@@ -1,0 +1,201 @@
+package probe
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/memjail/memjail/sandbox/kernel/attack"
+	"golang.org/x/sys/unix"
+)
+
+var (
+	prlimitCall   = number{unix.SYS_PRLIMIT64, 340}
+	setrlimitCall = number{unix.SYS_SETRLIMIT, 75}
+)
+
+const coreManual = "core(5)"
+
+// coreAttempts have the kernel write a process's memory to a file.
+func coreAttempts() []Attempt {
+	var all []Attempt
+	for _, abi := range both {
+		for _, target := range []Target{Child, Sibling, Outside} {
+			all = append(all, Attempt{Route: "core-dump", Spelling: "prlimit", Target: target, Effect: Read, ABI: abi,
+				Explain:   "prlimit(2) allows another process core files, a signal has one written, and its memory is read from that",
+				Reference: coreManual, Needs: plainCores, Permits: only(permitsCores, target),
+				Attack: func(s *Scene, v Victim) Outcome { return dumpOther(abi, s, v) }})
+		}
+		for _, how := range []struct{ spelling, explain string }{
+			{"setrlimit", "setrlimit(2) allows core files, a child aborts, and its memory is read from the file"},
+			{"prlimit-self", "the same by prlimit(2) on oneself"},
+		} {
+			all = append(all, Attempt{Route: "core-dump", Spelling: how.spelling, Target: Child, Effect: Read, ABI: abi,
+				Explain: how.explain, Reference: coreManual, Needs: plainCores, Permits: permitsCores, Layer: "seccomp", Check: ownCanary,
+				Attack: func(s *Scene, _ Victim) Outcome { return dumpChild(abi, how.spelling == "setrlimit", s) }})
+		}
+	}
+	return all
+}
+
+// plainCores says why core files cannot be found, or "".
+func plainCores() string {
+	pattern, err := os.ReadFile("/proc/sys/kernel/core_pattern")
+	text := strings.TrimSpace(string(pattern))
+	switch {
+	case err != nil:
+		return fmt.Sprintf("where core files go is not known: %v", err)
+	case text == "" || strings.ContainsAny(text[:1], "|@/"):
+		return fmt.Sprintf("core files do not go to a process's working directory (kernel.core_pattern is %q)", text)
+	}
+	return ""
+}
+
+// dumpOther has a process that is not a child of this one dump core.
+func dumpOther(abi ABI, s *Scene, v Victim) Outcome {
+	if !strings.HasPrefix(v.Dir, s.Stage.Dir+"/") {
+		return Outcome{Unready: true, Detail: "the victim's core file would be in a directory that is not the suite's"}
+	}
+	var old unix.Rlimit
+	if err := unix.Prlimit(v.PID, unix.RLIMIT_CORE, nil, &old); err != nil {
+		return Refused("prlimit64, reading", err)
+	}
+	limit := low(pack(old.Max, old.Max))
+	if _, err := call(abi, prlimitCall, uintptr(v.PID), unix.RLIMIT_CORE, attack.Address(limit), 0); err != nil {
+		return Refused("prlimit64", err)
+	}
+	if err := unix.Kill(v.PID, unix.SIGABRT); err != nil {
+		return Refused("kill", err)
+	}
+	exited(v.PID, time.Second)
+	return readCore(v.Dir, v.RW)
+}
+
+// dumpChild has a child of this process abort in the attempt's directory, with the
+// limit that this process gave itself.
+func dumpChild(abi ABI, plain bool, s *Scene) Outcome {
+	var old unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_CORE, &old); err != nil {
+		return Refused("getrlimit", err)
+	}
+	limit := low(pack(old.Max, old.Max))
+	raise := prlimitCall.step(abi, 0, unix.RLIMIT_CORE, attack.Address(limit), 0)
+	step := "prlimit64"
+	if plain {
+		step = "setrlimit"
+		if abi == I386 {
+			limit = low(pack(uint32(min(old.Max, 1<<32-1)), uint32(min(old.Max, 1<<32-1))))
+		}
+		raise = setrlimitCall.step(abi, unix.RLIMIT_CORE, attack.Address(limit))
+	}
+	if err := attack.DefaultAction(unix.SIGABRT); err != nil {
+		return Refused("rt_sigaction", err)
+	}
+	child, err := attack.Spawn(0, 0, orEnd(raise),
+		attack.Step{Number: unix.SYS_CHDIR, Args: [6]uintptr{lowString(s.Dir)}},
+		attack.Step{Number: unix.SYS_GETPID},
+		after(3, attack.Step{Number: unix.SYS_KILL, Args: [6]uintptr{0, uintptr(unix.SIGABRT)}}))
+	if err != nil {
+		return Refused("clone", err)
+	}
+	status, err := child.Wait()
+	switch {
+	case err != nil:
+		return Refused("wait4", err)
+	case child.Err(0) != nil:
+		return Refused(step, child.Err(0))
+	case !status.CoreDump():
+		return Refused("core file", fmt.Errorf("none was written, though %s succeeded", step))
+	}
+	return readCore(s.Dir, s.own.victim.RW)
+}
+
+// readCore finds what was at an address in a core file in dir, a directory of the
+// suite's, and removes what it finds.
+func readCore(dir string, at uint64) Outcome {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return Refused("open", err)
+	}
+	for _, e := range entries {
+		if !strings.Contains(e.Name(), "core") || !e.Type().IsRegular() {
+			continue
+		}
+		path := filepath.Join(dir, e.Name())
+		data, err := readCoreFile(path, at)
+		os.Remove(path)
+		if err != nil {
+			return Refused("open "+e.Name(), err)
+		}
+		if data != nil {
+			return Got(data)
+		}
+	}
+	return Refused("core file", unix.ENOENT)
+}
+
+// readCoreFile returns what a core file has of an address, nil if nothing. Only
+// what is needed of the format is read: core files are large and have holes.
+func readCoreFile(path string, at uint64) ([]byte, error) {
+	f, err := os.Open(path)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	header := make([]byte, 64) // Elf64_Ehdr
+	if _, err := f.ReadAt(header, 0); err != nil || !bytes.HasPrefix(header, []byte("\x7fELF\x02")) {
+		return nil, err
+	}
+	const programHeader, loaded = 56, 1 // Elf64_Phdr, PT_LOAD
+	table := make([]byte, programHeader*int(word32(header, 56)&0xffff))
+	if _, err := f.ReadAt(table, int64(word64(header, 32))); err != nil {
+		return nil, err
+	}
+	for ; len(table) > 0; table = table[programHeader:] {
+		offset, start, size := word64(table, 8), word64(table, 16), word64(table, 32)
+		if word32(table, 0) != loaded || at < start || at+canarySize > start+size {
+			continue
+		}
+		data := make([]byte, canarySize)
+		_, err := f.ReadAt(data, int64(offset+at-start))
+		return data, err
+	}
+	return nil, nil
+}
+
+// limitAttempts change what a process outside may use. That ends or slows it, but
+// does not open its memory.
+func limitAttempts() []Attempt {
+	const slower = "it changes how much of the CPU the process gets, not what it does; a limit of the caller's own rights (another user, an ordinary one) is what prevents it"
+	noticed := func(what string) func(State, bool) bool {
+		return func(after State, _ bool) bool { return after.Noticed[what] }
+	}
+	var all []Attempt
+	for _, abi := range both {
+		for _, target := range []Target{Sibling, Outside} {
+			all = append(all, Attempt{Route: "limits", Spelling: "prlimit", Target: target, Effect: Disturb, ABI: abi, Ask: noticed(noticedLimit),
+				Explain: "prlimit(2) takes the descriptors of another process away", Reference: "prlimit(2)",
+				Attack: func(_ *Scene, v Victim) Outcome {
+					limit := low(pack(uint64(64), uint64(64)))
+					_, err := call(abi, prlimitCall, uintptr(v.PID), unix.RLIMIT_NOFILE, attack.Address(limit), 0)
+					return obtained("prlimit64", err)
+				}})
+		}
+		all = append(all, Attempt{Route: "limits", Spelling: "setpriority", Target: Outside, Effect: Disturb, ABI: abi, Ask: noticed(noticedNice),
+			Explain: "setpriority(2) on a process outside", Reference: "setpriority(2)", Promise: Open, Why: slower,
+			Attack: func(_ *Scene, v Victim) Outcome {
+				_, err := call(abi, number{unix.SYS_SETPRIORITY, 97}, unix.PRIO_PROCESS, uintptr(v.PID), 19)
+				return obtained("setpriority", err)
+			}}, Attempt{Route: "limits", Spelling: "sched-setaffinity", Target: Outside, Effect: Disturb, ABI: abi, Ask: noticed(noticedAffinity),
+			Explain: "sched_setaffinity(2) on a process outside", Reference: "sched_setaffinity(2)", Promise: Open, Why: slower,
+			Attack: func(_ *Scene, v Victim) Outcome {
+				mask := low(pack(uint64(1)))
+				_, err := call(abi, number{unix.SYS_SCHED_SETAFFINITY, 241}, uintptr(v.PID), uintptr(len(mask)), attack.Address(mask))
+				return obtained("sched_setaffinity", err)
+			}})
+	}
+	return all
+}

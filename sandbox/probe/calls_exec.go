@@ -1,0 +1,155 @@
+package probe
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+
+	"github.com/memjail/memjail/sandbox/kernel/attack"
+	"golang.org/x/sys/unix"
+)
+
+var (
+	execveCall   = number{unix.SYS_EXECVE, 11}
+	execveatCall = number{unix.SYS_EXECVEAT, 358}
+)
+
+const ownProgram = "running code that the program brought itself is not access to memory: it could run the same code in pages of its own"
+
+// execAttempts run code that is in no file of the system.
+func execAttempts() []Attempt {
+	var all []Attempt
+	for _, abi := range both {
+		for _, how := range []struct {
+			spelling, explain string
+			step              func(fd int) attack.Step
+		}{
+			{"execveat", "execveat(2) with AT_EMPTY_PATH of a memfd", func(fd int) attack.Step {
+				return execveatCall.step(abi, uintptr(fd), lowString(""), emptyList(), emptyList(), unix.AT_EMPTY_PATH)
+			}},
+			{"proc-fd", "execve(2) of a memfd as /proc/self/fd/N", func(fd int) attack.Step {
+				return execveCall.step(abi, lowString(fmt.Sprintf("/proc/self/fd/%d", fd)), emptyList(), emptyList())
+			}},
+			{"dev-fd", "execve(2) of a memfd as /dev/fd/N", func(fd int) attack.Step {
+				return execveCall.step(abi, lowString(fmt.Sprintf("/dev/fd/%d", fd)), emptyList(), emptyList())
+			}},
+		} {
+			all = append(all, Attempt{Route: "memfd-exec", Spelling: how.spelling, Target: System, Effect: Obtain, ABI: abi,
+				Explain: how.explain, Reference: "memfd_create(2), execveat(2)", Promise: Open, Why: ownProgram,
+				Attack: func(*Scene, Victim) Outcome { return runMemfd(how.step) }})
+		}
+	}
+	return append(all, Attempt{Route: "loader", Spelling: "ld.so", Target: System, Effect: Obtain,
+		Explain: "the dynamic loader, started as a program, runs a file that may be read but not executed", Reference: "ld.so(8)", Promise: Open, Why: ownProgram,
+		Attack: func(s *Scene, _ Victim) Outcome { return runByLoader(s) }})
+}
+
+// emptyList is an argument list without arguments, in either interface.
+func emptyList() uintptr { return attack.Address(low(make([]byte, 8))) }
+
+// tinyStatus is what the tiny program exits with.
+const tinyStatus = 42
+
+// tinyProgram is an ELF file that only exits.
+func tinyProgram() []byte {
+	code := []byte{0xbf, tinyStatus, 0, 0, 0, 0xb8, 231, 0, 0, 0, 0x0f, 0x05} // mov edi; mov eax, exit_group; syscall
+	machine := uint16(62)                                                     // EM_X86_64
+	if runtime.GOARCH == "arm64" {
+		code = pack(uint32(0xd2800000|tinyStatus<<5), uint32(0xd2800000|94<<5|8), uint32(0xd4000001)) // mov x0; mov x8, exit_group; svc
+		machine = 183                                                                                 // EM_AARCH64
+	}
+	const base, headers = 0x10000000, 64 + 56
+	size := uint64(headers + len(code))
+	return pack([]byte("\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00"), uint16(2), machine, uint32(1),
+		uint64(base+headers), uint64(64), uint64(0), uint32(0), uint16(64), uint16(56), uint16(1), uint16(0), uint16(0), uint16(0),
+		uint32(1), uint32(5), uint64(0), uint64(base), uint64(base), size, size, uint64(0x1000), code)
+}
+
+func runMemfd(step func(fd int) attack.Step) Outcome {
+	fd, err := unix.MemfdCreate("program", unix.MFD_CLOEXEC)
+	if err != nil {
+		return Refused("memfd_create", err)
+	}
+	defer unix.Close(fd)
+	if _, err := unix.Write(fd, tinyProgram()); err != nil {
+		return Refused("write", err)
+	}
+	child, err := attack.Spawn(0, 0, step(fd))
+	if err != nil {
+		return Refused("clone", err)
+	}
+	status, err := child.Wait()
+	switch {
+	case err != nil:
+		return Refused("wait4", err)
+	case status.ExitStatus() == tinyStatus:
+		return Did("a program in memory was run")
+	case child.Err(0) != nil && !errors.Is(child.Err(0), unix.EINPROGRESS):
+		return Refused("execve", child.Err(0))
+	default:
+		return Refused("execve", fmt.Errorf("the program ended with %#x", status))
+	}
+}
+
+// runByLoader runs a copy of a dynamically linked program that nobody may execute.
+func runByLoader(s *Scene) Outcome {
+	loaders, err := filepath.Glob("/lib*/ld-linux*.so*")
+	if err != nil || len(loaders) == 0 {
+		return Refused("open ld.so", unix.ENOENT)
+	}
+	program, err := os.ReadFile("/usr/bin/env")
+	if err != nil {
+		return Refused("open /usr/bin/env", err)
+	}
+	path, err := s.fileWith("program", program, 0o600)
+	if err != nil {
+		return Refused("write", err)
+	}
+	reads, err := newPipe()
+	if err != nil {
+		return Refused("pipe2", err)
+	}
+	defer reads.close()
+	argv := low(pack(lowString(loaders[0]), lowString(path), lowString("--version"), uint64(0)))
+	child, err := attack.Spawn(0, 0, attack.Step{Number: unix.SYS_DUP3, Args: [6]uintptr{uintptr(reads.w), 1, 0}},
+		execveCall.step(Native, lowString(loaders[0]), attack.Address(argv), emptyList()))
+	if err != nil {
+		return Refused("clone", err)
+	}
+	status, err := child.Wait()
+	if err != nil {
+		return Refused("wait4", err)
+	}
+	if err := child.Err(1); err != nil && !errors.Is(err, unix.EINPROGRESS) {
+		return Refused("execve", err)
+	}
+	text, err := reads.take()
+	if err != nil || status.ExitStatus() != 0 || !strings.Contains(string(text), "env") {
+		return Refused("execve", fmt.Errorf("the program ended with %#x", status))
+	}
+	return Did("a file that may not be executed was run")
+}
+
+// noCall is no system call's number.
+const noCall = 1 << 20
+
+// portAttempts obtain the processor's input and output ports.
+func portAttempts() []Attempt {
+	iopl, ioperm := number{172, 110}, number{173, 101}
+	if runtime.GOARCH != "amd64" { // the numbers mean something else, and there are no ports
+		iopl.native, ioperm.native = noCall, noCall
+	}
+	var all []Attempt
+	for _, abi := range both {
+		all = append(all, Attempt{Route: "io-ports", Spelling: "iopl", Target: System, Effect: Obtain, ABI: abi,
+			Explain: "iopl(2) gives access to all input and output ports", Reference: "iopl(2)",
+			Attack: func(*Scene, Victim) Outcome { return inChild("iopl", iopl.step(abi, 3)) }},
+			Attempt{Route: "io-ports", Spelling: "ioperm", Target: System, Effect: Obtain, ABI: abi,
+				Explain: "ioperm(2) gives access to an input and output port", Reference: "ioperm(2)",
+				Attack: func(*Scene, Victim) Outcome { return inChild("ioperm", ioperm.step(abi, 0x80, 1, 1)) }})
+	}
+	return all
+}

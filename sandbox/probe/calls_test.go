@@ -1,0 +1,151 @@
+package probe
+
+import (
+	"bytes"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/memjail/memjail/policy"
+	"github.com/memjail/memjail/sandbox/kernel/attack"
+	"golang.org/x/sys/unix"
+)
+
+func TestPack(t *testing.T) {
+	got := pack(uint8(1), []byte{2}, uint16(3), uint32(4), int32(-1), uint64(5), uintptr(6))
+	if len(got) != 1+1+2+4+4+8+8 || got[0] != 1 || got[1] != 2 || word32(got, 4) != 4 || word32(got, 8) != ^uint32(0) || word64(got, 12) != 5 || word64(got, 20) != 6 {
+		t.Errorf("%x", got)
+	}
+}
+
+func TestCallOfBothInterfaces(t *testing.T) {
+	getpid := number{unix.SYS_GETPID, 20}
+	for _, abi := range both {
+		pid, err := call(abi, getpid)
+		if abi == I386 && err == unix.ENOSYS {
+			t.Skip("no 32-bit interface in this kernel or on this CPU")
+		}
+		if err != nil || int(pid) != os.Getpid() {
+			t.Errorf("%s: %d, %v", abi, pid, err)
+		}
+	}
+}
+
+func TestTinyProgram(t *testing.T) {
+	o := runMemfd(func(fd int) attack.Step {
+		return execveatCall.step(Native, uintptr(fd), lowString(""), emptyList(), emptyList(), unix.AT_EMPTY_PATH)
+	})
+	if !o.Done {
+		t.Errorf("%+v", o)
+	}
+}
+
+// TestReadCore reads a core file made by hand, with one loaded piece.
+func TestReadCore(t *testing.T) {
+	const at = 0x40001000
+	file := func(kind uint32, start uint64) []byte {
+		header := append([]byte("\x7fELF\x02\x01\x01"), make([]byte, 57)...)
+		copy(header[32:], pack(uint64(64)))
+		copy(header[56:], pack(uint16(1)))
+		return append(append(header, pack(kind, uint32(4), uint64(120), start, uint64(0), uint64(4096), uint64(4096), uint64(1))...), bytes.Repeat([]byte("0123456789abcdef"), 256)...)
+	}
+	for _, test := range []struct {
+		name string
+		data []byte
+		want string
+	}{
+		{"core", file(1, at), "0123456789abcdef"},
+		{"prog.core.12", file(1, at-8), "89abcdef01234567"},
+		{"core", file(1, at+8), ""},
+		{"core", file(4, at), ""},
+		{"other", file(1, at), ""},
+		{"core", []byte("no ELF file, but longer than the header of one, which is 64 bytes long"), ""},
+		{"core", nil, ""},
+	} {
+		dir := t.TempDir()
+		path := filepath.Join(dir, test.name)
+		if err := os.WriteFile(path, test.data, 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if o := readCore(dir, at); string(o.Data) != test.want || o.Done != (test.want != "") {
+			t.Errorf("%s of %d bytes: %+v, want %q", test.name, len(test.data), o, test.want)
+		}
+		if _, err := os.Stat(path); (err == nil) != (test.name == "other") {
+			t.Errorf("%s: afterwards %v", test.name, err)
+		}
+	}
+}
+
+func calls() []Attempt {
+	var all []Attempt
+	for _, family := range callFamilies {
+		all = append(all, complete(family())...)
+	}
+	return all
+}
+
+// TestPermits says which attempts inside a setting opens, and that none opens the
+// memory of a process outside.
+func TestPermits(t *testing.T) {
+	open := policy.Policy{Memory: policy.Memory{Access: policy.AccessAllow, Ptrace: policy.PtraceAllow, CoreDumps: policy.CoreDumpsAllow},
+		IPC: policy.IPC{Signals: policy.ScopeAll, Namespaces: policy.NamespacesUser}}
+	for _, a := range calls() {
+		if a.Permits == nil {
+			continue
+		}
+		if why := a.Permits(policy.Policy{}); why != "" {
+			t.Errorf("%s is permitted by the strictest policy: %s", a.Name(), why)
+		}
+		if why := a.Permits(open); why == "" {
+			t.Errorf("%s is permitted by nothing", a.Name())
+		}
+		if a.Target == Outside && a.Effect != Disturb {
+			t.Errorf("%s can be permitted", a.Name())
+		}
+	}
+}
+
+// TestEveryI386HasItsTwin: an attempt of the 32-bit interface is the same as one of
+// the native interface.
+func TestEveryI386HasItsTwin(t *testing.T) {
+	names := map[string]bool{}
+	for _, a := range Catalogue() {
+		names[a.Name()] = true
+	}
+	for _, a := range calls() {
+		if native, ok := strings.CutSuffix(a.Name(), "/i386"); ok && !names[native] {
+			t.Errorf("%s has no native twin", a.Name())
+		}
+	}
+}
+
+// TestWitness has a victim notice what is done to it.
+func TestWitness(t *testing.T) {
+	p, err := StartVictim(victimOption(dirOption, t.TempDir()), victimOption(signalsOption, "keep"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.End()
+	s, err := p.State()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for what, happened := range s.Noticed {
+		if happened {
+			t.Errorf("%s was noticed before anything was done", what)
+		}
+	}
+	if err := unix.Setpriority(unix.PRIO_PROCESS, p.PID, 19); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Prlimit(p.PID, unix.RLIMIT_NOFILE, &unix.Rlimit{Cur: 64, Max: 64}, nil); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Kill(-p.PID, unix.SIGUSR1); err != nil {
+		t.Fatal(err)
+	}
+	if s, err = p.State(); err != nil || !s.Noticed[noticedNice] || !s.Noticed[noticedLimit] || !s.Noticed[noticedSignal] || s.Noticed[noticedAffinity] {
+		t.Errorf("noticed: %v, %v", s.Noticed, err)
+	}
+}

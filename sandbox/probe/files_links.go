@@ -1,0 +1,127 @@
+package probe
+
+import (
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+
+	"github.com/memjail/memjail/policy"
+	"golang.org/x/sys/unix"
+)
+
+const linkManual = "proc_pid_fd(5), proc_pid_map_files(5), Documentation/userspace-api/landlock.rst (special filesystems)"
+
+// permitsMapFiles: the kernel asks for one of these beside the right to trace.
+func permitsMapFiles(p policy.Policy) string {
+	for _, capability := range []string{"CAP_SYS_ADMIN", "CAP_CHECKPOINT_RESTORE"} {
+		if slices.Contains(p.Capabilities.Keep, capability) {
+			return "capabilities.keep has " + capability
+		}
+	}
+	return ""
+}
+
+const sharedWhy = "memory that a process keeps in a file or memfd is shared on purpose: " +
+	"no domain can tell one process of the sandbox from another by the magic link to it"
+
+// procLinkAttempts follow the magic links below /proc/PID, which lead to what a
+// process has open or mapped.
+func procLinkAttempts() []Attempt {
+	var all []Attempt
+	for _, target := range []Target{Child, Sibling, Outside} {
+		for _, effect := range []Effect{Read, Write} {
+			fd := sharedAttempt("fd", "the memfd that a process maps, opened again through /proc/PID/fd", target, effect,
+				func(v Victim) string { return fmt.Sprintf("/proc/%d/fd/%d", v.PID, v.FD) })
+			if target != Outside {
+				fd.Promise, fd.Why = Open, sharedWhy
+			}
+			files := sharedAttempt("map_files", "shared memory of a process, opened through /proc/PID/map_files", target, effect,
+				func(v Victim) string {
+					return fmt.Sprintf("/proc/%d/map_files/%x-%x", v.PID, v.Shared, v.Shared+uint64(unix.Getpagesize()))
+				})
+			files.Permits, files.Layer = permitsMapFiles, "capabilities"
+			all = append(all, fd, files)
+		}
+	}
+	return append(all, outsideLinks()...)
+}
+
+// sharedAttempt reads or writes the page that the victim shares.
+func sharedAttempt(spelling, explain string, target Target, effect Effect, path func(v Victim) string) Attempt {
+	return Attempt{Route: "proc-links", Spelling: spelling, Target: target, Effect: effect, Explain: explain, Reference: linkManual,
+		Attack: func(_ *Scene, v Victim) Outcome {
+			fd, err := unix.Open(path(v), unix.O_RDWR|unix.O_CLOEXEC, 0)
+			if err != nil {
+				return Refused("open", err)
+			}
+			defer unix.Close(fd)
+			if effect == Read {
+				buf := make([]byte, canarySize)
+				n, err := unix.Pread(fd, buf, 0)
+				if err != nil {
+					return Refused("pread", err)
+				}
+				return Got(buf[:n])
+			}
+			if _, err := unix.Pwrite(fd, Marker, 0); err != nil {
+				return Refused("pwrite", err)
+			}
+			return Did("written through %s", path(v))
+		}}
+}
+
+// outsideLinks reach what belongs to a process outside.
+func outsideLinks() []Attempt {
+	var all []Attempt
+	for _, l := range []struct {
+		name, file, explain string
+		by                  func(path string) Outcome
+	}{
+		{"root", "root", "the root directory of a process outside", listOnly},
+		{"cwd", "cwd", "the working directory of a process outside", listOnly},
+		{"exe", "exe", "the program of a process outside", readOnly},
+		{"fd-list", "fd", "the descriptors of a process outside, with what they are", readLinks},
+		{"ns-mnt", "ns/mnt", "the mount namespace of a process outside", readOnly},
+		{"ns-user", "ns/user", "the user namespace of a process outside", readOnly},
+	} {
+		all = append(all, Attempt{Route: "proc-links", Spelling: l.name, Target: Outside, Effect: Obtain, Explain: l.explain, Reference: linkManual,
+			Attack: func(_ *Scene, v Victim) Outcome {
+				return l.by("/proc/" + strconv.Itoa(v.PID) + "/" + l.file)
+			}})
+	}
+	return all
+}
+
+func readOnly(path string) Outcome { return openOnly(path, unix.O_RDONLY) }
+
+func listOnly(path string) Outcome {
+	dir, err := os.Open(path)
+	if err != nil {
+		return Refused("open", err)
+	}
+	defer dir.Close()
+	names, err := dir.Readdirnames(64)
+	if err != nil {
+		return Refused("getdents64", err)
+	}
+	return Did("listed %s: %d names", path, len(names))
+}
+
+// readLinks lists the descriptors of a process with what they are. Their numbers
+// alone, which every process of the user may list, tell nothing.
+func readLinks(path string) Outcome {
+	names, err := os.ReadDir(path)
+	if err != nil {
+		return Refused("open", err)
+	}
+	if len(names) == 0 {
+		return Outcome{Step: "readlink", Detail: "no descriptor is open"}
+	}
+	link, err := os.Readlink(filepath.Join(path, names[0].Name()))
+	if err != nil {
+		return Refused("readlink", err)
+	}
+	return Did("%d descriptors, one is %s", len(names), link)
+}

@@ -1,0 +1,544 @@
+package probe
+
+import (
+	"bytes"
+	"encoding/json"
+	"encoding/xml"
+	"errors"
+	"flag"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"reflect"
+	"regexp"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+)
+
+var update = flag.Bool("update", false, "write the golden files and docs/probes.md again")
+
+// nasty is what an attacker could say to be taken for markup, for a directive, for
+// another line or for a command to the terminal.
+const nasty = "</script><script>alert(1)</script> \"q\" 'q' & ]]> # TODO\nok 1\x1b[2J\x00\xff --- ..."
+
+// fixedReport is a report with a result of every kind.
+func fixedReport() *Report {
+	base := Result{ABI: Native, Promise: Closed, Control: "got through"}
+	with := func(name string, change func(*Result)) Result {
+		r := base
+		parts := strings.Split(name, "/")
+		r.Name, r.Route, r.Spelling, r.Target, r.Effect = name, parts[0], parts[1], Target(parts[2]), Effect(parts[3])
+		if len(parts) > 4 {
+			r.ABI = ABI(parts[4])
+		}
+		r.Explain, r.Reference = "the way called "+parts[1], "proc(5)"
+		change(&r)
+		return r
+	}
+	held := func(layer, detail string) func(*Result) {
+		return func(r *Result) { r.Verdict, r.Layer, r.Detail = Held, layer, detail }
+	}
+	return &Report{
+		Version: "1.2.3", Launcher: "memjail run --policy my<policy>.toml", Policy: "my<policy>.toml", Kernel: "6.18.0", UID: 65534,
+		Started: time.Date(2026, 11, 21, 9, 30, 0, 0, time.UTC), Seconds: 12.345,
+		Results: []Result{
+			with("proc-mem/open/self/write", held("landlock", "open: EACCES")),
+			with("proc-mem/open/self/write/i386", held("landlock", "open: EACCES")),
+			with("proc-mem/open/outside/read", func(r *Result) { r.Verdict, r.Detail = Through, "got through: "+nasty }),
+			with("ptrace/attach/child/obtain", func(r *Result) {
+				r.Verdict, r.Detail, r.Why = OpenByPolicy, "got through", "memory.ptrace = allow"
+			}),
+			with("ptrace/attach/sibling/obtain", held("seccomp", "PTRACE_ATTACH: EPERM")),
+			with("shared/memfd/sibling/write", func(r *Result) {
+				r.Verdict, r.Detail, r.Why, r.Promise = OpenByPolicy, "got through", "memory shared on purpose", Open
+			}),
+			with("tracefs/uprobe/outside/read", func(r *Result) { r.Verdict, r.Control = NotProven, "the kernel has no uprobes ("+nasty+")" }),
+			with("supervisor/kill/monitor/disturb", held("kernel", "kill: EPERM")),
+		},
+	}
+}
+
+// foreignReport is one of another launcher.
+func foreignReport() *Report {
+	r := fixedReport()
+	r.Launcher, r.Policy = "bwrap --dev-bind / /", ""
+	for i := range r.Results {
+		if result := &r.Results[i]; result.Verdict == OpenByPolicy {
+			result.Verdict = Through
+			if result.Promise == Closed {
+				result.Why = ""
+			}
+		}
+	}
+	return r
+}
+
+func written(t *testing.T, r *Report, f Format, style Style) []byte {
+	t.Helper()
+	var b bytes.Buffer
+	if err := r.Write(&b, f, style); err != nil {
+		t.Fatalf("%s: %v", f, err)
+	}
+	return b.Bytes()
+}
+
+// TestReportGolden holds each format to the byte; -update writes the files again.
+func TestReportGolden(t *testing.T) {
+	tests := []struct {
+		file   string
+		report *Report
+		format Format
+		style  Style
+	}{
+		{"memjail.txt", fixedReport(), Text, Style{}},
+		{"memjail.color.txt", fixedReport(), Text, Style{Color: true}},
+		{"memjail.quiet.txt", fixedReport(), Text, Style{Quiet: true}},
+		{"memjail.json", fixedReport(), JSON, Style{}},
+		{"memjail.xml", fixedReport(), JUnit, Style{}},
+		{"memjail.tap", fixedReport(), TAP, Style{}},
+		{"memjail.sarif", fixedReport(), SARIF, Style{}},
+		{"memjail.html", fixedReport(), HTML, Style{}},
+		{"foreign.txt", foreignReport(), Text, Style{}},
+		{"foreign.sarif", foreignReport(), SARIF, Style{}},
+		{"foreign.html", foreignReport(), HTML, Style{}},
+	}
+	for _, test := range tests {
+		t.Run(test.file, func(t *testing.T) {
+			golden(t, filepath.Join("testdata", "report", test.file), written(t, test.report, test.format, test.style))
+		})
+	}
+}
+
+// golden compares with a file, or with -update writes it.
+func golden(t *testing.T, name string, got []byte) {
+	t.Helper()
+	if *update {
+		if err := os.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(name, got, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return
+	}
+	want, err := os.ReadFile(name)
+	if err != nil {
+		t.Fatalf("%v; make it by: go test ./sandbox/probe -run '%s' -update", err, t.Name())
+	}
+	if bytes.Equal(got, want) {
+		return
+	}
+	gotLines, wantLines := strings.Split(string(got), "\n"), strings.Split(string(want), "\n")
+	for i, line := range gotLines {
+		if i >= len(wantLines) || line != wantLines[i] {
+			t.Fatalf("%s:%d is out of date, now %q; if that is right: go test ./sandbox/probe -run '%s' -update", name, i+1, line, t.Name())
+		}
+	}
+	t.Fatalf("%s is out of date: it has lines behind the end", name)
+}
+
+func TestReportUnknownFormat(t *testing.T) {
+	if err := fixedReport().Write(io.Discard, "yaml", Style{}); err == nil {
+		t.Error("a format that does not exist was written")
+	}
+}
+
+// TestReportsKeepTexts: whatever an attacker says stays text, in every format.
+func TestReportsKeepTexts(t *testing.T) {
+	for _, f := range Formats() {
+		text := string(written(t, fixedReport(), f, Style{}))
+		for _, bad := range []string{"\x1b", "\x00", "\xff", "\nok 1\n", "\nok 1\ufffd"} {
+			if strings.Contains(text, bad) {
+				t.Errorf("%s: %q came through", f, bad)
+			}
+		}
+		markup := f == HTML || f == JUnit
+		if markup && strings.Contains(text, "<script") {
+			t.Errorf("%s: markup came through", f)
+		}
+	}
+}
+
+func TestReportEmpty(t *testing.T) {
+	for _, f := range Formats() {
+		if text := written(t, &Report{}, f, Style{}); len(text) == 0 {
+			t.Errorf("%s: nothing", f)
+		}
+	}
+	if text := written(t, &Report{}, JSON, Style{}); !bytes.Contains(text, []byte(`"results": []`)) {
+		t.Errorf("no results are not an empty list: %s", text)
+	}
+}
+
+func TestReportProven(t *testing.T) {
+	r := fixedReport()
+	for _, test := range []struct {
+		patterns []string
+		want     bool
+	}{
+		{nil, true},
+		{[]string{"proc-mem/..."}, true},
+		{[]string{"tracefs/..."}, false},
+		{[]string{"tracefs/uprobe/outside/read"}, false},
+		{[]string{"*/*/outside/read"}, true},
+		{[]string{"proc-mem/...", "tracefs/..."}, false},
+		{[]string{"nothing/..."}, false},
+	} {
+		if got := r.Proven(test.patterns); got != test.want {
+			t.Errorf("%q: %v, want %v", test.patterns, got, test.want)
+		}
+	}
+	r.Results = r.Results[6:7]
+	if r.Proven(nil) {
+		t.Error("a report of what is not proven proves something")
+	}
+}
+
+// TestReportJSONSchema holds the report and docs/probe-schema.json together.
+func TestReportJSONSchema(t *testing.T) {
+	schema := readSchema(t)
+	for _, r := range []*Report{fixedReport(), foreignReport(), {}} {
+		var value any
+		if err := json.Unmarshal(written(t, r, JSON, Style{}), &value); err != nil {
+			t.Fatal(err)
+		}
+		for _, complaint := range schema.complaints(schema, value, "") {
+			t.Error(complaint)
+		}
+	}
+	// What the Go types have, the schema has, and the other way round.
+	result := schema.Definitions["result"]
+	sameNames(t, "result", jsonNames(reflect.TypeFor[Result]()), result.Properties)
+	sameNames(t, "report", append(jsonNames(reflect.TypeFor[Report]()), "format", "summary"), schema.Properties)
+}
+
+// TestReportJSONSchemaNotices is the control: what the schema does not allow is
+// found.
+func TestReportJSONSchemaNotices(t *testing.T) {
+	schema := readSchema(t)
+	for name, spoil := range map[string]func(report, result map[string]any){
+		"no results":        func(report, _ map[string]any) { delete(report, "results") },
+		"unknown key":       func(report, _ map[string]any) { report["more"] = 1 },
+		"other format":      func(report, _ map[string]any) { report["format"] = "memjail-probe/2" },
+		"unknown verdict":   func(_, result map[string]any) { result["verdict"] = "fine" },
+		"a number's text":   func(report, _ map[string]any) { report["uid"] = "0" },
+		"half a user":       func(report, _ map[string]any) { report["uid"] = 0.5 },
+		"negative count":    func(report, _ map[string]any) { report["summary"].(map[string]any)["held"] = -1.0 },
+		"no control":        func(_, result map[string]any) { delete(result, "control") },
+		"a name of one":     func(_, result map[string]any) { result["name"] = "open" },
+		"results no list":   func(report, _ map[string]any) { report["results"] = map[string]any{} },
+		"result no object":  func(report, _ map[string]any) { report["results"] = []any{1.0} },
+		"not a time":        func(report, _ map[string]any) { report["started"] = "yesterday" },
+		"key of the result": func(_, result map[string]any) { result["more"] = 1 },
+	} {
+		var report map[string]any
+		if err := json.Unmarshal(written(t, fixedReport(), JSON, Style{}), &report); err != nil {
+			t.Fatal(err)
+		}
+		spoil(report, report["results"].([]any)[0].(map[string]any))
+		if len(schema.complaints(schema, report, "")) == 0 {
+			t.Errorf("%s: not found", name)
+		}
+	}
+}
+
+// schemaNode is the part of JSON Schema (2020-12) that docs/probe-schema.json uses.
+// Reading it is strict: a keyword that is not known here would not be tested.
+type schemaNode struct {
+	Schema               string                 `json:"$schema"`
+	ID                   string                 `json:"$id"`
+	Ref                  string                 `json:"$ref"`
+	Definitions          map[string]*schemaNode `json:"$defs"`
+	Title                string                 `json:"title"`
+	Description          string                 `json:"description"`
+	Type                 string                 `json:"type"`
+	Properties           map[string]*schemaNode `json:"properties"`
+	Required             []string               `json:"required"`
+	AdditionalProperties *bool                  `json:"additionalProperties"`
+	Items                *schemaNode            `json:"items"`
+	Enum                 []string               `json:"enum"`
+	Const                string                 `json:"const"`
+	Pattern              string                 `json:"pattern"`
+	Format               string                 `json:"format"`
+	Minimum              *float64               `json:"minimum"`
+}
+
+func readSchema(t *testing.T) *schemaNode {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("..", "..", "docs", "probe-schema.json"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	dec := json.NewDecoder(bytes.NewReader(text))
+	dec.DisallowUnknownFields()
+	var schema schemaNode
+	if err := dec.Decode(&schema); err != nil {
+		t.Fatalf("docs/probe-schema.json: %v", err)
+	}
+	return &schema
+}
+
+// complaints says what of the value the schema does not allow.
+func (n *schemaNode) complaints(root *schemaNode, value any, at string) []string {
+	if n.Ref != "" {
+		return root.Definitions[strings.TrimPrefix(n.Ref, "#/$defs/")].complaints(root, value, at)
+	}
+	var found []string
+	wrong := func(format string, args ...any) { found = append(found, at+": "+fmt.Sprintf(format, args...)) }
+	switch v := value.(type) {
+	case map[string]any:
+		if n.Type != "object" {
+			wrong("an object, want %s", n.Type)
+		}
+		for _, key := range n.Required {
+			if _, ok := v[key]; !ok {
+				wrong("lacks %q", key)
+			}
+		}
+		for key, member := range v {
+			if p := n.Properties[key]; p != nil {
+				found = append(found, p.complaints(root, member, at+"/"+key)...)
+			} else if n.AdditionalProperties == nil || *n.AdditionalProperties {
+				wrong("the schema should say that nothing is allowed beside what it names")
+			} else {
+				wrong("has %q, which the schema does not know", key)
+			}
+		}
+	case []any:
+		if n.Type != "array" {
+			wrong("a list, want %s", n.Type)
+			break
+		}
+		for i, member := range v {
+			found = append(found, n.Items.complaints(root, member, fmt.Sprintf("%s/%d", at, i))...)
+		}
+	case string:
+		if n.Type != "string" {
+			wrong("a string, want %s", n.Type)
+		}
+		if n.Enum != nil && !slices.Contains(n.Enum, v) || n.Const != "" && v != n.Const {
+			wrong("%q is none of %q%s", v, n.Enum, n.Const)
+		}
+		if n.Pattern != "" && !regexp.MustCompile(n.Pattern).MatchString(v) {
+			wrong("%q does not match %s", v, n.Pattern)
+		}
+		if _, err := time.Parse(time.RFC3339, v); n.Format == "date-time" && err != nil {
+			wrong("%v", err)
+		}
+	case float64:
+		if n.Type != "number" && (n.Type != "integer" || v != float64(int64(v))) {
+			wrong("%v, want %s", v, n.Type)
+		}
+		if n.Minimum != nil && v < *n.Minimum {
+			wrong("%v is less than %v", v, *n.Minimum)
+		}
+	default:
+		wrong("%T, which no report has", value)
+	}
+	return found
+}
+
+func jsonNames(t reflect.Type) []string {
+	var names []string
+	for i := range t.NumField() {
+		name, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")
+		names = append(names, name)
+	}
+	return names
+}
+
+func sameNames(t *testing.T, what string, names []string, properties map[string]*schemaNode) {
+	t.Helper()
+	for _, name := range names {
+		if properties[name] == nil {
+			t.Errorf("docs/probe-schema.json: a %s has %q, the schema not", what, name)
+		}
+	}
+	for name, p := range properties {
+		if !slices.Contains(names, name) {
+			t.Errorf("docs/probe-schema.json: knows %q, which no %s has", name, what)
+		}
+		if p.Description == "" && p.Ref == "" {
+			t.Errorf("docs/probe-schema.json: does not say what %q of a %s is", name, what)
+		}
+	}
+}
+
+// TestReportJUnitCounts reads the XML as a consumer does.
+func TestReportJUnitCounts(t *testing.T) {
+	type suite struct {
+		Tests    int `xml:"tests,attr"`
+		Failures int `xml:"failures,attr"`
+		Skipped  int `xml:"skipped,attr"`
+		Cases    []struct {
+			Name    string    `xml:"name,attr"`
+			Failure *struct{} `xml:"failure"`
+			Skipped *struct{} `xml:"skipped"`
+		} `xml:"testcase"`
+	}
+	var read struct {
+		Tests    int     `xml:"tests,attr"`
+		Failures int     `xml:"failures,attr"`
+		Skipped  int     `xml:"skipped,attr"`
+		Suites   []suite `xml:"testsuite"`
+	}
+	if err := xml.Unmarshal(written(t, fixedReport(), JUnit, Style{}), &read); err != nil {
+		t.Fatal(err)
+	}
+	var sum [3]int
+	for _, s := range read.Suites {
+		own := [3]int{len(s.Cases), 0, 0}
+		for _, c := range s.Cases {
+			if c.Failure != nil {
+				own[1]++
+			}
+			if c.Skipped != nil {
+				own[2]++
+			}
+		}
+		if own != [3]int{s.Tests, s.Failures, s.Skipped} {
+			t.Errorf("a suite says %d, %d, %d and has %v", s.Tests, s.Failures, s.Skipped, own)
+		}
+		for i := range sum {
+			sum[i] += own[i]
+		}
+	}
+	if sum != [3]int{read.Tests, read.Failures, read.Skipped} || sum != [3]int{8, 1, 1} {
+		t.Errorf("all suites: %v; they say %d, %d, %d", sum, read.Tests, read.Failures, read.Skipped)
+	}
+}
+
+// TestReportTAP reads the report as a TAP 14 consumer does.
+func TestReportTAP(t *testing.T) {
+	lines := strings.Split(strings.TrimSuffix(string(written(t, fixedReport(), TAP, Style{})), "\n"), "\n")
+	if lines[0] != "TAP version 14" || lines[1] != "1..8" {
+		t.Errorf("begins with %q", lines[:2])
+	}
+	point := regexp.MustCompile(`^(not )?ok (\d+) - ((?:[^#\\]|\\.)*?)(?: # (SKIP|TODO) ((?:[^#\\]|\\.)*))?$`)
+	number, failed, inYAML := 0, 0, false
+	for _, line := range lines[2:] {
+		switch {
+		case strings.HasPrefix(line, "# "):
+		case line == "  ---":
+			inYAML = true
+		case line == "  ...":
+			inYAML = false
+		case inYAML:
+			if _, quoted, ok := strings.Cut(line, ": "); !ok || !json.Valid([]byte(quoted)) {
+				t.Errorf("in a YAML block: %q", line)
+			}
+		default:
+			m := point.FindStringSubmatch(line)
+			number++
+			if m == nil || m[2] != fmt.Sprint(number) {
+				t.Fatalf("no test point: %q", line)
+			}
+			if m[1] != "" && m[4] != "TODO" {
+				failed++
+			}
+		}
+	}
+	if number != 8 || failed != 1 || inYAML {
+		t.Errorf("%d points, %d failed, want 8 and 1", number, failed)
+	}
+}
+
+// TestReportSARIF asks for what the schema of SARIF 2.1.0 requires of the objects
+// that a report has, and for what refers to each other to fit.
+func TestReportSARIF(t *testing.T) {
+	for _, r := range []*Report{fixedReport(), foreignReport(), {}} {
+		var log struct {
+			Version string
+			Runs    []struct {
+				Tool struct {
+					Driver struct {
+						Name  string
+						Rules []struct {
+							ID                     string
+							ShortDescription, Help struct{ Text string }
+						}
+					}
+				}
+				Invocations []struct {
+					ExecutionSuccessful        *bool
+					ToolExecutionNotifications []struct{ Message struct{ Text string } }
+				}
+				Results []struct {
+					RuleID    string
+					RuleIndex int
+					Level     string
+					Message   struct{ Text string }
+					Locations []struct {
+						PhysicalLocation struct{ ArtifactLocation struct{ URI string } }
+					}
+				}
+			}
+		}
+		if err := json.Unmarshal(written(t, r, SARIF, Style{}), &log); err != nil {
+			t.Fatal(err)
+		}
+		if log.Version != "2.1.0" || len(log.Runs) != 1 || log.Runs[0].Tool.Driver.Name == "" {
+			t.Fatalf("version, run or name is missing: %+v", log)
+		}
+		run := log.Runs[0]
+		if len(run.Invocations) != 1 || run.Invocations[0].ExecutionSuccessful == nil {
+			t.Error("the invocation does not say whether it was successful")
+		} else if n := len(run.Invocations[0].ToolExecutionNotifications); n != r.Count(NotProven) {
+			t.Errorf("%d notifications for %d that are not proven", n, r.Count(NotProven))
+		}
+		if len(run.Results) != r.Count(Through) {
+			t.Errorf("%d results, want %d", len(run.Results), r.Count(Through))
+		}
+		for _, result := range run.Results {
+			rules := run.Tool.Driver.Rules
+			if result.RuleIndex >= len(rules) || rules[result.RuleIndex].ID != result.RuleID {
+				t.Errorf("rule %d is not %q", result.RuleIndex, result.RuleID)
+			}
+			if result.Message.Text == "" || !slices.Contains([]string{"error", "warning"}, result.Level) ||
+				len(result.Locations) == 0 || result.Locations[0].PhysicalLocation.ArtifactLocation.URI == "" {
+				t.Errorf("message, level or location is missing: %+v", result)
+			}
+		}
+	}
+}
+
+// TestReportHTML: the page is well-formed and asks nobody for anything.
+func TestReportHTML(t *testing.T) {
+	for _, r := range []*Report{fixedReport(), foreignReport(), {}} {
+		page := written(t, r, HTML, Style{})
+		for _, outside := range []string{"http:", "https:", "src=", "url(", "@import", "<link", "<script", "<img", "<iframe"} {
+			if bytes.Contains(page, []byte(outside)) {
+				t.Errorf("the page has %q: it has to need nothing else", outside)
+			}
+		}
+		dec := xml.NewDecoder(bytes.NewReader(page))
+		dec.Strict = false
+		dec.AutoClose = []string{"meta"}
+		dec.Entity = xml.HTMLEntity
+		var open []string
+		for {
+			token, err := dec.Token()
+			if errors.Is(err, io.EOF) {
+				break
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			switch token := token.(type) {
+			case xml.StartElement:
+				open = append(open, token.Name.Local)
+			case xml.EndElement:
+				if len(open) == 0 || open[len(open)-1] != token.Name.Local {
+					t.Fatalf("</%s> closes %v", token.Name.Local, open)
+				}
+				open = open[:len(open)-1]
+			}
+		}
+		if len(open) > 0 {
+			t.Errorf("not closed: %v", open)
+		}
+	}
+}

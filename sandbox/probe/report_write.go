@@ -1,0 +1,157 @@
+package probe
+
+import (
+	"fmt"
+	"io"
+	"slices"
+	"strings"
+)
+
+// Format is a form in which a report can be written.
+type Format string
+
+const (
+	Text  Format = "text"  // for people, on a terminal
+	JSON  Format = "json"  // docs/probe-schema.json
+	JUnit Format = "junit" // XML, as continuous integration reads it
+	TAP   Format = "tap"   // Test Anything Protocol, version 14
+	SARIF Format = "sarif" // Static Analysis Results Interchange Format 2.1.0
+	HTML  Format = "html"  // one page that needs nothing else
+)
+
+// Formats are all forms of a report.
+func Formats() []Format { return []Format{Text, JSON, JUnit, TAP, SARIF, HTML} }
+
+// Style says how [Text] looks.
+type Style struct {
+	// Color: with the escape sequences of a terminal.
+	Color bool
+	// Quiet: only what did not hold.
+	Quiet bool
+}
+
+// Write writes the report. style matters to [Text] only.
+func (r *Report) Write(w io.Writer, f Format, style Style) error {
+	switch f {
+	case Text:
+		return r.writeText(w, style)
+	case JSON:
+		return r.writeJSON(w)
+	case JUnit:
+		return r.writeJUnit(w)
+	case TAP:
+		return r.writeTAP(w)
+	case SARIF:
+		return r.writeSARIF(w)
+	case HTML:
+		return r.writeHTML(w)
+	default:
+		return fmt.Errorf("writing a report: no format is called %q", f)
+	}
+}
+
+// verdicts are all, in the order in which they are told.
+func verdicts() []Verdict { return []Verdict{Held, Through, OpenByPolicy, NotProven} }
+
+// words is the verdict as it stands in a sentence.
+func (v Verdict) words() string { return strings.ReplaceAll(string(v), "-", " ") }
+
+// Proven says whether the report says something of each of the patterns that were
+// asked for (see [Select]): that an attempt so named is not [NotProven]. Without
+// patterns, whether it says anything.
+func (r *Report) Proven(patterns []string) bool {
+	if len(patterns) == 0 {
+		return r.Count(NotProven) < len(r.Results)
+	}
+	for _, pattern := range patterns {
+		if !slices.ContainsFunc(r.Results, func(result Result) bool {
+			// Select has looked at the pattern already: it is not malformed.
+			matched, err := matches(pattern, result.Name)
+			return err == nil && matched && result.Verdict != NotProven
+		}) {
+			return false
+		}
+	}
+	return true
+}
+
+// routeResults are the results of one route.
+type routeResults struct {
+	route   string
+	results []Result
+}
+
+// byRoute groups the results, routes in the order of their first result.
+func (r *Report) byRoute() []routeResults {
+	var groups []routeResults
+	place := map[string]int{}
+	for _, result := range r.Results {
+		i, known := place[result.Route]
+		if !known {
+			i = len(groups)
+			place[result.Route] = i
+			groups = append(groups, routeResults{route: result.Route})
+		}
+		groups[i].results = append(groups[i].results, result)
+	}
+	return groups
+}
+
+// count says how many of the results have the verdict.
+func count(results []Result, v Verdict) int {
+	n := 0
+	for _, result := range results {
+		if result.Verdict == v {
+			n++
+		}
+	}
+	return n
+}
+
+// counted is what the verdicts of the results are, without those that are none's.
+func counted(results []Result) string {
+	var parts []string
+	for _, v := range verdicts() {
+		if n := count(results, v); n > 0 {
+			parts = append(parts, fmt.Sprintf("%d %s", n, v.words()))
+		}
+	}
+	return strings.Join(parts, ", ")
+}
+
+// holes divides what is open: what the default policy of memjail closes, and what
+// it leaves open too. Under memjail the latter is open by policy, and none is here.
+func (r *Report) holes() (closed, left []Result) {
+	for _, result := range r.Results {
+		switch {
+		case result.Verdict != Through:
+		case result.Promise == Open:
+			left = append(left, result)
+		default:
+			closed = append(closed, result)
+		}
+	}
+	return closed, left
+}
+
+// short is the name without the route, where that is told already.
+func (r Result) short() string { return strings.TrimPrefix(r.Name, r.Route+"/") }
+
+// ended says how it ended: inside, or, where it did not come to that, the control.
+func (r Result) ended() string {
+	if r.Detail == "" {
+		return r.Control
+	}
+	return r.Detail
+}
+
+// printable keeps what an attacker says from meaning something to a terminal or a
+// parser: control characters and what is not UTF-8 are replaced.
+func printable(s string) string {
+	return strings.Map(func(c rune) rune {
+		if c < ' ' || c >= 0x7f && c < 0xa0 || c >= 0xfffe && c <= 0xffff {
+			return '\ufffd'
+		}
+		return c
+	}, strings.ToValidUTF8(s, "\ufffd"))
+}
