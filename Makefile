@@ -47,6 +47,11 @@ bench: ## speed: starts and opens, against the same without memjail (BENCH=patte
 soak: build ## the races and the long runs, SOAK=10m each
 	MEMJAIL_SOAK=$(SOAK) $(GO) test -count=1 -timeout 12h -run 'Race|Soak' -v ./...
 
+.PHONY: comparison
+comparison: build ## attack memjail and other launchers alike: docs/comparison.md
+	@DEPS=$(DEPS) .ci/deps bubblewrap firejail runc util-linux
+	testdata/comparison/compare.sh bin/memjail docs/comparison.md
+
 .PHONY: generate
 generate: ## compile the filters with libseccomp again (needs libseccomp-dev, pkg-config, a C compiler)
 	@DEPS=$(DEPS) .ci/deps gcc libc6-dev libseccomp-dev pkg-config
@@ -94,4 +99,4 @@ arm64:
 
 .PHONY: help
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)

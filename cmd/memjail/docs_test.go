@@ -123,8 +123,9 @@ func TestDocsReadmeIsShort(t *testing.T) {
 func TestDocsFlags(t *testing.T) {
 	memjail := staticBinary(t)
 	known := map[string]bool{}
-	long := regexp.MustCompile(`--([a-z][a-z-]+)`)
-	for _, command := range []string{"run", "doctor"} {
+	// Flags stand at the beginning of a line; other commands' are in the examples.
+	long := regexp.MustCompile(`(?m)^ +(?:-[a-z], )?--([a-z][a-z-]+)`)
+	for _, command := range []string{"run", "probe", "doctor"} {
 		help, err := exec.Command(memjail, command, "--help").Output()
 		if err != nil {
 			t.Fatalf("memjail %s --help: %v", command, err)

@@ -165,7 +165,7 @@ gpgconf --kill gpg-agent; ls g | grep -c .`},
 	{name: "ssh-agent", needs: "ssh-agent ssh-add ssh-keygen", script: `
 eval "$(ssh-agent -s)" >/dev/null; ssh-keygen -q -t ed25519 -N '' -C key -f k; ssh-add -q k
 ssh-add -l | awk '{ print $1, $3, $4 }'; ssh-agent -k >/dev/null; echo "status $?"
-ssh-add -l 2>/dev/null; echo "gone $?"`},
+while [ -S "$SSH_AUTH_SOCK" ]; do sleep 0.05; done; ssh-add -l 2>/dev/null; echo "gone $?"`},
 	{name: "tmux", needs: "tmux", script: `
 tmux -f /dev/null -S "$PWD/t" new-session -d -x 80 -y 24 'tty | grep -c /dev/pts >out; stty size >>out; echo done >>out; sleep 5'
 for i in $(seq 50); do grep -qs done out && break; sleep 0.1; done; cat out

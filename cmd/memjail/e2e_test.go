@@ -38,11 +38,34 @@ func TestMain(m *testing.M) {
 		fmt.Fprintln(os.Stderr, "closing inherited descriptors:", err)
 		os.Exit(1)
 	}
+	if err := ownMounts(); err != nil {
+		fmt.Fprintln(os.Stderr, "entering a mount namespace:", err)
+		os.Exit(1)
+	}
 	status := m.Run()
 	if dir, err := e2eDir(); err == nil {
 		os.RemoveAll(dir)
 	}
 	os.Exit(status)
+}
+
+// ownMounts starts the tests again in a mount namespace of their own, if root runs
+// them: what other tests mount meanwhile, memjail would rightly warn of.
+func ownMounts() error {
+	const marker = "MEMJAIL_TEST_OWN_MOUNTS"
+	unshare, err := exec.LookPath("unshare")
+	if os.Geteuid() != 0 || os.Getenv(marker) != "" || err != nil {
+		return nil
+	}
+	self, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	argv := append([]string{unshare, "--mount", "--propagation", "private", "--", self}, os.Args[1:]...)
+	if exec.Command(unshare, "--mount", "true").Run() != nil {
+		return nil // a container that does not let root do it
+	}
+	return syscall.Exec(unshare, argv, append(os.Environ(), marker+"=1"))
 }
 
 // buildMemjail makes the program under test. MEMJAIL_UNDER_TEST names another

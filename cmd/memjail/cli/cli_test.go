@@ -102,7 +102,9 @@ func TestLog(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		newCollector(file, asJSON).add(event("sh", "openat", "/proc/7/mem\n"))
+		c := newCollector(file, asJSON)
+		c.add(event("sh", "openat", "/proc/7/mem\n"))
+		c.close()
 		line, _ := os.ReadFile(path)
 		if bytes.Count(line, []byte("\n")) != 1 {
 			t.Errorf("json %v: not one line: %q", asJSON, line)

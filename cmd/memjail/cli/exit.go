@@ -13,7 +13,9 @@ import (
 // Exit statuses. Those of run are the command's own otherwise.
 const (
 	exitOK         = 0
-	exitFinding    = 1   // doctor: something is bad
+	exitFinding    = 1   // doctor: something is bad; probe: something is open
+	exitMisused    = 2   // probe: usage or policy
+	exitUnproven   = 3   // probe: nothing could be proven of what was asked for
 	exitFailed     = 125 // memjail itself: usage, policy, kernel, setup
 	exitCannotExec = 126 // the command cannot be executed
 	exitNotFound   = 127 // the command was not found
@@ -22,6 +24,10 @@ const (
 
 // exitStatus is the one table from errors to statuses.
 func exitStatus(err error) int {
+	var probing *probeError
+	if errors.As(err, &probing) {
+		return probing.status
+	}
 	var command *sandbox.CommandError
 	if !errors.As(err, &command) {
 		return exitFailed

@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"os"
+	"os/signal"
 
 	"github.com/memjail/memjail/policy"
 	"github.com/memjail/memjail/sandbox"
@@ -39,6 +40,7 @@ type front struct {
 	exe        *os.File // memjail itself, for a successor
 	successor  *successor
 	stopWatch  func()
+	witness    *witness
 }
 
 // run carries the command from plan to end.
@@ -68,6 +70,16 @@ func (r *runner) run(args, env []string) (childStatus, error) {
 	if f.cmd, err = plan.Start(); err != nil {
 		return childStatus{}, err
 	}
+	// A reader of the summary who has gone away is no reason to die.
+	signal.Ignore(unix.SIGPIPE)
+	go f.leaveDescriptors()
+	w, err := startWitness()
+	if err != nil {
+		f.kill()
+		f.cmd.Ended()
+		return childStatus{}, err
+	}
+	f.witness = w
 	go f.passSignals(signals)
 	if err := f.confine(true); err != nil {
 		f.kill()
@@ -75,6 +87,7 @@ func (r *runner) run(args, env []string) (childStatus, error) {
 	f.watchMounts()
 	status, waitErr := f.wait()
 	if err := f.cmd.Ended(); err != nil {
+		f.witness.end()
 		f.retire()
 		return status, err
 	}
@@ -90,7 +103,7 @@ func (f *front) supervise() error {
 	o := supervisor.Options{Policy: f.r.policy, Calls: newCalls(), MountNamespace: f.plan.MountNamespace,
 		Quiet: func() bool { return !f.plan.Checked() }}
 	if f.plan.Mounts != nil {
-		o.SlowMounts = slowMounts(f.plan.Mounts)
+		o.SlowMounts = f.plan.Mounts.HasRemote()
 	}
 	if f.r.collect != nil {
 		o.Report = f.r.collect.add
@@ -162,15 +175,28 @@ func (f *front) blind(err error) {
 // kill ends the command.
 func (f *front) kill() { kernel.SignalPIDFD(f.cmd.PIDFD, unix.SIGKILL) }
 
+// leaveDescriptors lets go of what only the command is to hold.
+func (f *front) leaveDescriptors() {
+	spare := -1
+	if f.r.status != nil {
+		spare = int(f.r.status.Fd())
+	}
+	if err := f.cmd.DropDescriptors(spare); err != nil {
+		f.r.say("warning: %v", err)
+	}
+}
+
 // passSignals hands on to the command what was sent to memjail alone. What the
-// terminal sends has reached the command already.
+// terminal sends, or somebody to the whole process group, has reached the command
+// already.
 func (f *front) passSignals(signals *os.File) {
 	for {
 		info, err := kernel.ReadSignal(signals)
 		if err != nil {
 			return
 		}
-		if info.FromKernel {
+		toGroup := info.Signal != unix.SIGCONT && f.witness.saw(info.Signal)
+		if info.FromKernel || toGroup {
 			continue
 		}
 		kernel.SignalPIDFD(f.cmd.PIDFD, info.Signal) // ESRCH: it has ended
@@ -227,6 +253,7 @@ func (f *front) stop(sig unix.Signal) {
 // finish ends supervision, or hands it over if the command left processes behind.
 func (f *front) finish(err error) error {
 	f.stopWatch()
+	f.witness.end()
 	if f.r.options.killRest || f.r.options.waitRest {
 		f.rest()
 	}
@@ -258,6 +285,9 @@ func (f *front) retire() {
 // leave turns the command's end into memjail's own: the same exit status, or
 // death by the same signal.
 func (r *runner) leave(status childStatus, err error) error {
+	if r.collect != nil {
+		r.collect.close()
+	}
 	if r.collect != nil && r.showsSummary() {
 		r.collect.summary(r.io.err)
 	}

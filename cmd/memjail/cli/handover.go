@@ -10,7 +10,6 @@ import (
 
 	"github.com/memjail/memjail/policy"
 	"github.com/memjail/memjail/sandbox/kernel"
-	"github.com/memjail/memjail/sandbox/landlock"
 	"github.com/memjail/memjail/supervisor"
 	"golang.org/x/sys/unix"
 )
@@ -36,6 +35,7 @@ type successorConfig struct {
 	SlowMounts bool
 	Reports    bool
 	OwnMounts  bool // handMounts is there
+	Chrooted   bool // somebody inside may have another root
 	PID        int  // the command, for its view of the mount table
 }
 
@@ -110,7 +110,6 @@ func (s *successor) collectRest() {
 
 // handFiles are both ends of what passes between memjail and its successor.
 type handFiles struct {
-	config  *os.File // ours until written
 	events  *os.File // ours: to read
 	ready   *os.File // ours: to read
 	theirs  []*os.File
@@ -118,12 +117,11 @@ type handFiles struct {
 }
 
 func (h *handFiles) make(f *front) error {
-	configR, configW, err := os.Pipe()
+	config, err := f.successorConfig()
 	if err != nil {
 		return err
 	}
-	h.config = configW
-	h.give(configR, handConfig)
+	h.give(config, handConfig)
 	h.give(dupFile(f.supervisor.Listener().FD()), handListener)
 	eventsR, eventsW, err := os.Pipe()
 	if err != nil {
@@ -137,15 +135,34 @@ func (h *handFiles) make(f *front) error {
 	}
 	h.ready = readyR
 	h.give(readyW, handReady)
-	config := successorConfig{Policy: f.r.policy, Reports: f.r.collect != nil, PID: f.cmd.PID}
-	if f.plan.Mounts != nil {
-		config.SlowMounts = slowMounts(f.plan.Mounts)
-	}
 	if ns := f.plan.MountNamespace; ns != nil {
-		config.OwnMounts = true
 		h.give(dupFile(int(ns.Fd())), handMounts)
 	}
-	return json.NewEncoder(h.config).Encode(config) // less than a pipe holds
+	return nil
+}
+
+// successorConfig writes what a successor has to know to a file of its own, which
+// holds any length.
+func (f *front) successorConfig() (*os.File, error) {
+	config := successorConfig{Policy: f.r.policy, Reports: f.r.collect != nil, PID: f.cmd.PID, OwnMounts: f.plan.MountNamespace != nil,
+		Chrooted: f.supervisor.Chrooted()}
+	if f.plan.Mounts != nil {
+		config.SlowMounts = f.plan.Mounts.HasRemote()
+	}
+	fd, err := unix.MemfdCreate("memjail hand-over", unix.MFD_CLOEXEC)
+	if err != nil {
+		return nil, err
+	}
+	file := os.NewFile(uintptr(fd), "hand-over")
+	err = json.NewEncoder(file).Encode(config)
+	if err == nil {
+		_, err = file.Seek(0, io.SeekStart)
+	}
+	if err != nil {
+		file.Close()
+		return nil, err
+	}
+	return file, nil
 }
 
 func dupFile(fd int) *os.File {
@@ -208,10 +225,6 @@ func (h *handFiles) closeTheirs() {
 		}
 	}
 	h.theirs = nil
-	if h.config != nil {
-		h.config.Close()
-		h.config = nil
-	}
 }
 
 func (h *handFiles) close() {
@@ -222,7 +235,3 @@ func (h *handFiles) close() {
 		}
 	}
 }
-
-// slowMounts tells whether a file system is mounted on which looking up a name may
-// wait for a server.
-func slowMounts(t *landlock.MountTable) bool { return t.HasRemote() }

@@ -1,6 +1,11 @@
 package cli
 
 import (
+	"fmt"
+	"path/filepath"
+	"slices"
+	"strings"
+
 	"github.com/memjail/memjail/policy"
 	"github.com/memjail/memjail/policy/file"
 	"github.com/spf13/pflag"
@@ -52,4 +57,24 @@ func (p *policyFlags) args() []string {
 		args = append(args, "--memory", p.overrides.Memory)
 	}
 	return args
+}
+
+// absolute is the same for a memjail that starts in another working directory.
+func (p *policyFlags) absolute() (*policyFlags, error) {
+	q := *p
+	var err error
+	if strings.ContainsRune(p.policy, '/') || strings.HasSuffix(p.policy, ".toml") {
+		if q.policy, err = filepath.Abs(p.policy); err != nil {
+			return nil, fmt.Errorf("finding the policy %q: %w", p.policy, err)
+		}
+	}
+	for _, list := range []*[]string{&q.overrides.RO, &q.overrides.ROX, &q.overrides.RW, &q.overrides.RWX} {
+		*list = slices.Clone(*list)
+		for i, path := range *list {
+			if (*list)[i], err = filepath.Abs(path); err != nil {
+				return nil, fmt.Errorf("finding %q: %w", path, err)
+			}
+		}
+	}
+	return &q, nil
 }

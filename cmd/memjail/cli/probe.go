@@ -2,12 +2,22 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io"
+	"io/fs"
 	"os"
+	"os/exec"
+	"os/signal"
 	"path/filepath"
+	"slices"
+	"strings"
 
+	"github.com/memjail/memjail/policy"
 	"github.com/memjail/memjail/sandbox/probe"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+	"golang.org/x/sys/unix"
 )
 
 // probeOptions are the flags of probe.
@@ -17,6 +27,7 @@ type probeOptions struct {
 	list    bool
 	explain string
 	via     string
+	foreign []string // the words of via
 	format  string
 	output  string
 	quiet   bool
@@ -30,75 +41,254 @@ func newProbe(io streams) *cobra.Command {
 		Long: `probe makes every known attempt on a process's memory inside the sandbox, on
 victims of its own, and says of each whether it was stopped and by which layer.
 Every attempt is first made without the sandbox: where that does not succeed,
-nothing is proven. Exit status: 0 all held, 1 a hole, 2 wrong usage or policy,
-3 something could not be proven that was asked for by name.`,
+nothing is proven.
+
+With --via it attacks inside another launcher, a command that runs the command
+which is appended to it. Nothing is promised for that one: whatever gets through
+is open.
+
+Exit status:
+  0    nothing got through but what the policy opens on purpose
+  1    an attempt is open
+  2    wrong usage, or a wrong policy
+  3    nothing could be proven: at all, or for one of the --only patterns, or
+       because the launcher could not be started
+  128+n  signal n ended it`,
 		Example: `  memjail probe
   memjail probe --only 'proc-mem/...' --allow ptrace=children
+  memjail probe --explain proc-mem/open/self/write
   memjail probe --via 'bwrap --dev-bind / /' --format html --output report.html`,
-		Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error { return runProbe(o, io) },
+		Args: func(cmd *cobra.Command, args []string) error { return misused(cobra.NoArgs(cmd, args)) },
+		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd.Flags(), io) },
 	}
+	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return misused(fmt.Errorf("%w; see \"%s --help\"", err, cmd.CommandPath()))
+	})
 	f := cmd.Flags()
 	o.policyFlags.declare(f)
 	f.StringArrayVar(&o.only, "only", nil, "only attempts whose names match `GLOB`; a/... matches all below a")
 	f.BoolVar(&o.list, "list", false, "list the attempts and end")
 	f.StringVar(&o.explain, "explain", "", "explain the attempt `NAME` and end")
 	f.StringVar(&o.via, "via", "", "attack inside `LAUNCHER`, a command line, instead of memjail")
-	f.StringVar(&o.format, "format", "text", "`text`, json, junit, tap, sarif or html")
+	f.StringVar(&o.format, "format", string(probe.Text), "`FORMAT` of the report: "+formatNames())
 	f.StringVarP(&o.output, "output", "o", "", "write the report to `FILE`, not to standard output")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "no progress, and in text only what did not hold")
 	return cmd
 }
 
-func runProbe(o *probeOptions, io streams) error {
+func formatNames() string {
+	var names []string
+	for _, f := range probe.Formats() {
+		names = append(names, string(f))
+	}
+	return strings.Join(names, ", ")
+}
+
+// misused is an error of usage, with the status that probe has for it.
+func misused(err error) error {
+	if err == nil {
+		return nil
+	}
+	return &probeError{status: exitMisused, err: err}
+}
+
+func misusedf(format string, args ...any) error { return misused(fmt.Errorf(format, args...)) }
+
+// probeError carries one of the statuses that probe has instead of 125.
+type probeError struct {
+	status int
+	err    error
+}
+
+func (e *probeError) Error() string { return e.err.Error() }
+func (e *probeError) Unwrap() error { return e.err }
+
+// run does what the flags say. set tells which flags were given.
+func (o *probeOptions) run(set *pflag.FlagSet, io streams) error {
+	if err := o.check(set); err != nil {
+		return err
+	}
+	if o.explain != "" {
+		return explainAttempt(io.out, o.explain)
+	}
 	attempts, err := probe.Select(probe.Catalogue(), o.only)
 	if err != nil {
-		return usagef("--only: %v", err)
+		return misusedf("--only: %w", err)
 	}
 	if len(attempts) == 0 {
-		return usagef("--only %v: no attempt has such a name; see \"memjail probe --list\"", o.only)
+		return misusedf("--only %s: no attempt has such a name; see \"memjail probe --list\"", strings.Join(o.only, ", "))
 	}
+	if o.list {
+		return listAttempts(io.out, attempts)
+	}
+	return o.attack(attempts, io)
+}
+
+// check refuses what contradicts itself, before anything is started.
+func (o *probeOptions) check(set *pflag.FlagSet) error {
+	if !slices.Contains(probe.Formats(), probe.Format(o.format)) {
+		return misusedf("--format %s: want one of %s", o.format, formatNames())
+	}
+	if set.Changed("explain") && (o.explain == "" || o.list || len(o.only) > 0) {
+		return misusedf("--explain wants one name, and excludes --list and --only")
+	}
+	if !set.Changed("via") {
+		return nil
+	}
+	var err error
+	if o.foreign, err = splitWords(o.via); err != nil {
+		return misusedf("--via %w", err)
+	}
+	policies := pflag.NewFlagSet("", pflag.ContinueOnError)
+	(&policyFlags{}).declare(policies)
+	policies.VisitAll(func(f *pflag.Flag) {
+		if set.Changed(f.Name) {
+			err = misusedf("--%s and --via exclude each other: a policy is memjail's own", f.Name)
+		}
+	})
+	return err
+}
+
+// attack makes the attempts and writes the report.
+func (o *probeOptions) attack(attempts []probe.Attempt, io streams) error {
 	dir, err := os.MkdirTemp("", "memjail-probe-log-")
 	if err != nil {
-		return err
+		return fmt.Errorf("making a directory for the log: %w", err)
 	}
 	defer os.RemoveAll(dir)
-	run := probe.Options{Attempts: attempts, Stderr: io.err}
-	if err := o.launcher(&run, filepath.Join(dir, "log")); err != nil {
+	options := probe.Options{Attempts: attempts, Stderr: io.err}
+	if err := o.launcher(&options, filepath.Join(dir, "log")); err != nil {
 		return err
 	}
-	report, err := probe.Run(context.Background(), run)
+	// Before the run: a report that cannot be written is no surprise for its end.
+	out, err := o.open(io.out)
 	if err != nil {
 		return err
 	}
-	for _, r := range report.Results {
-		if r.Verdict != probe.Held || !o.quiet {
-			fmt.Fprintf(io.out, "%-14s %-9s %-45s %s\n", r.Verdict, r.Layer, r.Name, r.Detail)
-		}
+	defer out.close()
+	progress := newProgress(io.err, o.quiet)
+	options.Progress = progress.show
+	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
+	defer stop()
+	report, err := probe.Run(ctx, options)
+	progress.erase()
+	if err != nil {
+		return runError(ctx, err)
 	}
-	fmt.Fprintf(io.out, "%d held, %d open, %d open by policy, %d not proven, %.1f s\n", report.Count(probe.Held), report.Count(probe.Through),
-		report.Count(probe.OpenByPolicy), report.Count(probe.NotProven), report.Seconds)
-	return nil
+	report.Version = Version
+	if options.Policy != nil {
+		report.Policy = o.policyFlags.policy
+	}
+	style := probe.Style{Color: isTerminal(out.w), Quiet: o.quiet}
+	if err := errors.Join(report.Write(out.w, probe.Format(o.format), style), out.close()); err != nil {
+		return fmt.Errorf("writing the report: %w", err)
+	}
+	return o.status(report)
+}
+
+// runError gives a run that did not end its status.
+func runError(ctx context.Context, err error) error {
+	switch {
+	case ctx.Err() != nil:
+		return &probeError{status: exitSignal + int(unix.SIGINT), err: errors.New("interrupted; nothing is reported")}
+	case errors.Is(err, exec.ErrNotFound), errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrPermission):
+		return misused(err)
+	default:
+		return &probeError{status: exitUnproven, err: err}
+	}
+}
+
+// status is what the report comes to.
+func (o *probeOptions) status(report *probe.Report) error {
+	switch {
+	case report.Count(probe.Through) > 0:
+		return statusError(exitFinding)
+	case !report.Proven(o.only):
+		return statusError(exitUnproven)
+	default:
+		return nil
+	}
 }
 
 // launcher fills in what is attacked: memjail itself under the policy of the
 // flags, or another launcher.
 func (o *probeOptions) launcher(run *probe.Options, log string) error {
-	if o.via != "" {
-		words, err := splitWords(o.via)
-		run.Launcher = words
-		return err
+	if o.foreign != nil {
+		run.Launcher = o.foreign
+		return nil
 	}
 	pol, err := o.policyFlags.load()
 	if err != nil {
-		return err
+		return misused(err)
 	}
 	exe, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("finding this program: %w", err)
+	}
+	flags, err := o.policyFlags.absolute()
 	if err != nil {
 		return err
 	}
 	run.Policy = &pol
 	run.Log = log
-	run.Launcher = append([]string{exe, "run", "-q", "--log", log, "--log-format", "json"}, append(o.policyFlags.args(), "--")...)
+	run.Title = strings.Join(append([]string{"memjail", "run"}, o.policyFlags.args()...), " ")
+	run.Launch = func(dir string) []string {
+		argv := append([]string{exe, "run", "-q", "--log", log, "--log-format", "json"}, flags.args()...)
+		return append(append(argv, probeNeeds(pol, exe, dir)...), "--")
+	}
 	return nil
+}
+
+// probeNeeds grants the attackers their own program and directory where the policy
+// grants paths one by one: without these nothing could be attempted.
+func probeNeeds(pol policy.Policy, exe, dir string) []string {
+	if !pol.Paths.Present {
+		return nil
+	}
+	return []string{"--rox", exe, "--rwx", dir}
+}
+
+// reportFile is where a report goes.
+type reportFile struct {
+	w    io.Writer
+	file *os.File // nil: nothing to close
+}
+
+// open makes sure that the report can be written. A file that is there already
+// keeps what it has until the report is ready.
+func (o *probeOptions) open(stdout io.Writer) (*reportFile, error) {
+	if o.output == "" {
+		return &reportFile{w: stdout}, nil
+	}
+	file, err := os.OpenFile(o.output, os.O_WRONLY|os.O_CREATE, 0o666)
+	if err != nil {
+		return nil, misusedf("--output: %w", err)
+	}
+	return &reportFile{w: &truncating{file: file}, file: file}, nil
+}
+
+func (r *reportFile) close() error {
+	if r.file == nil {
+		return nil
+	}
+	file := r.file
+	r.file = nil
+	return file.Close()
+}
+
+// truncating empties a file when it is written to.
+type truncating struct {
+	file  *os.File
+	began bool
+}
+
+func (t *truncating) Write(p []byte) (int, error) {
+	if !t.began {
+		t.began = true
+		// EINVAL: a pipe or a terminal has nothing to be emptied of.
+		if err := t.file.Truncate(0); err != nil && !errors.Is(err, unix.EINVAL) {
+			return 0, err
+		}
+	}
+	return t.file.Write(p)
 }

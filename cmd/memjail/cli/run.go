@@ -2,6 +2,7 @@ package cli
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"strings"
@@ -83,6 +84,9 @@ func (o *runOptions) check(args []string) error {
 func run(o *runOptions, args, env []string, io streams) error {
 	if err := o.check(args); err != nil {
 		return err
+	}
+	if !linkedStatically {
+		return errors.New("this memjail was linked with the C library, through whose file a supervisor could be changed: build it with CGO_ENABLED=0")
 	}
 	pol, err := o.policyFlags.load()
 	if err != nil {

@@ -29,6 +29,10 @@ type collector struct {
 	kinds map[kindKey]*kindCount
 	order []*kindCount
 	total int
+
+	lines   chan []byte // to the log's writer; nil: no log
+	written chan struct{}
+	dropped int
 }
 
 // kindKey is what makes attempts alike: the numbers of processes do not.
@@ -41,8 +45,40 @@ type kindCount struct {
 	count int
 }
 
+// logQueue is how many lines may wait for a log that is slow to take them.
+const logQueue = 4096
+
 func newCollector(log *os.File, asJSON bool) *collector {
-	return &collector{log: log, json: asJSON, kinds: map[kindKey]*kindCount{}}
+	c := &collector{log: log, json: asJSON, kinds: map[kindKey]*kindCount{}}
+	if log != nil {
+		c.lines, c.written = make(chan []byte, logQueue), make(chan struct{})
+		go c.writeLog(c.lines)
+	}
+	return c
+}
+
+// writeLog writes lines as the log takes them. A log that cannot be written is no
+// reason to disturb the command.
+func (c *collector) writeLog(lines <-chan []byte) {
+	defer close(c.written)
+	for line := range lines {
+		c.log.Write(line)
+	}
+}
+
+// close writes what still waits, for as long as that takes at most a second.
+func (c *collector) close() {
+	if c.lines == nil {
+		return
+	}
+	c.mu.Lock()
+	close(c.lines)
+	c.lines = nil
+	c.mu.Unlock()
+	select {
+	case <-c.written:
+	case <-time.After(time.Second):
+	}
 }
 
 // add takes one refused attempt.
@@ -75,10 +111,10 @@ func alikePath(e supervisor.Event) string {
 	return strings.Join(parts, "/")
 }
 
-// write appends the attempt to the log. A log that cannot be written is no reason
-// to disturb the command.
+// write hands the attempt to the log's writer: the caller inside waits for an
+// answer meanwhile, and must not wait for the log. c.mu is held.
 func (c *collector) write(e supervisor.Event) {
-	if c.log == nil {
+	if c.lines == nil {
 		return
 	}
 	line := []byte(e.Time.UTC().Format(time.RFC3339Nano) + " " + describe(e))
@@ -88,7 +124,11 @@ func (c *collector) write(e supervisor.Event) {
 			return
 		}
 	}
-	c.log.Write(append(line, '\n'))
+	select {
+	case c.lines <- append(line, '\n'):
+	default:
+		c.dropped++
+	}
 }
 
 // summary prints what was refused, alike attempts once.
@@ -101,6 +141,9 @@ func (c *collector) summary(w io.Writer) {
 	plural := "s"
 	if c.total == 1 {
 		plural = ""
+	}
+	if c.dropped > 0 {
+		fmt.Fprintf(w, "memjail: warning: %d of the refused attempts are missing in the log, which was too slow to take them\n", c.dropped)
 	}
 	fmt.Fprintf(w, "memjail: %d attempt%s refused:\n", c.total, plural)
 	for i, k := range c.order {

@@ -41,7 +41,7 @@ func superviseDetached() error {
 	if err != nil {
 		return err
 	}
-	o := supervisor.Options{Policy: config.Policy, Calls: newCalls(), SlowMounts: config.SlowMounts}
+	o := supervisor.Options{Policy: config.Policy, Calls: newCalls(), SlowMounts: config.SlowMounts, Chrooted: config.Chrooted}
 	if config.OwnMounts {
 		unix.CloseOnExec(handMounts)
 		o.MountNamespace = os.NewFile(handMounts, "the sandbox's mount namespace")

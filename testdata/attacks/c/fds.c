@@ -1,5 +1,5 @@
-/* fds: the descriptors that a program finds open, one per line, and its limit's
- * worth of looking: nothing is opened to find out. */
+/* fds: the descriptors that a program finds open, one per line. Nothing is opened
+ * to find out. */
 #include "attack.h"
 
 int main(void)

@@ -1,0 +1,74 @@
+package cli
+
+import (
+	"os"
+	"time"
+
+	"github.com/memjail/memjail/sandbox/kernel"
+	"golang.org/x/sys/unix"
+)
+
+// witness is a process in memjail's process group that gets what is sent to the
+// whole group, and nothing else. A signal that memjail and the witness both got has
+// reached the command too; one that only memjail got was meant to be passed on. The
+// kernel does not say which it was.
+type witness struct {
+	child *kernel.Child
+	pipe  *os.File
+	got   [65]int // by signal, not asked about yet
+}
+
+// witnessDelay is how long the members of a process group may get a signal apart.
+const witnessDelay = 2 * time.Millisecond
+
+func startWitness() (*witness, error) {
+	r, w, err := os.Pipe()
+	if err != nil {
+		return nil, err
+	}
+	defer w.Close()
+	steps := []kernel.Step{kernel.StepDeathSignal(unix.SIGKILL), kernel.StepParentIs(os.Getpid())}
+	steps = append(steps, kernel.StepsWitness(int(w.Fd()), len(steps))...)
+	child, err := kernel.Launch(steps, false)
+	if err != nil {
+		r.Close()
+		return nil, err
+	}
+	return &witness{child: child, pipe: r}, nil
+}
+
+// saw tells whether the group got the signal lately.
+func (w *witness) saw(sig unix.Signal) bool {
+	w.pipe.SetReadDeadline(time.Now().Add(witnessDelay))
+	for {
+		info, err := kernel.ReadSignal(w.pipe)
+		if err != nil { // the deadline: nothing more
+			break
+		}
+		if n := int(info.Signal); n < len(w.got) {
+			w.got[n]++
+		}
+		if info.Signal == sig {
+			break
+		}
+	}
+	seen := w.got[sig] > 0
+	w.got[sig] = 0
+	return seen
+}
+
+// end ends the witness.
+func (w *witness) end() {
+	if w == nil || w.child == nil {
+		return
+	}
+	kernel.SignalPIDFD(w.child.PIDFD, unix.SIGKILL)
+	for {
+		if _, err := unix.Wait4(w.child.PID, nil, 0, nil); err != unix.EINTR {
+			break
+		}
+	}
+	w.child.Release()
+	w.child.PIDFD.Close()
+	w.child = nil
+}
