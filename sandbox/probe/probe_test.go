@@ -8,7 +8,7 @@ import (
 
 // TestMain lets the test binary be agent, director, attacker and victim.
 func TestMain(m *testing.M) {
-	if status, mine := Serve(os.Args[1:]); mine {
+	if status, mine := Serve(os.Args[1:], os.Stdin, os.Stdout, os.Stderr); mine {
 		os.Exit(status)
 	}
 	os.Exit(m.Run())

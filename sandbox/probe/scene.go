@@ -72,7 +72,6 @@ func self(args ...string) (*exec.Cmd, error) {
 		return nil, fmt.Errorf("finding the probe's own program: %w", err)
 	}
 	cmd := exec.Command(exe, args...)
-	cmd.Stderr = os.Stderr
 	cmd.SysProcAttr = &unix.SysProcAttr{Pdeathsig: unix.SIGKILL}
 	return cmd, nil
 }

@@ -40,27 +40,27 @@ type done struct {
 }
 
 // Serve is this program's part when it was started again by a probe: args are the
-// command line without the program's name. It returns false when they are not for
-// it.
-func Serve(args []string) (status int, mine bool) {
+// command line without the program's name, and the streams those that it was started
+// with. It returns false when they are not for it.
+func Serve(args []string, in io.Reader, out, stderr io.Writer) (status int, mine bool) {
 	if len(args) == 0 {
 		return 0, false
 	}
 	var err error
 	switch args[0] {
 	case victimName:
-		err = victimMain(args[1:], os.Stdin, os.Stdout)
+		err = victimMain(args[1:], in, out)
 	case agentName:
-		err = agentMain(os.Stdin, os.Stdout)
+		err = agentMain(in, out)
 	case directorName:
-		err = directorMain(args[1:])
+		err = directorMain(args[1:], out)
 	case attackerName:
-		err = attackerMain(args[1:])
+		err = attackerMain(args[1:], out)
 	default:
 		return 0, false
 	}
 	if err != nil {
-		fmt.Fprintf(os.Stderr, "probe: %s: %v\n", args[0], err)
+		fmt.Fprintf(stderr, "probe: %s: %v\n", args[0], err)
 		return 1, true
 	}
 	return 0, true
@@ -173,7 +173,7 @@ func newScene(name string) (*Scene, error) {
 }
 
 // directorMain makes the victims of an attempt, has it made, and judges it.
-func directorMain(args []string) error {
+func directorMain(args []string, out io.Writer) error {
 	if len(args) != 1 {
 		return unix.EINVAL
 	}
@@ -187,7 +187,7 @@ func directorMain(args []string) error {
 	if err != nil {
 		d.Failure = err.Error()
 	}
-	return json.NewEncoder(os.Stdout).Encode(d)
+	return json.NewEncoder(out).Encode(d)
 }
 
 func (s *Scene) direct() (done, error) {
@@ -276,20 +276,20 @@ func (s *Scene) byAnother(v Victim) (Outcome, error) {
 }
 
 // attackerMain makes an attack that another process than the director has to make.
-func attackerMain(args []string) error {
+func attackerMain(args []string, out io.Writer) error {
 	if len(args) != 2 {
 		return unix.EINVAL
 	}
 	s, err := newScene(args[0])
 	if err != nil {
-		return json.NewEncoder(os.Stdout).Encode(Outcome{Unready: true, Detail: err.Error()})
+		return json.NewEncoder(out).Encode(Outcome{Unready: true, Detail: err.Error()})
 	}
 	defer removeDir(s.Dir)
 	var v Victim
 	if err := json.Unmarshal([]byte(args[1]), &v); err != nil {
 		return err
 	}
-	return json.NewEncoder(os.Stdout).Encode(s.Attempt.Attack(s, v))
+	return json.NewEncoder(out).Encode(s.Attempt.Attack(s, v))
 }
 
 // anotherThread starts a thread that sleeps as long as the process lives.

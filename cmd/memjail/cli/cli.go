@@ -28,7 +28,7 @@ func Main(args, env []string, stdout, stderr io.Writer) int {
 	if len(args) > 0 && args[0] == supervisorName {
 		return superviseMain(stderr)
 	}
-	if status, mine := probe.Serve(args[1:]); mine {
+	if status, mine := probe.Serve(args[1:], os.Stdin, stdout, stderr); mine {
 		return status
 	}
 	io := streams{out: stdout, err: stderr}
