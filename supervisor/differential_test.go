@@ -59,14 +59,14 @@ func TestDifferential(t *testing.T) {
 		probe := build(t, filepath.Join(dir, "probe-"+abi), "./testdata/probe", abi)
 		for _, uid := range accounts() {
 			t.Run(abi+" uid "+strconv.Itoa(uid), func(t *testing.T) {
-				native, err := runAs(uid, probe)
+				native, err := runAs(uid, probe, scratch(t, dir))
 				if errors.Is(err, unix.ENOEXEC) {
 					t.Skip("this kernel does not run 32-bit programs: ", err)
 				}
 				if err != nil {
 					t.Fatalf("%v\n%s", err, native)
 				}
-				inside, err := runAs(uid, memjail, "run", "-q", "--", probe)
+				inside, err := runAs(uid, memjail, "run", "-q", "--", probe, scratch(t, dir))
 				if err != nil {
 					t.Fatalf("%v\n%s", err, inside)
 				}
@@ -74,6 +74,21 @@ func TestDifferential(t *testing.T) {
 			})
 		}
 	}
+}
+
+// scratch makes the file, the same each time, on which the probe tries every flag,
+// those that truncate among them. It tries them on no file that is anybody's.
+func scratch(t *testing.T, dir string) string {
+	t.Helper()
+	path := filepath.Join(dir, "ordinary")
+	err := os.WriteFile(path, []byte("an ordinary file\n"), 0o644)
+	if err == nil {
+		err = os.Chmod(path, 0o644)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
 }
 
 func accounts() []int {

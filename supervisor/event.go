@@ -5,6 +5,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/memjail/memjail/sandbox/kernel"
 )
 
 // Layer is what refused an attempt.
@@ -46,6 +48,7 @@ type identity struct {
 	ownPID   int // the process's number in its own pid namespace
 	uid, gid int // of the file system, setfsuid(2)
 	groups   []uint32
+	caps     kernel.CapSet // in effect
 }
 
 // readIdentity reads it; the caller asks afterwards whether the thread is still
@@ -73,6 +76,9 @@ func readIdentity(tid int) (identity, error) {
 				g, _ := strconv.ParseUint(f, 10, 32)
 				id.groups = append(id.groups, uint32(g))
 			}
+		case "CapEff":
+			set, _ := strconv.ParseUint(strings.TrimSpace(value), 16, 64) // none on a mistake
+			id.caps = kernel.CapSet(set)
 		}
 	}
 	return id, nil

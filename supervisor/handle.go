@@ -8,6 +8,7 @@ import (
 
 	"github.com/memjail/memjail/policy"
 	"github.com/memjail/memjail/sandbox/kernel"
+	"github.com/memjail/memjail/sandbox/kernel/fault"
 	"github.com/memjail/memjail/supervisor/decide"
 	"github.com/memjail/memjail/supervisor/procmem"
 	"github.com/memjail/memjail/supervisor/resolve"
@@ -40,6 +41,9 @@ func (r *receiver) handle(n *kernel.Notification) (injected bool) {
 		for i := range q.args {
 			q.args[i] = uint64(uint32(q.args[i]))
 		}
+	}
+	if fault.Injected(fault.Supervisor) {
+		return r.answer(q, decide.Continue{Behind: decide.BehindKernel}, nil)
 	}
 	switch q.kind {
 	case kindOpen, kindOpenat, kindOpenat2, kindCreat:
@@ -167,6 +171,9 @@ func (r *receiver) procfs(q *request, caller resolve.Caller) bool {
 	if _, granted := v.(decide.Inject); granted {
 		return r.inject(q, want, o, v, id)
 	}
+	if r.s.options.Members != nil && decide.AsksMember(want, o, &r.s.options.Policy) && r.member(q, want, o) {
+		return true
+	}
 	if (o.Class == decide.Process || o.Class == decide.System) && r.s.resolver.Procfs.Exists(resolve.Name(o)) {
 		r.reportOpen(q, want, o)
 	}
@@ -228,10 +235,14 @@ func (r *receiver) inject(q *request, want decide.Request, o decide.Object, v de
 func (r *receiver) as(q *request, id identity, own bool, do func() error) error {
 	err, ok := r.rights.as(kernel.FileIdentity{UID: id.uid, GID: id.gid, Groups: id.groups}, own, do)
 	if !ok {
-		r.answer(q, leaveToKernel, nil)
-		panic("a supervisor thread could not return to its own rights")
+		r.lostRights(q)
 	}
 	return err
+}
+
+func (r *receiver) lostRights(q *request) {
+	r.answer(q, leaveToKernel, nil)
+	panic("a supervisor thread could not return to its own rights")
 }
 
 // refuse answers the calls that the filter sends here to be refused and told.

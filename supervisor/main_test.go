@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"fmt"
 	"os"
+	"os/exec"
 	"runtime"
 	"strconv"
 	"strings"
@@ -102,6 +103,13 @@ func mapShared(fd int) *sharedMemory {
 // to run.
 func startTarget(t testing.TB, role string) *target {
 	t.Helper()
+	return startTargetIn(t, role, func(int) []kernel.Step { return nil })
+}
+
+// startTargetIn is the same with further steps before the filter is loaded; domain
+// is told how many come before.
+func startTargetIn(t testing.TB, role string, domain func(first int) []kernel.Step) *target {
+	t.Helper()
 	fds := make([]int, 5) // two pipes and the shared memory
 	err := unix.Pipe2(fds[0:2], unix.O_CLOEXEC)
 	err2 := unix.Pipe2(fds[2:4], unix.O_CLOEXEC)
@@ -116,8 +124,9 @@ func startTarget(t testing.TB, role string) *target {
 		t.Fatal(err)
 	}
 	steps := append(kernel.StepsResetSignals(0), kernel.StepSignalMask(0), kernel.StepKeepFD(fds[0]), kernel.StepKeepFD(fds[3]),
-		kernel.StepKeepFD(memory), kernel.StepNoNewPrivs(), kernel.StepDeathSignal(unix.SIGKILL),
-		kernel.StepFilter(testFilter(), kernel.FilterNewListener|kernel.FilterWaitKillableRecv, save))
+		kernel.StepKeepFD(memory), kernel.StepNoNewPrivs(), kernel.StepDeathSignal(unix.SIGKILL))
+	steps = append(steps, domain(len(steps))...)
+	steps = append(steps, kernel.StepFilter(testFilter(), kernel.FilterNewListener|kernel.FilterWaitKillableRecv, save))
 	g := &target{commands: os.NewFile(uintptr(fds[1]), "commands"), answers: bufio.NewReader(os.NewFile(uintptr(fds[2]), "answers")), shared: mapShared(memory)}
 	launched := make(chan *kernel.Child)
 	end := make(chan struct{})
@@ -227,6 +236,13 @@ func openerRole() {
 			answer = tryOpenat2(fields[1], fields[2])
 		case "chroot":
 			answer = fmt.Sprint(unix.Chroot(fields[1]))
+		case "spawn": // a process beside, which sleeps
+			sleep := exec.Command("/bin/sleep", "100")
+			err := sleep.Start()
+			answer = fmt.Sprint(err)
+			if err == nil {
+				answer = strconv.Itoa(sleep.Process.Pid)
+			}
 		case "getppid":
 			_, _, errno := unix.RawSyscall(unix.SYS_GETPPID, 0, 0, 0)
 			answer = fmt.Sprint(error(errno))

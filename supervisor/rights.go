@@ -45,6 +45,16 @@ func ownRights() (rights, error) {
 	return r, unix.SchedGetaffinity(0, &r.cpus)
 }
 
+// keepAll keeps every capability that the sandbox's processes can have. Reading what
+// lies behind a ptrace check of another process takes all that the other one has
+// (commoncap's check), so it is opened with the caller's own. They are in effect for
+// that moment only.
+func (r *rights) keepAll() error {
+	caps, err := kernel.ThreadCapabilities()
+	r.caps = caps.Permitted
+	return err
+}
+
 // reduce takes all other capabilities away from the calling thread for good, and
 // finds out whether it could come back from being somebody else.
 func (r *rights) reduce() error {
@@ -70,6 +80,11 @@ func (r *rights) as(id kernel.FileIdentity, own bool, open func() error) (err er
 	if own {
 		needed = capPtrace
 	}
+	return r.with(id, needed, open)
+}
+
+// with is the same with any capabilities in effect that the thread has.
+func (r *rights) with(id kernel.FileIdentity, needed kernel.CapSet, open func() error) (err error, ok bool) {
 	other := r.switches() && !sameIdentity(id, r.self)
 	if other && r.fixed {
 		return unix.EPERM, true

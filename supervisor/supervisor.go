@@ -38,6 +38,10 @@ type Options struct {
 	// Chrooted: somebody inside may have another root than this process already. A
 	// successor takes it from [Supervisor.Chrooted] of its predecessor.
 	Chrooted bool
+	// Members tells who is in the sandbox, where the policy grants files of its
+	// processes to each other; nil: they are granted to their own process only. The
+	// supervisor closes it when it retires, and when the sandbox has ended.
+	Members *kernel.Members
 	// SlowMounts: there are network or FUSE file systems, on which resolving a
 	// path can wait for somebody.
 	SlowMounts bool
@@ -89,6 +93,12 @@ func New(o Options) (*Supervisor, error) {
 		procfs.Close()
 		return nil, fmt.Errorf("preparing the supervisor: %w", err)
 	}
+	if o.Members != nil {
+		if err := s.base.keepAll(); err != nil {
+			procfs.Close()
+			return nil, fmt.Errorf("preparing the supervisor: %w", err)
+		}
+	}
 	return s, nil
 }
 
@@ -107,6 +117,9 @@ func (s *Supervisor) Start(wait func() *kernel.Listener) {
 		}()
 	}
 	s.addReceiver(wait)
+	if s.options.Members != nil {
+		s.Gone() // watches, so that the helper ends with the sandbox
+	}
 }
 
 // fewProcesses tells whether the user may have so few processes that the sandbox
@@ -199,7 +212,20 @@ func (s *Supervisor) Gone() <-chan struct{} {
 // Chrooted tells whether somebody inside has called chroot(2).
 func (s *Supervisor) Chrooted() bool { return s.chrooted.Load() }
 
-func (s *Supervisor) ended() { s.goneOnce.Do(func() { close(s.gone) }) }
+func (s *Supervisor) ended() {
+	s.goneOnce.Do(func() {
+		s.closeMembers()
+		close(s.gone)
+	})
+}
+
+// closeMembers ends the helper, which whoever waits for all of the sandbox's
+// processes would wait for too.
+func (s *Supervisor) closeMembers() {
+	if s.options.Members != nil {
+		s.options.Members.Close() // only sockets: nothing is lost
+	}
+}
 
 // Listener returns the listener that is served, for a successor.
 func (s *Supervisor) Listener() *kernel.Listener {
@@ -217,6 +243,7 @@ func (s *Supervisor) Retire() error {
 	receivers, listener := s.receivers, s.listener
 	s.mu.Unlock()
 	if listener == nil {
+		s.closeMembers()
 		return s.resolver.Procfs.Close()
 	}
 	if err := s.replaceReceiveFD(); err != nil {
@@ -227,6 +254,7 @@ func (s *Supervisor) Retire() error {
 	}
 	s.running.Wait()
 	s.slow.wait()
+	s.closeMembers()
 	unix.Close(int(s.receiveFD.Load()))
 	return errors.Join(listener.Close(), s.resolver.Procfs.Close())
 }

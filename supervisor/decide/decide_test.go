@@ -300,3 +300,40 @@ func TestExplain(t *testing.T) {
 		}
 	}
 }
+
+// TestMembers: what lies behind a ptrace check is granted between processes of the
+// sandbox under one policy only, and never what the table gives to nobody, what is
+// to be written, or what has no such check and is the process's own business.
+func TestMembers(t *testing.T) {
+	own, sandbox := policy.Policy{}, policy.Policy{Procfs: policy.Procfs{Processes: policy.ProcessesSandbox, Write: []policy.ProcfsWrite{policy.WriteComm}}}
+	for _, test := range []struct {
+		name   string
+		flags  int
+		policy *policy.Policy
+		want   bool
+	}{
+		{"maps", unix.O_RDONLY, &sandbox, true}, {"environ", unix.O_RDONLY, &sandbox, true}, {"fdinfo/3", unix.O_RDONLY, &sandbox, true},
+		{"maps", unix.O_RDONLY, &own, false}, {"mem", unix.O_RDONLY, &sandbox, false}, {"pagemap", unix.O_RDONLY, &sandbox, false},
+		{"stack", unix.O_RDONLY, &sandbox, false}, {"mountstats", unix.O_RDONLY, &sandbox, false}, {"comm", unix.O_WRONLY, &sandbox, false},
+		{"maps", unix.O_RDWR, &sandbox, false},
+	} {
+		r, o := Request{Flags: test.flags}, Object{Class: Process, Name: test.name, PID: 7}
+		if AsksMember(r, o, test.policy) != test.want {
+			t.Errorf("%s, flags %#x, %v: whether it is a member matters: %v", test.name, test.flags, test.policy.Procfs.Processes, !test.want)
+		}
+		o.Member = true
+		if _, granted := Open(r, o, test.policy).(Inject); granted != test.want {
+			t.Errorf("%s of a member, flags %#x, %v: granted %v", test.name, test.flags, test.policy.Procfs.Processes, granted)
+		}
+		if o.Own = true; AsksMember(r, o, test.policy) {
+			t.Errorf("%s: whether the caller itself is a member matters", test.name)
+		}
+	}
+	if AsksMember(Request{}, Object{Class: Process, Name: "stat", PID: 7}, &sandbox) {
+		t.Error("stat: everybody's is granted anyway")
+	}
+	_, allow := Explain(Request{}, Object{Class: Process, Name: "maps", PID: 7}, &own)
+	if !strings.Contains(allow, "processes=sandbox") {
+		t.Errorf("maps of another process would be allowed by %q", allow)
+	}
+}

@@ -99,9 +99,13 @@ func (p *Procfs) Close() error { return p.root.Close() }
 // is on this procfs instance, a regular file, and the one that the name means
 // there, not another one of the same instance that is mounted over it.
 func (p *Procfs) Open(name string, flags int) (*os.File, error) {
+	return p.openBelow(int(p.root.Fd()), name, flags)
+}
+
+func (p *Procfs) openBelow(dir int, name string, flags int) (*os.File, error) {
 	how := unix.OpenHow{Flags: uint64(flags) | unix.O_CLOEXEC,
 		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS}
-	fd, err := unix.Openat2(int(p.root.Fd()), name, &how)
+	fd, err := unix.Openat2(dir, name, &how)
 	if err != nil {
 		return nil, fmt.Errorf("opening /proc/%s: %w", name, err)
 	}

@@ -26,21 +26,25 @@ func main() {
 		}
 	}
 	unix.Close(hole)
-	files := []string{"/proc/self/maps", "/proc/self/comm", "/proc/self/oom_score_adj", "/proc/version", "/proc/sys/kernel/osrelease", "/etc/passwd"}
+	files := []string{"/proc/self/maps", "/proc/self/comm", "/proc/self/oom_score_adj", "/proc/version", "/proc/sys/kernel/osrelease", os.Args[1]}
 	for _, path := range files {
+		name := path
+		if path == os.Args[1] {
+			name = "ordinary" // the caller's scratch file: the flags below truncate it
+		}
 		for _, f := range flags {
 			fd, errno := openat(unix.AT_FDCWD, path, f.value)
-			say(fmt.Sprintf("openat %s %s", path, f.name), fd, errno)
+			say(fmt.Sprintf("openat %s %s", name, f.name), fd, errno)
 			if openCall >= 0 {
 				fd, errno = open(path, f.value)
-				say(fmt.Sprintf("open %s %s", path, f.name), fd, errno)
+				say(fmt.Sprintf("open %s %s", name, f.name), fd, errno)
 			}
 			fd, errno = openat2(unix.AT_FDCWD, path, f.value, 0)
-			say(fmt.Sprintf("openat2 %s %s", path, f.name), fd, errno)
+			say(fmt.Sprintf("openat2 %s %s", name, f.name), fd, errno)
 		}
 		for _, r := range resolves {
 			fd, errno := openat2(unix.AT_FDCWD, path, unix.O_RDONLY, r.value)
-			say(fmt.Sprintf("openat2 %s resolve %s", path, r.name), fd, errno)
+			say(fmt.Sprintf("openat2 %s resolve %s", name, r.name), fd, errno)
 		}
 		if creatCall >= 0 && strings.HasPrefix(path, "/proc/") {
 			fd, errno := creat(path)
@@ -217,7 +221,7 @@ func stableSize(st *unix.Stat_t) int64 {
 
 // content is the beginning of a file that says the same each time.
 func content(what string, fd int) string {
-	for _, stable := range []string{"version", "osrelease", "/comm", "cmdline", "oom_score_adj", "hostname", "pid_max", "uid_map", "setgroups", "filesystems", "boot_id", "passwd"} {
+	for _, stable := range []string{"version", "osrelease", "/comm", "cmdline", "oom_score_adj", "hostname", "pid_max", "uid_map", "setgroups", "filesystems", "boot_id", "passwd", "ordinary"} {
 		if !strings.Contains(what, stable) {
 			continue
 		}

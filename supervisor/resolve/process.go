@@ -1,0 +1,70 @@
+package resolve
+
+import (
+	"fmt"
+	"os"
+	"strconv"
+
+	"github.com/memjail/memjail/sandbox/kernel"
+	"golang.org/x/sys/unix"
+)
+
+// Process is a process that is held, so that its number cannot come to mean another
+// one: what is opened through it is the process's behind PIDFD, or nothing.
+type Process struct {
+	PID   int
+	PIDFD *os.File
+
+	dir *os.File // its directory below the procfs root
+}
+
+// Process holds the process of a number. The error is ESRCH when there is none, or
+// EINVAL or ENOENT when the number is that of a thread.
+func (p *Procfs) Process(pid int) (*Process, error) {
+	pidfd, err := kernel.OpenPIDFD(pid)
+	if err != nil {
+		return nil, err
+	}
+	held := &Process{PID: pid, PIDFD: pidfd}
+	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC,
+		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_XDEV}
+	fd, err := unix.Openat2(int(p.root.Fd()), strconv.Itoa(pid), &how)
+	if err == nil {
+		held.dir = os.NewFile(uintptr(fd), strconv.Itoa(pid))
+		// The directory belongs to who had the number when it was opened. That was
+		// the process behind the pidfd if that lives: a number is not given out
+		// again before its process has ended.
+		if !held.Alive() {
+			err = unix.ESRCH
+		}
+	}
+	if err != nil {
+		held.Close()
+		return nil, fmt.Errorf("holding process %d: %w", pid, err)
+	}
+	return held, nil
+}
+
+// Alive tells whether the process has not ended.
+func (h *Process) Alive() bool {
+	fds := []unix.PollFd{{Fd: int32(h.PIDFD.Fd()), Events: unix.POLLIN}}
+	for {
+		n, err := unix.Poll(fds, 0)
+		if err != unix.EINTR {
+			return err == nil && n == 0
+		}
+	}
+}
+
+// OpenOf opens a file below the process's directory, with the checks of [Procfs.Open].
+func (p *Procfs) OpenOf(h *Process, name string, flags int) (*os.File, error) {
+	return p.openBelow(int(h.dir.Fd()), name, flags)
+}
+
+// Close lets go of the process.
+func (h *Process) Close() {
+	h.PIDFD.Close()
+	if h.dir != nil {
+		h.dir.Close()
+	}
+}
