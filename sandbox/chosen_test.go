@@ -474,3 +474,45 @@ func TestSyscalls(t *testing.T) {
 		t.Errorf("an unknown call: %v, %s", err, stderr)
 	}
 }
+
+// TestMembersNeedTheScope: where the kernel cannot tell who is inside, less is
+// granted, and that is said.
+func TestMembersNeedTheScope(t *testing.T) {
+	if needSandbox(t).Version < 6 {
+		t.Skip("Landlock has a border for signals from ABI 6 on")
+	}
+	for _, test := range []struct {
+		processes policy.ProcfsProcesses
+		signals   policy.Scope
+		abi       int
+		there     bool
+		warned    bool
+	}{
+		{policy.ProcessesSandbox, policy.ScopeSandbox, 0, true, false},
+		{policy.ProcessesSandbox, policy.ScopeSandbox, 5, false, true},
+		{policy.ProcessesSandbox, policy.ScopeAll, 0, false, true},
+		{policy.ProcessesOwn, policy.ScopeSandbox, 0, false, false},
+	} {
+		p := policy.Policy{Procfs: policy.Procfs{Processes: test.processes}, IPC: policy.IPC{Signals: test.signals}, PrivateMounts: policy.PrivateMountsNo}
+		plan, err := planOnly(t, Options{Policy: p, Args: []string{"/bin/true"}, LandlockABI: test.abi, Supervised: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		warned := slices.ContainsFunc(plan.Warnings, func(w string) bool { return strings.Contains(w, "procfs.processes") })
+		if (plan.Members != nil) != test.there || warned != test.warned {
+			t.Errorf("%+v: members %v, warned %v", test, plan.Members != nil, warned)
+		}
+		if plan.Members != nil {
+			plan.Members.Close()
+		}
+	}
+}
+
+func planOnly(t *testing.T, o Options) (*Plan, error) {
+	t.Helper()
+	plan, err := Prepare(o)
+	if err == nil {
+		t.Cleanup(func() { plan.Close() })
+	}
+	return plan, err
+}

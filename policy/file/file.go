@@ -31,6 +31,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/memjail/memjail/policy"
@@ -100,7 +101,7 @@ func (l Loader) Load(name string) (policy.Policy, error) {
 		data, err := profiles.Read(name)
 		if err != nil {
 			return policy.Policy{}, fmt.Errorf("policy %q: no built-in policy has this name%s; there is %s; the name of a file contains a slash or ends in .toml: %w",
-				name, didYouMean(name, profiles.Names()), strings.Join(profiles.Names(), ", "), os.ErrNotExist)
+				name, didYouMean(name, profiles.Names()), strings.Join(builtinNames(), ", "), os.ErrNotExist)
 		}
 		return l.resolve(source{name: name, builtin: true}, data, Default())
 	}
@@ -147,6 +148,12 @@ func (l Loader) resolve(from source, data []byte, base policy.Policy) (policy.Po
 		return policy.Policy{}, s.errs
 	}
 	return p, nil
+}
+
+// builtinNames lists the built-in policies for a message, the default first.
+func builtinNames() []string {
+	others := slices.DeleteFunc(profiles.Names(), func(name string) bool { return name == DefaultName })
+	return append([]string{DefaultName}, others...)
 }
 
 // isBuiltin tells by its form whether a name means a built-in policy.

@@ -312,8 +312,8 @@ func TestLoadErrors(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, c := range []struct{ name, want string }{
-		{"memry", `policy "memry": no built-in policy has this name (did you mean "memory"?); there is build, memory, service, strict, workspace; the name of a file contains a slash or ends in .toml: file does not exist`},
-		{"", `policy "": no built-in policy has this name; there is build, memory, service, strict, workspace; the name of a file contains a slash or ends in .toml: file does not exist`},
+		{"memry", `policy "memry": no built-in policy has this name (did you mean "memory"?); there is memory, build, service, strict, workspace; the name of a file contains a slash or ends in .toml: file does not exist`},
+		{"", `policy "": no built-in policy has this name; there is memory, build, service, strict, workspace; the name of a file contains a slash or ends in .toml: file does not exist`},
 		{"/nonexistent/x", `reading policy "/nonexistent/x": no such file or directory`},
 		{dir, `reading policy "` + dir + `": is a directory`},
 		{large, `reading policy "` + large + `": larger than 1048576 bytes`},

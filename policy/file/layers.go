@@ -92,7 +92,7 @@ func (s *stack) extend(b *builder, from source, item value) {
 	case to.builtin:
 		if data, err = profiles.Read(to.name); err != nil {
 			b.wrong(item, "no built-in policy has this name%s; want %s; the name of a file contains a slash or ends in .toml%s",
-				didYouMean(to.name, profiles.Names()), oneOf(profiles.Names()), s.along())
+				didYouMean(to.name, profiles.Names()), oneOf(builtinNames()), s.along())
 			return
 		}
 	case from.builtin:

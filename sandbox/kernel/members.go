@@ -50,6 +50,18 @@ func NewMembers() (*Members, error) {
 	return m, nil
 }
 
+// AdoptMembers is for a supervisor that takes over from another: socket is what
+// [Members.Handle] gave that one, open here, and helper the number that came with it.
+func AdoptMembers(socket *os.File, helper int) *Members {
+	m := &Members{ours: socket}
+	m.helper.Store(uintptr(helper))
+	return m
+}
+
+// Handle returns what a successor needs: the socket, which stays this one's, and the
+// helper's number. One supervisor asks at a time.
+func (m *Members) Handle() (socket *os.File, helper int) { return m.ours, int(m.helper.Load()) }
+
 // Inside tells whether the process behind pidfd, whose number is pid, is in the
 // sandbox. It is false for the helper, and whenever the kernel's answer cannot be
 // had. A process that is inside stays there.
@@ -78,12 +90,16 @@ func (m *Members) Inside(pid int, pidfd *os.File) bool {
 	return answer[0] == memberInside
 }
 
-// Close ends the helper.
+// Close ends the helper, unless a successor holds the socket too. Only the first call
+// does anything.
 func (m *Members) Close() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
 	m.broken = true
 	err := m.ours.Close()
+	if errors.Is(err, os.ErrClosed) {
+		err = nil
+	}
 	if m.theirs != nil {
 		err = errors.Join(err, m.theirs.Close())
 		m.theirs = nil

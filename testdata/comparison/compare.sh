@@ -75,6 +75,7 @@ other() {
 # jail ACCOUNT LABEL COMMAND: firejail, which in a container starts the command
 # without a sandbox, and says so only without --quiet.
 jail() {
+	wanted "$2" || return 0
 	if firejail --noprofile true 2>&1 | grep -q 'existing sandbox'; then
 		record "$1" "$2" missing 'firejail takes this machine for a sandbox and adds none'
 	else
@@ -95,12 +96,15 @@ all() {
 	jail "$1" 'firejail (its default profile)' 'firejail --quiet'
 	[ "$1" = root ] || return 0
 	other root 'runc (the bundle of runc spec)' runc "$work/runc-run"
-	label='systemd unit, SystemCallFilter=@system-service'
-	if [ -d /run/systemd/system ] || ! wanted "$label"; then
-		other root "$label" systemd-run "systemd-run --quiet --pipe --wait --collect -p WorkingDirectory=$work/tmp -p SystemCallFilter=@system-service"
-		other root "$label, PrivateUsers, ProtectProc, no capabilities" systemd-run "systemd-run --quiet --pipe --wait --collect -p WorkingDirectory=$work/tmp -p SystemCallFilter=@system-service -p NoNewPrivileges=yes -p CapabilityBoundingSet= -p ProtectProc=invisible -p PrivateUsers=yes -p RestrictNamespaces=yes -p PrivateDevices=yes -p ProtectSystem=full"
+	unit='systemd-run --quiet --pipe --wait --collect'
+	filter='-p SystemCallFilter=@system-service'
+	hardened="$filter -p NoNewPrivileges=yes -p CapabilityBoundingSet= -p ProtectProc=invisible -p PrivateUsers=yes -p RestrictNamespaces=yes -p PrivateDevices=yes -p ProtectSystem=full"
+	if [ -d /run/systemd/system ] || ! wanted 'systemd-run'; then
+		other root "systemd-run $filter" systemd-run "$unit -p WorkingDirectory=$work/tmp $filter"
+		other root "systemd-run $hardened" systemd-run "$unit -p WorkingDirectory=$work/tmp $hardened"
 	else
-		record root "$label" missing 'systemd does not run here'
+		record root "systemd-run $filter" missing 'systemd does not run here'
+		record root "systemd-run $hardened" missing 'systemd does not run here'
 	fi
 }
 

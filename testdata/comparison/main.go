@@ -61,11 +61,11 @@ func madeWith(dir string, runs []run, added bool) error {
 	if !added {
 		fmt.Printf("\nMade with:\n\n")
 	} else {
-		fmt.Printf("\nOn another machine, or in a container, were made")
+		fmt.Printf("\nAdded from another run (`ADD=`: another machine, or a container) are\n\n")
 		for _, r := range runs {
-			fmt.Printf(" `%s`,", r.label)
+			fmt.Printf("- `%s`\n", r.label)
 		}
-		fmt.Printf(" with:\n\n")
+		fmt.Printf("\nmade with:\n\n")
 	}
 	for line := range strings.Lines(string(versions)) {
 		fmt.Printf("- %s\n", strings.TrimSpace(line))
