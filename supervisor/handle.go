@@ -43,7 +43,7 @@ func (r *receiver) handle(n *kernel.Notification) (injected bool) {
 		}
 	}
 	if fault.Injected(fault.Supervisor) {
-		return r.answer(q, decide.Continue{Behind: decide.BehindKernel}, nil)
+		return r.answer(q, decide.Continue{Behind: decide.BehindNothing}, nil)
 	}
 	switch q.kind {
 	case kindOpen, kindOpenat, kindOpenat2, kindCreat:

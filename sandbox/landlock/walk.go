@@ -331,7 +331,7 @@ func (w *walker) wantsEntry(n *node, dir string, e entry) bool {
 	switch e.kind {
 	case unix.DT_DIR:
 		return dir == "" && (slices.Contains(wholeDeviceDirs, e.name) || walkedDeviceDir(e.name))
-	case unix.DT_CHR:
+	case unix.DT_CHR, unix.DT_REG: // a node is often bound over an empty file
 		return wantsNode(dir, e.name)
 	case unix.DT_SOCK:
 		return w.plan.Handled.has(ResolveUnix)

@@ -115,8 +115,31 @@ func prepareSecondRoot(s *Stage) (func(), error) {
 		if err != nil {
 			return err
 		}
-		return unix.Mount(device, point, fstype, 0, "")
+		if err := unix.Mount(device, point, fstype, 0, ""); err != nil {
+			return err
+		}
+		if !showsLibrary(point) {
+			unix.Unmount(point, unix.MNT_DETACH)
+			return errors.New("the device's root directory is not this system's")
+		}
+		return nil
 	})
+}
+
+// showsLibrary tells whether the C library below top is the system's own: in a
+// container / is a part of its device, and what lies there under the same name is
+// another system's.
+func showsLibrary(top string) bool {
+	library, err := systemLibrary()
+	if err != nil {
+		return false
+	}
+	ours, err := os.Stat(library)
+	if err != nil {
+		return false
+	}
+	there, err := os.Stat(filepath.Join(top, library))
+	return err == nil && os.SameFile(ours, there)
 }
 
 const (

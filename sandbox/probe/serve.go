@@ -118,7 +118,8 @@ func direct(j job) done {
 	deadline := time.AfterFunc(time.Duration(seconds)*time.Second, func() { unix.Kill(-cmd.Process.Pid, unix.SIGKILL) })
 	err = cmd.Wait()
 	if !deadline.Stop() {
-		d.Failure = fmt.Sprintf("it did not end within %d seconds", seconds)
+		// Whether it would have got through is not known.
+		d.Failure, d.Unready = fmt.Sprintf("it did not end within %d seconds", seconds), true
 		return d
 	}
 	unix.Kill(-cmd.Process.Pid, unix.SIGKILL) // what it left behind; ESRCH: nothing

@@ -75,4 +75,6 @@ const (
 	// BehindKernel: nothing was judged; the call is as free as without memjail,
 	// and the supervisor only wanted to know of it.
 	BehindKernel
+	// BehindNothing: a fault of a test build, which the probe suite must find.
+	BehindNothing
 )
