@@ -61,9 +61,8 @@ func Default() policy.Policy {
 // process's environment and working directory. What a file leaves out is as in
 // [Default].
 //
-// The error is [Errors] for what a file says wrongly, and for what it says that
-// this version cannot enforce ([Enforceable]); it wraps the errno when the file
-// cannot be read.
+// The error is [Errors] for what a file says wrongly; it wraps the errno when the
+// file cannot be read.
 func Load(name string) (policy.Policy, error) {
 	if name == DefaultName {
 		return Default(), nil
@@ -72,14 +71,7 @@ func Load(name string) (policy.Policy, error) {
 	if err != nil {
 		dir = "" // a policy that uses it says that it is not known
 	}
-	p, err := Loader{Env: os.Environ(), Dir: dir}.Load(name)
-	if err == nil {
-		err = Enforceable(p)
-	}
-	if err != nil {
-		return policy.Policy{}, err
-	}
-	return p, nil
+	return Loader{Env: os.Environ(), Dir: dir}.Load(name)
 }
 
 // Loader reads policies. What it does is a function of its fields and the files.

@@ -36,17 +36,9 @@ type Overrides struct {
 }
 
 // Apply returns p changed by the flags, for a start; p itself stays as it is. The
-// error is [Errors] with all that is wrong, each naming its flag, or with what
-// this version cannot enforce ([Enforceable]).
+// error is [Errors] with all that is wrong, each naming its flag.
 func (o Overrides) Apply(p policy.Policy) (policy.Policy, error) {
-	p, err := Loader{}.Apply(p, o)
-	if err == nil {
-		err = Enforceable(p)
-	}
-	if err != nil {
-		return policy.Policy{}, err
-	}
-	return p, nil
+	return Loader{}.Apply(p, o)
 }
 
 // Apply returns p changed by the flags, as [Overrides.Apply] does but for the

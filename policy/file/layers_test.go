@@ -1,7 +1,6 @@
 package file
 
 import (
-	"errors"
 	"fmt"
 	"io/fs"
 	"strings"
@@ -97,41 +96,6 @@ func TestExpand(t *testing.T) {
 	}
 	if got, err := s.expandPath("~"); err != nil || got != "/h" {
 		t.Errorf("~: %q, %v", got, err)
-	}
-}
-
-// A start is refused for what nothing enforces, with the place that asks for it.
-func TestEnforceable(t *testing.T) {
-	for _, k := range pending {
-		if findKey(k.key) == nil && !isTable(k.key) {
-			t.Errorf("%s is no key", k.key)
-		}
-	}
-	if err := Enforceable(Default()); err != nil {
-		t.Error(err)
-	}
-	p, err := Parse("x.toml", []byte("version = 1\nprocfs.processes = \"sandbox\"\nnetwork.unix = []\nlimits.cpu = 1\nsyscalls.abi = \"native\"\n"), Default())
-	if err != nil {
-		t.Fatal(err)
-	}
-	flags := Overrides{ConnectTCP: []string{"80"}, Allow: []string{"metadata=deny", "deny=@swap"}}
-	if _, err := flags.Apply(Default()); err == nil {
-		t.Error("flags are applied for a start that nothing enforces")
-	}
-	p, err = Loader{}.Apply(p, flags)
-	if err != nil {
-		t.Fatal(err)
-	}
-	err = Enforceable(p)
-	var all Errors
-	if !errors.As(err, &all) || len(all) != 7 {
-		t.Fatalf("%v", err)
-	}
-	for _, want := range []string{"x.toml:2:20: procfs.processes: ", "x.toml:3:1: network.unix: ", "x.toml:4:14: limits: ", "--allow metadata=deny: paths.metadata: ",
-		"--connect-tcp 80: network.connect-tcp: "} {
-		if !strings.Contains(err.Error(), want) {
-			t.Errorf("%v\nlacks %s", err, want)
-		}
 	}
 }
 

@@ -100,7 +100,7 @@ func (r *runner) run(args, env []string) (childStatus, error) {
 // supervise makes the supervisor ready to serve the listener that the starter is
 // going to make.
 func (f *front) supervise() error {
-	o := supervisor.Options{Policy: f.r.policy, Calls: newCalls(), MountNamespace: f.plan.MountNamespace,
+	o := supervisor.Options{Policy: f.r.policy, Calls: calls{}, MountNamespace: f.plan.MountNamespace, Members: f.plan.Members,
 		Quiet: func() bool { return !f.plan.Checked() }}
 	if f.plan.Mounts != nil {
 		o.SlowMounts = f.plan.Mounts.HasRemote()

@@ -24,6 +24,7 @@ const (
 	handEvents              // write: refused attempts, one JSON object a line
 	handReady               // write: one byte, once it serves
 	handMounts              // the sandbox's mount namespace
+	handMembers             // the socket of the helper that knows who is inside
 )
 
 // firstFree is above all of them, so that moving one does not close another.
@@ -36,6 +37,7 @@ type successorConfig struct {
 	Reports    bool
 	OwnMounts  bool // handMounts is there
 	Chrooted   bool // somebody inside may have another root
+	Helper     int  // the membership helper's number; 0: handMembers is not there
 	PID        int  // the command, for its view of the mount table
 }
 
@@ -138,6 +140,10 @@ func (h *handFiles) make(f *front) error {
 	if ns := f.plan.MountNamespace; ns != nil {
 		h.give(dupFile(int(ns.Fd())), handMounts)
 	}
+	if m := f.plan.Members; m != nil {
+		socket, _ := m.Handle()
+		h.give(dupFile(int(socket.Fd())), handMembers)
+	}
 	return nil
 }
 
@@ -146,6 +152,10 @@ func (h *handFiles) make(f *front) error {
 func (f *front) successorConfig() (*os.File, error) {
 	config := successorConfig{Policy: f.r.policy, Reports: f.r.collect != nil, PID: f.cmd.PID, OwnMounts: f.plan.MountNamespace != nil,
 		Chrooted: f.supervisor.Chrooted()}
+	config.Policy.Origins, config.Policy.Tests = nil, nil // nobody asks a supervisor for them
+	if m := f.plan.Members; m != nil {
+		_, config.Helper = m.Handle()
+	}
 	if f.plan.Mounts != nil {
 		config.SlowMounts = f.plan.Mounts.HasRemote()
 	}

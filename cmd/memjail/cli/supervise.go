@@ -41,10 +41,14 @@ func superviseDetached() error {
 	if err != nil {
 		return err
 	}
-	o := supervisor.Options{Policy: config.Policy, Calls: newCalls(), SlowMounts: config.SlowMounts, Chrooted: config.Chrooted}
+	o := supervisor.Options{Policy: config.Policy, Calls: calls{}, SlowMounts: config.SlowMounts, Chrooted: config.Chrooted}
 	if config.OwnMounts {
 		unix.CloseOnExec(handMounts)
 		o.MountNamespace = os.NewFile(handMounts, "the sandbox's mount namespace")
+	}
+	if config.Helper != 0 {
+		unix.CloseOnExec(handMembers)
+		o.Members = kernel.AdoptMembers(os.NewFile(handMembers, "membership"), config.Helper)
 	}
 	if config.Reports {
 		o.Report = reportTo(os.NewFile(handEvents, "events"))
