@@ -3,7 +3,6 @@ package landlock
 import (
 	"encoding/binary"
 	"errors"
-	"os"
 	"strconv"
 	"strings"
 
@@ -24,10 +23,10 @@ type node struct {
 	mount   uint64 // mount ID
 	mode    uint16
 	rdev    uint64
-	special bool     // on a file system that is never granted
-	alien   bool     // on the superblock of an unlisted root, see walker.inspect
-	cached  bool     // closed by walker.finish, not by walker.release
-	file    *os.File // owns fd once a rule stands on it
+	special bool // on a file system that is never granted
+	alien   bool // on the superblock of an unlisted root, see walker.inspect
+	cached  bool // closed by walker.finish, not by walker.release
+	ruled   bool // a rule stands on it, so the plan owns fd
 }
 
 func (n *node) isDir() bool { return n.mode&unix.S_IFMT == unix.S_IFDIR }

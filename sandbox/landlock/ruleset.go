@@ -28,8 +28,8 @@ type Request struct {
 
 // Rule grants Rights on a file, or on a directory and everything below.
 type Rule struct {
-	Path   string   // for messages; what counts is File
-	File   *os.File // opened with O_PATH, owned by the plan
+	Path   string // for messages; what counts is FD
+	FD     int    // opened with O_PATH, owned by the plan
 	Rights Rights
 	Why    string
 }
@@ -57,6 +57,8 @@ type Plan struct {
 	// Hidden are mount points of special file systems outside their fixed
 	// places, which a private mount namespace could cover.
 	Hidden []string
+
+	held []int // the descriptors of the rules, each once
 }
 
 // RuleError says why a path of the policy cannot be granted. Err, where there is
@@ -348,7 +350,7 @@ func (p *Plan) Ruleset() (*os.File, error) {
 	}
 	for i := range p.Rules {
 		r := &p.Rules[i]
-		rule := llsys.PathBeneathAttr{AllowedAccess: uint64(r.Rights), ParentFd: int(r.File.Fd())}
+		rule := llsys.PathBeneathAttr{AllowedAccess: uint64(r.Rights), ParentFd: r.FD}
 		err := llsys.LandlockAddPathBeneathRule(fd, &rule, 0)
 		if err == unix.EBADFD {
 			continue // nsfs and the like, bound somewhere: Landlock does not restrict them
@@ -369,10 +371,11 @@ func (p *Plan) Ruleset() (*os.File, error) {
 // and with it the inodes it names.
 func (p *Plan) Close() error {
 	var errs []error
-	for i := range p.Rules {
-		if err := p.Rules[i].File.Close(); err != nil && !errors.Is(err, os.ErrClosed) {
-			errs = append(errs, err) // ErrClosed: two rules on one descriptor
+	for _, fd := range p.held {
+		if err := unix.Close(fd); err != nil {
+			errs = append(errs, fmt.Errorf("closing the descriptor of a rule: %w", err))
 		}
 	}
+	p.held = nil
 	return errors.Join(errs...)
 }

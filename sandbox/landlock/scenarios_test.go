@@ -202,6 +202,7 @@ func chrootNoMount(st *stage) []attempt {
 
 func tracefs(st *stage) []attempt {
 	mount("t", st.path("t"), "tracefs", 0)
+	unix.Unmount("/sys/kernel/tracing", unix.MNT_DETACH) // one there already would be the same, and busy
 	mount("t", "/sys/kernel/tracing", "tracefs", 0)
 	bind(st.path("t", "trace_marker"), st.path("one"))
 	return []attempt{

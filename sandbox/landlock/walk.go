@@ -2,7 +2,6 @@ package landlock
 
 import (
 	"fmt"
-	"os"
 	"slices"
 
 	"golang.org/x/sys/unix"
@@ -165,7 +164,7 @@ func (w *walker) child(parent *node, name string) *node {
 
 // release closes a node on which no rule stands and which nobody needs again.
 func (w *walker) release(n *node) {
-	if n != nil && n.file == nil && !n.cached {
+	if n != nil && !n.ruled && !n.cached {
 		_ = unix.Close(n.fd)
 	}
 }
@@ -173,7 +172,7 @@ func (w *walker) release(n *node) {
 // finish closes what the cache holds without a rule.
 func (w *walker) finish() {
 	for _, n := range w.cache {
-		if n != nil && n.file == nil {
+		if n != nil && !n.ruled {
 			_ = unix.Close(n.fd)
 		}
 	}
@@ -360,10 +359,11 @@ func (w *walker) emit(n *node, rights, have Rights, why string) {
 	if rights&^have == 0 {
 		return
 	}
-	if n.file == nil {
-		n.file = os.NewFile(uintptr(n.fd), n.path)
+	if !n.ruled {
+		n.ruled = true
+		w.plan.held = append(w.plan.held, n.fd)
 	}
-	w.plan.Rules = append(w.plan.Rules, Rule{Path: n.path, File: n.file, Rights: rights, Why: why})
+	w.plan.Rules = append(w.plan.Rules, Rule{Path: n.path, FD: n.fd, Rights: rights, Why: why})
 	w.found = append(w.found, n.inode)
 }
 
