@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/signal"
 	"strings"
+	"sync"
 
 	"github.com/memjail/memjail/policy"
 	"github.com/memjail/memjail/sandbox/filter"
@@ -74,6 +75,9 @@ type Plan struct {
 	starter starter.Plan
 	ruleset *os.File
 	hidden  []string // mount points that the private mounts leave out
+
+	closing  sync.Once
+	closeErr error
 }
 
 // Prepare turns the options into a plan. The goroutine is locked to the main
@@ -397,15 +401,19 @@ func (p *Plan) capabilities() error {
 	return nil
 }
 
-// Close gives back what the plan holds. The process that was started needs none
-// of it.
+// Close gives back what the plan holds: a descriptor for every rule, each of which
+// keeps a mount busy. A process that has come to run its program needs none of it.
+// Further calls return what the first one did.
 func (p *Plan) Close() error {
-	var errs []error
-	if p.Rules != nil {
-		errs = append(errs, p.Rules.Close())
-	}
-	if p.ruleset != nil {
-		errs = append(errs, p.ruleset.Close())
-	}
-	return errors.Join(errs...)
+	p.closing.Do(func() {
+		var errs []error
+		if p.Rules != nil {
+			errs = append(errs, p.Rules.Close())
+		}
+		if p.ruleset != nil {
+			errs = append(errs, p.ruleset.Close())
+		}
+		p.closeErr = errors.Join(errs...)
+	})
+	return p.closeErr
 }

@@ -107,16 +107,20 @@ func New(o Options) (*Supervisor, error) {
 func (s *Supervisor) Start(wait func() *kernel.Listener) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	s.addReceiver(wait)
 	if fewProcesses() {
+		s.addReceivers()
 		spareThreads()
 	} else {
 		go func() {
 			// Most commands have ended before this.
 			time.Sleep(50 * time.Millisecond)
+			s.mu.Lock()
+			s.addReceivers()
+			s.mu.Unlock()
 			spareThreads()
 		}()
 	}
-	s.addReceiver(wait)
 	if s.options.Members != nil {
 		s.Gone() // watches, so that the helper ends with the sandbox
 	}
@@ -130,9 +134,10 @@ func fewProcesses() bool {
 	return unix.Getrlimit(unix.RLIMIT_NPROC, &limit) == nil && limit.Cur < few
 }
 
-// maxReceivers is how many receivers there are at most. All are made at the start:
-// the sandbox can use up the number of processes that its user may have, and the
-// runtime does not survive a thread that it cannot make.
+// maxReceivers is how many receivers there are at most. All are made soon after the
+// start, or when the second one is wanted: later the sandbox could have used up the
+// number of processes that its user may have, and the runtime does not survive a
+// thread that it cannot make.
 const maxReceivers = 4
 
 // SetSlowMounts tells whether there are, by now, network or FUSE file systems.
@@ -179,10 +184,14 @@ func (s *Supervisor) adopt(l *kernel.Listener) bool {
 	s.listener = l
 	s.receiveFD.Store(int32(fd))
 	close(s.adopted)
-	for len(s.receivers) < max(s.load.cpus, grantingCount) {
+	return true
+}
+
+// addReceivers makes those that are still missing, parked; s.mu is held.
+func (s *Supervisor) addReceivers() {
+	for !s.retiring && len(s.receivers) < max(s.load.cpus, grantingCount) {
 		s.addReceiver(nil)
 	}
-	return true
 }
 
 // addReceiver makes one more; s.mu is held. The first one gets wait and serves; the
@@ -286,6 +295,9 @@ func (s *Supervisor) adapt(index int, tid uint32, injected bool) (goOn, pinned b
 	want := s.load.receivers()
 	if s.retiring {
 		return true, s.load.pinned()
+	}
+	if want > len(s.receivers) {
+		s.addReceivers()
 	}
 	for i := 0; i < want; i++ {
 		if s.receivers[i].parked {

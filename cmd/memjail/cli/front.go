@@ -86,6 +86,7 @@ func (r *runner) run(args, env []string) (childStatus, error) {
 	}
 	f.watchMounts()
 	status, waitErr := f.wait()
+	f.witness.dismiss()
 	if err := f.cmd.Ended(); err != nil {
 		f.witness.end()
 		f.retire()
@@ -175,7 +176,8 @@ func (f *front) blind(err error) {
 // kill ends the command.
 func (f *front) kill() { kernel.SignalPIDFD(f.cmd.PIDFD, unix.SIGKILL) }
 
-// leaveDescriptors lets go of what only the command is to hold.
+// leaveDescriptors lets go of what only the command is to hold, and of the places
+// that the rules stand on, which could not be unmounted otherwise.
 func (f *front) leaveDescriptors() {
 	spare := -1
 	if f.r.status != nil {
@@ -184,6 +186,7 @@ func (f *front) leaveDescriptors() {
 	if err := f.cmd.DropDescriptors(spare); err != nil {
 		f.r.say("warning: %v", err)
 	}
+	f.plan.Close() // of descriptors that are only looked at
 }
 
 // passSignals hands on to the command what was sent to memjail alone. What the
@@ -272,9 +275,11 @@ func (f *front) leftBehind() bool {
 	return l != nil && !l.Gone()
 }
 
+// retire ends serving, unless there is nobody left to be served and memjail's own
+// end does it.
 func (f *front) retire() {
 	f.stopWatch()
-	if f.supervisor != nil && f.successor == nil {
+	if f.supervisor != nil && f.successor == nil && (f.plan.Members != nil || f.leftBehind()) {
 		f.supervisor.Retire()
 	}
 	if f.successor != nil {

@@ -57,12 +57,20 @@ func (w *witness) saw(sig unix.Signal) bool {
 	return seen
 }
 
-// end ends the witness.
+// dismiss has the witness end, without waiting for it.
+func (w *witness) dismiss() {
+	if w != nil && w.child != nil {
+		kernel.SignalPIDFD(w.child.PIDFD, unix.SIGKILL)
+	}
+}
+
+// end ends the witness and waits for it, so that whoever adopts memjail's children
+// need not.
 func (w *witness) end() {
 	if w == nil || w.child == nil {
 		return
 	}
-	kernel.SignalPIDFD(w.child.PIDFD, unix.SIGKILL)
+	w.dismiss()
 	for {
 		if _, err := unix.Wait4(w.child.PID, nil, 0, nil); err != unix.EINTR {
 			break
