@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"time"
 
 	"github.com/memjail/memjail/policy"
 	"github.com/memjail/memjail/sandbox/filter"
@@ -120,6 +121,10 @@ func watchDetached(config successorConfig) {
 	watchMounts(table, config.PID, func(landlock.Mount) { end() }, func(error) { end() })
 }
 
+// watchDelay keeps the watch, which needs a thread, out of the way of the start.
+// Nothing is lost: it begins with a look at the whole table.
+const watchDelay = 20 * time.Millisecond
+
 // watchMounts watches the mount table that the process pid sees and calls onMount
 // for what is new and not to be reached, or onFailure once if it cannot go on. stop
 // ends it.
@@ -131,6 +136,11 @@ func watchMounts(known *landlock.MountTable, pid int, onMount func(landlock.Moun
 	ctx, cancel := context.WithCancel(context.Background())
 	go func() {
 		defer mountinfo.Close()
+		select {
+		case <-time.After(watchDelay):
+		case <-ctx.Done():
+			return
+		}
 		if err := landlock.Watch(ctx, mountinfo, known, onMount); err != nil {
 			onFailure(err)
 		}
