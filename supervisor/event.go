@@ -1,12 +1,14 @@
 package supervisor
 
 import (
+	"bytes"
 	"os"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/memjail/memjail/sandbox/kernel"
+	"golang.org/x/sys/unix"
 )
 
 // Layer is what refused an attempt.
@@ -51,44 +53,75 @@ type identity struct {
 	caps     kernel.CapSet // in effect
 }
 
+// statusSize holds a thread's status with some hundred groups; a longer one is read
+// in further pieces.
+const statusSize = 4096
+
 // readIdentity reads it; the caller asks afterwards whether the thread is still
-// the one that it means.
+// the one that it means. It goes around package os, which makes a dozen calls of
+// these three.
 func readIdentity(tid int) (identity, error) {
-	data, err := os.ReadFile("/proc/" + strconv.Itoa(tid) + "/status")
+	var name [32]byte
+	path := append(strconv.AppendInt(append(name[:0], "/proc/"...), int64(tid), 10), "/status"...)
+	fd, err := unix.Open(string(path), unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return identity{}, err
 	}
+	defer unix.Close(fd)
+	var room [statusSize]byte
+	text := room[:0]
+	for {
+		if len(text) == cap(text) {
+			text = append(text, make([]byte, statusSize)...)[:len(text)]
+		}
+		n, err := unix.Read(fd, text[len(text):cap(text)])
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			return identity{}, err
+		}
+		text = text[:len(text)+n]
+		// The file is one record of seq_file, so a short reading has all of it.
+		if n == 0 || len(text) < cap(text) {
+			return parseIdentity(text), nil
+		}
+	}
+}
+
+// parseIdentity reads the lines of a status file, proc_pid_status(5).
+func parseIdentity(text []byte) identity {
 	var id identity
-	for line := range strings.Lines(string(data)) {
-		key, value, _ := strings.Cut(line, ":")
-		fields := strings.Fields(value)
-		switch key {
+	for len(text) > 0 {
+		var line []byte
+		line, text, _ = bytes.Cut(text, []byte{'\n'})
+		key, value, _ := bytes.Cut(line, []byte{':'})
+		switch string(key) {
 		case "Tgid":
-			id.tgid = last(fields)
+			id.tgid = last(value)
 		case "NStgid":
-			id.ownPID = last(fields)
+			id.ownPID = last(value)
 		case "Uid": // real, effective, saved, file system
-			id.uid = last(fields)
+			id.uid = last(value)
 		case "Gid":
-			id.gid = last(fields)
+			id.gid = last(value)
 		case "Groups":
-			for _, f := range fields {
-				g, _ := strconv.ParseUint(f, 10, 32)
+			for field := range bytes.FieldsSeq(value) {
+				g, _ := strconv.ParseUint(string(field), 10, 32)
 				id.groups = append(id.groups, uint32(g))
 			}
 		case "CapEff":
-			set, _ := strconv.ParseUint(strings.TrimSpace(value), 16, 64) // none on a mistake
+			set, _ := strconv.ParseUint(string(bytes.TrimSpace(value)), 16, 64) // none on a mistake
 			id.caps = kernel.CapSet(set)
 		}
 	}
-	return id, nil
+	return id
 }
 
-func last(fields []string) int {
-	if len(fields) == 0 {
-		return -1
-	}
-	n, err := strconv.Atoi(fields[len(fields)-1])
+// last is the last number of a line, or -1.
+func last(value []byte) int {
+	value = bytes.TrimSpace(value)
+	n, err := strconv.Atoi(string(value[bytes.LastIndexByte(value, '\t')+1:]))
 	if err != nil {
 		return -1
 	}
