@@ -146,6 +146,9 @@ func (r *receiver) procfs(q *request, caller resolve.Caller) bool {
 	caller.NoFollow = want.Flags&unix.O_NOFOLLOW != 0
 	caller.NoSymlinks = want.Resolve&unix.RESOLVE_NO_SYMLINKS != 0
 	caller.NoMagicLinks = want.Resolve&unix.RESOLVE_NO_MAGICLINKS != 0
+	if injected, answered := r.public(q, want, caller); answered {
+		return injected
+	}
 	id, err := r.identify(q.tid)
 	if err != nil {
 		return r.answer(q, leaveToKernel, nil)
@@ -178,6 +181,32 @@ func (r *receiver) procfs(q *request, caller resolve.Caller) bool {
 		r.reportOpen(q, want, o)
 	}
 	return r.answer(q, v, nil)
+}
+
+// public grants, without finding out who calls, what everybody may read: a file of
+// the system or of the caller itself, spelled plainly, whose mode lets all read it.
+// Reading the caller's identity would cost more than all the rest. Files of other
+// processes are not among them: the mount option hidepid may hide those from the
+// caller.
+func (r *receiver) public(q *request, want decide.Request, caller resolve.Caller) (injected, answered bool) {
+	if !r.rights.switches() || want.Writing() || r.s.chrooted.Load() || !kernel.SameThreadGroupLeader(q.tid) {
+		return false, false
+	}
+	caller.TGID = q.tid
+	o := r.s.resolver.Direct(caller, &r.path)
+	v := decide.Open(want, o, &r.s.options.Policy)
+	if _, granted := v.(decide.Inject); !granted || resolve.ThroughLink(o) || (o.Class != decide.System && !ownFile(o)) {
+		return false, false
+	}
+	file, err := r.s.resolver.Procfs.OpenPublic(resolve.Name(o), want.Flags&^(unix.O_CREAT|unix.O_CLOEXEC))
+	if err != nil {
+		return false, false
+	}
+	defer file.Close()
+	if !r.s.listener.Valid(q.id) {
+		return r.answer(q, leaveToKernel, nil), true
+	}
+	return r.answer(q, v, file), true
 }
 
 // wanted reads what the open asks for; false: only the kernel can tell.

@@ -58,7 +58,7 @@ func (h *Process) Alive() bool {
 
 // OpenOf opens a file below the process's directory, with the checks of [Procfs.Open].
 func (p *Procfs) OpenOf(h *Process, name string, flags int) (*os.File, error) {
-	return p.openBelow(int(h.dir.Fd()), name, flags)
+	return p.openBelow(int(h.dir.Fd()), name, flags, 0)
 }
 
 // Close lets go of the process.

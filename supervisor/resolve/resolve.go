@@ -99,10 +99,20 @@ func (p *Procfs) Close() error { return p.root.Close() }
 // is on this procfs instance, a regular file, and the one that the name means
 // there, not another one of the same instance that is mounted over it.
 func (p *Procfs) Open(name string, flags int) (*os.File, error) {
-	return p.openBelow(int(p.root.Fd()), name, flags)
+	return p.openBelow(int(p.root.Fd()), name, flags, 0)
 }
 
-func (p *Procfs) openBelow(dir int, name string, flags int) (*os.File, error) {
+// readableByAll is the mode bit that lets everybody read.
+const readableByAll = 0o004
+
+// OpenPublic is Open for reading of what its mode lets everybody read, so that it
+// does not matter who opens it; EACCES for anything else.
+func (p *Procfs) OpenPublic(name string, flags int) (*os.File, error) {
+	return p.openBelow(int(p.root.Fd()), name, flags, readableByAll)
+}
+
+// openBelow opens what has all bits of mode in its own.
+func (p *Procfs) openBelow(dir int, name string, flags int, mode uint16) (*os.File, error) {
 	how := unix.OpenHow{Flags: uint64(flags) | unix.O_CLOEXEC,
 		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS}
 	fd, err := unix.Openat2(dir, name, &how)
@@ -112,6 +122,9 @@ func (p *Procfs) openBelow(dir int, name string, flags int) (*os.File, error) {
 	var st unix.Statx_t
 	if err = statDescriptor(fd, &st); err == nil && (deviceOf(&st) != p.device || st.Mode&unix.S_IFMT != unix.S_IFREG) {
 		err = unix.EXDEV
+	}
+	if err == nil && st.Mode&mode != mode {
+		err = unix.EACCES
 	}
 	if err == nil && st.Mnt_id != p.mount {
 		err = p.mountedInPlace(st.Mnt_id)
@@ -253,9 +266,9 @@ func Name(o decide.Object) string {
 	case o.Class == decide.System:
 		return o.Name
 	case o.Task != 0:
-		return fmt.Sprintf("%d/task/%d/%s", o.PID, o.Task, o.Name)
+		return strconv.Itoa(o.PID) + "/task/" + strconv.Itoa(o.Task) + "/" + o.Name
 	default:
-		return fmt.Sprintf("%d/%s", o.PID, o.Name)
+		return strconv.Itoa(o.PID) + "/" + o.Name
 	}
 }
 

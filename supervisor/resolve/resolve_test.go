@@ -323,3 +323,29 @@ func TestClassify(t *testing.T) {
 		}
 	}
 }
+
+func TestOpenPublicLeavesPrivateFilesAlone(t *testing.T) {
+	procfs, err := OpenProcfs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer procfs.Close()
+	self := strconv.Itoa(os.Getpid())
+	for name, public := range map[string]bool{
+		self + "/status": true, self + "/maps": true, "meminfo": true,
+		self + "/environ": false, self + "/auxv": false, self + "/mem": false,
+	} {
+		file, err := procfs.Open(name, unix.O_RDONLY)
+		if err != nil {
+			t.Fatalf("control: %v", err)
+		}
+		file.Close()
+		file, err = procfs.OpenPublic(name, unix.O_RDONLY)
+		if public != (err == nil) || !public && !errors.Is(err, unix.EACCES) {
+			t.Errorf("OpenPublic(%q): %v", name, err)
+		}
+		if err == nil {
+			file.Close()
+		}
+	}
+}
