@@ -197,6 +197,8 @@ func (e *explainer) file(o Object) {
 	rule, rights := e.rulesOn(o)
 	writing := need == MayWrite
 	switch {
+	case present && o.Terminals && need != MayExecute:
+		e.decide(true, LayerLandlock, "", "", "it is the directory of terminals, which every policy grants")
 	case present && rights&need == 0 && !(o.System && rule.Rights&need != 0):
 		e.noRule(o, rule, need)
 	case writing && o.Code != "" && e.policy.Memory.CodeFiles == CodeFilesProtect:

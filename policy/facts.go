@@ -48,6 +48,9 @@ type Object struct {
 	// which a missing object would be made, are granted one by one; nothing new
 	// can be made directly in it. It is empty where that is not so.
 	Carved string
+	// Terminals marks the directory of pseudo terminals, which every policy
+	// grants.
+	Terminals bool
 }
 
 // DeviceClass says how a device node is granted.

@@ -32,7 +32,7 @@ func Main(args, env []string, stdout, stderr io.Writer) int {
 		return status
 	}
 	io := streams{out: stdout, err: stderr}
-	root := newRoot(env, io)
+	root := newRoot(env, io, chosen(args))
 	root.SetArgs(args[1:])
 	root.SetOut(stdout)
 	root.SetErr(stderr)
@@ -40,7 +40,31 @@ func Main(args, env []string, stdout, stderr io.Writer) int {
 	return report(err, stderr)
 }
 
-func newRoot(env []string, io streams) *cobra.Command {
+// commands are memjail's own; cobra adds help and completion.
+var commands = []struct {
+	name string
+	make func(env []string, io streams) *cobra.Command
+}{
+	{"run", newRun},
+	{"probe", func(_ []string, io streams) *cobra.Command { return newProbe(io) }},
+	{"policy", func(_ []string, io streams) *cobra.Command { return newPolicy(io) }},
+	{"doctor", func(_ []string, io streams) *cobra.Command { return newDoctor(io) }},
+	{"version", func(_ []string, io streams) *cobra.Command { return newVersion(io) }},
+}
+
+// chosen is the command that the arguments name, if they begin with one: then the
+// others need not be made, which takes as long as preparing a sandbox.
+func chosen(args []string) string {
+	for _, c := range commands {
+		if len(args) > 1 && args[1] == c.name {
+			return c.name
+		}
+	}
+	return ""
+}
+
+// newRoot makes the command line with all commands, or with only one.
+func newRoot(env []string, io streams, only string) *cobra.Command {
 	root := &cobra.Command{
 		Use:   "memjail",
 		Short: "Run a program so that nobody inside can touch a process's memory from outside it",
@@ -60,7 +84,11 @@ through /proc/PID/mem, not with ptrace, process_vm_writev or the other routes.`,
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usagef("%v; see \"%s --help\"", err, cmd.CommandPath())
 	})
-	root.AddCommand(newRun(env, io), newProbe(io), newDoctor(io), newVersion(io))
+	for _, c := range commands {
+		if only == "" || c.name == only {
+			root.AddCommand(c.make(env, io))
+		}
+	}
 	return root
 }
 

@@ -1,0 +1,242 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"slices"
+
+	"github.com/memjail/memjail/policy"
+	"github.com/memjail/memjail/policy/file"
+	"github.com/memjail/memjail/profiles"
+	"github.com/memjail/memjail/sandbox"
+	"github.com/memjail/memjail/supervisor/decide"
+	"github.com/spf13/cobra"
+)
+
+func newPolicy(io streams) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "policy",
+		Short: "Show, explain, check and compare policies",
+		Long: `policy says what a policy means, on this machine and for this user, and starts
+nothing. NAME|FILE is a built-in policy, or a path with a slash or ending in .toml.
+
+Exit status:
+  0    done; lint: nothing found but notes
+  1    lint: an error or a warning was found
+  2    wrong usage, or a wrong policy`,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) > 0 {
+				return misusedf("policy: unknown command %q; see \"memjail policy --help\"", args[0])
+			}
+			return misusedf("policy: which command? see \"memjail policy --help\"")
+		},
+		RunE: func(*cobra.Command, []string) error { return nil },
+	}
+	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return misusedf("%w; see \"%s --help\"", err, cmd.CommandPath())
+	})
+	cmd.AddCommand(newPolicyShow(io), newPolicyExplain(io), newPolicyLint(io), newPolicyDiff(io), newPolicyList(io), newPolicySchema(io))
+	return cmd
+}
+
+// misusedArgs gives a mistake in the arguments its status.
+func misusedArgs(check cobra.PositionalArgs) cobra.PositionalArgs {
+	return func(cmd *cobra.Command, args []string) error { return misused(check(cmd, args)) }
+}
+
+func printJSON(io streams, v any) error {
+	text, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return fmt.Errorf("writing JSON: %w", err)
+	}
+	_, err = fmt.Fprintf(io.out, "%s\n", text)
+	return err
+}
+
+// named is the policy that an argument or --policy names, changed by the flags.
+func (p *policyFlags) named(cmd *cobra.Command, args []string) (policy.Policy, error) {
+	if len(args) > 0 {
+		if cmd.Flags().Changed("policy") {
+			return policy.Policy{}, misusedf("%s and --policy exclude each other", args[0])
+		}
+		p.policy = args[0]
+	}
+	pol, err := p.load()
+	return pol, misused(err)
+}
+
+// prepare plans a start of this program, which is not made: it shows how the
+// policy would be enforced here.
+func prepare(pol policy.Policy) (*sandbox.Plan, error) {
+	exe, err := os.Executable()
+	if err != nil {
+		return nil, fmt.Errorf("finding this program: %w", err)
+	}
+	plan, err := sandbox.Prepare(sandbox.Options{Policy: pol, Args: []string{exe}, Env: os.Environ(), BestEffort: true,
+		Supervised: true, ProcfsGranted: decide.Everybody})
+	return plan, misused(err)
+}
+
+type builtinPolicy struct {
+	Name    string `json:"name"`
+	Default bool   `json:"default"`
+	Text    string `json:"text"`
+}
+
+func newPolicyList(io streams) *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use: "list", Short: "List the built-in policies", Args: misusedArgs(cobra.NoArgs),
+		RunE: func(*cobra.Command, []string) error { return listPolicies(io, asJSON) },
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+func listPolicies(io streams, asJSON bool) error {
+	var list []builtinPolicy
+	for _, name := range profiles.Names() {
+		text, err := profiles.Describe(name)
+		if err != nil {
+			return err
+		}
+		list = append(list, builtinPolicy{Name: name, Default: name == file.DefaultName, Text: text})
+	}
+	slices.SortStableFunc(list, func(a, b builtinPolicy) int {
+		switch {
+		case a.Default == b.Default:
+			return 0
+		case a.Default:
+			return -1
+		}
+		return 1
+	})
+	if asJSON {
+		return printJSON(io, list)
+	}
+	for _, p := range list {
+		if _, err := fmt.Fprintf(io.out, "%-10s %s\n", p.Name, p.Text); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func newPolicySchema(io streams) *cobra.Command {
+	return &cobra.Command{
+		Use: "schema", Short: "Print the JSON schema of policy files, for editors", Args: misusedArgs(cobra.NoArgs),
+		RunE: func(*cobra.Command, []string) error {
+			_, err := io.out.Write(file.Schema())
+			return err
+		},
+	}
+}
+
+func newPolicyDiff(io streams) *cobra.Command {
+	var asJSON bool
+	cmd := &cobra.Command{
+		Use: "diff A B", Short: "Say what policy B allows that A does not, and the other way round",
+		Example: "  memjail policy diff memory ./my.toml", Args: misusedArgs(cobra.ExactArgs(2)),
+		RunE: func(_ *cobra.Command, args []string) error { return diffPolicies(io, args[0], args[1], asJSON) },
+	}
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+func diffPolicies(io streams, a, b string, asJSON bool) error {
+	var both [2]policy.Policy
+	for i, name := range []string{a, b} {
+		var err error
+		if both[i], err = file.Load(name); err != nil {
+			return misused(err)
+		}
+	}
+	changes := policy.Diff(both[0], both[1])
+	if asJSON {
+		return printJSON(io, slices.Concat([]policy.Change{}, changes))
+	}
+	for _, c := range changes {
+		what := c.Key
+		if c.Value != "" {
+			what += " " + c.Value
+		}
+		if _, err := fmt.Fprintf(io.out, "%s: %s: %s → %s\n", c.Effect, what, c.A, c.B); err != nil {
+			return err
+		}
+	}
+	if len(changes) == 0 {
+		_, err := fmt.Fprintln(io.out, "both allow the same")
+		return err
+	}
+	return nil
+}
+
+func newPolicyLint(io streams) *cobra.Command {
+	var asJSON bool
+	flags := &policyFlags{}
+	cmd := &cobra.Command{
+		Use: "lint [NAME|FILE...] [flags]", Short: "Look for what is probably a mistake in policies",
+		Example: "  memjail policy lint ./my.toml\n  memjail policy lint -p workspace --rw /",
+		RunE: func(cmd *cobra.Command, args []string) error {
+			return lintPolicies(cmd, io, flags, args, asJSON)
+		},
+	}
+	flags.declare(cmd.Flags())
+	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+// linted is a policy with what was found in it.
+type linted struct {
+	Policy   string           `json:"policy"`
+	Findings []policy.Finding `json:"findings"`
+}
+
+func lintPolicies(cmd *cobra.Command, io streams, flags *policyFlags, args []string, asJSON bool) error {
+	facts := policy.LintFacts{Home: os.Getenv("HOME"), RuntimeDir: os.Getenv("XDG_RUNTIME_DIR")}
+	if len(args) == 0 {
+		args = []string{flags.policy}
+	} else if cmd.Flags().Changed("policy") {
+		return misusedf("%s and --policy exclude each other", args[0])
+	}
+	var all []linted
+	bad := false
+	for _, name := range args {
+		flags.policy = name
+		pol, err := flags.load()
+		if err != nil {
+			return misused(err)
+		}
+		found := policy.Lint(pol, facts)
+		bad = bad || slices.ContainsFunc(found, func(f policy.Finding) bool { return f.Level != policy.LevelNote })
+		all = append(all, linted{Policy: name, Findings: slices.Concat([]policy.Finding{}, found)})
+	}
+	if err := printLint(io, all, asJSON); err != nil {
+		return err
+	}
+	if bad {
+		return statusError(exitFinding)
+	}
+	return nil
+}
+
+func printLint(io streams, all []linted, asJSON bool) error {
+	if asJSON {
+		return printJSON(io, all)
+	}
+	for _, l := range all {
+		for _, f := range l.Findings {
+			_, err := fmt.Fprintf(io.out, "%s: %s: %s: %s; %s [%s]\n", f.Origin, f.Level, f.What, f.Why, f.Fix, f.ID)
+			if err != nil {
+				return err
+			}
+		}
+		if len(l.Findings) == 0 {
+			if _, err := fmt.Fprintf(io.out, "%s: nothing found\n", l.Policy); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,193 @@
+package cli
+
+import (
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/memjail/memjail/policy"
+	"github.com/memjail/memjail/supervisor/decide"
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+)
+
+// explainOptions are the flags of policy explain.
+type explainOptions struct {
+	policyFlags
+	read, write, exec, call []string
+	connect, bind           []uint
+	asJSON                  bool
+}
+
+func newPolicyExplain(io streams) *cobra.Command {
+	o := &explainOptions{}
+	cmd := &cobra.Command{
+		Use:   "explain [NAME|FILE] QUESTION... [flags]",
+		Short: "Say whether a policy allows something, why, and what would turn the answer",
+		Long: `explain answers questions: allowed or refused, by which layer and which rule, and
+the smallest change that would turn the answer. It is about the sandbox:
+permissions of files decide after it, as outside. Several questions are answered
+in the order of the kinds below.`,
+		Example: `  memjail policy explain workspace --write ~/.ssh/id_ed25519
+  memjail policy explain --call ptrace
+  memjail policy explain ./my.toml --connect 443`,
+		Args: misusedArgs(cobra.MaximumNArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd, args, io) },
+	}
+	f := cmd.Flags()
+	o.policyFlags.declare(f)
+	f.StringArrayVar(&o.read, "read", nil, "may `PATH` be read?")
+	f.StringArrayVar(&o.write, "write", nil, "may `PATH` be written, or made?")
+	f.StringArrayVar(&o.exec, "exec", nil, "may `PATH` be executed?")
+	f.StringArrayVar(&o.call, "call", nil, "may the system call `NAME` be made?")
+	f.UintSliceVar(&o.connect, "connect", nil, "may a TCP connection to `PORT` be made?")
+	f.UintSliceVar(&o.bind, "bind", nil, "may a TCP socket bind `PORT`?")
+	f.BoolVar(&o.asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+func (o *explainOptions) run(cmd *cobra.Command, args []string, io streams) error {
+	requests, err := o.requests()
+	if err != nil {
+		return err
+	}
+	pol, err := o.policyFlags.named(cmd, args)
+	if err != nil {
+		return err
+	}
+	answers, err := explainAll(pol, requests)
+	if err != nil {
+		return err
+	}
+	if o.asJSON {
+		return printJSON(io, answers)
+	}
+	for _, a := range answers {
+		if err := printAnswer(io.out, a); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// requests are the questions that the flags ask.
+func (o *explainOptions) requests() ([]policy.Request, error) {
+	var asked []policy.Request
+	for _, q := range []struct {
+		action policy.Action
+		paths  []string
+	}{{policy.ActionRead, o.read}, {policy.ActionWrite, o.write}, {policy.ActionExecute, o.exec}} {
+		for _, p := range q.paths {
+			absolute, err := filepath.Abs(p)
+			if err != nil || p == "" {
+				return nil, misusedf("explaining the path %q: not a path", p)
+			}
+			asked = append(asked, policy.Request{Action: q.action, Path: absolute})
+		}
+	}
+	for _, call := range o.call {
+		asked = append(asked, policy.Request{Action: policy.ActionCall, Call: call})
+	}
+	for _, q := range []struct {
+		action policy.Action
+		ports  []uint
+	}{{policy.ActionConnect, o.connect}, {policy.ActionBind, o.bind}} {
+		for _, port := range q.ports {
+			if port > math.MaxUint16 {
+				return nil, misusedf("explaining the TCP port %d: ports end at 65535", port)
+			}
+			asked = append(asked, policy.Request{Action: q.action, Port: uint16(port)})
+		}
+	}
+	if len(asked) == 0 {
+		return nil, misusedf("explain wants a question: --read, --write, --exec, --call, --connect or --bind")
+	}
+	return asked, nil
+}
+
+// explainAll answers questions about one policy.
+func explainAll(pol policy.Policy, requests []policy.Request) ([]policy.Answer, error) {
+	plan, err := prepare(pol)
+	if err != nil {
+		return nil, err
+	}
+	defer plan.Close()
+	facts, err := plan.Facts(procfsFile)
+	if err != nil {
+		return nil, misused(err)
+	}
+	var answers []policy.Answer
+	for _, r := range requests {
+		answer, err := policy.Explain(pol, r, facts)
+		if err != nil {
+			return nil, misused(err)
+		}
+		answers = append(answers, answer)
+	}
+	return answers, nil
+}
+
+// procfsFile asks the supervisor's table what it would give of a file at the most.
+// "Own" is this process, which stands for the one that would ask.
+func procfsFile(below string) *policy.ProcfsFile {
+	o := decide.Object{Class: decide.System, Name: below}
+	first, rest, _ := strings.Cut(below, "/")
+	if pid, err := strconv.Atoi(first); err == nil {
+		o = decide.Object{Class: decide.Process, Name: rest, PID: pid, Own: pid == os.Getpid()}
+		if task, ok := strings.CutPrefix(rest, "task/"); ok {
+			thread, name, _ := strings.Cut(task, "/")
+			o.Task, _ = strconv.Atoi(thread)
+			o.Name = name
+		}
+	}
+	most := policy.Policy{Procfs: policy.Procfs{
+		Processes: policy.ProcessesSandbox, Write: []policy.ProcfsWrite{policy.WriteComm, policy.WriteOOMScoreAdj},
+	}}
+	f := &policy.ProcfsFile{System: o.Class == decide.System, Own: o.Own}
+	asked := o
+	asked.Member = true
+	if v, ok := decide.Open(decide.Request{Flags: unix.O_RDONLY}, asked, &most).(decide.Inject); ok {
+		f.Readable, f.Gated = true, v.Grant.Gate == decide.GatePtrace
+	}
+	if v, ok := decide.Open(decide.Request{Flags: unix.O_WRONLY}, asked, &most).(decide.Inject); ok {
+		f.Writable, f.Write = true, v.Grant.Write
+	}
+	return f
+}
+
+func printAnswer(w io.Writer, a policy.Answer) error {
+	var b strings.Builder
+	object := a.Request.Path + a.Request.Call
+	if a.Request.Action == policy.ActionConnect || a.Request.Action == policy.ActionBind {
+		object = strconv.Itoa(int(a.Request.Port))
+	}
+	verdict := "refused"
+	if a.Allowed {
+		verdict = "allowed"
+	}
+	fmt.Fprintf(&b, "%s: %s %s\n", verdict, a.Request.Action, object)
+	if a.Layer != policy.LayerNone {
+		fmt.Fprintf(&b, "  layer   %s\n", a.Layer)
+	}
+	if a.Key != "" {
+		fmt.Fprintf(&b, "  rule    %s\n", strings.TrimSpace(a.Key+" "+a.Value)+" ("+a.Origin.String()+")")
+	}
+	fmt.Fprintf(&b, "  why     %s\n", a.Why)
+	switch {
+	case a.Remedy.Line != "" && a.Remedy.Flag != "":
+		fmt.Fprintf(&b, "  change  %s, or the line %s\n", a.Remedy.Flag, a.Remedy.Line)
+	case a.Remedy.Text != "":
+		fmt.Fprintf(&b, "  change  %s\n", a.Remedy.Text)
+	default:
+		b.WriteString("  change  no change of a policy turns this\n")
+	}
+	for _, note := range a.Notes {
+		fmt.Fprintf(&b, "  note    %s\n", note)
+	}
+	_, err := io.WriteString(w, b.String())
+	return err
+}

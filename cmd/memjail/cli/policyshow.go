@@ -1,0 +1,274 @@
+package cli
+
+import (
+	"encoding/json"
+	"fmt"
+	"strings"
+
+	"github.com/memjail/memjail/policy"
+	"github.com/memjail/memjail/policy/file"
+	"github.com/memjail/memjail/sandbox"
+	"github.com/memjail/memjail/sandbox/filter"
+	"github.com/spf13/cobra"
+)
+
+// showOptions are the flags of policy show.
+type showOptions struct {
+	policyFlags
+	toml, json, rules, filter, bpf bool
+}
+
+func newPolicyShow(io streams) *cobra.Command {
+	o := &showOptions{}
+	cmd := &cobra.Command{
+		Use:   "show [NAME|FILE] [flags]",
+		Short: "Show what a policy comes to: settings with their origins, rules, filter",
+		Long: `show prints the settings of a policy, each with the place that set it, and how it
+would be enforced here. The rules and the filter are those of this machine and
+this user.`,
+		Example: `  memjail policy show workspace
+  memjail policy show ./my.toml --rw /tmp --toml > merged.toml
+  memjail policy show --filter`,
+		Args: misusedArgs(cobra.MaximumNArgs(1)),
+		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd, args, io) },
+	}
+	f := cmd.Flags()
+	o.policyFlags.declare(f)
+	f.BoolVar(&o.toml, "toml", false, "print one policy file that needs no other")
+	f.BoolVar(&o.json, "json", false, "print all of it as JSON")
+	f.BoolVar(&o.rules, "rules", false, "print the Landlock rules after carving")
+	f.BoolVar(&o.filter, "filter", false, "print what the seccomp filter answers, for each ABI")
+	f.BoolVar(&o.bpf, "bpf", false, "print the seccomp filter as instructions")
+	return cmd
+}
+
+func (o *showOptions) run(cmd *cobra.Command, args []string, io streams) error {
+	forms := 0
+	for _, asked := range []bool{o.toml, o.json, o.rules, o.filter, o.bpf} {
+		if asked {
+			forms++
+		}
+	}
+	if forms > 1 {
+		return misusedf("--toml, --json, --rules, --filter and --bpf exclude each other")
+	}
+	pol, err := o.policyFlags.named(cmd, args)
+	if err != nil {
+		return err
+	}
+	if o.toml {
+		_, err := io.out.Write(file.Render(pol))
+		return err
+	}
+	plan, err := prepare(pol)
+	if err != nil {
+		return err
+	}
+	defer plan.Close()
+	shown, err := newShown(pol, plan)
+	if err != nil {
+		return err
+	}
+	switch {
+	case o.json:
+		return printJSON(io, shown)
+	case o.rules:
+		return printLines(io, shown.ruleLines())
+	case o.filter:
+		return printLines(io, shown.filterLines())
+	case o.bpf:
+		return printLines(io, shown.programLines())
+	default:
+		return printLines(io, shown.settingLines())
+	}
+}
+
+func printLines(io streams, lines []string) error {
+	_, err := fmt.Fprintln(io.out, strings.Join(lines, "\n"))
+	return err
+}
+
+// shownPolicy is all that show knows, in the shape of its JSON.
+type shownPolicy struct {
+	Policy   string         `json:"policy"`
+	Settings []shownSetting `json:"settings"`
+	Shape    string         `json:"shape"`
+	ABI      int            `json:"landlock_abi"`
+	Rules    []shownRule    `json:"rules"`
+	Ports    []shownPort    `json:"ports,omitempty"`
+	Carved   []shownCarved  `json:"carved"`
+	Costs    []string       `json:"costs"`
+	Filter   []shownCall    `json:"filter"`
+	Program  []string       `json:"program"`
+	Denies   []string       `json:"denies,omitempty"`
+	Warnings []string       `json:"warnings,omitempty"`
+	Dropped  []string       `json:"not_enforced,omitempty"`
+}
+
+type shownSetting struct {
+	Key      string          `json:"key"`
+	Value    any             `json:"value"`
+	Origin   policy.Origin   `json:"origin"`
+	Elements []policy.Origin `json:"elements,omitempty"`
+}
+
+type shownRule struct {
+	Path   string `json:"path"`
+	Rights string `json:"rights"`
+	Why    string `json:"why"`
+}
+
+type shownPort struct {
+	Port   uint16 `json:"port"`
+	Rights uint64 `json:"rights"` // LANDLOCK_ACCESS_NET_* bits
+}
+
+type shownCarved struct {
+	Path  string `json:"path"`
+	Cause string `json:"cause"`
+}
+
+// shownCall is one answer of the filter: the loaded program was asked.
+type shownCall struct {
+	ABI     string `json:"abi"`
+	Call    string `json:"call"`
+	Uses    string `json:"uses,omitempty"` // "" is every use that no other line is about
+	Verdict string `json:"verdict"`
+	Reason  string `json:"reason,omitempty"`
+	Key     string `json:"key,omitempty"`
+}
+
+func newShown(pol policy.Policy, plan *sandbox.Plan) (*shownPolicy, error) {
+	s := &shownPolicy{Policy: pol.Name, Shape: shapeText(pol.Memory.Access, plan), Costs: costs(pol, plan), Rules: []shownRule{},
+		Carved: []shownCarved{}, Program: programLines(plan.Filter.String()), Warnings: plan.Warnings, Dropped: plan.Dropped}
+	for _, program := range []filter.Program{plan.Filter, plan.Denies} {
+		table, err := program.Table()
+		if program == nil {
+			continue
+		}
+		if err != nil {
+			return nil, err
+		}
+		for _, r := range table {
+			s.Filter = append(s.Filter, shownCall{r.ABI, r.Call, r.Condition, r.Verdict.String(), r.Reason, r.Key})
+		}
+	}
+	for _, set := range file.Settings(pol) {
+		s.Settings = append(s.Settings, shownSetting(set))
+	}
+	if plan.Denies != nil {
+		s.Denies = programLines(plan.Denies.String())
+	}
+	if plan.Rules == nil {
+		return s, nil
+	}
+	s.ABI = plan.Rules.ABI.Version
+	for _, r := range plan.Rules.Rules {
+		s.Rules = append(s.Rules, shownRule{r.Path, r.Rights.String(), r.Why})
+	}
+	for _, p := range plan.Rules.Ports {
+		s.Ports = append(s.Ports, shownPort{p.Port, p.Rights})
+	}
+	for _, c := range plan.Rules.Carved {
+		s.Carved = append(s.Carved, shownCarved{c.Path, c.Cause})
+	}
+	return s, nil
+}
+
+// costs says in words what each part of the sandbox adds to which calls.
+// docs/performance.md has figures.
+func costs(pol policy.Policy, plan *sandbox.Plan) []string {
+	list := []string{"every call: a few dozen nanoseconds for the seccomp filter"}
+	if plan.Rules != nil {
+		list = append(list, "every open, exec, rename and the like: some hundred nanoseconds for Landlock, more the deeper a file lies below its rule")
+	}
+	if plan.Shape == sandbox.ShapeSupervised {
+		what := "every open of a file"
+		if pol.Memory.Access == policy.AccessNoWrite {
+			what = "every open of a file for writing"
+		}
+		list = append(list, what+": a round trip to the supervisor, some microseconds; one of /proc that it grants: about twice that")
+	}
+	if plan.MountNamespace != nil {
+		list = append(list, "the start: a mount namespace of its own, some hundred microseconds")
+	}
+	return list
+}
+
+func programLines(text string) []string { return strings.Split(strings.TrimRight(text, "\n"), "\n") }
+
+func (s *shownPolicy) settingLines() []string {
+	lines := []string{"policy " + s.Policy}
+	for _, set := range s.Settings {
+		lines = append(lines, set.lines()...)
+	}
+	lines = append(lines, "", "shape: "+s.Shape,
+		fmt.Sprintf("landlock: ABI %d, %d rules, %d carved directories (--rules)", s.ABI, len(s.Rules), len(s.Carved)),
+		fmt.Sprintf("seccomp: %d instructions (--filter, --bpf)", len(s.Program)+len(s.Denies)), "what it costs:")
+	for _, c := range s.Costs {
+		lines = append(lines, "  "+c)
+	}
+	for _, w := range s.Warnings {
+		lines = append(lines, "warning: "+w)
+	}
+	for _, d := range s.Dropped {
+		lines = append(lines, "cannot be enforced here: "+d)
+	}
+	return lines
+}
+
+// lines are the setting with its origin, a list with one line for each element.
+func (s *shownSetting) lines() []string {
+	if list, ok := s.Value.([]string); ok && len(list) > 0 && len(s.Elements) == len(list) {
+		lines := []string{s.Key}
+		for i, element := range list {
+			lines = append(lines, fmt.Sprintf("    %-40q # %s", element, s.Elements[i]))
+		}
+		return lines
+	}
+	text, err := json.Marshal(s.Value)
+	if err != nil {
+		text = fmt.Append(nil, s.Value)
+	}
+	return []string{fmt.Sprintf("%-24s %-19s # %s", s.Key, text, s.Origin)}
+}
+
+func (s *shownPolicy) ruleLines() []string {
+	lines := []string{fmt.Sprintf("# landlock ABI %d; each rule holds for all below its path", s.ABI)}
+	for _, r := range s.Rules {
+		lines = append(lines, fmt.Sprintf("%s  %s  # %s", r.Path, r.Rights, r.Why))
+	}
+	for _, p := range s.Ports {
+		lines = append(lines, fmt.Sprintf("TCP port %d  %#x", p.Port, p.Rights))
+	}
+	for _, c := range s.Carved {
+		lines = append(lines, fmt.Sprintf("# carved: %s, because of %s", c.Path, c.Cause))
+	}
+	return lines
+}
+
+func (s *shownPolicy) filterLines() []string {
+	lines := []string{"# what is not simply allowed; \"notify\" asks the supervisor, which refuses what has a reason here"}
+	for _, c := range s.Filter {
+		line := fmt.Sprintf("%-8s %-26s %-16s", c.ABI, c.Call, c.Verdict)
+		if c.Uses != "" {
+			line += " if " + c.Uses + ":"
+		}
+		if c.Reason != "" {
+			line += " " + c.Reason
+		}
+		if c.Key != "" {
+			line += " [" + c.Key + "]"
+		}
+		lines = append(lines, strings.TrimRight(line, " "))
+	}
+	return lines
+}
+
+func (s *shownPolicy) programLines() []string {
+	lines := append([]string{"# the built-in filter"}, s.Program...)
+	if s.Denies != nil {
+		lines = append(append(lines, "# the policy's own refusals"), s.Denies...)
+	}
+	return lines
+}

@@ -1,0 +1,195 @@
+package sandbox
+
+import (
+	"fmt"
+	"os"
+	"path"
+	"strconv"
+	"strings"
+
+	"github.com/memjail/memjail/policy"
+	"github.com/memjail/memjail/sandbox/filter"
+	"github.com/memjail/memjail/sandbox/landlock"
+	"golang.org/x/sys/unix"
+)
+
+// Facts are what [policy.Explain] asks about this machine, for the policy of one
+// plan. They look at the file system as it is now.
+type Facts struct {
+	carved map[string]string
+	bare   []bareRule
+	procfs func(below string) *policy.ProcfsFile
+	root   bool
+}
+
+// bareRule is a rule of the plan that a policy without path rules would have: it
+// shows what is protected, whatever the policy grants.
+type bareRule struct {
+	path   string
+	rights landlock.Rights
+}
+
+// Facts returns the facts for this plan, which needs its Landlock part. procfs
+// says what the supervisor's table has for a file, named below the root of procfs;
+// nil is "nothing". The error is one of making a second plan.
+func (p *Plan) Facts(procfs func(below string) *policy.ProcfsFile) (*Facts, error) {
+	if p.Rules == nil {
+		return nil, fmt.Errorf("looking at the machine for the policy: %w", &landlock.ABIError{Need: 1})
+	}
+	f := &Facts{carved: map[string]string{}, procfs: procfs, root: unix.Geteuid() == 0}
+	pol := p.options.Policy.Clone()
+	pol.Paths = policy.Paths{}
+	pol.Memory.CodeFiles = policy.CodeFilesProtect
+	bare, err := landlock.NewPlan(landlock.Request{Policy: pol, ABI: p.Rules.ABI, Mounts: p.Mounts, UID: unix.Geteuid()})
+	if err != nil {
+		return nil, fmt.Errorf("looking at the machine for the policy: %w", err)
+	}
+	for _, r := range bare.Rules {
+		f.bare = append(f.bare, bareRule{r.Path, r.Rights})
+	}
+	for _, c := range p.Rules.Carved {
+		f.carved[c.Path] = c.Cause
+	}
+	return f, bare.Close()
+}
+
+// Denials lists the rows of the filter's table about a call.
+func (f *Facts) Denials(call string) []policy.Denial {
+	var found []policy.Denial
+	for _, d := range filter.Denials() {
+		if d.Call == call {
+			found = append(found, policy.Denial{Call: d.Call, Condition: d.Condition, Reason: d.Reason, Key: d.Key})
+		}
+	}
+	return found
+}
+
+// Look opens what a path leads to, for its identity only, and asks the descriptor.
+func (f *Facts) Look(name string) policy.Object {
+	name = path.Clean(name)
+	o := policy.Object{Path: name}
+	fd, err := unix.Open(name, unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		f.missing(&o)
+		return o
+	}
+	defer unix.Close(fd)
+	if found, err := os.Readlink("/proc/self/fd/" + strconv.Itoa(fd)); err == nil && path.IsAbs(found) {
+		o.Path = found
+	}
+	var st unix.Stat_t
+	if unix.Fstat(fd, &st) != nil {
+		return o
+	}
+	switch st.Mode & unix.S_IFMT {
+	case unix.S_IFREG:
+		o.Kind = policy.KindFile
+	case unix.S_IFDIR:
+		o.Kind = policy.KindDirectory
+		o.Carved = f.carved[o.Path]
+		o.Terminals = o.Path == "/dev/pts"
+	case unix.S_IFCHR, unix.S_IFBLK:
+		o.Kind = policy.KindDevice
+		o.Device = deviceClass(o.Path, &st)
+	default:
+		o.Kind = policy.KindOther
+	}
+	f.fileSystem(&o, fd)
+	return o
+}
+
+// missing describes what would be made at a path: in which directory, above all.
+func (f *Facts) missing(o *policy.Object) {
+	parent := path.Dir(o.Path)
+	if parent == o.Path {
+		return
+	}
+	above := f.Look(parent)
+	o.Path = path.Join(above.Path, path.Base(o.Path))
+	o.Special, o.Code, o.System, o.Cgroup = above.Special, above.Code, above.System, above.Cgroup
+	if above.Kind == policy.KindDirectory {
+		o.Carved = above.Carved
+	}
+	if o.Code == "" && o.Special == "" && !o.System {
+		o.Code = f.code(o.Path)
+	}
+}
+
+// specialNames are the file systems that are never granted, by statfs(2)'s type.
+var specialNames = map[uint32]string{
+	unix.PROC_SUPER_MAGIC: "proc", unix.TRACEFS_MAGIC: "tracefs", unix.DEBUGFS_MAGIC: "debugfs", 0x62656570: "configfs",
+	unix.BPF_FS_MAGIC: "bpf", unix.SECURITYFS_MAGIC: "securityfs", unix.BINFMTFS_MAGIC: "binfmt_misc",
+	0xabba1974: "xenfs", 0x23c9b64e: "spufs",
+}
+
+// specialPlaces are closed whether the file system is mounted there or not.
+var specialPlaces = map[string]string{
+	"/sys/kernel/debug": "debugfs", "/sys/kernel/tracing": "tracefs", "/sys/kernel/config": "configfs",
+	"/sys/kernel/security": "securityfs", "/sys/fs/bpf": "bpf",
+}
+
+func (f *Facts) fileSystem(o *policy.Object, fd int) {
+	var st unix.Statfs_t
+	if unix.Fstatfs(fd, &st) != nil {
+		return
+	}
+	magic := uint32(st.Type)
+	o.Special = specialNames[magic]
+	for place, name := range specialPlaces {
+		if o.Special == "" && (o.Path == place || strings.HasPrefix(o.Path, place+"/")) {
+			o.Special = name
+		}
+	}
+	if o.Special == "proc" && o.Kind == policy.KindFile && f.procfs != nil {
+		if below, ok := strings.CutPrefix(o.Path, "/proc/"); ok {
+			o.Procfs = f.procfs(below)
+		}
+	}
+	if f.root {
+		o.Cgroup = magic == unix.CGROUP2_SUPER_MAGIC
+		o.System = o.Cgroup || magic == unix.CGROUP_SUPER_MAGIC || magic == unix.SYSFS_MAGIC
+	}
+	if o.Special == "" && !o.System && o.Kind != policy.KindDevice {
+		o.Code = f.code(o.Path)
+	}
+}
+
+// code names the program directory that a path lies in: the innermost of the
+// rules that give the right to run programs, if none gives the right to write.
+func (f *Facts) code(name string) string {
+	inner := ""
+	for _, r := range f.bare {
+		if r.path != name && r.path != "/" && !strings.HasPrefix(name, r.path+"/") {
+			continue
+		}
+		switch {
+		case r.rights&landlock.WriteFile != 0:
+			return ""
+		case r.rights&landlock.Execute != 0 && len(r.path) > len(inner):
+			inner = r.path
+		}
+	}
+	return inner
+}
+
+// deviceClass says how a device node is granted, by its number and not its name.
+func deviceClass(name string, st *unix.Stat_t) policy.DeviceClass {
+	block := st.Mode&unix.S_IFMT == unix.S_IFBLK
+	number := uint64(st.Rdev) //nolint:unconvert // its width differs between architectures
+	if !landlock.DeviceGranted(number, block, nil) {
+		return policy.DeviceUnlisted
+	}
+	for fd := range 3 {
+		var own unix.Stat_t
+		if unix.Fstat(fd, &own) == nil && own.Mode&unix.S_IFMT == unix.S_IFCHR && own.Rdev == st.Rdev && unix.Major(number) != 1 {
+			return policy.DeviceTerminal
+		}
+	}
+	switch major, minor := unix.Major(number), unix.Minor(number); {
+	case major == 1, major == 5 && minor != 1, 136 <= major && major <= 143 && strings.HasPrefix(name, "/dev/pts/"):
+		return policy.DeviceBasic
+	case major == 4 && minor < 64, major == 166, major == 188, major == 204, major == 229:
+		return policy.DeviceUnlisted // a terminal, and not the one that the sandbox starts on
+	}
+	return policy.DeviceListed
+}
