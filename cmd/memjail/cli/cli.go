@@ -12,6 +12,7 @@ import (
 	"os"
 
 	"github.com/memjail/memjail/sandbox/probe"
+	"github.com/memjail/memjail/sandbox/verify"
 	"github.com/spf13/cobra"
 )
 
@@ -31,6 +32,9 @@ func Main(args, env []string, stdout, stderr io.Writer) int {
 	if status, mine := probe.Serve(args[1:], os.Stdin, stdout, stderr); mine {
 		return status
 	}
+	if status, mine := verify.Serve(args[1:], os.Stdin, stdout, stderr); mine {
+		return status
+	}
 	io := streams{out: stdout, err: stderr}
 	root := newRoot(env, io, chosen(args))
 	root.SetArgs(args[1:])
@@ -47,6 +51,7 @@ var commands = []struct {
 }{
 	{"run", newRun},
 	{"probe", func(_ []string, io streams) *cobra.Command { return newProbe(io) }},
+	{"verify", func(_ []string, io streams) *cobra.Command { return newVerify(io) }},
 	{"policy", func(_ []string, io streams) *cobra.Command { return newPolicy(io) }},
 	{"doctor", func(_ []string, io streams) *cobra.Command { return newDoctor(io) }},
 	{"version", func(_ []string, io streams) *cobra.Command { return newVersion(io) }},

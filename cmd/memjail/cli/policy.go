@@ -194,7 +194,7 @@ type linted struct {
 }
 
 func lintPolicies(cmd *cobra.Command, io streams, flags *policyFlags, args []string, asJSON bool) error {
-	facts := policy.LintFacts{Home: os.Getenv("HOME"), RuntimeDir: os.Getenv("XDG_RUNTIME_DIR")}
+	facts := lintFacts()
 	if len(args) == 0 {
 		args = []string{flags.policy}
 	} else if cmd.Flags().Changed("policy") {

@@ -151,39 +151,48 @@ func (o *probeOptions) check(set *pflag.FlagSet) error {
 
 // attack makes the attempts and writes the report.
 func (o *probeOptions) attack(attempts []probe.Attempt, io streams) error {
-	dir, err := os.MkdirTemp("", "memjail-probe-log-")
-	if err != nil {
-		return fmt.Errorf("making a directory for the log: %w", err)
-	}
-	defer os.RemoveAll(dir)
-	options := probe.Options{Attempts: attempts, Stderr: io.err}
-	if err := o.launcher(&options, filepath.Join(dir, "log")); err != nil {
-		return err
-	}
 	// Before the run: a report that cannot be written is no surprise for its end.
 	out, err := o.open(io.out)
 	if err != nil {
 		return err
 	}
 	defer out.close()
-	progress := newProgress(io.err, o.quiet)
-	options.Progress = progress.show
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
 	defer stop()
-	report, err := probe.Run(ctx, options)
-	progress.erase()
+	report, err := o.investigate(ctx, attempts, io)
 	if err != nil {
-		return runError(ctx, err)
-	}
-	report.Version = Version
-	if options.Policy != nil {
-		report.Policy = o.policyFlags.policy
+		return err
 	}
 	style := probe.Style{Color: isTerminal(out.w), Quiet: o.quiet}
 	if err := errors.Join(report.Write(out.w, probe.Format(o.format), style), out.close()); err != nil {
 		return fmt.Errorf("writing the report: %w", err)
 	}
 	return o.status(report)
+}
+
+// investigate makes the attempts.
+func (o *probeOptions) investigate(ctx context.Context, attempts []probe.Attempt, io streams) (*probe.Report, error) {
+	dir, err := os.MkdirTemp("", "memjail-probe-log-")
+	if err != nil {
+		return nil, fmt.Errorf("making a directory for the log: %w", err)
+	}
+	defer os.RemoveAll(dir)
+	options := probe.Options{Attempts: attempts, Stderr: io.err}
+	if err := o.launcher(&options, filepath.Join(dir, "log")); err != nil {
+		return nil, err
+	}
+	progress := newProgress(io.err, o.quiet)
+	options.Progress = progress.show
+	report, err := probe.Run(ctx, options)
+	progress.erase()
+	if err != nil {
+		return nil, runError(ctx, err)
+	}
+	report.Version = Version
+	if options.Policy != nil {
+		report.Policy = o.policyFlags.policy
+	}
+	return report, nil
 }
 
 // runError gives a run that did not end its status.

@@ -1,0 +1,175 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/signal"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/memjail/memjail/policy"
+	"github.com/memjail/memjail/policy/file"
+	"github.com/memjail/memjail/sandbox/probe"
+	"github.com/memjail/memjail/sandbox/verify"
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+)
+
+// verifyOptions are the flags of verify.
+type verifyOptions struct {
+	only     []string
+	noProbe  bool
+	format   string
+	output   string
+	baseline string
+	quiet    bool
+}
+
+func newVerify(io streams) *cobra.Command {
+	o := &verifyOptions{}
+	cmd := &cobra.Command{
+		Use:   "verify [flags] POLICY...",
+		Short: "Prove that policies hold: lint, their own tests, the attack suite",
+		Long: `verify decides over policies, for a machine: it looks for mistakes (as policy
+lint), tries each policy's own [[test]] entries inside a sandbox and outside for
+the control, and attacks the sandbox (as probe). POLICY is a built-in one, or a
+path with a slash or ending in .toml.
+
+A baseline accepts findings for a while; docs/ci.md has its form.
+
+Exit status:
+  0    everything held
+  1    a finding, a test that failed, or an attempt that is open
+  2    wrong usage, or a wrong policy or baseline
+  3    something could not be proven: a control failed, or the sandbox did not start
+  128+n  signal n ended it`,
+		Example: `  memjail verify policy.toml
+  memjail verify --no-probe --format sarif -o memjail.sarif policies/*.toml
+  memjail verify --baseline accepted.toml workspace ./policy.toml`,
+		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) == 0 {
+				return misusedf("verify wants a policy: a built-in one, or a file")
+			}
+			return nil
+		},
+		RunE: func(_ *cobra.Command, args []string) error { return o.run(args, io) },
+	}
+	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return misusedf("%w; see \"%s --help\"", err, cmd.CommandPath())
+	})
+	f := cmd.Flags()
+	f.StringArrayVar(&o.only, "only", nil, "only attempts whose names match `GLOB`; a/... matches all below a")
+	f.BoolVar(&o.noProbe, "no-probe", false, "do not attack the sandbox: lint and the policy's own tests only")
+	f.StringVar(&o.format, "format", string(verify.Text), "`FORMAT` of the report: "+verifyFormats())
+	f.StringVarP(&o.output, "output", "o", "", "write the report to `FILE`, not to standard output")
+	f.StringVar(&o.baseline, "baseline", "", "`FILE` with findings that are accepted for a while")
+	f.BoolVarP(&o.quiet, "quiet", "q", false, "no progress")
+	return cmd
+}
+
+func verifyFormats() string {
+	var names []string
+	for _, f := range verify.Formats() {
+		names = append(names, string(f))
+	}
+	return strings.Join(names, ", ")
+}
+
+func (o *verifyOptions) run(args []string, io streams) error {
+	if !slices.Contains(verify.Formats(), verify.Format(o.format)) {
+		return misusedf("--format %s: want one of %s", o.format, verifyFormats())
+	}
+	attempts, err := probe.Select(probe.Catalogue(), o.only)
+	if err != nil || len(attempts) == 0 || o.noProbe && len(o.only) > 0 {
+		return misusedf("--only %s: want names of attempts (memjail probe --list), and not with --no-probe", strings.Join(o.only, ", "))
+	}
+	if o.noProbe {
+		attempts = nil
+	}
+	baseline := &file.Baseline{}
+	if o.baseline != "" {
+		if baseline, err = file.ReadBaseline(o.baseline); err != nil {
+			return misused(err)
+		}
+	}
+	var policies []verified
+	for _, name := range args {
+		flags := &policyFlags{policy: name}
+		pol, err := flags.load()
+		if err != nil {
+			return misused(err)
+		}
+		policies = append(policies, verified{flags, pol})
+	}
+	out, err := (&probeOptions{output: o.output}).open(io.out)
+	if err != nil {
+		return err
+	}
+	defer out.close()
+	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
+	defer stop()
+	report := &verify.Report{Version: Version, Kernel: verify.Kernel(), UID: os.Geteuid(), Started: time.Now(), Results: []verify.Result{}}
+	for _, v := range policies {
+		if err := o.verify(ctx, v, attempts, report, io); err != nil {
+			return err
+		}
+	}
+	report.Accept(baseline, time.Now())
+	report.Seconds = time.Since(report.Started).Seconds()
+	if err := errors.Join(report.Write(out.w, verify.Format(o.format)), out.close()); err != nil {
+		return fmt.Errorf("writing the report: %w", err)
+	}
+	switch {
+	case report.Count(verify.Failed) > 0:
+		return statusError(exitFinding)
+	case report.Count(verify.Unproven) > 0:
+		return statusError(exitUnproven)
+	}
+	return nil
+}
+
+// verified is a policy with the flags that another memjail finds it by.
+type verified struct {
+	flags  *policyFlags
+	policy policy.Policy
+}
+
+// verify makes all checks of one policy.
+func (o *verifyOptions) verify(ctx context.Context, v verified, attempts []probe.Attempt, report *verify.Report, io streams) error {
+	name := v.flags.policy
+	report.Lint(name, policy.Lint(v.policy, lintFacts()))
+	exe, err := os.Executable()
+	if err != nil {
+		return fmt.Errorf("finding this program: %w", err)
+	}
+	flags, err := v.flags.absolute()
+	if err != nil {
+		return err
+	}
+	inside := append([]string{exe, "run", "-q"}, flags.args()...)
+	tries := slices.Clone(inside)
+	if v.policy.Paths.Present {
+		tries = append(tries, "--rox", exe)
+	}
+	report.Tests(ctx, name, v.policy, verify.Runner{Program: exe, Inside: append(inside, "--"), Tries: append(tries, "--")})
+	if len(attempts) > 0 {
+		p := &probeOptions{policyFlags: *v.flags, only: o.only, quiet: o.quiet}
+		probed, err := p.investigate(ctx, attempts, io)
+		if err != nil {
+			return err
+		}
+		report.Probe(name, probed, probed.Proven(o.only))
+	}
+	if ctx.Err() != nil {
+		return runError(ctx, ctx.Err())
+	}
+	return nil
+}
+
+// lintFacts are what lint is told of this machine.
+func lintFacts() policy.LintFacts {
+	return policy.LintFacts{Home: os.Getenv("HOME"), RuntimeDir: os.Getenv("XDG_RUNTIME_DIR")}
+}

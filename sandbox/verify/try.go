@@ -1,0 +1,255 @@
+package verify
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"math"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"time"
+
+	"github.com/memjail/memjail/policy"
+	"github.com/memjail/memjail/sandbox/filter"
+	"github.com/memjail/memjail/sandbox/kernel/attack"
+	"golang.org/x/sys/unix"
+)
+
+// The first arguments by which this program is what tries the accesses.
+const (
+	tryName  = "verify: try"
+	callName = "verify: call"
+)
+
+// attempt is what trying an access came to.
+type attempt struct {
+	Done  bool   `json:"done"`            // nothing stood in the way
+	Errno string `json:"errno,omitempty"` // else
+	// Untried says why it was not tried at all.
+	Untried string `json:"untried,omitempty"`
+}
+
+func (a attempt) String() string {
+	switch {
+	case a.Untried != "":
+		return "not tried: " + a.Untried
+	case a.Done:
+		return "done"
+	}
+	return a.Errno
+}
+
+// Serve is the program that tries accesses, inside or outside: it is to be called
+// first thing in main with the program's arguments. mine is false for those of
+// every other program.
+func Serve(args []string, in io.Reader, out, stderr io.Writer) (status int, mine bool) {
+	if len(args) == 0 {
+		return 0, false
+	}
+	var err error
+	switch {
+	case args[0] == tryName:
+		err = tryMain(in, out)
+	case args[0] == callName && len(args) == 2:
+		err = callMain(args[1], out)
+	default:
+		return 0, false
+	}
+	if err != nil {
+		fmt.Fprintf(stderr, "%s: %v\n", args[0], err)
+		return 1, true
+	}
+	return 0, true
+}
+
+func tryMain(in io.Reader, out io.Writer) error {
+	var tests []policy.Test
+	if err := json.NewDecoder(in).Decode(&tests); err != nil {
+		return fmt.Errorf("reading what to try: %w", err)
+	}
+	results := make([]attempt, len(tests))
+	for i, t := range tests {
+		results[i] = try(t)
+	}
+	return json.NewEncoder(out).Encode(results)
+}
+
+func try(t policy.Test) attempt {
+	var err error
+	switch t.Access {
+	case policy.ActionRead:
+		err = tryOpen(t.Path, unix.O_RDONLY)
+	case policy.ActionWrite:
+		err = tryWrite(t.Path)
+	case policy.ActionExecute:
+		err = tryExecute(t.Path)
+	case policy.ActionConnect, policy.ActionBind:
+		err = tryPort(t)
+	case policy.ActionCall:
+		return tryCall(t.Call)
+	default:
+		err = unix.EINVAL
+	}
+	return attemptOf(err)
+}
+
+func attemptOf(err error) attempt {
+	var untried *untriedError
+	if errors.As(err, &untried) {
+		return attempt{Untried: untried.reason}
+	}
+	var errno unix.Errno
+	switch {
+	case err == nil:
+		return attempt{Done: true}
+	case errors.As(err, &errno):
+		return attempt{Errno: unix.ErrnoName(errno)}
+	}
+	return attempt{Errno: err.Error()}
+}
+
+// untriedError is why an access is not tried.
+type untriedError struct{ reason string }
+
+func (e *untriedError) Error() string { return e.reason }
+
+// tryOpen opens and closes. Devices are left alone: opening some of them has an
+// effect.
+func tryOpen(name string, flags int) error {
+	var st unix.Stat_t
+	if err := unix.Stat(name, &st); err == nil && st.Mode&unix.S_IFMT != unix.S_IFREG && st.Mode&unix.S_IFMT != unix.S_IFDIR {
+		if minor := unix.Minor(uint64(st.Rdev)); st.Mode&unix.S_IFMT != unix.S_IFCHR || unix.Major(uint64(st.Rdev)) != 1 || minor < 3 { //nolint:unconvert // differs between architectures
+			return &untriedError{"opening a device, a FIFO or a socket can have an effect"}
+		}
+	}
+	fd, err := unix.Open(name, flags|unix.O_NONBLOCK|unix.O_NOCTTY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	return unix.Close(fd)
+}
+
+// tryWrite opens what is there without changing it. In a directory, and where
+// nothing is, it makes a file and removes it again.
+func tryWrite(name string) error {
+	var st unix.Stat_t
+	err := unix.Stat(name, &st)
+	made := name
+	switch {
+	case err == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR:
+		made = filepath.Join(name, ".memjail-verify-"+strconv.Itoa(os.Getpid()))
+	case err == nil:
+		return tryOpen(name, unix.O_WRONLY)
+	case err != unix.ENOENT:
+		return err
+	}
+	fd, err := unix.Open(made, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return err
+	}
+	return errors.Join(unix.Close(fd), unix.Unlink(made))
+}
+
+// executeCheck is AT_EXECVE_CHECK of execveat(2), Linux 6.14: only the decision.
+const executeCheck = 0x10000
+
+func tryExecute(name string) error {
+	path, none := attack.String(name), make([]byte, 8)
+	_, errno := attack.Call(unix.SYS_EXECVEAT, atCWD, attack.Address(path), attack.Address(none), attack.Address(none), executeCheck)
+	attack.Keep(path, none)
+	switch errno {
+	case 0:
+		return nil
+	case unix.EINVAL:
+		return &untriedError{"only Linux 6.14 can be asked whether a file may be executed"}
+	}
+	return errno
+}
+
+const atCWD = ^uintptr(0) - 99 // AT_FDCWD, -100
+
+// tryPort uses the loopback interface. That nobody listens, or somebody already
+// does, is no refusal.
+func tryPort(t policy.Test) error {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	address := &unix.SockaddrInet4{Port: int(t.Port), Addr: [4]byte{127, 0, 0, 1}}
+	if t.Access == policy.ActionBind {
+		err = unix.Bind(fd, address)
+	} else {
+		err = unix.Connect(fd, address)
+	}
+	switch err {
+	case unix.ECONNREFUSED, unix.EINPROGRESS, unix.EADDRINUSE:
+		return nil
+	}
+	return err
+}
+
+// withoutArguments have an effect whatever their arguments are.
+var withoutArguments = []string{"clone", "exit", "exit_group", "fork", "pause", "reboot", "restart_syscall", "rt_sigreturn", "sigreturn", "sync",
+	"vfork", "vhangup"}
+
+// callTime is how long a call may take. One that waits is one that was made.
+const callTime = 2 * time.Second
+
+// tryCall makes the call in a process of its own, with arguments that no call
+// takes.
+func tryCall(name string) attempt {
+	if slices.Contains(withoutArguments, name) {
+		return attempt{Untried: "the call has an effect whatever its arguments are"}
+	}
+	nr, ok := filter.Number(nativeABI(), name)
+	if !ok {
+		return attempt{Untried: "this machine has no such call"}
+	}
+	exe, err := os.Executable()
+	if err != nil {
+		return attempt{Untried: err.Error()}
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), callTime)
+	defer cancel()
+	out, err := exec.CommandContext(ctx, exe, callName, strconv.Itoa(int(nr))).Output()
+	var exit *exec.ExitError
+	if ctx.Err() != nil || errors.As(err, &exit) { // it waits, or it crashed on its arguments
+		return attempt{Done: true}
+	}
+	if err != nil {
+		return attempt{Untried: err.Error()}
+	}
+	errno, err := strconv.Atoi(string(out))
+	if err != nil {
+		return attempt{Untried: "the process that makes the call said " + strconv.Quote(string(out))}
+	}
+	if errno == 0 {
+		return attempt{Done: true}
+	}
+	return attempt{Errno: unix.ErrnoName(unix.Errno(errno))}
+}
+
+func nativeABI() uint32 {
+	if runtime.GOARCH == "arm64" {
+		return unix.AUDIT_ARCH_AARCH64
+	}
+	return unix.AUDIT_ARCH_X86_64
+}
+
+func callMain(number string, out io.Writer) error {
+	nr, err := strconv.ParseUint(number, 10, 31)
+	if err != nil {
+		return err
+	}
+	const no = uintptr(math.MaxUint)
+	_, errno := attack.Call(uintptr(nr), no, no, no, no, no, no)
+	_, err = fmt.Fprint(out, int(errno))
+	return err
+}
