@@ -98,7 +98,7 @@ func (p *Process) execHint(errno unix.Errno) string {
 	path := p.plan.starter.Path
 	switch {
 	case errno == unix.EACCES && p.plan.options.Policy.Paths.Present && executable(path) == nil:
-		return fmt.Sprintf("no path rule lets it be executed: add --rox %s", path)
+		return fmt.Sprintf("no path rule lets it be executed: add --add-exec, or --rox %s", path)
 	case errno == unix.ENOENT:
 		return "the interpreter that it names is missing"
 	case errno == unix.EACCES && executable(path) == nil:

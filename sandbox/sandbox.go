@@ -25,6 +25,9 @@ type Options struct {
 	Args []string
 	// Env is the environment before the policy's [environment] is applied.
 	Env []string
+	// AddExec grants what the program needs to come to run (package closure), where
+	// the policy has path rules.
+	AddExec bool
 	// KeepFDs are handed on beside 0, 1 and 2; each is examined.
 	KeepFDs []int
 	// BestEffort leaves out what cannot be applied, and lists it.
@@ -106,6 +109,11 @@ func (p *Plan) prepare() error {
 	path, err := findProgram(o.Args[0], env)
 	if err != nil {
 		return err
+	}
+	if o.AddExec {
+		if err := p.addExec(path, env); err != nil {
+			return err
+		}
 	}
 	progress, err := starter.NewProgress()
 	if err != nil {

@@ -16,6 +16,7 @@ import (
 // runOptions are the flags of run.
 type runOptions struct {
 	policyFlags
+	addExec    bool
 	keepFDs    []int
 	bestEffort bool
 	logFile    string
@@ -41,6 +42,7 @@ With path flags only the named paths (and what the kernel needs) are allowed.
 The flags say the same as a policy file; later ones add to it.`,
 		Example: `  memjail run -- python3 untrusted.py
   memjail run --rox /usr --rox /lib --ro /etc --rw . -- make
+  memjail run -p strict --add-exec --ro . -- ls -l
   memjail run --allow ptrace=children -- strace -f ./program`,
 		DisableFlagsInUseLine: true,
 		RunE: func(_ *cobra.Command, args []string) error {
@@ -50,6 +52,7 @@ The flags say the same as a policy file; later ones add to it.`,
 	f := cmd.Flags()
 	f.SetInterspersed(false)
 	o.policyFlags.declare(f)
+	f.BoolVar(&o.addExec, "add-exec", false, "with path rules: allow what CMD needs to come to run: interpreter, libraries")
 	f.IntSliceVar(&o.keepFDs, "keep-fd", nil, "hand the descriptor `N` on to CMD")
 	f.BoolVar(&o.bestEffort, "best-effort", false, "start even if a restriction cannot be applied, and list what is missing")
 	f.StringVar(&o.logFile, "log", "", "append every refused attempt to `FILE`")
@@ -156,7 +159,7 @@ func (r *runner) showsSummary() bool {
 }
 
 func (r *runner) sandboxOptions(args, env []string) sandbox.Options {
-	return sandbox.Options{Policy: r.policy, Args: args, Env: env, KeepFDs: r.options.keepFDs, BestEffort: r.options.bestEffort,
+	return sandbox.Options{Policy: r.policy, Args: args, Env: env, AddExec: r.options.addExec, KeepFDs: r.options.keepFDs, BestEffort: r.options.bestEffort,
 		LandlockABI: r.options.abi, Supervised: true, ProcfsGranted: decide.Everybody}
 }
 

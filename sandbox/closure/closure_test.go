@@ -1,0 +1,143 @@
+package closure
+
+import (
+	"errors"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// TestAgreesWithTheLoader holds the closure of real programs to what the loader
+// itself says that it maps.
+func TestAgreesWithTheLoader(t *testing.T) {
+	for _, program := range []string{"/bin/ls", "/bin/bash", "/usr/bin/git", "/usr/bin/gdb", "/usr/bin/python3", "/usr/bin/ssh"} {
+		if _, err := os.Stat(program); err != nil {
+			continue
+		}
+		if head, err := readHead(program); err != nil || !strings.HasPrefix(string(head), "\x7fELF") {
+			continue
+		}
+		c, err := Of(program, os.Environ())
+		if err != nil {
+			t.Errorf("%s: %v", program, err)
+			continue
+		}
+		list := exec.Command(program)
+		list.Env = append(os.Environ(), "LD_TRACE_LOADED_OBJECTS=1")
+		out, err := list.Output()
+		if err != nil {
+			t.Fatalf("%s: asking the loader: %v", program, err)
+		}
+		for line := range strings.Lines(string(out)) {
+			_, path, found := strings.Cut(line, "=> ")
+			if !found {
+				continue
+			}
+			path, _, _ = strings.Cut(path, " ")
+			if !slices.Contains(c.Run, strings.TrimSpace(path)) {
+				t.Errorf("%s: the loader maps %s, which is not in %q", program, path, c.Run)
+			}
+		}
+	}
+}
+
+// build compiles a program with a library of its own, found by a path relative to
+// the program.
+func build(t *testing.T) (dir string) {
+	t.Helper()
+	if _, err := exec.LookPath("gcc"); err != nil {
+		t.Skip("this machine has no gcc")
+	}
+	dir = t.TempDir()
+	write(t, filepath.Join(dir, "own.c"), "int own(void) { return 7; }")
+	write(t, filepath.Join(dir, "main.c"), "int own(void); int main(void) { return own(); }")
+	if err := os.Mkdir(filepath.Join(dir, "lib"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{
+		{"-shared", "-fPIC", "-o", "lib/libown.so", "own.c"},
+		{"-o", "dynamic", "main.c", "-Llib", "-lown", "-Wl,-rpath,$ORIGIN/lib"},
+		{"-o", "searching", "main.c", "-Llib", "-lown"},
+		{"-static", "-o", "static", "own.c", "main.c"},
+	} {
+		cmd := exec.Command("gcc", args...)
+		cmd.Dir = dir
+		if out, err := cmd.CombinedOutput(); err != nil {
+			t.Fatalf("gcc %q: %v\n%s", args, err, out)
+		}
+	}
+	return dir
+}
+
+func write(t *testing.T, path, text string) {
+	t.Helper()
+	if err := os.WriteFile(path, []byte(text), 0o755); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func TestOwnLibraries(t *testing.T) {
+	dir := build(t)
+	library := filepath.Join(dir, "lib", "libown.so")
+	c, err := Of(filepath.Join(dir, "dynamic"), nil)
+	if err != nil || !slices.Contains(c.Run, library) {
+		t.Errorf("by $ORIGIN: %v, %q", err, c.Run)
+	}
+	if c, err = Of(filepath.Join(dir, "static"), nil); err != nil || len(c.Run) != 1 || len(c.Read) != 0 {
+		t.Errorf("static: %v, %+v", err, c)
+	}
+	c, err = Of(filepath.Join(dir, "searching"), []string{"LD_LIBRARY_PATH=/nowhere:" + filepath.Join(dir, "lib")})
+	if err != nil || !slices.Contains(c.Run, library) {
+		t.Errorf("by LD_LIBRARY_PATH: %v, %q", err, c.Run)
+	}
+	_, err = Of(filepath.Join(dir, "searching"), nil)
+	var missing *Error
+	if !errors.As(err, &missing) || missing.Needed != "libown.so" || !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("without it: %v", err)
+	}
+}
+
+func TestScripts(t *testing.T) {
+	dir := t.TempDir()
+	inner, outer := filepath.Join(dir, "inner"), filepath.Join(dir, "outer")
+	write(t, inner, "#!/bin/sh\n")
+	write(t, outer, "#! "+inner+" -x\n")
+	c, err := Of(outer, nil)
+	if err != nil || !slices.Contains(c.Run, inner) || !slices.Contains(c.Run, "/bin/sh") {
+		t.Errorf("a chain: %v, %q", err, c.Run)
+	}
+	write(t, outer, "#!/usr/bin/env -S A=b inner -v\n")
+	c, err = Of(outer, []string{"PATH=/nowhere:" + dir})
+	if err != nil || !slices.Contains(c.Run, inner) || !slices.Contains(c.Run, "/usr/bin/env") {
+		t.Errorf("env: %v, %q", err, c.Run)
+	}
+	for text, want := range map[string]string{
+		"#!\n": "names no interpreter", "#!sh\n": "working directory", "#!/no/such\n": "no such file", "text": "neither a program",
+		"#!" + outer + "\n": "",
+	} {
+		write(t, outer, text)
+		if _, err := Of(outer, nil); want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%q: %v, want %q", text, err, want)
+		}
+	}
+	if _, err := Of(filepath.Join(dir, "none"), nil); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("missing: %v", err)
+	}
+}
+
+func TestOddCache(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "cache")
+	for _, text := range []string{"", "x", cacheMagic, cacheMagic + "\xff\xff\xff\x7f" + strings.Repeat("\xff", 100)} {
+		write(t, path, text)
+		if c := readLoaderCache(path); len(c.find("libc.so.6")) != 0 {
+			t.Errorf("%q is taken for a cache", text)
+		}
+	}
+	if _, err := os.Stat(cachePath); err == nil && len(readLoaderCache(cachePath).paths) == 0 {
+		t.Error("this machine's cache reads as empty")
+	}
+}
