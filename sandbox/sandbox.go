@@ -28,6 +28,9 @@ type Options struct {
 	// AddExec grants what the program needs to come to run (package closure), where
 	// the policy has path rules.
 	AddExec bool
+	// Reports: somebody wants to be told what the rules about paths and ports
+	// refuse, so the supervisor is asked about more calls.
+	Reports bool
 	// KeepFDs are handed on beside 0, 1 and 2; each is examined.
 	KeepFDs []int
 	// BestEffort leaves out what cannot be applied, and lists it.
@@ -296,6 +299,10 @@ func (p *Plan) seccomp() error {
 		o.Listener, o.WatchChroot = true, true
 		o.AskReads = pol.Memory.Access == policy.AccessDeny
 		o.AskWrites = len(pol.Procfs.Write) > 0 && pol.Memory.Access != policy.AccessAllow
+		if p.options.Reports && pol.Paths.Present {
+			o.AskReads, o.AskWrites, o.WatchPaths = pol.Memory.Access == policy.AccessDeny, true, true
+		}
+		o.WatchPorts = p.options.Reports && (network.RestrictConnect || network.RestrictBind)
 		if p.Filter, err = filter.Build(o); err != nil {
 			return p.cannot("the seccomp filter", err)
 		}

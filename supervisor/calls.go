@@ -36,11 +36,16 @@ const (
 	kindLimit
 	kindKill  // the pid is the first argument
 	kindPIDFD // a signal through a pidfd
+	kindExec
+	kindExecAt
+	kindConnect
+	kindBind
 	kindRefused
 )
 
 var kindByName = map[string]kind{
 	"open": kindOpen, "openat": kindOpenat, "openat2": kindOpenat2, "creat": kindCreat,
+	"execve": kindExec, "execveat": kindExecAt, "connect": kindConnect, "bind": kindBind,
 	"chroot": kindChroot, "prlimit64": kindLimit,
 	"kill": kindKill, "tgkill": kindKill, "rt_sigqueueinfo": kindKill, "rt_tgsigqueueinfo": kindKill, "tkill": kindKill,
 	"pidfd_send_signal": kindPIDFD,

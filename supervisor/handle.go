@@ -48,6 +48,10 @@ func (r *receiver) handle(n *kernel.Notification) (injected bool) {
 	switch q.kind {
 	case kindOpen, kindOpenat, kindOpenat2, kindCreat:
 		return r.open(q)
+	case kindExec, kindExecAt:
+		r.exec(q)
+	case kindConnect, kindBind:
+		r.port(q)
 	case kindChroot:
 		r.s.chrooted.Store(true) // before the call takes effect
 		r.answer(q, decide.Continue{Behind: decide.BehindKernel}, nil)
@@ -119,11 +123,9 @@ var leaveToKernel = decide.Continue{Behind: decide.BehindLandlock}
 // open decides an open. Every way out that is not an injection leaves it to the
 // kernel.
 func (r *receiver) open(q *request) bool {
-	n, err := procmem.ReadCString(q.tid, q.unsafePathAddress(), r.path.Buffer())
-	if err != nil || q.tid == 0 { // 0: a pid namespace that we do not see
+	if !r.copyPath(q.tid, q.unsafePathAddress()) {
 		return r.answer(q, leaveToKernel, nil)
 	}
-	r.path.SetLength(n)
 	caller := resolve.Caller{TID: q.tid, Dir: q.dir()}
 	if !r.s.chrooted.Load() {
 		if r.s.slowMounts.Load() && r.s.resolver.Slow(caller, &r.path) {
@@ -131,10 +133,21 @@ func (r *receiver) open(q *request) bool {
 			return false
 		}
 		if r.s.resolver.Quick(caller, &r.path) == decide.Ordinary {
+			r.explainOpen(q, q.flags())
 			return r.answer(q, leaveToKernel, nil)
 		}
 	}
 	return r.procfs(q, caller)
+}
+
+// copyPath copies a path from the caller's memory, once.
+func (r *receiver) copyPath(tid int, unsafeAddress uint64) bool {
+	n, err := procmem.ReadCString(tid, unsafeAddress, r.path.Buffer())
+	if err != nil || tid == 0 { // 0: a pid namespace that we do not see
+		return false
+	}
+	r.path.SetLength(n)
+	return true
 }
 
 // procfs decides an open that may lead to procfs.
@@ -179,6 +192,8 @@ func (r *receiver) procfs(q *request, caller resolve.Caller) bool {
 	}
 	if (o.Class == decide.Process || o.Class == decide.System) && r.s.resolver.Procfs.Exists(resolve.Name(o)) {
 		r.reportOpen(q, want, o)
+	} else if o.Class != decide.Process && o.Class != decide.System {
+		r.explainOpen(q, want.Flags)
 	}
 	return r.answer(q, v, nil)
 }

@@ -31,6 +31,9 @@ type Options struct {
 	// Report is called for every refused attempt, on a receiver's thread: it must
 	// return at once. Nil: nobody asks.
 	Report func(Event)
+	// Explain is asked about what is left to the kernel, for reports; nil: nobody
+	// wants to know.
+	Explain Explainer
 	// Quiet holds reports back while it says true: the self-check is at work.
 	Quiet func() bool
 	// MountNamespace is the sandbox's own, if it has one; nil: this process's.

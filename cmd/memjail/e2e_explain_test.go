@@ -156,6 +156,34 @@ func (d *difference) flags(random *rand.Rand) []string {
 	return flags
 }
 
+// told are the refusals of rules in a log. Each says what would allow it.
+func (d *difference) told(t *testing.T, log string) map[access]bool {
+	t.Helper()
+	data, err := os.ReadFile(log)
+	if err != nil {
+		t.Fatal(err)
+	}
+	told := map[access]bool{}
+	for line := range strings.Lines(string(data)) {
+		var e struct {
+			Comm, Path, Access, Reason, Allow string
+			Predicted                         bool
+		}
+		if err := json.Unmarshal([]byte(line), &e); err != nil {
+			t.Fatalf("%q: %v", line, err)
+		}
+		if e.Comm != "attack-try" || !e.Predicted {
+			continue
+		}
+		path := strings.TrimSuffix(strings.TrimPrefix(e.Path, "TCP port "), "/made-by-try")
+		told[access{e.Access, path}] = true
+		if e.Reason == "" {
+			t.Errorf("a refusal without a reason: %s", line)
+		}
+	}
+	return told
+}
+
 // compare holds one random policy's answers to what happens.
 func (d *difference) compare(t *testing.T, seed uint64) {
 	t.Helper()
@@ -186,13 +214,20 @@ func (d *difference) compare(t *testing.T, seed uint64) {
 		}
 		said[access{a.Request.Action, object}] = i
 	}
-	inside := d.attempts(t, append(append([]string{memjailPath(t), "run", "-q"}, flags...), "--", d.try))
+	log := filepath.Join(d.home, fmt.Sprintf("log-%d", seed))
+	inside := d.attempts(t, append(append([]string{memjailPath(t), "run", "-q", "--log", log, "--log-format", "json"}, flags...), "--", d.try))
+	told := d.told(t, log)
 	for i, a := range d.asked {
 		if outside := d.outside[i]; outside != 0 && !(a.action == "connect" && outside == int(unix.ECONNREFUSED)) {
 			continue
 		}
 		d.compared++
 		answer := answers[said[a]]
+		if strings.HasPrefix(a.object, "/proc") || answer.Why == "a device cannot be executed" {
+			delete(told, a) // reported by what they are, not by rules
+		} else if refused := inside[i] == int(unix.EACCES); refused != told[a] {
+			t.Errorf("policy %q: %s %s: errno %v, but reported=%v", flags, a.action, a.object, unix.ErrnoName(unix.Errno(inside[i])), told[a])
+		}
 		allowed := inside[i] == d.outside[i]
 		if !allowed {
 			d.refused++

@@ -101,6 +101,14 @@ func oracleOldKernels(o Options, d Data, name string, reported Verdict) (Verdict
 		if o.RefuseTruncate {
 			return eacces, true
 		}
+	case "execve", "execveat":
+		if o.Listener && o.WatchPaths {
+			return Notify, true
+		}
+	case "connect", "bind":
+		if o.Listener && o.WatchPorts {
+			return Notify, true
+		}
 	case "chroot":
 		if o.Listener && o.WatchChroot {
 			return Notify, true
@@ -230,7 +238,7 @@ func oraclePrlimit(o Options, d Data, reported Verdict) Verdict {
 // touch the same calls, with the ones for old kernels all off, all on and singly.
 func variants(t *testing.T, arch string) []Options {
 	t.Helper()
-	if n := reflect.TypeFor[Options]().NumField(); n != 14 {
+	if n := reflect.TypeFor[Options]().NumField(); n != 16 {
 		t.Fatalf("Options has %d fields: decide how the tests vary the new one", n)
 	}
 	bools := []bool{false, true}
@@ -252,6 +260,7 @@ func variants(t *testing.T, arch string) []Options {
 							}
 							o.RefuseCoreSignals, o.RefuseTruncate, o.WatchChroot = true, true, true
 							o.RefuseMetadata, o.GuardTCP, o.RefuseUnix = true, true, true
+							o.WatchPaths, o.WatchPorts = true, true
 							all = append(all, o)
 						}
 					}
@@ -264,6 +273,8 @@ func variants(t *testing.T, arch string) []Options {
 			Options{Arch: arch, Listener: listener, WatchChroot: true},
 			Options{Arch: arch, Listener: listener, RefuseMetadata: true},
 			Options{Arch: arch, Listener: listener, GuardTCP: true},
+			Options{Arch: arch, Listener: listener, WatchPaths: true},
+			Options{Arch: arch, Listener: listener, WatchPorts: true},
 			Options{Arch: arch, Listener: listener, RefuseUnix: true})
 	}
 	return all

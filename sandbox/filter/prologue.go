@@ -87,7 +87,21 @@ func (h *head) calls(a *abi) {
 		h.verdict(a, "chroot", Notify)
 	}
 	h.chosen(a)
+	h.watched(a)
 	h.finish()
+}
+
+// watched notifies the calls whose refusal by the kernel somebody wants explained.
+// It comes last: what the policy refuses by the filter is refused.
+func (h *head) watched(a *abi) {
+	if h.options.Listener && h.options.WatchPaths {
+		h.verdict(a, "execve", Notify)
+		h.verdict(a, "execveat", Notify)
+	}
+	if h.options.Listener && h.options.WatchPorts {
+		h.verdict(a, "connect", Notify)
+		h.verdict(a, "bind", Notify)
+	}
 }
 
 // chosen carries out the rules that the policy calls for. All rules of a call

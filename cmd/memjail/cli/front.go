@@ -108,6 +108,7 @@ func (f *front) supervise() error {
 	}
 	if f.r.collect != nil {
 		o.Report = f.r.collect.add
+		o.Explain = newExplainer(f.r.policy, f.plan)
 	}
 	var err error
 	if f.supervisor, err = supervisor.New(o); err != nil {

@@ -21,6 +21,7 @@ type runOptions struct {
 	bestEffort bool
 	logFile    string
 	logFormat  string
+	report     string
 	statusFD   int
 	quiet      bool
 	verbose    bool
@@ -57,6 +58,7 @@ The flags say the same as a policy file; later ones add to it.`,
 	f.BoolVar(&o.bestEffort, "best-effort", false, "start even if a restriction cannot be applied, and list what is missing")
 	f.StringVar(&o.logFile, "log", "", "append every refused attempt to `FILE`")
 	f.StringVar(&o.logFormat, "log-format", "text", "`text` or json (one object a line)")
+	f.StringVar(&o.report, "report", "", "`auto` (on a terminal, with -v or --log), all or off: tell what was refused")
 	f.IntVar(&o.statusFD, "status-fd", -1, "write one JSON line to descriptor `N` saying whose exit status it was")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "no warnings and no summary")
 	f.BoolVarP(&o.verbose, "verbose", "v", false, "say how the policy is enforced, and the summary also off a terminal")
@@ -90,6 +92,9 @@ func run(o *runOptions, args, env []string, io streams) error {
 	}
 	if !linkedStatically {
 		return errors.New("this memjail was linked with the C library, through whose file a supervisor could be changed: build it with CGO_ENABLED=0")
+	}
+	if o.report != "" {
+		o.overrides.Allow = append(o.overrides.Allow, "report.denials="+o.report)
 	}
 	pol, err := o.policyFlags.load()
 	if err != nil {
@@ -159,8 +164,23 @@ func (r *runner) showsSummary() bool {
 }
 
 func (r *runner) sandboxOptions(args, env []string) sandbox.Options {
-	return sandbox.Options{Policy: r.policy, Args: args, Env: env, AddExec: r.options.addExec, KeepFDs: r.options.keepFDs, BestEffort: r.options.bestEffort,
+	return sandbox.Options{Policy: r.policy, Args: args, Env: env, AddExec: r.options.addExec, Reports: r.collect != nil, KeepFDs: r.options.keepFDs, BestEffort: r.options.bestEffort,
 		LandlockABI: r.options.abi, Supervised: true, ProcfsGranted: decide.Everybody}
+}
+
+// warnWorkingDirectory says when a rule on the working directory opens what it
+// hardly is meant to: the policy was written for a directory of work, and memjail
+// was started in the home directory.
+func (r *runner) warnWorkingDirectory() {
+	if !r.policy.Paths.Present {
+		return
+	}
+	for _, f := range policy.Lint(r.policy, lintFacts()) {
+		if f.Level != policy.LevelNote && strings.Contains(f.Origin.Written, "${PWD}") {
+			r.say("warning: %s: %s; start memjail in the directory of the work", f.What, f.Why)
+			return
+		}
+	}
 }
 
 func (r *runner) say(format string, args ...any) {
@@ -172,6 +192,7 @@ func (r *runner) say(format string, args ...any) {
 // explainPlan says how the policy is enforced (-v), what is weaker than it could
 // be, and, whatever the flags, what a best effort left out.
 func (r *runner) explainPlan(p *sandbox.Plan) {
+	r.warnWorkingDirectory()
 	if r.options.verbose {
 		r.say("policy %s, memory access %s: %s", r.policy.Name, r.policy.Memory.Access, shapeText(r.policy.Memory.Access, p))
 		if p.Rules != nil {

@@ -1,0 +1,133 @@
+package cli
+
+import (
+	"path"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/memjail/memjail/policy"
+	"github.com/memjail/memjail/sandbox"
+	"github.com/memjail/memjail/sandbox/landlock"
+	"github.com/memjail/memjail/supervisor"
+)
+
+// explainer tells the supervisor what the kernel's rules refuse, and what would
+// allow it. What is allowed, by far the most, costs a few look-ups.
+type explainer struct {
+	policy policy.Policy
+	plan   *sandbox.Plan
+	rules  map[string]landlock.Rights
+
+	mu    sync.Mutex
+	facts *sandbox.Facts // made when the first refusal is explained
+	known map[policy.Request]explained
+}
+
+type explained struct {
+	refusal supervisor.Refusal
+	refused bool
+}
+
+// maxExplained bounds what is remembered: the sandbox chooses how much there is.
+const maxExplained = 1024
+
+// newExplainer returns nil where no rules are about paths or ports.
+func newExplainer(pol policy.Policy, plan *sandbox.Plan) supervisor.Explainer {
+	if plan.Rules == nil || !pol.Paths.Present && !pol.Network.RestrictConnect && !pol.Network.RestrictBind {
+		return nil
+	}
+	e := &explainer{policy: pol, plan: plan, rules: map[string]landlock.Rights{}, known: map[policy.Request]explained{}}
+	for _, r := range plan.Rules.Rules {
+		e.rules[r.Path] |= r.Rights
+	}
+	return e
+}
+
+var actions = map[supervisor.Access]policy.Action{
+	supervisor.AccessRead: policy.ActionRead, supervisor.AccessWrite: policy.ActionWrite, supervisor.AccessExecute: policy.ActionExecute,
+	supervisor.AccessConnect: policy.ActionConnect, supervisor.AccessBind: policy.ActionBind,
+}
+
+func (e *explainer) Path(name string, access supervisor.Access, missing bool) (supervisor.Refusal, bool) {
+	if !e.policy.Paths.Present {
+		return supervisor.Refusal{}, false
+	}
+	var need landlock.Rights
+	switch {
+	case access == supervisor.AccessExecute:
+		need = landlock.Execute
+	case access == supervisor.AccessRead:
+		need = landlock.ReadFile // a directory has it where it has the right to be listed
+	case missing:
+		need = landlock.MakeReg
+	default:
+		need = landlock.WriteFile
+	}
+	var have landlock.Rights
+	for up := name; ; up = path.Dir(up) {
+		if have |= e.rules[up]; have&need != 0 {
+			return supervisor.Refusal{}, false
+		}
+		if up == "/" {
+			break
+		}
+	}
+	return e.explain(policy.Request{Action: actions[access], Path: name})
+}
+
+func (e *explainer) Port(port uint16, access supervisor.Access) (supervisor.Refusal, bool) {
+	n := e.policy.Network
+	switch {
+	case access == supervisor.AccessConnect && (!n.RestrictConnect || slices.Contains(n.ConnectTCP, port)),
+		access == supervisor.AccessBind && (!n.RestrictBind || slices.Contains(n.BindTCP, port)):
+		return supervisor.Refusal{}, false
+	}
+	return e.explain(policy.Request{Action: actions[access], Port: port})
+}
+
+// explain asks the policy why. Where that thinks otherwise nothing is said.
+func (e *explainer) explain(request policy.Request) (supervisor.Refusal, bool) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	if known, ok := e.known[request]; ok {
+		return known.refusal, known.refused
+	}
+	if e.facts == nil {
+		facts, err := e.plan.Facts(procfsFile)
+		if err != nil {
+			return supervisor.Refusal{}, false
+		}
+		e.facts = facts
+	}
+	answer, err := policy.Explain(e.policy, request, e.facts)
+	found := explained{refused: err == nil && !answer.Allowed}
+	if found.refused {
+		found.refusal = supervisor.Refusal{Reason: answer.Why, Allow: remedyText(answer)}
+		if answer.Key != "" && answer.Origin != (policy.Origin{}) {
+			found.refusal.Reason += " (" + answer.Origin.String() + ")"
+		}
+	}
+	if len(e.known) < maxExplained {
+		e.known[request] = found
+	}
+	return found.refusal, found.refused
+}
+
+// remedyText is what would allow it, all of it.
+func remedyText(a policy.Answer) string {
+	r := a.Remedy
+	text := r.Text
+	switch {
+	case r.Flag != "" && r.Line != "":
+		text = r.Flag + " (in a policy: " + r.Line + ")"
+	case r.Flag != "":
+		text = r.Flag
+	}
+	for _, note := range a.Notes {
+		if strings.Contains(note, "add --") {
+			text += "; " + note
+		}
+	}
+	return text
+}

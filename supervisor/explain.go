@@ -1,0 +1,158 @@
+package supervisor
+
+import (
+	"encoding/binary"
+	"strconv"
+
+	"github.com/memjail/memjail/sandbox/kernel"
+	"github.com/memjail/memjail/supervisor/resolve"
+	"golang.org/x/sys/unix"
+)
+
+// Access is what a caller wants of an object.
+type Access string
+
+const (
+	AccessRead    Access = "read"
+	AccessWrite   Access = "write"
+	AccessExecute Access = "execute"
+	AccessConnect Access = "connect"
+	AccessBind    Access = "bind"
+)
+
+// Explainer knows what the kernel's rules come to. It is asked about calls that
+// are left to the kernel, for reports only: no answer depends on it. refused false:
+// they allow it, or it cannot be told.
+type Explainer interface {
+	// Path is asked about an object by its canonical path. missing: it does not
+	// exist and would be made there.
+	Path(path string, access Access, missing bool) (refusal Refusal, refused bool)
+	// Port is asked about a TCP port.
+	Port(port uint16, access Access) (refusal Refusal, refused bool)
+}
+
+// explains tells whether somebody wants to know what the kernel refuses.
+func (r *receiver) explains() bool {
+	o := &r.s.options
+	return o.Explain != nil && o.Report != nil && !r.s.chrooted.Load() && (o.Quiet == nil || !o.Quiet())
+}
+
+// explainOpen reports an open that is about to be left to the kernel if its rules
+// are going to refuse it. What it looks at may change before the kernel looks, so
+// it is a prediction.
+func (r *receiver) explainOpen(q *request, flags int) {
+	if !r.explains() || flags&unix.O_PATH != 0 {
+		return
+	}
+	access := AccessRead
+	if flags&(unix.O_ACCMODE|unix.O_TRUNC|unix.O_CREAT) != 0 {
+		access = AccessWrite
+	}
+	caller := resolve.Caller{TID: q.tid, Dir: q.dir(), NoFollow: flags&unix.O_NOFOLLOW != 0}
+	r.explainPath(q, caller, access, flags&unix.O_CREAT != 0)
+}
+
+func (r *receiver) explainPath(q *request, caller resolve.Caller, access Access, creates bool) {
+	// An ordinary user's supervisor may do what its callers may: what they could not
+	// do outside either is not the sandbox's refusal.
+	path, missing, err := resolve.Canonical(caller, &r.path, creates, r.mode(access))
+	if err != nil {
+		return
+	}
+	refusal, refused := r.s.options.Explain.Path(path, access, missing)
+	if !refused {
+		return
+	}
+	r.report(q, func() Event {
+		return Event{Call: r.callName(), Path: r.path.String(), Access: string(access), Layer: Landlock, Errno: "EACCES",
+			Reason: refusal.Reason, Allow: refusal.Allow, Predicted: true}
+	})
+}
+
+// mode is what access(2) is asked for; 0: nothing, because root has capabilities
+// for it that the supervisor has put down.
+func (r *receiver) mode(access Access) uint32 {
+	switch {
+	case r.rights.switches():
+		return 0
+	case access == AccessWrite:
+		return unix.W_OK
+	case access == AccessExecute:
+		return unix.X_OK
+	}
+	return unix.R_OK
+}
+
+func (r *receiver) callName() string {
+	return r.s.options.Calls.Name(r.notification.Data.Arch, r.notification.Data.Number)
+}
+
+// executeAt is execveat's AT_EMPTY_PATH: a descriptor is executed, which has been
+// opened before.
+const executeAt = unix.AT_EMPTY_PATH
+
+// exec leaves an execve to the kernel and reports it if that is going to refuse.
+func (r *receiver) exec(q *request) {
+	if r.explains() {
+		caller, address, flags := resolve.Caller{TID: q.tid, Dir: unix.AT_FDCWD}, q.args[0], uint64(0)
+		if q.kind == kindExecAt {
+			caller.Dir, address, flags = int(int32(q.args[0])), q.args[1], q.args[4]
+		}
+		if flags&executeAt == 0 && r.copyPath(q.tid, address) {
+			r.explainPath(q, caller, AccessExecute, false)
+		}
+	}
+	r.answer(q, leaveToKernel, nil)
+}
+
+// port leaves a connect or bind to the kernel and reports it if that is going to
+// refuse.
+func (r *receiver) port(q *request) {
+	if r.explains() {
+		r.explainPort(q)
+	}
+	r.answer(q, leaveToKernel, nil)
+}
+
+func (r *receiver) explainPort(q *request) {
+	access := AccessConnect
+	if q.kind == kindBind {
+		access = AccessBind
+	}
+	var unsafeAddress [28]byte // struct sockaddr_in6
+	size := min(q.args[2], uint64(len(unsafeAddress)))
+	n, err := kernel.ReadProcessMemory(q.tid, unsafeAddress[:size], q.args[1])
+	if err != nil || n < 4 {
+		return
+	}
+	family := binary.NativeEndian.Uint16(unsafeAddress[:])
+	port := binary.BigEndian.Uint16(unsafeAddress[2:])
+	if family != unix.AF_INET && family != unix.AF_INET6 {
+		return
+	}
+	refusal, refused := r.s.options.Explain.Port(port, access)
+	if !refused || !isTCP(q.tid, int(int32(q.args[0]))) {
+		return
+	}
+	r.report(q, func() Event {
+		return Event{Call: r.callName(), Path: "TCP port " + strconv.Itoa(int(port)), Access: string(access), Layer: Landlock, Errno: "EACCES",
+			Reason: refusal.Reason, Allow: refusal.Allow, Predicted: true}
+	})
+}
+
+// isTCP tells whether a descriptor of a thread is a TCP socket. The rules are about
+// no others; where it cannot be told nothing is reported.
+func isTCP(tid, fd int) bool {
+	pidfd, err := kernel.OpenPIDFD(tid)
+	if err != nil {
+		return false
+	}
+	defer pidfd.Close()
+	own, err := unix.PidfdGetfd(int(pidfd.Fd()), fd, 0)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(own)
+	protocol, err := unix.GetsockoptInt(own, unix.SOL_SOCKET, unix.SO_PROTOCOL)
+	return err == nil && protocol == unix.IPPROTO_TCP
+}
