@@ -65,6 +65,10 @@ func (p *Plan) members() error {
 			`Landlock's border for signals (ABI 6, ipc.signals = "sandbox")`)
 		return nil
 	}
+	if p.options.Detached {
+		p.Warnings = append(p.Warnings, `procfs.processes = "sandbox" grants nothing here: a program that takes memjail's place has nobody who tells who is in the sandbox`)
+		return nil
+	}
 	members, err := kernel.NewMembers()
 	if err != nil {
 		return err

@@ -82,22 +82,46 @@ func (p *Process) Ended() error {
 	p.plan.starter.Progress.Abandon()
 	defer p.child.Release()
 	defer p.PIDFD.Close()
-	err := p.child.Failure()
+	return p.plan.failed(p.child.Failure())
+}
+
+// failed says what the failure of a step means for the start.
+func (p *Plan) failed(err error) error {
 	var failure *kernel.LaunchError
 	if !errors.As(err, &failure) {
 		return err
 	}
 	if failure.Exec {
-		return &CommandError{Name: p.plan.options.Args[0], Err: failure.Errno, Hint: p.execHint(failure.Errno)}
+		return &CommandError{Name: p.options.Args[0], Err: failure.Errno, Hint: p.execHint(failure.Errno)}
 	}
 	return &UnenforceableError{What: "starting the command", Err: failure}
 }
 
+// Become applies the plan to this process and executes the program in it. It is
+// called on the thread that called [Prepare], and returns only an error; the process
+// is to end then, for it may be restricted already. Where the plan has a supervisor
+// handOver gets the listener, which is to be served when it returns.
+func (p *Plan) Become(handOver func(listener int) error) error {
+	before, after, err := p.starter.Parts()
+	if err != nil {
+		return err
+	}
+	if err := kernel.Become(before); err != nil {
+		return p.failed(err)
+	}
+	if listener := p.starter.Progress.Listener(); listener != 0 {
+		if err := handOver(listener); err != nil {
+			return err
+		}
+	}
+	return p.failed(kernel.Become(after))
+}
+
 // execHint explains a refusal of execve that the file's own permissions do not.
-func (p *Process) execHint(errno unix.Errno) string {
-	path := p.plan.starter.Path
+func (p *Plan) execHint(errno unix.Errno) string {
+	path := p.starter.Path
 	switch {
-	case errno == unix.EACCES && p.plan.options.Policy.Paths.Present && executable(path) == nil:
+	case errno == unix.EACCES && p.options.Policy.Paths.Present && executable(path) == nil:
 		return fmt.Sprintf("no path rule lets it be executed: add --add-exec, or --rox %s", path)
 	case errno == unix.ENOENT:
 		return "the interpreter that it names is missing"

@@ -37,6 +37,9 @@ type Options struct {
 	BestEffort bool
 	// LandlockABI acts as on a kernel that has no newer one; 0: the kernel's own.
 	LandlockABI int
+	// Detached: the supervisor is no ancestor of the program, so that some systems
+	// do not let it look at the program (Yama), and it learns of no members.
+	Detached bool
 	// Supervised: the caller runs a supervisor where the policy needs one.
 	Supervised bool
 	// ProcfsGranted tells whether a file of procfs, named below its root, is one
@@ -349,6 +352,8 @@ func (p *Plan) yamaBlinds() bool {
 	}
 	caps, err := kernel.ThreadCapabilities()
 	switch strings.TrimSpace(string(scope)) {
+	case "1":
+		return p.options.Detached && (err != nil || !caps.Effective.Has(unix.CAP_SYS_PTRACE))
 	case "2":
 		return err != nil || !caps.Effective.Has(unix.CAP_SYS_PTRACE)
 	case "3":

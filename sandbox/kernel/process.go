@@ -116,3 +116,13 @@ func receivedFDs(control []byte) []int {
 	}
 	return all
 }
+
+// ChildSubreaper tells whether orphans below the process become its children
+// (PR_GET_CHILD_SUBREAPER of prctl(2)).
+func ChildSubreaper() (bool, error) {
+	var set int32
+	if _, _, errno := unix.RawSyscall6(unix.SYS_PRCTL, unix.PR_GET_CHILD_SUBREAPER, uintptr(unsafe.Pointer(&set)), 0, 0, 0, 0); errno != 0 {
+		return false, fmt.Errorf("asking whether this process is a reaper: %w", errno)
+	}
+	return set != 0, nil
+}

@@ -209,6 +209,42 @@ func StepExecFile(fd int, argv, env []string) (Step, error) {
 		Args: [6]uintptr{uintptr(fd), EmptyPathAddress(), uintptr(unsafe.Pointer(&a[0])), uintptr(unsafe.Pointer(&e[0])), unix.AT_EMPTY_PATH}}, nil
 }
 
+// StepFork has the rest of the list made by two processes: the child goes on at
+// the step of index child, the parent with the next one. They share no memory.
+func StepFork(child int) Step {
+	return Step{Name: "starting a process", Number: unix.SYS_CLONE, OnZero: child, Args: [6]uintptr{uintptr(unix.SIGCHLD)}}
+}
+
+// StepEnd ends the process.
+func StepEnd() Step {
+	return Step{Name: "ending", Number: unix.SYS_EXIT_GROUP, Want: WantNothing}
+}
+
+// StepCloseOnExecFrom lets no descriptor from first on stay open over execve
+// (CLOSE_RANGE_CLOEXEC of close_range(2), Linux 5.11).
+func StepCloseOnExecFrom(first int) Step {
+	return Step{Name: "closing descriptors", Number: unix.SYS_CLOSE_RANGE, Args: [6]uintptr{uintptr(first), uintptr(^uint32(0)), unix.CLOSE_RANGE_CLOEXEC}}
+}
+
+// StepsGuard make a process that waits on descriptor 0, a pipe. When that ends
+// without a byte it kills the process of the pidfd that is descriptor 1; then it
+// ends. first is how many steps come before. All signals are blocked, as in every
+// launched child.
+func StepsGuard(pipe, pidfd, first int) []Step {
+	one, name := new([1]byte), append([]byte("memjail: guard"), 0)
+	steps := []Step{
+		{Name: "guard: taking a name", Number: unix.SYS_PRCTL, Want: WantNothing, keep: []any{name},
+			Args: [6]uintptr{unix.PR_SET_NAME, uintptr(unsafe.Pointer(&name[0]))}},
+		StepMoveFD(pipe, 0), StepMoveFD(pidfd, 1),
+		{Name: "guard: closing descriptors", Number: unix.SYS_CLOSE_RANGE, Args: [6]uintptr{2, uintptr(^uint32(0))}},
+		{Name: "guard: waiting", Number: unix.SYS_READ, Want: WantNothing, keep: []any{one}, Args: [6]uintptr{0, uintptr(unsafe.Pointer(one)), 1}},
+		{Name: "guard: killing", Number: unix.SYS_PIDFD_SEND_SIGNAL, Want: WantNothing, Args: [6]uintptr{1, uintptr(unix.SIGKILL)}},
+		StepEnd(),
+	}
+	steps[4].SkipTo, steps[4].OnZero = first+6, first+5
+	return steps
+}
+
 // StepSetSID makes the child the leader of a session of its own, without a
 // controlling terminal.
 func StepSetSID() Step { return Step{Name: "starting a session", Number: unix.SYS_SETSID} }

@@ -89,6 +89,10 @@ func (p *Progress) WaitListener() *kernel.Listener {
 // Abandon ends WaitListener for a start that failed.
 func (p *Progress) Abandon() { unix.Write(int(p.wake.Fd()), []byte{1, 0, 0, 0, 0, 0, 0, 0}) }
 
+// Listener is the descriptor of the listener that the filter was loaded with, in
+// the starter's table; 0: there is none.
+func (p *Progress) Listener() int { return int(p.listener.Load()) }
+
 // Nested tells whether a listener stood above already, so that the start took the
 // program without one. It has a meaning once the listener was waited for.
 func (p *Progress) Nested() bool { return p.nested.Load() != 0 }
@@ -99,6 +103,18 @@ func (p *Progress) Checked() bool { return p.checked.Load() != 0 }
 
 // Steps returns the list for kernel.Launch.
 func (p *Plan) Steps() ([]kernel.Step, error) {
+	before, after, err := p.Parts()
+	return append(before, after...), err
+}
+
+// Parts returns the same list in two parts: up to the filter with its listener, and
+// from the self-check on, which needs a supervisor that serves the listener.
+func (p *Plan) Parts() (before, after []kernel.Step, err error) {
+	after, err = p.checkAndExec()
+	return p.restrict(), after, err
+}
+
+func (p *Plan) restrict() []kernel.Step {
 	var steps []kernel.Step
 	add := func(more ...kernel.Step) { steps = append(steps, more...) }
 
@@ -121,7 +137,12 @@ func (p *Plan) Steps() ([]kernel.Step, error) {
 	if p.Members != nil {
 		add(kernel.StepsMembers(p.Members, len(steps))...)
 	}
-	steps = p.filterSteps(steps)
+	return p.filterSteps(steps)
+}
+
+func (p *Plan) checkAndExec() ([]kernel.Step, error) {
+	var steps []kernel.Step
+	add := func(more ...kernel.Step) { steps = append(steps, more...) }
 	add(kernel.StepsSelfCheck(p.SelfCheck)...)
 	// Not earlier: the descriptor table is shared with memjail, which holds many,
 	// so that under a low limit neither the listener nor a file of the self-check

@@ -50,6 +50,7 @@ var commands = []struct {
 	make func(env []string, io streams) *cobra.Command
 }{
 	{"run", newRun},
+	{"exec", newExec},
 	{"probe", func(_ []string, io streams) *cobra.Command { return newProbe(io) }},
 	{"verify", func(_ []string, io streams) *cobra.Command { return newVerify(io) }},
 	{"policy", func(_ []string, io streams) *cobra.Command { return newPolicy(io) }},

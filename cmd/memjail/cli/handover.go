@@ -25,6 +25,7 @@ const (
 	handReady               // write: one byte, once it serves
 	handMounts              // the sandbox's mount namespace
 	handMembers             // the socket of the helper that knows who is inside
+	handGuard               // write: one byte, when it ends because all is over
 )
 
 // firstFree is above all of them, so that moving one does not close another.
@@ -39,6 +40,10 @@ type successorConfig struct {
 	Chrooted   bool // somebody inside may have another root
 	Helper     int  // the membership helper's number; 0: handMembers is not there
 	PID        int  // the command, for its view of the mount table
+	// Exec: the command has taken memjail's place. handListener is a socket over
+	// which the listener comes, and on which readiness is told.
+	Exec    bool
+	LogText bool // handEvents is a log for people
 }
 
 // successor is a supervisor that runs detached, after memjail has handed over.
@@ -159,6 +164,11 @@ func (f *front) successorConfig() (*os.File, error) {
 	if f.plan.Mounts != nil {
 		config.SlowMounts = f.plan.Mounts.HasRemote()
 	}
+	return config.file()
+}
+
+// file is a file of its own with the configuration, to be read from its beginning.
+func (config successorConfig) file() (*os.File, error) {
 	fd, err := unix.MemfdCreate("memjail hand-over", unix.MFD_CLOEXEC)
 	if err != nil {
 		return nil, err
@@ -208,7 +218,7 @@ func (h *handFiles) steps(exe int) ([]kernel.Step, error) {
 		}
 		steps = append(steps, kernel.StepMoveFD(int(file.Fd()), h.targets[i]))
 	}
-	steps = append(steps, kernel.StepMoveFD(0, 1), kernel.StepMoveFD(0, 2), kernel.StepSignalMask(0))
+	steps = append(steps, kernel.StepMoveFD(0, 1), kernel.StepMoveFD(0, 2), kernel.StepCloseOnExecFrom(handGuard+1), kernel.StepSignalMask(0))
 	exec, err := kernel.StepExecFile(exe, []string{supervisorName}, nil)
 	return append(steps, exec), err
 }

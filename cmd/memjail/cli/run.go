@@ -11,6 +11,7 @@ import (
 	"github.com/memjail/memjail/sandbox"
 	"github.com/memjail/memjail/supervisor/decide"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 // runOptions are the flags of run.
@@ -53,20 +54,25 @@ The flags say the same as a policy file; later ones add to it.`,
 	f := cmd.Flags()
 	f.SetInterspersed(false)
 	o.policyFlags.declare(f)
+	o.declareCommon(f)
+	f.IntVar(&o.statusFD, "status-fd", -1, "write one JSON line to descriptor `N` saying whose exit status it was")
+	f.BoolVar(&o.waitRest, "wait-rest", false, "when CMD has ended, wait for the processes that it left")
+	f.BoolVar(&o.killRest, "kill-rest", false, "when CMD has ended, kill the processes that it left")
+	return cmd
+}
+
+// declareCommon declares what run and exec have in common, beside the policy.
+func (o *runOptions) declareCommon(f *pflag.FlagSet) {
 	f.BoolVar(&o.addExec, "add-exec", false, "with path rules: allow what CMD needs to come to run: interpreter, libraries")
 	f.IntSliceVar(&o.keepFDs, "keep-fd", nil, "hand the descriptor `N` on to CMD")
 	f.BoolVar(&o.bestEffort, "best-effort", false, "start even if a restriction cannot be applied, and list what is missing")
 	f.StringVar(&o.logFile, "log", "", "append every refused attempt to `FILE`")
 	f.StringVar(&o.logFormat, "log-format", "text", "`text` or json (one object a line)")
 	f.StringVar(&o.report, "report", "", "`auto` (on a terminal, with -v or --log), all or off: tell what was refused")
-	f.IntVar(&o.statusFD, "status-fd", -1, "write one JSON line to descriptor `N` saying whose exit status it was")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "no warnings and no summary")
 	f.BoolVarP(&o.verbose, "verbose", "v", false, "say how the policy is enforced, and the summary also off a terminal")
-	f.BoolVar(&o.waitRest, "wait-rest", false, "when CMD has ended, wait for the processes that it left")
-	f.BoolVar(&o.killRest, "kill-rest", false, "when CMD has ended, kill the processes that it left")
 	f.IntVar(&o.abi, "landlock-abi", 0, "act as on a kernel with this Landlock ABI")
 	f.MarkHidden("landlock-abi")
-	return cmd
 }
 
 // check finds mistakes that only show in combination.
@@ -87,26 +93,32 @@ func (o *runOptions) check(args []string) error {
 }
 
 func run(o *runOptions, args, env []string, io streams) error {
-	if err := o.check(args); err != nil {
+	r, err := prepareRunner(o, args, io)
+	if err != nil {
 		return err
 	}
+	status, err := r.run(args, env)
+	r.writeStatus(status, err)
+	return r.leave(status, err)
+}
+
+// prepareRunner checks the options, reads the policy and opens what is written to.
+func prepareRunner(o *runOptions, args []string, io streams) (*runner, error) {
+	if err := o.check(args); err != nil {
+		return nil, err
+	}
 	if !linkedStatically {
-		return errors.New("this memjail was linked with the C library, through whose file a supervisor could be changed: build it with CGO_ENABLED=0")
+		return nil, errors.New("this memjail was linked with the C library, through whose file a supervisor could be changed: build it with CGO_ENABLED=0")
 	}
 	if o.report != "" {
 		o.overrides.Allow = append(o.overrides.Allow, "report.denials="+o.report)
 	}
 	pol, err := o.policyFlags.load()
 	if err != nil {
-		return err
+		return nil, err
 	}
 	r := &runner{options: o, policy: pol, io: io, statusFD: o.statusFD}
-	if err := r.open(); err != nil {
-		return err
-	}
-	status, err := r.run(args, env)
-	r.writeStatus(status, err)
-	return r.leave(status, err)
+	return r, r.open()
 }
 
 // runner is one run, from policy to exit status.

@@ -117,18 +117,24 @@ func (c *collector) write(e supervisor.Event) {
 	if c.lines == nil {
 		return
 	}
-	line := []byte(e.Time.UTC().Format(time.RFC3339Nano) + " " + describe(e))
+	line := logLine(e)
 	if c.json {
 		var err error
 		if line, err = json.Marshal(e); err != nil {
 			return
 		}
+		line = append(line, '\n')
 	}
 	select {
-	case c.lines <- append(line, '\n'):
+	case c.lines <- line:
 	default:
 		c.dropped++
 	}
+}
+
+// logLine is an attempt as a log for people has it.
+func logLine(e supervisor.Event) []byte {
+	return []byte(e.Time.UTC().Format(time.RFC3339Nano) + " " + describe(e) + "\n")
 }
 
 // summary prints what was refused, alike attempts once.

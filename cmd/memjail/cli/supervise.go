@@ -52,22 +52,57 @@ func superviseDetached() error {
 		o.Members = kernel.AdoptMembers(os.NewFile(handMembers, "membership"), config.Helper)
 	}
 	if config.Reports {
-		o.Report = reportTo(os.NewFile(handEvents, "events"))
+		o.Report = reportTo(os.NewFile(handEvents, "events"), config.LogText)
 	}
 	s, err := supervisor.New(o)
 	if err != nil {
 		return err
 	}
-	s.Serve(kernel.NewListener(handListener))
+	listener, ready := handListener, os.NewFile(handReady, "ready")
+	if config.Exec {
+		if listener, err = receiveListener(handListener); err != nil {
+			return err
+		}
+		ready = os.NewFile(handListener, "memjail")
+	}
+	s.Serve(kernel.NewListener(listener))
 	if err := confineDetached(); err != nil {
 		return err
 	}
-	if _, err := os.NewFile(handReady, "ready").Write([]byte{1}); err != nil {
+	if _, err := ready.Write([]byte{1}); err != nil {
 		return fmt.Errorf("reporting readiness: %w", err)
 	}
+	ready.Close()
 	watchDetached(config)
 	<-s.Gone()
+	if config.Exec {
+		os.NewFile(handGuard, "guard").Write([]byte{1})
+	}
 	return nil
+}
+
+// receiveListener takes the listener from the process that is about to become the
+// command.
+func receiveListener(socket int) (int, error) {
+	control, one := make([]byte, unix.CmsgSpace(4)), make([]byte, 1)
+	for {
+		_, n, _, _, err := unix.Recvmsg(socket, one, control, unix.MSG_CMSG_CLOEXEC)
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			return 0, fmt.Errorf("waiting for the listener: %w", err)
+		}
+		messages, err := unix.ParseSocketControlMessage(control[:n])
+		if err != nil || len(messages) != 1 {
+			return 0, fmt.Errorf("waiting for the listener: the start was given up: %w", unix.ENODATA)
+		}
+		fds, err := unix.ParseUnixRights(&messages[0])
+		if err != nil || len(fds) != 1 {
+			return 0, fmt.Errorf("waiting for the listener: %w", unix.EBADMSG)
+		}
+		return fds[0], nil
+	}
 }
 
 func readConfig() (successorConfig, error) {
@@ -85,10 +120,14 @@ func readConfig() (successorConfig, error) {
 
 // reportTo hands reports to whoever holds the other end, and drops them when there
 // is nobody, or nobody who reads: the sandbox must not wait for that.
-func reportTo(events *os.File) func(supervisor.Event) {
+func reportTo(events *os.File, text bool) func(supervisor.Event) {
 	unix.SetNonblock(int(events.Fd()), true)
 	fd := int(events.Fd())
 	return func(e supervisor.Event) {
+		if text {
+			unix.Write(fd, logLine(e))
+			return
+		}
 		if line, err := json.Marshal(e); err == nil && len(line) < 4096 { // written whole or not at all
 			unix.Write(fd, append(line, '\n'))
 		}

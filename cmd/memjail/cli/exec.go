@@ -1,0 +1,233 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/memjail/memjail/policy"
+	"github.com/memjail/memjail/sandbox"
+	"github.com/memjail/memjail/sandbox/kernel"
+	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
+)
+
+func newExec(env []string, io streams) *cobra.Command {
+	o := &runOptions{statusFD: -1}
+	cmd := &cobra.Command{
+		Use:   "exec [flags] -- CMD [ARGS]",
+		Short: "Become a program, in a sandbox that closes memory",
+		Long: `exec turns memjail itself into CMD: process number, parent, terminal, open sockets
+and everything that a service manager knows the process by are CMD's. A supervisor
+runs beside it, detached, until the last process of the sandbox has ended; if it is
+killed before, CMD is killed.
+
+Sockets that a service manager hands over (LISTEN_FDS) reach CMD. Where memjail is
+process 1, or the reaper of its descendants, it stays, as a minimal init.`,
+		Example: `  ExecStart=memjail exec -p service --rw /var/lib/svc -- /usr/sbin/svc
+  exec memjail exec --log /var/log/refused -- ./daemon`,
+		DisableFlagsInUseLine: true,
+		RunE:                  func(_ *cobra.Command, args []string) error { return execute(o, args, env, io) },
+	}
+	f := cmd.Flags()
+	f.SetInterspersed(false)
+	o.policyFlags.declare(f)
+	o.declareCommon(f)
+	return cmd
+}
+
+// execute is the run function of exec.
+func execute(o *runOptions, args, env []string, io streams) error {
+	r, err := prepareRunner(o, args, io)
+	if err != nil {
+		return err
+	}
+	// What a service manager says to the service is for the service.
+	if r.policy.Environment.Restrict {
+		r.policy = r.policy.Clone()
+		r.policy.Environment.Keep = append(r.policy.Environment.Keep, managerVariables...)
+	}
+	fds, err := handedSockets(env)
+	if err != nil {
+		return err
+	}
+	for _, fd := range fds {
+		if !slices.Contains(o.keepFDs, fd) {
+			o.keepFDs = append(o.keepFDs, fd)
+		}
+	}
+	if reapsOthers() {
+		status, err := r.run(args, env)
+		return r.leave(status, err)
+	}
+	return r.become(args, env)
+}
+
+// managerVariables are those by which a service manager talks to a service,
+// systemd.exec(5) and sd_listen_fds(3).
+var managerVariables = []string{"LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC",
+	"JOURNAL_STREAM", "INVOCATION_ID", "CREDENTIALS_DIRECTORY", "FDSTORE", "MAINPID", "LOGS_DIRECTORY", "STATE_DIRECTORY", "CACHE_DIRECTORY",
+	"RUNTIME_DIRECTORY", "CONFIGURATION_DIRECTORY"}
+
+// handedSockets are the descriptors that a service manager handed to this process,
+// sd_listen_fds(3).
+func handedSockets(env []string) ([]int, error) {
+	value := func(name string) string {
+		for _, v := range env {
+			if text, ok := strings.CutPrefix(v, name+"="); ok {
+				return text
+			}
+		}
+		return ""
+	}
+	if value("LISTEN_PID") != strconv.Itoa(os.Getpid()) {
+		return nil, nil
+	}
+	count, err := strconv.Atoi(value("LISTEN_FDS"))
+	if err != nil || count < 0 || count > 4096 {
+		return nil, fmt.Errorf("LISTEN_FDS=%s: want the number of descriptors that were handed over", value("LISTEN_FDS"))
+	}
+	const first = 3
+	var fds []int
+	for fd := first; fd < first+count; fd++ {
+		fds = append(fds, fd)
+	}
+	return fds, nil
+}
+
+// reapsOthers tells whether orphans below this process become its children: a
+// detached supervisor would be CMD's child.
+func reapsOthers() bool {
+	reaper, err := kernel.ChildSubreaper()
+	return os.Getpid() == 1 || err == nil && reaper
+}
+
+// become turns this process into the command. It returns only an error.
+func (r *runner) become(args, env []string) error {
+	options := r.sandboxOptions(args, env)
+	options.Detached, options.Reports = true, r.log != nil
+	plan, err := sandbox.Prepare(options)
+	if err != nil {
+		return err
+	}
+	defer plan.Close()
+	r.explainPlan(plan)
+	if plan.Shape != sandbox.ShapeSupervised {
+		return plan.Become(nil)
+	}
+	socket, err := r.startDetached(plan)
+	if err != nil {
+		return err
+	}
+	defer socket.Close()
+	return plan.Become(func(listener int) error { return giveListener(socket, listener) })
+}
+
+// giveListener hands the listener to the supervisor and waits until it serves.
+func giveListener(socket *os.File, listener int) error {
+	err := unix.Sendmsg(int(socket.Fd()), []byte{0}, unix.UnixRights(listener), nil, unix.MSG_NOSIGNAL)
+	if err != nil {
+		return fmt.Errorf("handing the listener to the supervisor: %w", err)
+	}
+	var one [1]byte
+	for {
+		n, err := unix.Read(int(socket.Fd()), one[:])
+		switch {
+		case err == unix.EINTR:
+		case err != nil:
+			return fmt.Errorf("waiting for the supervisor: %w", err)
+		case n == 0:
+			return errors.New("the supervisor ended before it served")
+		default:
+			return nil
+		}
+	}
+}
+
+// startDetached starts the supervisor, and where the policy wants it a guard that
+// kills the command if the supervisor is killed. Neither is a child of this process
+// when it returns. The socket is for the listener.
+func (r *runner) startDetached(plan *sandbox.Plan) (*os.File, error) {
+	exe, err := os.OpenFile("/proc/self/exe", unix.O_PATH, 0)
+	if err != nil {
+		return nil, fmt.Errorf("holding memjail's own program: %w", err)
+	}
+	defer exe.Close()
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, fmt.Errorf("starting the supervisor: %w", err)
+	}
+	mine := os.NewFile(uintptr(pair[0]), "supervisor")
+	guardR, guardW, err := os.Pipe()
+	if err != nil {
+		return nil, fmt.Errorf("starting the supervisor: %w", err)
+	}
+	defer guardR.Close()
+	pidfd, err := kernel.OpenPIDFD(os.Getpid())
+	if err != nil {
+		return nil, fmt.Errorf("starting the supervisor: %w", err)
+	}
+	defer pidfd.Close()
+	var hand handFiles
+	defer hand.close()
+	config := successorConfig{Policy: r.policy, Reports: r.log != nil, LogText: r.options.logFormat == "text", PID: os.Getpid(), Exec: true,
+		OwnMounts: plan.MountNamespace != nil, SlowMounts: plan.Mounts != nil && plan.Mounts.HasRemote()}
+	config.Policy.Origins, config.Policy.Tests = nil, nil
+	file, err := config.file()
+	if err != nil {
+		return nil, err
+	}
+	hand.give(file, handConfig)
+	hand.give(os.NewFile(uintptr(pair[1]), "memjail"), handListener)
+	hand.give(guardW, handGuard)
+	if r.log != nil {
+		hand.give(dupFile(int(r.log.Fd())), handEvents)
+	}
+	if plan.MountNamespace != nil {
+		hand.give(dupFile(int(plan.MountNamespace.Fd())), handMounts)
+	}
+	steps, err := hand.steps(int(exe.Fd()))
+	if err != nil {
+		return nil, err
+	}
+	if err := detach(steps, r.policy.OnSupervisorExit == policy.OnSupervisorExitKill, guardR, pidfd); err != nil {
+		return nil, err
+	}
+	return mine, nil
+}
+
+// detach has a process start the supervisor and the guard and end, so that they are
+// nobody's children. The descriptors that the guard gets are above those that the
+// supervisor finds.
+func detach(supervisor []kernel.Step, guarded bool, guard, pidfd *os.File) error {
+	pipe, process := dupFile(int(guard.Fd())), dupFile(int(pidfd.Fd()))
+	if pipe == nil || process == nil {
+		return fmt.Errorf("starting the guard: %w", unix.EMFILE)
+	}
+	defer pipe.Close()
+	defer process.Close()
+	const forks = 3
+	guardAt := forks + len(supervisor)
+	second := kernel.StepFork(guardAt)
+	if !guarded {
+		second = kernel.StepEnd()
+	}
+	steps := append([]kernel.Step{kernel.StepFork(forks), second, kernel.StepEnd()}, supervisor...)
+	steps = append(steps, kernel.StepSetSID(), kernel.StepChdirRoot())
+	steps = append(steps, kernel.StepsGuard(int(pipe.Fd()), int(process.Fd()), len(steps))...)
+	child, err := kernel.Launch(steps, false)
+	if err != nil {
+		return err
+	}
+	defer child.Release()
+	defer child.PIDFD.Close()
+	for {
+		if _, err := unix.Wait4(child.PID, nil, 0, nil); err != unix.EINTR {
+			break
+		}
+	}
+	return child.Failure()
+}

@@ -1,0 +1,311 @@
+package main_test
+
+import (
+	"bufio"
+	"context"
+	"fmt"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"testing"
+	"time"
+)
+
+// become puts "memjail exec" before a command.
+func become(t testing.TB, flags []string, argv ...string) []string {
+	return append(append(append([]string{memjailPath(t), "exec"}, flags...), "--"), argv...)
+}
+
+// service is a command under exec that is talked to over its standard streams.
+type service struct {
+	cmd *exec.Cmd
+	in  *os.File
+	out *bufio.Reader
+	log string
+}
+
+// startService starts a shell under exec, which runs the lines that it is given.
+func startService(t *testing.T, as account, flags ...string) *service {
+	t.Helper()
+	dir := as.workDir(t)
+	s := &service{log: filepath.Join(dir, "log")}
+	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	t.Cleanup(cancel)
+	s.cmd = job{as: as, dir: dir, argv: become(t, append(flags, "--log", s.log), "sh")}.command(t, ctx)
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.cmd.Stdin, s.in, s.cmd.Stderr = r, w, os.Stderr
+	out, err := s.cmd.StdoutPipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.out = bufio.NewReader(out)
+	if err := s.cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	r.Close()
+	t.Cleanup(func() {
+		w.Close()
+		s.cmd.Process.Kill()
+		s.cmd.Wait()
+	})
+	if up := s.ask(t, "echo up"); up != "up" {
+		t.Fatalf("the service says %q", up)
+	}
+	return s
+}
+
+// ask has the shell run a line and returns the one line that this prints.
+func (s *service) ask(t *testing.T, line string) string {
+	t.Helper()
+	fmt.Fprintln(s.in, line)
+	answer, err := s.out.ReadString('\n')
+	if err != nil {
+		t.Fatalf("%s: %v", line, err)
+	}
+	return strings.TrimSpace(answer)
+}
+
+const readsOwnStatus = "{ read key rest </proc/self/status && echo $key; } 2>/dev/null || echo refused"
+
+// supervisor is the process that holds the service's log.
+func (s *service) supervisor(t *testing.T) int {
+	t.Helper()
+	found := s.holders(t)
+	if len(found) != 1 {
+		t.Fatalf("%d processes hold the log %s", len(found), s.log)
+	}
+	return found[0]
+}
+
+func (s *service) holders(t *testing.T) []int {
+	t.Helper()
+	var found []int
+	fds, err := filepath.Glob("/proc/[0-9]*/fd/*")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, fd := range fds {
+		if to, err := os.Readlink(fd); err == nil && to == s.log {
+			pid, err := strconv.Atoi(strings.Split(fd, "/")[2])
+			if err != nil {
+				t.Fatal(err)
+			}
+			found = append(found, pid)
+		}
+	}
+	return found
+}
+
+// TestExecIsTheCommand: what a service manager knows a process by is the command's.
+func TestExecIsTheCommand(t *testing.T) {
+	forAccounts(t, func(t *testing.T, as account) {
+		s := startService(t, as)
+		for what, want := range map[string]int{"$$": s.cmd.Process.Pid, "$PPID": os.Getpid()} {
+			if have := s.ask(t, "echo "+what); have != strconv.Itoa(want) {
+				t.Errorf("%s is %s, want %d", what, have, want)
+			}
+		}
+		if have := s.ask(t, readsOwnStatus); have != "Name:" {
+			t.Errorf("its own status: %s", have)
+		}
+		supervisor := s.supervisor(t)
+		if parent := parentOf(t, supervisor); parent == s.cmd.Process.Pid || parent == os.Getpid() {
+			t.Errorf("the supervisor %d is a child of %d", supervisor, parent)
+		}
+		// The control: the same without memjail.
+		attempt := "sh -c 'exec 3<>/proc/self/mem' 2>/dev/null && echo open || echo refused"
+		if out := (job{as: as, dir: as.workDir(t), argv: []string{"sh", "-c", attempt}}).run(t); strings.TrimSpace(out.stdout) != "open" {
+			t.Errorf("control: %v", out)
+		}
+		if have := s.ask(t, attempt); have != "refused" {
+			t.Errorf("memory is %s", have)
+		}
+		fmt.Fprintln(s.in, "exit 7")
+		if err := s.cmd.Wait(); s.cmd.ProcessState.ExitCode() != 7 {
+			t.Errorf("ended with %v, want status 7", err)
+		}
+		eventually(t, 5*time.Second, "the supervisor ends with the command", func() bool { return len(s.holders(t)) == 0 })
+	})
+}
+
+func parentOf(t *testing.T, pid int) int {
+	t.Helper()
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, rest, _ := strings.Cut(string(text), "\nPPid:\t")
+	line, _, _ := strings.Cut(rest, "\n")
+	parent, err := strconv.Atoi(line)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return parent
+}
+
+// TestExecSupervisorIsDeaf: what a manager sends to all of a unit ends no
+// supervisor, since the service may need files while it stops.
+func TestExecSupervisorIsDeaf(t *testing.T) {
+	as := accounts()[0]
+	s := startService(t, as)
+	supervisor := s.supervisor(t)
+	for _, sig := range []syscall.Signal{syscall.SIGHUP, syscall.SIGINT, syscall.SIGTERM, syscall.SIGQUIT, syscall.SIGUSR1, syscall.SIGUSR2,
+		syscall.SIGTSTP, syscall.SIGCONT} {
+		if err := syscall.Kill(supervisor, sig); err != nil {
+			t.Errorf("%v: %v", sig, err)
+		}
+		if have := s.ask(t, readsOwnStatus); have != "Name:" {
+			t.Errorf("after %v: %s", sig, have)
+		}
+	}
+}
+
+// TestExecSupervisorKilled: without a supervisor the command is ended, or left with
+// less, as the policy says.
+func TestExecSupervisorKilled(t *testing.T) {
+	forAccounts(t, func(t *testing.T, as account) {
+		s := startService(t, as)
+		if err := syscall.Kill(s.supervisor(t), syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		ended := make(chan error, 1)
+		go func() { ended <- s.cmd.Wait() }()
+		select {
+		case <-ended:
+			if status, ok := s.cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || status.Signal() != syscall.SIGKILL {
+				t.Errorf("ended with %v, want SIGKILL", s.cmd.ProcessState)
+			}
+		case <-time.After(5 * time.Second):
+			t.Error("the command lives on without its supervisor")
+		}
+		lenient := startService(t, as, "--allow", "on-supervisor-exit=deny")
+		if err := syscall.Kill(lenient.supervisor(t), syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, 5*time.Second, "the supervisor is gone", func() bool { return len(lenient.holders(t)) == 0 })
+		if have := lenient.ask(t, "echo alive"); have != "alive" {
+			t.Errorf("the command says %q", have)
+		}
+	})
+}
+
+// TestExecDaemonIsServed: a supervisor outlives the command while something of the
+// sandbox lives.
+func TestExecDaemonIsServed(t *testing.T) {
+	as := accounts()[0]
+	s := startService(t, as)
+	out := filepath.Join(filepath.Dir(s.log), "daemon")
+	fmt.Fprintf(s.in, "(sleep 0.5; head -c 5 /proc/self/status >%s; sleep 0.5) >/dev/null 2>&1 & exit 0\n", out)
+	s.cmd.Wait()
+	if len(s.holders(t)) != 1 {
+		t.Error("the supervisor has left the daemon")
+	}
+	eventually(t, 5*time.Second, "the daemon reads its status", func() bool {
+		text, err := os.ReadFile(out)
+		return err == nil && string(text) == "Name:"
+	})
+	eventually(t, 5*time.Second, "the supervisor ends with the daemon", func() bool { return len(s.holders(t)) == 0 })
+}
+
+// TestExecSocketActivation: sockets of a service manager reach the command, and
+// nothing else does.
+func TestExecSocketActivation(t *testing.T) {
+	as := accounts()[0]
+	listener, err := net.Listen("unix", filepath.Join(as.workDir(t), "socket"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer listener.Close()
+	unixListener, ok := listener.(*net.UnixListener)
+	if !ok {
+		t.Fatal("no UNIX listener")
+	}
+	file, err := unixListener.File()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer file.Close()
+	stray, err := os.Open("/dev/null")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer stray.Close()
+	script := "LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=web NOTIFY_SOCKET=/run/x exec " + strings.Join(become(t, nil), " ") +
+		` sh -c 'echo $((LISTEN_PID - $$)) $LISTEN_FDS $LISTEN_FDNAMES $NOTIFY_SOCKET; readlink /proc/self/fd/3; readlink /proc/self/fd/4 || echo none'`
+	cmd := exec.Command("sh", "-c", script)
+	cmd.Env = as.environ(t, as.workDir(t))
+	cmd.ExtraFiles = []*os.File{file, stray}
+	out, err := cmd.CombinedOutput()
+	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
+	if err != nil || len(lines) != 3 || lines[0] != "0 1 web /run/x" || !strings.HasPrefix(lines[1], "socket:") || lines[2] != "none" {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// TestExecPlain: a policy that needs no supervisor starts none.
+func TestExecPlain(t *testing.T) {
+	forAccounts(t, func(t *testing.T, as account) {
+		for _, flags := range [][]string{{"--memory", "allow"}, {"--memory", "no-write", "--allow", "procfs.write="}} {
+			s := startService(t, as, flags...)
+			if have := s.ask(t, "echo $$"); have != strconv.Itoa(s.cmd.Process.Pid) {
+				t.Errorf("%q: number %s", flags, have)
+			}
+			if len(s.holders(t)) > 0 {
+				t.Errorf("%q: something holds the log", flags)
+			}
+			attempt := "sh -c 'exec 3<>/proc/self/mem' 2>/dev/null && echo open || echo refused"
+			want := map[string]string{"allow": "open", "no-write": "refused"}[flags[1]]
+			if have := s.ask(t, attempt); have != want {
+				t.Errorf("%q: memory is %s, want %s", flags, have, want)
+			}
+		}
+	})
+}
+
+// TestExecAsInit: as the first process of a pid namespace memjail stays and reaps.
+func TestExecAsInit(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("a pid namespace takes root")
+	}
+	as := accounts()[0]
+	as.needs(t, "unshare")
+	script := "(sleep 0.2 & ) ; echo $$; cat /proc/1/comm; sleep 0.5; ps -e -o stat= | grep -c Z; exit 5"
+	argv := append([]string{"unshare", "--pid", "--fork", "--mount-proc"}, become(t, nil, "sh", "-c", script)...)
+	o := job{as: as, dir: as.workDir(t), argv: argv}.run(t)
+	lines := strings.Fields(o.stdout)
+	if o.code != 5 || len(lines) != 3 || lines[0] == "1" || lines[1] != "memjail" || lines[2] != "0" {
+		t.Error(o)
+	}
+}
+
+// TestExecFailures: what cannot be started leaves nothing behind.
+func TestExecFailures(t *testing.T) {
+	forAccounts(t, func(t *testing.T, as account) {
+		dir := as.workDir(t)
+		for _, test := range []struct {
+			argv []string
+			code int
+		}{
+			{become(t, []string{"--log", dir + "/log"}, "/no/such/program"), 127},
+			{become(t, []string{"--log", dir + "/log"}, "/etc/passwd"), 126},
+			{become(t, []string{"--log", dir + "/log", "-p", "strict"}, "true"), 126},
+			{become(t, []string{"--allow", "min-abi=99"}, "true"), 125},
+			{[]string{memjailPath(t), "exec"}, 125},
+		} {
+			o := job{as: as, dir: dir, argv: test.argv}.run(t)
+			last := o.stderr[strings.LastIndex("\n"+strings.TrimSuffix(o.stderr, "\n"), "\n"):]
+			if o.code != test.code || !strings.HasPrefix(last, "memjail: ") {
+				t.Errorf("%q: want %d: %v", test.argv, test.code, o)
+			}
+		}
+		left := &service{log: dir + "/log"}
+		eventually(t, 5*time.Second, "nothing is left of failed starts", func() bool { return len(left.holders(t)) == 0 })
+	})
+}

@@ -1,0 +1,72 @@
+package kernel
+
+import (
+	"runtime"
+
+	"golang.org/x/sys/unix"
+)
+
+// Become makes steps in this process itself, on the calling thread, in place of a
+// child (see [Launch]). They may end in execve, which puts an end to all other
+// threads and keeps what the steps did to this one. With a nil error all steps are
+// done, and none of them was an execve that succeeded. After an error the thread is
+// as far as the steps came: the process is to end. It stays locked to its
+// goroutine, with all signals blocked.
+//
+// No step may be a clone(2): its other side would run Go code on its own.
+func Become(steps []Step) error {
+	runtime.LockOSThread()
+	BlockSignals(AllSignals)
+	for i := 0; i < len(steps); i++ {
+		s := &steps[i]
+		first := s.Args[0]
+		if s.From != nil {
+			first = s.From.Load()
+		}
+		r, _, errno := unix.RawSyscall6(s.Number, first, s.Args[1], s.Args[2], s.Args[3], s.Args[4], s.Args[5])
+		next, err := s.judge(i, r, errno)
+		if err != nil {
+			return err
+		}
+		if next != 0 {
+			i = next - 1
+		}
+	}
+	runtime.KeepAlive(steps)
+	return nil
+}
+
+// judge says which step comes after the one of index i; 0 is the next in the list.
+// It is what runSteps does, which cannot call anything.
+func (s *Step) judge(i int, r uintptr, errno unix.Errno) (next int, err error) {
+	failure := &LaunchError{Step: s.Name, Errno: errno, Exec: s.Number == unix.SYS_EXECVE || s.Number == unix.SYS_EXECVEAT}
+	switch s.Want {
+	case WantSuccess:
+		switch {
+		case errno == 0:
+		case errno == unix.EBUSY && s.OnBusy != 0:
+			return s.OnBusy, nil
+		case errno == unix.ENOEXEC && s.OnNoExec:
+			return i + 1, nil
+		default:
+			return 0, failure
+		}
+	case WantRefusal:
+		if errno == 0 {
+			failure.Hole = true
+			return 0, failure
+		}
+	case WantValue:
+		if errno != 0 || r != s.Value {
+			return 0, failure
+		}
+	case WantNothing:
+	}
+	if errno != 0 {
+		return 0, nil
+	}
+	if s.Save != nil {
+		s.Save.Store(r)
+	}
+	return s.SkipTo, nil
+}
