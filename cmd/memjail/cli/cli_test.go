@@ -158,7 +158,7 @@ func TestRefusals(t *testing.T) {
 			t.Errorf("%s: reason %q, key %q, told as %q", d.Call, d.Reason, d.Key, allowFlag(d.Key))
 		}
 	}
-	if r := (calls{}).Refusal("ptrace", [6]uint64{16}); r.Errno != unix.EPERM || r.Allow == "" {
+	if r := (calls).Refusal("ptrace", [6]uint64{16}); r.Errno != unix.EPERM || r.Allow == "" {
 		t.Errorf("ptrace: %+v", r)
 	}
 }

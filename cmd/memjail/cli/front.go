@@ -8,6 +8,7 @@ import (
 	"github.com/memjail/memjail/policy"
 	"github.com/memjail/memjail/sandbox"
 	"github.com/memjail/memjail/sandbox/filter"
+	"github.com/memjail/memjail/sandbox/jail"
 	"github.com/memjail/memjail/sandbox/kernel"
 	"github.com/memjail/memjail/sandbox/landlock"
 	"github.com/memjail/memjail/supervisor"
@@ -101,7 +102,7 @@ func (r *runner) run(args, env []string) (childStatus, error) {
 // supervise makes the supervisor ready to serve the listener that the starter is
 // going to make.
 func (f *front) supervise() error {
-	o := supervisor.Options{Policy: f.r.policy, Calls: calls{}, MountNamespace: f.plan.MountNamespace, Members: f.plan.Members,
+	o := supervisor.Options{Policy: f.r.policy, Calls: calls, MountNamespace: f.plan.MountNamespace, Members: f.plan.Members,
 		Quiet: func() bool { return !f.plan.Checked() }}
 	if f.plan.Mounts != nil {
 		o.SlowMounts = f.plan.Mounts.HasRemote()
@@ -301,19 +302,8 @@ func (r *runner) leave(status childStatus, err error) error {
 		return err
 	}
 	if status.signal != 0 {
-		dieOf(status.signal)
+		jail.DieOf(status.signal)
 		return statusError(exitSignal + int(status.signal))
 	}
 	return statusError(status.exit)
-}
-
-// dieOf ends memjail by a signal, without a core dump of memjail's own. It
-// returns if that cannot be, as for the first process of a pid namespace.
-func dieOf(sig unix.Signal) {
-	unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{})
-	if sig != unix.SIGKILL {
-		kernel.DefaultSignal(sig)
-	}
-	kernel.BlockSignals(0)
-	unix.Kill(unix.Getpid(), sig)
 }

@@ -1,23 +1,9 @@
 package cli
 
-import (
-	"github.com/memjail/memjail/sandbox/filter"
-	"github.com/memjail/memjail/supervisor"
-	"golang.org/x/sys/unix"
-)
+import "github.com/memjail/memjail/sandbox/jail"
 
 // calls tells the supervisor of the filter's own tables.
-type calls struct{}
-
-func (calls) Name(arch uint32, number int32) string { return filter.CallName(arch, number) }
-
-func (calls) Refusal(name string, args [6]uint64) supervisor.Refusal {
-	d, ok := filter.FindDenial(name, args)
-	if !ok {
-		return supervisor.Refusal{Errno: unix.EPERM, Reason: "a call that the filter refuses"}
-	}
-	return supervisor.Refusal{Errno: d.Errno, Reason: d.Reason, Allow: allowFlag(d.Key)}
-}
+var calls = jail.Calls{Allow: allowFlag}
 
 // allowFlag is the flag that a policy key stands for.
 func allowFlag(key string) string {

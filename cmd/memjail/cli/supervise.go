@@ -42,7 +42,7 @@ func superviseDetached() error {
 	if err != nil {
 		return err
 	}
-	o := supervisor.Options{Policy: config.Policy, Calls: calls{}, SlowMounts: config.SlowMounts, Chrooted: config.Chrooted}
+	o := supervisor.Options{Policy: config.Policy, Calls: calls, SlowMounts: config.SlowMounts, Chrooted: config.Chrooted}
 	if config.OwnMounts {
 		unix.CloseOnExec(handMounts)
 		o.MountNamespace = os.NewFile(handMounts, "the sandbox's mount namespace")

@@ -1,0 +1,203 @@
+// Package jail starts programs in sandboxes from Go, in the manner of os/exec:
+//
+//	func main() {
+//		if status, ended := jail.Init(); ended {
+//			os.Exit(status)
+//		}
+//		...
+//		out, err := jail.Command(pol, "python3", "untrusted.py").Output()
+//	}
+//
+// A supervisor must stand outside the sandbox and must not be a program that does
+// anything else, so a command starts the calling program again, which [Init] makes
+// into the front of one sandbox: it prepares the plan, starts the command, supervises
+// it and ends as it did. A program that does not call Init first in main cannot use
+// the package.
+//
+// The calling program should be linked without cgo: a C library that it maps is a
+// file through which whoever may write it could change the supervisor.
+package jail
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+
+	"github.com/memjail/memjail/policy"
+	"github.com/memjail/memjail/sandbox"
+)
+
+// ErrNoInit says that the program did not call [Init] first in main: the front of
+// the sandbox ran something else.
+var ErrNoInit = errors.New("the program does not call jail.Init first in main")
+
+// Cmd is a command to be run in a sandbox. Its fields are those of [exec.Cmd] with
+// the same meanings, and may be set until Start.
+type Cmd struct {
+	Policy policy.Policy
+	// Args are the program, as a path or a name for PATH, and its arguments.
+	Args []string
+	// Env is the environment before the policy's [environment] is applied; nil is
+	// this program's.
+	Env            []string
+	Dir            string
+	Stdin          io.Reader
+	Stdout, Stderr io.Writer
+	// BestEffort leaves out what cannot be applied; Notes tells what, and what is
+	// weaker than it could be, once Wait has returned.
+	BestEffort bool
+	Notes      []string
+
+	front  *exec.Cmd
+	result *os.File
+}
+
+// Command returns the command that runs name with args under the policy.
+func Command(p policy.Policy, name string, args ...string) *Cmd {
+	return &Cmd{Policy: p, Args: append([]string{name}, args...)}
+}
+
+// frontName is argv[0] of a front.
+const frontName = "memjail: front"
+
+// The descriptors that a front finds, as [exec.Cmd.ExtraFiles] numbers them.
+const (
+	frontConfig = 3 // read: a config
+	frontResult = 4 // write: a result
+)
+
+// config is what a front has to know.
+type config struct {
+	Policy     policy.Policy
+	Args, Env  []string
+	BestEffort bool
+}
+
+// result is what a front tells. Begun says that it was one.
+type result struct {
+	Begun   bool
+	Notes   []string
+	Failure string // why the command never ran
+	Command bool   // ... because it cannot be found or executed
+}
+
+// Start starts the command and does not wait for it. Whether it came to run is known
+// when it has ended: see [Cmd.Wait].
+func (c *Cmd) Start() error {
+	if c.front != nil {
+		return errors.New("jail: already started")
+	}
+	text, err := json.Marshal(config{c.Policy, c.Args, c.environment(), c.BestEffort})
+	if err != nil {
+		return fmt.Errorf("describing the sandbox: %w", err)
+	}
+	configR, configW, err := os.Pipe()
+	if err != nil {
+		return fmt.Errorf("starting a sandbox: %w", err)
+	}
+	resultR, resultW, err := os.Pipe()
+	if err != nil {
+		configR.Close()
+		configW.Close()
+		return fmt.Errorf("starting a sandbox: %w", err)
+	}
+	front := &exec.Cmd{Path: "/proc/self/exe", Args: []string{frontName}, Env: []string{}, Dir: c.Dir,
+		Stdin: c.Stdin, Stdout: c.Stdout, Stderr: c.Stderr, ExtraFiles: []*os.File{configR, resultW}}
+	err = front.Start()
+	configR.Close()
+	resultW.Close()
+	if err != nil {
+		configW.Close()
+		resultR.Close()
+		return fmt.Errorf("starting a sandbox: %w", err)
+	}
+	c.front, c.result = front, resultR
+	_, err = configW.Write(text) // a front that has ended tells why in its result
+	return errors.Join(ignoreBrokenPipe(err), configW.Close())
+}
+
+func (c *Cmd) environment() []string {
+	if c.Env == nil {
+		return os.Environ()
+	}
+	return c.Env
+}
+
+// Wait waits until the command and all processes that it left have ended, and the
+// copying from and to Stdin, Stdout and Stderr. Errors: [*exec.ExitError] when the
+// command ended otherwise than with status 0; [*sandbox.CommandError] when it cannot
+// be executed; [*StartError] when the sandbox could not be made; [ErrNoInit].
+func (c *Cmd) Wait() error {
+	if c.front == nil {
+		return errors.New("jail: not started")
+	}
+	var r result
+	decodeErr := json.NewDecoder(c.result).Decode(&r)
+	err := errors.Join(c.front.Wait(), c.result.Close())
+	c.Notes = r.Notes
+	switch {
+	case decodeErr != nil || !r.Begun:
+		return errors.Join(ErrNoInit, err)
+	case r.Command:
+		return &sandbox.CommandError{Name: c.Args[0], Err: errors.New(r.Failure)}
+	case r.Failure != "":
+		return &StartError{Reason: r.Failure}
+	}
+	return err
+}
+
+// StartError says why a sandbox could not be made: the policy, or the kernel.
+type StartError struct{ Reason string }
+
+func (e *StartError) Error() string { return "starting a sandbox: " + e.Reason }
+
+// Run starts the command and waits for it.
+func (c *Cmd) Run() error {
+	if err := c.Start(); err != nil {
+		return err
+	}
+	return c.Wait()
+}
+
+// Output runs the command and returns what it wrote to its standard output. Stdout
+// must be nil.
+func (c *Cmd) Output() ([]byte, error) {
+	if c.Stdout != nil {
+		return nil, errors.New("jail: Stdout already set")
+	}
+	var out buffer
+	c.Stdout = &out
+	err := c.Run()
+	return out.text, err
+}
+
+// CombinedOutput is the same with its standard error.
+func (c *Cmd) CombinedOutput() ([]byte, error) {
+	if c.Stdout != nil || c.Stderr != nil {
+		return nil, errors.New("jail: Stdout or Stderr already set")
+	}
+	var out buffer
+	c.Stdout, c.Stderr = &out, &out
+	err := c.Run()
+	return out.text, err
+}
+
+type buffer struct{ text []byte }
+
+func (b *buffer) Write(p []byte) (int, error) {
+	b.text = append(b.text, p...)
+	return len(p), nil
+}
+
+// Signal sends a signal to the front, which passes it on to the command. SIGKILL
+// ends the front, and with it the command if the policy's on-supervisor-exit is
+// "kill".
+func (c *Cmd) Signal(sig os.Signal) error {
+	if c.front == nil {
+		return errors.New("jail: not started")
+	}
+	return c.front.Process.Signal(sig)
+}
