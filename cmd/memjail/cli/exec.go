@@ -151,9 +151,9 @@ func giveListener(socket *os.File, listener int) error {
 // kills the command if the supervisor is killed. Neither is a child of this process
 // when it returns. The socket is for the listener.
 func (r *runner) startDetached(plan *sandbox.Plan) (*os.File, error) {
-	exe, err := os.OpenFile("/proc/self/exe", unix.O_PATH, 0)
+	exe, err := openSelf()
 	if err != nil {
-		return nil, fmt.Errorf("holding memjail's own program: %w", err)
+		return nil, err
 	}
 	defer exe.Close()
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)

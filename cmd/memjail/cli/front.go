@@ -115,8 +115,8 @@ func (f *front) supervise() error {
 	if f.supervisor, err = supervisor.New(o); err != nil {
 		return err
 	}
-	if f.exe, err = os.OpenFile("/proc/self/exe", unix.O_PATH, 0); err != nil {
-		return fmt.Errorf("holding memjail's own program: %w", err)
+	if f.exe, err = openSelf(); err != nil {
+		return err
 	}
 	f.supervisor.Start(func() *kernel.Listener {
 		l := f.plan.WaitListener()

@@ -185,6 +185,20 @@ func (config successorConfig) file() (*os.File, error) {
 	return file, nil
 }
 
+// openSelf holds memjail's own program, under a number that no descriptor which is
+// handed over takes.
+func openSelf() (*os.File, error) {
+	exe, err := os.OpenFile("/proc/self/exe", unix.O_PATH, 0)
+	if err != nil {
+		return nil, fmt.Errorf("holding memjail's own program: %w", err)
+	}
+	defer exe.Close()
+	if high := dupFile(int(exe.Fd())); high != nil {
+		return high, nil
+	}
+	return nil, fmt.Errorf("holding memjail's own program: %w", unix.EMFILE)
+}
+
 func dupFile(fd int) *os.File {
 	n, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, firstFree)
 	if err != nil {
