@@ -11,6 +11,13 @@ type (
 	Ptrace uint8
 	// CodeFiles is memory.code-files: the system's program directories.
 	CodeFiles uint8
+	// AnonymousExec is memory.anonymous-exec: running what is in no directory.
+	AnonymousExec uint8
+	// WritableCode is memory.writable-code: memory that is written and then run.
+	WritableCode uint8
+	// SharedFiles is memory.shared-files: memory that several processes share by a
+	// file.
+	SharedFiles uint8
 	// CoreDumps is memory.core-dumps.
 	CoreDumps uint8
 	// ProcfsWrite is one element of procfs.write.
@@ -58,6 +65,21 @@ const (
 const (
 	CodeFilesProtect CodeFiles = iota
 	CodeFilesAllow
+)
+
+const (
+	AnonymousExecDeny  AnonymousExec = iota // a memfd cannot be executed
+	AnonymousExecAllow                      // as the kernel decides
+)
+
+const (
+	WritableCodeAllow WritableCode = iota // as the kernel decides
+	WritableCodeDeny                      // no page is both, or becomes code after it was written
+)
+
+const (
+	SharedFilesAllow SharedFiles = iota // as the file permissions decide
+	SharedFilesDeny                     // no MAP_SHARED of a file, no System V shared memory
 )
 
 const (
@@ -147,6 +169,9 @@ var (
 	procfsWriteNames   = []string{"comm", "oom_score_adj"}
 	procfsSystemNames  = []string{"read", "none"}
 	scopeNames         = []string{"sandbox", "all"}
+	anonymousExecNames = []string{"deny", "allow"}
+	writableCodeNames  = []string{"allow", "deny"}
+	sharedFilesNames   = []string{"allow", "deny"}
 	namespacesNames    = []string{"deny", "user"}
 	privateMountsNames = []string{"auto", "yes", "no"}
 	onMountNames       = []string{"warn", "end"}
@@ -162,6 +187,9 @@ var (
 func (v Access) String() string           { return accessNames[v] }
 func (v Ptrace) String() string           { return ptraceNames[v] }
 func (v CodeFiles) String() string        { return codeFilesNames[v] }
+func (v AnonymousExec) String() string    { return anonymousExecNames[v] }
+func (v WritableCode) String() string     { return writableCodeNames[v] }
+func (v SharedFiles) String() string      { return sharedFilesNames[v] }
 func (v CoreDumps) String() string        { return coreDumpsNames[v] }
 func (v ProcfsWrite) String() string      { return procfsWriteNames[v] }
 func (v ProcfsSystem) String() string     { return procfsSystemNames[v] }
@@ -193,6 +221,12 @@ func Names[E Enum]() []string {
 		return ptraceNames
 	case CodeFiles:
 		return codeFilesNames
+	case AnonymousExec:
+		return anonymousExecNames
+	case WritableCode:
+		return writableCodeNames
+	case SharedFiles:
+		return sharedFilesNames
 	case CoreDumps:
 		return coreDumpsNames
 	case ProcfsWrite:

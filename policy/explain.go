@@ -176,6 +176,12 @@ func lifted(p *Policy, d Denial) bool {
 		return p.Memory.Access == AccessAllow || p.Memory.Access == AccessNoWrite && d.Call == "process_vm_readv"
 	case "memory.ptrace":
 		return p.Memory.Ptrace == PtraceAllow
+	case "memory.anonymous-exec":
+		return p.Memory.AnonymousExec == AnonymousExecAllow
+	case "memory.writable-code":
+		return p.Memory.WritableCode == WritableCodeAllow
+	case "memory.shared-files":
+		return p.Memory.SharedFiles == SharedFilesAllow
 	case "memory.core-dumps":
 		return p.Memory.CoreDumps == CoreDumpsAllow
 	case "ipc.namespaces":
@@ -190,7 +196,7 @@ func (e *explainer) liftDenial(d Denial) {
 		e.openMemory(d.Call != "process_vm_readv")
 	case "memory.ptrace":
 		e.allowKey(d.Key, PtraceChildren.String())
-	case "memory.core-dumps":
+	case "memory.core-dumps", "memory.anonymous-exec", "memory.writable-code", "memory.shared-files":
 		e.allowKey(d.Key, CoreDumpsAllow.String())
 	case "ipc.namespaces":
 		e.allowKey(d.Key, NamespacesUser.String())

@@ -48,7 +48,12 @@ type Memory struct {
 	Access    Access
 	Ptrace    Ptrace
 	CodeFiles CodeFiles
-	CoreDumps CoreDumps
+	// The next three are about code that is in no program file, and about memory
+	// that changes under a program.
+	AnonymousExec AnonymousExec
+	WritableCode  WritableCode
+	SharedFiles   SharedFiles
+	CoreDumps     CoreDumps
 }
 
 // Procfs says which files of procfs are granted although procfs as a whole is

@@ -288,6 +288,9 @@ func (p *Plan) seccomp() error {
 	o.RefuseMetadata = pol.Paths.Metadata == policy.MetadataDeny
 	o.GuardTCP = p.Rules != nil && p.Rules.Net != 0
 	o.RefuseUnix = network.RestrictUnix && len(network.Unix) == 0
+	if err := p.code(&o); err != nil {
+		return err
+	}
 	if p.Rules != nil {
 		o.RefuseCoreSignals = p.Rules.ABI.Version < 6 && pol.IPC.Signals == policy.ScopeSandbox
 		o.RefuseTruncate = p.Rules.ABI.Version < 3

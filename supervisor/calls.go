@@ -40,13 +40,14 @@ const (
 	kindExecAt
 	kindConnect
 	kindBind
+	kindMemfd
 	kindRefused
 )
 
 var kindByName = map[string]kind{
 	"open": kindOpen, "openat": kindOpenat, "openat2": kindOpenat2, "creat": kindCreat,
 	"execve": kindExec, "execveat": kindExecAt, "connect": kindConnect, "bind": kindBind,
-	"chroot": kindChroot, "prlimit64": kindLimit,
+	"memfd_create": kindMemfd, "chroot": kindChroot, "prlimit64": kindLimit,
 	"kill": kindKill, "tgkill": kindKill, "rt_sigqueueinfo": kindKill, "rt_tgsigqueueinfo": kindKill, "tkill": kindKill,
 	"pidfd_send_signal": kindPIDFD,
 }

@@ -52,6 +52,8 @@ func (r *receiver) handle(n *kernel.Notification) (injected bool) {
 		r.exec(q)
 	case kindConnect, kindBind:
 		r.port(q)
+	case kindMemfd:
+		return r.memfd(q, n.Data.Number)
 	case kindChroot:
 		r.s.chrooted.Store(true) // before the call takes effect
 		r.answer(q, decide.Continue{Behind: decide.BehindKernel}, nil)
@@ -77,6 +79,8 @@ func (r *receiver) answer(q *request, v decide.Verdict, file *os.File) bool {
 			return true
 		case errors.Is(err, unix.EMFILE):
 			l.Refuse(q.id, unix.EMFILE)
+		case q.kind == kindMemfd: // the kernel's own could be executed
+			l.Refuse(q.id, unix.EACCES)
 		default: // ENOENT: gone; anything else: the kernel's domain says no
 			l.UnsafeContinue(q.id)
 		}
@@ -93,6 +97,11 @@ func (q *request) closeOnExec() bool { return q.flags()&unix.O_CLOEXEC != 0 }
 
 func (q *request) flags() int {
 	switch q.kind {
+	case kindMemfd:
+		if q.args[1]&unix.MFD_CLOEXEC != 0 {
+			return unix.O_CLOEXEC
+		}
+		return 0
 	case kindOpen:
 		return int(int32(q.args[1]))
 	case kindCreat:

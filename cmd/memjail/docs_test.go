@@ -75,7 +75,7 @@ func TestDocsPolicyKeys(t *testing.T) {
 		}
 	}
 	values := slices.Concat(
-		policy.Names[policy.Access](), policy.Names[policy.Ptrace](), policy.Names[policy.CodeFiles](),
+		policy.Names[policy.Access](), policy.Names[policy.Ptrace](), policy.Names[policy.CodeFiles](), policy.Names[policy.AnonymousExec](), policy.Names[policy.WritableCode](), policy.Names[policy.SharedFiles](),
 		policy.Names[policy.CoreDumps](), policy.Names[policy.ProcfsWrite](), policy.Names[policy.ProcfsSystem](),
 		policy.Names[policy.Scope](), policy.Names[policy.Namespaces](), policy.Names[policy.PrivateMounts](),
 		policy.Names[policy.OnMount](), policy.Names[policy.OnSupervisorExit](), policy.Names[policy.Denials](),

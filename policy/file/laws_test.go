@@ -61,6 +61,8 @@ func (r random) policyText() string {
 		names []string
 	}{
 		{"memory.ptrace", policy.Names[policy.Ptrace]()}, {"memory.code-files", policy.Names[policy.CodeFiles]()},
+		{"memory.anonymous-exec", policy.Names[policy.AnonymousExec]()}, {"memory.writable-code", policy.Names[policy.WritableCode]()},
+		{"memory.shared-files", policy.Names[policy.SharedFiles]()},
 		{"memory.core-dumps", policy.Names[policy.CoreDumps]()}, {"procfs.processes", policy.Names[policy.ProcfsProcesses]()},
 		{"procfs.system", policy.Names[policy.ProcfsSystem]()}, {"paths.metadata", policy.Names[policy.Metadata]()},
 		{"ipc.signals", policy.Names[policy.Scope]()}, {"ipc.abstract-sockets", policy.Names[policy.Scope]()},

@@ -86,6 +86,13 @@ type Options struct {
 	// and flags of files, by path or descriptor (paths.metadata = "deny"): to
 	// Landlock these are open, and a filter cannot tell one file from another.
 	RefuseMetadata bool
+	// GuardMemfds has the supervisor make memfds (memfd_create(2)) that are not asked
+	// for without the right to be executed; without a listener they are refused.
+	GuardMemfds bool
+	// RefuseSharedFiles refuses shared mappings of files, and System V shared memory.
+	RefuseSharedFiles bool
+	// RefuseWritableCode refuses what PR_SET_MDWE leaves open.
+	RefuseWritableCode bool
 	// GuardTCP closes the ways past Landlock's rules about TCP ports: MPTCP, SMC
 	// and fast open by a send. In the 32-bit ABI of x86 it refuses the calls that
 	// programs make through socketcall(2) for the same.

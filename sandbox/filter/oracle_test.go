@@ -159,6 +159,17 @@ func oracleChosen(o Options, d Data, name string) (Verdict, bool) {
 		return told(unix.ESOCKTNOSUPPORT)
 	case name == "socketcall" && o.RefuseUnix && (low(0) == 1 || low(0) == 8):
 		return enosys, true
+	case name == "memfd_create" && o.GuardMemfds && low(1)&8 == 0:
+		return told(unix.EACCES)
+	case name == "mmap" && o.RefuseSharedFiles && d.Arch == unix.AUDIT_ARCH_I386:
+		return enosys, true
+	case (name == "mmap" || name == "mmap2") && o.RefuseSharedFiles && (low(3)&0x2f == 1 || low(3)&0x2f == 3),
+		(name == "shmget" || name == "shmat") && o.RefuseSharedFiles,
+		name == "ipc" && o.RefuseSharedFiles && (low(0)&0xffff == 21 || low(0)&0xffff == 23),
+		name == "personality" && o.RefuseWritableCode && low(0)&0x80400000 == 0x400000,
+		name == "shmat" && o.RefuseWritableCode && low(2)&0x8000 != 0,
+		name == "ipc" && o.RefuseWritableCode && low(0)&0xffff == 21 && low(2)&0x8000 != 0:
+		return eacces, true
 	case !o.GuardTCP:
 		return 0, false
 	case name == "socket" && inet && (low(2) == 256 || low(2) == 262):
@@ -238,7 +249,7 @@ func oraclePrlimit(o Options, d Data, reported Verdict) Verdict {
 // touch the same calls, with the ones for old kernels all off, all on and singly.
 func variants(t *testing.T, arch string) []Options {
 	t.Helper()
-	if n := reflect.TypeFor[Options]().NumField(); n != 16 {
+	if n := reflect.TypeFor[Options]().NumField(); n != 19 {
 		t.Fatalf("Options has %d fields: decide how the tests vary the new one", n)
 	}
 	bools := []bool{false, true}
@@ -261,6 +272,7 @@ func variants(t *testing.T, arch string) []Options {
 							o.RefuseCoreSignals, o.RefuseTruncate, o.WatchChroot = true, true, true
 							o.RefuseMetadata, o.GuardTCP, o.RefuseUnix = true, true, true
 							o.WatchPaths, o.WatchPorts = true, true
+							o.GuardMemfds, o.RefuseSharedFiles, o.RefuseWritableCode = true, true, true
 							all = append(all, o)
 						}
 					}
@@ -275,6 +287,9 @@ func variants(t *testing.T, arch string) []Options {
 			Options{Arch: arch, Listener: listener, GuardTCP: true},
 			Options{Arch: arch, Listener: listener, WatchPaths: true},
 			Options{Arch: arch, Listener: listener, WatchPorts: true},
+			Options{Arch: arch, Listener: listener, GuardMemfds: true},
+			Options{Arch: arch, Listener: listener, RefuseSharedFiles: true},
+			Options{Arch: arch, Listener: listener, RefuseWritableCode: true},
 			Options{Arch: arch, Listener: listener, RefuseUnix: true})
 	}
 	return all
@@ -312,6 +327,12 @@ func interesting() map[string][6][]uint64 {
 		"sendmmsg":          {{3}, {pointer}, {1 << 29, 1}, {0, 0x4000, 1 << 29, garbage | 1<<29, 1 << 61}},
 		"sendmsg":           {{3}, {pointer}, {0, 0x4000, 1 << 29, garbage | 1<<29, 1 << 61}},
 		"socketcall":        {{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21}},
+		"mmap":              {{0}, {4096}, {1, 3}, {0x1, 0x2, 0x3, 0x21, 0x22, 0x23, 0x101, garbage | 1, garbage | 2, 1 << 32}},
+		"mmap2":             {{0}, {4096}, {1}, {0x1, 0x2, 0x3, 0x21, 0x22, garbage | 1}},
+		"shmat":             {{1}, {0}, {0, 0x8000, 0xa000, garbage | 0x8000, 0x8000 << 32}},
+		"ipc":               {{0, 1, 21, 23, 0x10015, 0x10017, garbage | 21, 21 << 32}, {0}, {0, 0x8000}},
+		"personality":       {{0, 8, 0x400000, 0xffffffff, 0x400008, garbage | 0x400000, 0x400000 << 32}},
+		"memfd_create":      {{pointer}, {0, 1, 8, 9, 16, garbage, garbage | 8, 8 << 32}},
 		"prctl":             {{0, 34, 35, 36, 38, garbage | 35, 35 << 32}, {0, 1}},
 		"keyctl":            {{0, 17, 18, 19, garbage | 18, 18 << 32}},
 		"unshare":           {clone},

@@ -118,6 +118,11 @@ func (h *head) chosen(a *abi) {
 				continue
 			}
 			seen = append(seen, name)
+			if a == &abiI386 && name == "mmap" {
+				// Its arguments are in memory; mmap2 does the same.
+				h.verdict(a, name, ErrnoVerdict(unix.ENOSYS))
+				continue
+			}
 			if len(rules[i].when) == 0 {
 				h.verdict(a, name, rules[i].verdict(h.options.Listener))
 				continue

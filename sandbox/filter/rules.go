@@ -43,6 +43,9 @@ const (
 	forTCP                   // in the prologue, by Options.GuardTCP
 	forUnix                  // in the prologue, by Options.RefuseUnix
 	forSockets               // in the prologue, by either of the last two
+	forMemfds                // in the prologue, by Options.GuardMemfds
+	forShared                // in the prologue, by Options.RefuseSharedFiles
+	forCode                  // in the prologue, by Options.RefuseWritableCode
 )
 
 // asked tells whether the options call for the rules of a home in the prologue
@@ -55,6 +58,12 @@ func (o *Options) asked(h home) bool {
 		return o.GuardTCP
 	case forUnix:
 		return o.RefuseUnix
+	case forMemfds:
+		return o.GuardMemfds
+	case forShared:
+		return o.RefuseSharedFiles
+	case forCode:
+		return o.RefuseWritableCode
 	case forSockets:
 		return o.GuardTCP || o.RefuseUnix
 	}
@@ -89,6 +98,11 @@ func flag(arg uint, bit uint32) condition {
 	return condition{arg: arg, op: isMasked, mask: bit, value: bit}
 }
 
+// masked compares some bits of the low half.
+func masked(arg uint, mask, value uint32) condition {
+	return condition{arg: arg, op: isMasked, mask: mask, value: value}
+}
+
 func zero(arg uint) condition    { return condition{arg: arg, op: isZero} }
 func notZero(arg uint) condition { return condition{arg: arg, op: isNotZero} }
 
@@ -119,6 +133,17 @@ const (
 	setFlags32    = 0x40046602 // ... and of a 32-bit one
 	setAttributes = 0x401c5820 // FS_IOC_FSSETXATTR, the same in both
 	setFAT        = 0x40047211 // FAT_IOCTL_SET_ATTRIBUTES, linux/msdos_fs.h
+
+	memfdNoExec   = 0x8      // MFD_NOEXEC_SEAL, linux/memfd.h
+	mapKind       = 0x2f     // MAP_TYPE and MAP_ANONYMOUS, asm-generic/mman.h
+	mapShared     = 0x1      // MAP_SHARED of a file
+	mapValidate   = 0x3      // MAP_SHARED_VALIDATE of a file
+	impliesExec   = 0x400000 // READ_IMPLIES_EXEC, linux/personality.h
+	personalities = 0x80400000
+	shmExec       = 0x8000 // SHM_EXEC, linux/shm.h
+	ipcCall       = 0xffff // of ipc(2)'s first argument; the rest is a version
+	ipcShmat      = 21
+	ipcShmget     = 23
 
 	familyUnix  = 1 // AF_UNIX, linux/socket.h
 	familyINET  = 2
@@ -270,6 +295,29 @@ var rules = [...]rule{
 	{calls: []string{"ioctl"}, when: []condition{number(1, setFAT)}, condition: "request FAT_IOCTL_SET_ATTRIBUTES",
 		home: forMetadata, errno: unix.EPERM, key: keyMetadata, reason: reasonFlags},
 
+	{calls: []string{"memfd_create"}, when: []condition{masked(1, memfdNoExec, 0)}, condition: "without flag MFD_NOEXEC_SEAL",
+		home: forMemfds, errno: unix.EACCES, notified: true, key: "memory.anonymous-exec",
+		reason: "a memfd is a file in no directory, which no rule about paths keeps from being executed"},
+
+	{calls: []string{"mmap", "mmap2"}, when: []condition{masked(3, mapKind, mapShared)}, condition: "flag MAP_SHARED, of a file",
+		home: forShared, errno: unix.EACCES, key: keyShared, reason: reasonShared},
+	{calls: []string{"mmap", "mmap2"}, when: []condition{masked(3, mapKind, mapValidate)}, condition: "flag MAP_SHARED_VALIDATE, of a file",
+		home: forShared, errno: unix.EACCES, key: keyShared, reason: reasonShared},
+	{calls: []string{"shmget", "shmat"}, condition: `under memory.shared-files = "deny"`, home: forShared, errno: unix.EACCES, key: keyShared,
+		reason: reasonShared},
+	{calls: []string{"ipc"}, when: []condition{masked(0, ipcCall, ipcShmat)}, condition: "SHMAT", home: forShared, errno: unix.EACCES,
+		key: keyShared, reason: reasonShared},
+	{calls: []string{"ipc"}, when: []condition{masked(0, ipcCall, ipcShmget)}, condition: "SHMGET", home: forShared, errno: unix.EACCES,
+		key: keyShared, reason: reasonShared},
+
+	// 0xffffffff only asks.
+	{calls: []string{"personality"}, when: []condition{masked(0, personalities, impliesExec)}, condition: "flag READ_IMPLIES_EXEC",
+		home: forCode, errno: unix.EACCES, key: keyCode, reason: "what can be read could be executed from then on"},
+	{calls: []string{"shmat"}, when: []condition{flag(2, shmExec)}, condition: "flag SHM_EXEC", home: forCode, errno: unix.EACCES,
+		key: keyCode, reason: reasonCode},
+	{calls: []string{"ipc"}, when: []condition{masked(0, ipcCall, ipcShmat), flag(2, shmExec)}, condition: "SHMAT, flag SHM_EXEC",
+		home: forCode, errno: unix.EACCES, key: keyCode, reason: reasonCode},
+
 	// What a system without AF_UNIX answers: libraries that ask a daemon first
 	// (names, logs, sound) then do without it.
 	{calls: []string{"socket"}, when: []condition{number(0, familyUnix)}, condition: "family AF_UNIX",
@@ -322,6 +370,10 @@ var rules = [...]rule{
 }
 
 const (
+	keyShared      = "memory.shared-files"
+	keyCode        = "memory.writable-code"
+	reasonShared   = "another process can change such memory"
+	reasonCode     = "such memory can be written and then run"
 	reasonFlags    = "the policy keeps the attributes of every file as they are"
 	reasonPastTCP  = "the kernel's rules about TCP ports do not hold for it; TCP itself does the same"
 	reasonFastOpen = "it connects without asking the kernel's rules about TCP ports; connect(2) does the same"

@@ -245,6 +245,14 @@ func StepsGuard(pipe, pidfd, first int) []Step {
 	return steps
 }
 
+// StepRefuseExecGain has the kernel refuse memory that is both writable and
+// executable, and to make memory executable that was not from the beginning
+// (PR_SET_MDWE of prctl(2), Linux 6.3), over execve too.
+func StepRefuseExecGain() Step {
+	return Step{Name: "refusing memory that is written and then run", Number: unix.SYS_PRCTL,
+		Args: [6]uintptr{unix.PR_SET_MDWE, unix.PR_MDWE_REFUSE_EXEC_GAIN}}
+}
+
 // StepSetSID makes the child the leader of a session of its own, without a
 // controlling terminal.
 func StepSetSID() Step { return Step{Name: "starting a session", Number: unix.SYS_SETSID} }

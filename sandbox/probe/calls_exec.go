@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"strings"
 
+	"github.com/memjail/memjail/policy"
 	"github.com/memjail/memjail/sandbox/kernel/attack"
 	"golang.org/x/sys/unix"
 )
@@ -37,14 +38,33 @@ func execAttempts() []Attempt {
 				return execveCall.step(abi, lowString(fmt.Sprintf("/dev/fd/%d", fd)), emptyList(), emptyList())
 			}},
 		} {
-			all = append(all, Attempt{Route: "memfd-exec", Spelling: how.spelling, Target: System, Effect: Obtain, ABI: abi,
-				Explain: how.explain, Reference: "memfd_create(2), execveat(2)", Promise: Open, Why: ownProgram,
-				Attack: func(*Scene, Victim) Outcome { return runMemfd(how.step) }})
+			a := Attempt{Route: "memfd-exec", Spelling: how.spelling, Target: System, Effect: Obtain, ABI: abi,
+				Explain: how.explain, Reference: "memfd_create(2), execveat(2)", Permits: permitsAnonymous,
+				Attack: func(*Scene, Victim) Outcome { return runMemfd(how.step, 0) }}
+			a.Layer = "kernel" // by the seal that the supervisor puts on it
+			all = append(all, a)
+			a.Layer = "seccomp"
+			a.Spelling += "-asked"
+			a.Explain += ", which was asked for as one to be executed (MFD_EXEC)"
+			a.Attack = func(*Scene, Victim) Outcome { return runMemfd(how.step, unix.MFD_EXEC) }
+			all = append(all, a)
 		}
 	}
 	return append(all, Attempt{Route: "loader", Spelling: "ld.so", Target: System, Effect: Obtain,
 		Explain: "the dynamic loader, started as a program, runs a file that may be read but not executed", Reference: "ld.so(8)", Promise: Open, Why: ownProgram,
 		Attack: func(s *Scene, _ Victim) Outcome { return runByLoader(s) }})
+}
+
+func permitsAnonymous(p policy.Policy) string {
+	if p.Memory.AnonymousExec == policy.AnonymousExecAllow {
+		return `memory.anonymous-exec = "allow"`
+	}
+	fd, err := unix.MemfdCreate("", unix.MFD_CLOEXEC|unix.MFD_NOEXEC_SEAL)
+	if err != nil {
+		return "this kernel has no memfd that cannot be executed (Linux 6.3 has)"
+	}
+	unix.Close(fd)
+	return ""
 }
 
 // emptyList is an argument list without arguments, in either interface.
@@ -68,8 +88,8 @@ func tinyProgram() []byte {
 		uint32(1), uint32(5), uint64(0), uint64(base), uint64(base), size, size, uint64(0x1000), code)
 }
 
-func runMemfd(step func(fd int) attack.Step) Outcome {
-	fd, err := unix.MemfdCreate("program", unix.MFD_CLOEXEC)
+func runMemfd(step func(fd int) attack.Step, flags int) Outcome {
+	fd, err := unix.MemfdCreate("program", flags|unix.MFD_CLOEXEC)
 	if err != nil {
 		return Refused("memfd_create", err)
 	}

@@ -35,7 +35,7 @@ func TestCallOfBothInterfaces(t *testing.T) {
 func TestTinyProgram(t *testing.T) {
 	o := runMemfd(func(fd int) attack.Step {
 		return execveatCall.step(Native, uintptr(fd), lowString(""), emptyList(), emptyList(), unix.AT_EMPTY_PATH)
-	})
+	}, 0)
 	if !o.Done {
 		t.Errorf("%+v", o)
 	}
@@ -88,7 +88,7 @@ func calls() []Attempt {
 // TestPermits says which attempts inside a setting opens, and that none opens the
 // memory of a process outside.
 func TestPermits(t *testing.T) {
-	open := policy.Policy{Memory: policy.Memory{Access: policy.AccessAllow, Ptrace: policy.PtraceAllow, CoreDumps: policy.CoreDumpsAllow},
+	open := policy.Policy{Memory: policy.Memory{Access: policy.AccessAllow, Ptrace: policy.PtraceAllow, CoreDumps: policy.CoreDumpsAllow, AnonymousExec: policy.AnonymousExecAllow},
 		IPC: policy.IPC{Signals: policy.ScopeAll, Namespaces: policy.NamespacesUser}}
 	for _, a := range calls() {
 		if a.Permits == nil {

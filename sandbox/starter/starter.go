@@ -40,6 +40,8 @@ type Plan struct {
 	Capabilities kernel.Capabilities
 
 	Ruleset *os.File // nil: no Landlock domain
+	// NoWritableCode has the kernel refuse memory that is written and then run.
+	NoWritableCode bool
 	// Members has a helper started inside the domain; nil: none. It needs Ruleset.
 	Members *kernel.Members
 	// Filter is the seccomp program; Plain the one that takes its place where a
@@ -131,6 +133,9 @@ func (p *Plan) restrict() []kernel.Step {
 	add(p.limitSteps(func(resource int) bool { return resource != unix.RLIMIT_NOFILE })...)
 	add(p.capabilitySteps()...)
 	add(kernel.StepNoNewPrivs())
+	if p.NoWritableCode {
+		add(kernel.StepRefuseExecGain())
+	}
 	if p.Ruleset != nil {
 		add(kernel.StepRestrictSelf(int(p.Ruleset.Fd())))
 	}

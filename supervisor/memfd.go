@@ -1,0 +1,60 @@
+package supervisor
+
+import (
+	"errors"
+	"os"
+
+	"github.com/memjail/memjail/supervisor/decide"
+	"github.com/memjail/memjail/supervisor/procmem"
+	"golang.org/x/sys/unix"
+)
+
+// memfdName is the longest name of a memfd with its NUL byte, memfd_create(2).
+const memfdName = 250
+
+// memfd makes a memfd for the caller that nobody can execute. It is the caller's
+// as one of its own would be: who touches its pages is charged for them. Only its
+// mode and its seals tell the difference.
+func (r *receiver) memfd(q *request, number int32) (injected bool) {
+	flags := int(uint32(q.args[1]))
+	if flags&unix.MFD_EXEC != 0 { // asked for in words
+		r.refuse(q, number)
+		return false
+	}
+	var buf [memfdName]byte
+	n, err := procmem.ReadCString(q.tid, q.args[0], buf[:])
+	if err == nil && q.tid == 0 {
+		err = unix.EFAULT
+	}
+	if err == unix.ENAMETOOLONG {
+		err = unix.EINVAL // as the call itself says
+	}
+	if err != nil {
+		r.answer(q, decide.Refuse{Errno: errnoOf(err)}, nil)
+		return false
+	}
+	fd, err := unix.MemfdCreate(string(buf[:n]), flags|unix.MFD_NOEXEC_SEAL|unix.MFD_CLOEXEC)
+	if err != nil {
+		r.answer(q, decide.Refuse{Errno: errnoOf(err)}, nil)
+		return false
+	}
+	file := os.NewFile(uintptr(fd), "memfd")
+	defer file.Close()
+	if flags&unix.MFD_ALLOW_SEALING == 0 {
+		// What cannot be executed can be sealed; one that nobody asked to be sealed
+		// must not be, by whoever gets it.
+		if _, err := unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, unix.F_SEAL_SEAL); err != nil {
+			r.answer(q, decide.Refuse{Errno: errnoOf(err)}, nil)
+			return false
+		}
+	}
+	return r.answer(q, decide.Inject{}, file)
+}
+
+func errnoOf(err error) unix.Errno {
+	var errno unix.Errno
+	if errors.As(err, &errno) {
+		return errno
+	}
+	return unix.EACCES
+}
