@@ -184,7 +184,11 @@ func (r *runner) sandboxOptions(args, env []string) sandbox.Options {
 // hardly is meant to: the policy was written for a directory of work, and memjail
 // was started in the home directory.
 func (r *runner) warnWorkingDirectory() {
-	if !r.policy.Paths.Present {
+	named := false
+	for _, origin := range r.policy.Origins {
+		named = named || strings.Contains(origin.Written, "${PWD}")
+	}
+	if !named || r.options.quiet {
 		return
 	}
 	for _, f := range policy.Lint(r.policy, lintFacts()) {
