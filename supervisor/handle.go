@@ -199,12 +199,25 @@ func (r *receiver) procfs(q *request, caller resolve.Caller) bool {
 	if r.s.options.Members != nil && decide.AsksMember(want, o, &r.s.options.Policy) && r.member(q, want, o) {
 		return true
 	}
-	if (o.Class == decide.Process || o.Class == decide.System) && r.s.resolver.Procfs.Exists(resolve.Name(o)) {
-		r.reportOpen(q, want, o)
-	} else if o.Class != decide.Process && o.Class != decide.System {
-		r.explainOpen(q, want.Flags)
-	}
+	r.reportLeft(q, want, o)
 	return r.answer(q, v, nil)
+}
+
+// reportLeft tells of an open that is left to the kernel, if that is going to
+// refuse it. Directories of procfs can be listed wherever path rules do not say
+// otherwise.
+func (r *receiver) reportLeft(q *request, want decide.Request, o decide.Object) {
+	if o.Class != decide.Process && o.Class != decide.System {
+		r.explainOpen(q, want.Flags)
+		return
+	}
+	switch found, directory := r.s.resolver.Procfs.Exists(resolve.Name(o)); {
+	case !found: // the kernel says so
+	case directory && !want.Writing():
+		r.explainOpen(q, want.Flags)
+	default:
+		r.reportOpen(q, want, o)
+	}
 }
 
 // public grants, without finding out who calls, what everybody may read: a file of

@@ -136,14 +136,17 @@ func (p *Procfs) openBelow(dir int, name string, flags int, mode uint16) (*os.Fi
 	return os.NewFile(uintptr(fd), "/proc/"+name), nil
 }
 
-// Exists tells whether there is something of that name below the procfs root.
-func (p *Procfs) Exists(name string) bool {
+// Exists tells whether there is something of that name below the procfs root, and
+// whether it is a directory.
+func (p *Procfs) Exists(name string) (found, directory bool) {
 	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC | unix.O_NOFOLLOW, Resolve: unix.RESOLVE_BENEATH}
 	fd, err := unix.Openat2(int(p.root.Fd()), name, &how)
-	if err == nil {
-		unix.Close(fd)
+	if err != nil {
+		return false, false
 	}
-	return err == nil
+	defer unix.Close(fd)
+	var st unix.Statx_t
+	return true, statDescriptor(fd, &st) == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR
 }
 
 // Resolver resolves paths for callers whose procfs is Procfs.

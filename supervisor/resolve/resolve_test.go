@@ -75,8 +75,10 @@ func check(t *testing.T, r *Resolver, c *callerProcess, s spelling, sameRoot boo
 	if !sameRoot {
 		return
 	}
-	if o := r.Direct(who, newPath(s.path)); o.Class != decide.Unknown && r.Procfs.Exists(Name(o)) && !ThroughLink(o) {
-		compare(t, r, s.path, o, opens, &native, c.pid())
+	if o := r.Direct(who, newPath(s.path)); o.Class != decide.Unknown && !ThroughLink(o) {
+		if found, _ := r.Procfs.Exists(Name(o)); found {
+			compare(t, r, s.path, o, opens, &native, c.pid())
+		}
 	}
 	if r.Quick(who, newPath(s.path)) == decide.Ordinary && !s.onlyCallers && opens && native.Dev == r.Procfs.device {
 		t.Errorf("%q: ordinary at a quick look, but it is on procfs", s.path)
