@@ -26,6 +26,9 @@ const (
 	LayerLandlock   Layer = "landlock"   // the kernel, by its rules on paths and ports
 	LayerSeccomp    Layer = "seccomp"    // the filter of system calls
 	LayerSupervisor Layer = "supervisor" // opens what the kernel would refuse
+
+	// LayerCapabilities: a capability that the sandbox drops is asked for.
+	LayerCapabilities Layer = "capabilities"
 )
 
 // Remedy is the smallest change of a policy that would turn an answer.
@@ -158,6 +161,9 @@ func (e *explainer) call() {
 			e.liftDenial(d)
 			return
 		}
+	}
+	if e.capability(name) {
+		return
 	}
 	e.decide(true, LayerNone, "", "", "no rule refuses the call as such")
 	e.answer.Remedy = Remedy{Line: "syscalls.deny = [" + strconv.Quote(name) + "]", Text: "add it to syscalls.deny"}

@@ -184,6 +184,8 @@ func TestExplainRest(t *testing.T) {
 		p.Syscalls = Syscalls{Deny: []string{"keyctl"}}
 	})
 	children := with(usual, func(p *Policy) { p.Memory.Ptrace = PtraceChildren })
+	kept := with(usual, func(p *Policy) { p.Capabilities.Keep = []string{"CAP_SYS_ADMIN"} })
+	notes := map[string]int{"ptrace of children": 1, "some uses": 2, "some uses of a capability": 1}
 	for _, c := range []struct {
 		name    string
 		policy  Policy
@@ -206,6 +208,9 @@ func TestExplainRest(t *testing.T) {
 		{"write memory", usual, Request{Action: ActionCall, Call: "process_vm_writev"}, false, LayerSeccomp, "memory.access", "--memory allow"},
 		{"never", usual, Request{Action: ActionCall, Call: "bpf"}, false, LayerSeccomp, "", ""},
 		{"some uses", usual, Request{Action: ActionCall, Call: "clone"}, true, LayerNone, "", "add it to syscalls.deny"},
+		{"dropped capability", usual, Request{Action: ActionCall, Call: "sethostname"}, false, LayerCapabilities, "capabilities.keep", "--allow capabilities.keep=CAP_SYS_ADMIN"},
+		{"kept capability", kept, Request{Action: ActionCall, Call: "sethostname"}, true, LayerNone, "", "add it to syscalls.deny"},
+		{"some uses of a capability", usual, Request{Action: ActionCall, Call: "mknod"}, true, LayerNone, "", "add it to syscalls.deny"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			a, err := Explain(c.policy, c.request, testMachine)
@@ -213,7 +218,7 @@ func TestExplainRest(t *testing.T) {
 				t.Fatal(err)
 			}
 			check(t, a, c.allow, c.layer, c.rule, c.remedy)
-			if c.name == "some uses" && len(a.Notes) != 1 || c.name == "ptrace of children" && len(a.Notes) != 1 {
+			if want, ok := notes[c.name]; ok && len(a.Notes) != want {
 				t.Errorf("notes: %q", a.Notes)
 			}
 		})

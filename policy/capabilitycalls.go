@@ -1,0 +1,51 @@
+package policy
+
+import (
+	"slices"
+	"strconv"
+)
+
+// capabilityCall is a system call, or some of its uses, that the kernel leaves to
+// the holder of one of [MemoryCapabilities]. See capabilities(7) and the call's page.
+type capabilityCall struct {
+	call, capability string
+	uses             string // "" is every use
+}
+
+// capabilityCalls are those that no other part of the sandbox refuses: the rest
+// needs no capability to be refused.
+var capabilityCalls = [...]capabilityCall{
+	{"clone", "CAP_SYS_ADMIN", "new namespaces without a user namespace of one's own"},
+	{"fanotify_init", "CAP_SYS_ADMIN", "watching whole file systems, and answering for others"},
+	{"mknod", "CAP_MKNOD", "making a device node"},
+	{"mknodat", "CAP_MKNOD", "making a device node"},
+	{"quotactl", "CAP_SYS_ADMIN", "setting quotas, and reading those of others"},
+	{"quotactl_fd", "CAP_SYS_ADMIN", "setting quotas, and reading those of others"},
+	{"reboot", "CAP_SYS_BOOT", ""},
+	{"setdomainname", "CAP_SYS_ADMIN", ""},
+	{"sethostname", "CAP_SYS_ADMIN", ""},
+	{"syslog", "CAP_SYSLOG", "all but what kernel.dmesg_restrict = 0 lets everybody read"},
+	{"unshare", "CAP_SYS_ADMIN", "new namespaces without a user namespace of one's own"},
+}
+
+// capability tells what a call, which the filter lets through, comes to without the
+// capabilities that the sandbox drops. It reports whether that decides.
+func (e *explainer) capability(name string) bool {
+	for _, c := range capabilityCalls {
+		if c.call != name || slices.Contains(e.policy.Capabilities.Keep, c.capability) {
+			continue
+		}
+		if c.uses != "" {
+			e.note("refused: %s (it takes %s, which the sandbox drops; capabilities.keep)", c.uses, c.capability)
+			continue
+		}
+		e.decide(false, LayerCapabilities, "capabilities.keep", "", "it takes %s, which the sandbox drops", c.capability)
+		e.remedy("--allow capabilities.keep="+c.capability, "capabilities.keep", "["+strconv.Quote(c.capability)+"]")
+		e.note("%s opens memory too, and who does not hold it outside is refused there as well", c.capability)
+		if e.policy.IPC.Namespaces == NamespacesUser {
+			e.note("in a user namespace of its own a process holds it over what belongs to that")
+		}
+		return true
+	}
+	return false
+}
