@@ -21,6 +21,7 @@ var testMachine = machine{
 	"/etc/mtab":             {Path: "/proc/1/mounts", Kind: KindFile, Special: "proc", Procfs: &ProcfsFile{Readable: true}},
 	"/srv":                  {Kind: KindDirectory},
 	"/srv/x":                {Kind: KindFile},
+	"/srv/link":             {Kind: KindFile},
 	"/home/u":               {Kind: KindDirectory},
 	"/home/u/p":             {Kind: KindDirectory},
 	"/home/u/p/new":         {Kind: KindMissing},
@@ -55,6 +56,14 @@ func (m machine) Look(p string) Object {
 		o.Path = path.Clean(p)
 	}
 	return o
+}
+
+// Granted knows one file with two names.
+func (m machine) Granted(o Object, need Rights) string {
+	if o.Path == "/srv/link" && need != MayExecute {
+		return "/home/u/p"
+	}
+	return ""
 }
 
 func (m machine) Denials(call string) []Denial {
@@ -116,6 +125,8 @@ func TestExplainPaths(t *testing.T) {
 		{"not writable", ruled, ActionWrite, "/etc/passwd", false, LayerLandlock, "paths.ro /etc", "--rw /etc/passwd"},
 		{"not executable", ruled, ActionExecute, "/etc/passwd", false, LayerLandlock, "paths.ro /etc", "--rox /etc/passwd"},
 		{"no rule", ruled, ActionRead, "/srv/x", false, LayerLandlock, "", "--ro /srv/x"},
+		{"under another name", ruled, ActionWrite, "/srv/link", true, LayerLandlock, "paths.rwx /home/u/p", `remove "/home/u/p" from paths.rwx (built-in memory)`},
+		{"not that either", ruled, ActionExecute, "/srv/link", false, LayerLandlock, "", "--rox /srv/link"},
 		{"through a link", ruled, ActionExecute, "/bin/sh", true, LayerLandlock, "paths.rox /bin", `remove "/bin" from paths.rox (built-in memory) and "/usr" from paths.rox (built-in memory)`},
 		{"code under rules", ruled, ActionWrite, "/bin/sh", false, LayerLandlock, "paths.rox /bin", "--rwx /usr/bin/dash"},
 		{"inner rule", ruled, ActionWrite, "/home/u/p/x", true, LayerLandlock, "paths.rwx /home/u/p", `remove "/home/u/p" from paths.rwx (built-in memory)`},

@@ -218,11 +218,32 @@ func (e *explainer) file(o Object) {
 		e.decide(true, LayerLandlock, rule.Key, rule.Path, "%s contains it", rule.Key)
 		e.takeRules()
 	}
+	if !e.answer.Allowed {
+		e.otherName(o, need)
+	}
 	if e.answer.Allowed && need == MayExecute {
 		e.note("a program also needs its loader and its libraries, or its interpreter")
 	}
 	if e.answer.Allowed && writing && e.policy.Paths.Metadata == MetadataDeny {
 		e.note("owner, mode, times and attributes cannot be changed (paths.metadata)")
+	}
+}
+
+// otherName looks whether a rule that was made for another path leads to the same
+// object, and then takes the refusal back.
+func (e *explainer) otherName(o Object, need Rights) {
+	rule := e.facts.Granted(o, need)
+	if rule == "" {
+		return
+	}
+	e.answer.Key, e.answer.Value, e.answer.Origin = "", "", Origin{}
+	e.decide(true, LayerLandlock, "", "", "the rule on %s holds here too: rules belong to files and directories, and this is one under another name", rule)
+	e.answer.Remedy = Remedy{Text: "make a copy of it, so that the two have rules of their own"}
+	for _, r := range e.policy.Paths.Rules() {
+		if r.Rights&need != 0 && e.facts.Look(r.Path).Path == rule {
+			e.answer.Key, e.answer.Value, e.answer.Origin = r.Key, r.Path, e.policy.Origins.Of(r.Key, r.Path)
+			e.takeAway()
+		}
 	}
 }
 

@@ -8,6 +8,11 @@ import "strings"
 type Facts interface {
 	// Look says what a path leads to, following symbolic links as open(2) does.
 	Look(path string) Object
+	// Granted returns the path on which a rule of the kernel stands that gives a
+	// right to an object, or "". Rules belong to files and directories, not to their
+	// names: a hard link or a bind mount brings one to another path. Of a missing
+	// object, or a directory and [MayWrite], it is the right to make a file.
+	Granted(o Object, need Rights) (rule string)
 	// Denials lists the rules that the built-in filter has about a system call.
 	Denials(call string) []Denial
 }

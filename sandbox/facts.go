@@ -17,13 +17,15 @@ import (
 // plan. They look at the file system as it is now.
 type Facts struct {
 	carved map[string]string
+	rules  []bareRule           // of the plan itself
+	ruled  map[fileID]*bareRule // the same by what they stand on, once that is asked
 	bare   []bareRule
 	procfs func(below string) *policy.ProcfsFile
 	root   bool
 }
 
-// bareRule is a rule of the plan that a policy without path rules would have: it
-// shows what is protected, whatever the policy grants.
+// bareRule is a rule of a plan. Those that a policy without path rules would have
+// show what is protected, whatever the policy grants.
 type bareRule struct {
 	path   string
 	rights landlock.Rights
@@ -47,6 +49,9 @@ func (p *Plan) Facts(procfs func(below string) *policy.ProcfsFile) (*Facts, erro
 	for _, r := range bare.Rules {
 		f.bare = append(f.bare, bareRule{r.Path, r.Rights})
 	}
+	for _, r := range p.Rules.Rules {
+		f.rules = append(f.rules, bareRule{r.Path, r.Rights})
+	}
 	for _, c := range p.Rules.Carved {
 		f.carved[c.Path] = c.Cause
 	}
@@ -62,6 +67,59 @@ func (f *Facts) Denials(call string) []policy.Denial {
 		}
 	}
 	return found
+}
+
+// fileID is what the kernel ties a rule to.
+type fileID struct{ device, inode uint64 }
+
+func identify(name string) (id fileID, ok bool) {
+	var st unix.Stat_t
+	err := unix.Stat(name, &st)
+	return fileID{uint64(st.Dev), st.Ino}, err == nil //nolint:unconvert // its width differs between architectures
+}
+
+// Granted adds up rules as the kernel does: those on the object, and on all
+// directories on the way to it.
+func (f *Facts) Granted(o policy.Object, need policy.Rights) (rule string) {
+	if f.ruled == nil {
+		f.ruled = map[fileID]*bareRule{}
+		for i := range f.rules {
+			r := &f.rules[i]
+			id, ok := identify(r.path)
+			if ok && f.ruled[id] == nil {
+				f.ruled[id] = &bareRule{path: r.path}
+			}
+			if ok {
+				f.ruled[id].rights |= r.rights
+			}
+		}
+	}
+	right := neededRight(o.Kind, need)
+	for at := o.Path; ; at = path.Dir(at) {
+		if id, ok := identify(at); ok {
+			if r := f.ruled[id]; r != nil && r.rights&right == right {
+				return r.path
+			}
+		}
+		if at == "/" {
+			return ""
+		}
+	}
+}
+
+func neededRight(kind policy.ObjectKind, need policy.Rights) landlock.Rights {
+	makes := kind == policy.KindMissing || kind == policy.KindDirectory
+	switch {
+	case need == policy.MayExecute:
+		return landlock.Execute
+	case need == policy.MayWrite && makes:
+		return landlock.MakeReg
+	case need == policy.MayWrite:
+		return landlock.WriteFile
+	case kind == policy.KindDirectory:
+		return landlock.ReadDir
+	}
+	return landlock.ReadFile
 }
 
 // Look opens what a path leads to, for its identity only, and asks the descriptor.

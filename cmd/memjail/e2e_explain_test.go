@@ -123,6 +123,9 @@ func (d *difference) plant(t *testing.T) {
 		}
 		d.tree = append(d.tree, path)
 	}
+	for _, link := range [][2]string{{"a/hard", "d/e/data"}, {"d/hard", "a/b/tool"}} {
+		d.made(t, link[0], os.Link(filepath.Join(d.home, link[1]), filepath.Join(d.home, link[0])))
+	}
 	d.tree = append(d.tree, filepath.Join(d.home, "a/new"), filepath.Join(d.home, "a/link/new"))
 }
 

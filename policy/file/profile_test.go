@@ -24,6 +24,7 @@ func (toy) Look(path string) policy.Object {
 	return o
 }
 
+func (toy) Granted(policy.Object, policy.Rights) string { return "" }
 func (toy) Denials(call string) []policy.Denial {
 	if call == "ptrace" {
 		return []policy.Denial{{Call: call, Reason: "traces", Key: "memory.ptrace"}}
