@@ -37,9 +37,13 @@ type Finding struct {
 
 // LintFacts is what [Lint] knows beside the policy. It looks at names only, so
 // that a policy is judged alike on every machine; what is not known is not judged.
+// Linked is the exception, and worth a note only.
 type LintFacts struct {
 	Home       string // the home directory, absolute
 	RuntimeDir string // XDG_RUNTIME_DIR
+	// Linked are files of the protected program directories that have another name
+	// outside of these.
+	Linked []string
 }
 
 // lintRules is the table of all checks, in the order of the findings.
@@ -54,6 +58,7 @@ var lintRules = [...]LintRule{
 	{"rule-overridden", "a rule is meant to close what another one opens", (*linter).overridden},
 	{"rule-useless", "a rule gives nothing that another one does not give", (*linter).useless},
 	{"protected-writable", "a rule makes protected program directories writable, which has no effect", (*linter).protected},
+	{"program-linked", "a file of a protected program directory has another name elsewhere", (*linter).linked},
 	{"loader-runs-data", "files without the right to be executed can be given to the loader", (*linter).loader},
 	{"device-memory", "a device leads to memory or to raw disks", (*linter).devices},
 	{"memory-open", "memory.access opens memory", (*linter).memoryOpen},
@@ -154,6 +159,12 @@ func contents(found []place) string {
 	for _, p := range found {
 		parts = append(parts, p.path)
 	}
+	return firstOf(parts)
+}
+
+// firstOf names the first of many.
+func firstOf(names []string) string {
+	parts := slices.Clone(names)
 	const most = 3
 	if extra := len(parts) - most; extra > 0 {
 		parts = append(parts[:most], fmt.Sprintf("%d more", extra))
@@ -271,6 +282,16 @@ func (l *linter) protected() {
 			}
 		}
 	}
+}
+
+func (l *linter) linked() {
+	writes := !l.policy.Paths.Present || slices.ContainsFunc(l.rules, func(r PathRule) bool { return r.Rights&MayWrite != 0 })
+	if len(l.facts.Linked) == 0 || !writes || l.policy.Memory.CodeFiles != CodeFilesProtect {
+		return
+	}
+	l.report(LevelNote, "memory.code-files", "", fmt.Sprintf("files of the program directories have a name elsewhere: %s", firstOf(l.facts.Linked)),
+		"rights go by the name that is used: a program is changed through one in a place that can be written",
+		`look for the names with "find / -samefile FILE", and make copies of them`)
 }
 
 func (l *linter) loader() {

@@ -9,7 +9,7 @@ import (
 
 // Each mistake is found by the rule that is for it, and a sound policy breaks none.
 func TestLint(t *testing.T) {
-	facts := LintFacts{Home: "/home/u", RuntimeDir: "/run/user/1"}
+	facts := LintFacts{Home: "/home/u", RuntimeDir: "/run/user/1", Linked: []string{"/usr/bin/a"}}
 	paths := func(change func(*Paths)) func(*Policy) {
 		return func(p *Policy) { change(&p.Paths) }
 	}
@@ -44,6 +44,10 @@ func TestLint(t *testing.T) {
 			p.Origins.Note("paths.ro", "/srv/x", Origin{Written: "${PWD}"})
 		}, ""},
 		{"protected-writable", paths(func(p *Paths) { p.RW = []string{"/usr/local"} }), "warning paths.rw /usr/local"},
+		{"program-linked", paths(func(p *Paths) { p.RW = []string{"/srv"} }), "note memory.code-files"},
+		{"program-linked", paths(func(p *Paths) { p.RO = []string{"/srv"} }), ""},
+		{"program-linked", func(p *Policy) { p.Paths.Present, p.Memory.CodeFiles = false, CodeFilesAllow }, ""},
+		{"program-linked", func(p *Policy) { p.Paths.Present = false }, "note memory.code-files"},
 		{"loader-runs-data", paths(func(p *Paths) { p.RW, p.ROX = []string{"/srv"}, []string{"/usr"} }), "note paths.rw /srv"},
 		{"device-memory", func(p *Policy) { p.Devices = []string{"/dev/kvm"} }, "warning paths.devices /dev/kvm"},
 		{"device-memory", func(p *Policy) { p.Devices = []string{"/dev/nvme0n1p1"} }, "warning paths.devices /dev/nvme0n1p1"},
@@ -76,6 +80,7 @@ func TestLint(t *testing.T) {
 			t.Errorf("%s: got %q, want %q", c.id, got, c.want)
 		}
 	}
+	facts.Linked = nil
 	if found := Lint(usual, facts); len(found) != 0 {
 		t.Errorf("the default: %+v", found)
 	}

@@ -194,7 +194,7 @@ type linted struct {
 }
 
 func lintPolicies(cmd *cobra.Command, io streams, flags *policyFlags, args []string, asJSON bool) error {
-	facts := lintFacts()
+	facts := allLintFacts()
 	if len(args) == 0 {
 		args = []string{flags.policy}
 	} else if cmd.Flags().Changed("policy") {

@@ -12,6 +12,7 @@ import (
 
 	"github.com/memjail/memjail/policy"
 	"github.com/memjail/memjail/policy/file"
+	"github.com/memjail/memjail/sandbox/landlock"
 	"github.com/memjail/memjail/sandbox/probe"
 	"github.com/memjail/memjail/sandbox/verify"
 	"github.com/spf13/cobra"
@@ -26,6 +27,8 @@ type verifyOptions struct {
 	output   string
 	baseline string
 	quiet    bool
+
+	facts policy.LintFacts
 }
 
 func newVerify(io streams) *cobra.Command {
@@ -112,6 +115,7 @@ func (o *verifyOptions) run(args []string, io streams) error {
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
 	defer stop()
 	report := &verify.Report{Version: Version, Kernel: verify.Kernel(), UID: os.Geteuid(), Started: time.Now(), Results: []verify.Result{}}
+	o.facts = allLintFacts()
 	for _, v := range policies {
 		if err := o.verify(ctx, v, attempts, report, io); err != nil {
 			return err
@@ -140,7 +144,7 @@ type verified struct {
 // verify makes all checks of one policy.
 func (o *verifyOptions) verify(ctx context.Context, v verified, attempts []probe.Attempt, report *verify.Report, io streams) error {
 	name := v.flags.policy
-	report.Lint(name, policy.Lint(v.policy, lintFacts()))
+	report.Lint(name, policy.Lint(v.policy, o.facts))
 	exe, err := os.Executable()
 	if err != nil {
 		return fmt.Errorf("finding this program: %w", err)
@@ -169,7 +173,15 @@ func (o *verifyOptions) verify(ctx context.Context, v verified, attempts []probe
 	return nil
 }
 
-// lintFacts are what lint is told of this machine.
+// lintFacts are what lint is told of this machine, but for what takes long to find.
 func lintFacts() policy.LintFacts {
 	return policy.LintFacts{Home: os.Getenv("HOME"), RuntimeDir: os.Getenv("XDG_RUNTIME_DIR")}
+}
+
+// allLintFacts are all of them: every file of the program directories is looked at,
+// which takes a good part of a second.
+func allLintFacts() policy.LintFacts {
+	facts := lintFacts()
+	facts.Linked = landlock.LinkedPrograms(landlock.ProgramDirectories())
+	return facts
 }
