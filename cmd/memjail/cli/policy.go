@@ -2,6 +2,7 @@ package cli
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"slices"
@@ -29,9 +30,12 @@ Exit status:
 			if len(args) > 0 {
 				return misusedf("policy: unknown command %q; see \"memjail policy --help\"", args[0])
 			}
-			return misusedf("policy: which command? see \"memjail policy --help\"")
+			return nil
 		},
-		RunE: func(*cobra.Command, []string) error { return nil },
+		// Without a command nothing was done: a script that forgot it has to see that.
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return errors.Join(cmd.Help(), statusError(exitMisused))
+		},
 	}
 	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return misusedf("%w; see \"%s --help\"", err, cmd.CommandPath())
@@ -124,13 +128,15 @@ func listPolicies(io streams, asJSON bool) error {
 }
 
 func newPolicySchema(io streams) *cobra.Command {
-	return &cobra.Command{
+	cmd := &cobra.Command{
 		Use: "schema", Short: "Print the JSON schema of policy files, for editors", Args: misusedArgs(cobra.NoArgs),
 		RunE: func(*cobra.Command, []string) error {
 			_, err := io.out.Write(file.Schema())
 			return err
 		},
 	}
+	cmd.Flags().Bool("json", true, "print JSON, which a schema always is")
+	return cmd
 }
 
 func newPolicyDiff(io streams) *cobra.Command {

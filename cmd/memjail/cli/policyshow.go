@@ -3,13 +3,16 @@ package cli
 import (
 	"encoding/json"
 	"fmt"
+	"slices"
 	"strings"
 
 	"github.com/memjail/memjail/policy"
 	"github.com/memjail/memjail/policy/file"
 	"github.com/memjail/memjail/sandbox"
 	"github.com/memjail/memjail/sandbox/filter"
+	"github.com/memjail/memjail/sandbox/landlock"
 	"github.com/spf13/cobra"
+	"golang.org/x/sys/unix"
 )
 
 // showOptions are the flags of policy show.
@@ -95,7 +98,9 @@ type shownPolicy struct {
 	Shape    string         `json:"shape"`
 	ABI      int            `json:"landlock_abi"`
 	Rules    []shownRule    `json:"rules"`
-	Ports    []shownPort    `json:"ports,omitempty"`
+	Connect  *[]uint16      `json:"connect_tcp,omitempty"` // absent: the rules are not about it
+	Bind     *[]uint16      `json:"bind_tcp,omitempty"`
+	Code     string         `json:"code"`
 	Carved   []shownCarved  `json:"carved"`
 	Costs    []string       `json:"costs"`
 	Filter   []shownCall    `json:"filter"`
@@ -118,11 +123,6 @@ type shownRule struct {
 	Why    string `json:"why"`
 }
 
-type shownPort struct {
-	Port   uint16 `json:"port"`
-	Rights uint64 `json:"rights"` // LANDLOCK_ACCESS_NET_* bits
-}
-
 type shownCarved struct {
 	Path  string `json:"path"`
 	Cause string `json:"cause"`
@@ -139,7 +139,7 @@ type shownCall struct {
 }
 
 func newShown(pol policy.Policy, plan *sandbox.Plan) (*shownPolicy, error) {
-	s := &shownPolicy{Policy: pol.Name, Shape: shapeText(pol.Memory.Access, plan), Costs: costs(pol, plan), Rules: []shownRule{},
+	s := &shownPolicy{Policy: pol.Name, Shape: shapeText(pol.Memory.Access, plan), Costs: costs(pol, plan), Code: codeText(pol), Rules: []shownRule{},
 		Carved: []shownCarved{}, Program: programLines(plan.Filter.String()), Warnings: plan.Warnings, Dropped: plan.Dropped}
 	for _, program := range []filter.Program{plan.Filter, plan.Denies} {
 		table, err := program.Table()
@@ -166,13 +166,62 @@ func newShown(pol policy.Policy, plan *sandbox.Plan) (*shownPolicy, error) {
 	for _, r := range plan.Rules.Rules {
 		s.Rules = append(s.Rules, shownRule{r.Path, r.Rights.String(), r.Why})
 	}
-	for _, p := range plan.Rules.Ports {
-		s.Ports = append(s.Ports, shownPort{p.Port, p.Rights})
-	}
+	s.Connect = portsOf(plan.Rules, unix.LANDLOCK_ACCESS_NET_CONNECT_TCP)
+	s.Bind = portsOf(plan.Rules, unix.LANDLOCK_ACCESS_NET_BIND_TCP)
 	for _, c := range plan.Rules.Carved {
 		s.Carved = append(s.Carved, shownCarved{c.Path, c.Cause})
 	}
 	return s, nil
+}
+
+// portsOf lists the ports on which a plan gives a right, a LANDLOCK_ACCESS_NET_*
+// bit; nil if it leaves all of them as they are.
+func portsOf(plan *landlock.Plan, right uint64) *[]uint16 {
+	if plan.Net&right == 0 {
+		return nil
+	}
+	ports := []uint16{}
+	for _, p := range plan.Ports {
+		if p.Rights&right != 0 {
+			ports = append(ports, p.Port)
+		}
+	}
+	return &ports
+}
+
+// codeText says which programs cannot be changed, and which can.
+func codeText(pol policy.Policy) string {
+	if pol.Memory.CodeFiles == policy.CodeFilesAllow {
+		return `not protected: memory.code-files = "allow"`
+	}
+	protected := landlock.ProgramDirectories()
+	open := "anywhere else"
+	if pol.Paths.Present {
+		trees := writableTrees(pol, protected)
+		if len(trees) == 0 {
+			return "no path rule lets programs be written"
+		}
+		const most = 4
+		if extra := len(trees) - most; extra > 0 {
+			trees = append(trees[:most], fmt.Sprintf("%d more", extra))
+		}
+		open = "below " + strings.Join(trees, ", ")
+	}
+	return strings.Join(protected, ", ") + " cannot be written (memory.code-files); programs and libraries " + open +
+		" can, while they run too"
+}
+
+// writableTrees are the paths that the rules make writable, but for the protected
+// ones.
+func writableTrees(pol policy.Policy, protected []string) []string {
+	var trees []string
+	for _, r := range pol.Paths.Rules() {
+		inside := slices.ContainsFunc(protected, func(dir string) bool { return r.Path == dir || strings.HasPrefix(r.Path, dir+"/") })
+		if r.Rights&policy.MayWrite != 0 && !inside {
+			trees = append(trees, r.Path)
+		}
+	}
+	return trees
 }
 
 // costs says in words what each part of the sandbox adds to which calls.
@@ -202,7 +251,7 @@ func (s *shownPolicy) settingLines() []string {
 	for _, set := range s.Settings {
 		lines = append(lines, set.lines()...)
 	}
-	lines = append(lines, "", "shape: "+s.Shape,
+	lines = append(lines, "", "shape: "+s.Shape, "code: "+s.Code,
 		fmt.Sprintf("landlock: ABI %d, %d rules, %d carved directories (--rules)", s.ABI, len(s.Rules), len(s.Carved)),
 		fmt.Sprintf("seccomp: %d instructions (--filter, --bpf)", len(s.Program)+len(s.Denies)), "what it costs:")
 	for _, c := range s.Costs {
@@ -238,8 +287,17 @@ func (s *shownPolicy) ruleLines() []string {
 	for _, r := range s.Rules {
 		lines = append(lines, fmt.Sprintf("%s  %s  # %s", r.Path, r.Rights, r.Why))
 	}
-	for _, p := range s.Ports {
-		lines = append(lines, fmt.Sprintf("TCP port %d  %#x", p.Port, p.Rights))
+	for _, p := range []struct {
+		what string
+		list *[]uint16
+	}{{"connect", s.Connect}, {"bind", s.Bind}} {
+		switch {
+		case p.list == nil:
+		case len(*p.list) == 0:
+			lines = append(lines, "TCP "+p.what+"  no port")
+		default:
+			lines = append(lines, "TCP "+p.what+"  "+strings.Trim(fmt.Sprint(*p.list), "[]"))
+		}
 	}
 	for _, c := range s.Carved {
 		lines = append(lines, fmt.Sprintf("# carved: %s, because of %s", c.Path, c.Cause))
