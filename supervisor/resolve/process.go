@@ -26,9 +26,7 @@ func (p *Procfs) Process(pid int) (*Process, error) {
 		return nil, err
 	}
 	held := &Process{PID: pid, PIDFD: pidfd}
-	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_DIRECTORY | unix.O_CLOEXEC,
-		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_XDEV}
-	fd, err := unix.Openat2(int(p.root.Fd()), strconv.Itoa(pid), &how)
+	fd, err := openPlain(int(p.root.Fd()), strconv.Itoa(pid), unix.O_PATH|unix.O_DIRECTORY)
 	if err == nil {
 		held.dir = os.NewFile(uintptr(fd), strconv.Itoa(pid))
 		// The directory belongs to who had the number when it was opened. That was

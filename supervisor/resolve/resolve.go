@@ -113,9 +113,7 @@ func (p *Procfs) OpenPublic(name string, flags int) (*os.File, error) {
 
 // openBelow opens what has all bits of mode in its own.
 func (p *Procfs) openBelow(dir int, name string, flags int, mode uint16) (*os.File, error) {
-	how := unix.OpenHow{Flags: uint64(flags) | unix.O_CLOEXEC,
-		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS}
-	fd, err := unix.Openat2(dir, name, &how)
+	fd, err := openPlain(dir, name, flags)
 	if err != nil {
 		return nil, fmt.Errorf("opening /proc/%s: %w", name, err)
 	}
@@ -136,11 +134,50 @@ func (p *Procfs) openBelow(dir int, name string, flags int, mode uint16) (*os.Fi
 	return os.NewFile(uintptr(fd), "/proc/"+name), nil
 }
 
+// openPlain opens a name below a directory. No component may be a symbolic link,
+// except a last one that is opened as itself (O_PATH and O_NOFOLLOW), and none may
+// be "..". Where openat2(2) is refused (a service manager's filter may answer as an
+// old kernel does) the components are opened one by one.
+func openPlain(dir int, name string, flags int) (int, error) {
+	how := unix.OpenHow{Flags: uint64(flags) | unix.O_CLOEXEC,
+		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS}
+	fd, err := unix.Openat2(dir, name, &how)
+	if err != unix.ENOSYS {
+		return fd, err
+	}
+	return openStepwise(dir, name, flags)
+}
+
+func openStepwise(dir int, name string, flags int) (int, error) {
+	at := dir
+	for {
+		first, rest, more := strings.Cut(name, "/")
+		fd, err := -1, error(unix.EXDEV)
+		if first != "" && first != "." && first != ".." {
+			step := flags
+			if more {
+				step = unix.O_PATH | unix.O_DIRECTORY
+			}
+			fd, err = unix.Openat(at, first, step|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+		}
+		if at != dir {
+			unix.Close(at)
+		}
+		if err != nil || !more {
+			return fd, err
+		}
+		at, name = fd, rest
+	}
+}
+
 // Exists tells whether there is something of that name below the procfs root, and
 // whether it is a directory.
 func (p *Procfs) Exists(name string) (found, directory bool) {
 	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC | unix.O_NOFOLLOW, Resolve: unix.RESOLVE_BENEATH}
 	fd, err := unix.Openat2(int(p.root.Fd()), name, &how)
+	if err == unix.ENOSYS {
+		fd, err = openStepwise(int(p.root.Fd()), name, unix.O_PATH)
+	}
 	if err != nil {
 		return false, false
 	}

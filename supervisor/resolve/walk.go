@@ -290,9 +290,7 @@ func (r *Resolver) nameOf(fd int) (string, error) {
 }
 
 func (p *Procfs) sameBelow(name string, want *unix.Stat_t) bool {
-	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC | unix.O_NOFOLLOW,
-		Resolve: unix.RESOLVE_BENEATH | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS}
-	fd, err := unix.Openat2(int(p.root.Fd()), name, &how)
+	fd, err := openPlain(int(p.root.Fd()), name, unix.O_PATH|unix.O_NOFOLLOW)
 	if err != nil {
 		return false
 	}
