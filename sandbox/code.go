@@ -1,6 +1,7 @@
 package sandbox
 
 import (
+	"errors"
 	"fmt"
 
 	"github.com/memjail/memjail/policy"
@@ -22,7 +23,12 @@ func (p *Plan) code(o *filter.Options) error {
 		}
 		o.RefuseWritableCode = true
 	}
-	if m.AnonymousExec == policy.AnonymousExecDeny {
+	return nil
+}
+
+// memfds has the supervisor make memfds. Inside another sandbox that one's does.
+func (p *Plan) memfds(o *filter.Options) error {
+	if p.options.Policy.Memory.AnonymousExec == policy.AnonymousExecDeny {
 		fd, err := unix.MemfdCreate("memjail", unix.MFD_CLOEXEC|unix.MFD_NOEXEC_SEAL)
 		if err != nil {
 			p.Warnings = append(p.Warnings, fmt.Sprintf("a memfd can be executed (memory.anonymous-exec needs Linux 6.3): %v", err))
@@ -32,4 +38,15 @@ func (p *Plan) code(o *filter.Options) error {
 		o.GuardMemfds = true
 	}
 	return nil
+}
+
+// noMemfds is the same without a supervisor, who alone can keep memfds useful. Only a
+// policy that asks for it in so many words cannot be applied then.
+func (p *Plan) noMemfds() error {
+	pol := &p.options.Policy
+	asked := pol.Origins.Of("memory.anonymous-exec", "").Kind
+	if pol.Memory.AnonymousExec != policy.AnonymousExecDeny || asked != policy.OriginFile && asked != policy.OriginFlag {
+		return nil
+	}
+	return p.cannot(`memory.anonymous-exec = "deny"`, errors.New("it takes a supervisor, which there is none of"))
 }

@@ -300,7 +300,15 @@ func (p *Plan) seccomp() error {
 		return p.cannot("the seccomp filter", err)
 	}
 	p.Filter = plain
+	if !supervised {
+		if err := p.noMemfds(); err != nil {
+			return err
+		}
+	}
 	if supervised {
+		if err := p.memfds(&o); err != nil {
+			return err
+		}
 		p.Shape = ShapeSupervised
 		o.Listener, o.WatchChroot = true, true
 		o.AskReads = pol.Memory.Access == policy.AccessDeny

@@ -67,7 +67,8 @@ func TestCodeKeys(t *testing.T) {
 			{"no shared files", []string{memjailPath(t), "run", "--allow", "anonymous-exec=allow", "--allow", "shared-files=deny", "--"},
 				[]string{"shared-file", "shmget"}},
 			{"no supervisor", []string{memjailPath(t), "run", "--memory", "no-write", "--allow", "procfs.write=", "--"},
-				append([]string{"memfd-data", "memfd-sealing"}, anonymous...)},
+				nil},
+			{"nested", append(inside(t), inside(t)...), anonymous},
 		} {
 			dir := as.workDir(t)
 			o := job{as: as, dir: dir, argv: append(test.argv, "/usr/bin/python3", "-c", codeProgram, dir+"/scratch")}.run(t)

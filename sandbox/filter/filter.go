@@ -87,7 +87,8 @@ type Options struct {
 	// Landlock these are open, and a filter cannot tell one file from another.
 	RefuseMetadata bool
 	// GuardMemfds has the supervisor make memfds (memfd_create(2)) that are not asked
-	// for without the right to be executed; without a listener they are refused.
+	// for without the right to be executed. It has a use with a listener only: without
+	// one the call is refused.
 	GuardMemfds bool
 	// RefuseSharedFiles refuses shared mappings of files, and System V shared memory.
 	RefuseSharedFiles bool

@@ -59,6 +59,9 @@ func permitsAnonymous(p policy.Policy) string {
 	if p.Memory.AnonymousExec == policy.AnonymousExecAllow {
 		return `memory.anonymous-exec = "allow"`
 	}
+	if !p.NeedsSupervisor() {
+		return "memory.access leaves no supervisor, which makes memfds that cannot be executed"
+	}
 	fd, err := unix.MemfdCreate("", unix.MFD_CLOEXEC|unix.MFD_NOEXEC_SEAL)
 	if err != nil {
 		return "this kernel has no memfd that cannot be executed (Linux 6.3 has)"
