@@ -33,7 +33,7 @@ func (r *receiver) memfd(q *request, number int32) (injected bool) {
 		r.answer(q, decide.Refuse{Errno: errnoOf(err)}, nil)
 		return false
 	}
-	fd, err := unix.MemfdCreate(string(buf[:n]), flags|unix.MFD_NOEXEC_SEAL|unix.MFD_CLOEXEC)
+	fd, err := r.newMemfd(q, string(buf[:n]), flags|unix.MFD_NOEXEC_SEAL|unix.MFD_CLOEXEC)
 	if err != nil {
 		r.answer(q, decide.Refuse{Errno: errnoOf(err)}, nil)
 		return false
@@ -49,6 +49,22 @@ func (r *receiver) memfd(q *request, number int32) (injected bool) {
 		}
 	}
 	return r.answer(q, decide.Inject{}, file)
+}
+
+// newMemfd makes one that belongs to the caller.
+func (r *receiver) newMemfd(q *request, name string, flags int) (fd int, err error) {
+	if !r.rights.switches() {
+		return unix.MemfdCreate(name, flags)
+	}
+	id, err := readIdentity(q.tid)
+	if err != nil {
+		return -1, err
+	}
+	err = r.as(q, id, false, func() (err error) {
+		fd, err = unix.MemfdCreate(name, flags)
+		return err
+	})
+	return fd, err
 }
 
 func errnoOf(err error) unix.Errno {
