@@ -64,6 +64,12 @@ func TestDefaultIsTheProfile(t *testing.T) {
 		t.Fatal(err)
 	}
 	same(t, loaded, parsed)
+	tested, err := LoadTested(DefaultName)
+	if err != nil || len(tested.Tests) == 0 {
+		t.Errorf("the default to be proven has %d tests: %v", len(tested.Tests), err)
+	}
+	tested.Tests = nil
+	same(t, loaded, tested)
 }
 
 // A profile that leaves a setting out would take it from the base unseen.

@@ -100,12 +100,11 @@ func (o *verifyOptions) run(args []string, io streams) error {
 	}
 	var policies []verified
 	for _, name := range args {
-		flags := &policyFlags{policy: name}
-		pol, err := flags.load()
+		pol, err := file.LoadTested(name)
 		if err != nil {
 			return misused(err)
 		}
-		policies = append(policies, verified{flags, pol})
+		policies = append(policies, verified{&policyFlags{policy: name}, pol})
 	}
 	out, err := (&probeOptions{output: o.output}).open(io.out)
 	if err != nil {
