@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"strings"
 	"time"
@@ -19,8 +20,10 @@ type Runner struct {
 	// Program is this program, which tries the accesses.
 	Program string
 	// Inside is what starts a command in the sandbox of the policy: it is followed
-	// by the command. Tries is the same with what the trying program needs.
-	Inside, Tries []string
+	// by the command, and writes to descriptor 3 what "memjail run --status-fd" does.
+	Inside []string
+	// Tries starts one in the same sandbox with what the trying program needs.
+	Tries []string
 }
 
 // runTime is how long a test's own program may take.
@@ -132,35 +135,76 @@ func (run Runner) try(ctx context.Context, launcher []string, tests []policy.Tes
 
 // program runs a test's own program inside and outside.
 func (run Runner) program(ctx context.Context, t policy.Test, result *Result) {
-	outside, outsideWhy := ended(ctx, t.Run)
-	inside, insideWhy := ended(ctx, append(append([]string{}, run.Inside...), t.Run...))
-	result.What = fmt.Sprintf("run %s: inside %s, outside %s", object(t), insideWhy, outsideWhy)
+	judgeProgram(t, start(ctx, nil, t.Run), start(ctx, run.Inside, t.Run), result)
+}
+
+// judgeProgram holds how a program ended against what the test expects. Where the
+// sandbox did not start, the program was not stopped by it.
+func judgeProgram(t policy.Test, outside, inside ending, result *Result) {
+	result.What = fmt.Sprintf("run %s: inside %s, outside %s", object(t), inside.how, outside.how)
 	switch {
-	case !outside:
+	case !outside.ok:
 		result.Status, result.Fix = Unproven, "name a program that succeeds without the sandbox"
-	case inside == (t.Expect == policy.ExpectAllow):
+	case inside.unknown:
+		result.Status, result.Fix = Unproven, "run it with memjail run to see why it says nothing of the policy"
+	case inside.ok == (t.Expect == policy.ExpectAllow):
 		result.Status = Held
 	default:
 		result.Status, result.Fix = Failed, "run it with memjail run -v to see what was refused"
 	}
 }
 
-// ended tells whether a program ended with status 0, and how it did.
-func ended(ctx context.Context, argv []string) (ok bool, how string) {
+// ending is how a program ended.
+type ending struct {
+	ok      bool   // with status 0
+	unknown bool   // it did not run, or not to its end, for a reason that is not the policy's
+	how     string // in words
+}
+
+// start runs a program to its end, by launcher if that is not nil.
+func start(ctx context.Context, launcher, argv []string) ending {
 	ctx, cancel := context.WithTimeout(ctx, runTime)
 	defer cancel()
+	argv = append(append([]string{}, launcher...), argv...)
 	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	cmd.WaitDelay = time.Second
-	err := cmd.Run()
-	switch {
-	case err == nil:
-		return true, "status 0"
-	case ctx.Err() != nil:
-		return false, "not ended in time"
+	said, says, err := os.Pipe()
+	if err != nil {
+		return ending{unknown: true, how: err.Error()}
 	}
-	return false, strings.TrimSpace(err.Error() + " " + lastLine(stderr.String()))
+	defer said.Close()
+	if launcher != nil {
+		cmd.ExtraFiles = []*os.File{says}
+	}
+	err = cmd.Run()
+	says.Close()
+	switch {
+	case ctx.Err() != nil:
+		return ending{unknown: true, how: "not ended in time"}
+	case err == nil:
+		return ending{ok: true, how: "status 0"}
+	}
+	end := ending{how: strings.TrimSpace(err.Error() + " " + lastLine(stderr.String()))}
+	end.unknown = launcher != nil && !ranOrRefused(said)
+	return end
+}
+
+// ranOrRefused reads whose exit status it was: the command's, or memjail's because
+// the command could not be executed or found, which the policy can be the reason of.
+func ranOrRefused(said *os.File) bool {
+	// Who inherited the other end may keep it open for longer than the command.
+	if err := said.SetReadDeadline(time.Now().Add(time.Second)); err != nil {
+		return false
+	}
+	var status struct {
+		Who  string `json:"who"`
+		Exit int    `json:"exit"`
+	}
+	const cannotExecute, notFound = 126, 127
+	err := json.NewDecoder(said).Decode(&status)
+	return err == nil && (status.Who == "command" || status.Exit == cannotExecute || status.Exit == notFound)
 }
 
 // lastLine is what a program said last, in brackets.

@@ -157,7 +157,7 @@ func (o *verifyOptions) verify(ctx context.Context, v verified, attempts []probe
 	if v.policy.Paths.Present {
 		tries = append(tries, "--rox", exe)
 	}
-	report.Tests(ctx, name, v.policy, verify.Runner{Program: exe, Inside: append(inside, "--"), Tries: append(tries, "--")})
+	report.Tests(ctx, name, v.policy, verify.Runner{Program: exe, Inside: append(inside, "--status-fd", "3", "--"), Tries: append(tries, "--")})
 	if len(attempts) > 0 {
 		p := &probeOptions{policyFlags: *v.flags, only: o.only, quiet: o.quiet}
 		probed, err := p.investigate(ctx, attempts, io)
