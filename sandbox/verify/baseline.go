@@ -3,6 +3,8 @@ package verify
 import (
 	"fmt"
 	"path"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/memjail/memjail/policy"
@@ -12,7 +14,11 @@ import (
 // Accept marks the failures that the baseline accepts on that day. An acceptance
 // that has expired accepts nothing; that, and one that nothing needs any more, is
 // a failure of its own, so that the file stays as short as it can be.
-func (r *Report) Accept(b *file.Baseline, now time.Time) {
+//
+// left are the names of attempts that were not made. Of an acceptance that may be
+// for one of them, or that is for a policy of another run, nobody can say that
+// nothing needs it.
+func (r *Report) Accept(b *file.Baseline, now time.Time, left []string) {
 	used := map[*file.Acceptance]bool{}
 	for i := range r.Results {
 		result := &r.Results[i]
@@ -35,7 +41,7 @@ func (r *Report) Accept(b *file.Baseline, now time.Time) {
 		switch {
 		case a.Expired(now):
 			what = fmt.Sprintf("the acceptance of %s expired on %s (%s)", a.ID, a.Expires, a.Reason)
-		case !used[a]:
+		case !used[a] && r.judges(a, left):
 			what = fmt.Sprintf("nothing needs the acceptance of %s any more (%s)", a.ID, a.Reason)
 		default:
 			continue
@@ -45,7 +51,36 @@ func (r *Report) Accept(b *file.Baseline, now time.Time) {
 	}
 }
 
+// judges tells whether this run had to find what the acceptance is for.
+func (r *Report) judges(a *file.Acceptance, left []string) bool {
+	if a.Policy != "" && !slices.ContainsFunc(r.Policies, func(name string) bool { return samePolicy(a.Policy, name) }) {
+		return false
+	}
+	return !slices.ContainsFunc(left, func(name string) bool { return matchesID(a, name) })
+}
+
 func matches(a *file.Acceptance, r *Result) bool {
-	ok, err := path.Match(a.ID, r.ID)
-	return err == nil && ok && (a.Policy == "" || a.Policy == r.Policy) && (a.Value == "" || a.Value == r.Value)
+	return matchesID(a, r.ID) && (a.Policy == "" || samePolicy(a.Policy, r.Policy)) && (a.Value == "" || a.Value == r.Value)
+}
+
+// matchesID: the pattern was looked at when the file was read. A test's name may
+// have the characters of patterns in it.
+func matchesID(a *file.Acceptance, id string) bool {
+	ok, err := path.Match(a.ID, id)
+	return a.ID == id || err == nil && ok
+}
+
+// samePolicy compares names as they are asked for. What contains no slash may be a
+// built-in policy, which a file in the working directory is not.
+func samePolicy(a, b string) bool {
+	clean := func(name string) string {
+		if !strings.Contains(name, "/") && !strings.HasSuffix(name, ".toml") {
+			return name
+		}
+		if name = path.Clean(name); path.IsAbs(name) {
+			return name
+		}
+		return "./" + name
+	}
+	return clean(a) == clean(b)
 }

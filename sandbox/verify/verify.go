@@ -57,7 +57,9 @@ type Report struct {
 	UID     int       `json:"uid"`
 	Started time.Time `json:"started"`
 	Seconds float64   `json:"seconds"`
-	Results []Result  `json:"results"`
+	// Policies are those that were looked at, as they were asked for.
+	Policies []string `json:"policies"`
+	Results  []Result `json:"results"`
 	// Probes counts the attempts of the suite by verdict, for each policy.
 	Probes map[string]map[probe.Verdict]int `json:"probes,omitempty"`
 }

@@ -92,6 +92,7 @@ func (o *verifyOptions) run(args []string, io streams) error {
 	if o.noProbe {
 		attempts = nil
 	}
+	left := notAmong(probe.Catalogue(), attempts)
 	baseline := &file.Baseline{}
 	if o.baseline != "" {
 		if baseline, err = file.ReadBaseline(o.baseline); err != nil {
@@ -113,14 +114,15 @@ func (o *verifyOptions) run(args []string, io streams) error {
 	defer out.close()
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
 	defer stop()
-	report := &verify.Report{Version: Version, Kernel: verify.Kernel(), UID: os.Geteuid(), Started: time.Now(), Results: []verify.Result{}}
+	report := &verify.Report{Version: Version, Kernel: verify.Kernel(), UID: os.Geteuid(), Started: time.Now(),
+		Policies: args, Results: []verify.Result{}}
 	o.facts = allLintFacts()
 	for _, v := range policies {
 		if err := o.verify(ctx, v, attempts, report, io); err != nil {
 			return err
 		}
 	}
-	report.Accept(baseline, time.Now())
+	report.Accept(baseline, time.Now(), left)
 	report.Seconds = time.Since(report.Started).Seconds()
 	if err := errors.Join(report.Write(out.w, verify.Format(o.format)), out.close()); err != nil {
 		return fmt.Errorf("writing the report: %w", err)
@@ -132,6 +134,21 @@ func (o *verifyOptions) run(args []string, io streams) error {
 		return statusError(exitUnproven)
 	}
 	return nil
+}
+
+// notAmong are the names of the attempts of all that are not among chosen.
+func notAmong(all, chosen []probe.Attempt) []string {
+	names := map[string]bool{}
+	for _, attempt := range chosen {
+		names[attempt.Name()] = true
+	}
+	var left []string
+	for _, attempt := range all {
+		if !names[attempt.Name()] {
+			left = append(left, attempt.Name())
+		}
+	}
+	return left
 }
 
 // verified is a policy with the flags that another memjail finds it by.
