@@ -2,6 +2,7 @@ package verify
 
 import (
 	"context"
+	"encoding/binary"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -13,6 +14,7 @@ import (
 	"runtime"
 	"slices"
 	"strconv"
+	"strings"
 	"time"
 
 	"github.com/memjail/memjail/policy"
@@ -135,20 +137,25 @@ func tryOpen(name string, flags int) error {
 	return unix.Close(fd)
 }
 
-// tryWrite opens what is there without changing it. In a directory, and where
-// nothing is, it makes a file and removes it again.
+// tryWrite opens what is there without changing it. In a directory, and for what
+// is not there in the directory where it would be, it makes a file of a name of
+// its own and removes it again: of some names (/etc/nologin) an empty file has an
+// effect already, and the kernel's rules are for the directory.
 func tryWrite(name string) error {
 	var st unix.Stat_t
-	err := unix.Stat(name, &st)
-	made := name
-	switch {
-	case err == nil && st.Mode&unix.S_IFMT == unix.S_IFDIR:
-		made = filepath.Join(name, ".memjail-verify-"+strconv.Itoa(os.Getpid()))
-	case err == nil:
+	dir := name
+	switch err := unix.Stat(name, &st); {
+	case err == nil && st.Mode&unix.S_IFMT != unix.S_IFDIR:
 		return tryOpen(name, unix.O_WRONLY)
-	case err != unix.ENOENT:
+	case err == unix.ENOENT:
+		if unix.Lstat(name, &st) == nil {
+			return &untriedError{"a symbolic link to nothing: name what it should lead to"}
+		}
+		dir = filepath.Dir(name)
+	case err != nil:
 		return err
 	}
+	made := filepath.Join(dir, ".memjail-verify-"+strconv.Itoa(os.Getpid()))
 	fd, err := unix.Open(made, unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_CLOEXEC, 0o600)
 	if err != nil {
 		return err
@@ -160,15 +167,46 @@ func tryWrite(name string) error {
 const executeCheck = 0x10000
 
 func tryExecute(name string) error {
-	path, none := attack.String(name), make([]byte, 8)
-	_, errno := attack.Call(unix.SYS_EXECVEAT, atCWD, attack.Address(path), attack.Address(none), attack.Address(none), executeCheck)
-	attack.Keep(path, none)
+	none := make([]byte, 8)
+	errno := execveat(name, none, executeCheck)
+	attack.Keep(none)
+	if errno == unix.EINVAL {
+		errno = executeTooLong(name)
+	}
 	switch errno {
 	case 0:
 		return nil
 	case unix.EINVAL:
-		return &untriedError{"only Linux 6.14 can be asked whether a file may be executed"}
+		return &untriedError{"only Linux 6.8 and later say whether a file may be executed without running it"}
 	}
+	return errno
+}
+
+// executeTooLong asks the same of Linux 6.8 and later: they open the file, which is
+// the whole decision, before they refuse an argument that is longer than any may
+// be (execve(2): 32 pages), so that nothing is ever run. Older ones refuse the
+// argument first, even for a file that does not exist: EINVAL.
+func executeTooLong(name string) unix.Errno {
+	long := attack.String(strings.Repeat("-", 32*os.Getpagesize()))
+	argv := binary.NativeEndian.AppendUint64(nil, uint64(attack.Address(long)))
+	argv = binary.NativeEndian.AppendUint64(argv, 0)
+	defer attack.Keep(long, argv)
+	if execveat("/proc/self/no-such-file", argv, 0) == unix.E2BIG {
+		return unix.EINVAL
+	}
+	errno := execveat(name, argv, 0)
+	if errno == unix.E2BIG {
+		return 0
+	}
+	return errno
+}
+
+// execveat makes the call with the arguments that the vector has, and with no
+// environment.
+func execveat(name string, argv []byte, flags uintptr) unix.Errno {
+	path, none := attack.String(name), make([]byte, 8)
+	_, errno := attack.Call(unix.SYS_EXECVEAT, atCWD, attack.Address(path), attack.Address(argv), attack.Address(none), flags)
+	attack.Keep(path, argv, none)
 	return errno
 }
 

@@ -240,7 +240,7 @@ func (r *Result) sarif(rule int) sarif.Result {
 	}
 	uri := url.URL{Path: filepath.ToSlash(filepath.Clean(orElse(about, "policy")))}
 	result := sarif.Result{RuleID: r.ID, RuleIndex: rule, Level: level, Message: sarif.Message{Text: r.What + ". " + orElse(r.Fix, r.Reason)},
-		Locations:    []sarif.Location{{Physical: sarif.Physical{Artifact: sarif.Artifact{URI: uri.EscapedPath()}, Region: region}}},
+		Locations:    []sarif.Location{{Physical: sarif.Physical{Artifact: sarif.Artifact{URI: uri.String()}, Region: region}}},
 		Fingerprints: map[string]string{"finding/v1": r.Policy + " " + r.ID + " " + r.Value}}
 	if r.Status == Accepted {
 		result.Suppressions = []sarif.Suppression{{Kind: "external", Justification: r.Reason}}
