@@ -89,6 +89,9 @@ func (d *differ) scalars() {
 	enum(d, "memory.writable-code", true, func(p *Policy) WritableCode { return p.Memory.WritableCode })
 	enum(d, "memory.shared-files", true, func(p *Policy) SharedFiles { return p.Memory.SharedFiles })
 	enum(d, "memory.core-dumps", false, func(p *Policy) CoreDumps { return p.Memory.CoreDumps })
+	if d.a.Memory.Pin != d.b.Memory.Pin { // it allows and refuses the program nothing
+		d.add("memory.pin", "", strconv.FormatBool(d.a.Memory.Pin), strconv.FormatBool(d.b.Memory.Pin), EffectDiffers)
+	}
 	enum(d, "procfs.processes", false, func(p *Policy) ProcfsProcesses { return p.Procfs.Processes })
 	enum(d, "procfs.system", true, func(p *Policy) ProcfsSystem { return p.Procfs.System })
 	enum(d, "paths.metadata", true, func(p *Policy) Metadata { return p.Paths.Metadata })

@@ -54,6 +54,8 @@ type Memory struct {
 	WritableCode  WritableCode
 	SharedFiles   SharedFiles
 	CoreDumps     CoreDumps
+	// Pin runs the program from a copy that nobody outside can change.
+	Pin bool
 }
 
 // Procfs says which files of procfs are granted although procfs as a whole is

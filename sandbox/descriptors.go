@@ -117,7 +117,10 @@ func (p *Plan) startingPoint(fd int, name string) (string, bool) {
 		return name, true
 	}
 	why := "a directory (" + name + ") of a mount that the sandbox does not see, from where what is closed can be reached"
-	if p.MountNamespace != nil {
+	switch {
+	case p.options.Policy.Memory.Pin && p.MountNamespace != nil:
+		why += " (the program is pinned, memory.pin, so that it has mounts of its own)"
+	case p.MountNamespace != nil:
 		why += " (the sandbox has private mounts, because of " + strings.Join(p.hidden, ", ") + "; --allow private-mounts=no closes it otherwise)"
 	}
 	return why, false

@@ -42,7 +42,7 @@ func (p *Plan) Facts(procfs func(below string) *policy.ProcfsFile) (*Facts, erro
 	pol := p.options.Policy.Clone()
 	pol.Paths = policy.Paths{}
 	pol.Memory.CodeFiles = policy.CodeFilesProtect
-	bare, err := landlock.NewPlan(landlock.Request{Policy: pol, ABI: p.Rules.ABI, Mounts: p.Mounts, UID: unix.Geteuid()})
+	bare, err := landlock.NewPlan(landlock.Request{Policy: pol, ABI: p.Rules.ABI, Mounts: p.Mounts, UID: unix.Geteuid(), CodeViews: p.codeViews})
 	if err != nil {
 		return nil, fmt.Errorf("looking at the machine for the policy: %w", err)
 	}

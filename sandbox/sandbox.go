@@ -14,6 +14,7 @@ import (
 	"github.com/memjail/memjail/sandbox/kernel/early"
 	"github.com/memjail/memjail/sandbox/kernel/fault"
 	"github.com/memjail/memjail/sandbox/landlock"
+	"github.com/memjail/memjail/sandbox/pin"
 	"github.com/memjail/memjail/sandbox/starter"
 	"golang.org/x/sys/unix"
 )
@@ -40,6 +41,9 @@ type Options struct {
 	// Detached: the supervisor is no ancestor of the program, so that some systems
 	// do not let it look at the program (Yama), and it learns of no members.
 	Detached bool
+	// PinSums, where the policy pins the program (memory.pin), are what it and its
+	// libraries have to be; nil: whatever they are.
+	PinSums *pin.Sums
 	// Supervised: the caller runs a supervisor where the policy needs one.
 	Supervised bool
 	// ProcfsGranted tells whether a file of procfs, named below its root, is one
@@ -74,6 +78,8 @@ type Plan struct {
 	Mounts *landlock.MountTable
 	// MountNamespace is the sandbox's own, or nil.
 	MountNamespace *os.File
+	// Pinned says which files the program is run from copies of, or is nil.
+	Pinned *pin.Pinned
 	// Members tells a supervisor who is in the sandbox, where the policy grants
 	// files of its processes to each other (procfs.processes = "sandbox"); nil:
 	// they are granted to their own process only. Close leaves it open: whoever
@@ -84,6 +90,9 @@ type Plan struct {
 	starter starter.Plan
 	ruleset *os.File
 	hidden  []string // mount points that the private mounts leave out
+	// codeViews are where the program directories were shown besides before the
+	// program was pinned.
+	codeViews []string
 
 	closing  sync.Once
 	closeErr error
@@ -126,7 +135,7 @@ func (p *Plan) prepare() error {
 		return err
 	}
 	p.starter = starter.Plan{Path: path, Argv: o.Args, Env: env, Progress: progress, Ignored: ignoredSignals(), Mask: startMask()}
-	steps := []func() error{p.landlock, p.descriptors, p.seccomp, p.denies, p.limits, p.capabilities}
+	steps := []func() error{p.pin, p.landlock, p.descriptors, p.seccomp, p.denies, p.limits, p.capabilities}
 	for _, step := range steps {
 		if err := step(); err != nil {
 			return err
@@ -197,7 +206,7 @@ func (p *Plan) landlock() error {
 		return err
 	}
 	p.Rules, err = landlock.NewPlan(landlock.Request{Policy: granted, ABI: landlock.ForVersion(abi),
-		Mounts: p.Mounts, UID: unix.Geteuid(), Busy: busyDirectories(p.options.Env)})
+		Mounts: p.Mounts, UID: unix.Geteuid(), Busy: busyDirectories(p.options.Env), CodeViews: p.codeViews})
 	if err != nil {
 		return err
 	}
@@ -245,11 +254,9 @@ func (p *Plan) privateMounts() error {
 	if err := hideMounts(hidden); err != nil {
 		return p.cannot("private mounts", err)
 	}
-	ns, err := os.Open("/proc/thread-self/ns/mnt")
-	if err != nil {
-		return fmt.Errorf("looking at the private mount namespace: %w", err)
+	if err := p.holdMountNamespace(); err != nil {
+		return err
 	}
-	p.MountNamespace = ns
 	for _, m := range hidden {
 		p.hidden = append(p.hidden, m.Point)
 	}
@@ -257,12 +264,33 @@ func (p *Plan) privateMounts() error {
 	return err
 }
 
-func hideMounts(hidden []landlock.Mount) error {
+// holdMountNamespace keeps the namespace that the main thread has moved into.
+func (p *Plan) holdMountNamespace() error {
+	ns, err := os.Open("/proc/thread-self/ns/mnt")
+	if err != nil {
+		return fmt.Errorf("looking at the private mount namespace: %w", err)
+	}
+	if p.MountNamespace != nil {
+		p.MountNamespace.Close()
+	}
+	p.MountNamespace = ns
+	return nil
+}
+
+// unshareMounts moves the main thread into a mount namespace of its own.
+func unshareMounts() error {
 	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
 		return fmt.Errorf("making a mount namespace: %w", err)
 	}
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		return fmt.Errorf("making the mounts private: %w", err)
+	}
+	return nil
+}
+
+func hideMounts(hidden []landlock.Mount) error {
+	if err := unshareMounts(); err != nil {
+		return err
 	}
 	for _, m := range hidden {
 		err := unix.Unmount(m.Point, unix.MNT_DETACH)

@@ -49,12 +49,15 @@ func TestMain(m *testing.M) {
 	os.Exit(status)
 }
 
+// ownMountsMarker is set in the environment of tests that have a mount namespace of
+// their own.
+const ownMountsMarker = "MEMJAIL_TEST_OWN_MOUNTS"
+
 // ownMounts starts the tests again in a mount namespace of their own, if root runs
 // them: what other tests mount meanwhile, memjail would rightly warn of.
 func ownMounts() error {
-	const marker = "MEMJAIL_TEST_OWN_MOUNTS"
 	unshare, err := exec.LookPath("unshare")
-	if os.Geteuid() != 0 || os.Getenv(marker) != "" || err != nil {
+	if os.Geteuid() != 0 || os.Getenv(ownMountsMarker) != "" || err != nil {
 		return nil
 	}
 	self, err := os.Executable()
@@ -65,7 +68,7 @@ func ownMounts() error {
 	if exec.Command(unshare, "--mount", "true").Run() != nil {
 		return nil // a container that does not let root do it
 	}
-	return syscall.Exec(unshare, argv, append(os.Environ(), marker+"=1"))
+	return syscall.Exec(unshare, argv, append(os.Environ(), ownMountsMarker+"=1"))
 }
 
 // buildMemjail makes the program under test. MEMJAIL_UNDER_TEST names another

@@ -17,9 +17,10 @@ type shape uint8
 const (
 	shapeString shape = iota
 	shapeInteger
+	shapeBool
 	shapeArray
 	shapeTable
-	shapeOther // booleans, floats, dates: no key wants them
+	shapeOther // floats, dates: no key wants them
 )
 
 // value is a TOML value with its place.
@@ -280,6 +281,8 @@ func (r *reader) value(n *unstable.Node, key Position) value {
 		v.shape = shapeString
 	case unstable.Integer:
 		v.shape = shapeInteger
+	case unstable.Bool:
+		v.shape = shapeBool
 	case unstable.Array:
 		v.shape = shapeArray
 		for it.Next() {

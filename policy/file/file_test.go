@@ -213,7 +213,7 @@ func everything(p *policy.Policy) {
 		OnMount:          policy.OnMountEnd,
 		OnSupervisorExit: policy.OnSupervisorExitDeny,
 		Memory: policy.Memory{
-			Ptrace: policy.PtraceChildren, CodeFiles: policy.CodeFilesAllow, CoreDumps: policy.CoreDumpsAllow,
+			Ptrace: policy.PtraceChildren, CodeFiles: policy.CodeFilesAllow, CoreDumps: policy.CoreDumpsAllow, Pin: true,
 		},
 		Procfs: policy.Procfs{Write: []policy.ProcfsWrite{policy.WriteOOMScoreAdj}, System: policy.SystemNone},
 		Paths: policy.Paths{

@@ -71,6 +71,7 @@ func memoryKeys() []*key {
 		enumKey("memory.writable-code", func(p *policy.Policy) *policy.WritableCode { return &p.Memory.WritableCode }),
 		enumKey("memory.shared-files", func(p *policy.Policy) *policy.SharedFiles { return &p.Memory.SharedFiles }),
 		enumKey("memory.core-dumps", func(p *policy.Policy) *policy.CoreDumps { return &p.Memory.CoreDumps }),
+		boolKey("memory.pin", func(p *policy.Policy) *bool { return &p.Memory.Pin }),
 		underDeny(enumKey("procfs.processes", func(p *policy.Policy) *policy.ProcfsProcesses { return &p.Procfs.Processes })),
 		{name: "procfs.write", shape: shapeArray, want: wantStrings, set: (*builder).procfsWrite,
 			get: getProcfsWrite, schema: func() node { return listSchema(node{"enum": policy.Names[policy.ProcfsWrite]()}) }},
@@ -146,6 +147,19 @@ func enumKey[E policy.Enum](name string, target func(*policy.Policy) *E) *key {
 	return &key{name: name, shape: shapeString, want: "a string", set: set,
 		get:    func(p *policy.Policy) any { return (*target(p)).String() },
 		schema: func() node { return node{"enum": policy.Names[E]()} }}
+}
+
+func boolKey(name string, target func(*policy.Policy) *bool) *key {
+	set := func(b *builder, v value) {
+		if v.shape != shapeBool || v.text != "true" && v.text != "false" {
+			b.wrong(v, "want true or false")
+			return
+		}
+		*target(b.policy) = v.text == "true"
+		b.note(name, "", v)
+	}
+	return &key{name: name, shape: shapeBool, want: "true or false", set: set,
+		get: func(p *policy.Policy) any { return *target(p) }, schema: func() node { return node{"type": "boolean"} }}
 }
 
 // underDeny is a key that may be written only where memory.access closes procfs.

@@ -70,6 +70,7 @@ func (r random) policyText() string {
 	} {
 		line("%s = %q", k.key, pick(k.names))
 	}
+	line("memory.pin = %t", r.IntN(2) == 0)
 	line("procfs.write = %s", quotedList(some(r, policy.Names[policy.ProcfsWrite]()), false))
 	rest := some(r, lawPaths)
 	for _, list := range ruleLists {

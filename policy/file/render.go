@@ -12,7 +12,7 @@ import (
 // Setting is a key of a resolved policy with its value.
 type Setting struct {
 	Key string // "paths.rw"
-	// Value is a string, an int, a []string, a []uint16 or a map[string]string,
+	// Value is a string, an int, a bool, a []string, a []uint16 or a map[string]string,
 	// as a policy file would have it, with nothing left to expand.
 	Value  any
 	Origin policy.Origin

@@ -61,6 +61,7 @@ type carveOptions struct {
 	access policy.Access
 	uid    int      // 0: sysfs and cgroup file systems are read-only
 	code   []string // program directories to protect, canonical
+	shown  []string // where else they are, beside what the table tells
 	handle Rights   // what the kernel handles
 	swap   []string // files that the memory of processes is swapped to
 	// resolve gives the canonical path of an existing file or directory.
@@ -89,6 +90,9 @@ func (t *MountTable) carve(o carveOptions) *carving {
 	}
 	for _, v := range t.codeViews(o.code, o.resolve) {
 		c.add(object{path: v.path, limit: codeLimit & o.handle, cause: v.cause, standing: v.standing})
+	}
+	for _, path := range o.shown {
+		c.add(object{path: path, limit: codeLimit & o.handle, cause: "the program directories shown on " + path})
 	}
 	c.addShadows(t, o.handle)
 	c.findIslands(t, o)

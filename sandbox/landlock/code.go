@@ -1,6 +1,8 @@
 package landlock
 
 import (
+	"errors"
+	"fmt"
 	slashpath "path"
 	"slices"
 	"strings"
@@ -112,6 +114,39 @@ func (t *MountTable) codeViews(roots []string, resolve func(string) (string, boo
 	return s.views
 }
 
+// CodeRoots lists the program directories of this system, canonical. The error is
+// one of looking at a directory that is there.
+func CodeRoots() ([]string, error) {
+	var lost error
+	roots := codeRoots(func(path string) (string, bool) { return resolveKnown(path, &lost) })
+	return roots, lost
+}
+
+// CodeViews lists the paths outside the program directories under which they, or
+// parts of them, can be written too. The error is one of looking at a directory
+// that is there.
+func (t *MountTable) CodeViews() ([]string, error) {
+	var lost error
+	resolve := func(path string) (string, bool) { return resolveKnown(path, &lost) }
+	var paths []string
+	for _, v := range t.codeViews(codeRoots(resolve), resolve) {
+		if !v.standing {
+			paths = append(paths, v.path)
+		}
+	}
+	return paths, lost
+}
+
+// resolveKnown finds the canonical path of something that may be missing, and
+// collects every other reason for not finding it.
+func resolveKnown(path string, lost *error) (string, bool) {
+	found, err := canonicalPath(path)
+	if err != nil && !missing(err) {
+		*lost = errors.Join(*lost, fmt.Errorf("looking for %s: %w", path, err))
+	}
+	return found, err == nil
+}
+
 type codeSearch struct {
 	table   *MountTable
 	resolve func(string) (string, bool)
@@ -174,7 +209,8 @@ type overlayLayer struct {
 func overlayLayers(options string) []overlayLayer {
 	var layers []overlayLayer
 	add := func(path string, whole bool) {
-		if strings.HasPrefix(path, "/") {
+		// A layer that was named by a descriptor cannot be found by that name.
+		if strings.HasPrefix(path, "/") && !within("/proc", path) {
 			layers = append(layers, overlayLayer{slashpath.Clean(path), whole})
 		}
 	}

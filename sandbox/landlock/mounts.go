@@ -323,6 +323,17 @@ func (t *MountTable) views(p place) []string {
 	return paths
 }
 
+// Below lists the visible mount points in a directory, which is not one of them.
+func (t *MountTable) Below(dir string) []string {
+	var points []string
+	for i := range t.mounts {
+		if m := &t.mounts[i]; m.Point != dir && within(dir, m.Point) && t.visible(m) {
+			points = append(points, m.Point)
+		}
+	}
+	return points
+}
+
 // Special tells whether a file system of this type (mountinfo's name for it) is
 // one that a sandbox is never granted: those through which the kernel shows
 // processes, traces them or is configured.

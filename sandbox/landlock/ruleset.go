@@ -24,6 +24,9 @@ type Request struct {
 	// Busy are directories in which programs create files as a matter of course
 	// (working directory, home, /tmp): one that is carved is worth a warning.
 	Busy []string
+	// CodeViews are paths that show the system's program directories too, though
+	// the mount table does not tell: see [MountTable.CodeViews].
+	CodeViews []string
 }
 
 // Rule grants Rights on a file, or on a directory and everything below.
@@ -109,16 +112,10 @@ func NewPlan(r Request) (*Plan, error) {
 func (p *Plan) fill(r Request) error {
 	o := carveOptions{access: r.Policy.Memory.Access, uid: r.UID, handle: p.Handled}
 	var lost error
-	resolve := func(path string) (string, bool) {
-		found, err := canonicalPath(path)
-		if err != nil && !missing(err) {
-			lost = errors.Join(lost, fmt.Errorf("looking for %s: %w", path, err))
-		}
-		return found, err == nil
-	}
+	resolve := func(path string) (string, bool) { return resolveKnown(path, &lost) }
 	o.resolve = resolve
 	if r.Policy.Memory.CodeFiles == policy.CodeFilesProtect {
-		o.code = codeRoots(resolve)
+		o.code, o.shown = codeRoots(resolve), r.CodeViews
 	}
 	if r.UID == 0 && o.access != policy.AccessAllow {
 		swap, err := swapFiles()

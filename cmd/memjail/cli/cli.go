@@ -51,6 +51,7 @@ var commands = []struct {
 }{
 	{"run", newRun},
 	{"exec", newExec},
+	{"pin", newPin},
 	{"probe", func(_ []string, io streams) *cobra.Command { return newProbe(io) }},
 	{"verify", func(_ []string, io streams) *cobra.Command { return newVerify(io) }},
 	{"policy", func(_ []string, io streams) *cobra.Command { return newPolicy(io) }},

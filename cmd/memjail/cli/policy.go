@@ -77,6 +77,8 @@ func prepare(pol policy.Policy) (*sandbox.Plan, error) {
 	if err != nil {
 		return nil, fmt.Errorf("finding this program: %w", err)
 	}
+	// Where a pinned program would be is not known, and it is not this one.
+	pol.Memory.Pin = false
 	plan, err := sandbox.Prepare(sandbox.Options{Policy: pol, Args: []string{exe}, Env: os.Environ(), BestEffort: true,
 		Supervised: true, ProcfsGranted: decide.Everybody})
 	return plan, misused(err)

@@ -238,7 +238,9 @@ func costs(pol policy.Policy, plan *sandbox.Plan) []string {
 		}
 		list = append(list, what+": a round trip to the supervisor, some microseconds; one of /proc that it grants: about twice that")
 	}
-	if plan.MountNamespace != nil {
+	if pol.Memory.Pin {
+		list = append(list, "the start: some milliseconds for the copies of the program and its libraries, and their size in memory")
+	} else if plan.MountNamespace != nil {
 		list = append(list, "the start: a mount namespace of its own, some hundred microseconds")
 	}
 	return list

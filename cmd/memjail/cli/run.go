@@ -9,6 +9,7 @@ import (
 
 	"github.com/memjail/memjail/policy"
 	"github.com/memjail/memjail/sandbox"
+	"github.com/memjail/memjail/sandbox/pin"
 	"github.com/memjail/memjail/supervisor/decide"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -18,6 +19,8 @@ import (
 type runOptions struct {
 	policyFlags
 	addExec    bool
+	pin        bool
+	pinHash    string
 	keepFDs    []int
 	bestEffort bool
 	logFile    string
@@ -64,6 +67,8 @@ The flags say the same as a policy file; later ones add to it.`,
 // declareCommon declares what run and exec have in common, beside the policy.
 func (o *runOptions) declareCommon(f *pflag.FlagSet) {
 	f.BoolVar(&o.addExec, "add-exec", false, "with path rules: allow what CMD needs to come to run: interpreter, libraries")
+	f.BoolVar(&o.pin, "pin", false, "run CMD and its libraries from a copy that nobody outside can change")
+	f.StringVar(&o.pinHash, "pin-hash", "", "--pin, and CMD and its libraries must be those of `FILE`, which \"memjail pin\" writes")
 	f.IntSliceVar(&o.keepFDs, "keep-fd", nil, "hand the descriptor `N` on to CMD")
 	f.BoolVar(&o.bestEffort, "best-effort", false, "start even if a restriction cannot be applied, and list what is missing")
 	f.StringVar(&o.logFile, "log", "", "append every refused attempt to `FILE`")
@@ -113,11 +118,19 @@ func prepareRunner(o *runOptions, args []string, io streams) (*runner, error) {
 	if o.report != "" {
 		o.overrides.Allow = append(o.overrides.Allow, "report.denials="+o.report)
 	}
+	if o.pin || o.pinHash != "" {
+		o.overrides.Allow = append(o.overrides.Allow, "memory.pin=true")
+	}
 	pol, err := o.policyFlags.load()
 	if err != nil {
 		return nil, err
 	}
 	r := &runner{options: o, policy: pol, io: io, statusFD: o.statusFD}
+	if o.pinHash != "" {
+		if r.pinSums, err = pin.ReadSums(o.pinHash); err != nil {
+			return nil, fmt.Errorf("--pin-hash: %w", err)
+		}
+	}
 	return r, r.open()
 }
 
@@ -126,6 +139,7 @@ type runner struct {
 	options  *runOptions
 	policy   policy.Policy
 	io       streams
+	pinSums  *pin.Sums
 	statusFD int
 	status   *os.File
 	log      *os.File
@@ -176,7 +190,8 @@ func (r *runner) showsSummary() bool {
 }
 
 func (r *runner) sandboxOptions(args, env []string) sandbox.Options {
-	return sandbox.Options{Policy: r.policy, Args: args, Env: env, AddExec: r.options.addExec, Reports: r.collect != nil, KeepFDs: r.options.keepFDs, BestEffort: r.options.bestEffort,
+	return sandbox.Options{Policy: r.policy, Args: args, Env: env, AddExec: r.options.addExec, PinSums: r.pinSums,
+		Reports: r.collect != nil, KeepFDs: r.options.keepFDs, BestEffort: r.options.bestEffort,
 		LandlockABI: r.options.abi, Supervised: true, ProcfsGranted: decide.Everybody}
 }
 
@@ -211,6 +226,9 @@ func (r *runner) explainPlan(p *sandbox.Plan) {
 	r.warnWorkingDirectory()
 	if r.options.verbose {
 		r.say("policy %s, memory access %s: %s", r.policy.Name, r.policy.Memory.Access, shapeText(r.policy.Memory.Access, p))
+		if p.Pinned != nil {
+			r.say("pinned: %s", strings.Join(p.Pinned.Files, ", "))
+		}
 		if p.Rules != nil {
 			r.say("landlock ABI %d, %d rules; seccomp filter of %d instructions", p.Rules.ABI.Version, len(p.Rules.Rules), len(p.Filter))
 		}

@@ -1,0 +1,308 @@
+package pin
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// tree is the private file system while it is made. It is mounted above the root
+// directory, where no path leads to: everything in it is reached from fd.
+type tree struct {
+	fd int
+}
+
+// mountAttributes: nobody gains rights by a file in a sandbox, and no device node
+// is made.
+const mountAttributes = unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV
+
+func newTree() (*tree, error) {
+	fd, err := newMount("tmpfs", mountAttributes, [2]string{"mode", "0755"})
+	if err != nil {
+		return nil, fmt.Errorf("making the file system of the copies: %w", err)
+	}
+	t := &tree{fd: fd}
+	if err := unix.MoveMount(fd, "", unix.AT_FDCWD, "/", unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
+		t.close()
+		return nil, fmt.Errorf("mounting the file system of the copies: %w", err)
+	}
+	return t, nil
+}
+
+// newMount makes a file system that is mounted nowhere yet, fsopen(2).
+func newMount(fstype string, attributes int, options ...[2]string) (int, error) {
+	config, err := unix.Fsopen(fstype, unix.FSOPEN_CLOEXEC)
+	if err != nil {
+		return -1, fmt.Errorf("opening %s: %w", fstype, err)
+	}
+	defer unix.Close(config)
+	for _, o := range append(options, [2]string{"source", "memjail"}) {
+		if err := unix.FsconfigSetString(config, o[0], o[1]); err != nil {
+			return -1, fmt.Errorf("setting %s of %s: %w", o[0], fstype, err)
+		}
+	}
+	if err := unix.FsconfigCreate(config); err != nil {
+		return -1, fmt.Errorf("making a %s: %w", fstype, err)
+	}
+	return unix.Fsmount(config, unix.FSMOUNT_CLOEXEC, attributes)
+}
+
+func (t *tree) close() { unix.Close(t.fd) }
+
+// below is a path as it is reached from fd.
+func below(path string) string {
+	if path == "/" {
+		return "."
+	}
+	return strings.TrimPrefix(path, "/")
+}
+
+// open opens a copy for reading.
+func (t *tree) open(path string) (*os.File, error) {
+	fd, err := unix.Openat(t.fd, below(path), unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), path), nil
+}
+
+// fill makes the directories, the symbolic links and the copies.
+func (t *tree) fill(l *layout) error {
+	for _, dir := range l.sortedDirs() {
+		if err := t.directory(dir); err != nil {
+			return fmt.Errorf("making the directory %q for copies: %w", dir, err)
+		}
+	}
+	for path, target := range l.links {
+		if err := unix.Symlinkat(target, t.fd, below(path)); err != nil {
+			return fmt.Errorf("copying the symbolic link %q: %w", path, err)
+		}
+	}
+	for _, file := range l.sortedFiles() {
+		if err := t.copy(file); err != nil {
+			return fmt.Errorf("copying %q: %w", file, err)
+		}
+	}
+	return nil
+}
+
+// directory makes one with owner and mode of the original.
+func (t *tree) directory(path string) error {
+	var st unix.Stat_t
+	if err := unix.Lstat(path, &st); err != nil {
+		return err
+	}
+	name := below(path)
+	if path != "/" {
+		if err := unix.Mkdirat(t.fd, name, 0o700); err != nil {
+			return err
+		}
+	}
+	if err := unix.Fchownat(t.fd, name, int(st.Uid), int(st.Gid), 0); err != nil {
+		return err
+	}
+	return unix.Fchmodat(t.fd, name, st.Mode&0o7777, 0)
+}
+
+// copy copies one file, and refuses one that changes meanwhile.
+func (t *tree) copy(path string) error {
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	from := os.NewFile(uintptr(fd), path)
+	defer from.Close()
+	var before, after unix.Stat_t
+	if err := unix.Fstat(fd, &before); err != nil {
+		return err
+	}
+	if before.Mode&unix.S_IFMT != unix.S_IFREG {
+		return ErrChanged
+	}
+	target, err := unix.Openat(t.fd, below(path), unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_CLOEXEC, 0o600)
+	if err != nil {
+		return err
+	}
+	to := os.NewFile(uintptr(target), path)
+	defer to.Close()
+	if _, err := io.Copy(to, from); err != nil {
+		return err
+	}
+	if err := unix.Fstat(fd, &after); err != nil {
+		return err
+	}
+	if before.Size != after.Size || before.Mtim != after.Mtim || before.Ctim != after.Ctim {
+		return ErrChanged
+	}
+	return t.likeOriginal(target, path, &before)
+}
+
+func (t *tree) likeOriginal(fd int, path string, st *unix.Stat_t) error {
+	if err := unix.Fchown(fd, int(st.Uid), int(st.Gid)); err != nil {
+		return err
+	}
+	if err := unix.Fchmod(fd, st.Mode&0o7777); err != nil {
+		return err
+	}
+	return unix.UtimesNanoAt(t.fd, below(path), []unix.Timespec{st.Atim, st.Mtim}, unix.AT_SYMLINK_NOFOLLOW)
+}
+
+// manyEntries is from where on a directory of programs or libraries is shown
+// through an overlay: binding each of its entries would take longer.
+const manyEntries = 64
+
+// surround puts around the copies what the directories hold besides.
+func (t *tree) surround(l *layout, o Options) error {
+	var overlaid []string
+	for _, dir := range l.sortedDirs() {
+		if slices.ContainsFunc(overlaid, func(top string) bool { return within(top, dir) }) {
+			continue
+		}
+		list, err := os.ReadDir(dir)
+		if err != nil {
+			return fmt.Errorf("listing %q: %w", dir, err)
+		}
+		if len(list) > manyEntries && slices.ContainsFunc(o.Code, func(code string) bool { return within(code, dir) }) {
+			mounts := o.Mounts.Below(dir)
+			// What is mounted on the way to a copy would cover it.
+			if !slices.ContainsFunc(mounts, l.has) && t.overlay(dir) == nil {
+				if err := t.bindMounts(mounts); err != nil {
+					return err
+				}
+				overlaid = append(overlaid, dir)
+				continue
+			}
+		}
+		if err := t.bindEntries(dir, list, l); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func within(dir, path string) bool {
+	return path == dir || dir == "/" || strings.HasPrefix(path, dir+"/")
+}
+
+// overlay shows a directory below the copies in it, read-only.
+func (t *tree) overlay(dir string) error {
+	const flags = unix.O_PATH | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC
+	upper, err := unix.Openat(t.fd, below(dir), flags, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(upper)
+	lower, err := unix.Open(dir, flags, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(lower)
+	// Paths by descriptor: no character in them needs to be escaped.
+	layers := "/proc/thread-self/fd/" + strconv.Itoa(upper) + ":/proc/thread-self/fd/" + strconv.Itoa(lower)
+	fd, err := newMount("overlay", mountAttributes|unix.MOUNT_ATTR_RDONLY, [2]string{"lowerdir", layers})
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	return unix.MoveMount(fd, "", t.fd, below(dir), unix.MOVE_MOUNT_F_EMPTY_PATH)
+}
+
+// bindMounts shows mounts that lie in an overlaid directory: an overlay does not.
+func (t *tree) bindMounts(points []string) error {
+	last := ""
+	for _, point := range slices.Sorted(slices.Values(points)) {
+		if last != "" && within(last, point) {
+			continue // it came along
+		}
+		if err := t.bind(unix.AT_FDCWD, point, point); err != nil {
+			return fmt.Errorf("showing what is mounted on %q: %w", point, err)
+		}
+		last = point
+	}
+	return nil
+}
+
+// bindEntries shows the other entries of a directory, each by itself.
+func (t *tree) bindEntries(dir string, list []os.DirEntry, l *layout) error {
+	fd, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("opening %q: %w", dir, err)
+	}
+	defer unix.Close(fd)
+	for _, e := range list {
+		path := filepath.Join(dir, e.Name())
+		if l.has(path) {
+			continue
+		}
+		if err := t.bindEntry(fd, e, path); err != nil && !errors.Is(err, unix.ENOENT) { // it has gone meanwhile
+			return fmt.Errorf("showing %q: %w", path, err)
+		}
+	}
+	return nil
+}
+
+func (t *tree) bindEntry(dir int, e os.DirEntry, path string) error {
+	switch {
+	case e.Type()&os.ModeSymlink != 0:
+		target, err := os.Readlink(path)
+		if err != nil {
+			return err
+		}
+		return unix.Symlinkat(target, t.fd, below(path))
+	case e.IsDir():
+		if err := unix.Mkdirat(t.fd, below(path), 0o700); err != nil {
+			return err
+		}
+	default:
+		fd, err := unix.Openat(t.fd, below(path), unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_CLOEXEC, 0)
+		if err != nil {
+			return err
+		}
+		unix.Close(fd)
+	}
+	return t.bind(dir, e.Name(), path)
+}
+
+// bind shows a file or a directory with all that is mounted below it.
+func (t *tree) bind(dir int, name, path string) error {
+	const flags = unix.OPEN_TREE_CLONE | unix.OPEN_TREE_CLOEXEC | unix.AT_RECURSIVE | unix.AT_SYMLINK_NOFOLLOW | unix.AT_NO_AUTOMOUNT
+	fd, err := unix.OpenTree(dir, name, flags)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	return unix.MoveMount(fd, "", t.fd, below(path), unix.MOVE_MOUNT_F_EMPTY_PATH)
+}
+
+// enter makes the tree the root of the namespace, drops the old one, and closes the
+// tree against writing.
+func (t *tree) enter() error {
+	wd, err := unix.Getwd()
+	if err != nil {
+		return fmt.Errorf("looking for the working directory: %w", err)
+	}
+	if err := unix.Fchdir(t.fd); err != nil {
+		return fmt.Errorf("going to the copies: %w", err)
+	}
+	// The old root is put above the new one, and taken away there: pivot_root(2).
+	if err := unix.PivotRoot(".", "."); err != nil {
+		return fmt.Errorf("putting the copies in the place of the root directory: %w", err)
+	}
+	if err := unix.Unmount(".", unix.MNT_DETACH); err != nil {
+		return fmt.Errorf("leaving the old root directory: %w", err)
+	}
+	if err := unix.Mount("", "/", "", unix.MS_REMOUNT|unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV, ""); err != nil {
+		return fmt.Errorf("closing the copies against writing: %w", err)
+	}
+	if err := unix.Chdir(wd); err != nil {
+		return fmt.Errorf("going back to the working directory %q: %w", wd, err)
+	}
+	return nil
+}
