@@ -191,6 +191,9 @@ func portsOf(plan *landlock.Plan, right uint64) *[]uint16 {
 
 // codeText says which programs cannot be changed, and which can.
 func codeText(pol policy.Policy) string {
+	if pol.Memory.Pin {
+		return "CMD and its libraries run from a copy (memory.pin)"
+	}
 	if pol.Memory.CodeFiles == policy.CodeFilesAllow {
 		return `not protected: memory.code-files = "allow"`
 	}
@@ -208,7 +211,7 @@ func codeText(pol policy.Policy) string {
 		open = "below " + strings.Join(trees, ", ")
 	}
 	return strings.Join(protected, ", ") + " cannot be written (memory.code-files); programs and libraries " + open +
-		" can, while they run too"
+		" can, while they run too; --pin runs them from a copy"
 }
 
 // writableTrees are the paths that the rules make writable, but for the protected

@@ -228,6 +228,8 @@ func (r *runner) explainPlan(p *sandbox.Plan) {
 		r.say("policy %s, memory access %s: %s", r.policy.Name, r.policy.Memory.Access, shapeText(r.policy.Memory.Access, p))
 		if p.Pinned != nil {
 			r.say("pinned: %s", strings.Join(p.Pinned.Files, ", "))
+		} else {
+			r.say("programs: %s", codeText(r.policy))
 		}
 		if p.Rules != nil {
 			r.say("landlock ABI %d, %d rules; seccomp filter of %d instructions", p.Rules.ABI.Version, len(p.Rules.Rules), len(p.Filter))
