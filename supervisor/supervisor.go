@@ -96,7 +96,9 @@ func New(o Options) (*Supervisor, error) {
 		procfs.Close()
 		return nil, fmt.Errorf("preparing the supervisor: %w", err)
 	}
-	if o.Members != nil {
+	// Without CAP_SYS_PTRACE (a container's root) a process may be looked at only by one
+	// that could have all of its capabilities; none is in effect.
+	if o.Members != nil || s.base.caps&capPtrace == 0 {
 		if err := s.base.keepAll(); err != nil {
 			procfs.Close()
 			return nil, fmt.Errorf("preparing the supervisor: %w", err)
