@@ -22,7 +22,7 @@ func (p *Plan) descriptors() error {
 	for _, arg := range p.options.Args[1:] {
 		for _, prefix := range []string{"/dev/fd/", "/proc/self/fd/"} {
 			if text, ok := strings.CutPrefix(arg, prefix); ok {
-				if fd, err := strconv.Atoi(text); err == nil && isOpen(fd) {
+				if fd, err := strconv.Atoi(text); err == nil && inherited(fd) {
 					keep = append(keep, fd)
 				}
 			}
@@ -32,7 +32,7 @@ func (p *Plan) descriptors() error {
 	keep = slices.Compact(keep)
 	keep = slices.DeleteFunc(keep, func(fd int) bool { return fd >= 0 && fd <= 2 })
 	for _, fd := range append([]int{0, 1, 2}, keep...) {
-		if fd > 2 && !isOpen(fd) || fd < 0 {
+		if fd > 2 && !inherited(fd) || fd < 0 {
 			return fmt.Errorf("keeping descriptor %d: %w", fd, unix.EBADF)
 		}
 		if what, ok := p.harmless(fd); !ok {
@@ -52,9 +52,11 @@ func (p *Plan) descriptors() error {
 	return nil
 }
 
-func isOpen(fd int) bool {
-	_, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
-	return err == nil
+// inherited tells whether a descriptor was handed to this process: what this one
+// opened itself is closed by execve, and must not be taken for one of the caller's.
+func inherited(fd int) bool {
+	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
+	return err == nil && flags&unix.FD_CLOEXEC == 0
 }
 
 // harmlessAnonymous are the kernel's descriptors without a file that reach nobody

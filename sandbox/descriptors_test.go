@@ -85,6 +85,9 @@ func TestDescriptorsAskedFor(t *testing.T) {
 		{[]string{"cat", "/proc/self/fd/" + number, "/dev/fd/" + number}, []int{fd}, []int{fd}},
 		{[]string{"cat", "/dev/fd/0", "/dev/fd/999", "/dev/fd/x", "/dev/fd/" + number + "/x"}, []int{1}, nil},
 	} {
+		if _, err := unix.FcntlInt(uintptr(fd), unix.F_SETFD, 0); err != nil { // as one that was inherited
+			t.Fatal(err)
+		}
 		p := &Plan{options: Options{Args: test.args, KeepFDs: test.keep}}
 		err := p.descriptors()
 		got := p.starter.KeepFDs
@@ -95,5 +98,9 @@ func TestDescriptorsAskedFor(t *testing.T) {
 	p := &Plan{options: Options{Args: []string{"true"}, KeepFDs: []int{999}}}
 	if err := p.descriptors(); !errors.Is(err, unix.EBADF) {
 		t.Errorf("keeping a closed descriptor: %v", err)
+	}
+	p = &Plan{options: Options{Args: []string{"true"}, KeepFDs: []int{fd}}} // closed on execve, as this process's own are
+	if err := p.descriptors(); !errors.Is(err, unix.EBADF) {
+		t.Errorf("keeping a descriptor of memjail's own: %v", err)
 	}
 }

@@ -55,6 +55,11 @@ func RestrictSelf(p policy.Policy) (Restricted, error) {
 	}
 	notes := strings.Join(plan.Warnings, "\n")
 	plan.Close()
+	for _, fd := range o.KeepFDs { // as they were before the first plan
+		if _, err := unix.FcntlInt(uintptr(fd), unix.F_SETFD, 0); err != nil {
+			return Restricted{}, fmt.Errorf("keeping descriptor %d: %w", fd, err)
+		}
+	}
 	// Once more with the mark, which carries the notes over.
 	o.Env = append(env, restrictedVariable+"="+notes)
 	if o.Policy.Environment.Restrict {
