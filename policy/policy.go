@@ -156,11 +156,7 @@ func (p Policy) Clone() Policy {
 	p.Paths.Optional = slices.Clone(p.Paths.Optional)
 	p.Devices = slices.Clone(p.Devices)
 	p.Environment.Keep = slices.Clone(p.Environment.Keep)
-	set := make(map[string]string, len(p.Environment.Set))
-	for k, v := range p.Environment.Set {
-		set[k] = v
-	}
-	p.Environment.Set = set
+	p.Environment.Set = maps.Clone(p.Environment.Set)
 	p.Capabilities.Keep = slices.Clone(p.Capabilities.Keep)
 	p.Network.ConnectTCP = slices.Clone(p.Network.ConnectTCP)
 	p.Network.BindTCP = slices.Clone(p.Network.BindTCP)

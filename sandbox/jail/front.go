@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"sync/atomic"
 
 	"github.com/memjail/memjail/sandbox"
 	"github.com/memjail/memjail/sandbox/filter"
@@ -15,9 +16,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// initialized is whether [Init] has been called. A command that were started without
+// it would start this program's main again, and that one the command, and so on.
+var initialized atomic.Bool
+
 // Init is to be called first in main. Where it says that it has ended, this process
 // was the front of a sandbox and main must end with the status at once.
 func Init() (status int, ended bool) {
+	initialized.Store(true)
 	if len(os.Args) != 1 || os.Args[0] != frontName {
 		return 0, false
 	}

@@ -25,13 +25,14 @@ import (
 	"io"
 	"os"
 	"os/exec"
+	"syscall"
 
 	"github.com/memjail/memjail/policy"
 	"github.com/memjail/memjail/sandbox"
 )
 
-// ErrNoInit says that the program did not call [Init] first in main: the front of
-// the sandbox ran something else.
+// ErrNoInit says that the program did not call [Init] first in main, so that nothing
+// can be started, or that the front of the sandbox ran something else.
 var ErrNoInit = errors.New("the program does not call jail.Init first in main")
 
 // Cmd is a command to be run in a sandbox. Its fields are those of [exec.Cmd] with
@@ -85,10 +86,13 @@ type result struct {
 }
 
 // Start starts the command and does not wait for it. Whether it came to run is known
-// when it has ended: see [Cmd.Wait].
+// when it has ended: see [Cmd.Wait]. Errors: [ErrNoInit].
 func (c *Cmd) Start() error {
 	if c.front != nil {
 		return errors.New("jail: already started")
+	}
+	if !initialized.Load() {
+		return ErrNoInit
 	}
 	text, err := json.Marshal(config{c.Policy, c.Args, c.environment(), c.BestEffort})
 	if err != nil {
@@ -139,6 +143,8 @@ func (c *Cmd) Wait() error {
 	err := errors.Join(c.front.Wait(), c.result.Close())
 	c.Notes = r.Notes
 	switch {
+	case !r.Begun && c.front.ProcessState != nil && killed(c.front.ProcessState):
+		return err // and the command with it: see [Cmd.Signal]
 	case decodeErr != nil || !r.Begun:
 		return errors.Join(ErrNoInit, err)
 	case r.Command:
@@ -147,6 +153,12 @@ func (c *Cmd) Wait() error {
 		return &StartError{Reason: r.Failure}
 	}
 	return err
+}
+
+// killed says whether a process ended by a signal.
+func killed(state *os.ProcessState) bool {
+	ws, ok := state.Sys().(syscall.WaitStatus)
+	return ok && ws.Signaled()
 }
 
 // StartError says why a sandbox could not be made: the policy, or the kernel.

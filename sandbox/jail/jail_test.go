@@ -3,6 +3,7 @@ package jail
 import (
 	"bytes"
 	"errors"
+	"fmt"
 	"os"
 	"os/exec"
 	"strings"
@@ -15,6 +16,10 @@ import (
 )
 
 func TestMain(m *testing.M) {
+	if os.Getenv("WITHOUT_INIT") != "" {
+		fmt.Println(Command(policy.Policy{}, "/bin/true").Run())
+		os.Exit(0)
+	}
 	if status, ended := Init(); ended {
 		os.Exit(status)
 	}
@@ -93,6 +98,31 @@ func TestEnds(t *testing.T) {
 	c.Signal(unix.SIGTERM)
 	if err := c.Wait(); !errors.As(err, &exit) || exit.String() != "signal: terminated" {
 		t.Errorf("terminated: %v", err)
+	}
+}
+
+// TestKilledFront: what ended the front is told as it was.
+func TestKilledFront(t *testing.T) {
+	c := Command(policy.Policy{}, "/bin/sleep", "30")
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(100 * time.Millisecond)
+	c.Signal(unix.SIGKILL)
+	var exit *exec.ExitError
+	if err := c.Wait(); !errors.As(err, &exit) || exit.String() != "signal: killed" || errors.Is(err, ErrNoInit) {
+		t.Error(err)
+	}
+}
+
+// TestWithoutInit: a program that forgets Init is told so, and does not start itself
+// again and again.
+func TestWithoutInit(t *testing.T) {
+	cmd := exec.Command("/proc/self/exe")
+	cmd.Env = append(os.Environ(), "WITHOUT_INIT=1")
+	out, err := cmd.CombinedOutput()
+	if string(out) != ErrNoInit.Error()+"\n" || err != nil {
+		t.Errorf("%q, %v", out, err)
 	}
 }
 

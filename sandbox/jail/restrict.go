@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"reflect"
 	"runtime"
 	"strings"
+	"sync"
 
 	"github.com/memjail/memjail/policy"
 	"github.com/memjail/memjail/sandbox"
@@ -16,6 +18,18 @@ import (
 // restrictedVariable marks a program that has been started again by
 // [RestrictSelf]. It is believed only when memory turns out to be closed.
 const restrictedVariable = "MEMJAIL_RESTRICTED"
+
+// ErrRestricted says that this program has restricted itself already, by another
+// policy. A second one would need a start of its own, which the first may refuse.
+var ErrRestricted = errors.New("the program has restricted itself by another policy already")
+
+// ofThis is what this program restricted itself by.
+var ofThis struct {
+	sync.Mutex
+	done   bool
+	policy policy.Policy
+	result Restricted
+}
 
 // Restricted says what came of [RestrictSelf].
 type Restricted struct {
@@ -29,18 +43,30 @@ type Restricted struct {
 // closes memory, and nobody reports what is refused.
 //
 // Below ABI 8 a Landlock domain is entered by single threads only, and a program
-// whose threads are in different domains cannot even signal its own children. So the program is started again: the first call does not return
-// but executes the program anew in this process, with the same arguments, and the
-// call there does. It belongs at the beginning of main, since all before it happens
+// whose threads are in different domains cannot even signal its own children. So the
+// program is started again: the first call does not return but executes the program
+// anew in this process, with the same arguments, and the call there does. It belongs at the beginning of main, since all before it happens
 // twice. Descriptors that this program was started with stay open; those that it
 // opened itself close. Process number, parent and terminal stay the same.
 //
-// Errors are those of [sandbox.Prepare]. After an error that comes late the process
+// A second call with the same policy changes nothing; with another one it fails.
+//
+// Errors are those of [sandbox.Prepare], and [ErrRestricted]. After an error that comes late the process
 // may be restricted in part, so a program should end with it.
 func RestrictSelf(p policy.Policy) (Restricted, error) {
+	ofThis.Lock()
+	defer ofThis.Unlock()
+	if ofThis.done {
+		if !reflect.DeepEqual(p, ofThis.policy) {
+			return Restricted{}, ErrRestricted
+		}
+		return ofThis.result, nil
+	}
 	if notes, ok := os.LookupEnv(restrictedVariable); ok && closed(p) {
 		os.Unsetenv(restrictedVariable)
-		return Restricted{Notes: strings.FieldsFunc(notes, func(r rune) bool { return r == '\n' })}, nil
+		ofThis.done, ofThis.policy = true, p.Clone()
+		ofThis.result = Restricted{Notes: strings.FieldsFunc(notes, func(r rune) bool { return r == '\n' })}
+		return ofThis.result, nil
 	}
 	runtime.LockOSThread()
 	exe, err := os.Executable()

@@ -1,6 +1,7 @@
 package jail
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
@@ -24,6 +25,13 @@ func restrictedMain() {
 		if _, err := RestrictSelf(p); err != nil {
 			fmt.Println("error:", err)
 			os.Exit(1)
+		}
+		if _, err := RestrictSelf(p); err != nil {
+			fmt.Println("a second time:", err)
+		}
+		p.Memory.Pin = !p.Memory.Pin
+		if _, err := RestrictSelf(p); !errors.Is(err, ErrRestricted) {
+			fmt.Println("by another policy:", err)
 		}
 	}
 	fmt.Println("pid", os.Getpid(), "argument", os.Args[1], "marked", os.Getenv(restrictedVariable) != "")
