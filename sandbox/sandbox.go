@@ -24,6 +24,8 @@ type Options struct {
 	Policy policy.Policy
 	// Args are the program, as a path or a name for PATH, and its arguments.
 	Args []string
+	// Argv0 is what the program finds as argv[0]; empty: Args[0].
+	Argv0 string
 	// Env is the environment before the policy's [environment] is applied.
 	Env []string
 	// AddExec grants what the program needs to come to run (package closure), where
@@ -134,7 +136,11 @@ func (p *Plan) prepare() error {
 	if err != nil {
 		return err
 	}
-	p.starter = starter.Plan{Path: path, Argv: o.Args, Env: env, Progress: progress, Ignored: ignoredSignals(), Mask: startMask()}
+	argv := o.Args
+	if o.Argv0 != "" {
+		argv = append([]string{o.Argv0}, o.Args[1:]...)
+	}
+	p.starter = starter.Plan{Path: path, Argv: argv, Env: env, Progress: progress, Ignored: ignoredSignals(), Mask: startMask()}
 	steps := []func() error{p.pin, p.landlock, p.descriptors, p.seccomp, p.denies, p.limits, p.capabilities}
 	for _, step := range steps {
 		if err := step(); err != nil {
@@ -357,12 +363,20 @@ func (p *Plan) seccomp() error {
 	p.starter.SelfCheck = kernel.SelfCheck{
 		Write: closed && pol.Memory.Access != policy.AccessAllow,
 		Read:  closed && pol.Memory.Access == policy.AccessDeny,
-		Trace: pol.Memory.Ptrace == policy.PtraceDeny,
+		Trace: pol.Memory.Ptrace == policy.PtraceDeny && !filtered(),
 	}
 	if fault.Injected(fault.SelfCheck) {
 		p.starter.SelfCheck = kernel.SelfCheck{}
 	}
 	return nil
+}
+
+// filtered tells whether a seccomp filter stands above already, such as that of a
+// unit with SystemCallFilter=. It may kill whoever tries ptrace, which is more than
+// the self-check wants to know.
+func filtered() bool {
+	mode, err := unix.PrctlRetInt(unix.PR_GET_SECCOMP, 0, 0, 0, 0)
+	return err == nil && mode == unix.SECCOMP_MODE_FILTER
 }
 
 // canSupervise says whether the kernel has what a supervisor needs; without one

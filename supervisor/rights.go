@@ -20,6 +20,9 @@ type rights struct {
 	// fixed: the kernel does not let the thread take its own identity again (a user
 	// namespace with groups that it does not map), so it must never give it up.
 	fixed bool
+	// none: there is no capability to change, and a filter above may kill whoever
+	// calls capset(2) all the same.
+	none bool
 }
 
 const (
@@ -38,7 +41,7 @@ func ownRights() (rights, error) {
 	if err != nil {
 		return rights{}, err
 	}
-	r := rights{caps: caps.Permitted & (capSwitching | capPtrace), self: kernel.FileIdentity{UID: unix.Geteuid(), GID: unix.Getegid()}}
+	r := rights{caps: caps.Permitted & (capSwitching | capPtrace), self: kernel.FileIdentity{UID: unix.Geteuid(), GID: unix.Getegid()}, none: caps.Permitted == 0}
 	for _, g := range groups {
 		r.self.Groups = append(r.self.Groups, uint32(g))
 	}
@@ -65,6 +68,9 @@ func (r *rights) reduce() error {
 }
 
 func (r *rights) effective(set kernel.CapSet) error {
+	if r.none {
+		return nil
+	}
 	return kernel.SetThreadCapabilities(kernel.Capabilities{Effective: set & r.caps, Permitted: r.caps})
 }
 

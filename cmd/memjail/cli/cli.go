@@ -54,6 +54,7 @@ var commands = []struct {
 	{"pin", newPin},
 	{"probe", func(_ []string, io streams) *cobra.Command { return newProbe(io) }},
 	{"verify", func(_ []string, io streams) *cobra.Command { return newVerify(io) }},
+	{"systemd", newSystemd},
 	{"policy", func(_ []string, io streams) *cobra.Command { return newPolicy(io) }},
 	{"doctor", func(_ []string, io streams) *cobra.Command { return newDoctor(io) }},
 	{"version", func(_ []string, io streams) *cobra.Command { return newVersion(io) }},

@@ -36,6 +36,7 @@ process 1, or the reaper of its descendants, it stays, as a minimal init.`,
 	f.SetInterspersed(false)
 	o.policyFlags.declare(f)
 	o.declareCommon(f)
+	f.StringVar(&o.argv0, "argv0", "", "what CMD finds as its own `NAME`, argv[0]")
 	return cmd
 }
 

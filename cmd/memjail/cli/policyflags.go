@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"github.com/memjail/memjail/policy"
 	"github.com/memjail/memjail/policy/file"
@@ -67,7 +66,7 @@ func (p *policyFlags) args() []string {
 func (p *policyFlags) absolute() (*policyFlags, error) {
 	q := *p
 	var err error
-	if strings.ContainsRune(p.policy, '/') || strings.HasSuffix(p.policy, ".toml") {
+	if isPolicyFile(p.policy) {
 		if q.policy, err = filepath.Abs(p.policy); err != nil {
 			return nil, fmt.Errorf("finding the policy %q: %w", p.policy, err)
 		}

@@ -32,6 +32,7 @@ type runOptions struct {
 	waitRest   bool
 	killRest   bool
 	abi        int
+	argv0      string
 }
 
 func newRun(env []string, io streams) *cobra.Command {
@@ -191,7 +192,7 @@ func (r *runner) showsSummary() bool {
 
 func (r *runner) sandboxOptions(args, env []string) sandbox.Options {
 	return sandbox.Options{Policy: r.policy, Args: args, Env: env, AddExec: r.options.addExec, PinSums: r.pinSums,
-		Reports: r.collect != nil, KeepFDs: r.options.keepFDs, BestEffort: r.options.bestEffort,
+		Reports: r.collect != nil, KeepFDs: r.options.keepFDs, Argv0: r.options.argv0, BestEffort: r.options.bestEffort,
 		LandlockABI: r.options.abi, Supervised: true, ProcfsGranted: decide.Everybody}
 }
 

@@ -1,0 +1,315 @@
+package cli
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/memjail/memjail/cmd/memjail/systemd"
+	"github.com/memjail/memjail/policy"
+	"github.com/memjail/memjail/sandbox"
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// unitOptions are the flags of the systemd commands: whose units, and those of exec
+// that the service is to be started with.
+type unitOptions struct {
+	runOptions
+	place   systemd.Place
+	memjail string
+	print   bool
+	force   bool
+	asJSON  bool
+	flags   *pflag.FlagSet
+}
+
+func newSystemd(env []string, io streams) *cobra.Command {
+	cmd := &cobra.Command{
+		Use:   "systemd",
+		Short: "Have systemd start services in a sandbox: write, check and remove drop-ins",
+		Long: `systemd writes a drop-in for a unit, by which each of its ExecStart= lines is started
+by "memjail exec". The unit's own files stay as they are.`,
+		Args: misusedArgs(cobra.NoArgs),
+		RunE: func(*cobra.Command, []string) error {
+			return misusedf("which command? drop-in, check or remove; see \"memjail systemd --help\"")
+		},
+	}
+	cmd.AddCommand(newSystemdDropIn(env, io), newSystemdCheck(env, io), newSystemdRemove(env, io))
+	return cmd
+}
+
+func newSystemdDropIn(env []string, io streams) *cobra.Command {
+	o := &unitOptions{}
+	cmd := &cobra.Command{
+		Use:   "drop-in UNIT [flags]",
+		Short: "Write a drop-in that has memjail start a service",
+		Long: `drop-in wraps the ExecStart= lines of UNIT, a service: prefixes, quoting, specifiers
+and variables stay as they are, and so does everything else. Where the policy has
+path rules, what the unit lets the service write is added to them: StateDirectory=
+and the like, ReadWritePaths=. Where the unit has a list of system calls, what
+memjail itself needs is added to it.
+
+The flags are those of "memjail exec". Nothing is written if the service would not
+start, or not work, like this: see "memjail systemd check".`,
+		Example: `  memjail systemd drop-in nginx -p service --rw /run --rw /var/log/nginx --rw /var/lib/nginx
+  memjail systemd drop-in redis-server -p /etc/memjail/redis.toml --print`,
+		Args: misusedArgs(cobra.ExactArgs(1)),
+		RunE: func(_ *cobra.Command, args []string) error { return o.dropIn(args[0], io) },
+	}
+	o.declare(cmd.Flags(), env)
+	o.declareWrapping(cmd.Flags())
+	cmd.Flags().BoolVar(&o.print, "print", false, "print the drop-in and write nothing")
+	cmd.Flags().BoolVar(&o.force, "force", false, "write it even if the service would not work like this")
+	return cmd
+}
+
+func newSystemdCheck(env []string, io streams) *cobra.Command {
+	o := &unitOptions{}
+	cmd := &cobra.Command{
+		Use:   "check UNIT [flags]",
+		Short: "Say what a unit's options mean for a service that memjail starts",
+		Long: `check says whether UNIT is wrapped and the drop-in is still that of the unit's own
+lines, what of the policy its options cover, what they would break, and how
+systemd-analyze rates the unit without and with the drop-in. It changes nothing.
+The exit status is 1 if something would break, or the drop-in is out of date.`,
+		Example: `  memjail systemd check nginx -p service`,
+		Args:    misusedArgs(cobra.ExactArgs(1)),
+		RunE:    func(_ *cobra.Command, args []string) error { return o.check(args[0], io) },
+	}
+	o.declare(cmd.Flags(), env)
+	o.declareWrapping(cmd.Flags())
+	cmd.Flags().BoolVar(&o.asJSON, "json", false, "print JSON")
+	return cmd
+}
+
+func newSystemdRemove(env []string, io streams) *cobra.Command {
+	o := &unitOptions{}
+	cmd := &cobra.Command{
+		Use:   "remove UNIT [flags]",
+		Short: "Remove a drop-in that memjail wrote",
+		Args:  misusedArgs(cobra.ExactArgs(1)),
+		RunE:  func(_ *cobra.Command, args []string) error { return o.remove(args[0], io) },
+	}
+	o.declare(cmd.Flags(), env)
+	return cmd
+}
+
+func (o *unitOptions) declare(f *pflag.FlagSet, env []string) {
+	f.StringVar(&o.place.Root, "root", "", "the system below `DIR` is meant, such as an image's")
+	f.BoolVar(&o.place.User, "user", false, "a unit of the user's own manager")
+	f.BoolVar(&o.place.Runtime, "runtime", false, "only until the next boot")
+	value := func(name, otherwise string) string {
+		for _, v := range env {
+			if text, ok := strings.CutPrefix(v, name+"="); ok && text != "" {
+				return text
+			}
+		}
+		return otherwise
+	}
+	o.place.Home = value("HOME", "/root")
+	o.place.Config = value("XDG_CONFIG_HOME", filepath.Join(o.place.Home, ".config"))
+	o.place.RuntimeDir = value("XDG_RUNTIME_DIR", fmt.Sprintf("/run/user/%d", os.Getuid()))
+	o.flags = f
+}
+
+// ofExec are the flags that go to memjail exec as they are given.
+func (o *unitOptions) declareWrapping(f *pflag.FlagSet) {
+	f.StringVar(&o.memjail, "memjail", "", "`PATH` of memjail as the unit sees it (default: this program)")
+	o.policyFlags.declare(f)
+	o.declareCommon(f)
+}
+
+// unitFlags are those that are not for memjail exec.
+var unitFlags = []string{"root", "user", "runtime", "memjail", "print", "force", "json"}
+
+// execFlags spells the flags that were given, for the unit: with paths that do not
+// depend on the working directory.
+func (o *unitOptions) execFlags() ([]string, error) {
+	var words []string
+	var failed error
+	o.flags.Visit(func(f *pflag.Flag) {
+		if slices.Contains(unitFlags, f.Name) {
+			return
+		}
+		values := []string{f.Value.String()}
+		if list, ok := f.Value.(pflag.SliceValue); ok {
+			values = list.GetSlice()
+		}
+		for _, value := range values {
+			if f.Value.Type() == "bool" {
+				words = append(words, "--"+f.Name+"="+value)
+				continue
+			}
+			value, err := o.absolutePath(f.Name, value)
+			failed = cmp.Or(failed, err)
+			words = append(words, "--"+f.Name, value)
+		}
+	})
+	return words, failed
+}
+
+func (o *unitOptions) absolutePath(name, value string) (string, error) {
+	switch name {
+	case "ro", "rox", "rw", "rwx", "device", "pin-hash":
+	case "log":
+		if value == "journal" {
+			return value, nil
+		}
+	case "policy":
+		if !isPolicyFile(value) {
+			return value, nil
+		}
+	default:
+		return value, nil
+	}
+	abs, err := filepath.Abs(value)
+	if err != nil {
+		return "", fmt.Errorf("--%s %s: %w", name, value, err)
+	}
+	return abs, nil
+}
+
+// isPolicyFile tells a file from the name of a built-in policy.
+func isPolicyFile(name string) bool {
+	return strings.ContainsRune(name, '/') || strings.HasSuffix(name, ".toml")
+}
+
+// question is what the package has to know about policy and system.
+func (o *unitOptions) question(unit string) (systemd.Question, error) {
+	var q systemd.Question
+	if err := o.runOptions.check([]string{unit}); err != nil {
+		return q, misused(err)
+	}
+	words, err := o.execFlags()
+	if err != nil {
+		return q, misused(err)
+	}
+	if isPolicyFile(o.policy) {
+		if q.PolicyFile, err = filepath.Abs(o.policy); err != nil {
+			return q, misusedf("--policy %s: %v", o.policy, err)
+		}
+		o.policy = filepath.Join(o.place.Root, q.PolicyFile)
+	}
+	pol, err := o.policyFlags.load()
+	if err != nil {
+		return q, misused(err)
+	}
+	plan, err := prepare(pol)
+	if err != nil {
+		return q, err
+	}
+	defer plan.Close()
+	if q.Memjail, err = o.ownPath(); err != nil {
+		return q, misused(err)
+	}
+	q.Flags, q.PathRules, q.Unsupervised = words, pol.Paths.Present, plan.Shape == sandbox.ShapePlain
+	q.Groups = o.callGroups()
+	q.Made = strings.Join(append([]string{"memjail systemd drop-in", unit}, words...), " ")
+	q.MayWrite = func(path string) bool {
+		answers, err := explainAll(pol, []policy.Request{{Action: policy.ActionWrite, Path: path}})
+		return err == nil && answers[0].Allowed
+	}
+	return q, nil
+}
+
+// ownPath is where the unit finds memjail.
+func (o *unitOptions) ownPath() (string, error) {
+	path := o.memjail
+	if path == "" {
+		exe, err := os.Executable()
+		if err != nil {
+			return "", fmt.Errorf("finding this program: %w", err)
+		}
+		path = exe
+	}
+	if !filepath.IsAbs(path) {
+		return "", fmt.Errorf("--memjail %s: want an absolute path", path)
+	}
+	if info, err := os.Stat(filepath.Join(o.place.Root, path)); err != nil || info.Mode()&0o111 == 0 {
+		return "", fmt.Errorf("there is no program %s below %s: say with --memjail where it is in the unit's view", path, cmp.Or(o.place.Root, "/"))
+	}
+	return path, nil
+}
+
+// callGroups asks systemd for its groups of system calls; of another root's systemd
+// they are not known.
+func (o *unitOptions) callGroups() systemd.Groups {
+	if o.place.Root != "" {
+		return nil
+	}
+	out, err := exec.Command("systemd-analyze", "--no-pager", "syscall-filter").Output()
+	if err != nil {
+		return nil
+	}
+	return systemd.ParseGroups(string(out))
+}
+
+func (o *unitOptions) dropIn(name string, io streams) error {
+	u, err := o.place.Load(name)
+	if err != nil {
+		return misused(err)
+	}
+	q, err := o.question(u.Name)
+	if err != nil {
+		return err
+	}
+	text, err := u.DropIn(q.Wrapping)
+	if err != nil {
+		return misused(err)
+	}
+	broken := false
+	for _, f := range u.Check(q) {
+		if f.Level != systemd.Covers {
+			fmt.Fprintf(io.err, "memjail: %s\n", findingText(f))
+			broken = broken || f.Level == systemd.Breaks
+		}
+	}
+	if o.print {
+		_, err := fmt.Fprint(io.out, text)
+		return err
+	}
+	if broken && !o.force {
+		return misusedf("nothing was written, since %s would not work like this (--force writes it)", u.Name)
+	}
+	path, err := o.place.Write(u.Name, text)
+	if err != nil {
+		return misused(err)
+	}
+	fmt.Fprintf(io.out, "wrote %s; it counts after\n  %s\n", path, o.reload(u.Name))
+	return nil
+}
+
+// reload is what makes systemd see a change.
+func (o *unitOptions) reload(unit string) string {
+	ctl := "systemctl"
+	if o.place.User {
+		ctl += " --user"
+	}
+	if strings.Contains(unit, "@.") {
+		return ctl + " daemon-reload, and the next start of each instance"
+	}
+	return fmt.Sprintf("%s daemon-reload && %s restart %s", ctl, ctl, unit)
+}
+
+func (o *unitOptions) remove(name string, io streams) error {
+	u, err := o.place.Load(name)
+	if err != nil {
+		return misused(err)
+	}
+	path, err := o.place.Remove(u.Name)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return misusedf("%s is not wrapped: there is no %s", u.Name, o.place.DropIn(u.Name))
+	case err != nil:
+		return misused(err)
+	}
+	fmt.Fprintf(io.out, "removed %s; it counts after\n  %s\n", path, o.reload(u.Name))
+	return nil
+}

@@ -1,0 +1,287 @@
+package systemd
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// Wrapping says how a unit is to be wrapped.
+type Wrapping struct {
+	// Memjail is the program, as the unit sees it.
+	Memjail string
+	// Flags are those of "memjail exec".
+	Flags []string
+	// PathRules: the policy has some, so that what the unit lets its service write
+	// has to be among them.
+	PathRules bool
+	// Unsupervised: the policy is enforced by the kernel alone.
+	Unsupervised bool
+	// Groups are the groups of system calls that the unit's systemd knows; nil: it
+	// cannot be asked.
+	Groups Groups
+	// Made is the command that makes the file, for a comment in it.
+	Made string
+}
+
+// ours begins the first line of a drop-in that memjail wrote.
+const ours = "# Written by memjail: "
+
+// neededCalls are what memjail itself calls, from its start until the program has
+// been executed, and its supervisor: seen with strace(1). Those of the group @default
+// are in every filter. io_uring_setup, process_vm_readv, process_vm_writev and
+// userfaultfd are tried by the self-check, to see that they are refused.
+var neededCalls = []string{
+	"capget", "capset", "chdir", "clone", "close", "close_range", "dup3", "epoll_create1", "epoll_ctl", "epoll_pwait",
+	"eventfd2", "execve", "execveat", "exit", "exit_group", "faccessat2", "fcntl", "fstat", "fstatfs", "futex", "getdents64",
+	"getgroups", "io_uring_setup", "ioctl", "landlock_add_rule", "landlock_create_ruleset", "landlock_restrict_self", "lseek",
+	"madvise", "memfd_create", "mmap", "munmap", "nanosleep", "newfstatat", "openat", "openat2", "pidfd_open", "pipe2", "ppoll",
+	"prctl", "pread64", "prlimit64", "process_vm_readv", "process_vm_writev", "read", "readlinkat", "recvmsg", "rt_sigaction",
+	"rt_sigprocmask", "rt_sigreturn", "sched_getaffinity", "sched_yield", "seccomp", "sendmsg", "setgroups", "setresgid",
+	"setresuid", "setsid", "sigaltstack", "socketpair", "statx", "tgkill", "userfaultfd", "wait4", "write",
+}
+
+// rootsCalls are those of neededCalls that only a start as root makes: to drop
+// capabilities, and to open files as whoever asks for them.
+var rootsCalls = []string{"capset", "setgroups", "setresgid", "setresuid"}
+
+// missing are the calls of memjail's own that the unit's list does not let through.
+func (u *Unit) missing(w Wrapping) []string {
+	needed := neededCalls
+	if !u.asRoot() {
+		needed = slices.DeleteFunc(slices.Clone(needed), func(call string) bool { return slices.Contains(rootsCalls, call) })
+	}
+	return u.missingCalls(needed, w.Groups)
+}
+
+// asRoot tells whether any of the commands is started with capabilities.
+func (u *Unit) asRoot() bool {
+	user := u.last("User").Value
+	if user == "" && !u.is("DynamicUser") || user == "root" || user == "0" || u.last("AmbientCapabilities").Key != "" {
+		return true
+	}
+	for _, line := range u.list("ExecStart") {
+		commands, err := parseCommands(line.Value)
+		if err != nil || slices.ContainsFunc(commands, func(c command) bool { return strings.ContainsAny(c.prefixes, "+!") }) {
+			return true
+		}
+	}
+	return false
+}
+
+// DropIn is the text of the unit's drop-in. An error says why the unit cannot be
+// wrapped.
+func (u *Unit) DropIn(w Wrapping) (string, error) {
+	lines := u.list("ExecStart")
+	if len(lines) == 0 {
+		return "", fmt.Errorf("%s: there is no ExecStart= to wrap", u.File)
+	}
+	if err := u.wrappable(w); err != nil {
+		return "", err
+	}
+	var b strings.Builder
+	fmt.Fprintf(&b, "%s%s\n# \"memjail systemd remove %s\" takes it away. What the unit's own files say about ExecStart=\n# after this one was written does not count: then it has to be written anew.\n[Service]\nExecStart=\n",
+		ours, oneLine(w.Made), u.Name)
+	flags := u.flags(w)
+	for _, line := range lines {
+		commands, err := parseCommands(line.Value)
+		if err != nil {
+			return "", fmt.Errorf("%s:%d: %w", line.File, line.Line, err)
+		}
+		for _, c := range commands {
+			if filepath.Base(c.program) == "memjail" {
+				return "", fmt.Errorf("%s:%d: ExecStart= starts memjail already", line.File, line.Line)
+			}
+			fmt.Fprintf(&b, "ExecStart=%s\n", c.wrap(w.Memjail, flags))
+		}
+	}
+	if missing := u.missing(w); len(missing) > 0 {
+		fmt.Fprintf(&b, "# What memjail itself calls beyond the unit's own list.\nSystemCallFilter=%s\n", strings.Join(missing, " "))
+	}
+	if u.last("NoExecPaths").Key != "" {
+		fmt.Fprintf(&b, "# The unit has a list of what may be executed.\nExecPaths=%s\n", quoteWord(w.Memjail, false))
+	}
+	if u.becomesInit() && u.notifies() && !slices.Contains([]string{"all", "exec"}, u.last("NotifyAccess").Value) {
+		b.WriteString("# With PrivatePIDs= memjail is process 1, and the service that notifies its child.\nNotifyAccess=all\n")
+	}
+	return b.String(), nil
+}
+
+func oneLine(s string) string { return strings.ReplaceAll(s, "\n", " ") }
+
+// wrappable says why a unit is not to be wrapped.
+func (u *Unit) wrappable(w Wrapping) error {
+	if u.kind() == "forking" && u.last("PIDFile").Value == "" && !w.Unsupervised && u.guessesMainPID() {
+		t := u.last("Type")
+		return fmt.Errorf("%s:%d: Type=forking without PIDFile= has systemd guess the main process, which it cannot beside memjail's supervisor: "+
+			"set PIDFile= if the service writes one, or have it stay in the foreground with Type=exec or Type=notify", t.File, t.Line)
+	}
+	return nil
+}
+
+func (u *Unit) guessesMainPID() bool {
+	return u.last("GuessMainPID").Value == "" || u.is("GuessMainPID")
+}
+
+// becomesInit: the service is process 1 of its own namespace (systemd 257).
+func (u *Unit) becomesInit() bool { return u.is("PrivatePIDs") }
+
+func (u *Unit) notifies() bool {
+	return u.kind() == "notify" || u.kind() == "notify-reload" || u.last("WatchdogSec").Value != ""
+}
+
+// granted are the settings by which a unit has directories made for its service,
+// and the specifier of where; systemd.exec(5), systemd.unit(5).
+var granted = []struct{ key, flag, below string }{
+	{"StateDirectory", "--rw", "%S"}, {"RuntimeDirectory", "--rw", "%t"}, {"CacheDirectory", "--rw", "%C"},
+	{"LogsDirectory", "--rw", "%L"}, {"ConfigurationDirectory", "--ro", "%E"},
+}
+
+// flags are those of the wrapping, and with path rules what the unit says its
+// service writes. They are words of a unit file already where they hold specifiers.
+func (u *Unit) flags(w Wrapping) []flag {
+	var flags []flag
+	for _, text := range w.Flags {
+		flags = append(flags, flag{text: text})
+	}
+	if !w.PathRules {
+		return flags
+	}
+	for _, g := range granted {
+		for _, s := range u.list(g.key) {
+			for _, name := range strings.Fields(s.Value) {
+				name, _, _ = strings.Cut(name, ":") // what follows is a link to it
+				flags = append(flags, flag{text: g.flag}, flag{text: g.below + "/" + name, raw: true})
+			}
+		}
+	}
+	for _, path := range u.writePaths() {
+		flags = append(flags, flag{text: "--rw"}, flag{text: path, raw: true})
+	}
+	return flags
+}
+
+// writePaths are those of ReadWritePaths=; one that may be missing only if it is
+// there now, since memjail insists on what it is told.
+func (u *Unit) writePaths() []string {
+	var paths []string
+	lists := slices.Concat(u.list("ReadWritePaths"), u.list("ReadWriteDirectories")) // its old name
+	for _, s := range lists {
+		for _, word := range strings.Fields(s.Value) {
+			path := strings.TrimLeft(word, "-+")
+			if strings.HasPrefix(word, "-") {
+				if _, err := os.Stat(path); err != nil {
+					continue
+				}
+			}
+			paths = append(paths, path)
+		}
+	}
+	return paths
+}
+
+// Write writes a drop-in. One that memjail did not write is left alone.
+func (p Place) Write(unit, text string) (string, error) {
+	file := p.DropIn(unit)
+	if err := isOurs(file); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return "", err
+	}
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		return "", fmt.Errorf("writing the drop-in: %w", err)
+	}
+	// Whole or not at all: half a drop-in would start the service unprotected.
+	temporary := filepath.Join(filepath.Dir(file), "."+dropInName+".new")
+	if err := os.WriteFile(temporary, []byte(text), 0o644); err != nil {
+		return "", fmt.Errorf("writing the drop-in: %w", err)
+	}
+	if err := os.Rename(temporary, file); err != nil {
+		os.Remove(temporary)
+		return "", fmt.Errorf("writing the drop-in: %w", err)
+	}
+	return file, nil
+}
+
+// Remove removes a unit's drop-in, and its directory if nothing else is in it.
+// Errors: [os.ErrNotExist].
+func (p Place) Remove(unit string) (string, error) {
+	file := p.DropIn(unit)
+	if err := isOurs(file); err != nil {
+		return "", err
+	}
+	if err := os.Remove(file); err != nil {
+		return "", fmt.Errorf("removing the drop-in: %w", err)
+	}
+	os.Remove(filepath.Dir(file)) // ENOTEMPTY: there are others
+	return file, nil
+}
+
+func isOurs(file string) error {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return fmt.Errorf("reading the drop-in: %w", err)
+	}
+	if !strings.HasPrefix(string(text), ours) {
+		return fmt.Errorf("%s was not written by memjail: it is left as it is", file)
+	}
+	return nil
+}
+
+// State is what there is of a unit's drop-in.
+type State int
+
+const (
+	Unwrapped State = iota
+	Wrapped
+	// Outdated: the unit's own ExecStart= has changed since.
+	Outdated
+	// Foreign: the file was not written by memjail.
+	Foreign
+)
+
+// State compares a unit with its drop-in.
+func (p Place) State(u *Unit) (State, error) {
+	file := p.DropIn(u.Name)
+	text, err := os.ReadFile(file)
+	switch {
+	case errors.Is(err, os.ErrNotExist):
+		return Unwrapped, nil
+	case err != nil:
+		return Unwrapped, fmt.Errorf("reading the drop-in: %w", err)
+	case isOurs(file) != nil:
+		return Foreign, nil
+	}
+	settings, err := parse(file, string(text))
+	if err != nil {
+		return Outdated, err
+	}
+	had, err := commandsOf((&Unit{Settings: settings}).list("ExecStart"), command.unwrap)
+	if err != nil {
+		return Outdated, err
+	}
+	has, err := commandsOf(u.list("ExecStart"), func(c command) command { return c })
+	if err != nil {
+		return Outdated, err
+	}
+	if slices.Equal(had, has) {
+		return Wrapped, nil
+	}
+	return Outdated, nil
+}
+
+// commandsOf are the commands of lines, each in one string that can be compared.
+func commandsOf(lines []Setting, change func(command) command) ([]string, error) {
+	var all []string
+	for _, line := range lines {
+		commands, err := parseCommands(line.Value)
+		if err != nil {
+			return nil, fmt.Errorf("%s:%d: %w", line.File, line.Line, err)
+		}
+		for _, c := range commands {
+			all = append(all, change(c).String())
+		}
+	}
+	return all, nil
+}

@@ -1,0 +1,200 @@
+package systemd
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+)
+
+// Place says whose units are meant.
+type Place struct {
+	// Root is the system's root; empty: this one.
+	Root string
+	// User: those of a user's own manager.
+	User bool
+	// Runtime: what is written is gone after the next boot.
+	Runtime bool
+	// Home, Config and RuntimeDir are the user's: of User only.
+	Home, Config, RuntimeDir string
+}
+
+// dropInName is the file that memjail writes. Drop-ins are read in the order of
+// their names, and what comes after could take the wrapped lines back: an
+// override.conf, say, which "systemctl edit" writes.
+const dropInName = "zz-memjail.conf"
+
+// directories are those that are searched for units, the strongest first,
+// systemd.unit(5).
+func (p Place) directories() []string {
+	if p.User {
+		return []string{
+			filepath.Join(p.Config, "systemd/user.control"), filepath.Join(p.RuntimeDir, "systemd/user.control"),
+			filepath.Join(p.RuntimeDir, "systemd/transient"), filepath.Join(p.Config, "systemd/user"), "/etc/systemd/user",
+			filepath.Join(p.RuntimeDir, "systemd/user"), "/run/systemd/user", filepath.Join(p.RuntimeDir, "systemd/generator"),
+			filepath.Join(p.Home, ".local/share/systemd/user"), "/usr/local/share/systemd/user", "/usr/share/systemd/user",
+			"/usr/local/lib/systemd/user", "/usr/lib/systemd/user",
+		}
+	}
+	return []string{
+		"/etc/systemd/system.control", "/run/systemd/system.control", "/run/systemd/transient", "/run/systemd/generator.early",
+		"/etc/systemd/system", "/etc/systemd/system.attached", "/run/systemd/system", "/run/systemd/system.attached",
+		"/run/systemd/generator", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system",
+		"/run/systemd/generator.late",
+	}
+}
+
+// written is the directory below which memjail writes.
+func (p Place) written() string {
+	switch {
+	case p.User && p.Runtime:
+		return filepath.Join(p.RuntimeDir, "systemd/user")
+	case p.User:
+		return filepath.Join(p.Config, "systemd/user")
+	case p.Runtime:
+		return "/run/systemd/system"
+	}
+	return "/etc/systemd/system"
+}
+
+// DropIn is the file that memjail writes for a unit.
+func (p Place) DropIn(unit string) string {
+	return filepath.Join(p.Root, p.written(), unit+".d", dropInName)
+}
+
+// Load reads a service's unit. The name may lack ".service". Errors name the file
+// and the line, or say why a unit cannot be wrapped at all.
+func (p Place) Load(name string) (*Unit, error) {
+	if name == "" || strings.Contains(name, "/") {
+		return nil, fmt.Errorf("%q: want the name of a unit, such as nginx.service", name)
+	}
+	if filepath.Ext(name) == "" || !isUnitType(filepath.Ext(name)) {
+		name += ".service"
+	}
+	if filepath.Ext(name) != ".service" {
+		return nil, fmt.Errorf("%s: only a service runs a program that can be wrapped", name)
+	}
+	fragment, name, err := p.fragment(name)
+	if err != nil {
+		return nil, err
+	}
+	u := &Unit{Name: name, File: fragment}
+	if u.DropIns, err = p.dropIns(name); err != nil {
+		return nil, err
+	}
+	for _, file := range append([]string{fragment}, u.DropIns...) {
+		text, err := os.ReadFile(file)
+		if err != nil {
+			return nil, fmt.Errorf("reading the unit %s: %w", name, err)
+		}
+		settings, err := parse(file, string(text))
+		if err != nil {
+			return nil, err
+		}
+		u.Settings = append(u.Settings, settings...)
+	}
+	return u, nil
+}
+
+func isUnitType(ext string) bool {
+	return slices.Contains([]string{".service", ".socket", ".target", ".timer", ".path", ".mount", ".automount", ".swap", ".device", ".slice", ".scope"}, ext)
+}
+
+// fragment finds the unit's file, and the unit's own name if this one is an alias.
+func (p Place) fragment(name string) (file, real string, err error) {
+	candidates := []string{name}
+	template, instance := templateOf(name)
+	if template != "" && instance != "" {
+		candidates = append(candidates, template)
+	}
+	for _, candidate := range candidates {
+		for _, dir := range p.directories() {
+			file := filepath.Join(p.Root, dir, candidate)
+			target, err := os.Readlink(file)
+			switch {
+			case err == nil && target == "/dev/null":
+				return "", "", fmt.Errorf("%s is masked by %s: it cannot start at all", name, file)
+			case err == nil && filepath.Base(target) != candidate && isUnitType(filepath.Ext(target)):
+				return p.alias(name, filepath.Base(target), instance)
+			}
+			if _, err := os.Stat(file); err == nil {
+				return file, name, nil
+			} else if !errors.Is(err, fs.ErrNotExist) {
+				return "", "", fmt.Errorf("looking for the unit %s: %w", name, err)
+			}
+		}
+	}
+	return "", "", fmt.Errorf("there is no unit %s below %s/etc/systemd, /run/systemd or /usr/lib/systemd", name, p.Root)
+}
+
+// alias goes on with what an alias stands for. An alias of a template keeps the
+// instance.
+func (p Place) alias(name, target, instance string) (string, string, error) {
+	if template, of := templateOf(target); template == target && of == "" && instance != "" {
+		target = strings.Replace(target, "@.", "@"+instance+".", 1)
+	}
+	if target == name {
+		return "", "", fmt.Errorf("the unit %s is an alias of itself", name)
+	}
+	return p.fragment(target)
+}
+
+// templateOf splits foo@bar.service into foo@.service and bar.
+func templateOf(name string) (template, instance string) {
+	stem, ext := strings.TrimSuffix(name, filepath.Ext(name)), filepath.Ext(name)
+	before, instance, ok := strings.Cut(stem, "@")
+	if !ok {
+		return "", ""
+	}
+	return before + "@" + ext, instance
+}
+
+// dropIns are the unit's drop-ins, memjail's left out, in the order in which systemd
+// reads them: by file name, whatever the directory; of those with the same name the
+// one in the strongest directory, and there the one of the closest name.
+func (p Place) dropIns(name string) ([]string, error) {
+	byName := map[string]string{}
+	for _, dir := range p.directories() {
+		for _, sub := range dropInDirectories(name) {
+			entries, err := os.ReadDir(filepath.Join(p.Root, dir, sub))
+			if err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return nil, fmt.Errorf("looking for drop-ins of %s: %w", name, err)
+			}
+			for _, e := range entries {
+				if _, seen := byName[e.Name()]; !seen && strings.HasSuffix(e.Name(), ".conf") && e.Name() != dropInName {
+					byName[e.Name()] = filepath.Join(p.Root, dir, sub, e.Name())
+				}
+			}
+		}
+	}
+	var files []string
+	for _, file := range byName {
+		if target, err := os.Readlink(file); err == nil && target == "/dev/null" {
+			continue
+		}
+		files = append(files, file)
+	}
+	slices.SortFunc(files, func(a, b string) int { return cmp.Compare(filepath.Base(a), filepath.Base(b)) })
+	return files, nil
+}
+
+// dropInDirectories are foo-bar@x.service.d, foo-bar@.service.d, foo-.service.d and
+// service.d.
+func dropInDirectories(name string) []string {
+	dirs := []string{name + ".d"}
+	stem, ext := strings.TrimSuffix(name, filepath.Ext(name)), filepath.Ext(name)
+	if template, instance := templateOf(name); template != "" && instance != "" {
+		dirs = append(dirs, template+".d")
+		stem, _, _ = strings.Cut(stem, "@")
+	}
+	for i := len(stem) - 1; i > 0; i-- {
+		if stem[i] == '-' && i < len(stem)-1 {
+			dirs = append(dirs, stem[:i+1]+ext+".d")
+		}
+	}
+	return append(dirs, ext[1:]+".d")
+}
