@@ -169,6 +169,38 @@ func TestExecSupervisorIsDeaf(t *testing.T) {
 	}
 }
 
+// TestExecServesForLong: memory is collected in the supervisor meanwhile, and nothing
+// that it needs with it. What was refused is in the log to the end, and nothing of
+// memjail's own.
+func TestExecServesForLong(t *testing.T) {
+	if _, err := exec.LookPath("python3"); err != nil {
+		t.Skip("this machine has no python3")
+	}
+	forAccounts(t, func(t *testing.T, as account) {
+		s := startService(t, as)
+		const script = `import os
+for i in range(3000):
+    for name in "stat", "maps":
+        with open("/proc/self/" + name) as f:
+            f.read(1)
+    try:
+        os.open("/none/such/" + str(i), os.O_RDWR)
+    except FileNotFoundError:
+        pass
+try:
+    os.open("/proc/self/mem", os.O_RDWR)
+except OSError as e:
+    print("still served", e.errno)`
+		if have := s.ask(t, "timeout 60 python3 -c '"+script+"' || echo failed"); have != "still served 13" {
+			t.Errorf("the service says %q", have)
+		}
+		eventually(t, 5*time.Second, "the refusal is in the log", func() bool {
+			text, err := os.ReadFile(s.log)
+			return err == nil && strings.Count(string(text), "\n") == 1 && strings.Contains(string(text), "/proc/self/mem")
+		})
+	})
+}
+
 // TestExecSupervisorKilled: without a supervisor the command is ended, or left with
 // less, as the policy says.
 func TestExecSupervisorKilled(t *testing.T) {

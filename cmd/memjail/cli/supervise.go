@@ -6,6 +6,8 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"runtime"
+	"sync/atomic"
 	"time"
 
 	"github.com/memjail/memjail/policy"
@@ -54,23 +56,34 @@ func superviseDetached() error {
 	if config.Reports {
 		o.Report = reportTo(os.NewFile(handEvents, "events"), config.LogText)
 	}
+	var started atomic.Bool
+	if config.Exec { // what the self-check tries is no attempt of the command's
+		o.Quiet = func() bool { return !started.Load() }
+	}
 	s, err := supervisor.New(o)
 	if err != nil {
 		return err
 	}
-	listener, ready := handListener, os.NewFile(handReady, "ready")
+	// A file that nobody holds is closed by the garbage collector, and with it
+	// whatever has its number by then: none is made but for what was handed over.
+	listener, readyFD := handListener, handReady
 	if config.Exec {
 		if listener, err = receiveListener(handListener); err != nil {
 			return err
 		}
-		ready = os.NewFile(handListener, "memjail")
+		readyFD = handListener
 	}
+	ready := os.NewFile(uintptr(readyFD), "ready")
 	s.Serve(kernel.NewListener(listener))
 	if err := confineDetached(); err != nil {
 		return err
 	}
 	if _, err := ready.Write([]byte{1}); err != nil {
 		return fmt.Errorf("reporting readiness: %w", err)
+	}
+	if config.Exec {
+		ready.Read(make([]byte, 1)) // until memjail has become the command, or has ended
+		started.Store(true)
 	}
 	ready.Close()
 	watchDetached(config)
@@ -124,6 +137,7 @@ func reportTo(events *os.File, text bool) func(supervisor.Event) {
 	unix.SetNonblock(int(events.Fd()), true)
 	fd := int(events.Fd())
 	return func(e supervisor.Event) {
+		defer runtime.KeepAlive(events)
 		if text {
 			unix.Write(fd, logLine(e))
 			return
