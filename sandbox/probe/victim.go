@@ -83,7 +83,12 @@ func newMemory(codeFile string) (*memory, error) {
 			return nil, err
 		}
 		copy(page, m.canary)
-		if err := unix.Mprotect(page, protection); err != nil {
+		err = unix.Mprotect(page, protection)
+		if effect == WriteCode && (errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM)) {
+			// No memory becomes executable here. It is as little to be written then.
+			err = unix.Mprotect(page, unix.PROT_READ)
+		}
+		if err != nil {
 			return nil, fmt.Errorf("protecting a canary: %w", err)
 		}
 		m.pages[effect] = page
@@ -109,11 +114,18 @@ func sharedPage(canary []byte) ([]byte, int, error) {
 	if err := unix.Ftruncate(fd, int64(unix.Getpagesize())); err != nil {
 		return nil, 0, fmt.Errorf("making a shared canary: %w", err)
 	}
+	if _, err := unix.Pwrite(fd, canary, 0); err != nil {
+		return nil, 0, fmt.Errorf("making a shared canary: %w", err)
+	}
 	page, err := unix.Mmap(fd, 0, unix.Getpagesize(), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
+	if errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM) {
+		// Nothing is shared here. A page that this process never writes still shows
+		// what becomes of the file.
+		page, err = unix.Mmap(fd, 0, unix.Getpagesize(), unix.PROT_READ, unix.MAP_PRIVATE)
+	}
 	if err != nil {
 		return nil, 0, fmt.Errorf("making a shared canary: %w", err)
 	}
-	copy(page, canary)
 	return page, fd, nil
 }
 
