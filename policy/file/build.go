@@ -100,6 +100,7 @@ func (b *builder) minABI(v value) {
 		return
 	}
 	b.policy.MinABI = int(n)
+	b.note(b.key.name, "", v)
 }
 
 // procfsWrite is a choice out of a closed set, so it replaces the one before.

@@ -89,7 +89,11 @@ func (e *RuleError) Unwrap() error { return e.Err }
 // [network] it makes what the ABI can hold: see [NetworkABI].
 func NewPlan(r Request) (*Plan, error) {
 	if need := max(1, r.Policy.MinABI); r.ABI.Version < need {
-		return nil, &ABIError{Need: need, Have: r.ABI.Version}
+		err := &ABIError{Need: need, Have: r.ABI.Version}
+		if r.Policy.MinABI > 1 {
+			return nil, fmt.Errorf("min-abi = %d (%s): %w", r.Policy.MinABI, r.Policy.Origins.Of("min-abi", ""), err)
+		}
+		return nil, err
 	}
 	p := &Plan{ABI: r.ABI, Handled: r.ABI.FS, Rules: make([]Rule, 0, 96)}
 	if r.Policy.IPC.Signals == policy.ScopeSandbox {
