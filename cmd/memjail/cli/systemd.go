@@ -35,12 +35,20 @@ func newSystemd(env []string, io streams) *cobra.Command {
 		Use:   "systemd",
 		Short: "Have systemd start services in a sandbox: write, check and remove drop-ins",
 		Long: `systemd writes a drop-in for a unit, by which each of its ExecStart= lines is started
-by "memjail exec". The unit's own files stay as they are.`,
+by "memjail exec". The unit's own files stay as they are.
+
+Exit status:
+  0    done; check: nothing would break
+  1    check: something would break, or the drop-in is out of date
+  2    wrong usage, or a unit that cannot be wrapped`,
 		Args: misusedArgs(cobra.NoArgs),
 		RunE: func(*cobra.Command, []string) error {
 			return misusedf("which command? drop-in, check or remove; see \"memjail systemd --help\"")
 		},
 	}
+	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
+		return misusedf("%w; see \"%s --help\"", err, cmd.CommandPath())
+	})
 	cmd.AddCommand(newSystemdDropIn(env, io), newSystemdCheck(env, io), newSystemdRemove(env, io))
 	return cmd
 }
