@@ -17,18 +17,33 @@ import (
 // plan. They look at the file system as it is now.
 type Facts struct {
 	carved map[string]string
-	rules  []bareRule           // of the plan itself
-	ruled  map[fileID]*bareRule // the same by what they stand on, once that is asked
-	bare   []bareRule
+	rules  []GrantedRule           // of the plan itself
+	ruled  map[fileID]*GrantedRule // the same by what they stand on, once that is asked
+	bare   []GrantedRule
 	procfs func(below string) *policy.ProcfsFile
 	root   bool
 }
 
-// bareRule is a rule of a plan. Those that a policy without path rules would have
+// GrantedRule is a rule of a plan. Those that a policy without path rules would have
 // show what is protected, whatever the policy grants.
-type bareRule struct {
-	path   string
-	rights landlock.Rights
+type GrantedRule struct {
+	Path   string
+	Rights landlock.Rights
+}
+
+// HandedFacts are facts on the way to another process.
+type HandedFacts struct {
+	Rules, Bare []GrantedRule
+	Carved      map[string]string
+	Root        bool
+}
+
+// Hand returns what another process has to know.
+func (f *Facts) Hand() HandedFacts { return HandedFacts{f.rules, f.bare, f.carved, f.root} }
+
+// Facts returns the facts again; procfs is as for [Plan.Facts].
+func (h HandedFacts) Facts(procfs func(below string) *policy.ProcfsFile) *Facts {
+	return &Facts{carved: h.Carved, rules: h.Rules, bare: h.Bare, root: h.Root, procfs: procfs}
 }
 
 // Facts returns the facts for this plan, which needs its Landlock part. procfs
@@ -47,10 +62,10 @@ func (p *Plan) Facts(procfs func(below string) *policy.ProcfsFile) (*Facts, erro
 		return nil, fmt.Errorf("looking at the machine for the policy: %w", err)
 	}
 	for _, r := range bare.Rules {
-		f.bare = append(f.bare, bareRule{r.Path, r.Rights})
+		f.bare = append(f.bare, GrantedRule{r.Path, r.Rights})
 	}
 	for _, r := range p.Rules.Rules {
-		f.rules = append(f.rules, bareRule{r.Path, r.Rights})
+		f.rules = append(f.rules, GrantedRule{r.Path, r.Rights})
 	}
 	for _, c := range p.Rules.Carved {
 		f.carved[c.Path] = c.Cause
@@ -82,23 +97,23 @@ func identify(name string) (id fileID, ok bool) {
 // directories on the way to it.
 func (f *Facts) Granted(o policy.Object, need policy.Rights) (rule string) {
 	if f.ruled == nil {
-		f.ruled = map[fileID]*bareRule{}
+		f.ruled = map[fileID]*GrantedRule{}
 		for i := range f.rules {
 			r := &f.rules[i]
-			id, ok := identify(r.path)
+			id, ok := identify(r.Path)
 			if ok && f.ruled[id] == nil {
-				f.ruled[id] = &bareRule{path: r.path}
+				f.ruled[id] = &GrantedRule{Path: r.Path}
 			}
 			if ok {
-				f.ruled[id].rights |= r.rights
+				f.ruled[id].Rights |= r.Rights
 			}
 		}
 	}
 	right := neededRight(o.Kind, need)
 	for at := o.Path; ; at = path.Dir(at) {
 		if id, ok := identify(at); ok {
-			if r := f.ruled[id]; r != nil && r.rights&right == right {
-				return r.path
+			if r := f.ruled[id]; r != nil && r.Rights&right == right {
+				return r.Path
 			}
 		}
 		if at == "/" {
@@ -217,14 +232,14 @@ func (f *Facts) fileSystem(o *policy.Object, fd int) {
 func (f *Facts) code(name string) string {
 	inner := ""
 	for _, r := range f.bare {
-		if r.path != name && r.path != "/" && !strings.HasPrefix(name, r.path+"/") {
+		if r.Path != name && r.Path != "/" && !strings.HasPrefix(name, r.Path+"/") {
 			continue
 		}
 		switch {
-		case r.rights&landlock.WriteFile != 0:
+		case r.Rights&landlock.WriteFile != 0:
 			return ""
-		case r.rights&landlock.Execute != 0 && len(r.path) > len(inner):
-			inner = r.path
+		case r.Rights&landlock.Execute != 0 && len(r.Path) > len(inner):
+			inner = r.Path
 		}
 	}
 	return inner

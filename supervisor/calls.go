@@ -11,6 +11,7 @@ import (
 type Refusal struct {
 	Errno  unix.Errno
 	Reason string // "ptrace lets a process ..."
+	Rule   string // the key of the policy: "memory.ptrace"; empty: none is about it
 	Allow  string // "--allow ptrace=children"; empty: nothing does
 }
 

@@ -37,6 +37,8 @@ type Event struct {
 	Errno  string    `json:"errno"`
 	// Reason says what the attempt would have been good for.
 	Reason string `json:"reason,omitempty"`
+	// Rule is the key of the policy that decides, such as "memory.access".
+	Rule string `json:"rule,omitempty"`
 	// Allow says what would allow it; empty: nothing does.
 	Allow string `json:"allow,omitempty"`
 	// Predicted: the kernel decides after the supervisor has looked, so this is

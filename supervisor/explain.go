@@ -65,7 +65,7 @@ func (r *receiver) explainPath(q *request, caller resolve.Caller, access Access,
 	}
 	r.report(q, func() Event {
 		return Event{Call: r.callName(), Path: r.path.String(), Access: string(access), Layer: Landlock, Errno: "EACCES",
-			Reason: refusal.Reason, Allow: refusal.Allow, Predicted: true}
+			Reason: refusal.Reason, Rule: refusal.Rule, Allow: refusal.Allow, Predicted: true}
 	})
 }
 
@@ -136,7 +136,7 @@ func (r *receiver) explainPort(q *request) {
 	}
 	r.report(q, func() Event {
 		return Event{Call: r.callName(), Path: "TCP port " + strconv.Itoa(int(port)), Access: string(access), Layer: Landlock, Errno: "EACCES",
-			Reason: refusal.Reason, Allow: refusal.Allow, Predicted: true}
+			Reason: refusal.Reason, Rule: refusal.Rule, Allow: refusal.Allow, Predicted: true}
 	})
 }
 

@@ -323,7 +323,7 @@ func (r *receiver) refuse(q *request, number int32) {
 	}
 	refusal := r.s.options.Calls.Refusal(q.name, q.args)
 	r.report(q, func() Event {
-		return Event{Call: q.name, Layer: Seccomp, Errno: unix.ErrnoName(refusal.Errno), Reason: refusal.Reason, Allow: refusal.Allow}
+		return Event{Call: q.name, Layer: Seccomp, Errno: unix.ErrnoName(refusal.Errno), Reason: refusal.Reason, Rule: refusal.Rule, Allow: refusal.Allow}
 	})
 	r.answer(q, decide.Refuse{Errno: refusal.Errno}, nil)
 }
@@ -365,7 +365,7 @@ func (r *receiver) reportOpen(q *request, want decide.Request, o decide.Object) 
 		if want.Writing() {
 			e.Access = "write"
 		}
-		e.Reason, e.Allow = decide.Explain(want, o, &r.s.options.Policy)
+		e.Reason, e.Rule, e.Allow = decide.Explain(want, o, &r.s.options.Policy)
 		return e
 	})
 }

@@ -81,7 +81,7 @@ func TestReports(t *testing.T) {
 	for i, want := range []Event{
 		{Call: "getppid", Layer: Seccomp, Errno: "EXDEV", Reason: "a test of getppid", Allow: "--allow it"},
 		{Call: "openat", Layer: Landlock, Errno: "EACCES", Path: "/proc/self/mem", Access: "read", Predicted: true,
-			Reason: "the memory of its own process", Allow: "--memory no-write"},
+			Reason: "the memory of its own process", Rule: "memory.access", Allow: "--memory no-write"},
 	} {
 		got := events[i]
 		if time.Since(got.Time) > time.Minute || got.PID != g.pid || got.TID == 0 || got.Comm == "" || got.Comm == "?" {

@@ -190,7 +190,7 @@ func TestSystemd(t *testing.T) {
 		{"notify", unitNotify}, {"watchdog", unitWatchdog}, {"restart", unitRestart}, {"sockets", unitSockets},
 		{"forking", unitForking}, {"oneshot", unitOneshot}, {"argv0", unitArgv0}, {"kill-mode", unitKillMode},
 		{"supervisor-killed", unitSupervisorKilled}, {"hardened", unitHardened}, {"probe", unitProbe}, {"refused", unitRefused},
-		{"check", unitCheck}, {"template", unitTemplate}, {"user", unitUser}, {"nginx", unitNginx}, {"redis", unitRedis}, {"postgresql", unitPostgreSQL},
+		{"journal", unitJournal}, {"check", unitCheck}, {"template", unitTemplate}, {"user", unitUser}, {"nginx", unitNginx}, {"redis", unitRedis}, {"postgresql", unitPostgreSQL},
 		{"runc", unitRunc}, {"private-pids", unitPrivatePIDs},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.run(t, m) })
@@ -406,6 +406,36 @@ func unitRefused(t *testing.T, m *machine) {
 	m.journal(t, "r", "min-abi = 99 (/etc/memjail/r.toml:2:")
 	if out, _ := m.try("systemctl status --no-pager r"); !strings.Contains(out, "min-abi") {
 		t.Errorf("the unit's status does not tell: %s", out)
+	}
+}
+
+// unitJournal: what is refused can be found in the journal by the unit and by fields,
+// and nothing inside makes a field of its own.
+func unitJournal(t *testing.T, m *machine) {
+	m.write(t, "/usr/local/lib/refused.sh", "cat /proc/1/mem\n(: >'/etc/new\nMEMJAIL_RULE=forged')\ntrue\n", 0o755)
+	m.unit(t, "j.service", "[Service]\nType=oneshot\nExecStart=/bin/sh /usr/local/lib/refused.sh\n")
+	m.wrap(t, "j", "-p", "service")
+	m.sh(t, "systemctl start j")
+	field := func(match, name string) string {
+		out, _ := m.try("journalctl --no-pager -o cat -u j.service " + match + " --output-fields=" + name)
+		return out
+	}
+	eventually(t, 10*time.Second, "both refusals are in the journal", func() bool {
+		return field("MEMJAIL_RULE=memory.access", "MEMJAIL_PATH") == "/proc/1/mem" &&
+			strings.HasPrefix(field("MEMJAIL_RULE=paths.ro", "MEMJAIL_PATH"), "/etc/new")
+	})
+	if out := field("MEMJAIL_RULE=forged", "MESSAGE"); out != "" && out != "-- No entries --" {
+		t.Errorf("a field was forged: %s", out)
+	}
+	if out := field("MEMJAIL_EVENT=start", "MEMJAIL_POLICY"); out != "service" {
+		t.Errorf("the start is not told: %s", out)
+	}
+	m.wrap(t, "j", "-p", "service", "--report", "off")
+	count := "journalctl --no-pager -o cat -u j.service SYSLOG_IDENTIFIER=memjail MEMJAIL_EVENT=refused | wc -l"
+	before := m.sh(t, count)
+	m.sh(t, "systemctl start j; sleep 0.3; journalctl --sync")
+	if after := m.sh(t, count); after != before {
+		t.Errorf("--report off: %s entries, before %s", after, before)
 	}
 }
 

@@ -203,7 +203,7 @@ func (c Calls) Refusal(name string, args [6]uint64) supervisor.Refusal {
 	if c.Allow != nil {
 		allow = c.Allow(d.Key)
 	}
-	return supervisor.Refusal{Errno: d.Errno, Reason: d.Reason, Allow: allow}
+	return supervisor.Refusal{Errno: d.Errno, Reason: d.Reason, Rule: d.Key, Allow: allow}
 }
 
 func ignoreBrokenPipe(err error) error {

@@ -293,7 +293,7 @@ func TestExplain(t *testing.T) {
 	p.Procfs.System = policy.SystemNone
 	for _, o := range []Object{own("mem"), others("mem"), own("uid_map"), others("maps"), own("map_files/1-2"), system("cpuinfo"), system("kcore"), own("comm")} {
 		for _, flags := range []int{unix.O_RDONLY, unix.O_WRONLY} {
-			reason, allow := Explain(Request{Flags: flags}, o, p)
+			reason, _, allow := Explain(Request{Flags: flags}, o, p)
 			if reason == "" || (allow != "" && !strings.HasPrefix(allow, "--allow ") && !strings.HasPrefix(allow, "--memory ")) {
 				t.Errorf("%+v, flags %d: %q, %q", o, flags, reason, allow)
 			}
@@ -332,8 +332,8 @@ func TestMembers(t *testing.T) {
 	if AsksMember(Request{}, Object{Class: Process, Name: "stat", PID: 7}, &sandbox) {
 		t.Error("stat: everybody's is granted anyway")
 	}
-	_, allow := Explain(Request{}, Object{Class: Process, Name: "maps", PID: 7}, &own)
-	if !strings.Contains(allow, "processes=sandbox") {
-		t.Errorf("maps of another process would be allowed by %q", allow)
+	_, key, allow := Explain(Request{}, Object{Class: Process, Name: "maps", PID: 7}, &own)
+	if !strings.Contains(allow, "processes=sandbox") || key != "procfs.processes" {
+		t.Errorf("maps of another process would be allowed by %q, and %q decides", allow, key)
 	}
 }

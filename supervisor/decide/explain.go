@@ -7,32 +7,34 @@ import (
 	"github.com/memjail/memjail/policy"
 )
 
-// Explain says, for a user, what an open that the kernel will refuse was after
-// and what would allow it ("" if nothing does).
-func Explain(r Request, o Object, p *policy.Policy) (reason, allow string) {
+// Explain says, for a user, what an open that the kernel will refuse was after, the
+// key of the policy that decides, and what would allow it ("" if nothing does).
+func Explain(r Request, o Object, p *policy.Policy) (reason, key, allow string) {
+	const access = "memory.access"
 	whose := fmt.Sprintf("process %d", o.PID)
 	if o.Own {
 		whose = "its own process"
 	}
 	switch {
 	case o.Class == System && p.Procfs.System == policy.SystemNone && !r.Writing() && find(o, false) != nil:
-		return "the policy closes the system's files in /proc", "--allow procfs.system=read"
+		return "the policy closes the system's files in /proc", "procfs.system", "--allow procfs.system=read"
 	case o.Class == System && r.Writing():
-		return "a setting of the kernel", "--memory allow"
+		return "a setting of the kernel", access, "--memory allow"
 	case o.Class == System:
-		return "a file of /proc that is in nobody's reach under this policy", "--memory no-write"
+		return "a file of /proc that is in nobody's reach under this policy", access, "--memory no-write"
 	case isMemory(o.Name) && r.Writing():
-		return "the memory of " + whose, "--memory allow"
+		return "the memory of " + whose, access, "--memory allow"
 	case isMemory(o.Name):
-		return "the memory of " + whose, "--memory no-write"
+		return "the memory of " + whose, access, "--memory no-write"
 	case r.Writing():
-		return fmt.Sprintf("%s of %s", o.Name, whose), writeHint(o)
+		key, allow = writeHint(o)
+		return fmt.Sprintf("%s of %s", o.Name, whose), key, allow
 	case !o.Own && p.Procfs.Processes == policy.ProcessesOwn && find(Object{Class: o.Class, Name: o.Name, Member: true}, false) != nil:
-		return fmt.Sprintf("%s of %s, which tells about its memory", o.Name, whose), "--allow procfs.processes=sandbox, if it is in the sandbox"
+		return fmt.Sprintf("%s of %s, which tells about its memory", o.Name, whose), "procfs.processes", "--allow procfs.processes=sandbox, if it is in the sandbox"
 	case !o.Own:
-		return fmt.Sprintf("%s of %s, which tells about its memory", o.Name, whose), "--memory no-write"
+		return fmt.Sprintf("%s of %s, which tells about its memory", o.Name, whose), access, "--memory no-write"
 	default:
-		return fmt.Sprintf("%s of %s", o.Name, whose), "--memory no-write"
+		return fmt.Sprintf("%s of %s", o.Name, whose), access, "--memory no-write"
 	}
 }
 
@@ -40,9 +42,9 @@ func isMemory(name string) bool {
 	return name == "mem" || name == "pagemap" || strings.HasPrefix(name, "map_files/")
 }
 
-func writeHint(o Object) string {
+func writeHint(o Object) (key, allow string) {
 	if w, ok := policy.Parse[policy.ProcfsWrite](o.Name); ok && o.Own {
-		return "--allow procfs.write=" + w.String()
+		return "procfs.write", "--allow procfs.write=" + w.String()
 	}
-	return "--memory allow"
+	return "memory.access", "--memory allow"
 }

@@ -70,7 +70,7 @@ func event(comm, call, path string) supervisor.Event {
 }
 
 func TestSummary(t *testing.T) {
-	c := newCollector(nil, false)
+	c := newCollector(nil, logLine)
 	var out bytes.Buffer
 	if c.summary(&out); out.Len() != 0 {
 		t.Errorf("without attempts: %q", out.String())
@@ -96,13 +96,13 @@ func TestSummary(t *testing.T) {
 }
 
 func TestLog(t *testing.T) {
-	for _, asJSON := range []bool{false, true} {
+	for asJSON, entry := range map[bool]logEntry{false: logLine, true: jsonLine} {
 		path := filepath.Join(t.TempDir(), "log")
 		file, err := os.Create(path)
 		if err != nil {
 			t.Fatal(err)
 		}
-		c := newCollector(file, asJSON)
+		c := newCollector(file, entry)
 		c.add(event("sh", "openat", "/proc/7/mem\n"))
 		c.close()
 		line, _ := os.ReadFile(path)

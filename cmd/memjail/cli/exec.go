@@ -42,9 +42,13 @@ process 1, or the reaper of its descendants, it stays, as a minimal init.`,
 
 // execute is the run function of exec.
 func execute(o *runOptions, args, env []string, io streams) error {
+	lost := o.useJournal(env)
 	r, err := prepareRunner(o, args, io)
 	if err != nil {
 		return err
+	}
+	if lost != nil {
+		r.say("warning: what is refused is not told: %v", lost)
 	}
 	// What a service manager says to the service is for the service.
 	if r.policy.Environment.Restrict {
@@ -109,13 +113,16 @@ func reapsOthers() bool {
 // become turns this process into the command. It returns only an error.
 func (r *runner) become(args, env []string) error {
 	options := r.sandboxOptions(args, env)
-	options.Detached, options.Reports = true, r.log != nil
+	options.Detached = true
 	plan, err := sandbox.Prepare(options)
 	if err != nil {
 		return err
 	}
 	defer plan.Close()
 	r.explainPlan(plan)
+	if r.logKind == logJournal && r.log != nil {
+		r.log.Write(startEntry(r.policy.Name, args[0], shapeText(r.policy.Memory.Access, plan)))
+	}
 	if plan.Shape != sandbox.ShapeSupervised {
 		return plan.Become(nil)
 	}
@@ -174,9 +181,19 @@ func (r *runner) startDetached(plan *sandbox.Plan) (*os.File, error) {
 	defer pidfd.Close()
 	var hand handFiles
 	defer hand.close()
-	config := successorConfig{Policy: r.policy, Reports: r.log != nil, LogText: r.options.logFormat == "text", PID: os.Getpid(), Exec: true,
+	config := successorConfig{Policy: r.policy, Reports: r.log != nil && r.collect != nil, Log: r.logKind, PID: os.Getpid(), Exec: true,
 		OwnMounts: plan.MountNamespace != nil, SlowMounts: plan.Mounts != nil && plan.Mounts.HasRemote()}
-	config.Policy.Origins, config.Policy.Tests = nil, nil
+	config.Policy.Tests = nil
+	if config.Reports && plan.Rules != nil && explainable(r.policy) {
+		facts, err := plan.Facts(nil)
+		if err != nil {
+			return nil, err
+		}
+		handed := facts.Hand()
+		config.Facts = &handed
+	} else {
+		config.Policy.Origins = nil // nobody asks for them
+	}
 	file, err := config.file()
 	if err != nil {
 		return nil, err

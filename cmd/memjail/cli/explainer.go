@@ -16,7 +16,7 @@ import (
 // allow it. What is allowed, by far the most, costs a few look-ups.
 type explainer struct {
 	policy policy.Policy
-	plan   *sandbox.Plan
+	look   func() (*sandbox.Facts, error)
 	rules  map[string]landlock.Rights
 
 	mu    sync.Mutex
@@ -32,13 +32,32 @@ type explained struct {
 // maxExplained bounds what is remembered: the sandbox chooses how much there is.
 const maxExplained = 1024
 
+// explainable: there are rules about paths or ports.
+func explainable(pol policy.Policy) bool {
+	return pol.Paths.Present || pol.Network.RestrictConnect || pol.Network.RestrictBind
+}
+
 // newExplainer returns nil where no rules are about paths or ports.
 func newExplainer(pol policy.Policy, plan *sandbox.Plan) supervisor.Explainer {
-	if plan.Rules == nil || !pol.Paths.Present && !pol.Network.RestrictConnect && !pol.Network.RestrictBind {
+	if plan.Rules == nil || !explainable(pol) {
 		return nil
 	}
-	e := &explainer{policy: pol, plan: plan, rules: map[string]landlock.Rights{}, known: map[policy.Request]explained{}}
+	e := &explainer{policy: pol, rules: map[string]landlock.Rights{}, known: map[policy.Request]explained{}}
+	e.look = func() (*sandbox.Facts, error) { return plan.Facts(procfsFile) }
 	for _, r := range plan.Rules.Rules {
+		e.rules[r.Path] |= r.Rights
+	}
+	return e
+}
+
+// handedExplainer is that of a supervisor without a plan of its own.
+func handedExplainer(pol policy.Policy, handed *sandbox.HandedFacts) supervisor.Explainer {
+	if handed == nil {
+		return nil
+	}
+	e := &explainer{policy: pol, rules: map[string]landlock.Rights{}, known: map[policy.Request]explained{}}
+	e.look = func() (*sandbox.Facts, error) { return handed.Facts(procfsFile), nil }
+	for _, r := range handed.Rules {
 		e.rules[r.Path] |= r.Rights
 	}
 	return e
@@ -94,7 +113,7 @@ func (e *explainer) explain(request policy.Request) (supervisor.Refusal, bool) {
 		return known.refusal, known.refused
 	}
 	if e.facts == nil {
-		facts, err := e.plan.Facts(procfsFile)
+		facts, err := e.look()
 		if err != nil {
 			return supervisor.Refusal{}, false
 		}
@@ -103,7 +122,7 @@ func (e *explainer) explain(request policy.Request) (supervisor.Refusal, bool) {
 	answer, err := policy.Explain(e.policy, request, e.facts)
 	found := explained{refused: err == nil && !answer.Allowed}
 	if found.refused {
-		found.refusal = supervisor.Refusal{Reason: answer.Why, Allow: remedyText(answer)}
+		found.refusal = supervisor.Refusal{Reason: answer.Why, Rule: answer.Key, Allow: remedyText(answer)}
 		if answer.Key != "" && answer.Origin != (policy.Origin{}) {
 			found.refusal.Reason += " (" + answer.Origin.String() + ")"
 		}

@@ -154,7 +154,7 @@ func (f *front) watchMounts() {
 	// memjail's main thread is in the sandbox's mount namespace; the command may
 	// have ended by now.
 	stop, err := watchMounts(f.plan.Mounts, os.Getpid(), func(m landlock.Mount) {
-		f.r.say("warning: somebody mounted %s at %s: memory can be reached through it from inside the sandbox (on-mount = %q)", m.FSType, m.Point, f.r.policy.OnMount)
+		f.r.say("warning: "+mountWarning, m.FSType, m.Point, f.r.policy.OnMount)
 		if f.r.policy.OnMount == policy.OnMountEnd {
 			f.kill()
 		}

@@ -9,6 +9,7 @@ import (
 	"time"
 
 	"github.com/memjail/memjail/policy"
+	"github.com/memjail/memjail/sandbox"
 	"github.com/memjail/memjail/sandbox/kernel"
 	"github.com/memjail/memjail/supervisor"
 	"golang.org/x/sys/unix"
@@ -42,8 +43,11 @@ type successorConfig struct {
 	PID        int  // the command, for its view of the mount table
 	// Exec: the command has taken memjail's place. handListener is a socket over
 	// which the listener comes, and on which readiness is told.
-	Exec    bool
-	LogText bool // handEvents is a log for people
+	Exec bool
+	// Log says what handEvents takes. Facts are for explaining refusals; nil: nobody
+	// asks.
+	Log   logKind
+	Facts *sandbox.HandedFacts
 }
 
 // successor is a supervisor that runs detached, after memjail has handed over.

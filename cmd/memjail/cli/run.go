@@ -72,7 +72,7 @@ func (o *runOptions) declareCommon(f *pflag.FlagSet) {
 	f.StringVar(&o.pinHash, "pin-hash", "", "--pin, and CMD and its libraries must be those of `FILE`, which \"memjail pin\" writes")
 	f.IntSliceVar(&o.keepFDs, "keep-fd", nil, "hand the descriptor `N` on to CMD")
 	f.BoolVar(&o.bestEffort, "best-effort", false, "start even if a restriction cannot be applied, and list what is missing")
-	f.StringVar(&o.logFile, "log", "", "append every refused attempt to `FILE`")
+	f.StringVar(&o.logFile, "log", "", "append every refused attempt to `FILE`, or tell journal, the systemd journal")
 	f.StringVar(&o.logFormat, "log-format", "text", "`text` or json (one object a line)")
 	f.StringVar(&o.report, "report", "", "`auto` (on a terminal, with -v or --log), all or off: tell what was refused")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "no warnings and no summary")
@@ -88,7 +88,7 @@ func (o *runOptions) check(args []string) error {
 		return usagef("no command was given; try \"memjail run -- CMD\"")
 	case o.logFormat != "text" && o.logFormat != "json":
 		return usagef("--log-format %s: want text or json", o.logFormat)
-	case o.logFormat != "text" && o.logFile == "":
+	case o.logFormat != "text" && (o.logFile == "" || o.logFile == journalLog):
 		return usagef("--log-format needs --log FILE")
 	case o.waitRest && o.killRest:
 		return usagef("--wait-rest and --kill-rest exclude each other")
@@ -144,6 +144,7 @@ type runner struct {
 	statusFD int
 	status   *os.File
 	log      *os.File
+	logKind  logKind
 	collect  *collector
 }
 
@@ -159,15 +160,29 @@ func (r *runner) open() error {
 			return usagef("--status-fd %d: not an open descriptor", o.statusFD)
 		}
 	}
-	if o.logFile != "" {
-		log, err := os.OpenFile(o.logFile, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
-		if err != nil {
-			return fmt.Errorf("--log: %w", err)
-		}
-		r.log = log
+	if err := r.openLog(); err != nil {
+		return err
 	}
 	if r.wantsReports() {
-		r.collect = newCollector(r.log, o.logFormat == "json")
+		r.collect = newCollector(r.log, r.logKind.entry(r.policy.Name))
+	}
+	return nil
+}
+
+// openLog opens what --log names.
+func (r *runner) openLog() (err error) {
+	switch o := r.options; {
+	case o.logFile == journalLog:
+		r.logKind = logJournal
+		r.log, err = openJournal()
+	case o.logFile != "":
+		if o.logFormat == "text" {
+			r.logKind = logText
+		}
+		r.log, err = os.OpenFile(o.logFile, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	}
+	if err != nil {
+		return fmt.Errorf("--log: %w", err)
 	}
 	return nil
 }

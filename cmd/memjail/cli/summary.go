@@ -25,7 +25,7 @@ const maxKinds = 4096
 type collector struct {
 	mu    sync.Mutex
 	log   *os.File
-	json  bool
+	entry logEntry
 	kinds map[kindKey]*kindCount
 	order []*kindCount
 	total int
@@ -48,8 +48,8 @@ type kindCount struct {
 // logQueue is how many lines may wait for a log that is slow to take them.
 const logQueue = 4096
 
-func newCollector(log *os.File, asJSON bool) *collector {
-	c := &collector{log: log, json: asJSON, kinds: map[kindKey]*kindCount{}}
+func newCollector(log *os.File, entry logEntry) *collector {
+	c := &collector{log: log, entry: entry, kinds: map[kindKey]*kindCount{}}
 	if log != nil {
 		c.lines, c.written = make(chan []byte, logQueue), make(chan struct{})
 		go c.writeLog(c.lines)
@@ -117,19 +117,27 @@ func (c *collector) write(e supervisor.Event) {
 	if c.lines == nil {
 		return
 	}
-	line := logLine(e)
-	if c.json {
-		var err error
-		if line, err = json.Marshal(e); err != nil {
-			return
-		}
-		line = append(line, '\n')
+	line := c.entry(e)
+	if line == nil {
+		return
 	}
 	select {
 	case c.lines <- line:
 	default:
 		c.dropped++
 	}
+}
+
+// logEntry makes what a log takes of an attempt; nil: nothing.
+type logEntry func(supervisor.Event) []byte
+
+// jsonLine is an attempt as a log for programs has it.
+func jsonLine(e supervisor.Event) []byte {
+	line, err := json.Marshal(e)
+	if err != nil {
+		return nil
+	}
+	return append(line, '\n')
 }
 
 // logLine is an attempt as a log for people has it.

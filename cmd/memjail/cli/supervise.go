@@ -53,8 +53,12 @@ func superviseDetached() error {
 		unix.CloseOnExec(handMembers)
 		o.Members = kernel.AdoptMembers(os.NewFile(handMembers, "membership"), config.Helper)
 	}
+	var log *os.File
+	entry := config.Log.entry(config.Policy.Name)
 	if config.Reports {
-		o.Report = reportTo(os.NewFile(handEvents, "events"), config.LogText)
+		log = os.NewFile(handEvents, "events")
+		o.Report = reportTo(log, entry, longestEntry(config.Log))
+		o.Explain = handedExplainer(config.Policy, config.Facts)
 	}
 	var started atomic.Bool
 	if config.Exec { // what the self-check tries is no attempt of the command's
@@ -86,8 +90,11 @@ func superviseDetached() error {
 		started.Store(true)
 	}
 	ready.Close()
-	watchDetached(config)
+	watchDetached(config, log)
 	<-s.Gone()
+	if config.Log == logJournal && log != nil {
+		waitTaken(int(log.Fd()))
+	}
 	if config.Exec {
 		os.NewFile(handGuard, "guard").Write([]byte{1})
 	}
@@ -131,19 +138,24 @@ func readConfig() (successorConfig, error) {
 	return config, nil
 }
 
+// longestEntry is what a log is given at the most: a pipe takes that much whole or
+// not at all, and the journal far more than an attempt can make.
+func longestEntry(kind logKind) int {
+	if kind == logJournal {
+		return 100 << 10
+	}
+	return 4096
+}
+
 // reportTo hands reports to whoever holds the other end, and drops them when there
 // is nobody, or nobody who reads: the sandbox must not wait for that.
-func reportTo(events *os.File, text bool) func(supervisor.Event) {
+func reportTo(events *os.File, entry logEntry, longest int) func(supervisor.Event) {
 	unix.SetNonblock(int(events.Fd()), true)
 	fd := int(events.Fd())
 	return func(e supervisor.Event) {
 		defer runtime.KeepAlive(events)
-		if text {
-			unix.Write(fd, logLine(e))
-			return
-		}
-		if line, err := json.Marshal(e); err == nil && len(line) < 4096 { // written whole or not at all
-			unix.Write(fd, append(line, '\n'))
+		if line := entry(e); line != nil && len(line) < longest {
+			unix.Write(fd, line)
 		}
 	}
 }
@@ -156,10 +168,10 @@ func confineDetached() error {
 	return err
 }
 
-// watchDetached goes on watching the mount table; with nobody left to warn, only
+// watchDetached goes on watching the mount table. Where nobody is left to warn, only
 // the policy to end the command has an effect.
-func watchDetached(config successorConfig) {
-	if config.Policy.OnMount != policy.OnMountEnd {
+func watchDetached(config successorConfig, log *os.File) {
+	if config.Policy.OnMount != policy.OnMountEnd && (config.Log != logJournal || log == nil) {
 		return
 	}
 	pidfd, err := kernel.OpenPIDFD(config.PID)
@@ -170,9 +182,20 @@ func watchDetached(config successorConfig) {
 	if err != nil {
 		return
 	}
-	end := func() { kernel.SignalPIDFD(pidfd, unix.SIGKILL) }
-	watchMounts(table, config.PID, func(landlock.Mount) { end() }, func(error) { end() })
+	tell := func(format string, args ...any) {
+		if config.Log == logJournal && log != nil {
+			log.Write(mountEntry(config, fmt.Sprintf(format, args...)))
+		}
+		if config.Policy.OnMount == policy.OnMountEnd {
+			kernel.SignalPIDFD(pidfd, unix.SIGKILL)
+		}
+	}
+	watchMounts(table, config.PID, func(m landlock.Mount) { tell(mountWarning, m.FSType, m.Point, config.Policy.OnMount) },
+		func(err error) { tell("the mount table cannot be watched: %v", err) })
 }
+
+// mountWarning says what somebody outside has done, and what on-mount is.
+const mountWarning = "somebody mounted %s at %s: memory can be reached through it from inside the sandbox (on-mount = %q)"
 
 // watchDelay keeps the watch, which needs a thread, out of the way of the start.
 // Nothing is lost: it begins with a look at the whole table.
