@@ -60,7 +60,7 @@ func (p *Plan) members() error {
 	if pol.Procfs.Processes != policy.ProcessesSandbox || pol.Memory.Access != policy.AccessDeny {
 		return nil
 	}
-	if p.Rules == nil || p.Rules.Scoped&landlock.ScopeSignal == 0 {
+	if !p.SignalsStayInside() {
 		p.Warnings = append(p.Warnings, `procfs.processes = "sandbox" grants nothing here: who is in the sandbox can only be told by `+
 			`Landlock's border for signals (ABI 6, ipc.signals = "sandbox")`)
 		return nil

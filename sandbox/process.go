@@ -7,6 +7,7 @@ import (
 
 	"github.com/memjail/memjail/policy"
 	"github.com/memjail/memjail/sandbox/kernel"
+	"github.com/memjail/memjail/sandbox/landlock"
 	"golang.org/x/sys/unix"
 )
 
@@ -100,13 +101,22 @@ func (p *Plan) failed(err error) error {
 // Become applies the plan to this process and executes the program in it. It is
 // called on the thread that called [Prepare], and returns only an error; the process
 // is to end then, for it may be restricted already. Where the plan has a supervisor
-// handOver gets the listener, which is to be served when it returns.
-func (p *Plan) Become(handOver func(listener int) error) error {
-	before, after, err := p.starter.Parts()
+// handOver gets the listener, which is to be served when it returns. inside, if it is
+// not nil, is called before, in the sandbox's domain but without its filter.
+func (p *Plan) Become(inside func() error, handOver func(listener int) error) error {
+	domain, filter, after, err := p.starter.Parts()
 	if err != nil {
 		return err
 	}
-	if err := kernel.Become(before); err != nil {
+	if err := kernel.Become(domain); err != nil {
+		return p.failed(err)
+	}
+	if inside != nil {
+		if err := inside(); err != nil {
+			return err
+		}
+	}
+	if err := kernel.Become(filter); err != nil {
 		return p.failed(err)
 	}
 	if listener := p.starter.Progress.Listener(); listener != 0 {
@@ -115,6 +125,12 @@ func (p *Plan) Become(handOver func(listener int) error) error {
 		}
 	}
 	return p.failed(kernel.Become(after))
+}
+
+// SignalsStayInside tells whether the kernel lets nobody inside signal anybody outside
+// (Landlock's signal scope, ABI 6).
+func (p *Plan) SignalsStayInside() bool {
+	return p.Rules != nil && p.Rules.Scoped&landlock.ScopeSignal != 0
 }
 
 // execHint explains a refusal of execve that the file's own permissions do not.

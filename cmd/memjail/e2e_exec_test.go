@@ -230,6 +230,44 @@ func TestExecSupervisorKilled(t *testing.T) {
 	})
 }
 
+// TestExecDaemonIsKilledWithItsSupervisor: what the command has left is ended with the
+// supervisor, too, and nothing else of the same user.
+func TestExecDaemonIsKilledWithItsSupervisor(t *testing.T) {
+	forAccounts(t, func(t *testing.T, as account) {
+		ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+		defer cancel()
+		bystander := job{as: as, dir: as.workDir(t), argv: []string{"sleep", "60"}}.command(t, ctx)
+		if err := bystander.Start(); err != nil {
+			t.Fatal(err)
+		}
+		s := startService(t, as)
+		var daemon int
+		if _, err := fmt.Sscan(s.ask(t, "setsid sleep 50 >/dev/null 2>&1 & echo $!"), &daemon); err != nil {
+			t.Fatal(err)
+		}
+		supervisor := s.supervisor(t)
+		fmt.Fprintln(s.in, "exit 0")
+		s.cmd.Wait()
+		if err := syscall.Kill(daemon, 0); err != nil {
+			t.Fatalf("the daemon has ended with its parent: %v", err)
+		}
+		if err := syscall.Kill(supervisor, syscall.SIGKILL); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, 5*time.Second, "the daemon is killed", func() bool {
+			state, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", daemon))
+			return err != nil || strings.Contains(string(state), ") Z ")
+		})
+		if err := syscall.Kill(bystander.Process.Pid, 0); err != nil {
+			t.Errorf("a bystander was killed: %v", err)
+		}
+		bystander.Process.Kill()
+		if err := bystander.Wait(); err == nil || !strings.Contains(err.Error(), "signal: killed") {
+			t.Errorf("the bystander ended by itself: %v", err)
+		}
+	})
+}
+
 // TestExecDaemonIsServed: a supervisor outlives the command while something of the
 // sandbox lives.
 func TestExecDaemonIsServed(t *testing.T) {

@@ -272,6 +272,11 @@ func unitForking(t *testing.T, m *machine) {
 		m.sh(t, "systemctl stop f")
 		return said + m.property(t, "f", "Result")
 	})
+	m.sh(t, "systemctl start f")
+	m.killSupervisor(t, "f")
+	eventually(t, 10*time.Second, "the daemon is killed with its supervisor", func() bool {
+		return m.property(t, "f", "ActiveState") == "failed" && m.property(t, "f", "Result") == "signal"
+	})
 	m.unit(t, "f-guess.service", "[Service]\nType=forking\nExecStart="+aService+"daemon /run/f.pid\n")
 	out, err := m.try("memjail systemd drop-in f-guess")
 	if err == nil || !strings.Contains(out, "f-guess.service:2: Type=forking without PIDFile=") {
@@ -321,13 +326,19 @@ func unitKillMode(t *testing.T, m *machine) {
 	}
 }
 
+// killSupervisor kills it as the kernel does when there is no memory left.
+func (m *machine) killSupervisor(t *testing.T, unit string) {
+	t.Helper()
+	m.sh(t, `for p in $(cat /sys/fs/cgroup/system.slice/`+unit+`.service/cgroup.procs); do
+		grep -qz '^memjail: supervisor' /proc/$p/cmdline && kill -9 $p; done; true`)
+}
+
 func unitSupervisorKilled(t *testing.T, m *machine) {
 	m.unit(t, "sk.service", "[Service]\nType=notify\nRestart=on-failure\nRestartSec=50ms\nExecStart="+aService+"serve\n")
 	m.wrap(t, "sk")
 	m.sh(t, "systemctl start sk")
 	pid := m.property(t, "sk", "MainPID")
-	m.sh(t, `for p in $(cat /sys/fs/cgroup/system.slice/sk.service/cgroup.procs); do
-		grep -qz '^memjail: supervisor' /proc/$p/cmdline && kill -9 $p; done; true`)
+	m.killSupervisor(t, "sk")
 	eventually(t, 10*time.Second, "the service was started anew", func() bool {
 		return m.property(t, "sk", "NRestarts") == "1" && m.property(t, "sk", "ActiveState") == "active"
 	})

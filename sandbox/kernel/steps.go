@@ -226,22 +226,29 @@ func StepCloseOnExecFrom(first int) Step {
 	return Step{Name: "closing descriptors", Number: unix.SYS_CLOSE_RANGE, Args: [6]uintptr{uintptr(first), uintptr(^uint32(0)), unix.CLOSE_RANGE_CLOEXEC}}
 }
 
-// StepsGuard make a process that waits on descriptor 0, a pipe. When that ends
-// without a byte it kills the process of the pidfd that is descriptor 1; then it
-// ends. first is how many steps come before. All signals are blocked, as in every
-// launched child.
-func StepsGuard(pipe, pidfd, first int) []Step {
+// StepsGuard make a process that waits on the descriptor pipe. When that ends without
+// a byte it kills the process of pidfd, and with all every process that it may signal;
+// then it ends. all is for a guard in a domain whose signals stay inside. first is how
+// many steps come before. All signals are blocked, as in every launched child.
+func StepsGuard(pipe, pidfd, first int, all bool) []Step {
 	one, name := new([1]byte), append([]byte("memjail: guard"), 0)
+	everybody := Step{Name: "guard: killing all", Number: unix.SYS_KILL, Want: WantNothing, Args: [6]uintptr{^uintptr(0), uintptr(unix.SIGKILL)}}
+	if !all {
+		everybody = Step{Name: "guard: killing nobody else", Number: unix.SYS_GETPID}
+	}
 	steps := []Step{
 		{Name: "guard: taking a name", Number: unix.SYS_PRCTL, Want: WantNothing, keep: []any{name},
 			Args: [6]uintptr{unix.PR_SET_NAME, uintptr(unsafe.Pointer(&name[0]))}},
+		{Name: "guard: closing its memory", Number: unix.SYS_PRCTL, Args: [6]uintptr{unix.PR_SET_DUMPABLE}},
 		StepMoveFD(pipe, 0), StepMoveFD(pidfd, 1),
 		{Name: "guard: closing descriptors", Number: unix.SYS_CLOSE_RANGE, Args: [6]uintptr{2, uintptr(^uint32(0))}},
 		{Name: "guard: waiting", Number: unix.SYS_READ, Want: WantNothing, keep: []any{one}, Args: [6]uintptr{0, uintptr(unsafe.Pointer(one)), 1}},
 		{Name: "guard: killing", Number: unix.SYS_PIDFD_SEND_SIGNAL, Want: WantNothing, Args: [6]uintptr{1, uintptr(unix.SIGKILL)}},
+		everybody,
 		StepEnd(),
 	}
-	steps[4].SkipTo, steps[4].OnZero = first+6, first+5
+	const waits, kills, ends = 5, 6, 8
+	steps[waits].SkipTo, steps[waits].OnZero = first+ends, first+kills
 	return steps
 }
 

@@ -105,18 +105,19 @@ func (p *Progress) Checked() bool { return p.checked.Load() != 0 }
 
 // Steps returns the list for kernel.Launch.
 func (p *Plan) Steps() ([]kernel.Step, error) {
-	before, after, err := p.Parts()
-	return append(before, after...), err
+	after, err := p.checkAndExec()
+	return append(p.filterSteps(p.domainSteps()), after...), err
 }
 
-// Parts returns the same list in two parts: up to the filter with its listener, and
-// from the self-check on, which needs a supervisor that serves the listener.
-func (p *Plan) Parts() (before, after []kernel.Step, err error) {
+// Parts returns the same list in three parts: up to the Landlock domain; the filter
+// with its listener; and from the self-check on, which needs a supervisor that serves
+// the listener.
+func (p *Plan) Parts() (domain, filter, after []kernel.Step, err error) {
 	after, err = p.checkAndExec()
-	return p.restrict(), after, err
+	return p.domainSteps(), p.filterSteps(nil), after, err
 }
 
-func (p *Plan) restrict() []kernel.Step {
+func (p *Plan) domainSteps() []kernel.Step {
 	var steps []kernel.Step
 	add := func(more ...kernel.Step) { steps = append(steps, more...) }
 
@@ -142,7 +143,7 @@ func (p *Plan) restrict() []kernel.Step {
 	if p.Members != nil {
 		add(kernel.StepsMembers(p.Members, len(steps))...)
 	}
-	return p.filterSteps(steps)
+	return steps
 }
 
 func (p *Plan) checkAndExec() ([]kernel.Step, error) {

@@ -124,14 +124,14 @@ func (r *runner) become(args, env []string) error {
 		r.log.Write(startEntry(r.policy.Name, args[0], shapeText(r.policy.Memory.Access, plan)))
 	}
 	if plan.Shape != sandbox.ShapeSupervised {
-		return plan.Become(nil)
+		return plan.Become(nil, nil)
 	}
-	socket, err := r.startDetached(plan)
+	socket, guard, err := r.startDetached(plan)
 	if err != nil {
 		return err
 	}
 	defer socket.Close()
-	return plan.Become(func(listener int) error { return giveListener(socket, listener) })
+	return plan.Become(guard, func(listener int) error { return giveListener(socket, listener) })
 }
 
 // giveListener hands the listener to the supervisor and waits until it serves.
@@ -157,28 +157,27 @@ func giveListener(socket *os.File, listener int) error {
 
 // startDetached starts the supervisor, and where the policy wants it a guard that
 // kills the command if the supervisor is killed. Neither is a child of this process
-// when it returns. The socket is for the listener.
-func (r *runner) startDetached(plan *sandbox.Plan) (*os.File, error) {
+// when it returns. The socket is for the listener. A guard that is to be started in
+// the sandbox's domain, where it can kill all of it and nothing else, is returned.
+func (r *runner) startDetached(plan *sandbox.Plan) (socket *os.File, inside func() error, err error) {
 	exe, err := openSelf()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	defer exe.Close()
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return nil, fmt.Errorf("starting the supervisor: %w", err)
+		return nil, nil, fmt.Errorf("starting the supervisor: %w", err)
 	}
 	mine := os.NewFile(uintptr(pair[0]), "supervisor")
 	guardR, guardW, err := os.Pipe()
 	if err != nil {
-		return nil, fmt.Errorf("starting the supervisor: %w", err)
+		return nil, nil, fmt.Errorf("starting the supervisor: %w", err)
 	}
-	defer guardR.Close()
-	pidfd, err := kernel.OpenPIDFD(os.Getpid())
+	watch, err := newGuard(guardR)
 	if err != nil {
-		return nil, fmt.Errorf("starting the supervisor: %w", err)
+		return nil, nil, err
 	}
-	defer pidfd.Close()
 	var hand handFiles
 	defer hand.close()
 	config := successorConfig{Policy: r.policy, Reports: r.log != nil && r.collect != nil, Log: r.logKind, PID: os.Getpid(), Exec: true,
@@ -187,7 +186,7 @@ func (r *runner) startDetached(plan *sandbox.Plan) (*os.File, error) {
 	if config.Reports && plan.Rules != nil && explainable(r.policy) {
 		facts, err := plan.Facts(nil)
 		if err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 		handed := facts.Hand()
 		config.Facts = &handed
@@ -196,7 +195,7 @@ func (r *runner) startDetached(plan *sandbox.Plan) (*os.File, error) {
 	}
 	file, err := config.file()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	hand.give(file, handConfig)
 	hand.give(os.NewFile(uintptr(pair[1]), "memjail"), handListener)
@@ -209,33 +208,70 @@ func (r *runner) startDetached(plan *sandbox.Plan) (*os.File, error) {
 	}
 	steps, err := hand.steps(int(exe.Fd()))
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	if err := detach(steps, r.policy.OnSupervisorExit == policy.OnSupervisorExitKill, guardR, pidfd); err != nil {
-		return nil, err
+	switch {
+	case r.policy.OnSupervisorExit != policy.OnSupervisorExitKill:
+		watch.close()
+		return mine, nil, detach(steps, nil)
+	case plan.SignalsStayInside():
+		// What the command leaves is killed with it.
+		return mine, watch.detach, detach(steps, nil)
 	}
-	return mine, nil
+	defer watch.close()
+	return mine, nil, detach(steps, watch)
 }
 
-// detach has a process start the supervisor and the guard and end, so that they are
-// nobody's children. The descriptors that the guard gets are above those that the
-// supervisor finds.
-func detach(supervisor []kernel.Step, guarded bool, guard, pidfd *os.File) error {
-	pipe, process := dupFile(int(guard.Fd())), dupFile(int(pidfd.Fd()))
-	if pipe == nil || process == nil {
-		return fmt.Errorf("starting the guard: %w", unix.EMFILE)
-	}
+// guard is what a guard needs: the pipe that ends with the supervisor, and the
+// command's process. Both are above the descriptors that a supervisor finds.
+type guard struct{ pipe, command *os.File }
+
+// newGuard takes the pipe.
+func newGuard(pipe *os.File) (*guard, error) {
 	defer pipe.Close()
-	defer process.Close()
-	const forks = 3
-	guardAt := forks + len(supervisor)
-	second := kernel.StepFork(guardAt)
-	if !guarded {
-		second = kernel.StepEnd()
+	pidfd, err := kernel.OpenPIDFD(os.Getpid())
+	if err != nil {
+		return nil, fmt.Errorf("starting the guard: %w", err)
 	}
-	steps := append([]kernel.Step{kernel.StepFork(forks), second, kernel.StepEnd()}, supervisor...)
-	steps = append(steps, kernel.StepSetSID(), kernel.StepChdirRoot())
-	steps = append(steps, kernel.StepsGuard(int(pipe.Fd()), int(process.Fd()), len(steps))...)
+	defer pidfd.Close()
+	g := &guard{dupFile(int(pipe.Fd())), dupFile(int(pidfd.Fd()))}
+	if g.pipe == nil || g.command == nil {
+		return nil, fmt.Errorf("starting the guard: %w", unix.EMFILE)
+	}
+	return g, nil
+}
+
+func (g *guard) close() {
+	g.pipe.Close()
+	g.command.Close()
+}
+
+// steps make the guard, in a list in which first steps come before.
+func (g *guard) steps(first int, all bool) []kernel.Step {
+	steps := []kernel.Step{kernel.StepSetSID(), kernel.StepChdirRoot()}
+	return append(steps, kernel.StepsGuard(int(g.pipe.Fd()), int(g.command.Fd()), first+len(steps), all)...)
+}
+
+// detach starts the guard in the calling thread's domain, as nobody's child.
+func (g *guard) detach() error {
+	defer g.close()
+	const forks = 2
+	return launchAndWait(append([]kernel.Step{kernel.StepFork(forks), kernel.StepEnd()}, g.steps(forks, true)...))
+}
+
+// detach has a process start the supervisor and the guard, if there is to be one
+// outside the sandbox, and end, so that they are nobody's children.
+func detach(supervisor []kernel.Step, outside *guard) error {
+	const forks = 3
+	steps := append([]kernel.Step{kernel.StepFork(forks), kernel.StepEnd(), kernel.StepEnd()}, supervisor...)
+	if outside != nil {
+		steps[1] = kernel.StepFork(len(steps))
+		steps = append(steps, outside.steps(len(steps), false)...)
+	}
+	return launchAndWait(steps)
+}
+
+func launchAndWait(steps []kernel.Step) error {
 	child, err := kernel.Launch(steps, false)
 	if err != nil {
 		return err
