@@ -267,7 +267,7 @@ func unitForking(t *testing.T, m *machine) {
 		if want := m.sh(t, "cat /run/f.pid"); pid != want {
 			t.Errorf("the main process is %s, the service says %s", pid, want)
 		}
-		line := m.sh(t, "journalctl --sync; journalctl --no-pager -o cat -u f | grep ^daemon | tail -1")
+		line := m.sh(t, "journalctl --sync; journalctl --no-pager -o cat -u f _TRANSPORT=stdout | grep ^daemon | tail -1")
 		said := strings.ReplaceAll(line, "pid "+pid+",", "main process,")
 		m.sh(t, "systemctl stop f")
 		return said + m.property(t, "f", "Result")
@@ -289,7 +289,7 @@ func unitOneshot(t *testing.T, m *machine) {
 	m.both(t, "o", nil, func(t *testing.T) string {
 		mark := strconv.FormatInt(time.Now().UnixNano(), 10)
 		m.sh(t, "systemd-cat -t o-"+mark+" echo begin; systemctl start o; journalctl --sync")
-		lines := m.sh(t, "journalctl --no-pager -o cat -u o | grep memory | tail -3 | sed 's/pid [0-9]*/pid/'")
+		lines := m.sh(t, "journalctl --no-pager -o cat -u o _TRANSPORT=stdout | grep memory | tail -3 | sed 's/pid [0-9]*/pid/'")
 		return lines + m.property(t, "o", "Result")
 	})
 }
@@ -299,7 +299,7 @@ func unitArgv0(t *testing.T, m *machine) {
 	m.unit(t, "a.service", "[Service]\nType=oneshot\nExecStart=@/bin/sh -named -c 'echo $$0; exec "+aService+"print as'\n")
 	m.both(t, "a", nil, func(t *testing.T) string {
 		m.sh(t, "systemctl start a; journalctl --sync")
-		return m.sh(t, "journalctl --no-pager -o cat -u a | grep -e named -e memory | tail -2 | sed 's/pid [0-9]*/pid/'")
+		return m.sh(t, "journalctl --no-pager -o cat -u a _TRANSPORT=stdout | grep -e named -e memory | tail -2 | sed 's/pid [0-9]*/pid/'")
 	})
 }
 
