@@ -370,7 +370,8 @@ func TestSame(t *testing.T) {
 	})
 }
 
-func (s sameTest) compare(t *testing.T, as account) {
+// compare runs the script on both sides, and returns what it did outside.
+func (s sameTest) compare(t *testing.T, as account) outcome {
 	// The script and the compiler's cache lie beside the directory that is made
 	// anew for each side, so that both sides see the same names.
 	top := as.workDir(t)
@@ -398,6 +399,7 @@ func (s sameTest) compare(t *testing.T, as account) {
 	if outside != within {
 		t.Errorf("not the same.\n=== without memjail: %v\n=== inside: %v", outside, within)
 	}
+	return outside
 }
 
 var (
