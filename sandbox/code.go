@@ -3,6 +3,7 @@ package sandbox
 import (
 	"errors"
 	"fmt"
+	"math/bits"
 
 	"github.com/memjail/memjail/policy"
 	"github.com/memjail/memjail/sandbox/filter"
@@ -49,4 +50,39 @@ func (p *Plan) noMemfds() error {
 		return nil
 	}
 	return p.cannot(`memory.anonymous-exec = "deny"`, errors.New("it takes a supervisor, which there is none of"))
+}
+
+// runnableMemfd tells whether a descriptor of a regular file is a memfd that may be
+// executed, although the policy refuses that: it was made outside and handed in. The
+// error says that it cannot be told.
+func (p *Plan) runnableMemfd(fd int, st *unix.Stat_t, fs *unix.Statfs_t) (bool, error) {
+	pol := &p.options.Policy
+	if pol.Memory.AnonymousExec != policy.AnonymousExecDeny || !p.options.Supervised || !pol.NeedsSupervisor() {
+		return false, nil // where memfds are not guarded inside, one more makes no difference
+	}
+	flags := unix.MFD_CLOEXEC | unix.MFD_NOEXEC_SEAL
+	switch uint32(fs.Type) {
+	case unix.TMPFS_MAGIC:
+	case unix.HUGETLBFS_MAGIC: // one file system for each size of pages
+		flags |= unix.MFD_HUGETLB | bits.TrailingZeros64(uint64(fs.Bsize))<<unix.MFD_HUGE_SHIFT //nolint:unconvert // its width differs between architectures
+	default:
+		return false, nil
+	}
+	// Memfds of one kind lie on a file system of the kernel's own, whatever their name.
+	own, err := unix.MemfdCreate("memjail", flags)
+	if errors.Is(err, unix.EINVAL) || errors.Is(err, unix.ENODEV) {
+		return false, nil // before Linux 6.3, or no pages of this size
+	}
+	if err != nil {
+		return false, err
+	}
+	defer unix.Close(own)
+	var ownStat unix.Stat_t
+	if err := unix.Fstat(own, &ownStat); err != nil || ownStat.Dev != st.Dev {
+		return false, err
+	}
+	// The seal holds the bits of the mode; without it they can be set at any time. A
+	// descriptor that only names the file tells no seals, and can be opened again.
+	seals, err := unix.FcntlInt(uintptr(fd), unix.F_GET_SEALS, 0)
+	return err != nil || seals&unix.F_SEAL_EXEC == 0 || st.Mode&0o111 != 0, nil
 }

@@ -78,6 +78,16 @@ func (p *Plan) harmless(fd int) (what string, ok bool) {
 	if err != nil {
 		return "of unknown kind", false
 	}
+	var fs unix.Statfs_t
+	if err := unix.Fstatfs(fd, &fs); err != nil {
+		return name, false
+	}
+	if st.Mode&unix.S_IFMT == unix.S_IFREG {
+		if runs, err := p.runnableMemfd(fd, &st, &fs); err != nil || runs {
+			return "a memfd (" + name + ") that can be executed (memory.anonymous-exec; --allow anonymous-exec=allow lets it in, " +
+				"and so does making it with MFD_NOEXEC_SEAL)", false
+		}
+	}
 	if flags&unix.O_PATH != 0 || st.Mode&unix.S_IFMT == unix.S_IFDIR {
 		return p.startingPoint(fd, name)
 	}
@@ -89,10 +99,6 @@ func (p *Plan) harmless(fd int) (what string, ok bool) {
 		return "the block device " + name, landlock.DeviceGranted(uint64(st.Rdev), true, p.options.Policy.Devices)
 	case unix.S_IFCHR:
 		return "the device " + name, landlock.DeviceGranted(uint64(st.Rdev), false, p.options.Policy.Devices)
-	}
-	var fs unix.Statfs_t
-	if err := unix.Fstatfs(fd, &fs); err != nil {
-		return name, false
 	}
 	if fs.Type == unix.PROC_SUPER_MAGIC {
 		return p.procfsFile(fd, name, flags)

@@ -26,10 +26,25 @@ func TestHarmless(t *testing.T) {
 	if err := unix.Pipe(pipe[:]); err != nil {
 		t.Fatal(err)
 	}
-	memfd, err := unix.MemfdCreate("x", 0)
+	memfd := func(flags int) int {
+		fd, err := unix.MemfdCreate("x", flags|unix.MFD_CLOEXEC)
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { unix.Close(fd) })
+		return fd
+	}
+	named := memfd(unix.MFD_EXEC)
+	later := memfd(unix.MFD_EXEC | unix.MFD_ALLOW_SEALING)
+	if err := unix.Fchmod(later, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	shm, err := os.CreateTemp("/dev/shm", "memjail-")
 	if err != nil {
 		t.Fatal(err)
 	}
+	defer shm.Close()
+	defer os.Remove(shm.Name())
 	epoll, err := unix.EpollCreate1(0)
 	if err != nil {
 		t.Fatal(err)
@@ -38,7 +53,7 @@ func TestHarmless(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &Plan{Mounts: mounts, options: Options{ProcfsGranted: func(below string) bool { return below == "cpuinfo" }}}
+	p := &Plan{Mounts: mounts, options: Options{Supervised: true, ProcfsGranted: func(below string) bool { return below == "cpuinfo" }}}
 	self := "/proc/" + strconv.Itoa(os.Getpid())
 	for _, test := range []struct {
 		name string
@@ -48,7 +63,14 @@ func TestHarmless(t *testing.T) {
 		{"a file", open("/etc/passwd", unix.O_RDONLY), true},
 		{"a directory", open("/", unix.O_RDONLY), true},
 		{"a pipe", pipe[0], true},
-		{"a memfd", memfd, true},
+		{"a memfd for data", memfd(unix.MFD_NOEXEC_SEAL), true},
+		{"a memfd that can be executed", named, false},
+		{"the same by name only", open("/proc/self/fd/"+strconv.Itoa(named), unix.O_PATH), false},
+		{"the same to read", open("/proc/self/fd/"+strconv.Itoa(named), unix.O_RDONLY), false},
+		{"a memfd that can be made executable", later, false},
+		{"a memfd of large pages", memfd(unix.MFD_HUGETLB | unix.MFD_HUGE_2MB), false},
+		{"a memfd of large pages for data", memfd(unix.MFD_HUGETLB | unix.MFD_HUGE_2MB | unix.MFD_NOEXEC_SEAL), true},
+		{"a file on a tmpfs", int(shm.Fd()), true},
 		{"an epoll instance", epoll, true},
 		{"/dev/null", open("/dev/null", unix.O_RDWR), true},
 		{"a closed number", 999, true},
@@ -62,6 +84,10 @@ func TestHarmless(t *testing.T) {
 		if what, ok := p.harmless(test.fd); ok != test.want {
 			t.Errorf("%s (%s): harmless %v, want %v", test.name, what, ok, test.want)
 		}
+	}
+	p.options.Policy.Memory.AnonymousExec = policy.AnonymousExecAllow
+	if what, ok := p.harmless(named); !ok {
+		t.Errorf("under a policy that allows executing it: %s is refused", what)
 	}
 	p.options.Policy.Memory.Access = policy.AccessAllow
 	if what, ok := p.harmless(open(self+"/mem", unix.O_RDWR)); !ok {

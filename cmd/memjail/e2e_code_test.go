@@ -1,8 +1,12 @@
 package main_test
 
 import (
+	"os"
+	"os/exec"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // codeProgram tries what the keys about code and shared memory are about, and says
@@ -83,4 +87,72 @@ func TestCodeKeys(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestInheritedMemfd: a program in memory that was made outside is not handed in by
+// any of the ways in which descriptors are, unless the policy lets memfds be
+// executed; without memjail it runs.
+func TestInheritedMemfd(t *testing.T) {
+	as := account{uid: -1}
+	dir, memjail := as.workDir(t), memjailPath(t)
+	program, err := os.ReadFile("/bin/echo")
+	if err != nil {
+		t.Fatal(err)
+	}
+	memfd := func(flags int) *os.File {
+		fd, err := unix.MemfdCreate("program", flags|unix.MFD_CLOEXEC)
+		if err != nil {
+			t.Skipf("this kernel cannot tell memfds that run from others: %v", err)
+		}
+		file := os.NewFile(uintptr(fd), "program")
+		if _, err := file.Write(program); err != nil {
+			t.Fatal(err)
+		}
+		return file
+	}
+	started := func(file *os.File, stdin bool, argv ...string) (string, error) {
+		cmd := exec.Command(argv[0], argv[1:]...)
+		cmd.Dir, cmd.Env = dir, append(as.environ(t, dir), "LISTEN_FDS=1")
+		if stdin {
+			cmd.Stdin = file
+		} else {
+			cmd.ExtraFiles = []*os.File{file}
+		}
+		out, err := cmd.CombinedOutput()
+		return string(out), err
+	}
+	runs := memfd(unix.MFD_EXEC)
+	defer runs.Close()
+	data := memfd(unix.MFD_NOEXEC_SEAL)
+	defer data.Close()
+	for _, way := range []struct {
+		name     string
+		stdin    bool
+		argv     []string
+		fd       string
+		argument string
+	}{
+		{"--keep-fd", false, []string{memjail, "run", "--keep-fd", "3"}, "3", "3"},
+		{"an argument", false, []string{memjail, "run"}, "3", "/proc/self/fd/3"},
+		{"standard input", true, []string{memjail, "run"}, "0", "0"},
+		{"socket activation", false, []string{"sh", "-c", `LISTEN_PID=$$ exec "$0" "$@"`, memjail, "exec"}, "3", "3"},
+	} {
+		use := []string{"sh", "-c", `"/proc/self/fd/${1##*/}" ran`, "sh", way.argument}
+		if out, err := started(runs, way.stdin, use...); err != nil || out != "ran\n" {
+			t.Errorf("%s: control: %v %s", way.name, err, out)
+		}
+		inside := append(append([]string{}, way.argv...), "--")
+		if out, err := started(runs, way.stdin, append(inside, use...)...); err == nil || !strings.Contains(out, "descriptor "+way.fd+" is a memfd") ||
+			!strings.Contains(out, "--allow anonymous-exec=allow") || strings.Contains(out, "ran\n") {
+			t.Errorf("%s: %v %s", way.name, err, out)
+		}
+		allowed := append(append([]string{}, way.argv...), "--allow", "anonymous-exec=allow", "--")
+		if out, err := started(runs, way.stdin, append(allowed, use...)...); err != nil || out != "ran\n" {
+			t.Errorf("%s, allowed: %v %s", way.name, err, out)
+		}
+		read := []string{"sh", "-c", `f=/proc/self/fd/${1##*/}; head -c4 $f | tail -c3; $f ran 2>/dev/null; true`, "sh", way.argument}
+		if out, err := started(data, way.stdin, append(inside, read...)...); err != nil || out != "ELF" {
+			t.Errorf("%s, for data: %v %s", way.name, err, out)
+		}
+	}
 }

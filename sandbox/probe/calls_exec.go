@@ -18,6 +18,13 @@ var (
 	execveatCall = number{unix.SYS_EXECVEAT, 358}
 )
 
+// inheritedMemfdFD is the descriptor with which launchers are started for
+// inheritedMemfd; see also those of inheritedMeans.
+const (
+	inheritedMemfdFD   = 14
+	inheritedMemfdName = "/memfd:program"
+)
+
 const ownProgram = "running code that the program brought itself is not access to memory: it could run the same code in pages of its own"
 
 // execAttempts run code that is in no file of the system.
@@ -50,9 +57,40 @@ func execAttempts() []Attempt {
 			all = append(all, a)
 		}
 	}
-	return append(all, Attempt{Route: "loader", Spelling: "ld.so", Target: System, Effect: Obtain,
+	return append(all, inheritedMemfd(), Attempt{Route: "loader", Spelling: "ld.so", Target: System, Effect: Obtain,
 		Explain: "the dynamic loader, started as a program, runs a file that may be read but not executed", Reference: "ld.so(8)", Promise: Open, Why: ownProgram,
 		Attack: func(s *Scene, _ Victim) Outcome { return runByLoader(s) }})
+}
+
+// inheritedMemfd executes a memfd that the launcher was started with.
+func inheritedMemfd() Attempt {
+	return Attempt{Route: "memfd-exec", Spelling: "inherited", Target: System, Effect: Obtain, Layer: "descriptors", Permits: permitsAnonymous,
+		Explain: "the launcher was started with a memfd, which is executed", Reference: "memfd_create(2), execveat(2)",
+		Prepare: func(s *Stage) (func(), error) {
+			for i := range s.inherit {
+				fd, err := unix.MemfdCreate("program", unix.MFD_CLOEXEC|unix.MFD_EXEC)
+				if errors.Is(err, unix.EINVAL) { // before Linux 6.3 each can be executed
+					fd, err = unix.MemfdCreate("program", unix.MFD_CLOEXEC)
+				}
+				if err != nil {
+					return nil, err
+				}
+				program := os.NewFile(uintptr(fd), inheritedMemfdName)
+				s.hand(i, inheritedMemfdFD, program)
+				if _, err := program.Write(tinyProgram()); err != nil {
+					return nil, err
+				}
+			}
+			return nil, nil
+		},
+		Attack: func(*Scene, Victim) Outcome {
+			// The number may meanwhile be a descriptor of this program's own.
+			at, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", inheritedMemfdFD))
+			if err != nil || !strings.HasPrefix(at, inheritedMemfdName) {
+				return Refused("execveat", unix.EBADF)
+			}
+			return runTiny(execveatCall.step(Native, inheritedMemfdFD, lowString(""), emptyList(), emptyList(), unix.AT_EMPTY_PATH))
+		}}
 }
 
 func permitsAnonymous(p policy.Policy) string {
@@ -100,7 +138,12 @@ func runMemfd(step func(fd int) attack.Step, flags int) Outcome {
 	if _, err := unix.Write(fd, tinyProgram()); err != nil {
 		return Refused("write", err)
 	}
-	child, err := attack.Spawn(0, 0, step(fd))
+	return runTiny(step(fd))
+}
+
+// runTiny has a child execute the tiny program.
+func runTiny(step attack.Step) Outcome {
+	child, err := attack.Spawn(0, 0, step)
 	if err != nil {
 		return Refused("clone", err)
 	}

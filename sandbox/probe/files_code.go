@@ -297,7 +297,7 @@ func hardLinkAttempt() Attempt {
 		return undo, err
 	}, func(s *Scene) Outcome { return openOnly(s.Made[key], unix.O_WRONLY) })
 	a.Promise = Open
-	a.Why = "the rights to a file are those of the directory through which it is reached; hard links from a program directory into a writable one do not come about by themselves"
+	a.Why = "the rights to a file are those of the directory through which it is reached; who installs, copies or backs up by hard links makes such names, and policy lint lists them"
 	return a
 }
 
