@@ -54,7 +54,7 @@ const headSize = 256
 // environment that it is to be started with: LD_LIBRARY_PATH counts, and PATH for
 // scripts that use env(1). Errors are of type [*Error].
 func Of(path string, env []string) (Closure, error) {
-	f := finder{env: env, run: map[string]bool{}, read: map[string]bool{}}
+	f := finder{env: env, run: map[string]bool{}, read: map[string]bool{}, variantDirs: map[string][]string{}}
 	if err := f.program(path, 0); err != nil {
 		return Closure{}, err
 	}
@@ -72,9 +72,10 @@ func sorted(set map[string]bool) []string {
 
 // finder collects one closure.
 type finder struct {
-	env       []string
-	run, read map[string]bool
-	cache     *loaderCache
+	env         []string
+	run, read   map[string]bool
+	cache       *loaderCache
+	variantDirs map[string][]string // by the directory that holds them
 }
 
 // program adds what execve of the path takes.

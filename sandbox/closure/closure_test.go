@@ -6,6 +6,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"testing"
@@ -98,6 +99,64 @@ func TestOwnLibraries(t *testing.T) {
 	var missing *Error
 	if !errors.As(err, &missing) || missing.Needed != "libown.so" || !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("without it: %v", err)
+	}
+}
+
+// TestVariants: a library for newer processors is found beside the one for all, and
+// what it needs besides; the loader maps nothing that is not in the closure, whatever
+// it takes the processor for.
+func TestVariants(t *testing.T) {
+	dir := build(t)
+	if runtime.GOARCH != "amd64" {
+		t.Skip("the names of the directories are those of x86-64")
+	}
+	script := `for level in v2 v3 v4; do mkdir -p lib/glibc-hwcaps/x86-64-$level
+echo 'int more(void) { return 1; } int own(void) { return 9; }' | gcc -shared -fPIC -o lib/libmore-$level.so -xc -
+echo 'int more(void); int own(void) { return more(); }' | gcc -shared -fPIC -o lib/glibc-hwcaps/x86-64-$level/libown.so -xc - -Llib -lmore-$level -Wl,-rpath,'$ORIGIN/../..'; done
+rm lib/libmore-v4.so; mkdir lib/glibc-hwcaps/x86-64-v9; echo text >lib/glibc-hwcaps/x86-64-v9/libown.so
+mkdir only; mv lib/glibc-hwcaps only; cp -r only/glibc-hwcaps lib`
+	cmd := exec.Command("sh", "-ec", script)
+	cmd.Dir = dir
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	program, lib := filepath.Join(dir, "dynamic"), filepath.Join(dir, "lib")
+	c, err := Of(program, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var own []string
+	for _, path := range c.Run {
+		if below, found := strings.CutPrefix(path, lib+"/"); found {
+			own = append(own, below)
+		}
+	}
+	if want := "glibc-hwcaps/x86-64-v2/libown.so glibc-hwcaps/x86-64-v3/libown.so glibc-hwcaps/x86-64-v4/libown.so libmore-v2.so libmore-v3.so libown.so"; strings.Join(own, " ") != want {
+		t.Errorf("found %q, want %s", own, want)
+	}
+	variants := 0
+	for _, without := range []string{"", "-AVX512F", "-AVX512F,-AVX2", "-AVX512F,-AVX2,-SSE4_2"} {
+		list := exec.Command(program)
+		list.Env = []string{"LD_TRACE_LOADED_OBJECTS=1", "GLIBC_TUNABLES=glibc.cpu.hwcaps=" + without}
+		out, _ := list.Output() // fails where libmore-v4.so is missing
+		for line := range strings.Lines(string(out)) {
+			_, path, _ := strings.Cut(line, "=> "+lib)
+			path, _, _ = strings.Cut(path, " (")
+			if path != "" && !slices.Contains(c.Run, filepath.Join(lib, path)) {
+				t.Errorf("without %q the loader maps %s%s, which is not in %q", without, lib, path, c.Run)
+			}
+			if inVariant(path) {
+				variants++
+			}
+		}
+	}
+	t.Logf("the loader took %d variants on this processor", variants)
+	// Without the one for all the search goes on, to the next directory.
+	c, err = Of(filepath.Join(dir, "searching"), []string{"LD_LIBRARY_PATH=" + filepath.Join(dir, "only") + ":" + lib})
+	for _, want := range []string{"only/glibc-hwcaps/x86-64-v3/libown.so", "lib/libown.so"} {
+		if err != nil || !slices.Contains(c.Run, filepath.Join(dir, want)) {
+			t.Errorf("%v: %s is not in %q", err, want, c.Run)
+		}
 	}
 }
 

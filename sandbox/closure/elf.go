@@ -48,12 +48,15 @@ func (f *finder) binary(path string) error {
 type queued struct {
 	object *object
 	rpaths []string
+	// optional: it comes in by a library that some processors get and others do not,
+	// so that what it lacks may never be looked for.
+	optional bool
 }
 
 // libraries adds them breadth first: a name that has been found once is not looked
 // for again, as the loader does not.
 func (f *finder) libraries(first *object) error {
-	queue := []queued{{first, first.rpath}}
+	queue := []queued{{object: first, rpaths: first.rpath}}
 	names := map[string]bool{}
 	if first.interp != "" {
 		names[filepath.Base(first.interp)] = true // the loader is there already
@@ -65,13 +68,19 @@ func (f *finder) libraries(first *object) error {
 			if names[name] {
 				continue
 			}
-			names[name] = true
-			library, err := f.library(name, next, first)
+			libraries, err := f.library(name, next, first)
+			if err != nil && next.optional {
+				continue // who needs it otherwise asks again
+			}
 			if err != nil {
 				return &Error{Path: next.object.path, Needed: name, Err: err}
 			}
-			f.run[library.path] = true
-			queue = append(queue, queued{library, append(append([]string{}, library.rpath...), next.rpaths...)})
+			names[name] = true
+			for _, library := range libraries {
+				f.run[library.path] = true
+				queue = append(queue, queued{library, append(append([]string{}, library.rpath...), next.rpaths...),
+					next.optional || inVariant(library.path)})
+			}
 		}
 	}
 	return nil
@@ -79,10 +88,13 @@ func (f *finder) libraries(first *object) error {
 
 // library finds one library, ld.so(8): by its path if it has one; else in the
 // RPATHs unless the object has a RUNPATH, in LD_LIBRARY_PATH, in the RUNPATH, in
-// the cache, and in the trusted directories.
-func (f *finder) library(name string, by queued, first *object) (*object, error) {
+// the cache, and in the trusted directories. It may come with variants, see
+// [search].
+func (f *finder) library(name string, by queued, first *object) ([]*object, error) {
+	s := search{finder: f, name: name, first: first}
 	if strings.Contains(name, "/") {
-		return f.fitting(by.object.expand(name), first)
+		err := s.try(by.object.expand(name))
+		return s.found, err
 	}
 	var dirs []string
 	if len(by.object.runpath) == 0 {
@@ -92,30 +104,82 @@ func (f *finder) library(name string, by queued, first *object) (*object, error)
 		dirs = append(dirs, first.expand(dir))
 	}
 	dirs = append(dirs, by.object.runpath...)
-	if found := f.inDirs(dirs, name, first); found != nil {
-		return found, nil
-	}
-	if f.cache == nil {
-		f.cache = readLoaderCache(cachePath)
-	}
-	for _, path := range f.cache.find(name) {
-		if found, err := f.fitting(path, first); err == nil {
-			return found, nil
-		}
-	}
-	if found := f.inDirs(trusted(first.class), name, first); found != nil {
-		return found, nil
+	if s.inDirs(dirs) || s.inCache() || s.inDirs(trusted(first.class)) || len(s.found) > 0 {
+		return s.found, nil
 	}
 	return nil, fmt.Errorf("not found where the loader looks: %w", fs.ErrNotExist)
 }
 
-func (f *finder) inDirs(dirs []string, name string, first *object) *object {
+// search is the search for one library. Before each directory the loader looks into
+// its "glibc-hwcaps" (glibc 2.33) for a variant that is made for the processor. Which
+// ones this is depends on the processor and on GLIBC_TUNABLES, so all of them are
+// taken, up to the library that serves every processor: then the closure holds on
+// each machine and for each child.
+type search struct {
+	*finder
+	name  string
+	first *object
+	found []*object
+}
+
+// variantDir has directories for processors, such as x86-64-v3.
+const variantDir = "glibc-hwcaps"
+
+func inVariant(path string) bool {
+	return filepath.Base(filepath.Dir(filepath.Dir(path))) == variantDir
+}
+
+// inDirs tells whether the search has come to its end.
+func (s *search) inDirs(dirs []string) bool {
 	for _, dir := range dirs {
-		if found, err := f.fitting(filepath.Join(dir, name), first); err == nil {
-			return found
+		for _, variant := range s.variants(dir) {
+			_ = s.try(filepath.Join(variant, s.name)) // most have few libraries
+		}
+		if s.try(filepath.Join(dir, s.name)) == nil {
+			return true
 		}
 	}
-	return nil
+	return false
+}
+
+// inCache tells whether the search has come to its end. The cache has variants and
+// others in one list.
+func (s *search) inCache() bool {
+	if s.cache == nil {
+		s.cache = readLoaderCache(cachePath)
+	}
+	done := false
+	for _, path := range s.cache.find(s.name) {
+		if done && !inVariant(path) {
+			continue
+		}
+		if s.try(path) == nil && !inVariant(path) {
+			done = true
+		}
+	}
+	return done
+}
+
+func (s *search) try(path string) error {
+	found, err := s.fitting(path, s.first)
+	if err == nil {
+		s.found = append(s.found, found)
+	}
+	return err
+}
+
+// variants lists a directory's directories for processors. One that cannot be read
+// has none that the loader could find.
+func (f *finder) variants(dir string) []string {
+	known, ok := f.variantDirs[dir]
+	if !ok {
+		entries, _ := os.ReadDir(filepath.Join(dir, variantDir)) // most have no such directory
+		for _, e := range entries {
+			known = append(known, filepath.Join(dir, variantDir, e.Name()))
+		}
+		f.variantDirs[dir] = known
+	}
+	return known
 }
 
 // fitting reads a library if it is for the same machine as the program.
