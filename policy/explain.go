@@ -27,6 +27,8 @@ const (
 	LayerSeccomp    Layer = "seccomp"    // the filter of system calls
 	LayerSupervisor Layer = "supervisor" // opens what the kernel would refuse
 
+	// LayerMounts: the sandbox has mounts of its own, which show something else.
+	LayerMounts Layer = "mounts"
 	// LayerCapabilities: a capability that the sandbox drops is asked for.
 	LayerCapabilities Layer = "capabilities"
 )

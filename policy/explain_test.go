@@ -27,6 +27,11 @@ var testMachine = machine{
 	"/home/u/p/new":         {Kind: KindMissing},
 	"/home/u/p/x":           {Kind: KindFile},
 	"/new":                  {Kind: KindMissing, Carved: "/proc"},
+	"/app":                  {Kind: KindDirectory, Pinned: PinWay},
+	"/app/new":              {Kind: KindMissing, Pinned: PinWay},
+	"/app/server":           {Kind: KindFile, Pinned: PinCopy},
+	"/app/beside":           {Kind: KindFile, Pinned: PinBeside},
+	"/app/data/x":           {Kind: KindFile, Pinned: PinApart},
 	"/proc":                 {Kind: KindDirectory, Special: "proc"},
 	"/proc/self/mem":        {Path: "/proc/1/mem", Kind: KindFile, Special: "proc", Procfs: &ProcfsFile{Own: true, Gated: true}},
 	"/proc/self/maps":       {Path: "/proc/1/maps", Kind: KindFile, Special: "proc", Procfs: &ProcfsFile{Own: true, Gated: true, Readable: true}},
@@ -186,6 +191,36 @@ func check(t *testing.T, a Answer, allow bool, layer Layer, rule, remedy string)
 	}
 	if (a.Remedy.Flag == "") != (a.Remedy.Line == "") && a.Request.Action != ActionCall {
 		t.Errorf("a flag without its line, or the other way round: %+v", a.Remedy)
+	}
+}
+
+// TestExplainPinned: what memory.pin does to paths, and that nothing is said of it
+// where it is not set.
+func TestExplainPinned(t *testing.T) {
+	pinned := with(usual, func(p *Policy) { p.Memory.Pin = true })
+	for _, c := range []struct {
+		path  string
+		allow bool
+		notes int
+	}{
+		{"/app", false, 0}, {"/app/new", false, 0}, {"/app/server", false, 0}, {"/app/beside", true, 1}, {"/app/data/x", true, 0}, {"/srv/x", true, 1},
+	} {
+		for _, action := range []Action{ActionRead, ActionWrite, ActionExecute} {
+			a, err := Explain(pinned, Request{Action: action, Path: c.path}, testMachine)
+			if err != nil {
+				t.Fatal(err)
+			}
+			allow := c.allow || action != ActionWrite
+			if a.Allowed != allow || !allow && (a.Layer != LayerMounts || a.Key != "memory.pin" || a.Remedy.Flag != "--allow memory.pin=false") {
+				t.Errorf("%s %s: %+v", action, c.path, a)
+			}
+			if action == ActionWrite && len(a.Notes) != c.notes {
+				t.Errorf("%s: notes %q", c.path, a.Notes)
+			}
+		}
+		if a, err := Explain(usual, Request{Action: ActionWrite, Path: c.path}, testMachine); err != nil || !a.Allowed || len(a.Notes) > 0 {
+			t.Errorf("without memory.pin: %v %+v", err, a)
+		}
 	}
 }
 

@@ -211,6 +211,10 @@ func (e *explainer) file(o Object) {
 		}
 	case writing && o.Carved != "" && o.Kind != KindFile:
 		e.decide(false, LayerLandlock, "", "", "nothing new can be made directly in this directory, because of %s", o.Carved)
+	case writing && e.policy.Memory.Pin && o.Pinned == PinCopy:
+		e.pinned("the program is pinned: there is a copy in the place of this file, which is read-only")
+	case writing && e.policy.Memory.Pin && o.Pinned == PinWay:
+		e.pinned("nothing new can be made directly in this directory, because the way to the pinned program leads through it")
 	case !present:
 		e.decide(true, LayerNone, "", "", "the policy has no path rules, so paths are as usual")
 		e.answer.Remedy.Text = "write [paths], with all that is to stay open"
@@ -218,14 +222,34 @@ func (e *explainer) file(o Object) {
 		e.decide(true, LayerLandlock, rule.Key, rule.Path, "%s contains it", rule.Key)
 		e.takeRules()
 	}
-	if !e.answer.Allowed {
+	if !e.answer.Allowed && e.answer.Layer != LayerMounts {
 		e.otherName(o, need)
+	}
+	if e.answer.Allowed && writing && e.policy.Memory.Pin {
+		e.notePinned(o)
 	}
 	if e.answer.Allowed && need == MayExecute {
 		e.note("a program also needs its loader and its libraries, or its interpreter")
 	}
 	if e.answer.Allowed && writing && e.policy.Paths.Metadata == MetadataDeny {
 		e.note("owner, mode, times and attributes cannot be changed (paths.metadata)")
+	}
+}
+
+// pinned refuses what the copies of a pinned program take the place of.
+func (e *explainer) pinned(why string) {
+	e.decide(false, LayerMounts, "memory.pin", "", "%s", why)
+	e.remedy("--allow memory.pin=false", "memory.pin", "false")
+}
+
+// notePinned says what an answer about writing does not cover.
+func (e *explainer) notePinned(o Object) {
+	switch o.Pinned {
+	case PinUnknown:
+		e.note("memory.pin: nothing can be made, renamed or removed directly in the directories on the way to the program and its libraries, " +
+			"from / on, and their files cannot be written; add --program CMD to have that answered")
+	case PinBeside:
+		e.note("it can be written in place, but not renamed, removed or replaced: it stands beside something pinned (memory.pin)")
 	}
 }
 

@@ -53,10 +53,24 @@ type Object struct {
 	// which a missing object would be made, are granted one by one; nothing new
 	// can be made directly in it. It is empty where that is not so.
 	Carved string
+	// Pinned is what running a program from copies does to it; it has a meaning
+	// where memory.pin is set.
+	Pinned Pinning
 	// Terminals marks the directory of pseudo terminals, which every policy
 	// grants.
 	Terminals bool
 }
+
+// Pinning is where something stands when a program is run from copies.
+type Pinning uint8
+
+const (
+	PinUnknown Pinning = iota // the program is not known
+	PinApart                  // the way to no copy leads there
+	PinCopy                   // it is one of the files that copies are run of
+	PinWay                    // a directory on the way to a copy, or missing in one
+	PinBeside                 // directly in such a directory, and as it was
+)
 
 // DeviceClass says how a device node is granted.
 type DeviceClass uint8

@@ -10,6 +10,7 @@ import (
 	"github.com/memjail/memjail/policy"
 	"github.com/memjail/memjail/sandbox/filter"
 	"github.com/memjail/memjail/sandbox/landlock"
+	"github.com/memjail/memjail/sandbox/pin"
 	"golang.org/x/sys/unix"
 )
 
@@ -22,6 +23,7 @@ type Facts struct {
 	bare   []GrantedRule
 	procfs func(below string) *policy.ProcfsFile
 	root   bool
+	pinned *pin.Pinned // nil: the program is not known, or not pinned
 }
 
 // GrantedRule is a rule of a plan. Those that a policy without path rules would have
@@ -53,7 +55,7 @@ func (p *Plan) Facts(procfs func(below string) *policy.ProcfsFile) (*Facts, erro
 	if p.Rules == nil {
 		return nil, fmt.Errorf("looking at the machine for the policy: %w", &landlock.ABIError{Need: 1})
 	}
-	f := &Facts{carved: map[string]string{}, procfs: procfs, root: unix.Geteuid() == 0}
+	f := &Facts{carved: map[string]string{}, procfs: procfs, root: unix.Geteuid() == 0, pinned: p.Pinned}
 	pol := p.options.Policy.Clone()
 	pol.Paths = policy.Paths{}
 	pol.Memory.CodeFiles = policy.CodeFilesProtect
@@ -139,6 +141,12 @@ func neededRight(kind policy.ObjectKind, need policy.Rights) landlock.Rights {
 
 // Look opens what a path leads to, for its identity only, and asks the descriptor.
 func (f *Facts) Look(name string) policy.Object {
+	o := f.look(name)
+	o.Pinned = f.pinning(&o)
+	return o
+}
+
+func (f *Facts) look(name string) policy.Object {
 	name = path.Clean(name)
 	o := policy.Object{Path: name}
 	fd, err := unix.Open(name, unix.O_PATH|unix.O_CLOEXEC, 0)

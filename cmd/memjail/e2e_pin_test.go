@@ -347,3 +347,37 @@ func TestPinRefused(t *testing.T) {
 		}
 	})
 }
+
+// TestPinExplained: "policy explain --program" says of each path what a pinned program
+// finds there when it writes.
+func TestPinExplained(t *testing.T) {
+	needsPin(t)
+	top, memjail := account{uid: -1}.workDir(t), memjailPath(t)
+	for _, d := range []string{"app/data", "beside"} {
+		if err := os.MkdirAll(filepath.Join(top, d), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	program := filepath.Join(top, "app", "shell")
+	for _, path := range []string{program, filepath.Join(top, "app", "file")} {
+		if out, err := exec.Command("cp", "/bin/sh", path).CombinedOutput(); err != nil {
+			t.Fatalf("%v %s", err, out)
+		}
+	}
+	for path, written := range map[string]bool{
+		"app/new": false, "app/shell": false, "new": false, "app/file": true, "app/data/new": true, "beside/new": true,
+	} {
+		path = filepath.Join(top, path)
+		err := exec.Command(memjail, "run", "-q", "--pin", "--", program, "-c", ": >>"+path).Run()
+		if (err == nil) != written {
+			t.Errorf("%s: written: %v, want %v", path, err, written)
+		}
+		out, err := exec.Command(memjail, "policy", "explain", "--allow", "pin=true", "--program", program, "--write", path).Output()
+		if err != nil || strings.HasPrefix(string(out), "allowed") != written || !written && !strings.Contains(string(out), "memory.pin") {
+			t.Errorf("%s: written %v, but %v %s", path, written, err, out)
+		}
+		if err := exec.Command("sh", "-c", ": >>"+path).Run(); err != nil {
+			t.Errorf("control: %s: %v", path, err)
+		}
+	}
+}

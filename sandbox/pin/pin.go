@@ -96,14 +96,13 @@ func (l *layout) verify(o Options) (*Pinned, error) {
 	return &Pinned{Files: l.sortedFiles(), Frozen: l.sortedDirs()}, nil
 }
 
-// Find lists the files that would be pinned for a program: their canonical paths,
-// sorted.
-func Find(program string, env []string) ([]string, error) {
+// Find says what would be pinned for a program.
+func Find(program string, env []string) (*Pinned, error) {
 	l, err := find(program, env)
 	if err != nil {
 		return nil, err
 	}
-	return l.sortedFiles(), nil
+	return &Pinned{Files: l.sortedFiles(), Frozen: l.sortedDirs()}, nil
 }
 
 func find(program string, env []string) (*layout, error) {

@@ -23,11 +23,11 @@ type Sums struct {
 // Sum returns the sums of the files that would be pinned for a program, at an
 // absolute path, with an environment. Errors as of [Find], and of reading.
 func Sum(program string, env []string) (*Sums, error) {
-	files, err := Find(program, env)
+	pinned, err := Find(program, env)
 	if err != nil {
 		return nil, err
 	}
-	byPath, err := sumAll(files, os.Open)
+	byPath, err := sumAll(pinned.Files, os.Open)
 	return &Sums{Source: program, byPath: byPath}, err
 }
 

@@ -20,6 +20,7 @@ type explainOptions struct {
 	policyFlags
 	read, write, exec, call []string
 	connect, bind           []uint
+	program                 string
 	asJSON                  bool
 }
 
@@ -34,7 +35,8 @@ permissions of files decide after it, as outside. Several questions are answered
 in the order of the kinds below.`,
 		Example: `  memjail policy explain workspace --write ~/.ssh/id_ed25519
   memjail policy explain --call ptrace
-  memjail policy explain ./my.toml --connect 443`,
+  memjail policy explain ./my.toml --connect 443
+  memjail policy explain --allow pin=true --program /srv/app/server --write /srv/app/new`,
 		Args: misusedArgs(cobra.MaximumNArgs(1)),
 		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd, args, io) },
 	}
@@ -46,6 +48,7 @@ in the order of the kinds below.`,
 	f.StringArrayVar(&o.call, "call", nil, "may the system call `NAME` be made?")
 	f.UintSliceVar(&o.connect, "connect", nil, "may a TCP connection to `PORT` be made?")
 	f.UintSliceVar(&o.bind, "bind", nil, "may a TCP socket bind `PORT`?")
+	f.StringVar(&o.program, "program", "", "answer for `CMD` as the program that memory.pin pins")
 	f.BoolVar(&o.asJSON, "json", false, "print JSON")
 	return cmd
 }
@@ -59,7 +62,10 @@ func (o *explainOptions) run(cmd *cobra.Command, args []string, io streams) erro
 	if err != nil {
 		return err
 	}
-	answers, err := explainAll(pol, requests)
+	if o.program != "" && !pol.Memory.Pin {
+		return misusedf("--program: the policy does not pin a program; add --allow pin=true")
+	}
+	answers, err := explainAll(pol, requests, o.program)
 	if err != nil {
 		return err
 	}
@@ -109,8 +115,9 @@ func (o *explainOptions) requests() ([]policy.Request, error) {
 	return asked, nil
 }
 
-// explainAll answers questions about one policy.
-func explainAll(pol policy.Policy, requests []policy.Request) ([]policy.Answer, error) {
+// explainAll answers questions about one policy, and a program that it pins ("" is
+// one that is not known).
+func explainAll(pol policy.Policy, requests []policy.Request, program string) ([]policy.Answer, error) {
 	plan, err := prepare(pol)
 	if err != nil {
 		return nil, err
@@ -119,6 +126,11 @@ func explainAll(pol policy.Policy, requests []policy.Request) ([]policy.Answer, 
 	facts, err := plan.Facts(procfsFile)
 	if err != nil {
 		return nil, misused(err)
+	}
+	if program != "" {
+		if err := facts.Pin(pol, program, os.Environ()); err != nil {
+			return nil, misused(err)
+		}
 	}
 	var answers []policy.Answer
 	for _, r := range requests {

@@ -192,7 +192,8 @@ func portsOf(plan *landlock.Plan, right uint64) *[]uint16 {
 // codeText says which programs cannot be changed, and which can.
 func codeText(pol policy.Policy) string {
 	if pol.Memory.Pin {
-		return "CMD and its libraries run from a copy (memory.pin)"
+		return "CMD and its libraries run from a copy, and nothing can be made, renamed or removed directly in the directories on the way to them " +
+			"(memory.pin; policy explain --program CMD says where)"
 	}
 	if pol.Memory.CodeFiles == policy.CodeFilesAllow {
 		return `not protected: memory.code-files = "allow"`

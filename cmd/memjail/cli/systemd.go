@@ -221,7 +221,7 @@ func (o *unitOptions) question(unit string) (systemd.Question, error) {
 	q.Groups = o.callGroups()
 	q.Made = strings.Join(append([]string{"memjail systemd drop-in", unit}, words...), " ")
 	q.MayWrite = func(path string) bool {
-		answers, err := explainAll(pol, []policy.Request{{Action: policy.ActionWrite, Path: path}})
+		answers, err := explainAll(pol, []policy.Request{{Action: policy.ActionWrite, Path: path}}, "")
 		return err == nil && answers[0].Allowed
 	}
 	return q, nil
