@@ -154,7 +154,10 @@ func (e *explainer) call() {
 	for _, d := range e.facts.Denials(name) {
 		switch {
 		case lifted(e.policy, d):
-		case d.Condition != "":
+		case d.Key == "memory.anonymous-exec": // asked about, and not refused
+		case d.Done:
+			e.note("without effect, and answered as done: %s (%s)", d.Condition, d.Reason)
+		case d.Condition != "" && !strings.HasPrefix(d.Condition, "under "+d.Key+" "):
 			e.note("refused: %s (%s)", d.Condition, d.Reason)
 		case d.Key == "memory.ptrace" && e.policy.Memory.Ptrace == PtraceChildren:
 			e.note("refused: to attach to a process that did not ask to be traced")
@@ -175,6 +178,7 @@ func (e *explainer) call() {
 	if VitalCall(name) {
 		e.answer.Remedy = Remedy{}
 	}
+	e.codeNotes(name)
 }
 
 // lifted tells whether the policy takes a denial of the built-in filter back.
@@ -192,11 +196,21 @@ func lifted(p *Policy, d Denial) bool {
 		return p.Memory.SharedFiles == SharedFilesAllow
 	case "memory.core-dumps":
 		return p.Memory.CoreDumps == CoreDumpsAllow
+	case "paths.metadata":
+		return p.Paths.Metadata == MetadataAllow
+	case "network.unix":
+		return !p.Network.refusesUnix()
+	case "network.connect-tcp":
+		// Of a call within socketcall(2) the family is not seen.
+		return !p.Network.RestrictConnect && !p.Network.RestrictBind && (d.Condition != "SYS_SOCKET" || !p.Network.refusesUnix())
 	case "ipc.namespaces":
 		return p.IPC.Namespaces == NamespacesUser
 	}
 	return false
 }
+
+// refusesUnix tells whether no UNIX socket can be made but pairs.
+func (n *Network) refusesUnix() bool { return n.RestrictUnix && len(n.Unix) == 0 }
 
 func (e *explainer) liftDenial(d Denial) {
 	switch d.Key {
@@ -204,7 +218,7 @@ func (e *explainer) liftDenial(d Denial) {
 		e.openMemory(d.Call != "process_vm_readv")
 	case "memory.ptrace":
 		e.allowKey(d.Key, PtraceChildren.String())
-	case "memory.core-dumps", "memory.anonymous-exec", "memory.writable-code", "memory.shared-files":
+	case "paths.metadata", "memory.core-dumps", "memory.anonymous-exec", "memory.writable-code", "memory.shared-files":
 		e.allowKey(d.Key, CoreDumpsAllow.String())
 	case "ipc.namespaces":
 		e.allowKey(d.Key, NamespacesUser.String())

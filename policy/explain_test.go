@@ -39,6 +39,8 @@ var testMachine = machine{
 	"/proc/self/comm":       {Path: "/proc/1/comm", Kind: KindFile, Special: "proc", Procfs: &ProcfsFile{Own: true, Readable: true, Writable: true, Write: WriteComm}},
 	"/proc/7/comm":          {Kind: KindFile, Special: "proc", Procfs: &ProcfsFile{Readable: true, Writable: true, Write: WriteComm}},
 	"/proc/cpuinfo":         {Kind: KindFile, Special: "proc", Procfs: &ProcfsFile{System: true, Readable: true}},
+	"/proc/self/fd/5":       {Path: "/memfd:x (deleted)", Kind: KindFile, Memfd: true},
+	"/proc/7/fd/3":          {Path: "/srv/x", Kind: KindFile},
 	"/proc/other":           {Kind: KindFile, Special: "proc"},
 	"/sys/kernel/tracing":   {Kind: KindDirectory, Special: "tracefs"},
 	"/sys/kernel/tracing/x": {Kind: KindFile, Special: "tracefs"},
@@ -75,6 +77,18 @@ func (m machine) Denials(call string) []Denial {
 	switch call {
 	case "ptrace":
 		return []Denial{{Call: call, Reason: "traces", Key: "memory.ptrace"}}
+	case "memfd_create":
+		return []Denial{{Call: call, Condition: "without a flag", Reason: "files", Key: "memory.anonymous-exec"}}
+	case "shmget":
+		return []Denial{{Call: call, Condition: `under memory.shared-files = "deny"`, Reason: "shared", Key: "memory.shared-files"}}
+	case "chmod":
+		return []Denial{{Call: call, Condition: `under paths.metadata = "deny"`, Reason: "modes", Key: "paths.metadata"}}
+	case "setrlimit":
+		return []Denial{{Call: call, Condition: "RLIMIT_CORE", Done: true, Reason: "dumps", Key: "memory.core-dumps"}}
+	case "socket":
+		return []Denial{{Call: call, Condition: "AF_UNIX", Reason: "daemons", Key: "network.unix"}, {Call: call, Condition: "SMC", Reason: "ports", Key: "network.connect-tcp"}}
+	case "socketcall":
+		return []Denial{{Call: call, Condition: "SYS_SOCKET", Reason: "unseen", Key: "network.connect-tcp"}}
 	case "process_vm_readv", "process_vm_writev":
 		return []Denial{{Call: call, Reason: "memory", Key: "memory.access"}}
 	case "bpf":
@@ -221,6 +235,68 @@ func TestExplainPinned(t *testing.T) {
 		if a, err := Explain(usual, Request{Action: ActionWrite, Path: c.path}, testMachine); err != nil || !a.Allowed || len(a.Notes) > 0 {
 			t.Errorf("without memory.pin: %v %+v", err, a)
 		}
+	}
+}
+
+// TestExplainCode: each key about code and shared memory has an answer about the
+// calls and files that it is about, under each of its values.
+func TestExplainCode(t *testing.T) {
+	lax := with(usual, func(p *Policy) { p.Memory.AnonymousExec = AnonymousExecAllow })
+	alone := with(usual, func(p *Policy) { p.Memory.Access, p.Procfs.Write = AccessNoWrite, nil })
+	strict := with(usual, func(p *Policy) {
+		p.Memory.WritableCode, p.Memory.SharedFiles, p.Paths.Metadata = WritableCodeDeny, SharedFilesDeny, MetadataDeny
+		p.Memory.CoreDumps = CoreDumpsAllow
+	})
+	noUnix := with(usual, func(p *Policy) { p.Network = Network{Present: true, RestrictUnix: true} })
+	ports := with(usual, func(p *Policy) { p.Network = Network{Present: true, RestrictBind: true} })
+	call := func(name string) Request { return Request{Action: ActionCall, Call: name} }
+	for _, c := range []struct {
+		name    string
+		policy  Policy
+		request Request
+		allow   bool
+		layer   Layer
+		key     string
+		note    string // a part of one; "" is none
+	}{
+		{"memfd", usual, call("memfd_create"), true, LayerSupervisor, "memory.anonymous-exec", "MFD_EXEC"},
+		{"memfd, allowed", lax, call("memfd_create"), true, LayerNone, "", ""},
+		{"memfd, without a supervisor", alone, call("memfd_create"), true, LayerNone, "", "not held"},
+		{"memfd run", usual, Request{Action: ActionExecute, Path: "/proc/self/fd/5"}, false, LayerSupervisor, "memory.anonymous-exec", "leads to"},
+		{"memfd run, allowed", lax, Request{Action: ActionExecute, Path: "/proc/self/fd/5"}, true, LayerNone, "", "leads to"},
+		{"memfd run, without a supervisor", alone, Request{Action: ActionExecute, Path: "/proc/self/fd/5"}, true, LayerNone, "", "not held"},
+		{"memfd read", ruled, Request{Action: ActionRead, Path: "/proc/self/fd/5"}, true, LayerNone, "", "leads to"},
+		{"execve", usual, call("execve"), true, LayerNone, "", "memfd"},
+		{"execveat, allowed", lax, call("execveat"), true, LayerNone, "", ""},
+		{"written code", strict, call("mprotect"), true, LayerNone, "", "memory.writable-code"},
+		{"written code, allowed", usual, call("mprotect"), true, LayerNone, "", ""},
+		{"shared memory", strict, call("shmget"), false, LayerSeccomp, "memory.shared-files", ""},
+		{"shared memory, allowed", usual, call("shmget"), true, LayerNone, "", ""},
+		{"core limit", usual, call("setrlimit"), true, LayerNone, "", "without effect"},
+		{"core limit, allowed", strict, call("setrlimit"), true, LayerNone, "", ""},
+		{"modes", strict, call("chmod"), false, LayerSeccomp, "paths.metadata", ""},
+		{"modes, allowed", usual, call("chmod"), true, LayerNone, "", ""},
+		{"sockets", usual, call("socket"), true, LayerNone, "", ""},
+		{"no UNIX sockets", noUnix, call("socket"), true, LayerNone, "", "AF_UNIX"},
+		{"ports", ports, call("socket"), true, LayerNone, "", "SMC"},
+		{"sockets of i386", usual, call("socketcall"), true, LayerNone, "", ""},
+		{"no UNIX sockets of i386", noUnix, call("socketcall"), true, LayerNone, "", "SYS_SOCKET"},
+		{"another's descriptor", usual, Request{Action: ActionRead, Path: "/proc/7/fd/3"}, true, LayerNone, "", "outside the sandbox"},
+		{"another's closed descriptor", usual, Request{Action: ActionRead, Path: "/proc/7/task/8/fd/9"}, false, LayerLandlock, "", "nothing"},
+		{"mapped files", usual, Request{Action: ActionRead, Path: "/proc/self/map_files/1-2"}, false, LayerCapabilities, "capabilities.keep", "nothing"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			a, err := Explain(c.policy, c.request, testMachine)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if a.Allowed != c.allow || a.Layer != c.layer || a.Key != c.key || (c.note == "") != (len(a.Notes) == 0) || !strings.Contains(strings.Join(a.Notes, "\n"), c.note) {
+				t.Errorf("%+v", a)
+			}
+			if !a.Allowed && a.Key != "" && a.Remedy.Flag == "" {
+				t.Errorf("no remedy: %+v", a)
+			}
+		})
 	}
 }
 

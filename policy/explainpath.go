@@ -19,6 +19,9 @@ func (e *explainer) path() {
 		e.note("nothing has this name now")
 	}
 	switch {
+	case e.link(o):
+	case o.Memfd:
+		e.memfd()
 	case o.Special != "" && o.Kind == KindDirectory && e.answer.Request.Action == ActionRead:
 		e.listSpecial(o)
 	case o.Procfs != nil:

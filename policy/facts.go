@@ -53,6 +53,8 @@ type Object struct {
 	// which a missing object would be made, are granted one by one; nothing new
 	// can be made directly in it. It is empty where that is not so.
 	Carved string
+	// Memfd marks a file that lies in no directory, memfd_create(2).
+	Memfd bool
 	// Pinned is what running a program from copies does to it; it has a meaning
 	// where memory.pin is set.
 	Pinned Pinning
@@ -98,7 +100,8 @@ type ProcfsFile struct {
 // Denial is one rule of the built-in filter.
 type Denial struct {
 	Call      string
-	Condition string // which uses, in words; "" for every use
+	Condition string // which uses, in words; "" for every use; "under KEY ..." for every use where the key says so
+	Done      bool   // it is not refused but answered as done, without being done
 	Reason    string
 	Key       string // the policy's key that lifts it, "" if none does
 }

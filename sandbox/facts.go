@@ -80,7 +80,7 @@ func (f *Facts) Denials(call string) []policy.Denial {
 	var found []policy.Denial
 	for _, d := range filter.Denials() {
 		if d.Call == call {
-			found = append(found, policy.Denial{Call: d.Call, Condition: d.Condition, Reason: d.Reason, Key: d.Key})
+			found = append(found, policy.Denial{Call: d.Call, Condition: d.Condition, Done: d.Errno == 0, Reason: d.Reason, Key: d.Key})
 		}
 	}
 	return found
@@ -216,6 +216,10 @@ func (f *Facts) fileSystem(o *policy.Object, fd int) {
 	}
 	magic := uint32(st.Type)
 	o.Special = specialNames[magic]
+	if (magic == unix.TMPFS_MAGIC || magic == unix.HUGETLBFS_MAGIC) && o.Kind == policy.KindFile && strings.HasPrefix(o.Path, "/memfd:") {
+		o.Memfd = true
+		return
+	}
 	for place, name := range specialPlaces {
 		if o.Special == "" && (o.Path == place || strings.HasPrefix(o.Path, place+"/")) {
 			o.Special = name

@@ -155,4 +155,10 @@ func TestInheritedMemfd(t *testing.T) {
 			t.Errorf("%s, for data: %v %s", way.name, err, out)
 		}
 	}
+	for value, want := range map[string]string{"deny": "refused: execute /proc/self/fd/3\n", "allow": "allowed: execute /proc/self/fd/3\n"} {
+		out, err := started(runs, false, memjail, "policy", "explain", "--allow", "anonymous-exec="+value, "--exec", "/proc/self/fd/3")
+		if err != nil || !strings.HasPrefix(out, want) {
+			t.Errorf("explained under %s: %v %s", value, err, out)
+		}
+	}
 }
