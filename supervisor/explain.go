@@ -102,7 +102,7 @@ func (r *receiver) exec(q *request) {
 			r.explainPath(q, caller, AccessExecute, false)
 		}
 	}
-	r.answer(q, leaveToKernel, nil)
+	r.answer(q, leaveToKernel, noFile)
 }
 
 // port leaves a connect or bind to the kernel and reports it if that is going to
@@ -111,7 +111,7 @@ func (r *receiver) port(q *request) {
 	if r.explains() {
 		r.explainPort(q)
 	}
-	r.answer(q, leaveToKernel, nil)
+	r.answer(q, leaveToKernel, noFile)
 }
 
 func (r *receiver) explainPort(q *request) {

@@ -2,7 +2,6 @@ package supervisor
 
 import (
 	"errors"
-	"os"
 	"sync/atomic"
 	"time"
 
@@ -43,7 +42,7 @@ func (r *receiver) handle(n *kernel.Notification) (injected bool) {
 		}
 	}
 	if fault.Injected(fault.Supervisor) {
-		return r.answer(q, decide.Continue{Behind: decide.BehindNothing}, nil)
+		return r.answer(q, decide.Continue{Behind: decide.BehindNothing}, noFile)
 	}
 	switch q.kind {
 	case kindOpen, kindOpenat, kindOpenat2, kindCreat:
@@ -56,7 +55,7 @@ func (r *receiver) handle(n *kernel.Notification) (injected bool) {
 		return r.memfd(q, n.Data.Number)
 	case kindChroot:
 		r.s.chrooted.Store(true) // before the call takes effect
-		r.answer(q, decide.Continue{Behind: decide.BehindKernel}, nil)
+		r.answer(q, decide.Continue{Behind: decide.BehindKernel}, noFile)
 	default:
 		r.refuse(q, n.Data.Number)
 	}
@@ -65,15 +64,16 @@ func (r *receiver) handle(n *kernel.Notification) (injected bool) {
 
 // answer gives a request its one answer; what comes later for the same request is
 // dropped. It is the only place that answers, and so the only one that can let
-// the kernel go on. The result says whether a descriptor was injected.
-func (r *receiver) answer(q *request, v decide.Verdict, file *os.File) bool {
+// the kernel go on. file is the descriptor to inject, which stays the caller's to
+// close, or noFile. The result says whether it was injected.
+func (r *receiver) answer(q *request, v decide.Verdict, file int) bool {
 	if !q.answered.CompareAndSwap(false, true) {
 		return false
 	}
 	l := r.s.listener
 	switch v := v.(type) {
 	case decide.Inject:
-		err := l.Inject(q.id, int(file.Fd()), q.closeOnExec())
+		err := l.Inject(q.id, file, q.closeOnExec())
 		switch {
 		case err == nil:
 			return true
@@ -127,13 +127,17 @@ func (q *request) unsafePathAddress() uint64 {
 	return q.args[1]
 }
 
+// noFile stands for a descriptor where there is none. Descriptors that live for one
+// answer are plain numbers: an os.File costs two allocations, a finalizer and a call.
+const noFile = -1
+
 var leaveToKernel = decide.Continue{Behind: decide.BehindLandlock}
 
 // open decides an open. Every way out that is not an injection leaves it to the
 // kernel.
 func (r *receiver) open(q *request) bool {
 	if !r.copyPath(q.tid, q.unsafePathAddress()) {
-		return r.answer(q, leaveToKernel, nil)
+		return r.answer(q, leaveToKernel, noFile)
 	}
 	caller := resolve.Caller{TID: q.tid, Dir: q.dir()}
 	if !r.s.chrooted.Load() {
@@ -143,7 +147,7 @@ func (r *receiver) open(q *request) bool {
 		}
 		if r.s.resolver.Quick(caller, &r.path) == decide.Ordinary {
 			r.explainOpen(q, q.flags())
-			return r.answer(q, leaveToKernel, nil)
+			return r.answer(q, leaveToKernel, noFile)
 		}
 	}
 	return r.procfs(q, caller)
@@ -163,7 +167,7 @@ func (r *receiver) copyPath(tid int, unsafeAddress uint64) bool {
 func (r *receiver) procfs(q *request, caller resolve.Caller) bool {
 	want, ok := r.wanted(q)
 	if !ok {
-		return r.answer(q, leaveToKernel, nil)
+		return r.answer(q, leaveToKernel, noFile)
 	}
 	caller.NoFollow = want.Flags&unix.O_NOFOLLOW != 0
 	caller.NoSymlinks = want.Resolve&unix.RESOLVE_NO_SYMLINKS != 0
@@ -173,7 +177,7 @@ func (r *receiver) procfs(q *request, caller resolve.Caller) bool {
 	}
 	id, err := r.identify(q.tid)
 	if err != nil {
-		return r.answer(q, leaveToKernel, nil)
+		return r.answer(q, leaveToKernel, noFile)
 	}
 	caller.TGID = id.tgid
 	var o decide.Object
@@ -200,7 +204,7 @@ func (r *receiver) procfs(q *request, caller resolve.Caller) bool {
 		return true
 	}
 	r.reportLeft(q, want, o)
-	return r.answer(q, v, nil)
+	return r.answer(q, v, noFile)
 }
 
 // reportLeft tells of an open that is left to the kernel, if that is going to
@@ -239,9 +243,9 @@ func (r *receiver) public(q *request, want decide.Request, caller resolve.Caller
 	if err != nil {
 		return false, false
 	}
-	defer file.Close()
+	defer unix.Close(file)
 	if !r.s.listener.Valid(q.id) {
-		return r.answer(q, leaveToKernel, nil), true
+		return r.answer(q, leaveToKernel, noFile), true
 	}
 	return r.answer(q, v, file), true
 }
@@ -280,17 +284,17 @@ func (r *receiver) identify(tid int) (identity, error) {
 // inject opens the granted file afresh below the procfs root that we hold, as the
 // caller, checks what came, asks whether the caller still waits, and hands it over.
 func (r *receiver) inject(q *request, want decide.Request, o decide.Object, v decide.Verdict, id identity) bool {
-	var file *os.File
+	file := noFile
 	flags := want.Flags &^ (unix.O_CREAT | unix.O_CLOEXEC)
 	err := r.as(q, id, ownFile(o), func() (err error) {
 		file, err = r.s.resolver.Procfs.Open(resolve.Name(o), flags)
 		return err
 	})
-	if file != nil {
-		defer file.Close()
+	if file != noFile {
+		defer unix.Close(file)
 	}
 	if err != nil || !r.s.listener.Valid(q.id) {
-		return r.answer(q, leaveToKernel, nil)
+		return r.answer(q, leaveToKernel, noFile)
 	}
 	return r.answer(q, v, file)
 }
@@ -307,7 +311,7 @@ func (r *receiver) as(q *request, id identity, own bool, do func() error) error 
 }
 
 func (r *receiver) lostRights(q *request) {
-	r.answer(q, leaveToKernel, nil)
+	r.answer(q, leaveToKernel, noFile)
 	panic("a supervisor thread could not return to its own rights")
 }
 
@@ -317,7 +321,7 @@ func (r *receiver) refuse(q *request, number int32) {
 	switch q.kind {
 	case kindLimit, kindKill, kindPIDFD:
 		if r.aboutItself(q) {
-			r.answer(q, decide.Continue{Behind: decide.BehindScalars}, nil)
+			r.answer(q, decide.Continue{Behind: decide.BehindScalars}, noFile)
 			return
 		}
 	}
@@ -325,7 +329,7 @@ func (r *receiver) refuse(q *request, number int32) {
 	r.report(q, func() Event {
 		return Event{Call: q.name, Layer: Seccomp, Errno: unix.ErrnoName(refusal.Errno), Reason: refusal.Reason, Rule: refusal.Rule, Allow: refusal.Allow}
 	})
-	r.answer(q, decide.Refuse{Errno: refusal.Errno}, nil)
+	r.answer(q, decide.Refuse{Errno: refusal.Errno}, noFile)
 }
 
 // aboutItself: the call names the calling process itself, by number, and nothing

@@ -190,22 +190,6 @@ func TestReceiverCount(t *testing.T) {
 	}
 }
 
-// TestAllocations: an open that is left to the kernel costs no memory.
-func TestAllocations(t *testing.T) {
-	const opens = 20_000
-	g, _ := served(t, testOptions())
-	g.do(t, "many 1000 /etc/passwd")
-	var before, after runtime.MemStats
-	runtime.ReadMemStats(&before)
-	if got := g.do(t, "many %d /etc/passwd", opens); got != "0 <nil>" {
-		t.Fatal(got)
-	}
-	runtime.ReadMemStats(&after)
-	if each := float64(after.Mallocs-before.Mallocs) / opens; each >= 0.1 {
-		t.Errorf("%.2f allocations for each open", each)
-	}
-}
-
 func TestKinds(t *testing.T) {
 	table := kindTable{calls: testCalls{}}
 	for range 2 { // looked up, and remembered

@@ -1,7 +1,6 @@
 package supervisor
 
 import (
-	"os"
 	"strconv"
 
 	"github.com/memjail/memjail/sandbox/kernel"
@@ -33,7 +32,7 @@ func (r *receiver) member(q *request, want decide.Request, o decide.Object) (inj
 	if _, granted := v.(decide.Inject); err != nil || !granted {
 		return false
 	}
-	var file *os.File
+	file := noFile
 	err, ok := r.rights.with(kernel.FileIdentity{UID: id.uid, GID: id.gid, Groups: id.groups}, id.caps, func() (err error) {
 		file, err = procfs.OpenOf(process, below(o), want.Flags&^(unix.O_CREAT|unix.O_CLOEXEC))
 		return err
@@ -41,10 +40,12 @@ func (r *receiver) member(q *request, want decide.Request, o decide.Object) (inj
 	if !ok {
 		r.lostRights(q)
 	}
+	if file != noFile {
+		defer unix.Close(file)
+	}
 	if err != nil {
 		return false
 	}
-	defer file.Close()
 	if !process.Alive() || !r.s.listener.Valid(q.id) {
 		return false
 	}

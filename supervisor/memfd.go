@@ -2,7 +2,6 @@ package supervisor
 
 import (
 	"errors"
-	"os"
 
 	"github.com/memjail/memjail/supervisor/decide"
 	"github.com/memjail/memjail/supervisor/procmem"
@@ -32,25 +31,24 @@ func (r *receiver) memfd(q *request, number int32) (injected bool) {
 		n, err = 0, nil
 	}
 	if err != nil {
-		r.answer(q, decide.Refuse{Errno: errnoOf(err)}, nil)
+		r.answer(q, decide.Refuse{Errno: errnoOf(err)}, noFile)
 		return false
 	}
 	fd, err := r.newMemfd(q, string(buf[:n]), flags|unix.MFD_NOEXEC_SEAL|unix.MFD_CLOEXEC)
 	if err != nil {
-		r.answer(q, decide.Refuse{Errno: errnoOf(err)}, nil)
+		r.answer(q, decide.Refuse{Errno: errnoOf(err)}, noFile)
 		return false
 	}
-	file := os.NewFile(uintptr(fd), "memfd")
-	defer file.Close()
+	defer unix.Close(fd)
 	if flags&unix.MFD_ALLOW_SEALING == 0 {
 		// What cannot be executed can be sealed; one that nobody asked to be sealed
 		// must not be, by whoever gets it.
 		if _, err := unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, unix.F_SEAL_SEAL); err != nil {
-			r.answer(q, decide.Refuse{Errno: errnoOf(err)}, nil)
+			r.answer(q, decide.Refuse{Errno: errnoOf(err)}, noFile)
 			return false
 		}
 	}
-	return r.answer(q, decide.Inject{}, file)
+	return r.answer(q, decide.Inject{}, fd)
 }
 
 // newMemfd makes one that belongs to the caller.

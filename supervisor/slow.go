@@ -33,20 +33,20 @@ func (p *slowPool) take(from *receiver, q *request) {
 	}
 	p.mu.Unlock()
 	if full {
-		from.answer(q, leaveToKernel, nil)
+		from.answer(q, leaveToKernel, noFile)
 		return
 	}
 	w := &receiver{s: from.s, path: from.path, notification: from.notification}
 	w.request.set(&from.notification, q.kind)
 	w.request.args = q.args
 	q = &w.request
-	deadline := time.AfterFunc(slowDeadline, func() { w.answer(q, leaveToKernel, nil) })
+	deadline := time.AfterFunc(slowDeadline, func() { w.answer(q, leaveToKernel, noFile) })
 	p.workers.Add(1)
 	go func() {
 		defer p.done(deadline)
 		runtime.LockOSThread() // and never unlocked: see receiver.run
 		if w.prepare() != nil {
-			w.answer(q, leaveToKernel, nil)
+			w.answer(q, leaveToKernel, noFile)
 			return
 		}
 		caller := resolve.Caller{TID: q.tid, Dir: q.dir(), MayWait: true}

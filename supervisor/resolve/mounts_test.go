@@ -87,7 +87,7 @@ func TestOpenMountedOver(t *testing.T) {
 	opens := func(name string) error {
 		file, err := r.Procfs.Open(name, unix.O_RDONLY)
 		if err == nil {
-			file.Close()
+			unix.Close(file)
 		}
 		return err
 	}

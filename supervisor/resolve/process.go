@@ -55,7 +55,7 @@ func (h *Process) Alive() bool {
 }
 
 // OpenOf opens a file below the process's directory, with the checks of [Procfs.Open].
-func (p *Procfs) OpenOf(h *Process, name string, flags int) (*os.File, error) {
+func (p *Procfs) OpenOf(h *Process, name string, flags int) (int, error) {
 	return p.openBelow(int(h.dir.Fd()), name, flags, 0)
 }
 

@@ -97,8 +97,9 @@ func (p *Procfs) Close() error { return p.root.Close() }
 // Open opens a file below the procfs root by a name that memjail composed itself.
 // No symbolic link is followed, and what comes is checked on the descriptor: it
 // is on this procfs instance, a regular file, and the one that the name means
-// there, not another one of the same instance that is mounted over it.
-func (p *Procfs) Open(name string, flags int) (*os.File, error) {
+// there, not another one of the same instance that is mounted over it. The
+// descriptor is the caller's to close; it is -1 where there is an error.
+func (p *Procfs) Open(name string, flags int) (int, error) {
 	return p.openBelow(int(p.root.Fd()), name, flags, 0)
 }
 
@@ -107,15 +108,15 @@ const readableByAll = 0o004
 
 // OpenPublic is Open for reading of what its mode lets everybody read, so that it
 // does not matter who opens it; EACCES for anything else.
-func (p *Procfs) OpenPublic(name string, flags int) (*os.File, error) {
+func (p *Procfs) OpenPublic(name string, flags int) (int, error) {
 	return p.openBelow(int(p.root.Fd()), name, flags, readableByAll)
 }
 
 // openBelow opens what has all bits of mode in its own.
-func (p *Procfs) openBelow(dir int, name string, flags int, mode uint16) (*os.File, error) {
+func (p *Procfs) openBelow(dir int, name string, flags int, mode uint16) (int, error) {
 	fd, err := openPlain(dir, name, flags)
 	if err != nil {
-		return nil, fmt.Errorf("opening /proc/%s: %w", name, err)
+		return -1, fmt.Errorf("opening /proc/%s: %w", name, err)
 	}
 	var st unix.Statx_t
 	if err = statDescriptor(fd, &st); err == nil && (deviceOf(&st) != p.device || st.Mode&unix.S_IFMT != unix.S_IFREG) {
@@ -129,9 +130,9 @@ func (p *Procfs) openBelow(dir int, name string, flags int, mode uint16) (*os.Fi
 	}
 	if err != nil {
 		unix.Close(fd)
-		return nil, fmt.Errorf("looking at /proc/%s: %w", name, err)
+		return -1, fmt.Errorf("looking at /proc/%s: %w", name, err)
 	}
-	return os.NewFile(uintptr(fd), "/proc/"+name), nil
+	return fd, nil
 }
 
 // openPlain opens a name below a directory. No component may be a symbolic link,

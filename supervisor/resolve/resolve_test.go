@@ -341,13 +341,13 @@ func TestOpenPublicLeavesPrivateFilesAlone(t *testing.T) {
 		if err != nil {
 			t.Fatalf("control: %v", err)
 		}
-		file.Close()
+		unix.Close(file)
 		file, err = procfs.OpenPublic(name, unix.O_RDONLY)
 		if public != (err == nil) || !public && !errors.Is(err, unix.EACCES) {
 			t.Errorf("OpenPublic(%q): %v", name, err)
 		}
 		if err == nil {
-			file.Close()
+			unix.Close(file)
 		}
 	}
 }
