@@ -13,7 +13,7 @@ import (
 func TestAllocations(t *testing.T) {
 	g, _ := served(t, testOptions())
 	for path, want := range map[string]float64{
-		"/etc/hostname": 0, "/": 0, "/usr/../etc/hostname": 0, ".": 0,
+		"/etc/hostname": 0, "/etc/nothing": 0, "/nothing/of/this/kind": 0, "/": 0, "/usr/../etc/hostname": 0, ".": 0,
 		"/proc/self/maps": 7, "/proc/self/status": 7, "/proc/meminfo": 4, "/proc/" + strconv.Itoa(g.pid) + "/stat": 6,
 		"/proc/self/mem": 12,
 	} {

@@ -4,6 +4,7 @@ import (
 	"encoding/binary"
 	"errors"
 	"fmt"
+	"os"
 	"os/exec"
 	"strconv"
 	"strings"
@@ -252,7 +253,8 @@ func TestParseOpenHow(t *testing.T) {
 	}
 }
 
-// TestDeviceOf holds the device against stat(2) and its contract about the NUL.
+// TestDeviceOf holds the device against stat(2) and its contract about the NUL, and
+// what is missing against what there is.
 func TestDeviceOf(t *testing.T) {
 	for _, path := range []string{"/", "/proc", "/proc/self/maps", "/dev/null"} {
 		var st unix.Stat_t
@@ -268,8 +270,18 @@ func TestDeviceOf(t *testing.T) {
 			t.Errorf("%q: %v, want %v", path, err, want)
 		}
 	}
+	dangling := t.TempDir() + "/dangling"
+	if err := os.Symlink("nothing", dangling); err != nil {
+		t.Fatal(err)
+	}
+	for path, want := range map[string]bool{"/nonexistent\x00": true, "/nonexistent/x\x00": true, "/\x00": false, dangling + "\x00": false,
+		"/nonexistent": false, "": false, "/dev/null/x\x00": false} {
+		if IsMissing([]byte(path)) != want {
+			t.Errorf("%q: missing is not %t", path, want)
+		}
+	}
 	path := []byte("/proc\x00")
-	if n := testing.AllocsPerRun(100, func() { DeviceOf(path) }); n != 0 {
+	if n := testing.AllocsPerRun(100, func() { DeviceOf(path); IsMissing(path) }); n != 0 {
 		t.Errorf("%v allocations a call", n)
 	}
 }

@@ -12,17 +12,29 @@ import (
 // FUSE server is asked for attributes. path is terminated by a NUL byte; the
 // call allocates nothing. The errno is returned bare.
 func DeviceOf(path []byte) (uint64, error) {
-	if len(path) == 0 || path[len(path)-1] != 0 {
-		return 0, unix.EINVAL
-	}
 	var st unix.Statx_t
-	const dontSync = unix.AT_STATX_DONT_SYNC | unix.AT_NO_AUTOMOUNT
-	at := unix.AT_FDCWD
-	_, _, errno := unix.RawSyscall6(unix.SYS_STATX, uintptr(at), uintptr(unsafe.Pointer(&path[0])), dontSync, 0, uintptr(unsafe.Pointer(&st)), 0)
-	if errno != 0 {
+	if errno := lookAt(path, 0, &st); errno != 0 {
 		return 0, errno
 	}
 	return unix.Mkdev(st.Dev_major, st.Dev_minor), nil
+}
+
+// IsMissing tells whether nothing has the name path, not even a symbolic link that
+// leads nowhere. The path and the cost are as for [DeviceOf].
+func IsMissing(path []byte) bool {
+	var st unix.Statx_t
+	return lookAt(path, unix.AT_SYMLINK_NOFOLLOW, &st) == unix.ENOENT
+}
+
+// lookAt is statx(2) of as little as possible.
+func lookAt(path []byte, flags uintptr, st *unix.Statx_t) unix.Errno {
+	if len(path) == 0 || path[len(path)-1] != 0 {
+		return unix.EINVAL
+	}
+	const dontSync = unix.AT_STATX_DONT_SYNC | unix.AT_NO_AUTOMOUNT
+	at := unix.AT_FDCWD
+	_, _, errno := unix.RawSyscall6(unix.SYS_STATX, uintptr(at), uintptr(unsafe.Pointer(&path[0])), dontSync|flags, 0, uintptr(unsafe.Pointer(st)), 0)
+	return errno
 }
 
 // OpenHow is struct open_how of openat2(2) as a target hands it over.

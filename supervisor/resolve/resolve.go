@@ -6,6 +6,7 @@
 package resolve
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -192,8 +193,9 @@ type Resolver struct {
 	Procfs *Procfs
 }
 
-// Quick says at the cost of one system call or none whether the path leads to an
-// object that is certainly not on the procfs: then it is Ordinary. Else the class
+// Quick says at the cost of few system calls (none, or one for what exists) whether
+// the path leads to an object that is certainly not on the procfs, or to nothing:
+// then it is Ordinary. Else the class
 // is Unknown and [Resolver.Walk] is to be asked. It takes the caller's root to be
 // this process's own.
 //
@@ -205,11 +207,53 @@ func (r *Resolver) Quick(c Caller, p *Path) decide.Class {
 	if len(path) == 0 || leadsThroughSelf(path) {
 		return decide.Unknown
 	}
-	device, err := kernel.DeviceOf(p.fromHere(c))
-	if err != nil || device == r.Procfs.device {
-		return decide.Unknown
+	here := p.fromHere(c)
+	device, err := kernel.DeviceOf(here)
+	if err == unix.ENOENT && r.missing(here) || err == nil && device != r.Procfs.device {
+		return decide.Ordinary
 	}
-	return decide.Ordinary
+	return decide.Unknown
+}
+
+// maxMissing is how many components at the end of a path are looked at before it is
+// walked.
+const maxMissing = 8
+
+// missing tells whether nothing has the name here, or a name on the way there, in a
+// directory that is not on procfs. Programs ask for files that do not exist all the
+// time, a compiler for each of its directories. here is cut for each question, and
+// whole again afterwards.
+func (r *Resolver) missing(here []byte) bool {
+	if bytes.Contains(here, []byte("self/")) { // of another mount of procfs: not the same for both
+		return false
+	}
+	end := len(here) - 1
+	defer func(first int) { slashes(here[end:first]) }(end)
+	for range maxMissing {
+		if !kernel.IsMissing(here[:end+1]) { // a link that leads nowhere may lead the caller somewhere
+			return false
+		}
+		slash := bytes.LastIndexByte(here[:end], '/')
+		if slash <= 0 {
+			return slash == 0 // the root of all
+		}
+		end = slash
+		here[end] = 0
+		device, err := kernel.DeviceOf(here[:end+1])
+		if err != unix.ENOENT {
+			return err == nil && device != r.Procfs.device
+		}
+	}
+	return false
+}
+
+// slashes puts back what a path has been cut at.
+func slashes(path []byte) {
+	for i, c := range path {
+		if c == 0 {
+			path[i] = '/'
+		}
+	}
 }
 
 // leadsThroughSelf: the text alone says that procfs is, or may be, on the way.

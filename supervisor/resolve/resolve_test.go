@@ -196,6 +196,27 @@ func TestLinkChains(t *testing.T) {
 	}
 }
 
+// TestQuickMissing: what does not exist is ordinary where its directory is, and left
+// to the walk where the caller may find something else there.
+func TestQuickMissing(t *testing.T) {
+	dir := t.TempDir()
+	tree(t, dir, "d/", "f", "toproc -> /proc", "tofd -> /proc/self/fd", "dangling -> nothing", "tofile -> /proc/self/fd/9999")
+	r, c := newResolver(t), startCaller(t, dir)
+	who := Caller{TID: c.tid, TGID: c.pid(), Dir: unix.AT_FDCWD}
+	for path, want := range map[string]decide.Class{
+		"nothing": decide.Ordinary, "d/nothing": decide.Ordinary, dir + "/nothing/x/y": decide.Ordinary, "/nothing": decide.Ordinary, "//nothing//x/": decide.Ordinary,
+		"nothing/../f": decide.Ordinary, "d/../nothing": decide.Ordinary, "nothing" + strings.Repeat("/x", maxMissing-1): decide.Ordinary,
+		"nothing" + strings.Repeat("/x", maxMissing): decide.Unknown,
+		"dangling": decide.Unknown, "tofile": decide.Unknown, "dangling/x": decide.Unknown, "f/x": decide.Unknown,
+		"toproc/nothing": decide.Unknown, "toproc/self/fd/9999": decide.Unknown, "tofd/9999": decide.Unknown, "toproc/nothing/x": decide.Unknown,
+	} {
+		p := newPath(path)
+		if got := r.Quick(who, p); got != want || p.String() != path {
+			t.Errorf("%q: %d, want %d; the path has become %q", path, got, want, p)
+		}
+	}
+}
+
 // TestDescriptors: directories and magic links by the caller's own descriptors.
 func TestDescriptors(t *testing.T) {
 	dir := t.TempDir()
@@ -297,6 +318,11 @@ func TestPathBuffer(t *testing.T) {
 		t.Error("a name that is too long is said to be slow")
 	}
 	allocations := testing.AllocsPerRun(100, func() { r.Quick(who, p) })
+	p.SetLength(copy(p.Buffer(), "/nothing/of/this/kind"))
+	if c := r.Quick(who, p); c != decide.Ordinary || p.String() != "/nothing/of/this/kind" {
+		t.Errorf("what is missing: %d, and the path has become %q", c, p)
+	}
+	allocations += testing.AllocsPerRun(100, func() { r.Quick(who, p) })
 	p.SetLength(copy(p.Buffer(), "/etc/hostname"))
 	if allocations += testing.AllocsPerRun(100, func() { r.Quick(who, p) }); allocations != 0 {
 		t.Errorf("%v allocations for a quick look", allocations)
