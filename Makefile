@@ -7,6 +7,8 @@ PREFIX       ?= /usr/local
 DESTDIR      ?=
 # What `make bench` runs: a regular expression for the names of the cases.
 BENCH        ?= .
+# More for it: -markdown (the tables of docs/benchmarks.md), -json FILE, -runs N, -list.
+BENCHFLAGS   ?=
 # How long each kind of attempt of `make soak` goes on.
 SOAK         ?= 10m
 # DEPS=skip leaves the system's packages alone; tests that lack one are skipped.
@@ -40,9 +42,9 @@ test: deps build format vet generated arm64 ## everything that has to hold; inst
 check: format vet lint architecture ## what can be said without starting a sandbox
 
 .PHONY: bench
-bench: build ## speed, in one run: native, the least that is possible, memjail, other launchers (BENCH=pattern)
-	@DEPS=$(DEPS) .ci/deps gcc libc6-dev util-linux bubblewrap
-	$(GO) run ./testdata/bench -memjail bin/memjail -only '$(BENCH)'
+bench: build ## speed, in one run: native, the bare limit, memjail, other launchers (BENCH=pattern, BENCHFLAGS=-markdown)
+	@DEPS=$(DEPS) .ci/deps gcc libc6-dev git util-linux bubblewrap firejail make nodejs procps python3 redis-server redis-tools postgresql
+	@$(GO) run ./testdata/bench -memjail bin/memjail -only '$(BENCH)' $(BENCHFLAGS)
 
 .PHONY: soak
 soak: build ## the races and the long runs, SOAK=10m each

@@ -1,0 +1,168 @@
+package main
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// programCases are what people run.
+func programCases() []benchCase {
+	program := func(name, what string, prepare func(*stage) ([]string, error)) benchCase {
+		c := benchCase{name: "program/" + name, unit: nanoseconds, runs: 15, prepare: func(s *stage) error {
+			argv, err := prepare(s)
+			if err != nil {
+				return err
+			}
+			s.whole("native", argv...)
+			s.whole("memjail", append(s.inside(), argv...)...)
+			s.whole("memjail-no-write", append(s.inside("--memory", "no-write"), argv...)...)
+			return nil
+		}}
+		if what != "" {
+			c.goals = []goal{{what + ", by native", "memjail", "native", 1.03}}
+		}
+		return c
+	}
+	return []benchCase{
+		program("make", "make of a C project", prepareMake),
+		program("go-build-cold", "go build with an empty cache", prepareGoBuildCold),
+		program("go-build-warm", "go build of memjail", prepareGoBuildWarm),
+		program("git-status", "git status of 20,000 files", prepareGitStatus),
+		program("find", "", prepareFind),
+		program("python-imports", "python importing 100 modules", preparePython),
+		program("node-start", "", prepareNode),
+		program("ps-500-processes", "", preparePS),
+	}
+}
+
+const (
+	sourceFiles = 60
+	treeDirs    = 200
+	treeFiles   = 100 // in each
+)
+
+func prepareMake(s *stage) ([]string, error) {
+	dir := filepath.Join(s.dir, "c")
+	if _, err := look("make"); err != nil {
+		return nil, err
+	}
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		return nil, err
+	}
+	for i := range sourceFiles {
+		text := fmt.Sprintf("#include <stdio.h>\n#include <stdlib.h>\n#include <string.h>\n#include <unistd.h>\n#include <sys/socket.h>\n"+
+			"int f%d(const char *s) { return printf(\"%%s %%zu\", s, strlen(s)) + %d; }\n", i, i)
+		if err := os.WriteFile(filepath.Join(dir, fmt.Sprintf("f%d.c", i)), []byte(text), 0o644); err != nil {
+			return nil, err
+		}
+	}
+	makefile := "OBJECTS = $(patsubst %.c,%.o,$(wildcard *.c))\nlib.a: $(OBJECTS)\n\tar rc $@ $^\nclean:\n\trm -f *.o lib.a\n"
+	jobs := strconv.Itoa(runtime.NumCPU())
+	return []string{"sh", "-c", "make -s -C $0 clean && exec make -s -j $1 -C $0", dir, jobs}, os.WriteFile(filepath.Join(dir, "Makefile"), []byte(makefile), 0o644)
+}
+
+func prepareGoBuildCold(s *stage) ([]string, error) {
+	// Much of the standard library lies below this one.
+	script := "rm -rf $0 && GOCACHE=$0 exec go build encoding/json"
+	return []string{"sh", "-c", script, filepath.Join(s.dir, "gocache-cold")}, nil
+}
+
+func prepareGoBuildWarm(s *stage) ([]string, error) {
+	script := "rm -f $0/built && GOCACHE=$0/gocache-warm exec go build -C $1 -o $0/built ./cmd/memjail"
+	return []string{"sh", "-c", script, s.dir, s.tree}, nil
+}
+
+// bigTree makes a tree of 20,000 small files once.
+func (b *bench) bigTree() (string, error) {
+	tree := filepath.Join(b.dir, "tree")
+	if _, err := os.Stat(tree); err == nil {
+		return tree, nil
+	}
+	for d := range treeDirs {
+		dir := filepath.Join(tree, strconv.Itoa(d))
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return "", err
+		}
+		for f := range treeFiles {
+			if err := os.WriteFile(filepath.Join(dir, strconv.Itoa(f)), fmt.Appendln(nil, d, f), 0o644); err != nil {
+				return "", err
+			}
+		}
+	}
+	return tree, nil
+}
+
+func prepareGitStatus(s *stage) ([]string, error) {
+	git, err := look("git")
+	if err != nil {
+		return nil, err
+	}
+	tree, err := s.bigTree()
+	if err != nil {
+		return nil, err
+	}
+	for _, args := range [][]string{{"init", "-q"}, {"add", "."}, {"-c", "user.name=N", "-c", "user.email=n@example.org", "commit", "-qm", "all"}} {
+		if _, err := output(slices.Concat([]string{git, "-C", tree}, args)); err != nil {
+			return nil, err
+		}
+	}
+	return []string{git, "-C", tree, "status", "--short"}, nil
+}
+
+func prepareFind(s *stage) ([]string, error) {
+	tree, err := s.bigTree()
+	return []string{"find", tree, "-name", "*7"}, err
+}
+
+// pythonModules are of the standard library.
+const pythonModules = `abc argparse array ast asyncio base64 bdb binascii bisect bz2 calendar cmath cmd code codecs codeop collections colorsys
+	compileall concurrent.futures configparser contextlib contextvars copy copyreg csv ctypes dataclasses datetime decimal difflib dis doctest email
+	enum filecmp fileinput fnmatch fractions ftplib functools getopt getpass gettext glob graphlib gzip hashlib heapq hmac html html.parser
+	http.client http.cookies http.server imaplib inspect io ipaddress json keyword linecache locale logging logging.config lzma mailbox mimetypes
+	modulefinder multiprocessing netrc numbers operator optparse pathlib pdb pickle pickletools pkgutil platform plistlib poplib pprint profile
+	pstats py_compile pydoc queue quopri random reprlib runpy sched secrets selectors shelve shlex shutil signal smtplib socket socketserver`
+
+func preparePython(*stage) ([]string, error) {
+	python := "/usr/bin/python3" // what comes first in PATH may be a script that looks for one
+	if _, err := os.Stat(python); err != nil {
+		if python, err = look("python3"); err != nil {
+			return nil, err
+		}
+	}
+	return []string{python, "-c", "import " + strings.Join(strings.Fields(pythonModules), ", ")}, nil
+}
+
+func prepareNode(*stage) ([]string, error) {
+	node, err := look("node")
+	return []string{node, "-e", "0"}, err
+}
+
+func preparePS(s *stage) ([]string, error) {
+	ps, err := look("ps")
+	if err != nil {
+		return nil, err
+	}
+	if _, err := s.hold(s.crowd, "500"); err != nil {
+		return nil, err
+	}
+	return []string{ps, "-e", "-o", "pid,ppid,stat,rss,time,args"}, nil
+}
+
+// unprivileged is a prefix that makes a command another user's where this one is
+// root: servers refuse to be root's.
+func unprivileged() ([]string, error) {
+	if os.Geteuid() != 0 {
+		return nil, nil
+	}
+	path, err := exec.LookPath("setpriv")
+	if err != nil {
+		return nil, skip("setpriv is not installed")
+	}
+	return []string{path, "--reuid=nobody", "--regid=nogroup", "--clear-groups"}, nil
+}

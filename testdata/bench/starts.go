@@ -1,0 +1,141 @@
+package main
+
+import (
+	"bufio"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// nothing is a program that only starts and ends.
+const nothing = "/bin/true"
+
+// startCases are what it takes until a program runs, and until it is gone.
+func startCases() []benchCase {
+	return []benchCase{
+		{name: "start/true", unit: nanoseconds, runs: 100, prepare: prepareStarts, goals: []goal{
+			{"start under run, by bwrap", "run", "bwrap", 1},
+			{"start under exec without a supervisor, by landrun", "exec-plain", "landrun", 0.8},
+		}},
+		{name: "start/rules", unit: nanoseconds, runs: 60, prepare: prepareRules},
+		{name: "start/mounts", unit: nanoseconds, runs: 40, prepare: prepareMounts},
+	}
+}
+
+func prepareStarts(s *stage) error {
+	big, err := s.rulesPolicy(300)
+	if err != nil {
+		return err
+	}
+	s.whole("native", nothing)
+	s.whole("run", append(s.inside(), nothing)...)
+	s.whole("run-big-policy", append(s.inside("-p", big), nothing)...)
+	s.whole("exec", s.memjail, "exec", "-q", "--", nothing)
+	s.whole("exec-plain", s.memjail, "exec", "-q", "--memory", "no-write", "--allow", "procfs.write=", "--", nothing)
+	s.whole("version", s.memjail, "version") // the Go runtime, and nothing of ours
+	for _, peer := range [][]string{
+		{"bwrap", "--dev-bind", "/", "/"},
+		{"firejail", "--quiet", "--noprofile", "--seccomp"},
+		{"landrun", "--rwx", "/"},
+	} {
+		path, err := look(peer[0])
+		if err != nil {
+			s.skipped = append(s.skipped, err.Error())
+			continue
+		}
+		argv := slices.Concat([]string{path}, peer[1:], []string{nothing})
+		if _, err := output(argv); err != nil {
+			first, _, _ := strings.Cut(err.Error(), "\n")
+			s.skipped = append(s.skipped, fmt.Sprintf("%s does not start here: %s", peer[0], first))
+			continue
+		}
+		s.whole(peer[0], argv...)
+	}
+	return nil
+}
+
+// rulesPolicy writes a policy with a rule for each of count directories.
+func (b *bench) rulesPolicy(count int) (string, error) {
+	var text strings.Builder
+	text.WriteString("version = 1\n[paths]\nrox = [\"/usr\", \"/bin\", \"/lib\", \"/lib64\", \"/etc\"]\noptional = [\"/lib64\"]\nro = [\n")
+	for i := range count {
+		dir := filepath.Join(b.dir, "rules", strconv.Itoa(i))
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return "", err
+		}
+		fmt.Fprintf(&text, "  %q,\n", dir)
+	}
+	text.WriteString("]\n")
+	name := filepath.Join(b.dir, fmt.Sprintf("rules-%d.toml", count))
+	return name, os.WriteFile(name, []byte(text.String()), 0o644)
+}
+
+func prepareRules(s *stage) error {
+	s.whole("native", nothing)
+	for _, count := range []int{0, 10, 50, 200, 1000} {
+		name, err := s.rulesPolicy(count)
+		if err != nil {
+			return err
+		}
+		s.whole(fmt.Sprintf("%d-rules-more", count), append(s.inside("-p", name), nothing)...)
+	}
+	return nil
+}
+
+// prepareMounts makes mount namespaces with more and more mounts; a start there
+// includes entering them.
+func prepareMounts(s *stage) error {
+	if os.Geteuid() != 0 {
+		return skip("only root can mount")
+	}
+	for _, program := range []string{"unshare", "nsenter"} {
+		if _, err := look(program); err != nil {
+			return err
+		}
+	}
+	for _, count := range []int{0, 50, 500} {
+		holder, err := s.holdMounts(count)
+		if err != nil {
+			return err
+		}
+		enter := []string{"nsenter", "--mount", "--target", strconv.Itoa(holder)}
+		s.whole(fmt.Sprintf("native-%d-mounts-more", count), append(slices.Clone(enter), nothing)...)
+		s.whole(fmt.Sprintf("run-%d-mounts-more", count), slices.Concat(enter, s.inside(), []string{nothing})...)
+	}
+	return nil
+}
+
+// holdMounts starts a process whose own mount namespace has count more mounts, and
+// returns its number.
+func (s *stage) holdMounts(count int) (pid int, err error) {
+	dir := filepath.Join(s.dir, fmt.Sprintf("mounts-%d", count))
+	const script = `i=0; while [ $i -lt $1 ]; do mkdir -p $0/$i && mount -t tmpfs -o size=4k none $0/$i || exit; i=$((i+1)); done; echo ready; exec cat`
+	return s.hold("unshare", "--mount", "sh", "-c", script, dir, strconv.Itoa(count))
+}
+
+// hold starts a process that says "ready" and ends with its input, which the end of
+// the case closes.
+func (s *stage) hold(argv ...string) (pid int, err error) {
+	cmd := exec.Command(argv[0], argv[1:]...)
+	cmd.Stderr = os.Stderr
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		return 0, err
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return 0, err
+	}
+	if err := cmd.Start(); err != nil {
+		return 0, err
+	}
+	s.close(func() { in.Close(); cmd.Wait() })
+	if line, err := bufio.NewReader(out).ReadString('\n'); err != nil || line != "ready\n" {
+		return 0, fmt.Errorf("%q said %q: %w", argv, line, err)
+	}
+	return cmd.Process.Pid, nil
+}
