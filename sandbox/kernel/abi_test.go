@@ -253,8 +253,7 @@ func TestParseOpenHow(t *testing.T) {
 	}
 }
 
-// TestDeviceOf holds the device against stat(2) and its contract about the NUL, and
-// what is missing against what there is.
+// TestDeviceOf holds the device against stat(2), and its contract about the NUL.
 func TestDeviceOf(t *testing.T) {
 	for _, path := range []string{"/", "/proc", "/proc/self/maps", "/dev/null"} {
 		var st unix.Stat_t
@@ -274,14 +273,17 @@ func TestDeviceOf(t *testing.T) {
 	if err := os.Symlink("nothing", dangling); err != nil {
 		t.Fatal(err)
 	}
-	for path, want := range map[string]bool{"/nonexistent\x00": true, "/nonexistent/x\x00": true, "/\x00": false, dangling + "\x00": false,
-		"/nonexistent": false, "": false, "/dev/null/x\x00": false} {
-		if IsMissing([]byte(path)) != want {
-			t.Errorf("%q: missing is not %t", path, want)
+	for path, want := range map[string]struct {
+		link bool
+		err  error
+	}{"/nonexistent\x00": {false, unix.ENOENT}, "/\x00": {}, dangling + "\x00": {link: true}, "/proc/self\x00": {link: true}, "/proc/self/\x00": {},
+		"/nonexistent": {false, unix.EINVAL}, "": {false, unix.EINVAL}, "/dev/null/x\x00": {false, unix.ENOTDIR}} {
+		if _, link, err := DeviceOfEntry([]byte(path)); link != want.link || err != want.err && !errors.Is(err, want.err) {
+			t.Errorf("%q: link %t, %v; want %+v", path, link, err, want)
 		}
 	}
 	path := []byte("/proc\x00")
-	if n := testing.AllocsPerRun(100, func() { DeviceOf(path); IsMissing(path) }); n != 0 {
+	if n := testing.AllocsPerRun(100, func() { DeviceOf(path); DeviceOfEntry(path) }); n != 0 {
 		t.Errorf("%v allocations a call", n)
 	}
 }

@@ -19,14 +19,18 @@ func DeviceOf(path []byte) (uint64, error) {
 	return unix.Mkdev(st.Dev_major, st.Dev_minor), nil
 }
 
-// IsMissing tells whether nothing has the name path, not even a symbolic link that
-// leads nowhere. The path and the cost are as for [DeviceOf].
-func IsMissing(path []byte) bool {
+// DeviceOfEntry is [DeviceOf] of the name itself: a symbolic link at the end is not
+// followed but said to be one.
+func DeviceOfEntry(path []byte) (device uint64, link bool, err error) {
 	var st unix.Statx_t
-	return lookAt(path, unix.AT_SYMLINK_NOFOLLOW, &st) == unix.ENOENT
+	if errno := lookAt(path, unix.AT_SYMLINK_NOFOLLOW, &st); errno != 0 {
+		return 0, false, errno
+	}
+	return unix.Mkdev(st.Dev_major, st.Dev_minor), st.Mode&unix.S_IFMT == unix.S_IFLNK, nil
 }
 
-// lookAt is statx(2) of as little as possible.
+// lookAt is statx(2) of as little as possible: the device and the type are always
+// told.
 func lookAt(path []byte, flags uintptr, st *unix.Statx_t) unix.Errno {
 	if len(path) == 0 || path[len(path)-1] != 0 {
 		return unix.EINVAL

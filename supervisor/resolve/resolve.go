@@ -207,42 +207,42 @@ func (r *Resolver) Quick(c Caller, p *Path) decide.Class {
 	if len(path) == 0 || leadsThroughSelf(path) {
 		return decide.Unknown
 	}
-	here := p.fromHere(c)
-	device, err := kernel.DeviceOf(here)
-	if err == unix.ENOENT && r.missing(here) || err == nil && device != r.Procfs.device {
+	if r.ordinary(p.fromHere(c)) {
 		return decide.Ordinary
 	}
 	return decide.Unknown
 }
 
-// maxMissing is how many components at the end of a path are looked at before it is
+// maxMissing is how many components at the end of a path are looked for before it is
 // walked.
 const maxMissing = 8
 
-// missing tells whether nothing has the name here, or a name on the way there, in a
-// directory that is not on procfs. Programs ask for files that do not exist all the
-// time, a compiler for each of its directories. here is cut for each question, and
-// whole again afterwards.
-func (r *Resolver) missing(here []byte) bool {
-	if bytes.Contains(here, []byte("self/")) { // of another mount of procfs: not the same for both
-		return false
-	}
+// ordinary tells whether a path, spelled for this process, leads off procfs, or
+// whether nothing has that name, or a name on the way there, in a directory off
+// procfs. Programs ask for files that do not exist all the time, a compiler for each
+// of its directories. here is cut for each question, and whole again afterwards.
+func (r *Resolver) ordinary(here []byte) bool {
 	end := len(here) - 1
 	defer func(first int) { slashes(here[end:first]) }(end)
-	for range maxMissing {
-		if !kernel.IsMissing(here[:end+1]) { // a link that leads nowhere may lead the caller somewhere
-			return false
+	for range maxMissing + 1 {
+		device, link, err := kernel.DeviceOfEntry(here[:end+1])
+		if link {
+			if device, err = kernel.DeviceOf(here[:end+1]); err != nil {
+				return false // it leads nowhere, but the caller perhaps somewhere
+			}
+		}
+		if err != unix.ENOENT {
+			return err == nil && device != r.Procfs.device
 		}
 		slash := bytes.LastIndexByte(here[:end], '/')
 		if slash <= 0 {
 			return slash == 0 // the root of all
 		}
+		if bytes.Contains(here[:end], []byte("self/")) { // of another mount of procfs: not the same for both
+			return false
+		}
 		end = slash
 		here[end] = 0
-		device, err := kernel.DeviceOf(here[:end+1])
-		if err != unix.ENOENT {
-			return err == nil && device != r.Procfs.device
-		}
 	}
 	return false
 }
