@@ -1,5 +1,7 @@
 package supervisor
 
+import "slices"
+
 // load decides how many receivers are worth having. One receiver on the caller's
 // own CPU answers a single caller fastest; more only disturb it. Callers that
 // alternate are served faster by a receiver on each CPU. After an injection the
@@ -17,6 +19,8 @@ type load struct {
 	spread     int // receivers wanted because callers alternate
 	sinceGrant int // requests since the last injection
 	granting   bool
+	runs       [runMemory]uint32 // the last callers, each once for all its requests in a row; the latest first
+	parallel   int               // requests for which callers still count as running together
 }
 
 const (
@@ -25,13 +29,20 @@ const (
 	fewSwitches   = 16  // per window: a single caller again
 	grantMemory   = 32  // requests after which injections count as over
 	grantingCount = 2
+
+	runMemory      = 6   // how far back callers are looked for
+	parallelMemory = 512 // requests after which callers no longer count as running together
 )
 
 // request counts a request of the thread tid.
 func (l *load) request(tid uint32) {
+	if l.parallel > 0 {
+		l.parallel--
+	}
 	if tid != l.lastTID {
 		l.lastTID = tid
 		l.switches++
+		l.begin(tid)
 	}
 	if l.granting {
 		if l.sinceGrant++; l.sinceGrant > grantMemory {
@@ -50,6 +61,34 @@ func (l *load) request(tid uint32) {
 	l.spread = min(l.spread, l.cpus)
 	l.seen, l.switches = 0, 0
 }
+
+// begin notes that another caller has its turn. One that comes back finds somebody
+// else who has come back, too: both run at the same time. A program and what it
+// starts and waits for do not look like that, because what has ended does not come
+// back.
+func (l *load) begin(tid uint32) {
+	if l.parallel < parallelMemory/2 && l.returned(tid) {
+		l.parallel = parallelMemory
+	}
+	copy(l.runs[1:], l.runs[:])
+	l.runs[0] = tid
+}
+
+// returned: tid had its turn before, and somebody has had one both before and since.
+func (l *load) returned(tid uint32) bool {
+	before := slices.Index(l.runs[:], tid)
+	for i := 0; i < before; i++ {
+		if slices.Contains(l.runs[before+1:], l.runs[i]) {
+			return true
+		}
+	}
+	return false
+}
+
+// together tells whether several callers run at the same time. To run the receiver
+// on the caller's CPU and the caller on the receiver's is the fastest for one; of
+// several it makes a queue for one CPU, while others idle.
+func (l *load) together() bool { return l.parallel > 0 && l.cpus > 1 }
 
 // granted counts an injection.
 func (l *load) granted() { l.granting, l.sinceGrant = true, 0 }

@@ -72,3 +72,35 @@ func TestLoadMixed(t *testing.T) {
 		t.Errorf("%d receivers became %d", before, got)
 	}
 }
+
+// TestLoadTogether: callers run at the same time if they come back by turns; a
+// program and what it starts one after the other do not.
+func TestLoadTogether(t *testing.T) {
+	for _, test := range []struct {
+		name  string
+		cpus  int
+		turns []uint32 // callers, each for ten requests
+		want  bool
+	}{
+		{"nobody", 2, nil, false},
+		{"one", 2, []uint32{1, 1, 1, 1}, false},
+		{"two, one after the other", 2, []uint32{1, 2}, false},
+		{"a program and what it starts", 2, []uint32{1, 2, 1, 3, 1, 4, 1, 5, 1, 6}, false},
+		{"two levels of that", 2, []uint32{1, 2, 3, 2, 4, 2, 1, 5, 6, 5, 7, 5, 1, 8, 9}, false},
+		{"two by turns", 2, []uint32{1, 2, 1, 2}, true},
+		{"two by turns on one CPU", 1, []uint32{1, 2, 1, 2}, false},
+		{"three by turns", 2, []uint32{1, 2, 3, 1, 2, 3}, true},
+		{"two trees at once", 2, []uint32{1, 2, 3, 4, 3, 4}, true},
+		{"by turns, and then one for long", 2, append([]uint32{1, 2, 1, 2}, make([]uint32, parallelMemory/10)...), false},
+	} {
+		l := load{cpus: test.cpus}
+		for _, tid := range test.turns {
+			for range 10 {
+				l.request(tid)
+			}
+		}
+		if got := l.together(); got != test.want {
+			t.Errorf("%s: together %t, want %t", test.name, got, test.want)
+		}
+	}
+}

@@ -65,6 +65,7 @@ type Supervisor struct {
 
 	mu        sync.Mutex
 	load      load
+	together  bool // as the listener was told last
 	receivers []*receiver
 	retiring  bool
 	running   sync.WaitGroup
@@ -178,7 +179,7 @@ func (s *Supervisor) adopt(l *kernel.Listener) bool {
 		l.Close() // everything that is asked inside fails from now on
 		return false
 	}
-	l.SyncWakeUp() // unknown before Linux 6.6, where the round trip is slower
+	l.SyncWakeUp(true) // unknown before Linux 6.6, where the round trip is slower
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.retiring {
@@ -296,6 +297,10 @@ func (s *Supervisor) adapt(index int, tid uint32, injected bool) (goOn, pinned b
 	s.load.request(tid)
 	if injected {
 		s.load.granted()
+	}
+	if together := s.load.together(); together != s.together {
+		s.together = together
+		s.listener.SyncWakeUp(!together)
 	}
 	want := s.load.receivers()
 	if s.retiring {

@@ -28,8 +28,10 @@ func TestReceive(t *testing.T) {
 
 func TestAnswers(t *testing.T) {
 	g := startTarget(t)
-	if err := g.listener.SyncWakeUp(); err != nil && !errors.Is(err, unix.EINVAL) {
-		t.Error(err)
+	for _, on := range []bool{true, false, true} {
+		if err := g.listener.SyncWakeUp(on); err != nil && !errors.Is(err, unix.EINVAL) {
+			t.Error(err)
+		}
 	}
 	for _, test := range []struct {
 		name string
