@@ -3,6 +3,10 @@
 // syscall raises in its initialisation, and which signals are ignored, which the
 // runtime forgets when it installs its handlers.
 //
+// At that entry point it also makes the descriptor table large. Later, when threads
+// share the table, each time it grows the kernel waits for all CPUs (an RCU grace
+// period): some milliseconds, and a policy with many rules needs many descriptors.
+//
 // It imports nothing: packages are initialised in the order of their paths once
 // their imports are, so this one comes before package syscall. For the signals
 // even that is too late: they are read at the program's entry point, if it was

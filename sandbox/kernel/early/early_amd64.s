@@ -11,7 +11,8 @@ TEXT ·prlimit(SB),NOSPLIT,$0-16
 	RET
 
 // memjail_entry asks for the action of each signal, the signal mask and the standard
-// descriptors, and goes on to the runtime's own entry point. The kernel's sigaction has the handler first; 1 is SIG_IGN.
+// descriptors, makes room for descriptors, and goes on to the runtime's own entry
+// point. The kernel's sigaction has the handler first; 1 is SIG_IGN.
 TEXT memjail_entry(SB),NOSPLIT|NOFRAME,$0
 	SUBQ	$160, SP
 	MOVQ	$1, BX
@@ -58,5 +59,16 @@ open:
 	INCQ	BX
 	CMPQ	BX, $2
 	JLE	standard
+	MOVQ	$0, DI
+	MOVQ	$1030, SI // F_DUPFD_CLOEXEC
+	MOVQ	$1000, DX // the descriptor table is made large while no thread shares it
+	MOVQ	$72, AX // fcntl
+	SYSCALL
+	CMPQ	AX, $0
+	JLT	enter
+	MOVQ	AX, DI
+	MOVQ	$3, AX // close
+	SYSCALL
+enter:
 	ADDQ	$160, SP
 	JMP	_rt0_amd64_linux(SB)

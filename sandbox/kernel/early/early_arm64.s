@@ -11,7 +11,8 @@ TEXT ·prlimit(SB),NOSPLIT,$0-16
 	RET
 
 // memjail_entry asks for the action of each signal, the signal mask and the standard
-// descriptors, and goes on to the runtime's own entry point. The kernel's sigaction has the handler first; 1 is SIG_IGN.
+// descriptors, makes room for descriptors, and goes on to the runtime's own entry
+// point. The kernel's sigaction has the handler first; 1 is SIG_IGN.
 TEXT memjail_entry(SB),NOSPLIT|NOFRAME,$0
 	SUB	$160, RSP
 	MOVD	$1, R19
@@ -64,5 +65,14 @@ open:
 	CMP	$3, R19
 	BLT	standard
 	MOVD	R20, ·atEntry+24(SB)
+	MOVD	$0, R0
+	MOVD	$1030, R1 // F_DUPFD_CLOEXEC
+	MOVD	$1000, R2 // the descriptor table is made large while no thread shares it
+	MOVD	$25, R8 // fcntl
+	SVC
+	TBNZ	$63, R0, enter
+	MOVD	$57, R8 // close
+	SVC
+enter:
 	ADD	$160, RSP
 	JMP	_rt0_arm64_linux(SB)
