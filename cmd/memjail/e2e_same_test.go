@@ -302,12 +302,14 @@ cat >Makefile <<'EOF'
 objects = $(patsubst %.c,%.o,$(wildcard src/*.c))
 prog: libf.a src/main.o
 	gcc -g -o $@ src/main.o -L. -lf -pthread
+check: prog
+	@./prog | grep -qx 10 && echo passed
 libf.a: $(filter-out src/main.o,$(objects))
 	ar rcs $@ $^
 %.o: %.c
 	@gcc -O2 -Wall -c -o $@ $<
 EOF
-make -j2 -s && ./prog; echo "status $?"; make -q; echo "up to date $?"
+make -j2 -s && ./prog; echo "status $?"; make -s check; make -q; echo "up to date $?"
 echo 'int main(void) { return undefined; }' >bad.c; gcc bad.c 2>/dev/null; echo "bad $?"`
 
 const goScript = `
