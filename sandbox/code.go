@@ -86,3 +86,50 @@ func (p *Plan) runnableMemfd(fd int, st *unix.Stat_t, fs *unix.Statfs_t) (bool, 
 	seals, err := unix.FcntlInt(uintptr(fd), unix.F_GET_SEALS, 0)
 	return err != nil || seals&unix.F_SEAL_EXEC == 0 || st.Mode&0o111 != 0, nil
 }
+
+// sealedLimit bounds what is copied, in bytes.
+const sealedLimit = 64 << 20
+
+// replaceSealed puts a copy that cannot be executed in the place of a memfd whose
+// content nobody can change any more, such as the standard input that a service
+// manager makes of a text. The copy has the same content, seals and offset. Errors:
+// EPERM, the content can change.
+func replaceSealed(fd int, st *unix.Stat_t) error {
+	const fixed = unix.F_SEAL_WRITE | unix.F_SEAL_SHRINK | unix.F_SEAL_GROW
+	seals, err := unix.FcntlInt(uintptr(fd), unix.F_GET_SEALS, 0)
+	switch {
+	case err != nil:
+		return err
+	case seals&fixed != fixed || st.Size > sealedLimit:
+		return unix.EPERM
+	}
+	offset, err := unix.Seek(fd, 0, unix.SEEK_CUR)
+	if err != nil {
+		return err
+	}
+	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
+	if err != nil {
+		return err
+	}
+	own, err := unix.MemfdCreate("sealed", unix.MFD_CLOEXEC|unix.MFD_NOEXEC_SEAL|unix.MFD_ALLOW_SEALING)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(own)
+	for from := int64(0); from < st.Size; {
+		n, err := unix.Sendfile(own, fd, &from, int(st.Size-from))
+		if err != nil || n == 0 {
+			return errors.Join(err, unix.EIO)
+		}
+	}
+	if _, err := unix.FcntlInt(uintptr(own), unix.F_ADD_SEALS, seals); err != nil {
+		return err
+	}
+	if _, err := unix.Seek(own, offset, unix.SEEK_SET); err != nil {
+		return err
+	}
+	if flags&unix.FD_CLOEXEC != 0 {
+		return unix.Dup3(own, fd, unix.O_CLOEXEC)
+	}
+	return unix.Dup3(own, fd, 0)
+}

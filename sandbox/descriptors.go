@@ -83,7 +83,11 @@ func (p *Plan) harmless(fd int) (what string, ok bool) {
 		return name, false
 	}
 	if st.Mode&unix.S_IFMT == unix.S_IFREG {
-		if runs, err := p.runnableMemfd(fd, &st, &fs); err != nil || runs {
+		runs, err := p.runnableMemfd(fd, &st, &fs)
+		if err == nil && runs && replaceSealed(fd, &st) == nil {
+			return name, true
+		}
+		if err != nil || runs {
 			return "a memfd (" + name + ") that can be executed (memory.anonymous-exec; --allow anonymous-exec=allow lets it in, " +
 				"and so does making it with MFD_NOEXEC_SEAL)", false
 		}

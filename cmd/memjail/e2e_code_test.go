@@ -125,6 +125,12 @@ func TestInheritedMemfd(t *testing.T) {
 	defer runs.Close()
 	data := memfd(unix.MFD_NOEXEC_SEAL)
 	defer data.Close()
+	// What nobody can change is handed in as a copy that does not run.
+	sealed := memfd(unix.MFD_EXEC | unix.MFD_ALLOW_SEALING)
+	defer sealed.Close()
+	if _, err := unix.FcntlInt(sealed.Fd(), unix.F_ADD_SEALS, unix.F_SEAL_WRITE|unix.F_SEAL_SHRINK|unix.F_SEAL_GROW|unix.F_SEAL_SEAL); err != nil {
+		t.Fatal(err)
+	}
 	for _, way := range []struct {
 		name     string
 		stdin    bool
@@ -151,8 +157,13 @@ func TestInheritedMemfd(t *testing.T) {
 			t.Errorf("%s, allowed: %v %s", way.name, err, out)
 		}
 		read := []string{"sh", "-c", `f=/proc/self/fd/${1##*/}; head -c4 $f | tail -c3; $f ran 2>/dev/null; true`, "sh", way.argument}
-		if out, err := started(data, way.stdin, append(inside, read...)...); err != nil || out != "ELF" {
-			t.Errorf("%s, for data: %v %s", way.name, err, out)
+		if out, err := started(sealed, way.stdin, use...); err != nil || out != "ran\n" {
+			t.Errorf("%s, sealed: control: %v %s", way.name, err, out)
+		}
+		for kind, file := range map[string]*os.File{"for data": data, "sealed": sealed} {
+			if out, err := started(file, way.stdin, append(inside, read...)...); err != nil || out != "ELF" {
+				t.Errorf("%s, %s: %v %s", way.name, kind, err, out)
+			}
 		}
 	}
 	for value, want := range map[string]string{"deny": "refused: execute /proc/self/fd/3\n", "allow": "allowed: execute /proc/self/fd/3\n"} {
