@@ -120,7 +120,8 @@ func (m *machine) sh(t *testing.T, lines string) string {
 	t.Helper()
 	out, err := m.try(lines)
 	if err != nil {
-		t.Fatalf("%s: %v\n%s", lines, err, out)
+		last, _ := m.try("journalctl --no-pager -o short -n 15; tail -n 5 /var/log/postgresql/*.log 2>/dev/null")
+		t.Fatalf("%s: %v\n%s\nthe journal:\n%s", lines, err, out, last)
 	}
 	return out
 }
