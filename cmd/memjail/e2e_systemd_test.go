@@ -567,6 +567,7 @@ func unitPostgreSQL(t *testing.T, m *machine) {
 	version := strings.Split(out, "/")[3]
 	unit := "postgresql@" + version + "-main"
 	m.sh(t, "ip link set lo up; systemctl stop "+unit+"; mkdir -p /run/postgresql; chown postgres:postgres /run/postgresql")
+	m.write(t, "/etc/postgresql/"+version+"/main/conf.d/test.conf", "ssl = off\n", 0o644) // whatever certificate this system has
 	flags := []string{"-p", "service", "--rw", "/var/lib/postgresql", "--rw", "/var/log/postgresql", "--rw", "/run/postgresql", "--rw", "/dev/shm"}
 	query := func(q string) string { return asPostgres(`psql -qAt -c "` + q + `" bench`) }
 	m.both(t, unit, flags, func(t *testing.T) string {
