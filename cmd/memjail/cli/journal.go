@@ -126,7 +126,7 @@ func newJournal(policyName string) *journal {
 
 // count says how often an attempt was made, and whether this time is told.
 func (j *journal) count(e supervisor.Event) (n int, told bool) {
-	key := kindKey{e.Comm, e.Call, alikePath(e), e.Access, e.Errno}
+	key := kindOf(e)
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if _, known := j.seen[key]; !known && len(j.seen) >= maxKinds {

@@ -40,6 +40,10 @@ type kindKey struct {
 	comm, call, path, access, errno string
 }
 
+func kindOf(e supervisor.Event) kindKey {
+	return kindKey{e.Comm, e.Call, alikePath(e), e.Access, e.Errno}
+}
+
 type kindCount struct {
 	event supervisor.Event
 	count int
@@ -87,7 +91,7 @@ func (c *collector) add(e supervisor.Event) {
 	defer c.mu.Unlock()
 	c.total++
 	c.write(e)
-	key := kindKey{e.Comm, e.Call, alikePath(e), e.Access, e.Errno}
+	key := kindOf(e)
 	k := c.kinds[key]
 	if k == nil {
 		if len(c.kinds) >= maxKinds {

@@ -127,7 +127,7 @@ func (o *unitOptions) declare(f *pflag.FlagSet, env []string) {
 	o.flags = f
 }
 
-// ofExec are the flags that go to memjail exec as they are given.
+// declareWrapping declares what says how the service is to be started.
 func (o *unitOptions) declareWrapping(f *pflag.FlagSet) {
 	f.StringVar(&o.memjail, "memjail", "", "`PATH` of memjail as the unit sees it (default: this program)")
 	o.policyFlags.declare(f)
@@ -259,12 +259,18 @@ func (o *unitOptions) callGroups() systemd.Groups {
 	return systemd.ParseGroups(string(out))
 }
 
-func (o *unitOptions) dropIn(name string, io streams) error {
+// load reads the unit and what there is to know about policy and system.
+func (o *unitOptions) load(name string) (*systemd.Unit, systemd.Question, error) {
 	u, err := o.place.Load(name)
 	if err != nil {
-		return misused(err)
+		return nil, systemd.Question{}, misused(err)
 	}
 	q, err := o.question(u.Name)
+	return u, q, err
+}
+
+func (o *unitOptions) dropIn(name string, io streams) error {
+	u, q, err := o.load(name)
 	if err != nil {
 		return err
 	}

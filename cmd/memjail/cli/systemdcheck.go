@@ -32,11 +32,7 @@ var stateWords = map[systemd.State]string{
 }
 
 func (o *unitOptions) check(name string, io streams) error {
-	u, err := o.place.Load(name)
-	if err != nil {
-		return misused(err)
-	}
-	q, err := o.question(u.Name)
+	u, q, err := o.load(name)
 	if err != nil {
 		return err
 	}
