@@ -205,19 +205,22 @@ except OSError as e:
 // less, as the policy says.
 func TestExecSupervisorKilled(t *testing.T) {
 	forAccounts(t, func(t *testing.T, as account) {
-		s := startService(t, as)
-		if err := syscall.Kill(s.supervisor(t), syscall.SIGKILL); err != nil {
-			t.Fatal(err)
-		}
-		ended := make(chan error, 1)
-		go func() { ended <- s.cmd.Wait() }()
-		select {
-		case <-ended:
-			if status, ok := s.cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || status.Signal() != syscall.SIGKILL {
-				t.Errorf("ended with %v, want SIGKILL", s.cmd.ProcessState)
+		// Before ABI 6 the guard stands outside the sandbox.
+		for _, flags := range [][]string{nil, {"--landlock-abi", "5"}} {
+			s := startService(t, as, flags...)
+			if err := syscall.Kill(s.supervisor(t), syscall.SIGKILL); err != nil {
+				t.Fatal(err)
 			}
-		case <-time.After(5 * time.Second):
-			t.Error("the command lives on without its supervisor")
+			ended := make(chan error, 1)
+			go func() { ended <- s.cmd.Wait() }()
+			select {
+			case <-ended:
+				if status, ok := s.cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || status.Signal() != syscall.SIGKILL {
+					t.Errorf("%q: ended with %v, want SIGKILL", flags, s.cmd.ProcessState)
+				}
+			case <-time.After(5 * time.Second):
+				t.Errorf("%q: the command lives on without its supervisor", flags)
+			}
 		}
 		lenient := startService(t, as, "--allow", "on-supervisor-exit=deny")
 		if err := syscall.Kill(lenient.supervisor(t), syscall.SIGKILL); err != nil {
