@@ -120,6 +120,10 @@ func (u *Unit) checkFilter(q Question) []Finding {
 	if e := u.last("SystemCallErrorNumber").Value; e != "" && e != "kill" {
 		how = "memjail would get " + e + " and not start the service"
 	}
+	if q.Groups == nil {
+		return []Finding{finding(Note, s, "its groups are those of a systemd that cannot be asked here: of those calls that it lacks of memjail's own, "+how).
+			remedy(fmt.Sprintf("the drop-in names all %d of them, unless the unit does", len(missing)))}
+	}
 	return []Finding{finding(Note, s, fmt.Sprintf("lacks %d calls of memjail's own: %s", len(missing), how)).
 		remedy("the drop-in adds SystemCallFilter=" + strings.Join(missing, " "))}
 }

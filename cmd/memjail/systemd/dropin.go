@@ -173,7 +173,7 @@ func (u *Unit) writePaths() []string {
 		for _, word := range strings.Fields(s.Value) {
 			path := strings.TrimLeft(word, "-+")
 			if strings.HasPrefix(word, "-") {
-				if _, err := os.Stat(path); err != nil {
+				if _, err := os.Stat(filepath.Join(u.Root, path)); err != nil {
 					continue
 				}
 			}

@@ -82,7 +82,7 @@ func (p Place) Load(name string) (*Unit, error) {
 	if err != nil {
 		return nil, err
 	}
-	u := &Unit{Name: name, File: fragment}
+	u := &Unit{Name: name, Root: p.Root, File: fragment}
 	if u.DropIns, err = p.dropIns(name); err != nil {
 		return nil, err
 	}

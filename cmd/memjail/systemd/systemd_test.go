@@ -223,8 +223,8 @@ func TestAdded(t *testing.T) {
 // TestPathsOfTheUnit: with path rules, what the unit lets its service write is
 // allowed.
 func TestPathsOfTheUnit(t *testing.T) {
-	there := t.TempDir()
-	u := load(t, place(t, map[string]string{unitFile: "[Service]\nExecStart=/a\nStateDirectory=s t/u\nRuntimeDirectory=r:link\nConfigurationDirectory=c\nReadWritePaths=/x -/gone -" + there + "\n"}), "a")
+	const there = "/srv/there"
+	u := load(t, place(t, map[string]string{there + "/x": "", unitFile: "[Service]\nExecStart=/a\nStateDirectory=s t/u\nRuntimeDirectory=r:link\nConfigurationDirectory=c\nReadWritePaths=/x -/gone -" + there + "\n"}), "a")
 	text, err := u.DropIn(Wrapping{Memjail: "/m", PathRules: true})
 	want := "ExecStart=/m exec --rw %S/s --rw %S/t/u --rw %t/r --ro %E/c --rw /x --rw " + there + " -- /a\n"
 	if err != nil || !strings.Contains(text, want) {

@@ -60,6 +60,7 @@ func parse(file, text string) ([]Setting, error) {
 // Unit is a service as its file and its drop-ins make it, memjail's left out.
 type Unit struct {
 	Name     string
+	Root     string // of its system, as [Place.Root]
 	File     string
 	DropIns  []string // in the order in which they are read
 	Settings []Setting
