@@ -574,8 +574,8 @@ func unitPostgreSQL(t *testing.T, m *machine) {
 		m.sh(t, "systemctl start "+unit)
 		said := m.memoryOf(t, unit)
 		m.sh(t, asPostgres("dropdb --if-exists bench 2>/dev/null; createdb bench; pgbench -q -i bench 2>&1"))
-		said += m.sh(t, asPostgres("pgbench -c 4 -j 2 -t 50 bench 2>&1")+" | grep -e 'actually processed' -e 'failed transactions'")
-		m.sh(t, "systemctl reload "+unit)
+		said += m.sh(t, "("+asPostgres("pgbench -c 4 -j 2 -t 200 bench 2>&1")+") >/tmp/pgbench & sleep 0.1; systemctl reload "+unit+
+			"; wait; grep -e 'actually processed' -e 'failed transactions' /tmp/pgbench")
 		said += m.sh(t, query("select count(*), sum(abalance)=(select sum(delta) from pgbench_history) from pgbench_accounts"))
 		// One process of it crashes: PostgreSQL recovers by itself.
 		m.sh(t, `kill -9 $(`+query("select pid from pg_stat_activity where backend_type=\\$\\$background writer\\$\\$")+`)`)
