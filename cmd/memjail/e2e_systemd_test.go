@@ -586,20 +586,30 @@ func unitPostgreSQL(t *testing.T, m *machine) {
 		m.sh(t, "systemctl stop "+unit)
 		return said + m.property(t, unit, "Result")
 	})
-	// One outside holds the data: the wrapped service must see that.
-	bin := "/usr/lib/postgresql/" + version + "/bin/pg_ctl -D /var/lib/postgresql/" + version + "/main"
-	m.sh(t, asPostgres(bin+` -w -l /tmp/outside.log -o "-c config_file=/etc/postgresql/`+version+`/main/postgresql.conf -p 5499" start >/dev/null`))
-	for _, wrapped := range []bool{true, false} {
-		if !wrapped {
-			m.sh(t, "memjail systemd remove "+unit+"; systemctl daemon-reload")
+	secondPostgreSQL(t, m, version)
+}
+
+// secondPostgreSQL: one outside holds the data, and a second one on the same data sees
+// that, although it can signal nobody outside.
+func secondPostgreSQL(t *testing.T, m *machine, version string) {
+	t.Helper()
+	data := " -D /var/lib/postgresql/" + version + "/main "
+	options := "-c config_file=/etc/postgresql/" + version + "/main/postgresql.conf -c external_pid_file="
+	bin := "/usr/lib/postgresql/" + version + "/bin/"
+	m.sh(t, asPostgres(bin+"pg_ctl"+data+`-w -l /tmp/outside.log -o "-p 5499 `+options+`" start >/dev/null`))
+	m.unit(t, "second.service", "[Service]\nType=notify\nUser=postgres\nExecStart="+bin+"postgres"+data+options+"\n")
+	m.sh(t, "systemctl daemon-reload")
+	for _, want := range []string{"lock file \"postmaster.pid\" already exists", "pre-existing shared memory block"} {
+		if out, err := m.try("systemctl start second"); err == nil {
+			t.Errorf("a second PostgreSQL started on the same data: %s", out)
 		}
-		m.try("systemctl start " + unit)
-		if pid := m.property(t, unit, "MainPID"); pid != "0" {
-			t.Errorf("wrapped %v: a second PostgreSQL started on the same data, process %s", wrapped, pid)
+		if status := m.property(t, "second", "ExecMainStatus"); status != "1" {
+			t.Errorf("the second PostgreSQL ended with status %s", status)
 		}
-		m.try("systemctl stop " + unit + "; systemctl reset-failed " + unit)
+		m.journal(t, "second", want)
+		m.wrap(t, "second", "-p", "service", "--rw", "/var/lib/postgresql", "--rw", "/run/postgresql", "--rw", "/dev/shm")
 	}
-	m.sh(t, asPostgres("psql -p 5499 -qAt -c \"select count(*) from pgbench_history\" bench; "+bin+" -w stop >/dev/null"))
+	m.sh(t, asPostgres("psql -p 5499 -qAt -c \"select count(*) from pgbench_history\" bench; "+bin+"pg_ctl"+data+"-w stop >/dev/null"))
 }
 
 // unitRunc: memjail is process 1 of a container.
