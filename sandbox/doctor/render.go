@@ -7,6 +7,8 @@ import (
 	"strconv"
 	"strings"
 	"unicode/utf8"
+
+	"github.com/memjail/memjail/sandbox/text"
 )
 
 // width is that of a line of text, in columns.
@@ -30,9 +32,9 @@ func Text(w io.Writer, findings []Finding, color bool) error {
 		fmt.Fprintf(&out, "%s%s  %-*s  %s\n", paint(f.Verdict, color),
 			strings.Repeat(" ", verdicts-len(f.Verdict.String())), titles, f.Title, printable(f.Value))
 		indent := strings.Repeat(" ", verdicts+2)
-		wrap(&out, indent, f.Why)
+		text.Wrap(&out, width, indent, printable(f.Why))
 		if f.Fix != "" {
-			wrap(&out, indent, "To change it: "+f.Fix)
+			text.Wrap(&out, width, indent, printable("To change it: "+f.Fix))
 		}
 	}
 	_, err := io.WriteString(w, out.String())
@@ -46,30 +48,6 @@ func paint(v Verdict, color bool) string {
 	const reset = "\x1b[0m"
 	codes := [...]string{OK: "\x1b[32m", Unknown: "\x1b[36m", Warn: "\x1b[33m", Bad: "\x1b[31m"}
 	return codes[v] + v.String() + reset
-}
-
-// wrap writes the words of s in lines that begin with indent.
-func wrap(out *strings.Builder, indent, s string) {
-	column := 0
-	for _, word := range strings.Fields(printable(s)) {
-		n := utf8.RuneCountInString(word)
-		switch {
-		case column == 0:
-			out.WriteString(indent)
-			column = len(indent)
-		case column+1+n > width:
-			out.WriteString("\n" + indent)
-			column = len(indent)
-		default:
-			out.WriteByte(' ')
-			column++
-		}
-		out.WriteString(word)
-		column += n
-	}
-	if column > 0 {
-		out.WriteByte('\n')
-	}
 }
 
 // printable quotes what could steer a terminal: the name of a mount point or a

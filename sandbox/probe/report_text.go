@@ -4,7 +4,8 @@ import (
 	"fmt"
 	"io"
 	"strings"
-	"unicode/utf8"
+
+	"github.com/memjail/memjail/sandbox/text"
 )
 
 // textWriter collects the report for people.
@@ -123,29 +124,11 @@ func (t *textWriter) summary(r *Report) {
 	fmt.Fprintf(t, "%s\n", strings.Join(parts, ", "))
 }
 
-// wrapped writes the words of s in lines that begin with indent.
+// columns is the width of a line.
+const columns = 100
+
 func (t *textWriter) wrapped(indent, s string) {
-	const columns = 100
-	column := 0
-	for _, word := range strings.Fields(printable(s)) {
-		n := utf8.RuneCountInString(word)
-		switch {
-		case column == 0:
-			t.WriteString(indent)
-			column = len(indent)
-		case column+1+n > columns:
-			t.WriteString("\n" + indent)
-			column = len(indent)
-		default:
-			t.WriteByte(' ')
-			column++
-		}
-		t.WriteString(word)
-		column += n
-	}
-	if column > 0 {
-		t.WriteByte('\n')
-	}
+	text.Wrap(&t.Builder, columns, indent, printable(s))
 }
 
 func (t *textWriter) bold(s string) string { return t.escape("1", s) }
