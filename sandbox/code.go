@@ -83,8 +83,9 @@ func (p *Plan) runnableMemfd(fd int, st *unix.Stat_t, fs *unix.Statfs_t) (bool, 
 	}
 	// The seal holds the bits of the mode; without it they can be set at any time. A
 	// descriptor that only names the file tells no seals, and can be opened again.
+	// Files of large pages do not heed it.
 	seals, err := unix.FcntlInt(uintptr(fd), unix.F_GET_SEALS, 0)
-	return err != nil || seals&unix.F_SEAL_EXEC == 0 || st.Mode&0o111 != 0, nil
+	return err != nil || seals&unix.F_SEAL_EXEC == 0 || st.Mode&0o111 != 0 || uint32(fs.Type) == unix.HUGETLBFS_MAGIC, nil
 }
 
 // sealedLimit bounds what is copied, in bytes.

@@ -16,7 +16,7 @@ const memfdName = 250
 // mode and its seals tell the difference.
 func (r *receiver) memfd(q *request, number int32) (injected bool) {
 	flags := int(uint32(q.args[1]))
-	if flags&unix.MFD_EXEC != 0 { // asked for in words
+	if flags&(unix.MFD_EXEC|unix.MFD_HUGETLB) != 0 { // asked for in words, or not to be kept from it
 		r.refuse(q, number)
 		return false
 	}

@@ -173,3 +173,52 @@ func TestInheritedMemfd(t *testing.T) {
 		}
 	}
 }
+
+// TestMemfdACL: an access control list sets the bits of the mode that the seal of a
+// memfd holds, and the memfd runs; inside, none is set. Copies that keep the mode work
+// as before.
+func TestMemfdACL(t *testing.T) {
+	if _, err := exec.LookPath("python3"); err != nil {
+		t.Skip("this machine has no python3")
+	}
+	const script = `import os, struct, sys
+MFD_NOEXEC_SEAL = 8
+fd = os.memfd_create("x", MFD_NOEXEC_SEAL)
+os.write(fd, open("/bin/echo", "rb").read())
+name = "/proc/self/fd/%d" % fd
+acl = struct.pack("<I", 2) + b"".join(struct.pack("<HHI", t, p, 0xffffffff) for t, p in ((1, 7), (4, 5), (32, 5)))
+for set in (lambda: os.setxattr(name, "system.posix_acl_access", acl), lambda: os.setxattr(fd, "system.posix_acl_access", acl)):
+    try:
+        set()
+        print("set", end=" ")
+    except OSError as e:
+        print(e.strerror, end=" ")
+sys.stdout.flush()
+if os.fork() == 0:
+    again = os.open(name, os.O_RDONLY)
+    os.close(fd)
+    try:
+        os.execve("/proc/self/fd/%d" % again, ["echo", "ran"], {})
+    except OSError as e:
+        print(e.strerror)
+        sys.stdout.flush()
+    os._exit(0)
+os.wait()
+`
+	forAccounts(t, func(t *testing.T, as account) {
+		dir := as.workDir(t)
+		control := job{as: as, dir: dir, argv: []string{"python3", "-c", script}}.run(t)
+		if control.stdout != "set set ran\n" {
+			t.Skipf("on this system an ACL does not make a memfd run: %v", control)
+		}
+		if inside := (job{as: as, dir: dir, argv: inside(t, "python3", "-c", script)}).run(t); inside.stdout != "Operation not supported Operation not supported Permission denied\n" {
+			t.Errorf("inside: %v", inside)
+		}
+		const copies = "umask 027; echo x >a; chmod 640 a; cp -p a b && cp -a a c && install -m 751 a d && stat -c %a a b c d"
+		for _, argv := range [][]string{{"sh", "-c", copies}, inside(t, "sh", "-c", copies)} {
+			if o := (job{as: as, dir: as.workDir(t), argv: argv}).run(t); o.stdout != "640\n640\n640\n751\n" || o.stderr != "" {
+				t.Errorf("%q: %v", argv[0], o)
+			}
+		}
+	})
+}

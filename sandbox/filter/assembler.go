@@ -1,6 +1,9 @@
 package filter
 
-import "fmt"
+import (
+	"fmt"
+	"slices"
+)
 
 // label is a place in a program that is being assembled.
 type label int
@@ -60,9 +63,47 @@ func (a *assembler) and(k uint32) { a.emit(opAnd, k, next, next) }
 // jump goes on at a label, any distance away.
 func (a *assembler) jump(l label) { a.emit(opJump, 0, l, next) }
 
-// assemble turns labels into distances. A label that was never placed, and a
-// conditional jump over more than 255 instructions, are mistakes in the caller.
+// farthest is how many instructions a conditional jump can skip.
+const farthest = 255
+
+// far tells whether a label is too far away from pc for a conditional jump. One that
+// was never placed is not.
+func (a *assembler) far(pc int, l label) bool { return l != next && a.places[l]-pc-1 > farthest }
+
+// stretch gives conditional jumps that have to go too far a jump for each side.
+func (a *assembler) stretch() {
+	for again := true; again; {
+		again = false
+		for pc := 0; pc < len(a.code); pc++ {
+			d := a.code[pc]
+			if d.Code == opJump || !a.far(pc, d.whenTrue) && !a.far(pc, d.whenFalse) {
+				continue
+			}
+			const inserted = 2
+			for l := range a.places {
+				if a.places[l] > pc {
+					a.places[l] += inserted
+				}
+			}
+			yes, after := a.newLabel(), a.newLabel()
+			a.places[yes], a.places[after] = pc+2, pc+1+inserted
+			to := func(l label) draft {
+				if l == next {
+					l = after
+				}
+				return draft{Instruction{Code: opJump}, l, next}
+			}
+			a.code = slices.Insert(a.code, pc+1, to(d.whenFalse), to(d.whenTrue))
+			a.code[pc].whenTrue, a.code[pc].whenFalse = yes, next
+			again = true
+		}
+	}
+}
+
+// assemble turns labels into distances. A label that was never placed is a mistake in
+// the caller.
 func (a *assembler) assemble() (Program, error) {
+	a.stretch()
 	p := make(Program, len(a.code), len(a.code)+512) // room for a body
 	for pc, d := range a.code {
 		p[pc] = d.Instruction
@@ -77,9 +118,6 @@ func (a *assembler) assemble() (Program, error) {
 		f, err := a.distance(pc, d.whenFalse)
 		if err != nil {
 			return nil, err
-		}
-		if t > 255 || f > 255 {
-			return nil, fmt.Errorf("assembling a seccomp program: instruction %d jumps over %d", pc, max(t, f))
 		}
 		p[pc].JumpTrue, p[pc].JumpFalse = uint8(t), uint8(f)
 	}

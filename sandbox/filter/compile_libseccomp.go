@@ -3,6 +3,7 @@
 package filter
 
 import (
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -123,6 +124,8 @@ func (c condition) compile() (seccomp.ScmpCondition, error) {
 	switch c.op {
 	case isZero:
 		return seccomp.MakeCondition(c.arg, seccomp.CompareEqual, 0)
+	case isAny:
+		return seccomp.ScmpCondition{}, errors.New("libseccomp has no such comparison")
 	case isNotZero:
 		return seccomp.MakeCondition(c.arg, seccomp.CompareNotEqual, 0)
 	default:

@@ -149,6 +149,10 @@ func oracleChosen(o Options, d Data, name string) (Verdict, bool) {
 	}
 	inet := low(0) == 2 || low(0) == 10
 	switch {
+	case (name == "setxattr" || name == "fsetxattr") && o.GuardMemfds && low(3)%8 == 4 && low(3) >= 28:
+		return told(unix.EOPNOTSUPP)
+	case name == "setxattrat" && o.GuardMemfds:
+		return enosys, true
 	case metadataCalls.MatchString(name) && o.RefuseMetadata:
 		return told(unix.EPERM)
 	case name == "ioctl" && o.RefuseMetadata && slices.Contains([]uint32{0x40086602, 0x40046602, 0x401c5820, 0x40047211}, low(1)):
@@ -159,13 +163,16 @@ func oracleChosen(o Options, d Data, name string) (Verdict, bool) {
 		return told(unix.ESOCKTNOSUPPORT)
 	case name == "socketcall" && o.RefuseUnix && (low(0) == 1 || low(0) == 8):
 		return enosys, true
+	case name == "memfd_create" && o.GuardMemfds && low(1)&4 != 0:
+		return told(unix.ENOSYS)
 	case name == "memfd_create" && o.GuardMemfds && low(1)&8 == 0:
 		return told(unix.EACCES)
-	case name == "mmap" && o.RefuseSharedFiles && d.Arch == unix.AUDIT_ARCH_I386:
+	case name == "mmap" && (o.RefuseSharedFiles || o.RefuseWritableCode) && d.Arch == unix.AUDIT_ARCH_I386:
 		return enosys, true
 	case (name == "mmap" || name == "mmap2") && o.RefuseSharedFiles && (low(3)&0x2f == 1 || low(3)&0x2f == 3),
 		(name == "shmget" || name == "shmat") && o.RefuseSharedFiles,
 		name == "ipc" && o.RefuseSharedFiles && (low(0)&0xffff == 21 || low(0)&0xffff == 23),
+		(name == "mmap" || name == "mmap2") && o.RefuseWritableCode && low(2)&4 != 0 && (low(3)&0x2f == 1 || low(3)&0x2f == 3),
 		name == "personality" && o.RefuseWritableCode && low(0)&0x80400000 == 0x400000,
 		name == "shmat" && o.RefuseWritableCode && low(2)&0x8000 != 0,
 		name == "ipc" && o.RefuseWritableCode && low(0)&0xffff == 21 && low(2)&0x8000 != 0:
@@ -327,12 +334,14 @@ func interesting() map[string][6][]uint64 {
 		"sendmmsg":          {{3}, {pointer}, {1 << 29, 1}, {0, 0x4000, 1 << 29, garbage | 1<<29, 1 << 61}},
 		"sendmsg":           {{3}, {pointer}, {0, 0x4000, 1 << 29, garbage | 1<<29, 1 << 61}},
 		"socketcall":        {{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21}},
-		"mmap":              {{0}, {4096}, {1, 3}, {0x1, 0x2, 0x3, 0x21, 0x22, 0x23, 0x101, garbage | 1, garbage | 2, 1 << 32}},
-		"mmap2":             {{0}, {4096}, {1}, {0x1, 0x2, 0x3, 0x21, 0x22, garbage | 1}},
+		"mmap":              {{0}, {4096}, {1, 3, 5, 4 << 32}, {0x1, 0x2, 0x3, 0x21, 0x22, 0x23, 0x101, garbage | 1, garbage | 2, 1 << 32}},
+		"setxattr":          {{pointer}, {pointer}, {pointer}, {0, 4, 20, 24, 28, 32, 36, 44, 1028, garbage | 36, 28 << 32}, {0}},
+		"fsetxattr":         {{3}, {pointer}, {pointer}, {0, 4, 20, 24, 28, 32, 36, 44, 1028, garbage | 36, 28 << 32}, {0}},
+		"mmap2":             {{0}, {4096}, {1, 4}, {0x1, 0x2, 0x3, 0x21, 0x22, garbage | 1}},
 		"shmat":             {{1}, {0}, {0, 0x8000, 0xa000, garbage | 0x8000, 0x8000 << 32}},
 		"ipc":               {{0, 1, 21, 23, 0x10015, 0x10017, garbage | 21, 21 << 32}, {0}, {0, 0x8000}},
 		"personality":       {{0, 8, 0x400000, 0xffffffff, 0x400008, garbage | 0x400000, 0x400000 << 32}},
-		"memfd_create":      {{pointer}, {0, 1, 8, 9, 16, garbage, garbage | 8, 8 << 32}},
+		"memfd_create":      {{pointer}, {0, 1, 4, 12, 8, 9, 16, garbage, garbage | 8, 8 << 32}},
 		"prctl":             {{0, 34, 35, 36, 38, garbage | 35, 35 << 32}, {0, 1}},
 		"keyctl":            {{0, 17, 18, 19, garbage | 18, 18 << 32}},
 		"unshare":           {clone},

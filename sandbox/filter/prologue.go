@@ -140,6 +140,10 @@ func (h *head) conditional(name string) {
 		if !h.options.asked(r.home) || !slices.Contains(r.calls, name) {
 			continue
 		}
+		if len(r.when) == 0 {
+			h.jump(h.to(r.verdict(h.options.Listener)))
+			return
+		}
 		others := h.newLabel()
 		for n, c := range r.when {
 			holds := next
@@ -147,6 +151,10 @@ func (h *head) conditional(name string) {
 				holds = h.to(r.verdict(h.options.Listener))
 			}
 			h.loadLow(uint32(c.arg))
+			if c.op == isAny {
+				h.anyBit(c.mask, holds, others)
+				continue
+			}
 			if c.mask != ^uint32(0) {
 				h.and(c.mask)
 			}

@@ -86,6 +86,8 @@ func (r *rule) example() [6]uint64 {
 			args[c.arg] |= uint64(c.value)
 		case isNotZero:
 			args[c.arg] |= 1
+		case isAny:
+			args[c.arg] |= uint64(c.mask & -c.mask)
 		case isZero:
 		}
 	}

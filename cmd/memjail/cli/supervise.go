@@ -73,6 +73,8 @@ func superviseDetached() error {
 	listener, readyFD := handListener, handReady
 	if config.Exec {
 		if listener, err = receiveListener(handListener); err != nil {
+			// The start was given up, or does without: nobody is to be killed for that.
+			os.NewFile(handGuard, "guard").Write([]byte{1})
 			return err
 		}
 		readyFD = handListener
