@@ -95,6 +95,19 @@ func TestSummary(t *testing.T) {
 	}
 }
 
+// TestDescribe: what comes from inside makes no line of its own and nothing that a
+// terminal acts upon, also where an explanation names it.
+func TestDescribe(t *testing.T) {
+	for odd, want := range map[string]string{"a\nb": `a\nb`, "\x1b[31m\xff\u202e": `\x1b[31m\xff\u202e`, "a b \"é\"": "a b \"é\""} {
+		e := event("sh", "openat", "/"+odd)
+		e.Reason, e.Allow = "for /"+odd, "--ro /"+odd
+		have := describe(e)
+		if !strings.HasSuffix(have, ": for /"+want+"; to allow it: --ro /"+want) || strings.ContainsAny(have, "\n\x1b") {
+			t.Errorf("%q", have)
+		}
+	}
+}
+
 func TestLog(t *testing.T) {
 	for asJSON, entry := range map[bool]logEntry{false: logLine, true: jsonLine} {
 		path := filepath.Join(t.TempDir(), "log")
