@@ -249,7 +249,8 @@ func (g *guard) close() {
 // steps make the guard, in a list in which first steps come before.
 func (g *guard) steps(first int, all bool) []kernel.Step {
 	steps := []kernel.Step{kernel.StepSetSID(), kernel.StepChdirRoot()}
-	return append(steps, kernel.StepsGuard(int(g.pipe.Fd()), int(g.command.Fd()), first+len(steps), all)...)
+	what := kernel.Guard{Pipe: int(g.pipe.Fd()), Command: int(g.command.Fd()), All: all}
+	return append(steps, kernel.StepsGuard(what, first+len(steps))...)
 }
 
 // detach starts the guard in the calling thread's domain, as nobody's child.
