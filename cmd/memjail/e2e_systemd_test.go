@@ -343,6 +343,11 @@ func unitSupervisorKilled(t *testing.T, m *machine) {
 	eventually(t, 10*time.Second, "the service was started anew", func() bool {
 		return m.property(t, "sk", "NRestarts") == "1" && m.property(t, "sk", "ActiveState") == "active"
 	})
+	told := "journalctl --no-pager -o cat --output-fields=MEMJAIL_PID _SYSTEMD_UNIT=sk.service MEMJAIL_EVENT=supervisor-end"
+	eventually(t, 10*time.Second, "the journal says why", func() bool {
+		out, _ := m.try(told)
+		return out == pid
+	})
 	if now := m.property(t, "sk", "MainPID"); now == pid || now == "0" {
 		t.Errorf("the main process was %s and is %s", pid, now)
 	}
@@ -424,7 +429,7 @@ func unitRefused(t *testing.T, m *machine) {
 // unitJournal: what is refused can be found in the journal by the unit and by fields,
 // and nothing inside makes a field of its own.
 func unitJournal(t *testing.T, m *machine) {
-	m.write(t, "/usr/local/lib/refused.sh", "cat /proc/1/mem\n(: >'/etc/new\nMEMJAIL_RULE=forged')\ntrue\n", 0o755)
+	m.write(t, "/usr/local/lib/refused.sh", "echo own line\ncat /proc/1/mem\n(: >'/etc/new\nMEMJAIL_RULE=forged')\ntrue\n", 0o755)
 	m.unit(t, "j.service", "[Service]\nType=oneshot\nExecStart=/bin/sh /usr/local/lib/refused.sh\n")
 	m.wrap(t, "j", "-p", "service")
 	m.sh(t, "systemctl start j")
@@ -439,9 +444,14 @@ func unitJournal(t *testing.T, m *machine) {
 	if out := field("MEMJAIL_RULE=forged", "MESSAGE"); out != "" && out != "-- No entries --" {
 		t.Errorf("a field was forged: %s", out)
 	}
-	if out := field("MEMJAIL_EVENT=start", "MEMJAIL_POLICY"); out != "service" {
+	// The journal remembers who a sender is, so memjail must not have sent as the command.
+	if out := field("_TRANSPORT=stdout _COMM=sh", "MESSAGE"); !strings.HasPrefix(out, "own line") {
+		t.Errorf("the command's own line is not told as its own: %s", out)
+	}
+	if out := field("_COMM=memjail MEMJAIL_EVENT=start", "MEMJAIL_POLICY"); out != "service" {
 		t.Errorf("the start is not told: %s", out)
 	}
+	unitJournalRestarts(t, m)
 	m.wrap(t, "j", "-p", "service", "--report", "off")
 	count := "journalctl --no-pager -o cat -u j.service SYSLOG_IDENTIFIER=memjail MEMJAIL_EVENT=refused | wc -l"
 	before := m.sh(t, count)
@@ -449,6 +459,20 @@ func unitJournal(t *testing.T, m *machine) {
 	if after := m.sh(t, count); after != before {
 		t.Errorf("--report off: %s entries, before %s", after, before)
 	}
+}
+
+// unitJournalRestarts: a journal that was started anew hears from services that were
+// there before.
+func unitJournalRestarts(t *testing.T, m *machine) {
+	m.write(t, "/usr/local/lib/later.sh", "while ! test -e /run/later; do sleep 0.05; done; cat /proc/1/mem\nsleep 20\n", 0o755)
+	m.unit(t, "jr.service", "[Service]\nExecStart=/bin/sh /usr/local/lib/later.sh\n")
+	m.wrap(t, "jr")
+	m.sh(t, "systemctl start jr; systemctl restart systemd-journald; touch /run/later")
+	eventually(t, 10*time.Second, "the journal hears of it", func() bool {
+		out, _ := m.try("journalctl --no-pager -o cat --output-fields=MEMJAIL_PATH _SYSTEMD_UNIT=jr.service MEMJAIL_EVENT=refused")
+		return out == "/proc/1/mem"
+	})
+	m.sh(t, "systemctl stop jr")
 }
 
 func unitCheck(t *testing.T, m *machine) {

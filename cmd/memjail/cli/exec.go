@@ -42,13 +42,9 @@ process 1, or the reaper of its descendants, it stays, as a minimal init.`,
 
 // execute is the run function of exec.
 func execute(o *runOptions, args, env []string, io streams) error {
-	lost := o.useJournal(env)
-	r, err := prepareRunner(o, args, io)
+	r, err := prepareRunner(o, args, env, io)
 	if err != nil {
 		return err
-	}
-	if lost != nil {
-		r.say("warning: what is refused is not told: %v", lost)
 	}
 	// What a service manager says to the service is for the service.
 	if r.policy.Environment.Restrict {
@@ -120,13 +116,13 @@ func (r *runner) become(args, env []string) error {
 	}
 	defer plan.Close()
 	r.explainPlan(plan)
-	if r.logKind == logJournal && r.log != nil {
-		r.log.Write(startEntry(r.policy.Name, args[0], shapeText(r.policy.Memory.Access, plan)))
-	}
 	if plan.Shape != sandbox.ShapeSupervised {
+		if err := r.journal.sendMessenger(r.startEntry(plan, args[0])); err != nil {
+			return err
+		}
 		return plan.Become(nil, nil)
 	}
-	socket, guard, err := r.startDetached(plan)
+	socket, guard, err := r.startDetached(plan, args[0])
 	if err != nil {
 		return err
 	}
@@ -159,7 +155,7 @@ func giveListener(socket *os.File, listener int) error {
 // kills the command if the supervisor is killed. Neither is a child of this process
 // when it returns. The socket is for the listener. A guard that is to be started in
 // the sandbox's domain, where it can kill all of it and nothing else, is returned.
-func (r *runner) startDetached(plan *sandbox.Plan) (socket *os.File, inside func() error, err error) {
+func (r *runner) startDetached(plan *sandbox.Plan, command string) (socket *os.File, inside func() error, err error) {
 	exe, err := openSelf()
 	if err != nil {
 		return nil, nil, err
@@ -174,25 +170,17 @@ func (r *runner) startDetached(plan *sandbox.Plan) (socket *os.File, inside func
 	if err != nil {
 		return nil, nil, fmt.Errorf("starting the supervisor: %w", err)
 	}
-	watch, err := newGuard(guardR)
+	watch, err := r.newGuard(guardR)
 	if err != nil {
 		return nil, nil, err
 	}
 	var hand handFiles
 	defer hand.close()
-	config := successorConfig{Policy: r.policy, Reports: r.log != nil && r.collect != nil, Log: r.logKind, PID: os.Getpid(), Exec: true,
-		OwnMounts: plan.MountNamespace != nil, SlowMounts: plan.Mounts != nil && plan.Mounts.HasRemote()}
-	config.Policy.Tests = nil
-	if config.Reports && plan.Rules != nil && explainable(r.policy) {
-		facts, err := plan.Facts(nil)
-		if err != nil {
-			return nil, nil, err
-		}
-		handed := facts.Hand()
-		config.Facts = &handed
-	} else {
-		config.Policy.Origins = nil // nobody asks for them
+	config, err := r.detachedConfig(plan)
+	if err != nil {
+		return nil, nil, err
 	}
+	config.Start = r.startEntry(plan, command)
 	file, err := config.file()
 	if err != nil {
 		return nil, nil, err
@@ -200,7 +188,10 @@ func (r *runner) startDetached(plan *sandbox.Plan) (socket *os.File, inside func
 	hand.give(file, handConfig)
 	hand.give(os.NewFile(uintptr(pair[1]), "memjail"), handListener)
 	hand.give(guardW, handGuard)
-	if r.log != nil {
+	switch {
+	case r.journal != nil:
+		hand.give(r.journal.hand(), handEvents)
+	case r.log != nil:
 		hand.give(dupFile(int(r.log.Fd())), handEvents)
 	}
 	if plan.MountNamespace != nil {
@@ -222,34 +213,65 @@ func (r *runner) startDetached(plan *sandbox.Plan) (socket *os.File, inside func
 	return mine, nil, detach(steps, watch)
 }
 
+// detachedConfig is what the supervisor has to know.
+func (r *runner) detachedConfig(plan *sandbox.Plan) (successorConfig, error) {
+	config := successorConfig{Policy: r.policy, Reports: (r.log != nil || r.journal != nil) && r.collect != nil, Log: r.logKind(), PID: os.Getpid(), Exec: true,
+		OwnMounts: plan.MountNamespace != nil, SlowMounts: plan.Mounts != nil && plan.Mounts.HasRemote()}
+	config.Policy.Tests = nil
+	if config.Reports && plan.Rules != nil && explainable(r.policy) {
+		facts, err := plan.Facts(nil)
+		if err != nil {
+			return successorConfig{}, err
+		}
+		handed := facts.Hand()
+		config.Facts = &handed
+	} else {
+		config.Policy.Origins = nil // nobody asks for them
+	}
+	return config, nil
+}
+
 // guard is what a guard needs: the pipe that ends with the supervisor, and the
 // command's process. Both are above the descriptors that a supervisor finds.
-type guard struct{ pipe, command *os.File }
+type guard struct {
+	pipe, command *os.File
+	journal       *os.File // nil: nobody is told
+	lastWords     []byte
+}
 
 // newGuard takes the pipe.
-func newGuard(pipe *os.File) (*guard, error) {
+func (r *runner) newGuard(pipe *os.File) (*guard, error) {
 	defer pipe.Close()
 	pidfd, err := kernel.OpenPIDFD(os.Getpid())
 	if err != nil {
 		return nil, fmt.Errorf("starting the guard: %w", err)
 	}
 	defer pidfd.Close()
-	g := &guard{dupFile(int(pipe.Fd())), dupFile(int(pidfd.Fd()))}
-	if g.pipe == nil || g.command == nil {
+	g := &guard{pipe: dupFile(int(pipe.Fd())), command: dupFile(int(pidfd.Fd()))}
+	if r.journal != nil {
+		g.journal, g.lastWords = r.journal.hand(), supervisorEndEntry(r.policy.Name, os.Getpid())
+	}
+	if g.pipe == nil || g.command == nil || r.journal != nil && g.journal == nil {
 		return nil, fmt.Errorf("starting the guard: %w", unix.EMFILE)
 	}
 	return g, nil
 }
 
 func (g *guard) close() {
-	g.pipe.Close()
-	g.command.Close()
+	for _, file := range []*os.File{g.pipe, g.command, g.journal} {
+		if file != nil {
+			file.Close()
+		}
+	}
 }
 
 // steps make the guard, in a list in which first steps come before.
 func (g *guard) steps(first int, all bool) []kernel.Step {
 	steps := []kernel.Step{kernel.StepSetSID(), kernel.StepChdirRoot()}
-	what := kernel.Guard{Pipe: int(g.pipe.Fd()), Command: int(g.command.Fd()), All: all}
+	what := kernel.Guard{Pipe: int(g.pipe.Fd()), Command: int(g.command.Fd()), All: all, LastWords: g.lastWords}
+	if g.journal != nil {
+		what.Told = int(g.journal.Fd())
+	}
 	return append(steps, kernel.StepsGuard(what, first+len(steps))...)
 }
 

@@ -52,6 +52,7 @@ func (r *runner) run(args, env []string) (childStatus, error) {
 	}
 	defer plan.Close()
 	r.explainPlan(plan)
+	r.journal.tell(r.startEntry(plan, args[0]))
 	f := &front{r: r, plan: plan, stopWatch: func() {}}
 	if r.options.waitRest || r.options.killRest {
 		// What the command leaves behind becomes memjail's child and so is found.
@@ -154,10 +155,7 @@ func (f *front) watchMounts() {
 	// memjail's main thread is in the sandbox's mount namespace; the command may
 	// have ended by now.
 	stop, err := watchMounts(f.plan.Mounts, os.Getpid(), func(m landlock.Mount) {
-		f.r.say("warning: "+mountWarning, m.FSType, m.Point, f.r.policy.OnMount)
-		if f.r.policy.OnMount == policy.OnMountEnd {
-			f.kill()
-		}
+		f.mounted(mountWarning, m.FSType, safe(m.Point), f.r.policy.OnMount)
 	}, f.blind)
 	if err != nil {
 		f.blind(err)
@@ -168,11 +166,16 @@ func (f *front) watchMounts() {
 
 // blind: the mount table cannot be watched, so nobody would see what on-mount is
 // there for.
-func (f *front) blind(err error) {
-	f.r.say("warning: the mount table cannot be watched: %v", err)
+func (f *front) blind(err error) { f.mounted(blindWarning, err) }
+
+// mounted does what on-mount says, and tells why: first those who keep nobody waiting.
+func (f *front) mounted(format string, args ...any) {
+	text := fmt.Sprintf(format, args...)
+	f.r.journal.tell(mountEntry(f.r.policy.Name, f.cmd.PID, text))
 	if f.r.policy.OnMount == policy.OnMountEnd {
 		f.kill()
 	}
+	f.r.say("warning: %s", text)
 }
 
 // kill ends the command.
@@ -225,7 +228,9 @@ func (f *front) wait() (childStatus, error) {
 		case f.successor != nil && pid == f.successor.pid && !ws.Stopped():
 			f.successor.ended = true
 			if f.r.policy.OnSupervisorExit == policy.OnSupervisorExitKill {
+				f.r.journal.tell(supervisorEndEntry(f.r.policy.Name, f.cmd.PID))
 				f.kill()
+				f.r.say("warning: " + supervisorEndText)
 			}
 		}
 	}
@@ -295,6 +300,7 @@ func (r *runner) leave(status childStatus, err error) error {
 	if r.collect != nil {
 		r.collect.close()
 	}
+	r.journal.close()
 	if r.collect != nil && r.showsSummary() {
 		r.collect.summary(r.io.err)
 	}

@@ -48,6 +48,8 @@ type successorConfig struct {
 	// asks.
 	Log   logKind
 	Facts *sandbox.HandedFacts
+	// Start is what the journal is told before the command begins.
+	Start []byte
 }
 
 // successor is a supervisor that runs detached, after memjail has handed over.

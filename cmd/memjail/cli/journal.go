@@ -1,28 +1,18 @@
 package cli
 
 import (
-	"encoding/binary"
+	"errors"
 	"fmt"
 	"os"
+	"slices"
 	"strconv"
-	"strings"
 	"sync"
 	"time"
 
+	"github.com/memjail/memjail/policy"
+	"github.com/memjail/memjail/sandbox/kernel"
 	"github.com/memjail/memjail/supervisor"
 	"golang.org/x/sys/unix"
-)
-
-// The systemd journal takes entries of fields in datagrams, in the protocol of
-// https://systemd.io/JOURNAL_NATIVE_PROTOCOL/. The journal package of go-systemd
-// opens its socket with the first entry, which a supervisor's own filter refuses, and
-// brings package net along, which every start would pay for.
-
-// The ids of memjail's entries, sd_id128_t, one for each kind: see docs/systemd.md.
-const (
-	messageStart   = "89c35b536118440bb994104ba365dda2"
-	messageRefused = "b8915c57fd9f41edbfe87367e09bbd44"
-	messageMount   = "102b5613e4a64e53b08e623c9690ea76"
 )
 
 // journalLog is the journal as a value of --log.
@@ -30,127 +20,191 @@ const journalLog = "journal"
 
 const journalSocket = "/run/systemd/journal/socket"
 
-// The priorities of entries, syslog(3).
-const (
-	priorityWarning = "4"
-	priorityInfo    = "6"
-)
+// journal is a connection to the systemd journal and what has been told there. A nil
+// one tells nobody.
+type journal struct {
+	fd     int
+	policy string
 
-// logKind is what a log takes.
-type logKind int
-
-const (
-	logJSON logKind = iota // one object a line
-	logText
-	logJournal
-)
-
-func (k logKind) entry(policyName string) logEntry {
-	switch k {
-	case logText:
-		return logLine
-	case logJournal:
-		return newJournal(policyName).refused
-	default:
-		return jsonLine
-	}
+	mu     sync.Mutex
+	seen   map[kindKey]int
+	since  time.Time // when what was seen was forgotten the last time
+	untold int       // attempts of further kinds than are remembered
+	lost   int       // entries that the journal did not take
+	sent   time.Time // the last entry
 }
 
-// openJournal connects to the journal. Nobody waits for it: what it does not take is
-// lost.
-func openJournal() (*os.File, error) {
+// tellAgain is how long attempts that are alike are counted together.
+const tellAgain = time.Hour
+
+func newJournal(fd int, policyName string) *journal {
+	return &journal{fd: fd, policy: policyName, seen: map[kindKey]int{}, since: time.Now()}
+}
+
+// openJournal connects to the journal, while that is still allowed: a supervisor's own
+// filter lets nobody make sockets.
+func openJournal(policyName string) (*journal, error) {
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err == nil {
-		if err = unix.Connect(fd, &unix.SockaddrUnix{Name: journalSocket}); err != nil {
+		if err = connectJournal(fd); err != nil {
 			unix.Close(fd)
 		}
 	}
 	if err != nil {
 		return nil, fmt.Errorf("connecting to the systemd journal %q: %w", journalSocket, err)
 	}
-	return os.NewFile(uintptr(fd), journalLog), nil
+	return newJournal(fd, policyName), nil
 }
 
-// waitTaken waits, for a fifth of a second at most, until the journal has taken what it
-// was sent, and for the moment in which it looks at the sender: of one that has ended
-// it would not know the unit.
-func waitTaken(fd int) {
-	const look = 10 * time.Millisecond
+func connectJournal(fd int) error { return unix.Connect(fd, &unix.SockaddrUnix{Name: journalSocket}) }
+
+// toJournal tells whether the journal gets standard error anyway, systemd.exec(5)
+// "JOURNAL_STREAM".
+func toJournal(env []string) bool {
+	var st unix.Stat_t
+	return unix.Fstat(2, &st) == nil && slices.Contains(env, fmt.Sprintf("JOURNAL_STREAM=%d:%d", st.Dev, st.Ino))
+}
+
+// useJournal has events told to the journal if nobody asked for another place and
+// standard error goes there, too. The error says why they cannot be.
+func (r *runner) useJournal(env []string) (err error) {
+	if r.options.logFile != "" || r.policy.Report.Denials == policy.DenialsOff || !toJournal(env) {
+		return nil
+	}
+	r.journal, err = openJournal(r.policy.Name)
+	return err
+}
+
+// hand is the connection for another process; nil: there is none.
+func (j *journal) hand() *os.File {
+	if j == nil {
+		return nil
+	}
+	return dupFile(j.fd)
+}
+
+// sendMessenger has a process of its own send an entry, if there is one. The journal
+// remembers who a sender is, so what is going to become another program tells nothing.
+func (j *journal) sendMessenger(entry []byte) error {
+	if j == nil {
+		return nil
+	}
+	socket := j.hand()
+	if socket == nil {
+		return fmt.Errorf("telling the journal of the start: %w", unix.EMFILE)
+	}
+	defer socket.Close()
+	const forks = 2
+	return launchAndWait(append([]kernel.Step{kernel.StepFork(forks), kernel.StepEnd()}, kernel.StepsMessenger(int(socket.Fd()), entry)...))
+}
+
+// refused tells of a refused attempt: of those alike the first within the hour, the
+// tenth, the hundredth and so on.
+func (j *journal) refused(e supervisor.Event) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if time.Since(j.since) > tellAgain {
+		clear(j.seen)
+		j.since, j.untold = time.Now(), 0
+	}
+	key := kindOf(e)
+	if _, known := j.seen[key]; !known && len(j.seen) >= maxKinds {
+		j.untold++
+		if powerOfTen(j.untold) {
+			j.send(untoldEntry(j.policy, j.untold))
+		}
+		return
+	}
+	j.seen[key]++
+	if n := j.seen[key]; powerOfTen(n) {
+		j.send(refusedEntry(j.policy, e, n))
+	}
+}
+
+func powerOfTen(n int) bool {
+	for n > 1 && n%10 == 0 {
+		n /= 10
+	}
+	return n == 1
+}
+
+// tell sends an entry that is no refusal, if there is one.
+func (j *journal) tell(entry []byte) {
+	if j == nil || len(entry) == 0 {
+		return
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	j.send(entry)
+}
+
+// send sends an entry, after word of those that were lost before it. j.mu is held.
+func (j *journal) send(entry []byte) {
+	if j.lost > 0 && j.write(lostEntry(j.policy, j.lost)) == nil {
+		j.lost = 0
+	}
+	if j.lost > 0 || j.write(entry) != nil {
+		j.lost++
+	}
+}
+
+// write never waits: somebody inside waits for an answer meanwhile.
+func (j *journal) write(entry []byte) error {
+	err := sendNow(j.fd, entry)
+	// The journal's socket was made anew, and nobody reads the one that this was
+	// connected to.
+	if errors.Is(err, unix.ECONNREFUSED) || errors.Is(err, unix.ENOTCONN) {
+		if err = connectJournal(j.fd); err == nil {
+			err = sendNow(j.fd, entry)
+		}
+	}
+	if err == nil {
+		j.sent = time.Now()
+	}
+	return err
+}
+
+func sendNow(fd int, entry []byte) error {
+	for {
+		if err := unix.Send(fd, entry, unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL); err != unix.EINTR {
+			return err
+		}
+	}
+}
+
+// close says what was lost at last. It waits, for a fifth of a second at most, until
+// the journal has taken what it was sent, and for the moment in which that looks at
+// the sender: of one that has ended it would not know the unit.
+func (j *journal) close() {
+	if j == nil {
+		return
+	}
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	if j.lost > 0 {
+		j.write(lostEntry(j.policy, j.lost))
+	}
+	if j.sent.IsZero() {
+		return
+	}
 	for deadline := time.Now().Add(200 * time.Millisecond); time.Now().Before(deadline); time.Sleep(time.Millisecond) {
-		if left, err := unix.IoctlGetInt(fd, unix.TIOCOUTQ); err != nil || left == 0 {
-			time.Sleep(look)
+		if left, err := unix.IoctlGetInt(j.fd, unix.TIOCOUTQ); err != nil || left == 0 {
+			time.Sleep(time.Until(j.sent.Add(journalLook)))
 			return
 		}
 	}
 }
 
-// useJournal has refusals told to the journal where that is what gets standard error
-// anyway, systemd.exec(5) "JOURNAL_STREAM". The error says why they cannot be.
-func (o *runOptions) useJournal(env []string) error {
-	if o.logFile != "" || o.report == "off" || !toJournal(env) {
-		return nil
-	}
-	probe, err := openJournal()
-	if err != nil {
-		return err
-	}
-	o.logFile = journalLog
-	return probe.Close()
-}
+// journalLook is how long after an entry the journal may look at its sender.
+const journalLook = 10 * time.Millisecond
 
-func toJournal(env []string) bool {
-	var st unix.Stat_t
-	if unix.Fstat(2, &st) != nil {
-		return false
-	}
-	own := fmt.Sprintf("JOURNAL_STREAM=%d:%d", st.Dev, st.Ino)
-	for _, v := range env {
-		if v == own {
-			return true
-		}
-	}
-	return false
-}
-
-// journal makes the entries about refused attempts: of those alike the first, the
-// tenth, the hundredth and so on.
-type journal struct {
-	policy string
-	mu     sync.Mutex
-	seen   map[kindKey]int
-}
-
-func newJournal(policyName string) *journal {
-	return &journal{policy: policyName, seen: map[kindKey]int{}}
-}
-
-// count says how often an attempt was made, and whether this time is told.
-func (j *journal) count(e supervisor.Event) (n int, told bool) {
-	key := kindOf(e)
-	j.mu.Lock()
-	defer j.mu.Unlock()
-	if _, known := j.seen[key]; !known && len(j.seen) >= maxKinds {
-		return 0, false
-	}
-	j.seen[key]++
-	n = j.seen[key]
-	for n%10 == 0 {
-		n /= 10
-	}
-	return j.seen[key], n == 1
-}
-
-func (j *journal) refused(e supervisor.Event) []byte {
-	n, told := j.count(e)
-	if !told {
-		return nil
-	}
+// refusedEntry tells of an attempt that was made n times.
+func refusedEntry(policyName string, e supervisor.Event, n int) fields {
 	text := describe(e)
 	if n > 1 {
 		text += fmt.Sprintf(" (%d times)", n)
 	}
-	f := newFields(messageRefused, priorityWarning, "refused", text)
-	f.add("MEMJAIL_POLICY", j.policy)
+	f := newFields(messageRefused, priorityWarning, "refused", text, policyName)
 	f.add("MEMJAIL_CALL", e.Call)
 	f.add("MEMJAIL_PATH", e.Path)
 	f.add("MEMJAIL_ACCESS", e.Access)
@@ -169,46 +223,42 @@ func (j *journal) refused(e supervisor.Event) []byte {
 	return f
 }
 
+// untoldEntry tells of attempts that are told no more one by one: the sandbox chooses
+// how many kinds there are.
+func untoldEntry(policyName string, n int) fields {
+	text := fmt.Sprintf("%d kinds of refused attempts have been told within the hour; attempts of further kinds: %d so far", maxKinds, n)
+	f := newFields(messageLost, priorityWarning, "lost", text, policyName)
+	f.add("MEMJAIL_COUNT", strconv.Itoa(n))
+	return f
+}
+
+func lostEntry(policyName string, n int) fields {
+	f := newFields(messageLost, priorityWarning, "lost", fmt.Sprintf("the journal did not take %d entries, which are lost", n), policyName)
+	f.add("MEMJAIL_COUNT", strconv.Itoa(n))
+	return f
+}
+
 // startEntry says that a command is about to begin.
-func startEntry(policyName, command, shape string) []byte {
-	f := newFields(messageStart, priorityInfo, "start", fmt.Sprintf("%s starts under the policy %s: %s", safe(command), policyName, shape))
-	f.add("MEMJAIL_POLICY", policyName)
+func startEntry(policyName, command, shape string) fields {
+	text := fmt.Sprintf("%s starts under the policy %s: %s", safe(command), safe(policyName), shape)
+	f := newFields(messageStart, priorityInfo, "start", text, policyName)
 	f.add("MEMJAIL_COMMAND", command)
 	return f
 }
 
-func mountEntry(config successorConfig, text string) []byte {
-	f := newFields(messageMount, priorityWarning, "mount", text)
-	f.add("MEMJAIL_POLICY", config.Policy.Name)
+func mountEntry(policyName string, pid int, text string) fields {
+	f := newFields(messageMount, priorityWarning, "mount", text, policyName)
 	f.add("MEMJAIL_RULE", "on-mount")
-	f.add("MEMJAIL_PID", strconv.Itoa(config.PID))
+	f.add("MEMJAIL_PID", strconv.Itoa(pid))
 	return f
 }
 
-// fields is an entry as it is sent.
-type fields []byte
+// supervisorEndText is what the end of a supervisor before its sandbox comes to.
+const supervisorEndText = `the supervisor was killed, and so is its sandbox (on-supervisor-exit = "kill")`
 
-func newFields(id, priority, event, text string) fields {
-	var f fields
-	f.add("MESSAGE", text)
-	f.add("MESSAGE_ID", id)
-	f.add("PRIORITY", priority)
-	f.add("SYSLOG_IDENTIFIER", "memjail")
-	f.add("MEMJAIL_EVENT", event)
+func supervisorEndEntry(policyName string, pid int) fields {
+	f := newFields(messageSupervisorEnd, priorityError, "supervisor-end", supervisorEndText, policyName)
+	f.add("MEMJAIL_RULE", "on-supervisor-exit")
+	f.add("MEMJAIL_PID", strconv.Itoa(pid))
 	return f
-}
-
-// add adds a field that has a value. A value with a line break goes with its length
-// before it, so that what comes from the sandbox cannot make a field of its own.
-func (f *fields) add(name, value string) {
-	switch {
-	case value == "":
-		return
-	case strings.ContainsRune(value, '\n'):
-		*f = append(append(*f, name...), '\n')
-		*f = append(binary.LittleEndian.AppendUint64(*f, uint64(len(value))), value...)
-	default:
-		*f = append(append(append(*f, name...), '='), value...)
-	}
-	*f = append(*f, '\n')
 }

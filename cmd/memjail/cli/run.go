@@ -99,7 +99,7 @@ func (o *runOptions) check(args []string) error {
 }
 
 func run(o *runOptions, args, env []string, io streams) error {
-	r, err := prepareRunner(o, args, io)
+	r, err := prepareRunner(o, args, env, io)
 	if err != nil {
 		return err
 	}
@@ -109,7 +109,7 @@ func run(o *runOptions, args, env []string, io streams) error {
 }
 
 // prepareRunner checks the options, reads the policy and opens what is written to.
-func prepareRunner(o *runOptions, args []string, io streams) (*runner, error) {
+func prepareRunner(o *runOptions, args, env []string, io streams) (*runner, error) {
 	if err := o.check(args); err != nil {
 		return nil, err
 	}
@@ -132,7 +132,7 @@ func prepareRunner(o *runOptions, args []string, io streams) (*runner, error) {
 			return nil, fmt.Errorf("--pin-hash: %w", err)
 		}
 	}
-	return r, r.open()
+	return r, r.open(env)
 }
 
 // runner is one run, from policy to exit status.
@@ -144,12 +144,12 @@ type runner struct {
 	statusFD int
 	status   *os.File
 	log      *os.File
-	logKind  logKind
+	journal  *journal
 	collect  *collector
 }
 
 // open opens what is written to later, while memjail still has all its rights.
-func (r *runner) open() error {
+func (r *runner) open(env []string) error {
 	o := r.options
 	if o.statusFD >= 0 {
 		r.status = os.NewFile(uintptr(o.statusFD), "status-fd")
@@ -160,31 +160,43 @@ func (r *runner) open() error {
 			return usagef("--status-fd %d: not an open descriptor", o.statusFD)
 		}
 	}
-	if err := r.openLog(); err != nil {
+	if err := r.openLog(env); err != nil {
 		return err
 	}
 	if r.wantsReports() {
-		r.collect = newCollector(r.log, r.logKind.entry(r.policy.Name))
+		r.collect = newCollector(r.log, r.logKind().entry())
+		r.collect.journal = r.journal
 	}
 	return nil
 }
 
-// openLog opens what --log names.
-func (r *runner) openLog() (err error) {
-	switch o := r.options; {
-	case o.logFile == journalLog:
-		r.logKind = logJournal
-		r.log, err = openJournal()
-	case o.logFile != "":
-		if o.logFormat == "text" {
-			r.logKind = logText
+// openLog opens what --log names, or without it the journal where that is due.
+func (r *runner) openLog(env []string) (err error) {
+	switch o := r.options; o.logFile {
+	case "":
+		if lost := r.useJournal(env); lost != nil {
+			r.say("warning: what is refused is not told: %v", lost)
 		}
+	case journalLog:
+		r.journal, err = openJournal(r.policy.Name)
+	default:
 		r.log, err = os.OpenFile(o.logFile, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
 	}
 	if err != nil {
 		return fmt.Errorf("--log: %w", err)
 	}
 	return nil
+}
+
+// logKind is what a supervisor that is handed the log has to write to it.
+func (r *runner) logKind() logKind {
+	switch {
+	case r.journal != nil:
+		return logJournal
+	case r.options.logFormat == "text":
+		return logText
+	}
+	return logJSON
 }
 
 // wantsReports: whether anybody is going to read about refusals.
@@ -195,7 +207,7 @@ func (r *runner) wantsReports() bool {
 	case policy.DenialsAll:
 		return true
 	}
-	return r.log != nil || r.showsSummary()
+	return r.log != nil || r.journal != nil || r.showsSummary()
 }
 
 func (r *runner) showsSummary() bool {
@@ -257,6 +269,14 @@ func (r *runner) explainPlan(p *sandbox.Plan) {
 	for _, d := range p.Dropped {
 		fmt.Fprintf(r.io.err, "memjail: not enforced: %s\n", d)
 	}
+}
+
+// startEntry is what the journal is told at the start; nil: there is none.
+func (r *runner) startEntry(p *sandbox.Plan, command string) fields {
+	if r.journal == nil {
+		return nil
+	}
+	return startEntry(r.policy.Name, command, shapeText(r.policy.Memory.Access, p))
 }
 
 func shapeText(access policy.Access, p *sandbox.Plan) string {

@@ -24,12 +24,13 @@ const maxKinds = 4096
 // collector gathers refused attempts: each goes to the log as it happens, and
 // those alike make one line of the summary.
 type collector struct {
-	mu    sync.Mutex
-	log   *os.File
-	entry logEntry
-	kinds map[kindKey]*kindCount
-	order []*kindCount
-	total int
+	mu      sync.Mutex
+	log     *os.File
+	entry   logEntry
+	journal *journal
+	kinds   map[kindKey]*kindCount
+	order   []*kindCount
+	total   int
 
 	lines   chan []byte // to the log's writer; nil: no log
 	written chan struct{}
@@ -92,6 +93,9 @@ func (c *collector) add(e supervisor.Event) {
 	defer c.mu.Unlock()
 	c.total++
 	c.write(e)
+	if c.journal != nil {
+		c.journal.refused(e)
+	}
 	key := kindOf(e)
 	k := c.kinds[key]
 	if k == nil {
@@ -122,18 +126,30 @@ func (c *collector) write(e supervisor.Event) {
 	if c.lines == nil {
 		return
 	}
-	line := c.entry(e)
-	if line == nil {
-		return
-	}
 	select {
-	case c.lines <- line:
+	case c.lines <- c.entry(e):
 	default:
 		c.dropped++
 	}
 }
 
-// logEntry makes what a log takes of an attempt; nil: nothing.
+// logKind is what a log takes.
+type logKind int
+
+const (
+	logJSON logKind = iota // one object a line
+	logText
+	logJournal
+)
+
+func (k logKind) entry() logEntry {
+	if k == logText {
+		return logLine
+	}
+	return jsonLine
+}
+
+// logEntry makes what a log takes of an attempt.
 type logEntry func(supervisor.Event) []byte
 
 // jsonLine is an attempt as a log for programs has it.

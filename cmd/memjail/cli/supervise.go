@@ -53,13 +53,7 @@ func superviseDetached() error {
 		unix.CloseOnExec(handMembers)
 		o.Members = kernel.AdoptMembers(os.NewFile(handMembers, "membership"), config.Helper)
 	}
-	var log *os.File
-	entry := config.Log.entry(config.Policy.Name)
-	if config.Reports {
-		log = os.NewFile(handEvents, "events")
-		o.Report = reportTo(log, entry, longestEntry(config.Log))
-		o.Explain = handedExplainer(config.Policy, config.Facts)
-	}
+	told := reportDetached(config, &o)
 	var started atomic.Bool
 	if config.Exec { // what the self-check tries is no attempt of the command's
 		o.Quiet = func() bool { return !started.Load() }
@@ -84,6 +78,7 @@ func superviseDetached() error {
 	if err := confineDetached(); err != nil {
 		return err
 	}
+	told.tell(config.Start)
 	if _, err := ready.Write([]byte{1}); err != nil {
 		return fmt.Errorf("reporting readiness: %w", err)
 	}
@@ -92,11 +87,9 @@ func superviseDetached() error {
 		started.Store(true)
 	}
 	ready.Close()
-	watchDetached(config, log)
+	watchDetached(config, told)
 	<-s.Gone()
-	if config.Log == logJournal && log != nil {
-		waitTaken(int(log.Fd()))
-	}
+	told.close()
 	if config.Exec {
 		os.NewFile(handGuard, "guard").Write([]byte{1})
 	}
@@ -140,26 +133,49 @@ func readConfig() (successorConfig, error) {
 	return config, nil
 }
 
-// longestEntry is what a log is given at the most: a pipe takes that much whole or
-// not at all, and the journal far more than an attempt can make.
-func longestEntry(kind logKind) int {
-	if kind == logJournal {
-		return 100 << 10
+// reportDetached has refusals reported where that was handed over to, and returns the
+// journal if it is that.
+func reportDetached(config successorConfig, o *supervisor.Options) *journal {
+	var told *journal
+	if config.Log == logJournal {
+		told = newJournal(handEvents, config.Policy.Name)
 	}
-	return 4096
+	if !config.Reports {
+		return told
+	}
+	o.Explain = handedExplainer(config.Policy, config.Facts)
+	if told != nil {
+		o.Report = told.refused
+	} else {
+		o.Report = reportTo(os.NewFile(handEvents, "events"), config.Log.entry())
+	}
+	return told
 }
+
+// longestLine is what a pipe takes whole or not at all.
+const longestLine = 4096
 
 // reportTo hands reports to whoever holds the other end, and drops them when there
 // is nobody, or nobody who reads: the sandbox must not wait for that.
-func reportTo(events *os.File, entry logEntry, longest int) func(supervisor.Event) {
+func reportTo(events *os.File, entry logEntry) func(supervisor.Event) {
 	unix.SetNonblock(int(events.Fd()), true)
 	fd := int(events.Fd())
 	return func(e supervisor.Event) {
 		defer runtime.KeepAlive(events)
-		if line := entry(e); line != nil && len(line) < longest {
-			unix.Write(fd, line)
+		line := entry(e)
+		if len(line) > longestLine {
+			line = entry(shortened(e))
 		}
+		unix.Write(fd, line)
 	}
+}
+
+// shortened is an event of which a line is short enough, however much of it has to be
+// quoted.
+func shortened(e supervisor.Event) supervisor.Event {
+	const most = 200
+	e.Path, e.Reason, e.Allow = cut(e.Path, most), cut(e.Reason, most), cut(e.Allow, most)
+	return e
 }
 
 func confineDetached() error {
@@ -172,8 +188,8 @@ func confineDetached() error {
 
 // watchDetached goes on watching the mount table. Where nobody is left to warn, only
 // the policy to end the command has an effect.
-func watchDetached(config successorConfig, log *os.File) {
-	if config.Policy.OnMount != policy.OnMountEnd && (config.Log != logJournal || log == nil) {
+func watchDetached(config successorConfig, told *journal) {
+	if config.Policy.OnMount != policy.OnMountEnd && told == nil {
 		return
 	}
 	pidfd, err := kernel.OpenPIDFD(config.PID)
@@ -185,19 +201,19 @@ func watchDetached(config successorConfig, log *os.File) {
 		return
 	}
 	tell := func(format string, args ...any) {
-		if config.Log == logJournal && log != nil {
-			log.Write(mountEntry(config, fmt.Sprintf(format, args...)))
-		}
+		told.tell(mountEntry(config.Policy.Name, config.PID, fmt.Sprintf(format, args...)))
 		if config.Policy.OnMount == policy.OnMountEnd {
 			kernel.SignalPIDFD(pidfd, unix.SIGKILL)
 		}
 	}
-	watchMounts(table, config.PID, func(m landlock.Mount) { tell(mountWarning, m.FSType, m.Point, config.Policy.OnMount) },
-		func(err error) { tell("the mount table cannot be watched: %v", err) })
+	watchMounts(table, config.PID, func(m landlock.Mount) { tell(mountWarning, m.FSType, safe(m.Point), config.Policy.OnMount) },
+		func(err error) { tell(blindWarning, err) })
 }
 
 // mountWarning says what somebody outside has done, and what on-mount is.
 const mountWarning = "somebody mounted %s at %s: memory can be reached through it from inside the sandbox (on-mount = %q)"
+
+const blindWarning = "the mount table cannot be watched: %v"
 
 // watchDelay keeps the watch, which needs a thread, out of the way of the start.
 // Nothing is lost: it begins with a look at the whole table.

@@ -1,0 +1,77 @@
+package cli
+
+import (
+	"encoding/binary"
+	"strings"
+	"unicode/utf8"
+)
+
+// The systemd journal takes entries of fields in datagrams, in the protocol of
+// https://systemd.io/JOURNAL_NATIVE_PROTOCOL/. The journal package of go-systemd
+// opens its socket with the first entry, which a supervisor's own filter refuses, and
+// brings package net along, which every start would pay for.
+
+// The ids of memjail's entries, sd_id128_t, one for each kind: see docs/systemd.md.
+const (
+	messageStart         = "89c35b536118440bb994104ba365dda2"
+	messageRefused       = "b8915c57fd9f41edbfe87367e09bbd44"
+	messageMount         = "102b5613e4a64e53b08e623c9690ea76"
+	messageSupervisorEnd = "b7a52d3c03ff465e948ffa5ca31dde50"
+	messageLost          = "aef97ef3b3cc4095837f12297d536cef"
+)
+
+// The priorities of entries, syslog(3).
+const (
+	priorityError   = "3"
+	priorityWarning = "4"
+	priorityInfo    = "6"
+)
+
+// fields is an entry as it is sent.
+type fields []byte
+
+func newFields(id, priority, event, text, policyName string) fields {
+	var f fields
+	f.add("MESSAGE", text)
+	f.add("MESSAGE_ID", id)
+	f.add("PRIORITY", priority)
+	f.add("SYSLOG_IDENTIFIER", "memjail")
+	f.add("MEMJAIL_EVENT", event)
+	f.add("MEMJAIL_POLICY", policyName)
+	return f
+}
+
+// add adds a field that has a value. A value with a line break goes with its length
+// before it, so that what comes from the sandbox cannot make a field of its own.
+func (f *fields) add(name, value string) {
+	value = cut(value, longestValue)
+	switch {
+	case value == "":
+		return
+	case strings.ContainsRune(value, '\n'):
+		*f = append(append(*f, name...), '\n')
+		*f = append(binary.LittleEndian.AppendUint64(*f, uint64(len(value))), value...)
+	default:
+		*f = append(append(append(*f, name...), '='), value...)
+	}
+	*f = append(*f, '\n')
+}
+
+// longestValue is that of a path that the kernel takes. With it an entry is far
+// shorter than what a socket takes at once.
+const longestValue = 4096
+
+// cutMark is what a value that was too long ends in.
+const cutMark = "..."
+
+// cut shortens a value that is too long, between two characters.
+func cut(value string, longest int) string {
+	if len(value) <= longest {
+		return value
+	}
+	end := longest - len(cutMark)
+	for least := end - utf8.UTFMax; end > least && !utf8.RuneStart(value[end]); {
+		end--
+	}
+	return value[:end] + cutMark
+}
