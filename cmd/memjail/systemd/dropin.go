@@ -101,6 +101,9 @@ func (u *Unit) DropIn(w Wrapping) (string, error) {
 	if missing := u.missing(w); len(missing) > 0 {
 		fmt.Fprintf(&b, "# What memjail itself calls beyond the unit's own list.\nSystemCallFilter=%s\n", strings.Join(missing, " "))
 	}
+	if name := u.identifier(); name != "" {
+		fmt.Fprintf(&b, "# What the service prints goes by its own name, as before.\nSyslogIdentifier=%s\n", name)
+	}
 	if u.last("NoExecPaths").Key != "" {
 		fmt.Fprintf(&b, "# The unit has a list of what may be executed.\nExecPaths=%s\n", quoteWord(w.Memjail, false))
 	}
@@ -108,6 +111,30 @@ func (u *Unit) DropIn(w Wrapping) (string, error) {
 		b.WriteString("# With PrivatePIDs= memjail is process 1, and the service that notifies its child.\nNotifyAccess=all\n")
 	}
 	return b.String(), nil
+}
+
+// identifier is the name under which the journal has what the service prints: that of
+// the program which systemd executes, if the unit does not say. It is empty where
+// nothing is to be said.
+func (u *Unit) identifier() string {
+	if u.last("SyslogIdentifier").Key != "" {
+		return ""
+	}
+	name := ""
+	for _, line := range u.list("ExecStart") {
+		commands, err := parseCommands(line.Value)
+		if err != nil {
+			return ""
+		}
+		for _, c := range commands {
+			base := filepath.Base(c.program)
+			if name != "" && base != name || strings.ContainsAny(base, "\"'\\%$ ") {
+				return "" // each its own, or not to be told from here
+			}
+			name = base
+		}
+	}
+	return name
 }
 
 func oneLine(s string) string { return strings.ReplaceAll(s, "\n", " ") }

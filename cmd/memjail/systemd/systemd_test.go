@@ -63,6 +63,7 @@ func TestWrap(t *testing.T) {
 		u := load(t, place(t, map[string]string{unitFile: "[Service]\nType=oneshot\nExecStart=" + line + "\n"}), "a")
 		text, err := u.DropIn(Wrapping{Memjail: "/usr/bin/memjail", Flags: []string{"-p", "service"}})
 		_, have, _ := strings.Cut(text, "[Service]\nExecStart=\nExecStart=")
+		have, _, _ = strings.Cut(have, "# What the service prints")
 		collapse := func(s string) string { return strings.Join(strings.Fields(s), " ") }
 		if err != nil || collapse(have) != collapse(want) {
 			t.Errorf("%s:\n%s\nwant\n%s (%v)", line, have, want, err)
@@ -203,6 +204,7 @@ func TestAdded(t *testing.T) {
 		text, err := u.DropIn(Wrapping{Memjail: "/m", Groups: groups})
 		var added []string
 		_, rest, _ := strings.Cut(text, "-- /a\n")
+		rest = strings.Replace(rest, "SyslogIdentifier=a\n", "", 1)
 		for line := range strings.Lines(rest) {
 			if line[0] != '#' {
 				added = append(added, strings.TrimSpace(line))
@@ -217,6 +219,19 @@ func TestAdded(t *testing.T) {
 	u := load(t, place(t, map[string]string{unitFile: "[Service]\nExecStart=/a\nSystemCallFilter=@system-service\n"}), "a")
 	if missing := u.missing(Wrapping{}); len(missing) != len(neededCalls) {
 		t.Errorf("%d of %d", len(missing), len(neededCalls))
+	}
+}
+
+// TestIdentifier: under which name the journal has what the service prints.
+func TestIdentifier(t *testing.T) {
+	for lines, want := range map[string]string{
+		"ExecStart=/usr/bin/a x": "a", "ExecStart=-@/usr/bin/a b": "a", "ExecStart=/a\nExecStart=/b": "", "ExecStart=/x/a\nExecStart=/a": "a",
+		"ExecStart=/a\nSyslogIdentifier=z": "", "ExecStart=/opt/%i/a": "a", "ExecStart=/opt/%i": "",
+	} {
+		u := load(t, place(t, map[string]string{unitFile: "[Service]\nType=oneshot\n" + lines + "\n"}), "a")
+		if have := u.identifier(); have != want {
+			t.Errorf("%q: %q, want %q", lines, have, want)
+		}
 	}
 }
 
