@@ -27,6 +27,7 @@ type Members struct {
 	theirs *os.File // until the first question: by then the helper has its own
 	helper atomic.Uintptr
 	broken bool
+	before bool // the supervisor before this one may still ask
 }
 
 // answerDeadline is how long the helper may take. It is ready, unless somebody
@@ -52,8 +53,9 @@ func NewMembers() (*Members, error) {
 
 // AdoptMembers is for a supervisor that takes over from another: socket is what
 // [Members.Handle] gave that one, open here, and helper the number that came with it.
+// Every answer is no until [Members.Resume].
 func AdoptMembers(socket *os.File, helper int) *Members {
-	m := &Members{ours: socket}
+	m := &Members{ours: socket, before: true}
 	m.helper.Store(uintptr(helper))
 	return m
 }
@@ -68,9 +70,40 @@ func (m *Members) Handle() (socket *os.File, helper int) { return m.ours, int(m.
 func (m *Members) Inside(pid int, pidfd *os.File) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.broken || pid == int(m.helper.Load()) {
+	if m.broken || m.before || pid == int(m.helper.Load()) {
 		return false
 	}
+	return m.ask(pidfd) == memberInside
+}
+
+// Resume is called when the supervisor before this one asks no more. It may have been
+// killed between a question and its answer, which would be taken for that to the next
+// question; so two questions whose answers are known are asked first: about this
+// process, and about the helper.
+func (m *Members) Resume() {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	m.before = false
+	for _, known := range []struct {
+		pid    int
+		answer byte
+	}{{unix.Getpid(), memberOutside}, {int(m.helper.Load()), memberInside}} {
+		pidfd, err := OpenPIDFD(known.pid)
+		if err != nil {
+			m.broken = true
+			return
+		}
+		answer := m.ask(pidfd)
+		pidfd.Close()
+		if m.broken = m.broken || answer != known.answer; m.broken {
+			return
+		}
+	}
+}
+
+// ask asks the helper about one process. A question without an answer breaks it: a
+// late answer would be taken for that to the next question.
+func (m *Members) ask(pidfd *os.File) byte {
 	if m.theirs != nil {
 		m.theirs.Close()
 		m.theirs = nil
@@ -84,10 +117,10 @@ func (m *Members) Inside(pid int, pidfd *os.File) bool {
 		err = nil
 	}
 	if err != nil || n != 1 {
-		m.broken = true // a late answer would be taken for that to the next question
-		return false
+		m.broken = true
+		return memberOutside
 	}
-	return answer[0] == memberInside
+	return answer[0]
 }
 
 // Close ends the helper, unless a successor holds the socket too. Only the first call
@@ -108,8 +141,8 @@ func (m *Members) Close() error {
 }
 
 const (
-	memberOutside = 0
-	memberInside  = 1
+	memberOutside byte = 0
+	memberInside  byte = 1
 )
 
 // StepsMembers make the helper, as a child of the launcher and not of the program:

@@ -126,3 +126,38 @@ func TestMembersStopped(t *testing.T) {
 	m.Close()
 	unix.Wait4(helper, nil, 0, nil)
 }
+
+// TestMembersTakenOver: one who takes the helper over asks nothing before the other is
+// done with it, and notices an answer that the other did not wait for.
+func TestMembersTakenOver(t *testing.T) {
+	for name, stale := range map[string]bool{"in order": false, "with an answer left": true} {
+		m, child := startMember(t)
+		pidfd, err := OpenPIDFD(child.PID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !m.Inside(child.PID, pidfd) {
+			t.Fatalf("%s: the child is not inside", name)
+		}
+		socket, helper := m.Handle()
+		fd, err := unix.FcntlInt(socket.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+		if err != nil {
+			t.Fatal(err)
+		}
+		next := AdoptMembers(os.NewFile(uintptr(fd), "membership"), helper)
+		if next.Inside(child.PID, pidfd) {
+			t.Errorf("%s: it asked too early", name)
+		}
+		if stale {
+			if err := SendFile(socket, pidfd); err != nil {
+				t.Fatal(err)
+			}
+		}
+		next.Resume()
+		if next.Inside(child.PID, pidfd) == stale {
+			t.Errorf("%s: inside %v", name, !stale)
+		}
+		pidfd.Close()
+		next.Close()
+	}
+}

@@ -82,11 +82,16 @@ func superviseDetached() error {
 	if _, err := ready.Write([]byte{1}); err != nil {
 		return fmt.Errorf("reporting readiness: %w", err)
 	}
-	if config.Exec {
+	switch {
+	case config.Exec:
 		ready.Read(make([]byte, 1)) // until memjail has become the command, or has ended
 		started.Store(true)
+		ready.Close()
+	case o.Members != nil:
+		go askAfter(ready, o.Members)
+	default:
+		ready.Close()
 	}
-	ready.Close()
 	watchDetached(config, told)
 	<-s.Gone()
 	told.close()
@@ -94,6 +99,19 @@ func superviseDetached() error {
 		os.NewFile(handGuard, "guard").Write([]byte{1})
 	}
 	return nil
+}
+
+// askAfter has the membership helper asked once the supervisor before this one has
+// retired, and closed its end: the answers of two that ask at once would cross.
+func askAfter(ready *os.File, members *kernel.Members) {
+	defer ready.Close()
+	fds := []unix.PollFd{{Fd: int32(ready.Fd())}}
+	for {
+		if _, err := unix.Poll(fds, -1); err != unix.EINTR {
+			break
+		}
+	}
+	members.Resume()
 }
 
 // receiveListener takes the listener from the process that is about to become the
