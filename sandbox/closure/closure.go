@@ -25,6 +25,12 @@ type Closure struct {
 	// Run are programs, interpreters and libraries; Read what the loader reads
 	// besides. Each is a path as it is opened, not resolved, and both are sorted.
 	Run, Read []string
+	// Searched are the directories that were looked into on the way: a file that is
+	// put into one of them later may be found first. Sorted; some may be missing.
+	Searched []string
+	// Doubts say why something else might be run than what was found; none: it is
+	// certain, as long as the files and the directories stay as they are.
+	Doubts []string
 }
 
 // Error says what is missing, and of which file.
@@ -54,11 +60,11 @@ const headSize = 256
 // environment that it is to be started with: LD_LIBRARY_PATH counts, and PATH for
 // scripts that use env(1). Errors are of type [*Error].
 func Of(path string, env []string) (Closure, error) {
-	f := finder{env: env, run: map[string]bool{}, read: map[string]bool{}, variantDirs: map[string][]string{}}
+	f := finder{env: env, run: map[string]bool{}, read: map[string]bool{}, searched: map[string]bool{}, doubts: map[string]bool{}, variantDirs: map[string][]string{}}
 	if err := f.program(path, 0); err != nil {
 		return Closure{}, err
 	}
-	return Closure{Run: sorted(f.run), Read: sorted(f.read)}, nil
+	return Closure{Run: sorted(f.run), Read: sorted(f.read), Searched: sorted(f.searched), Doubts: sorted(f.doubts)}, nil
 }
 
 func sorted(set map[string]bool) []string {
@@ -74,6 +80,8 @@ func sorted(set map[string]bool) []string {
 type finder struct {
 	env         []string
 	run, read   map[string]bool
+	searched    map[string]bool
+	doubts      map[string]bool
 	cache       *loaderCache
 	variantDirs map[string][]string // by the directory that holds them
 }
@@ -162,13 +170,20 @@ func (f *finder) inPath(name string) (string, error) {
 		return name, nil
 	}
 	for _, dir := range filepath.SplitList(f.variable("PATH")) {
+		if !filepath.IsAbs(dir) {
+			f.doubt("%s may be found in the working directory by PATH", name)
+			continue
+		}
+		f.searched[dir] = true
 		candidate := filepath.Join(dir, name)
-		if st, err := os.Stat(candidate); err == nil && st.Mode().IsRegular() && st.Mode()&0o111 != 0 && filepath.IsAbs(candidate) {
+		if st, err := os.Stat(candidate); err == nil && st.Mode().IsRegular() && st.Mode()&0o111 != 0 {
 			return candidate, nil
 		}
 	}
 	return "", fmt.Errorf("not found in PATH: %w", fs.ErrNotExist)
 }
+
+func (f *finder) doubt(format string, args ...any) { f.doubts[fmt.Sprintf(format, args...)] = true }
 
 func (f *finder) variable(name string) string {
 	for _, v := range f.env {

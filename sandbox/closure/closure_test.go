@@ -200,3 +200,46 @@ func TestOddCache(t *testing.T) {
 		t.Error("this machine's cache reads as empty")
 	}
 }
+
+// TestUnsound: the loader looks at no section headers, so a library without sound ones
+// is found; and what it cannot make sense of is a doubt.
+func TestUnsound(t *testing.T) {
+	dir := build(t)
+	program, library := filepath.Join(dir, "searching"), filepath.Join(dir, "lib", "libown.so")
+	first := filepath.Join(dir, "first")
+	if err := os.Mkdir(first, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	env := []string{"LD_LIBRARY_PATH=" + first + ":" + filepath.Join(dir, "lib")}
+	text, err := os.ReadFile(library)
+	if err != nil {
+		t.Fatal(err)
+	}
+	broken := slices.Clone(text)
+	for i := 0x28; i < 0x30; i++ { // e_shoff
+		broken[i] = 0xff
+	}
+	for name, c := range map[string]struct {
+		put   string
+		finds bool
+		doubt bool
+	}{"nothing": {}, "no section headers": {string(broken), true, false}, "no ELF file": {"text", false, true}, "cut off": {string(text[:200]), false, true}} {
+		if os.Remove(filepath.Join(first, "libown.so")); c.put != "" {
+			write(t, filepath.Join(first, "libown.so"), c.put)
+		}
+		found, err := Of(program, env)
+		if err != nil || slices.Contains(found.Run, filepath.Join(first, "libown.so")) != c.finds || (len(found.Doubts) > 0) != c.doubt || !slices.Contains(found.Searched, first) {
+			t.Errorf("%s: %v, %+v", name, err, found)
+		}
+	}
+	for _, path := range []string{":" + dir + "/lib", ".:" + dir + "/lib", dir + "/lib:"} {
+		if c, err := Of(program, []string{"LD_LIBRARY_PATH=" + path}); err != nil || len(c.Doubts) == 0 {
+			t.Errorf("LD_LIBRARY_PATH=%s: %v, %+v", path, err, c)
+		}
+	}
+	preload := []string{"LD_LIBRARY_PATH=" + dir + "/lib", "LD_PRELOAD=" + filepath.Join(first, "other.so") + ":/none/such.so"}
+	write(t, filepath.Join(first, "other.so"), string(text))
+	if c, err := Of(program, preload); err != nil || !slices.Contains(c.Run, filepath.Join(first, "other.so")) {
+		t.Errorf("LD_PRELOAD: %v, %+v", err, c)
+	}
+}

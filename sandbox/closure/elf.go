@@ -7,7 +7,9 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
+	"syscall"
 )
 
 // object is a program or a library with what the loader does for it.
@@ -17,6 +19,10 @@ type object struct {
 	machine elf.Machine
 	interp  string
 	needed  []string
+	// further are names that come in as well, if they are there.
+	further []string
+	// variant: only some processors get it.
+	variant bool
 	// runpath is searched for the object's own needs, rpath for those of all that
 	// it brings in; an object with a runpath has no rpath.
 	rpath, runpath []string
@@ -25,11 +31,11 @@ type object struct {
 // binary adds the interpreter of an ELF program and all libraries that the loader
 // will map before main, in the loader's own order of search.
 func (f *finder) binary(path string) error {
-	first, err := readObject(path)
+	first, err := f.readObject(path)
 	if err != nil {
 		return &Error{Path: path, Err: err}
 	}
-	if first.interp == "" && len(first.needed) == 0 {
+	if first.interp == "" && len(first.needed) == 0 && len(first.further) == 0 {
 		return nil // a static program
 	}
 	if first.interp != "" {
@@ -41,7 +47,24 @@ func (f *finder) binary(path string) error {
 	if _, err := os.Stat(cachePath); err == nil {
 		f.read[cachePath] = true
 	}
+	if first.interp != "" {
+		first.further = append(first.further, f.preloaded()...)
+	}
 	return f.libraries(first)
+}
+
+// preloadPath names libraries for every program, ld.so(8).
+const preloadPath = "/etc/ld.so.preload"
+
+// preloaded are the libraries that come in without being needed.
+func (f *finder) preloaded() []string {
+	split := func(r rune) bool { return r == ' ' || r == ':' || r == '\t' || r == '\n' }
+	names := append(strings.FieldsFunc(f.variable("LD_PRELOAD"), split), strings.FieldsFunc(f.variable("LD_AUDIT"), split)...)
+	if text, err := os.ReadFile(preloadPath); err == nil {
+		f.read[preloadPath] = true
+		names = append(names, strings.FieldsFunc(string(text), split)...)
+	}
+	return names
 }
 
 // queued is an object with the run-time paths of those that brought it in.
@@ -64,12 +87,12 @@ func (f *finder) libraries(first *object) error {
 	for len(queue) > 0 {
 		next := queue[0]
 		queue = queue[1:]
-		for _, name := range next.object.needed {
+		for i, name := range slices.Concat(next.object.needed, next.object.further) {
 			if names[name] {
 				continue
 			}
 			libraries, err := f.library(name, next, first)
-			if err != nil && next.optional {
+			if err != nil && (next.optional || i >= len(next.object.needed)) {
 				continue // who needs it otherwise asks again
 			}
 			if err != nil {
@@ -79,7 +102,7 @@ func (f *finder) libraries(first *object) error {
 			for _, library := range libraries {
 				f.run[library.path] = true
 				queue = append(queue, queued{library, append(append([]string{}, library.rpath...), next.rpaths...),
-					next.optional || inVariant(library.path)})
+					next.optional || library.variant})
 			}
 		}
 	}
@@ -93,15 +116,15 @@ func (f *finder) libraries(first *object) error {
 func (f *finder) library(name string, by queued, first *object) ([]*object, error) {
 	s := search{finder: f, name: name, first: first}
 	if strings.Contains(name, "/") {
-		err := s.try(by.object.expand(name))
+		err := s.try(by.object.expand(name), false)
 		return s.found, err
 	}
 	var dirs []string
 	if len(by.object.runpath) == 0 {
 		dirs = append(dirs, by.rpaths...)
 	}
-	for dir := range strings.FieldsFuncSeq(f.variable("LD_LIBRARY_PATH"), func(r rune) bool { return r == ':' || r == ';' }) {
-		dirs = append(dirs, first.expand(dir))
+	if path := f.variable("LD_LIBRARY_PATH"); path != "" {
+		dirs = append(dirs, f.paths(first, []string{strings.ReplaceAll(path, ";", ":")})...)
 	}
 	dirs = append(dirs, by.object.runpath...)
 	if s.inDirs(dirs) || s.inCache() || s.inDirs(trusted(first.class)) || len(s.found) > 0 {
@@ -129,13 +152,16 @@ func inVariant(path string) bool {
 	return filepath.Base(filepath.Dir(filepath.Dir(path))) == variantDir
 }
 
-// inDirs tells whether the search has come to its end.
+// inDirs tells whether the search has come to its end. What it looked into is noted:
+// a library that is put there later would be found first.
 func (s *search) inDirs(dirs []string) bool {
 	for _, dir := range dirs {
+		s.searched[dir] = true
 		for _, variant := range s.variants(dir) {
-			_ = s.try(filepath.Join(variant, s.name)) // most have few libraries
+			s.searched[variant] = true
+			_ = s.try(filepath.Join(variant, s.name), true) // most have few libraries
 		}
-		if s.try(filepath.Join(dir, s.name)) == nil {
+		if s.try(filepath.Join(dir, s.name), false) == nil {
 			return true
 		}
 	}
@@ -153,42 +179,68 @@ func (s *search) inCache() bool {
 		if done && !inVariant(path) {
 			continue
 		}
-		if s.try(path) == nil && !inVariant(path) {
+		if s.try(path, inVariant(path)) == nil && !inVariant(path) {
 			done = true
 		}
 	}
 	return done
 }
 
-func (s *search) try(path string) error {
+func (s *search) try(path string, variant bool) error {
 	found, err := s.fitting(path, s.first)
 	if err == nil {
+		found.variant = variant
 		s.found = append(s.found, found)
 	}
 	return err
 }
+
+// legacyDirs are directories for processors in which a loader before glibc 2.37 looks,
+// in each other too.
+var legacyDirs = []string{"tls", "haswell", "xeon_phi", "avx512_1", "x86_64", "i386", "i486", "i586", "i686", "sse2", "aarch64", "atomics"}
 
 // variants lists a directory's directories for processors. One that cannot be read
 // has none that the loader could find.
 func (f *finder) variants(dir string) []string {
 	known, ok := f.variantDirs[dir]
 	if !ok {
-		entries, _ := os.ReadDir(filepath.Join(dir, variantDir)) // most have no such directory
+		entries, err := os.ReadDir(filepath.Join(dir, variantDir)) // most have no such directory
+		if err == nil {
+			f.searched[filepath.Join(dir, variantDir)] = true
+		}
 		for _, e := range entries {
 			known = append(known, filepath.Join(dir, variantDir, e.Name()))
 		}
+		known = append(known, legacy(dir, legacyDirs)...)
 		f.variantDirs[dir] = known
 	}
 	return known
 }
 
+// legacy lists the directories below dir that consist of names, each at most once.
+func legacy(dir string, names []string) []string {
+	var found []string
+	for i, name := range names {
+		sub := filepath.Join(dir, name)
+		if info, err := os.Stat(sub); err == nil && info.IsDir() {
+			found = append(found, sub)
+			found = append(found, legacy(sub, slices.Concat(names[:i], names[i+1:]))...)
+		}
+	}
+	return found
+}
+
 // fitting reads a library if it is for the same machine as the program.
 func (f *finder) fitting(path string, first *object) (*object, error) {
 	if !filepath.IsAbs(path) {
+		f.doubt("%s is looked for in the working directory", path)
 		return nil, errors.New("a library that is found from the working directory is not followed")
 	}
-	o, err := readObject(path)
+	o, err := f.readObject(path)
 	if err != nil {
+		if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR) {
+			f.doubt("what the loader makes of %s cannot be told: %v", path, err)
+		}
 		return nil, err
 	}
 	if o.class != first.class || o.machine != first.machine {
@@ -206,41 +258,50 @@ func trusted(class elf.Class) []string {
 	return []string{"/lib64", "/usr/lib64", "/lib", "/usr/lib"}
 }
 
-func readObject(path string) (*object, error) {
-	file, err := elf.Open(path)
+// filters are further names that bring libraries in, elf(5), rtld-audit(7).
+var filters = []elf.DynTag{elf.DT_FILTER, elf.DT_AUXILIARY, elf.DT_AUDIT, elf.DT_DEPAUDIT}
+
+func (f *finder) readObject(path string) (*object, error) {
+	file, err := os.Open(path)
 	if err != nil {
 		return nil, reason(err)
 	}
 	defer file.Close()
-	o := &object{path: path, class: file.Class, machine: file.Machine}
-	for _, p := range file.Progs {
-		if p.Type != elf.PT_INTERP || p.Filesz > 4096 {
-			continue
-		}
-		text := make([]byte, p.Filesz)
-		if _, err := p.ReadAt(text, 0); err != nil {
+	l, err := load(file)
+	if err != nil {
+		return nil, err
+	}
+	o := &object{path: path, class: l.class, machine: l.machine, interp: l.interp}
+	var runpath, rpath, further []string
+	for _, want := range []struct {
+		into *[]string
+		tags []elf.DynTag
+	}{{&o.needed, []elf.DynTag{elf.DT_NEEDED}}, {&runpath, []elf.DynTag{elf.DT_RUNPATH}}, {&rpath, []elf.DynTag{elf.DT_RPATH}}, {&further, filters}} {
+		if *want.into, err = l.names(want.tags...); err != nil {
 			return nil, err
 		}
-		o.interp = strings.TrimRight(string(text), "\x00")
 	}
-	// An error means that there is no dynamic section: nothing is needed.
-	o.needed, _ = file.DynString(elf.DT_NEEDED)
-	runpath, _ := file.DynString(elf.DT_RUNPATH)
-	o.runpath = o.paths(runpath)
-	if len(o.runpath) == 0 {
-		rpath, _ := file.DynString(elf.DT_RPATH)
-		o.rpath = o.paths(rpath)
+	for _, text := range further {
+		o.further = append(o.further, strings.Split(text, ":")...)
+	}
+	o.runpath = f.paths(o, runpath)
+	if len(runpath) == 0 {
+		o.rpath = f.paths(o, rpath)
 	}
 	return o, nil
 }
 
-func (o *object) paths(texts []string) []string {
+// paths are the directories of search paths. An element that is empty or relative
+// means the working directory of whoever is started.
+func (f *finder) paths(o *object, texts []string) []string {
 	var dirs []string
 	for _, text := range texts {
 		for dir := range strings.SplitSeq(text, ":") {
-			if dir != "" {
-				dirs = append(dirs, o.expand(dir))
+			if dir = o.expand(dir); !filepath.IsAbs(dir) {
+				f.doubt("%s looks for libraries in the working directory", o.path)
+				continue
 			}
+			dirs = append(dirs, dir)
 		}
 	}
 	return dirs

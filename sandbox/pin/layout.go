@@ -27,6 +27,27 @@ const maxLinks = 40
 
 // trace walks a path as the kernel does and notes what it meets.
 func (l *layout) trace(path string) error {
+	switch ended, err := l.walk(path); {
+	case err != nil:
+		return err
+	case !ended:
+		return unix.EISDIR
+	}
+	return nil
+}
+
+// traceDir does the same for a directory. One that is missing, or that has no such
+// place, cannot come to be there once the directory above it is held.
+func (l *layout) traceDir(path string) error {
+	_, err := l.walk(path)
+	if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ENOTDIR) {
+		return nil
+	}
+	return err
+}
+
+// walk tells whether the path has come to a file.
+func (l *layout) walk(path string) (ended bool, err error) {
 	at, rest := "/", strings.Split(path, "/")
 	l.dirs[at] = true
 	for links := 0; len(rest) > 0; {
@@ -42,16 +63,16 @@ func (l *layout) trace(path string) error {
 		next := filepath.Join(at, name)
 		info, err := os.Lstat(next)
 		if err != nil {
-			return err
+			return false, err
 		}
 		switch mode := info.Mode(); {
 		case mode&os.ModeSymlink != 0:
 			target, err := os.Readlink(next)
 			if err != nil {
-				return err
+				return false, err
 			}
 			if links++; links > maxLinks {
-				return unix.ELOOP
+				return false, unix.ELOOP
 			}
 			l.links[next] = target
 			rest = append(strings.Split(target, "/"), rest...)
@@ -60,18 +81,18 @@ func (l *layout) trace(path string) error {
 			}
 		case mode.IsDir():
 			if unreplaceable(next) {
-				return fmt.Errorf("it lies below %s, which cannot be replaced by a copy", next)
+				return false, fmt.Errorf("it lies below %s, which cannot be replaced by a copy", next)
 			}
 			l.dirs[next] = true
 			at = next
 		case mode.IsRegular() && len(rest) == 0:
 			l.files[next] = true
-			return nil
+			return true, nil
 		default:
-			return errors.New("it is not a regular file")
+			return false, errors.New("it is not a regular file")
 		}
 	}
-	return unix.EISDIR
+	return false, nil
 }
 
 // unreplaceable are the places that the kernel fills.

@@ -111,6 +111,14 @@ func find(program string, env []string) (*layout, error) {
 		return nil, err
 	}
 	l := &layout{files: map[string]bool{}, links: map[string]string{}, dirs: map[string]bool{}}
+	if len(needs.Doubts) > 0 {
+		return nil, &closure.Error{Path: program, Err: errors.New(needs.Doubts[0])}
+	}
+	for _, dir := range needs.Searched {
+		if err := l.traceDir(dir); err != nil {
+			return nil, fmt.Errorf("holding %q, where its libraries are looked for: %w", dir, err)
+		}
+	}
 	for _, path := range slices.Concat([]string{program}, needs.Run) {
 		if err := l.trace(path); err != nil {
 			return nil, fmt.Errorf("pinning %q: %w", path, err)
