@@ -1,6 +1,8 @@
 package jail
 
 import (
+	"crypto/sha256"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -16,8 +18,20 @@ import (
 )
 
 // restrictedVariable marks a program that has been started again by
-// [RestrictSelf]. It is believed only when memory turns out to be closed.
+// [RestrictSelf]: with the process and the policy that it is about, then the notes. It
+// is believed only when memory turns out to be closed, and of this process, which
+// stays the same when it executes itself. (Whoever starts a program can forge it, and
+// could as well not start it.)
 const restrictedVariable = "MEMJAIL_RESTRICTED"
+
+// mark is what the variable begins with.
+func mark(p policy.Policy) (string, error) {
+	text, err := json.Marshal(p)
+	if err != nil {
+		return "", fmt.Errorf("describing the policy: %w", err)
+	}
+	return fmt.Sprintf("%d %x\n", os.Getpid(), sha256.Sum256(text)), nil
+}
 
 // ErrRestricted says that this program has restricted itself already, by another
 // policy. A second one would need a start of its own, which the first may refuse.
@@ -62,7 +76,11 @@ func RestrictSelf(p policy.Policy) (Restricted, error) {
 		}
 		return ofThis.result, nil
 	}
-	if notes, ok := os.LookupEnv(restrictedVariable); ok && closed(p) {
+	mark, err := mark(p)
+	if err != nil {
+		return Restricted{}, err
+	}
+	if notes, ok := strings.CutPrefix(os.Getenv(restrictedVariable), mark); ok && closed(p) {
 		os.Unsetenv(restrictedVariable)
 		ofThis.done, ofThis.policy = true, p.Clone()
 		ofThis.result = Restricted{Notes: strings.FieldsFunc(notes, func(r rune) bool { return r == '\n' })}
@@ -87,7 +105,7 @@ func RestrictSelf(p policy.Policy) (Restricted, error) {
 		}
 	}
 	// Once more with the mark, which carries the notes over.
-	o.Env = append(env, restrictedVariable+"="+notes)
+	o.Env = append(env, restrictedVariable+"="+mark+notes)
 	if o.Policy.Environment.Restrict {
 		o.Policy = o.Policy.Clone()
 		o.Policy.Environment.Keep = append(o.Policy.Environment.Keep, restrictedVariable)

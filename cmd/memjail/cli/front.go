@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"sync/atomic"
 
 	"github.com/memjail/memjail/policy"
 	"github.com/memjail/memjail/sandbox"
@@ -41,7 +42,9 @@ type front struct {
 	exe        *os.File // memjail itself, for a successor
 	successor  *successor
 	stopWatch  func()
-	witness    *witness
+	// overMounted: on-mount has ended the command, and ends what it left.
+	overMounted atomic.Bool
+	witness     *witness
 }
 
 // run carries the command from plan to end.
@@ -54,7 +57,7 @@ func (r *runner) run(args, env []string) (childStatus, error) {
 	r.explainPlan(plan)
 	r.journal.tell(r.startEntry(plan, args[0]))
 	f := &front{r: r, plan: plan, stopWatch: func() {}}
-	if r.options.waitRest || r.options.killRest {
+	if r.options.waitRest || r.options.killRest || r.policy.OnMount == policy.OnMountEnd {
 		// What the command leaves behind becomes memjail's child and so is found.
 		if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 			return childStatus{}, fmt.Errorf("becoming the reaper of what CMD leaves: %w", err)
@@ -173,6 +176,8 @@ func (f *front) mounted(format string, args ...any) {
 	text := fmt.Sprintf(format, args...)
 	f.r.journal.tell(mountEntry(f.r.policy.Name, f.cmd.PID, text))
 	if f.r.policy.OnMount == policy.OnMountEnd {
+		f.overMounted.Store(true)
+		f.killDescendants(f.cmd.PID)
 		f.kill()
 	}
 	f.r.say("warning: %s", text)
@@ -264,7 +269,7 @@ func (f *front) stop(sig unix.Signal) {
 func (f *front) finish(err error) error {
 	f.stopWatch()
 	f.witness.end()
-	if f.r.options.killRest || f.r.options.waitRest {
+	if f.r.options.killRest || f.r.options.waitRest || f.overMounted.Load() {
 		f.rest()
 	}
 	if f.supervisor != nil && f.successor == nil && f.plan.Shape == sandbox.ShapeSupervised && f.leftBehind() {

@@ -13,7 +13,7 @@ import (
 // successor, which ends by itself when they have.
 func (f *front) rest() {
 	for {
-		if f.r.options.killRest {
+		if f.r.options.killRest || f.overMounted.Load() {
 			f.killDescendants(os.Getpid())
 		}
 		pid, err := unix.Wait4(-1, nil, 0, nil)

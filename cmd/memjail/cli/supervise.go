@@ -65,10 +65,11 @@ func superviseDetached() error {
 	// A file that nobody holds is closed by the garbage collector, and with it
 	// whatever has its number by then: none is made but for what was handed over.
 	listener, readyFD := handListener, handReady
+	var guard *os.File
 	if config.Exec {
+		guard = os.NewFile(handGuard, "guard")
 		if listener, err = receiveListener(handListener); err != nil {
-			// The start was given up, or does without: nobody is to be killed for that.
-			os.NewFile(handGuard, "guard").Write([]byte{1})
+			guard.Write([]byte{1}) // the start was given up, or does without: nobody is to be killed for that
 			return err
 		}
 		readyFD = handListener
@@ -92,11 +93,11 @@ func superviseDetached() error {
 	default:
 		ready.Close()
 	}
-	watchDetached(config, told)
+	watchDetached(config, told, guard)
 	<-s.Gone()
 	told.close()
-	if config.Exec {
-		os.NewFile(handGuard, "guard").Write([]byte{1})
+	if guard != nil {
+		guard.Write([]byte{1})
 	}
 	return nil
 }
@@ -205,8 +206,9 @@ func confineDetached() error {
 }
 
 // watchDetached goes on watching the mount table. Where nobody is left to warn, only
-// the policy to end the command has an effect.
-func watchDetached(config successorConfig, told *journal) {
+// the policy to end the command has an effect. A guard, which there is under exec, is
+// made to end all of the sandbox.
+func watchDetached(config successorConfig, told *journal, guard *os.File) {
 	if config.Policy.OnMount != policy.OnMountEnd && told == nil {
 		return
 	}
@@ -222,6 +224,9 @@ func watchDetached(config successorConfig, told *journal) {
 		told.tell(mountEntry(config.Policy.Name, config.PID, fmt.Sprintf(format, args...)))
 		if config.Policy.OnMount == policy.OnMountEnd {
 			kernel.SignalPIDFD(pidfd, unix.SIGKILL)
+			if guard != nil {
+				guard.Close() // without the byte that says that all is well
+			}
 		}
 	}
 	watchMounts(table, config.PID, func(m landlock.Mount) { tell(mountWarning, m.FSType, safe(m.Point), config.Policy.OnMount) },
