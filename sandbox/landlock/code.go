@@ -230,6 +230,26 @@ func overlayLayers(options string) []overlayLayer {
 	return layers
 }
 
+// relativeLayer finds a layer that cannot be followed.
+func relativeLayer(options string) (path string, found bool) {
+	for _, option := range splitEscaped(options, ',') {
+		key, value, _ := strings.Cut(option, "=")
+		switch key {
+		case "lowerdir":
+			for _, path := range splitEscaped(value, ':') {
+				if path != "" && path[0] != '/' {
+					return unbackslash(path), true
+				}
+			}
+		case "lowerdir+", "datadir+", "upperdir", "workdir":
+			if value != "" && value[0] != '/' {
+				return unbackslash(value), true
+			}
+		}
+	}
+	return "", false
+}
+
 // splitEscaped splits at each separator that has no backslash before it.
 func splitEscaped(s string, separator byte) []string {
 	var parts []string

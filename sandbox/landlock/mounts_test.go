@@ -170,6 +170,16 @@ func TestOverlayLayers(t *testing.T) {
 	}
 }
 
+func TestRelativeLayer(t *testing.T) {
+	for options, want := range map[string]string{
+		"rw,lowerdir=/a:/b,upperdir=/c,workdir=/d": "", "rw,lowerdir=/a:b": "b", "rw,upperdir=up": "up", "rw,lowerdir=/a::/b": "", "lowerdir+=x\\,y": "x,y", "": "",
+	} {
+		if have, found := relativeLayer(options); have != want || found != (want != "") {
+			t.Errorf("%q: %q, want %q", options, have, want)
+		}
+	}
+}
+
 // What a request asks for, in the five shapes that the rows of carveTests name.
 var (
 	carveDeny    = carveOptions{uid: 1000, handle: fsABI5, resolve: func(p string) (string, bool) { return p, true }}

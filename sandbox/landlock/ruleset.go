@@ -120,6 +120,7 @@ func (p *Plan) fill(r Request) error {
 	o.resolve = resolve
 	if r.Policy.Memory.CodeFiles == policy.CodeFilesProtect {
 		o.code, o.shown = codeRoots(resolve), r.CodeViews
+		p.warnLayers(r.Mounts, o.code)
 	}
 	if r.UID == 0 && o.access != policy.AccessAllow {
 		swap, err := swapFiles()

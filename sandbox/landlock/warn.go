@@ -40,6 +40,20 @@ func (p *Plan) warnBusy(busy []string) {
 	}
 }
 
+// warnLayers says which overlays on program directories have layers that cannot be
+// found, and so cannot be protected.
+func (p *Plan) warnLayers(t *MountTable, code []string) {
+	for i := range t.mounts {
+		m := &t.mounts[i]
+		if m.FSType != "overlay" || !slices.ContainsFunc(code, func(dir string) bool { return within(dir, m.Point) }) {
+			continue
+		}
+		if layer, found := relativeLayer(m.SuperOptions); found {
+			p.warn("the programs in %s are shown by an overlay whose layer %q cannot be found, being relative: if it can be written inside, they can be changed", m.Point, layer)
+		}
+	}
+}
+
 // warnMissing says what this version of the ABI cannot hold.
 func (p *Plan) warnMissing(r Request) {
 	v := r.ABI.Version
