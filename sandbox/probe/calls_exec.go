@@ -57,6 +57,19 @@ func execAttempts() []Attempt {
 			all = append(all, a)
 		}
 	}
+	for _, how := range []struct {
+		spelling string
+		set      func(fd int, acl []byte) error
+	}{
+		{"acl", func(fd int, acl []byte) error {
+			return unix.Setxattr(fmt.Sprintf("/proc/self/fd/%d", fd), accessACL, acl, 0)
+		}},
+		{"acl-descriptor", func(fd int, acl []byte) error { return unix.Fsetxattr(fd, accessACL, acl, 0) }},
+	} {
+		all = append(all, Attempt{Route: "memfd-exec", Spelling: how.spelling, Target: System, Effect: Obtain, Layer: "seccomp", Permits: permitsAnonymous,
+			Explain: "an access control list that lets it be executed is set on a memfd, past its seal", Reference: "acl(5), fcntl(2)",
+			Attack: func(*Scene, Victim) Outcome { return runWithACL(how.set) }})
+	}
 	return append(all, inheritedMemfd(), Attempt{Route: "loader", Spelling: "ld.so", Target: System, Effect: Obtain,
 		Explain: "the dynamic loader, started as a program, runs a file that may be read but not executed", Reference: "ld.so(8)", Promise: Open, Why: ownProgram,
 		Attack: func(s *Scene, _ Victim) Outcome { return runByLoader(s) }})
@@ -139,6 +152,30 @@ func runMemfd(step func(fd int) attack.Step, flags int) Outcome {
 		return Refused("write", err)
 	}
 	return runTiny(step(fd))
+}
+
+const accessACL = "system.posix_acl_access"
+
+// executableACL lets everybody execute, as linux/posix_acl_xattr.h has it.
+func executableACL() []byte {
+	const version, user, group, other, none = 2, 1, 4, 0x20, 0xffffffff
+	return pack(uint32(version), uint16(user), uint16(7), uint32(none), uint16(group), uint16(5), uint32(none), uint16(other), uint16(5), uint32(none))
+}
+
+// runWithACL executes a memfd that was made as one for data.
+func runWithACL(set func(fd int, acl []byte) error) Outcome {
+	fd, err := unix.MemfdCreate("program", unix.MFD_CLOEXEC|unix.MFD_NOEXEC_SEAL)
+	if err != nil {
+		return Refused("memfd_create", err)
+	}
+	defer unix.Close(fd)
+	if _, err := unix.Write(fd, tinyProgram()); err != nil {
+		return Refused("write", err)
+	}
+	if err := set(fd, executableACL()); err != nil {
+		return Refused("setxattr", err)
+	}
+	return runTiny(execveatCall.step(Native, uintptr(fd), lowString(""), emptyList(), emptyList(), unix.AT_EMPTY_PATH))
 }
 
 // runTiny has a child execute the tiny program.
