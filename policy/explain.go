@@ -154,7 +154,7 @@ func (e *explainer) call() {
 	for _, d := range e.facts.Denials(name) {
 		switch {
 		case lifted(e.policy, d):
-		case d.Key == "memory.anonymous-exec": // asked about, and not refused
+		case d.Call == "memfd_create" && strings.HasPrefix(d.Condition, "without "): // asked about, and not refused
 		case d.Done:
 			e.note("without effect, and answered as done: %s (%s)", d.Condition, d.Reason)
 		case d.Condition != "" && !strings.HasPrefix(d.Condition, "under "+d.Key+" "):
@@ -189,7 +189,7 @@ func lifted(p *Policy, d Denial) bool {
 	case "memory.ptrace":
 		return p.Memory.Ptrace == PtraceAllow
 	case "memory.anonymous-exec":
-		return p.Memory.AnonymousExec == AnonymousExecAllow
+		return !p.guardsMemfds()
 	case "memory.writable-code":
 		return p.Memory.WritableCode == WritableCodeAllow
 	case "memory.shared-files":
