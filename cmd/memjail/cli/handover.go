@@ -202,7 +202,7 @@ func openSelf() (*os.File, error) {
 	if high := dupFile(int(exe.Fd())); high != nil {
 		return high, nil
 	}
-	return nil, fmt.Errorf("holding memjail's own program: %w", unix.EMFILE)
+	return nil, fmt.Errorf("holding memjail's own program: %w: it takes about eighty descriptors, and RLIMIT_NOFILE allows fewer", unix.EMFILE)
 }
 
 func dupFile(fd int) *os.File {
