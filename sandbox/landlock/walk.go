@@ -17,6 +17,9 @@ type walker struct {
 	lifted []*object            // limits that the policy's path rules override
 	found  []inode              // the inode of each rule, in the order of plan.Rules
 	root   *node
+	// short is that descriptors or memory ran out: what was not looked at could be
+	// among what has to stay closed.
+	short error
 
 	// withheld are rights that no tree gets, only what is named for them.
 	withheld Rights
@@ -48,7 +51,7 @@ func newWalker(p *Plan, table *MountTable, c *carving) (*walker, error) {
 		return w, fmt.Errorf("looking at %q: %w", "/", err)
 	}
 	w.collectLimits()
-	return w, nil
+	return w, w.short
 }
 
 // collectLimits opens what the carving names and notes the inodes. A mounted
@@ -114,6 +117,10 @@ func (w *walker) at(path string) *node {
 func (w *walker) open(parent *node, name, path string) *node {
 	fd, err := openat(parent.fd, name, lookFlags)
 	if err == unix.ENOENT || err == unix.EACCES || err == unix.ENOTDIR {
+		return nil
+	}
+	if err == unix.EMFILE || err == unix.ENFILE || err == unix.ENOMEM {
+		w.short = fmt.Errorf("opening %q: %w", path, err)
 		return nil
 	}
 	if err != nil {
@@ -371,6 +378,9 @@ func (w *walker) emit(n *node, rights, have Rights, why string) {
 // rule, it must not give more than the inode bears. A breach is a mistake in this
 // package and stops the start.
 func (w *walker) verify() error {
+	if w.short != nil {
+		return w.short
+	}
 	for i := range w.plan.Rules {
 		l := w.limits[w.found[i]]
 		if l == nil {
