@@ -54,9 +54,8 @@ func superviseDetached() error {
 		o.Members = kernel.AdoptMembers(os.NewFile(handMembers, "membership"), config.Helper)
 	}
 	told := reportDetached(config, &o)
-	var started atomic.Bool
 	if config.Exec { // what the self-check tries is no attempt of the command's
-		o.Quiet = func() bool { return !started.Load() }
+		o.Quiet = untilEnd(handListener)
 	}
 	s, err := supervisor.New(o)
 	if err != nil {
@@ -86,8 +85,6 @@ func superviseDetached() error {
 	switch {
 	case config.Exec:
 		ready.Read(make([]byte, 1)) // until memjail has become the command, or has ended
-		started.Store(true)
-		ready.Close()
 	case o.Members != nil:
 		go askAfter(ready, o.Members)
 	default:
@@ -96,10 +93,29 @@ func superviseDetached() error {
 	watchDetached(config, told, guard)
 	<-s.Gone()
 	told.close()
+	runtime.KeepAlive(ready) // which is asked by its number
 	if guard != nil {
 		guard.Write([]byte{1})
 	}
 	return nil
+}
+
+// untilEnd tells whether the other end of a socket, from which nothing comes any more,
+// is still open. It is looked at for each question until then: the execve that closes
+// it is over before the command's first call.
+func untilEnd(socket int) func() bool {
+	var ended atomic.Bool
+	return func() bool {
+		if ended.Load() {
+			return false
+		}
+		fds := []unix.PollFd{{Fd: int32(socket), Events: unix.POLLIN}}
+		if n, err := unix.Poll(fds, 0); err != nil || n == 0 {
+			return true
+		}
+		ended.Store(true)
+		return false
+	}
 }
 
 // askAfter has the membership helper asked once the supervisor before this one has
