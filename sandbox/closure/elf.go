@@ -176,10 +176,11 @@ func (s *search) inCache() bool {
 	}
 	done := false
 	for _, path := range s.cache.find(s.name) {
-		if done && !inVariant(path) {
+		variant := inVariant(path)
+		if done && !variant {
 			continue
 		}
-		if s.try(path, inVariant(path)) == nil && !inVariant(path) {
+		if s.try(path, variant) == nil && !variant {
 			done = true
 		}
 	}

@@ -203,51 +203,46 @@ type overlayLayer struct {
 	whole bool
 }
 
-// overlayLayers reads the mount options of an overlay,
-// Documentation/filesystems/overlayfs.rst. Relative layers, whose meaning is
-// lost with the mounter's working directory, are left out.
+// eachLayer reads the mount options of an overlay,
+// Documentation/filesystems/overlayfs.rst, and calls do for each layer as it is
+// written.
+func eachLayer(options string, do func(path string, whole bool)) {
+	for _, option := range splitEscaped(options, ',') {
+		key, value, _ := strings.Cut(option, "=")
+		switch key {
+		case "lowerdir":
+			for _, path := range splitEscaped(value, ':') {
+				do(unbackslash(path), false)
+			}
+		case "lowerdir+", "datadir+", "upperdir":
+			do(unbackslash(value), false)
+		case "workdir":
+			do(unbackslash(value), true)
+		}
+	}
+}
+
+// overlayLayers lists the layers that can be found. Relative ones, whose meaning is
+// lost with the mounter's working directory, are left out: see [relativeLayer].
 func overlayLayers(options string) []overlayLayer {
 	var layers []overlayLayer
-	add := func(path string, whole bool) {
+	eachLayer(options, func(path string, whole bool) {
 		// A layer that was named by a descriptor cannot be found by that name.
 		if strings.HasPrefix(path, "/") && !within("/proc", path) {
 			layers = append(layers, overlayLayer{slashpath.Clean(path), whole})
 		}
-	}
-	for _, option := range splitEscaped(options, ',') {
-		key, value, _ := strings.Cut(option, "=")
-		switch key {
-		case "lowerdir":
-			for _, path := range splitEscaped(value, ':') {
-				add(unbackslash(path), false)
-			}
-		case "lowerdir+", "datadir+", "upperdir":
-			add(unbackslash(value), false)
-		case "workdir":
-			add(unbackslash(value), true)
-		}
-	}
+	})
 	return layers
 }
 
-// relativeLayer finds a layer that cannot be followed.
-func relativeLayer(options string) (path string, found bool) {
-	for _, option := range splitEscaped(options, ',') {
-		key, value, _ := strings.Cut(option, "=")
-		switch key {
-		case "lowerdir":
-			for _, path := range splitEscaped(value, ':') {
-				if path != "" && path[0] != '/' {
-					return unbackslash(path), true
-				}
-			}
-		case "lowerdir+", "datadir+", "upperdir", "workdir":
-			if value != "" && value[0] != '/' {
-				return unbackslash(value), true
-			}
+// relativeLayer is the first layer that cannot be followed; "": there is none.
+func relativeLayer(options string) (relative string) {
+	eachLayer(options, func(path string, _ bool) {
+		if relative == "" && !strings.HasPrefix(path, "/") {
+			relative = path
 		}
-	}
-	return "", false
+	})
+	return relative
 }
 
 // splitEscaped splits at each separator that has no backslash before it.

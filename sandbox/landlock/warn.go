@@ -48,7 +48,7 @@ func (p *Plan) warnLayers(t *MountTable, code []string) {
 		if m.FSType != "overlay" || !slices.ContainsFunc(code, func(dir string) bool { return within(dir, m.Point) }) {
 			continue
 		}
-		if layer, found := relativeLayer(m.SuperOptions); found {
+		if layer := relativeLayer(m.SuperOptions); layer != "" {
 			p.warn("the programs in %s are shown by an overlay whose layer %q cannot be found, being relative: if it can be written inside, they can be changed", m.Point, layer)
 		}
 	}

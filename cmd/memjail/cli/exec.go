@@ -76,20 +76,13 @@ var managerVariables = []string{"LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "N
 // handedSockets are the descriptors that a service manager handed to this process,
 // sd_listen_fds(3).
 func handedSockets(env []string) ([]int, error) {
-	value := func(name string) string {
-		for _, v := range env {
-			if text, ok := strings.CutPrefix(v, name+"="); ok {
-				return text
-			}
-		}
-		return ""
-	}
-	if value("LISTEN_PID") != strconv.Itoa(os.Getpid()) {
+	if variable(env, "LISTEN_PID") != strconv.Itoa(os.Getpid()) {
 		return nil, nil
 	}
-	count, err := strconv.Atoi(value("LISTEN_FDS"))
+	handed := variable(env, "LISTEN_FDS")
+	count, err := strconv.Atoi(handed)
 	if err != nil || count < 0 || count > 4096 {
-		return nil, fmt.Errorf("LISTEN_FDS=%s: want the number of descriptors that were handed over", value("LISTEN_FDS"))
+		return nil, fmt.Errorf("LISTEN_FDS=%s: want the number of descriptors that were handed over", handed)
 	}
 	const first = 3
 	var fds []int
@@ -97,6 +90,16 @@ func handedSockets(env []string) ([]int, error) {
 		fds = append(fds, fd)
 	}
 	return fds, nil
+}
+
+// variable is one of an environment; empty: it is not set.
+func variable(env []string, name string) string {
+	for _, v := range env {
+		if text, ok := strings.CutPrefix(v, name+"="); ok {
+			return text
+		}
+	}
+	return ""
 }
 
 // reapsOthers tells whether orphans below this process become its children: a

@@ -42,8 +42,7 @@ func newExplainer(pol policy.Policy, plan *sandbox.Plan) supervisor.Explainer {
 	if plan.Rules == nil || !explainable(pol) {
 		return nil
 	}
-	e := &explainer{policy: pol, rules: map[string]landlock.Rights{}, known: map[policy.Request]explained{}}
-	e.look = func() (*sandbox.Facts, error) { return plan.Facts(procfsFile) }
+	e := emptyExplainer(pol, func() (*sandbox.Facts, error) { return plan.Facts(procfsFile) })
 	for _, r := range plan.Rules.Rules {
 		e.rules[r.Path] |= r.Rights
 	}
@@ -55,12 +54,16 @@ func handedExplainer(pol policy.Policy, handed *sandbox.HandedFacts) supervisor.
 	if handed == nil {
 		return nil
 	}
-	e := &explainer{policy: pol, rules: map[string]landlock.Rights{}, known: map[policy.Request]explained{}}
-	e.look = func() (*sandbox.Facts, error) { return handed.Facts(procfsFile), nil }
+	e := emptyExplainer(pol, func() (*sandbox.Facts, error) { return handed.Facts(procfsFile), nil })
 	for _, r := range handed.Rules {
 		e.rules[r.Path] |= r.Rights
 	}
 	return e
+}
+
+// emptyExplainer is one without rules.
+func emptyExplainer(pol policy.Policy, look func() (*sandbox.Facts, error)) *explainer {
+	return &explainer{policy: pol, look: look, rules: map[string]landlock.Rights{}, known: map[policy.Request]explained{}}
 }
 
 var actions = map[supervisor.Access]policy.Action{

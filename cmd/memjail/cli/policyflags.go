@@ -71,7 +71,7 @@ func (p *policyFlags) absolute() (*policyFlags, error) {
 			return nil, fmt.Errorf("finding the policy %q: %w", p.policy, err)
 		}
 	}
-	for _, list := range []*[]string{&q.overrides.RO, &q.overrides.ROX, &q.overrides.RW, &q.overrides.RWX} {
+	for _, list := range []*[]string{&q.overrides.RO, &q.overrides.ROX, &q.overrides.RW, &q.overrides.RWX, &q.overrides.Devices} {
 		*list = slices.Clone(*list)
 		for i, path := range *list {
 			if (*list)[i], err = filepath.Abs(path); err != nil {

@@ -113,17 +113,9 @@ func (o *unitOptions) declare(f *pflag.FlagSet, env []string) {
 	f.StringVar(&o.place.Root, "root", "", "the system below `DIR` is meant, such as an image's")
 	f.BoolVar(&o.place.User, "user", false, "a unit of the user's own manager")
 	f.BoolVar(&o.place.Runtime, "runtime", false, "only until the next boot")
-	value := func(name, otherwise string) string {
-		for _, v := range env {
-			if text, ok := strings.CutPrefix(v, name+"="); ok && text != "" {
-				return text
-			}
-		}
-		return otherwise
-	}
-	o.place.Home = value("HOME", "/root")
-	o.place.Config = value("XDG_CONFIG_HOME", filepath.Join(o.place.Home, ".config"))
-	o.place.RuntimeDir = value("XDG_RUNTIME_DIR", fmt.Sprintf("/run/user/%d", os.Getuid()))
+	o.place.Home = cmp.Or(variable(env, "HOME"), "/root")
+	o.place.Config = cmp.Or(variable(env, "XDG_CONFIG_HOME"), filepath.Join(o.place.Home, ".config"))
+	o.place.RuntimeDir = cmp.Or(variable(env, "XDG_RUNTIME_DIR"), fmt.Sprintf("/run/user/%d", os.Getuid()))
 	o.flags = f
 }
 
@@ -140,8 +132,20 @@ var unitFlags = []string{"root", "user", "runtime", "memjail", "print", "force",
 // execFlags spells the flags that were given, for the unit: with paths that do not
 // depend on the working directory.
 func (o *unitOptions) execFlags() ([]string, error) {
+	absolute, err := o.policyFlags.absolute()
+	if err != nil {
+		return nil, err
+	}
+	o.policyFlags = *absolute // which the flags below spell
+	for _, path := range []*string{&o.logFile, &o.pinHash} {
+		if *path == "" || path == &o.logFile && *path == journalLog {
+			continue
+		}
+		if *path, err = filepath.Abs(*path); err != nil {
+			return nil, fmt.Errorf("finding %q: %w", *path, err)
+		}
+	}
 	var words []string
-	var failed error
 	o.flags.Visit(func(f *pflag.Flag) {
 		if slices.Contains(unitFlags, f.Name) {
 			return
@@ -155,33 +159,10 @@ func (o *unitOptions) execFlags() ([]string, error) {
 				words = append(words, "--"+f.Name+"="+value)
 				continue
 			}
-			value, err := o.absolutePath(f.Name, value)
-			failed = cmp.Or(failed, err)
 			words = append(words, "--"+f.Name, value)
 		}
 	})
-	return words, failed
-}
-
-func (o *unitOptions) absolutePath(name, value string) (string, error) {
-	switch name {
-	case "ro", "rox", "rw", "rwx", "device", "pin-hash":
-	case "log":
-		if value == "journal" {
-			return value, nil
-		}
-	case "policy":
-		if !isPolicyFile(value) {
-			return value, nil
-		}
-	default:
-		return value, nil
-	}
-	abs, err := filepath.Abs(value)
-	if err != nil {
-		return "", fmt.Errorf("--%s %s: %w", name, value, err)
-	}
-	return abs, nil
+	return words, nil
 }
 
 // isPolicyFile tells a file from the name of a built-in policy.
@@ -200,10 +181,8 @@ func (o *unitOptions) question(unit string) (systemd.Question, error) {
 		return q, misused(err)
 	}
 	if isPolicyFile(o.policy) {
-		if q.PolicyFile, err = filepath.Abs(o.policy); err != nil {
-			return q, misusedf("--policy %s: %v", o.policy, err)
-		}
-		o.policy = filepath.Join(o.place.Root, q.PolicyFile)
+		q.PolicyFile = o.policy
+		o.policy = filepath.Join(o.place.Root, o.policy)
 	}
 	pol, err := o.policyFlags.load()
 	if err != nil {

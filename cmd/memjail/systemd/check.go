@@ -149,9 +149,10 @@ func (u *Unit) checkStart(q Question) []Finding {
 	if s := u.last("PrivatePIDs"); u.becomesInit() {
 		f = append(f, finding(Note, s, "memjail is process 1 there and stays, as an init: the service is its child").remedy("the drop-in sets NotifyAccess=all where the service notifies"))
 	}
-	for _, line := range u.list("ExecStart") {
-		if commands, err := parseCommands(line.Value); err == nil && len(commands) > 0 && strings.ContainsAny(commands[0].prefixes, "+") {
-			f = append(f, finding(Note, line, "the prefix + leaves User= and the sandboxing options of the unit out for this line; memjail's policy holds"))
+	commands, _ := u.commands() // the error is the drop-in's to tell
+	for _, c := range commands {
+		if strings.Contains(c.prefixes, "+") {
+			f = append(f, finding(Note, c.line, "the prefix + leaves User= and the sandboxing options of the unit out for this line; memjail's policy holds"))
 		}
 	}
 	for key, least := range map[string]string{"LimitAS": "the address space of a Go program is larger: memjail may not start", "LimitDATA": "counts memjail's supervisor, too",

@@ -14,6 +14,7 @@ type command struct {
 	program  string
 	argv0    string // with the prefix @: what the program finds as argv[0]
 	args     []string
+	line     Setting // where it stands
 }
 
 const prefixLetters = "@-:+!|"
@@ -56,6 +57,22 @@ func newCommand(words []string) (command, error) {
 		c.argv0, c.args = words[1], words[2:]
 	}
 	return c, nil
+}
+
+// commands are those of the unit's ExecStart= lines. Errors name the file and line.
+func (u *Unit) commands() ([]command, error) {
+	var all []command
+	for _, line := range u.list("ExecStart") {
+		commands, err := parseCommands(line.Value)
+		if err != nil {
+			return nil, fmt.Errorf("%s:%d: %w", line.File, line.Line, err)
+		}
+		for i := range commands {
+			commands[i].line = line
+		}
+		all = append(all, commands...)
+	}
+	return all, nil
 }
 
 // splitRaw splits a line into words and leaves quotes and backslashes in them.

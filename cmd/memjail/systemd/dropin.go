@@ -63,20 +63,18 @@ func (u *Unit) asRoot() bool {
 	if user == "" && !u.is("DynamicUser") || user == "root" || user == "0" || u.last("AmbientCapabilities").Key != "" {
 		return true
 	}
-	for _, line := range u.list("ExecStart") {
-		commands, err := parseCommands(line.Value)
-		if err != nil || slices.ContainsFunc(commands, func(c command) bool { return strings.ContainsAny(c.prefixes, "+!") }) {
-			return true
-		}
-	}
-	return false
+	commands, err := u.commands()
+	return err != nil || slices.ContainsFunc(commands, func(c command) bool { return strings.ContainsAny(c.prefixes, "+!") })
 }
 
 // DropIn is the text of the unit's drop-in. An error says why the unit cannot be
 // wrapped.
 func (u *Unit) DropIn(w Wrapping) (string, error) {
-	lines := u.list("ExecStart")
-	if len(lines) == 0 {
+	commands, err := u.commands()
+	switch {
+	case err != nil:
+		return "", err
+	case len(commands) == 0:
 		return "", fmt.Errorf("%s: there is no ExecStart= to wrap", u.File)
 	}
 	if err := u.wrappable(w); err != nil {
@@ -86,22 +84,16 @@ func (u *Unit) DropIn(w Wrapping) (string, error) {
 	fmt.Fprintf(&b, "%s%s\n# \"memjail systemd remove %s\" takes it away. What the unit's own files say about ExecStart=\n# after this one was written does not count: then it has to be written anew.\n[Service]\nExecStart=\n",
 		ours, oneLine(w.Made), u.Name)
 	flags := u.flags(w)
-	for _, line := range lines {
-		commands, err := parseCommands(line.Value)
-		if err != nil {
-			return "", fmt.Errorf("%s:%d: %w", line.File, line.Line, err)
+	for _, c := range commands {
+		if filepath.Base(c.program) == "memjail" {
+			return "", fmt.Errorf("%s:%d: ExecStart= starts memjail already", c.line.File, c.line.Line)
 		}
-		for _, c := range commands {
-			if filepath.Base(c.program) == "memjail" {
-				return "", fmt.Errorf("%s:%d: ExecStart= starts memjail already", line.File, line.Line)
-			}
-			fmt.Fprintf(&b, "ExecStart=%s\n", c.wrap(w.Memjail, flags))
-		}
+		fmt.Fprintf(&b, "ExecStart=%s\n", c.wrap(w.Memjail, flags))
 	}
 	if missing := u.missing(w); len(missing) > 0 {
 		fmt.Fprintf(&b, "# What memjail itself calls beyond the unit's own list.\nSystemCallFilter=%s\n", strings.Join(missing, " "))
 	}
-	if name := u.identifier(); name != "" {
+	if name := u.identifier(commands); name != "" {
 		fmt.Fprintf(&b, "# What the service prints goes by its own name, as before.\nSyslogIdentifier=%s\n", name)
 	}
 	if u.last("NoExecPaths").Key != "" {
@@ -116,23 +108,17 @@ func (u *Unit) DropIn(w Wrapping) (string, error) {
 // identifier is the name under which the journal has what the service prints: that of
 // the program which systemd executes, if the unit does not say. It is empty where
 // nothing is to be said.
-func (u *Unit) identifier() string {
+func (u *Unit) identifier(commands []command) string {
 	if u.last("SyslogIdentifier").Key != "" {
 		return ""
 	}
 	name := ""
-	for _, line := range u.list("ExecStart") {
-		commands, err := parseCommands(line.Value)
-		if err != nil {
-			return ""
+	for _, c := range commands {
+		base := filepath.Base(c.program)
+		if name != "" && base != name || strings.ContainsAny(base, "\"'\\%$ ") {
+			return "" // each its own, or not to be told from here
 		}
-		for _, c := range commands {
-			base := filepath.Base(c.program)
-			if name != "" && base != name || strings.ContainsAny(base, "\"'\\%$ ") {
-				return "" // each its own, or not to be told from here
-			}
-			name = base
-		}
+		name = base
 	}
 	return name
 }
@@ -213,7 +199,7 @@ func (u *Unit) writePaths() []string {
 // Write writes a drop-in. One that memjail did not write is left alone.
 func (p Place) Write(unit, text string) (string, error) {
 	file := p.DropIn(unit)
-	if err := isOurs(file); err != nil && !errors.Is(err, os.ErrNotExist) {
+	if _, err := readOurs(file); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return "", err
 	}
 	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
@@ -235,7 +221,7 @@ func (p Place) Write(unit, text string) (string, error) {
 // Errors: [os.ErrNotExist].
 func (p Place) Remove(unit string) (string, error) {
 	file := p.DropIn(unit)
-	if err := isOurs(file); err != nil {
+	if _, err := readOurs(file); err != nil {
 		return "", err
 	}
 	if err := os.Remove(file); err != nil {
@@ -245,15 +231,19 @@ func (p Place) Remove(unit string) (string, error) {
 	return file, nil
 }
 
-func isOurs(file string) error {
+// errForeign says that a drop-in was not written by memjail.
+var errForeign = errors.New("it was not written by memjail, and is left as it is")
+
+// readOurs reads a drop-in. Errors: [os.ErrNotExist], errForeign.
+func readOurs(file string) (string, error) {
 	text, err := os.ReadFile(file)
+	if err == nil && !strings.HasPrefix(string(text), ours) {
+		err = fmt.Errorf("%s: %w", file, errForeign)
+	}
 	if err != nil {
-		return fmt.Errorf("reading the drop-in: %w", err)
+		return "", fmt.Errorf("reading the drop-in: %w", err)
 	}
-	if !strings.HasPrefix(string(text), ours) {
-		return fmt.Errorf("%s was not written by memjail: it is left as it is", file)
-	}
-	return nil
+	return string(text), nil
 }
 
 // State is what there is of a unit's drop-in.
@@ -271,44 +261,29 @@ const (
 // State compares a unit with its drop-in.
 func (p Place) State(u *Unit) (State, error) {
 	file := p.DropIn(u.Name)
-	text, err := os.ReadFile(file)
+	text, err := readOurs(file)
 	switch {
 	case errors.Is(err, os.ErrNotExist):
 		return Unwrapped, nil
-	case err != nil:
-		return Unwrapped, fmt.Errorf("reading the drop-in: %w", err)
-	case isOurs(file) != nil:
+	case errors.Is(err, errForeign):
 		return Foreign, nil
+	case err != nil:
+		return Unwrapped, err
 	}
-	settings, err := parse(file, string(text))
+	settings, err := parse(file, text)
 	if err != nil {
 		return Outdated, err
 	}
-	had, err := commandsOf((&Unit{Settings: settings}).list("ExecStart"), command.unwrap)
+	had, err := (&Unit{Settings: settings}).commands()
 	if err != nil {
 		return Outdated, err
 	}
-	has, err := commandsOf(u.list("ExecStart"), func(c command) command { return c })
+	has, err := u.commands()
 	if err != nil {
 		return Outdated, err
 	}
-	if slices.Equal(had, has) {
+	if slices.EqualFunc(had, has, func(wrapped, c command) bool { return wrapped.unwrap().String() == c.String() }) {
 		return Wrapped, nil
 	}
 	return Outdated, nil
-}
-
-// commandsOf are the commands of lines, each in one string that can be compared.
-func commandsOf(lines []Setting, change func(command) command) ([]string, error) {
-	var all []string
-	for _, line := range lines {
-		commands, err := parseCommands(line.Value)
-		if err != nil {
-			return nil, fmt.Errorf("%s:%d: %w", line.File, line.Line, err)
-		}
-		for _, c := range commands {
-			all = append(all, change(c).String())
-		}
-	}
-	return all, nil
 }

@@ -229,8 +229,9 @@ func TestIdentifier(t *testing.T) {
 		"ExecStart=/a\nSyslogIdentifier=z": "", "ExecStart=/opt/%i/a": "a", "ExecStart=/opt/%i": "",
 	} {
 		u := load(t, place(t, map[string]string{unitFile: "[Service]\nType=oneshot\n" + lines + "\n"}), "a")
-		if have := u.identifier(); have != want {
-			t.Errorf("%q: %q, want %q", lines, have, want)
+		commands, err := u.commands()
+		if have := u.identifier(commands); have != want || err != nil {
+			t.Errorf("%q: %q, want %q (%v)", lines, have, want, err)
 		}
 	}
 }
