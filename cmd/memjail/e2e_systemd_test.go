@@ -190,7 +190,7 @@ func TestSystemd(t *testing.T) {
 	}{
 		{"notify", unitNotify}, {"watchdog", unitWatchdog}, {"restart", unitRestart}, {"sockets", unitSockets},
 		{"forking", unitForking}, {"oneshot", unitOneshot}, {"argv0", unitArgv0}, {"kill-mode", unitKillMode},
-		{"supervisor-killed", unitSupervisorKilled}, {"hardened", unitHardened}, {"probe", unitProbe}, {"refused", unitRefused},
+		{"supervisor-killed", unitSupervisorKilled}, {"hardened", unitHardened}, {"narrow", unitNarrow}, {"probe", unitProbe}, {"refused", unitRefused},
 		{"journal", unitJournal}, {"check", unitCheck}, {"template", unitTemplate}, {"user", unitUser}, {"nginx", unitNginx}, {"redis", unitRedis}, {"postgresql", unitPostgreSQL},
 		{"runc", unitRunc}, {"private-pids", unitPrivatePIDs},
 	} {
@@ -390,6 +390,23 @@ func unitHardened(t *testing.T, m *machine) {
 			return m.told(t, name)
 		})
 	}
+}
+
+// unitNarrow: a unit that lists no more calls than its program makes starts, is served,
+// tells the journal, and is killed with its supervisor.
+func unitNarrow(t *testing.T, m *machine) {
+	m.unit(t, "narrow.service", "[Service]\nType=exec\nSystemCallFilter=read write open openat close access arch_prctl prlimit64 set_tid_address "+
+		"set_robust_list rseq mprotect brk mmap munmap pread64 newfstatat getrandom exit_group lseek fadvise64 nanosleep clock_nanosleep fstat\n"+
+		"ExecStartPre=/bin/cat /proc/self/status\nExecStart=/bin/sleep 60\n")
+	m.sh(t, "systemctl daemon-reload; systemctl start narrow; systemctl stop narrow")
+	m.wrap(t, "narrow")
+	m.sh(t, "systemctl start narrow")
+	m.journal(t, "narrow", "/bin/sleep starts under the policy memory")
+	m.killSupervisor(t, "narrow")
+	eventually(t, 10*time.Second, "the service is killed with its supervisor", func() bool {
+		return m.property(t, "narrow", "ActiveState") == "failed" && m.property(t, "narrow", "ExecMainStatus") == "9"
+	})
+	m.journal(t, "narrow", "the supervisor was killed")
 }
 
 // unitProbe attacks memory from inside a hardened unit, but for the 32-bit calls: with
