@@ -1,11 +1,14 @@
 // Package procmem gives the memory of another process as io.ReaderAt, io.WriterAt
-// and io.Seeker, with bounds that are said and with liveness: when the process is
-// gone, or has become another program, every operation answers [ErrGone] instead
-// of touching memory that is somebody else's by now.
+// and io.Seeker, with bounds and liveness: once the process has ended, or has
+// become another program, every operation, whatever its length, answers [ErrGone]
+// instead of touching memory that is somebody else's by now, and a [Window] on it
+// has no length.
 //
-// Numbers of processes are used again; addresses mean something else after
-// execve. A [Memory] is therefore bound to the address space that the process had
-// when it was opened: the kernel keeps an open /proc/PID/mem at that one.
+// Process numbers are reused, and addresses mean something else after execve(2). A
+// [Memory] is therefore bound to the process by a pidfd and to the address space
+// that it had when it was opened: the kernel keeps an open /proc/PID/mem at that one.
+//
+// The package is stable: its exported names keep their meaning within a major version.
 package procmem
 
 import (
@@ -14,57 +17,92 @@ import (
 	"io"
 	"math"
 	"os"
+	"syscall"
 
 	"github.com/memjail/memjail/sandbox/kernel"
 	"golang.org/x/sys/unix"
 )
 
-// ErrGone says that the address space is no more: the process has ended or has
+// ErrGone reports that the address space is no more: the process has ended or has
 // executed another program. errors.Is(err, unix.ESRCH) holds as well.
 var ErrGone = fmt.Errorf("the process's memory is gone: %w", unix.ESRCH)
 
-// ErrBounds says that an operation would leave the bounds of its [Window].
-var ErrBounds = errors.New("outside the bounds of the window")
+// ErrBounds reports that an operation would leave the bounds of its [Window], or
+// that an address cannot be one of a process.
+var ErrBounds = errors.New("outside the bounds of the memory")
+
+// Error describes an operation that failed. Err is [ErrGone], [ErrBounds],
+// [os.ErrClosed] or the kernel's errno (EIO: a page that is not mapped; EACCES or
+// EPERM: no ptrace access).
+type Error struct {
+	Op   string // "open", "read", "write", "seek" or "window"
+	PID  int
+	Addr uint64 // in bytes, in the process; 0 for "open"
+	Err  error
+}
+
+func (e *Error) Error() string {
+	if e.Op == "open" {
+		return fmt.Sprintf("open memory of process %d: %v", e.PID, e.Err)
+	}
+	return fmt.Sprintf("%s memory of process %d at %#x: %v", e.Op, e.PID, e.Addr, e.Err)
+}
+
+func (e *Error) Unwrap() error { return e.Err }
 
 // Memory is the address space of a process. Its methods may be used by several
-// goroutines at once.
+// goroutines at once, Close included.
 type Memory struct {
 	pid   int
 	mem   *os.File
 	pidfd *os.File
+	conn  syscall.RawConn // of pidfd: keeps the number from being reused while it is polled
 }
 
-// Open opens the memory of process pid for reading, and for writing too if
-// writable. It needs ptrace access to the process (PTRACE_MODE_ATTACH_FSCREDS,
-// see ptrace(2) and proc_pid_mem(5)): EACCES or EPERM otherwise. ErrGone: there
-// is no such process, or it ended meanwhile.
-func Open(pid int, writable bool) (*Memory, error) {
-	pidfd, err := kernel.OpenPIDFD(pid)
-	if err != nil {
-		if errors.Is(err, unix.ESRCH) {
-			err = ErrGone
+// Open opens the memory of process pid for reading. It needs ptrace access to the
+// process (PTRACE_MODE_ATTACH_FSCREDS, see ptrace(2) and proc_pid_mem(5)): EACCES
+// or EPERM otherwise. ErrGone: there is no such process, or it ended meanwhile.
+// Linux 5.3 or later (pidfd_open).
+func Open(pid int) (*Memory, error) { return open(pid, os.O_RDONLY) }
+
+// OpenReadWrite opens the memory of process pid for reading and writing, otherwise
+// as [Open].
+func OpenReadWrite(pid int) (*Memory, error) { return open(pid, os.O_RDWR) }
+
+func open(pid, flags int) (*Memory, error) {
+	fail := func(err error) (*Memory, error) {
+		if path := (*os.PathError)(nil); errors.As(err, &path) {
+			err = path.Err
 		}
-		return nil, fmt.Errorf("opening the memory of process %d: %w", pid, err)
+		return nil, &Error{Op: "open", PID: pid, Err: err}
 	}
-	flags := os.O_RDONLY
-	if writable {
-		flags = os.O_RDWR
+	pidfd, err := kernel.OpenPIDFD(pid)
+	if errors.Is(err, unix.ESRCH) {
+		err = ErrGone
 	}
-	mem, err := os.OpenFile(fmt.Sprintf("/proc/%d/mem", pid), flags, 0)
-	m := &Memory{pid: pid, mem: mem, pidfd: pidfd}
+	if err != nil {
+		return fail(err)
+	}
+	m := &Memory{pid: pid, pidfd: pidfd}
+	if m.conn, err = pidfd.SyscallConn(); err != nil {
+		pidfd.Close()
+		return fail(err)
+	}
+	m.mem, err = os.OpenFile(fmt.Sprintf("/proc/%d/mem", pid), flags, 0)
 	// The number was this process's while the file was opened only if the process
 	// has not ended since.
-	if ended(pidfd) {
+	if m.ended() {
 		err = ErrGone
 	}
 	if err != nil {
 		m.Close()
-		return nil, fmt.Errorf("opening the memory of process %d: %w", pid, err)
+		return fail(err)
 	}
 	return m, nil
 }
 
-// Close gives the descriptors back.
+// Close gives the descriptors back. An operation that is under way still ends with
+// this process's memory; a later one fails with os.ErrClosed.
 func (m *Memory) Close() error {
 	var err error
 	if m.mem != nil {
@@ -73,61 +111,131 @@ func (m *Memory) Close() error {
 	return errors.Join(err, m.pidfd.Close())
 }
 
-// Alive tells whether the process is still running (whatever program).
-func (m *Memory) Alive() bool { return !ended(m.pidfd) }
+// Alive reports whether the process still runs the program whose memory this is.
+// It is false after Close.
+func (m *Memory) Alive() bool { return m.check() == nil }
 
-func ended(pidfd *os.File) bool {
-	fds := []unix.PollFd{{Fd: int32(pidfd.Fd()), Events: unix.POLLIN}}
-	for {
-		_, err := unix.Poll(fds, 0)
-		if err != unix.EINTR {
-			return err != nil || fds[0].Revents != 0
-		}
+// check returns ErrGone, or os.ErrClosed, unless the address space is the process's.
+func (m *Memory) check() error {
+	if m.ended() {
+		return ErrGone
 	}
+	// Any byte will do: an address space without users answers 0 before it looks at
+	// the address, and one in use answers 1 or EIO.
+	var b [1]byte
+	switch _, err := m.mem.ReadAt(b[:], 0); {
+	case err == io.EOF:
+		return ErrGone
+	case errors.Is(err, os.ErrClosed):
+		return os.ErrClosed
+	}
+	return nil
+}
+
+// ended reports whether the process has ended. A closed descriptor says no: the
+// operation that follows says that it is closed.
+func (m *Memory) ended() (ended bool) {
+	m.conn.Control(func(fd uintptr) {
+		fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
+		for {
+			if _, err := unix.Poll(fds, 0); err != unix.EINTR {
+				ended = err != nil || fds[0].Revents != 0
+				return
+			}
+		}
+	})
+	return ended
 }
 
 // ReadAt reads len(p) bytes at the address off. It stops at the first page that
 // is not mapped: then n < len(p) and the error is EIO; ErrGone when the address
-// space is no more.
+// space is no more. Addresses from 2^63 on are not a process's (ErrBounds).
 func (m *Memory) ReadAt(p []byte, off int64) (int, error) {
-	return m.transfer(p, off, "reading", unix.Pread)
+	return m.transfer("read", p, off, m.mem.ReadAt)
 }
 
 // WriteAt writes p at the address off. Like a debugger, and unlike the process
 // itself, it may also write to pages that are mapped without the right to write
-// unless the kernel forbids that (proc_mem.force_override). A write is not
-// atomic; errors as for [Memory.ReadAt].
+// unless the kernel forbids that (proc_mem.force_override, Linux 6.12). A write is
+// not atomic; errors as for [Memory.ReadAt].
 func (m *Memory) WriteAt(p []byte, off int64) (int, error) {
-	return m.transfer(p, off, "writing", unix.Pwrite)
+	return m.transfer("write", p, off, m.mem.WriteAt)
 }
 
-func (m *Memory) transfer(p []byte, off int64, doing string, call func(int, []byte, int64) (int, error)) (int, error) {
-	done := 0
-	for done < len(p) {
-		n, err := call(int(m.mem.Fd()), p[done:], off+int64(done))
-		switch {
-		case err == unix.EINTR:
-			continue
-		case err != nil:
-			return done, m.failure(doing, off+int64(done), err)
-		case n == 0: // the kernel's answer for an address space without users
-			return done, m.failure(doing, off+int64(done), ErrGone)
-		}
-		done += n
+func (m *Memory) transfer(op string, p []byte, off int64,
+	call func([]byte, int64) (int, error)) (int, error) {
+	var n int
+	err := m.check()
+	switch {
+	case err != nil:
+	case off < 0:
+		err = ErrBounds
+	case len(p) > 0:
+		n, err = call(p, off)
 	}
-	return done, nil
+	if err == nil {
+		return n, nil
+	}
+	if path := (*os.PathError)(nil); errors.As(err, &path) {
+		err = path.Err
+	}
+	// The kernel's answers for an address space without users.
+	if err == io.EOF || err == io.ErrUnexpectedEOF {
+		err = ErrGone
+	}
+	return n, &Error{Op: op, PID: m.pid, Addr: uint64(off) + uint64(n), Err: err}
 }
 
-func (m *Memory) failure(doing string, at int64, err error) error {
-	return fmt.Errorf("%s the memory of process %d at %#x: %w", doing, m.pid, uint64(at), err)
+// Segment is a piece of a process's memory and the buffer that goes with it.
+type Segment struct {
+	Addr uint64
+	Data []byte
+}
+
+// ReadVector fills the segments in order from the process's memory and returns the
+// number of bytes read. It stops at the first that fails; the [Error] names the
+// address.
+//
+// Each segment is a call of its own: process_vm_readv(2) would take all at once, but
+// names the process by a number, which may be another one's, or another program's,
+// by then.
+func (m *Memory) ReadVector(segments []Segment) (int64, error) {
+	return m.vector(segments, m.ReadAt)
+}
+
+// WriteVector writes the segments in order into the process's memory, otherwise as
+// [Memory.ReadVector]. Segments before the one that failed have been written.
+func (m *Memory) WriteVector(segments []Segment) (int64, error) {
+	return m.vector(segments, m.WriteAt)
+}
+
+func (m *Memory) vector(segments []Segment, call func([]byte, int64) (int, error)) (int64, error) {
+	var total int64
+	for _, s := range segments {
+		n, err := call(s.Data, int64(s.Addr)) // from 2^63 on: negative, and refused
+		total += int64(n)
+		if err != nil {
+			return total, err
+		}
+	}
+	if len(segments) == 0 {
+		_, err := call(nil, 0)
+		return 0, err
+	}
+	return total, nil
 }
 
 // Window returns the size bytes from address base on as a stream with a position.
 // Reading at its end gives io.EOF; nothing outside of it is ever touched. ErrBounds:
-// the window does not fit into the address space.
+// the window does not fit into the address space, or is to hold bytes at address 0.
+// A window of no bytes can be anywhere.
 func (m *Memory) Window(base, size uint64) (*Window, error) {
-	if base > math.MaxInt64 || size > math.MaxInt64-base {
-		return nil, fmt.Errorf("a window of %d bytes at %#x: %w", size, base, ErrBounds)
+	err := m.check()
+	if base > math.MaxInt64 || size > math.MaxInt64-base || base == 0 && size > 0 {
+		err = ErrBounds
+	}
+	if err != nil {
+		return nil, &Error{Op: "window", PID: m.pid, Addr: base, Err: err}
 	}
 	return &Window{memory: m, base: int64(base), size: int64(size)}, nil
 }
@@ -144,27 +252,35 @@ type Window struct {
 var (
 	_ io.ReaderAt        = (*Memory)(nil)
 	_ io.WriterAt        = (*Memory)(nil)
+	_ io.Closer          = (*Memory)(nil)
 	_ io.ReadWriteSeeker = (*Window)(nil)
 	_ io.ReaderAt        = (*Window)(nil)
 	_ io.WriterAt        = (*Window)(nil)
 )
 
-// Size returns the length of the window in bytes.
-func (w *Window) Size() int64 { return w.size }
+// Size returns the length of the window in bytes: 0 once the process is gone.
+func (w *Window) Size() int64 {
+	if !w.memory.Alive() {
+		return 0
+	}
+	return w.size
+}
+
+func (w *Window) fail(op string, off int64, err error) error {
+	return &Error{Op: op, PID: w.memory.pid, Addr: uint64(w.base + off), Err: err}
+}
 
 // ReadAt reads at an offset from the window's base, as io.ReaderAt.
 func (w *Window) ReadAt(p []byte, off int64) (int, error) {
 	if off < 0 {
-		return 0, fmt.Errorf("reading at offset %d: %w", off, ErrBounds)
+		return 0, w.fail("read", off, ErrBounds)
 	}
-	if off >= w.size {
-		return 0, io.EOF
-	}
-	short := int64(len(p)) > w.size-off
+	left := max(w.size-off, 0)
+	short := int64(len(p)) > left
 	if short {
-		p = p[:w.size-off]
+		p = p[:left]
 	}
-	n, err := w.memory.ReadAt(p, w.base+off)
+	n, err := w.memory.ReadAt(p, w.base+min(off, w.size))
 	if err == nil && short {
 		err = io.EOF
 	}
@@ -175,7 +291,7 @@ func (w *Window) ReadAt(p []byte, off int64) (int, error) {
 // the window writes nothing and gives ErrBounds.
 func (w *Window) WriteAt(p []byte, off int64) (int, error) {
 	if off < 0 || off > w.size || int64(len(p)) > w.size-off {
-		return 0, fmt.Errorf("writing %d bytes at offset %d of %d: %w", len(p), off, w.size, ErrBounds)
+		return 0, w.fail("write", off, ErrBounds)
 	}
 	return w.memory.WriteAt(p, w.base+off)
 }
@@ -197,8 +313,12 @@ func (w *Window) Write(p []byte) (int, error) {
 	return n, err
 }
 
-// Seek moves the position, as io.Seeker; beyond the window it is an error.
+// Seek moves the position, as io.Seeker. ErrBounds: beyond the window; ErrGone: the
+// process is gone.
 func (w *Window) Seek(offset int64, whence int) (int64, error) {
+	if err := w.memory.check(); err != nil {
+		return 0, w.fail("seek", w.position, err)
+	}
 	switch whence {
 	case io.SeekCurrent:
 		offset += w.position
@@ -206,7 +326,7 @@ func (w *Window) Seek(offset int64, whence int) (int64, error) {
 		offset += w.size
 	}
 	if whence < io.SeekStart || whence > io.SeekEnd || offset < 0 || offset > w.size {
-		return 0, fmt.Errorf("seeking to %d of %d: %w", offset, w.size, ErrBounds)
+		return 0, w.fail("seek", offset, ErrBounds)
 	}
 	w.position = offset
 	return offset, nil
