@@ -50,6 +50,11 @@ bench: build ## speed, in one run: native, the bare limit, memjail, other launch
 soak: build ## the races and the long runs, SOAK=10m each
 	MEMJAIL_SOAK=$(SOAK) $(GO) test -count=1 -timeout 12h -run 'Race|Soak' -v ./...
 
+.PHONY: kernels
+kernels: build ## stock Debian kernels in qemu: the promise on each of them
+	@DEPS=$(DEPS) .ci/deps busybox-static gcc libc6-dev qemu-system-x86
+	MEMJAIL_KERNELS=all $(GO) test -count=1 -timeout 1h -run Kernel -v ./cmd/memjail
+
 .PHONY: comparison
 comparison: build ## attack memjail and other launchers alike: docs/comparison.md
 	@DEPS=$(DEPS) .ci/deps bubblewrap firejail runc util-linux

@@ -1,0 +1,131 @@
+package main_test
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// Stock Debian kernels, booted in qemu by testdata/kernels. A few of the boots are
+// part of every run of the tests; MEMJAIL_KERNELS=all (`make kernels`) makes all.
+
+// guest is one boot.
+type guest struct {
+	kernel string            // 5.10, 6.1, 6.12, newest
+	append string            // for the kernel's command line
+	files  map[string]string // name in the guest → name here
+	cpus   int
+	memory int // in MiB
+	limit  time.Duration
+	// always: also without MEMJAIL_KERNELS=all.
+	always bool
+}
+
+// buildKernels makes the program that boots them.
+var buildKernels = sync.OnceValues(func() (string, error) {
+	dir, err := e2eDir()
+	if err != nil {
+		return "", err
+	}
+	bin := filepath.Join(dir, "kernels")
+	build := exec.Command("go", "build", "-o", bin, "./testdata/kernels")
+	build.Dir = filepath.Join("..", "..")
+	if out, err := build.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("building testdata/kernels: %w\n%s", err, out)
+	}
+	return bin, nil
+})
+
+// wanted reports whether this boot is part of this run of the tests.
+func (g guest) wanted() bool { return g.always || os.Getenv("MEMJAIL_KERNELS") == "all" }
+
+// boot runs a command on the kernel and returns what it printed and its status. The
+// test is skipped where the kernel or qemu cannot be had, with the reason.
+func (g guest) boot(t *testing.T, command ...string) (string, int) {
+	t.Helper()
+	kernels, err := buildKernels()
+	if err != nil {
+		t.Fatal(err)
+	}
+	args := []string{"boot", "--kernel", g.kernel, "--append", g.append,
+		"--cpus", fmt.Sprint(max(g.cpus, 1)), "--memory", fmt.Sprint(max(g.memory, 512)),
+		"--timeout", max(g.limit, 3*time.Minute).String()}
+	for inGuest, here := range g.files {
+		args = append(args, "--file", here+":"+inGuest)
+	}
+	cmd := exec.Command(kernels, append(args, command...)...)
+	var out, complaint bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &out, &complaint
+	err = cmd.Run()
+	var exit *exec.ExitError
+	switch {
+	case err == nil:
+		return out.String(), 0
+	case !errors.As(err, &exit) || exit.ExitCode() == 125 || exit.ExitCode() == 124:
+		t.Fatalf("booting %s %s: %v\n%s%s", g.kernel, g.append, err, &complaint, &out)
+	case exit.ExitCode() == 77:
+		t.Skipf("this machine cannot boot kernel %s: %s", g.kernel, &complaint)
+	}
+	return out.String(), exit.ExitCode()
+}
+
+// kernelFile is the absolute name of a file of testdata/kernels.
+func kernelFile(t *testing.T, name string) string {
+	t.Helper()
+	path, err := filepath.Abs(filepath.Join("..", "..", "testdata", "kernels", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// TestKernels holds the promise on kernels other than this machine's: where one can
+// keep it memory is closed, and where it cannot CMD does not start.
+func TestKernels(t *testing.T) {
+	const noLandlock = "the landlock domain, without which no file of /proc can be closed"
+	tests := []struct {
+		name   string
+		guest  guest
+		starts bool
+		says   string // a complaint, or nothing
+	}{
+		{"6.1", guest{kernel: "6.1", always: true}, true, ""},
+		{"6.12", guest{kernel: "6.12"}, true, ""},
+		{"newest", guest{kernel: "newest", always: true}, true, ""},
+		{"5.10 has no Landlock", guest{kernel: "5.10", always: true}, false, noLandlock},
+		{"Landlock left out at boot", guest{kernel: "6.1", append: "lsm=lockdown,yama,apparmor"}, false, noLandlock},
+	}
+	for _, test := range tests {
+		if !test.guest.wanted() {
+			continue
+		}
+		t.Run(test.name, func(t *testing.T) {
+			test.guest.files = map[string]string{
+				"/usr/local/bin/memjail": memjailPath(t), "/basics.sh": kernelFile(t, "basics.sh")}
+			out, _ := test.guest.boot(t, "sh", "/basics.sh")
+			want := []string{"control: open"}
+			for _, who := range []string{"root", "user"} {
+				for _, command := range []string{"run", "exec"} {
+					prefix := who + " " + command + ": "
+					if test.starts {
+						want = append(want, prefix+"memory status 1\nName: sh\n"+prefix+"status 3\n")
+					} else {
+						want = append(want, prefix+"memory status 125\n"+prefix+"status 125\n")
+					}
+				}
+			}
+			for _, w := range append(want, test.says) {
+				if !strings.Contains(out, w) {
+					t.Errorf("missing %q in\n%s", w, out)
+				}
+			}
+		})
+	}
+}

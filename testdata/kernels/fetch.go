@@ -1,0 +1,267 @@
+package main
+
+import (
+	"bytes"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+// metapackage names today's kernel of each release of Debian: its versions there
+// depend on the package with the kernel.
+const metapackage = "linux-image-cloud-amd64"
+
+// kernels are the names that may be asked for, and the start of the version that is
+// wanted; "" is the newest of all.
+var kernels = []struct{ name, version string }{
+	{"5.10", "5.10."}, // Debian 11: no Landlock
+	{"6.1", "6.1."},   // Debian 12: Landlock ABI 2
+	{"6.12", "6.12."}, // Debian 13: Landlock ABI 6
+	{"newest", ""},
+}
+
+// suites are where Debian has these versions.
+var suites = []struct{ archive, suite string }{
+	{"debian", "bullseye"}, {"debian-security", "bullseye-security"},
+	{"debian", "bookworm"}, {"debian-security", "bookworm-security"},
+	{"debian", "trixie"}, {"debian-security", "trixie-security"},
+	{"debian", "sid"},
+}
+
+// keepLists is how long apt's lists are good for.
+const keepLists = 24 * time.Hour
+
+// image is a kernel that can be booted.
+type image struct{ release, path string }
+
+func names() []string {
+	var all []string
+	for _, k := range kernels {
+		all = append(all, k.name)
+	}
+	return all
+}
+
+// findKernel returns a kernel, which it fetches if the cache lacks it. If the mirror
+// cannot be reached, a kernel of an earlier day serves as well.
+func findKernel(cache, name string) (image, error) {
+	i := slices.IndexFunc(kernels, func(k struct{ name, version string }) bool { return k.name == name })
+	if i < 0 {
+		return image{}, fmt.Errorf("unknown kernel %q: there are %s", name, strings.Join(names(), ", "))
+	}
+	dir := filepath.Join(cache, name)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return image{}, err
+	}
+	unlock, err := lock(filepath.Join(cache, "lock"))
+	if err != nil {
+		return image{}, err
+	}
+	defer unlock()
+	found, err := fetchKernel(cache, dir, kernels[i].version)
+	if err == nil {
+		return found, nil
+	}
+	if old, _ := filepath.Glob(filepath.Join(dir, "vmlinuz-*")); len(old) > 0 {
+		path := old[len(old)-1]
+		return image{strings.TrimPrefix(filepath.Base(path), "vmlinuz-"), path}, nil
+	}
+	return image{}, unavailableError{fmt.Sprintf("no kernel %s: %v", name, err)}
+}
+
+// lock keeps two runs from filling one cache.
+func lock(name string) (unlock func(), err error) {
+	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX); err != nil {
+		f.Close()
+		return nil, fmt.Errorf("locking %s: %w", name, err)
+	}
+	return func() { f.Close() }, nil
+}
+
+func fetchKernel(cache, dir, version string) (image, error) {
+	if _, err := exec.LookPath("apt-get"); err != nil {
+		return image{}, errors.New("there is no apt-get here to fetch it")
+	}
+	a := apt{dir: filepath.Join(cache, "apt")}
+	if err := a.update(); err != nil {
+		return image{}, err
+	}
+	pkg, err := a.kernelPackage(version)
+	if err != nil {
+		return image{}, err
+	}
+	release := strings.TrimPrefix(pkg.name, "linux-image-")
+	path := filepath.Join(dir, "vmlinuz-"+release+"_"+pkg.version)
+	if _, err := os.Stat(path); err != nil {
+		if err := a.unpackKernel(pkg, path); err != nil {
+			return image{}, err
+		}
+	}
+	old, _ := filepath.Glob(filepath.Join(dir, "vmlinuz-*"))
+	for _, other := range old {
+		if other != path {
+			os.Remove(other)
+		}
+	}
+	return image{release, path}, nil
+}
+
+// apt is apt(8) with lists, cache and sources of its own, so that those of the system
+// stay as they are.
+type apt struct{ dir string }
+
+type pkg struct{ name, version string }
+
+func (a apt) run(name string, args ...string) ([]byte, error) {
+	settings := []string{
+		"-q", "-o", "Dir::Etc::sourcelist=" + filepath.Join(a.dir, "sources.list"),
+		"-o", "Dir::Etc::sourceparts=/dev/null", "-o", "Dir::Etc::preferences=/dev/null",
+		"-o", "Dir::Etc::preferencesparts=/dev/null", "-o", "Dir::State=" + filepath.Join(a.dir, "state"),
+		"-o", "Dir::State::status=/dev/null", "-o", "Dir::Cache=" + filepath.Join(a.dir, "cache"),
+		"-o", "APT::Architecture=amd64", "-o", "Acquire::Languages=none",
+		"-o", "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false", "-o", "APT::Sandbox::User=root",
+		"-o", "Acquire::http::Timeout=20", "-o", "Acquire::Retries=2",
+	}
+	cmd := exec.Command(name, append(settings, args...)...)
+	cmd.Dir = a.dir
+	var complaint bytes.Buffer
+	cmd.Stderr = &complaint
+	out, err := cmd.Output()
+	if err != nil {
+		lines := strings.Split(strings.TrimSpace(complaint.String()), "\n")
+		return nil, fmt.Errorf("%s %s: %w: %s", name, args[0], err, lines[len(lines)-1])
+	}
+	return out, nil
+}
+
+// update fetches the lists, if they are not of today.
+func (a apt) update() error {
+	stamp := filepath.Join(a.dir, "updated")
+	if s, err := os.Stat(stamp); err == nil && time.Since(s.ModTime()) < keepLists {
+		return nil
+	}
+	for _, dir := range []string{"state/lists/partial", "cache/archives/partial"} {
+		if err := os.MkdirAll(filepath.Join(a.dir, dir), 0o755); err != nil {
+			return err
+		}
+	}
+	if err := os.WriteFile(filepath.Join(a.dir, "sources.list"), []byte(sources()), 0o644); err != nil {
+		return err
+	}
+	// A suite that a mirror has no more makes apt-get fail; the lists of the others
+	// are there all the same, and what is missing is missed below.
+	_, err := a.run("apt-get", "update")
+	if lists, _ := filepath.Glob(filepath.Join(a.dir, "state/lists/*Packages*")); len(lists) == 0 {
+		if err == nil {
+			err = errors.New("apt-get update fetched no list")
+		}
+		return err
+	}
+	return os.WriteFile(stamp, nil, 0o644)
+}
+
+// sources asks for the suites at the mirror that this system uses itself, if it is a
+// Debian, or at Debian's own.
+func sources() string {
+	mirror := map[string]string{"debian": "http://deb.debian.org/debian", "debian-security": "http://deb.debian.org/debian-security"}
+	out, _ := exec.Command("apt-get", "indextargets", "--format", "$(REPO_URI)").Output()
+	for uri := range strings.FieldsSeq(string(out)) {
+		uri = strings.TrimSuffix(uri, "/")
+		if i := strings.LastIndex(uri, "/"); mirror[uri[i+1:]] != "" {
+			mirror[uri[i+1:]] = uri
+		}
+	}
+	var text strings.Builder
+	for _, s := range suites {
+		fmt.Fprintf(&text, "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] %s %s main\n", mirror[s.archive], s.suite)
+	}
+	return text.String()
+}
+
+// kernelPackage finds the package that the metapackage of this version depends on;
+// apt names the newest version first.
+func (a apt) kernelPackage(version string) (pkg, error) {
+	out, err := a.run("apt-cache", "show", metapackage)
+	if err != nil {
+		return pkg{}, err
+	}
+	for stanza := range strings.SplitSeq(string(out), "\n\n") {
+		found := field(stanza, "Version")
+		if found == "" || !strings.HasPrefix(found, version) {
+			continue
+		}
+		for depends := range strings.SplitSeq(field(stanza, "Depends"), ",") {
+			name, _, _ := strings.Cut(strings.TrimSpace(depends), " ")
+			if strings.HasPrefix(name, "linux-image-") {
+				return pkg{name, found}, nil
+			}
+		}
+	}
+	return pkg{}, fmt.Errorf("the mirror has no %s of version %s*", metapackage, version)
+}
+
+func field(stanza, name string) string {
+	for line := range strings.Lines(stanza) {
+		if value, ok := strings.CutPrefix(line, name+": "); ok {
+			return strings.TrimSpace(value)
+		}
+	}
+	return ""
+}
+
+// unpackKernel downloads a package and takes the kernel out of it. Newer packages have
+// it as /usr/lib/modules/RELEASE/vmlinuz, in a package of its own.
+func (a apt) unpackKernel(p pkg, path string) error {
+	release := strings.TrimPrefix(p.name, "linux-image-")
+	var err error
+	for _, name := range []string{p.name, "linux-binary-" + release} {
+		var deb string
+		if deb, err = a.download(name); err != nil {
+			continue
+		}
+		for _, member := range []string{"./boot/vmlinuz-" + release, "./usr/lib/modules/" + release + "/vmlinuz"} {
+			if err = takeFile(deb, member, path); err == nil {
+				return os.Remove(deb)
+			}
+		}
+		os.Remove(deb)
+	}
+	return fmt.Errorf("taking the kernel out of %s: %w", p.name, err)
+}
+
+func (a apt) download(name string) (deb string, err error) {
+	if _, err := a.run("apt-get", "download", name); err != nil {
+		return "", err
+	}
+	debs, _ := filepath.Glob(filepath.Join(a.dir, name+"_*.deb"))
+	if len(debs) == 0 {
+		return "", fmt.Errorf("apt-get download %s left no file", name)
+	}
+	return debs[0], nil
+}
+
+// takeFile extracts one file of a package, by way of a temporary name, so that path
+// is whole if it is there.
+func takeFile(deb, member, path string) error {
+	dir, err := os.MkdirTemp(filepath.Dir(path), "unpack-")
+	if err != nil {
+		return err
+	}
+	defer os.RemoveAll(dir)
+	unpack := exec.Command("sh", "-c", `dpkg-deb --fsys-tarfile "$1" | tar -x -C "$2" "$3"`, "sh", deb, dir, member)
+	if out, err := unpack.CombinedOutput(); err != nil {
+		return fmt.Errorf("%w: %s", err, bytes.TrimSpace(out))
+	}
+	return os.Rename(filepath.Join(dir, member), path)
+}

@@ -1,0 +1,210 @@
+package main
+
+import (
+	"bytes"
+	"compress/gzip"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"os/exec"
+	"path"
+	"path/filepath"
+	"slices"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// initScript is process 1 of the guest. The console is the first serial line; the
+// command has the second, and its status goes out on the third.
+const initScript = `#!/bin/sh
+export PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin HOME=/root LANG=C.UTF-8
+mount -t proc proc /proc
+mount -t sysfs sys /sys
+mount -t devtmpfs dev /dev
+mkdir -p /dev/pts /dev/shm
+mount -t devpts devpts /dev/pts
+mount -t tmpfs shm /dev/shm
+mount -t securityfs security /sys/kernel/security
+mount -t cgroup2 cgroup /sys/fs/cgroup
+mount -t tmpfs tmp /tmp
+chmod 1777 /tmp /dev/shm
+ln -s /proc/self/fd /dev/fd
+ifconfig lo 127.0.0.1
+stty -F /dev/ttyS1 raw -echo
+stty -F /dev/ttyS2 raw -echo
+setsid /bin/sh /command </dev/null >/dev/ttyS1 2>&1
+echo "status $?" >/dev/ttyS2
+stty -F /dev/ttyS1 raw -echo # waits until all is sent
+poweroff -f
+`
+
+// boot runs the command in a guest.
+func boot(o options, command []string) (int, error) {
+	busybox, err := checkHost()
+	if err != nil {
+		return 0, err
+	}
+	kernel, err := findKernel(o.cache, o.kernel)
+	if err != nil {
+		return 0, err
+	}
+	dir, err := os.MkdirTemp("", "kernels-")
+	if err != nil {
+		return 0, err
+	}
+	defer os.RemoveAll(dir)
+	o.files["/bin/busybox"] = busybox
+	initrd := filepath.Join(dir, "initrd.gz")
+	if err := writeInitramfs(initrd, o.files, command); err != nil {
+		return 0, fmt.Errorf("making the initramfs: %w", err)
+	}
+	return runGuest(o, kernel, dir, initrd)
+}
+
+// checkHost looks for what cannot be fetched along with a kernel.
+func checkHost() (busybox string, err error) {
+	if _, err := exec.LookPath("qemu-system-x86_64"); err != nil {
+		return "", unavailableError{"there is no qemu-system-x86_64 (Debian: qemu-system-x86)"}
+	}
+	if busybox, err = exec.LookPath("busybox"); err != nil {
+		return "", unavailableError{"there is no busybox (Debian: busybox-static)"}
+	}
+	return busybox, nil
+}
+
+func runGuest(o options, kernel image, dir, initrd string) (int, error) {
+	console, status := filepath.Join(dir, "console"), filepath.Join(dir, "status")
+	if o.verbose {
+		console = "/dev/stderr"
+	}
+	qemu := exec.Command("qemu-system-x86_64", "-accel", "tcg", "-cpu", "max", "-smp", strconv.Itoa(o.cpus),
+		"-m", strconv.Itoa(o.memory), "-display", "none", "-no-reboot", "-nodefaults", "-monitor", "none", "-nic", "none",
+		"-serial", "file:"+console, "-serial", "stdio", "-serial", "file:"+status,
+		"-kernel", kernel.path, "-initrd", initrd,
+		"-append", strings.TrimSpace("console=ttyS0 panic=-1 quiet "+o.append))
+	var complaint bytes.Buffer
+	qemu.Stdout, qemu.Stderr = os.Stdout, &complaint
+	if o.verbose {
+		qemu.Stderr = os.Stderr
+	}
+	qemu.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := qemu.Start(); err != nil {
+		return 0, fmt.Errorf("starting qemu: %w", err)
+	}
+	late := time.AfterFunc(o.timeout, func() { qemu.Process.Kill() })
+	err := qemu.Wait()
+	if !late.Stop() {
+		fmt.Fprintf(os.Stderr, "kernels: the guest did not end within %v\n", o.timeout)
+		return timedOut, nil
+	}
+	text, _ := os.ReadFile(status)
+	var n int
+	if _, scan := fmt.Sscanf(string(text), "status %d", &n); scan == nil {
+		return n, nil
+	}
+	messages, _ := os.ReadFile(console)
+	return 0, errors.Join(fmt.Errorf("kernel %s ended without running the command: %s\n%s", kernel.release, complaint.Bytes(), messages), err)
+}
+
+// writeInitramfs packs the guest's root directory.
+func writeInitramfs(name string, files map[string]string, command []string) error {
+	out, err := os.Create(name)
+	if err != nil {
+		return err
+	}
+	defer out.Close()
+	zip, err := gzip.NewWriterLevel(out, gzip.BestSpeed)
+	if err != nil {
+		return err
+	}
+	c := cpio{w: zip, made: map[string]bool{"/": true}}
+	for _, dir := range []string{"/bin", "/dev", "/etc", "/home", "/proc", "/root", "/sbin", "/sys", "/tmp", "/run", "/usr/bin", "/var/tmp"} {
+		c.directory(dir)
+	}
+	c.add("/dev/console", 0o020600, nil)
+	c.add("/init", 0o100755, []byte(initScript))
+	c.add("/command", 0o100644, []byte("exec "+shellQuote(command)+"\n"))
+	c.add("/etc/passwd", 0o100644, []byte("root:x:0:0::/root:/bin/sh\nuser:x:1000:1000::/tmp:/bin/sh\n"))
+	c.add("/etc/group", 0o100644, []byte("root:x:0:\nuser:x:1000:\n"))
+	for _, guest := range sortedKeys(files) {
+		text, err := os.ReadFile(files[guest])
+		if err != nil {
+			return err
+		}
+		c.directory(path.Dir(guest))
+		c.add(guest, 0o100755, text)
+	}
+	applets, err := exec.Command(files["/bin/busybox"], "--list").Output()
+	if err != nil {
+		return fmt.Errorf("listing what busybox can do: %w", err)
+	}
+	for applet := range strings.FieldsSeq(string(applets)) {
+		if guest := "/bin/" + applet; files[guest] == "" {
+			c.add(guest, 0o120777, []byte("busybox"))
+		}
+	}
+	return errors.Join(c.end(), zip.Close(), out.Close())
+}
+
+func sortedKeys(m map[string]string) []string {
+	var keys []string
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+func shellQuote(words []string) string {
+	var quoted []string
+	for _, w := range words {
+		quoted = append(quoted, "'"+strings.ReplaceAll(w, "'", `'\''`)+"'")
+	}
+	return strings.Join(quoted, " ")
+}
+
+// cpio writes the archive that the kernel unpacks at boot (format "newc", see
+// Documentation/driver-api/early-userspace/buffer-format.rst of Linux).
+type cpio struct {
+	w     io.Writer
+	inode int
+	made  map[string]bool
+	err   error
+}
+
+func (c *cpio) directory(name string) {
+	if c.made[name] {
+		return
+	}
+	c.made[name] = true
+	c.directory(path.Dir(name))
+	c.add(name, 0o040755, nil)
+}
+
+// add writes one entry. A node of a device is made for /dev/console only.
+func (c *cpio) add(name string, mode int, content []byte) {
+	c.inode++
+	major, minor := 0, 0
+	if mode&0o170000 == 0o020000 {
+		major, minor = 5, 1
+	}
+	name = strings.TrimPrefix(name, "/")
+	c.write(fmt.Sprintf("070701%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%08x%s\x00", c.inode, mode, 0, 0, 1, 0,
+		len(content), 0, 0, major, minor, len(name)+1, 0, name), 110+len(name)+1)
+	c.write(string(content), len(content))
+}
+
+// write writes text and fills up to a multiple of four bytes.
+func (c *cpio) write(text string, length int) {
+	if c.err == nil {
+		_, c.err = io.WriteString(c.w, text+strings.Repeat("\x00", -length&3))
+	}
+}
+
+func (c *cpio) end() error {
+	c.add("TRAILER!!!", 0, nil)
+	return c.err
+}
