@@ -46,7 +46,7 @@ var testMachine = machine{
 	"/sys/kernel/tracing/x": {Kind: KindFile, Special: "tracefs"},
 	"/sys/power":            {Kind: KindDirectory, System: true},
 	"/sys/power/state":      {Kind: KindFile, System: true},
-	"/sys/fs/cgroup/a":      {Kind: KindDirectory, System: true, Cgroup: true},
+	"/sys/fs/cgroup/a":      {Kind: KindDirectory, System: true, Delegable: true},
 	"/dev/null":             {Kind: KindDevice, Device: DeviceBasic},
 	"/dev/snd/pcm":          {Kind: KindDevice, Device: DeviceListed},
 	"/dev/snd":              {Kind: KindDirectory, Carved: "devices"},
@@ -136,7 +136,7 @@ func TestExplainPaths(t *testing.T) {
 		{"new at a carved place", usual, ActionWrite, "/new", false, LayerLandlock, "", ""},
 		{"sysfs as root", usual, ActionWrite, "/sys/power/state", false, LayerLandlock, "", ""},
 		{"sysfs as root", usual, ActionRead, "/sys/power/state", true, LayerNone, "", "write [paths], with all that is to stay open"},
-		{"cgroup as root", usual, ActionWrite, "/sys/fs/cgroup/a", false, LayerLandlock, "", "--rw /sys/fs/cgroup/a"},
+		{"cgroup as root", usual, ActionWrite, "/sys/fs/cgroup/a", false, LayerLandlock, "", "--rwx / --rw /sys/fs/cgroup/a"},
 		{"tracefs", usual, ActionRead, "/sys/kernel/tracing/x", false, LayerLandlock, "", ""},
 		{"its directory", usual, ActionRead, "/sys/kernel/tracing", true, LayerNone, "", ""},
 

@@ -170,7 +170,7 @@ func (e *explainer) rulesOn(o Object) (rule PathRule, rights Rights) {
 			continue
 		}
 		gives := r.Rights
-		if o.System && !top.Cgroup {
+		if o.System && !top.Delegable {
 			gives &= MayRead
 		}
 		rights |= gives
@@ -182,6 +182,18 @@ func (e *explainer) rulesOn(o Object) (rule PathRule, rights Rights) {
 		}
 	}
 	return rule, rights
+}
+
+// delegate is the remedy for a file of sysfs or of a cgroup that a path rule opens.
+// Without other path rules that one would close everything else.
+func (e *explainer) delegate(path string, present bool) {
+	if present {
+		e.remedy("--rw "+path, "paths.rw", quoteList(path))
+		return
+	}
+	flags := "--rwx / --rw " + path
+	line := fmt.Sprintf("paths = { rwx = [\"/\"], rw = %s }", quoteList(path))
+	e.answer.Remedy = Remedy{Flag: flags, Line: line, Text: "add " + flags + ", which leaves all other paths as usual"}
 }
 
 // takeRules is the remedy that removes the path rules which give the right.
@@ -208,9 +220,9 @@ func (e *explainer) file(o Object) {
 		e.decide(false, LayerLandlock, "memory.code-files", "", "%s holds programs and libraries, which are protected", o.Code)
 		e.allowKey("memory.code-files", CodeFilesAllow.String())
 	case o.System && need != MayRead && rights&need == 0:
-		e.decide(false, LayerLandlock, "", "", "for user ID 0 the files of sysfs and cgroups can be read only: some of them load firmware or end processes")
-		if o.Cgroup {
-			e.remedy("--rw "+o.Path, "paths.rw", quoteList(o.Path))
+		e.decide(false, LayerLandlock, "", "", "the files of sysfs and cgroups can be read only: some of them load firmware or end processes outside")
+		if o.Delegable {
+			e.delegate(o.Path, present)
 		}
 	case writing && o.Carved != "" && o.Kind != KindFile:
 		e.decide(false, LayerLandlock, "", "", "nothing new can be made directly in this directory, because of %s", o.Carved)

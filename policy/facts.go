@@ -43,10 +43,9 @@ type Object struct {
 	// Code is the program directory, or the second view of one, that the path
 	// lies in ("/usr"); it has a meaning under [CodeFilesProtect].
 	Code string
-	// System marks sysfs and cgroup file systems for user ID 0, who gets them
-	// without write rights; Cgroup, version 2 of the latter, which a path rule
-	// can open.
-	System, Cgroup bool
+	// System marks sysfs and cgroup file systems, which are granted without write
+	// rights; Delegable, those of them that a path rule can open for writing.
+	System, Delegable bool
 	// Device is the class of a device node.
 	Device DeviceClass
 	// Carved is the reason why the entries of this directory, or of the one in

@@ -22,8 +22,9 @@ type Facts struct {
 	ruled  map[fileID]*GrantedRule // the same by what they stand on, once that is asked
 	bare   []GrantedRule
 	procfs func(below string) *policy.ProcfsFile
-	root   bool
-	pinned *pin.Pinned // nil: the program is not known, or not pinned
+	// delegable says that a path rule can open files of sysfs for writing.
+	delegable bool
+	pinned    *pin.Pinned // nil: the program is not known, or not pinned
 }
 
 // GrantedRule is a rule of a plan. Those that a policy without path rules would have
@@ -37,15 +38,15 @@ type GrantedRule struct {
 type HandedFacts struct {
 	Rules, Bare []GrantedRule
 	Carved      map[string]string
-	Root        bool
+	Delegable   bool
 }
 
 // Hand returns what another process has to know.
-func (f *Facts) Hand() HandedFacts { return HandedFacts{f.rules, f.bare, f.carved, f.root} }
+func (f *Facts) Hand() HandedFacts { return HandedFacts{f.rules, f.bare, f.carved, f.delegable} }
 
 // Facts returns the facts again; procfs is as for [Plan.Facts].
 func (h HandedFacts) Facts(procfs func(below string) *policy.ProcfsFile) *Facts {
-	return &Facts{carved: h.Carved, rules: h.Rules, bare: h.Bare, root: h.Root, procfs: procfs}
+	return &Facts{carved: h.Carved, rules: h.Rules, bare: h.Bare, delegable: h.Delegable, procfs: procfs}
 }
 
 // Facts returns the facts for this plan, which needs its Landlock part. procfs
@@ -55,11 +56,11 @@ func (p *Plan) Facts(procfs func(below string) *policy.ProcfsFile) (*Facts, erro
 	if p.Rules == nil {
 		return nil, fmt.Errorf("looking at the machine for the policy: %w", &landlock.ABIError{Need: 1})
 	}
-	f := &Facts{carved: map[string]string{}, procfs: procfs, root: unix.Geteuid() == 0, pinned: p.Pinned}
+	f := &Facts{carved: map[string]string{}, procfs: procfs, delegable: !p.privileged, pinned: p.Pinned}
 	pol := p.options.Policy.Clone()
 	pol.Paths = policy.Paths{}
 	pol.Memory.CodeFiles = policy.CodeFilesProtect
-	bare, err := landlock.NewPlan(landlock.Request{Policy: pol, ABI: p.Rules.ABI, Mounts: p.Mounts, UID: unix.Geteuid(), CodeViews: p.codeViews})
+	bare, err := landlock.NewPlan(landlock.Request{Policy: pol, ABI: p.Rules.ABI, Mounts: p.Mounts, Privileged: p.privileged, CodeViews: p.codeViews})
 	if err != nil {
 		return nil, fmt.Errorf("looking at the machine for the policy: %w", err)
 	}
@@ -187,7 +188,7 @@ func (f *Facts) missing(o *policy.Object) {
 	}
 	above := f.Look(parent)
 	o.Path = path.Join(above.Path, path.Base(o.Path))
-	o.Special, o.Code, o.System, o.Cgroup = above.Special, above.Code, above.System, above.Cgroup
+	o.Special, o.Code, o.System, o.Delegable = above.Special, above.Code, above.System, above.Delegable
 	if above.Kind == policy.KindDirectory {
 		o.Carved = above.Carved
 	}
@@ -230,10 +231,9 @@ func (f *Facts) fileSystem(o *policy.Object, fd int) {
 			o.Procfs = f.procfs(below)
 		}
 	}
-	if f.root {
-		o.Cgroup = magic == unix.CGROUP2_SUPER_MAGIC
-		o.System = o.Cgroup || magic == unix.CGROUP_SUPER_MAGIC || magic == unix.SYSFS_MAGIC
-	}
+	cgroup := magic == unix.CGROUP2_SUPER_MAGIC
+	o.System = cgroup || magic == unix.CGROUP_SUPER_MAGIC || magic == unix.SYSFS_MAGIC
+	o.Delegable = o.System && (cgroup || f.delegable)
 	if o.Special == "" && !o.System && o.Kind != policy.KindDevice {
 		o.Code = f.code(o.Path)
 	}

@@ -92,6 +92,8 @@ type Plan struct {
 	starter starter.Plan
 	ruleset *os.File
 	hidden  []string // mount points that the private mounts leave out
+	// privileged is [kernel.Privileged] of this process.
+	privileged bool
 	// codeViews are where the program directories were shown besides before the
 	// program was pinned.
 	codeViews []string
@@ -211,8 +213,11 @@ func (p *Plan) landlock() error {
 	if err := p.network(abi); err != nil {
 		return err
 	}
+	if p.privileged, err = kernel.Privileged(); err != nil {
+		return err
+	}
 	p.Rules, err = landlock.NewPlan(landlock.Request{Policy: granted, ABI: landlock.ForVersion(abi),
-		Mounts: p.Mounts, UID: unix.Geteuid(), Busy: busyDirectories(p.options.Env), CodeViews: p.codeViews})
+		Mounts: p.Mounts, Privileged: p.privileged, Busy: busyDirectories(p.options.Env), CodeViews: p.codeViews})
 	if err != nil {
 		return err
 	}

@@ -72,6 +72,19 @@ func ThreadCapabilities() (Capabilities, error) {
 	}, nil
 }
 
+// Privileged reports whether the calling thread can act, or come to act, as more
+// than an ordinary user: one of its user IDs is 0, or it holds a capability or
+// could inherit one. Which uid is in effect does not tell: with CAP_SETUID uid 0 is
+// one call away, and with CAP_DAC_OVERRIDE, CAP_CHOWN or CAP_FOWNER nobody needs it.
+func Privileged() (bool, error) {
+	c, err := ThreadCapabilities()
+	if err != nil {
+		return false, err
+	}
+	real, effective, saved := unix.Getresuid()
+	return real == 0 || effective == 0 || saved == 0 || c.Permitted|c.Inheritable != 0, nil
+}
+
 // SetThreadCapabilities changes the calling thread's sets only, as capset(2).
 func SetThreadCapabilities(c Capabilities) error {
 	h := capHeader{version: capabilityVersion3}

@@ -31,6 +31,9 @@ type object struct {
 	standing bool
 	// procfs marks the procfs that memory.access opens.
 	procfs bool
+	// system marks sysfs and cgroup file systems, parts of which a path rule can
+	// open for writing.
+	system bool
 	// mounted tells that it is a special file system, which the walk knows by
 	// itself when it meets it.
 	mounted bool
@@ -59,7 +62,6 @@ type carving struct {
 // carveOptions is what beside the mount table decides the carving.
 type carveOptions struct {
 	access policy.Access
-	uid    int      // 0: sysfs and cgroup file systems are read-only
 	code   []string // program directories to protect, canonical
 	shown  []string // where else they are, beside what the table tells
 	handle Rights   // what the kernel handles
@@ -68,9 +70,11 @@ type carveOptions struct {
 	resolve func(string) (string, bool)
 }
 
-// sysLimit is what uid 0 gets of sysfs and cgroup file systems: even without a
-// capability its writes there load firmware, kill processes and name programs
-// that the kernel runs.
+// sysLimit is what is granted of sysfs and cgroup file systems. Even without a
+// capability uid 0 loads firmware there, kills processes and names programs that
+// the kernel runs; so does whoever can become uid 0 or pass a file's mode by. And
+// in a cgroup that an ordinary user was given, that user freezes and kills
+// processes which no signal from inside reaches.
 const sysLimit = readRights
 
 // carve decides. It makes no system call of its own.
@@ -111,6 +115,7 @@ func (c *carving) add(o object) {
 		c.objects[o.path] = &o
 	case o.kind == old.kind:
 		old.limit &= o.limit
+		old.system = old.system && o.system
 		old.mounted = old.mounted || o.mounted
 	}
 }
@@ -131,10 +136,10 @@ func (c *carving) addMount(t *MountTable, m *Mount, o carveOptions) {
 		if t.visible(m) {
 			c.add(object{path: m.Point, kind: devices, cause: cause, standing: m.Point == "/dev"})
 		}
-	case o.uid == 0 && (m.FSType == "sysfs" || m.FSType == "cgroup" || m.FSType == "cgroup2"):
+	case m.FSType == "sysfs" || m.FSType == "cgroup" || m.FSType == "cgroup2":
 		inSys := m.Point != "/sys" && within("/sys", m.Point) && c.objects["/sys"] != nil
 		if !inSys && t.visible(m) {
-			c.add(object{path: m.Point, limit: sysLimit, cause: cause, standing: within("/sys", m.Point)})
+			c.add(object{path: m.Point, limit: sysLimit, cause: cause, standing: within("/sys", m.Point), system: true})
 		}
 	}
 }

@@ -18,6 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/memjail/memjail/policy"
+	"github.com/memjail/memjail/sandbox/kernel"
 )
 
 // A domain cannot be left again and a mount cannot be trusted to be undone, so
@@ -178,7 +179,7 @@ func (st *stage) enter() error {
 	if st.request.Mounts == nil {
 		st.request.Mounts = must(ReadMountTable())
 	}
-	st.request.UID = os.Geteuid()
+	st.request.Privileged = must(kernel.Privileged())
 	p, err := NewPlan(st.request)
 	if err != nil {
 		return err

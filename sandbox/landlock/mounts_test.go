@@ -180,20 +180,19 @@ func TestRelativeLayer(t *testing.T) {
 	}
 }
 
-// What a request asks for, in the five shapes that the rows of carveTests name.
+// What a request asks for, in the four shapes that the rows of carveTests name.
 var (
-	carveDeny    = carveOptions{uid: 1000, handle: fsABI5, resolve: func(p string) (string, bool) { return p, true }}
-	carveRoot    = carveOptions{handle: carveDeny.handle, resolve: carveDeny.resolve}
-	carveNoWrite = carveOptions{access: policy.AccessNoWrite, uid: 1000, handle: carveDeny.handle, resolve: carveDeny.resolve}
-	carveAllow   = carveOptions{access: policy.AccessAllow, uid: 1000, handle: carveDeny.handle, resolve: carveDeny.resolve}
-	carveCode    = carveOptions{uid: 1000, handle: carveDeny.handle, resolve: carveDeny.resolve, code: []string{"/usr"}}
+	carveDeny    = carveOptions{handle: fsABI5, resolve: func(p string) (string, bool) { return p, true }}
+	carveNoWrite = carveOptions{access: policy.AccessNoWrite, handle: carveDeny.handle, resolve: carveDeny.resolve}
+	carveAllow   = carveOptions{access: policy.AccessAllow, handle: carveDeny.handle, resolve: carveDeny.resolve}
+	carveCode    = carveOptions{handle: carveDeny.handle, resolve: carveDeny.resolve, code: []string{"/usr"}}
 )
 
 // carveUsual are the objects of every system; without the first where procfs is
 // opened.
 var carveUsual = []string{
 	"/proc excluded", "/dev devices", "/sys/fs/bpf excluded", "/sys/kernel/config excluded", "/sys/kernel/debug excluded",
-	"/sys/kernel/security excluded", "/sys/kernel/tracing excluded",
+	"/sys/kernel/security excluded", "/sys/kernel/tracing excluded", "/sys limited read_file|read_dir",
 }
 
 const codeText = "limited execute|read_file|read_dir|ioctl_dev"
@@ -211,7 +210,6 @@ var carveTests = []struct {
 	islands []string
 }{
 	{name: "plain", options: carveDeny, base: carveUsual},
-	{name: "root", options: carveRoot, base: carveUsual, objects: []string{"/sys limited read_file|read_dir"}},
 	{
 		name: "second procfs and a bind of a file", options: carveDeny, base: carveUsual,
 		lines:   "50 27 0:21 / /a/b/proc rw - proc proc rw\n51 27 0:21 /1/mem /f rw - proc proc rw\n",
@@ -274,9 +272,9 @@ var carveTests = []struct {
 		lines: "50 27 0:21 / /a rw - proc proc rw\n51 50 0:70 / /a rw - tmpfs t rw\n",
 	},
 	{
-		name: "cgroups for root", options: carveRoot, base: carveUsual,
+		name: "cgroups", options: carveDeny, base: carveUsual,
 		lines:   "50 27 0:28 / /cg rw - cgroup2 c rw\n51 27 0:80 / /j/sys rw - sysfs s rw\n",
-		objects: []string{"/sys limited read_file|read_dir", "/cg limited read_file|read_dir", "/j/sys limited read_file|read_dir"},
+		objects: []string{"/cg limited read_file|read_dir", "/j/sys limited read_file|read_dir"},
 		edges:   map[string]Rights{"/j": readRights},
 	},
 }

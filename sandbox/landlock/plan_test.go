@@ -168,7 +168,7 @@ func TestPlanErrors(t *testing.T) {
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
 			before := openFiles(t)
-			p, err := NewPlan(Request{Policy: tt.policy, ABI: tt.abi, Mounts: mounts, UID: os.Geteuid()})
+			p, err := NewPlan(Request{Policy: tt.policy, ABI: tt.abi, Mounts: mounts})
 			if err == nil {
 				p.Close()
 				t.Fatal("no error")
@@ -194,7 +194,7 @@ func TestPlan(t *testing.T) {
 		t.Fatal(err)
 	}
 	before := openFiles(t)
-	p, err := NewPlan(Request{ABI: abi, Mounts: mounts, UID: os.Geteuid()})
+	p, err := NewPlan(Request{ABI: abi, Mounts: mounts})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -242,7 +242,7 @@ func TestVerify(t *testing.T) {
 	w := &walker{
 		plan:   &Plan{Rules: []Rule{{Path: "/x", Rights: WriteFile}}},
 		limits: map[inode]*nodeLimit{id: {edge: &edge{limit: ReadDir, object: &object{path: "/x/proc"}}}},
-		found:  []inode{id},
+		found:  []ruled{{inode: id}},
 	}
 	if err := w.verify(); err == nil {
 		t.Error("a write right on a carved directory passed")

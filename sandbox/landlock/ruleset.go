@@ -19,8 +19,10 @@ type Request struct {
 	// is allowed.
 	ABI    ABI
 	Mounts *MountTable
-	// UID is the effective user ID the sandbox runs with.
-	UID int
+	// Privileged says that the sandbox can act as somebody else than an ordinary
+	// user: one of its user IDs is 0, or it has or can get a capability. Only for
+	// others do path rules open files of sysfs for writing.
+	Privileged bool
 	// Busy are directories in which programs create files as a matter of course
 	// (working directory, home, /tmp): one that is carved is worth a warning.
 	Busy []string
@@ -114,7 +116,7 @@ func NewPlan(r Request) (*Plan, error) {
 }
 
 func (p *Plan) fill(r Request) error {
-	o := carveOptions{access: r.Policy.Memory.Access, uid: r.UID, handle: p.Handled}
+	o := carveOptions{access: r.Policy.Memory.Access, handle: p.Handled}
 	var lost error
 	resolve := func(path string) (string, bool) { return resolveKnown(path, &lost) }
 	o.resolve = resolve
@@ -122,7 +124,7 @@ func (p *Plan) fill(r Request) error {
 		o.code, o.shown = codeRoots(resolve), r.CodeViews
 		p.warnLayers(r.Mounts, o.code)
 	}
-	if r.UID == 0 && o.access != policy.AccessAllow {
+	if o.access != policy.AccessAllow {
 		swap, err := swapFiles()
 		if err != nil {
 			return err
@@ -140,6 +142,7 @@ func (p *Plan) fill(r Request) error {
 	if err != nil {
 		return err
 	}
+	w.privileged = r.Privileged
 	if r.Policy.Network.RestrictUnix {
 		w.withheld = ResolveUnix
 	}
@@ -270,6 +273,7 @@ func unfit(n *node) string {
 
 // grantNamed applies to a path rule what lies around it: the trees that it is in.
 func (w *walker) grantNamed(n *node, path string, want Rights) error {
+	defer func() { w.lifted = nil }()
 	for _, o := range w.carve.enclosing(n.path) {
 		switch {
 		case o.kind == excluded:
@@ -277,8 +281,7 @@ func (w *walker) grantNamed(n *node, path string, want Rights) error {
 		case o.kind == devices && o.path != n.path:
 			w.grantInDevices(n, o, want)
 			return nil
-		case o.kind == limited && w.isCgroup(n.path) && !o.procfs && o.limit == sysLimit:
-			// Delegating a cgroup is what naming it is for.
+		case o.kind == limited && o.system && w.delegable(n.path):
 			w.lifted = append(w.lifted, o)
 		case o.kind == limited:
 			if lost := want & writeRights &^ o.limit; lost != 0 {
@@ -291,9 +294,14 @@ func (w *walker) grantNamed(n *node, path string, want Rights) error {
 	return nil
 }
 
-func (w *walker) isCgroup(path string) bool {
+// delegable reports whether a path rule opens files of sysfs or a cgroup file
+// system for writing. To delegate a cgroup is what naming it is for; in version 1
+// a file of the hierarchy's top names a program that the kernel runs, as files of
+// sysfs do, so that these are opened only for who has no privilege: there the
+// file's own mode decides, which somebody has set for that user.
+func (w *walker) delegable(path string) bool {
 	m := w.table.at(path)
-	return m != nil && m.FSType == "cgroup2"
+	return m != nil && (m.FSType == "cgroup2" || !w.privileged)
 }
 
 // grantInDevices grants a directory that a path rule names below /dev: as it is

@@ -34,7 +34,13 @@ var scenarios = map[string]scenario{
 	"devices":                      {deviceNodes},
 	"second devtmpfs":              {secondDevtmpfs},
 	"named device":                 {namedDevice},
-	"sysfs for root":               {sysfsForRoot},
+	"sysfs":                        {sysfs},
+	"sysfs with capabilities":      {sysfsPrivileged},
+	"sysfs for an ordinary user":   {sysfsOrdinary},
+	"delegated cgroup":             {delegatedCgroup},
+	"swap file":                    {swapFile},
+	"swap file with capabilities":  {swapFilePrivileged},
+	"paths beside a cgroup":        {pathRulesBesideCgroup},
 	"program directories":          {programDirs},
 	"bind of a library directory":  {bindOfLibraries},
 	"bind of a program":            {bindOfProgram},
@@ -315,7 +321,7 @@ func namedDevice(st *stage) []attempt {
 	}
 }
 
-func sysfsForRoot(st *stage) []attempt {
+func sysfs(st *stage) []attempt {
 	mount("sys", st.path("jail", "sys"), "sysfs", 0)
 	mount("cg", st.path("cg"), "cgroup2", 0)
 	const thp = "kernel/mm/transparent_hugepage/enabled"
@@ -328,6 +334,185 @@ func sysfsForRoot(st *stage) []attempt {
 		open("read a cgroup file", st.path("cg", "cgroup.procs"), os.O_RDONLY, nil),
 		open("write a cgroup file", st.path("cg", "cgroup.procs"), os.O_WRONLY, unix.EACCES),
 	}
+}
+
+// asUser makes this process an ordinary user with some capabilities, as a service
+// manager or a container does that grants them as ambient ones.
+func (st *stage) asUser(capabilities ...int) {
+	const nobody = 65534
+	check(os.Chmod(st.dir, 0o755))
+	check(os.Chmod(filepath.Dir(st.dir), 0o755))
+	check(unix.Prctl(unix.PR_SET_KEEPCAPS, 1, 0, 0, 0))
+	check(syscall.Setgroups(nil))
+	check(syscall.Setresgid(nobody, nobody, nobody))
+	check(syscall.Setresuid(nobody, nobody, nobody))
+	check(unix.Prctl(unix.PR_SET_DUMPABLE, 1, 0, 0, 0))
+	setCapabilities(capabilities...)
+}
+
+func setCapabilities(capabilities ...int) {
+	var bits uint32
+	for _, c := range capabilities {
+		bits |= 1 << c
+	}
+	h := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	d := [2]unix.CapUserData{{Effective: bits, Permitted: bits, Inheritable: bits}}
+	check(unix.Capset(&h, &d[0]))
+}
+
+// sysfsPrivileged: neither a capability nor what one can become is uid 0, and both
+// write what uid 0 may.
+func sysfsPrivileged(st *stage) []attempt {
+	mount("cg", st.path("cg"), "cgroup2", 0)
+	const thp = "/sys/kernel/mm/transparent_hugepage/enabled"
+	st.request.Policy = withPolicy(func(p *policy.Policy) { // no rule opens sysfs for them
+		p.Paths = policy.Paths{Present: true, RWX: []string{"/"}, RW: []string{thp}}
+	})
+	st.asUser(actingAsRoot...)
+	return []attempt{
+		open("write with CAP_DAC_OVERRIDE", thp, os.O_WRONLY, unix.EACCES),
+		open("write a cgroup with CAP_DAC_OVERRIDE", st.path("cg", "cgroup.procs"), os.O_WRONLY, unix.EACCES),
+		{"write with CAP_SETUID", func() error { return as(0, func() error { return touch(thp, os.O_WRONLY) }) }, unix.EACCES},
+		{"write what was given away with CAP_CHOWN", func() error {
+			if err := os.Chown(thp, 65534, 65534); err != nil {
+				return err
+			}
+			defer os.Chown(thp, 0, 0)
+			return touch(thp, os.O_WRONLY)
+		}, unix.EACCES},
+		open("read", thp, os.O_RDONLY, nil),
+	}
+}
+
+// actingAsRoot are the capabilities that make any uid as good as 0 for files, none
+// of which memjail drops.
+var actingAsRoot = []int{unix.CAP_DAC_OVERRIDE, unix.CAP_SETUID, unix.CAP_CHOWN, unix.CAP_FOWNER}
+
+// as does something on this thread as another user, and comes back.
+func as(uid int, do func() error) error {
+	const same = ^uintptr(0)
+	if _, _, errno := unix.RawSyscall(unix.SYS_SETRESUID, same, uintptr(uid), same); errno != 0 {
+		return errno
+	}
+	err := do()
+	if _, _, errno := unix.RawSyscall(unix.SYS_SETRESUID, same, 65534, same); errno != 0 {
+		panic(errno)
+	}
+	setCapabilities(actingAsRoot...) // which a change of the effective uid takes out of effect
+	return err
+}
+
+func touch(path string, flags int) error {
+	f, err := os.OpenFile(path, flags, 0)
+	if err == nil {
+		f.Close()
+	}
+	return err
+}
+
+// sysfsOrdinary: what a file's mode gives to an ordinary user can be opened by a
+// path rule, and no more than it.
+func sysfsOrdinary(st *stage) []attempt {
+	const thp, ksm = "/sys/kernel/mm/transparent_hugepage/enabled", "/sys/kernel/mm/transparent_hugepage/defrag"
+	for _, file := range []string{thp, ksm} {
+		check(os.Chown(file, 65534, 65534))
+	}
+	st.request.Policy = withPolicy(func(p *policy.Policy) {
+		p.Paths = policy.Paths{Present: true, RWX: []string{"/"}, RW: []string{thp}}
+	})
+	st.asUser()
+	return []attempt{
+		open("named", thp, os.O_WRONLY, nil),
+		open("not named", ksm, os.O_WRONLY, unix.EACCES),
+	}
+}
+
+// makeCgroup makes a cgroup, which a process outside the domain removes when this
+// one has ended.
+func (st *stage) makeCgroup(name string) string {
+	dir := st.path("cg", "memjail-landlock-test-"+name+"-"+strconv.Itoa(os.Getpid()))
+	check(os.Mkdir(dir, 0o755))
+	remover := exec.Command("sh", "-c", `read wait; rmdir "$0"`, filepath.Base(dir))
+	remover.Dir = filepath.Dir(dir) // the way there may be gone by then
+	must(remover.StdinPipe())
+	check(remover.Start())
+	return dir
+}
+
+// delegatedCgroup: in one that an ordinary user owns, processes can be ended and
+// frozen that no signal reaches.
+func delegatedCgroup(st *stage) []attempt {
+	mount("cg", st.path("cg"), "cgroup2", 0)
+	own := st.makeCgroup("own")
+	for _, name := range []string{"", "cgroup.kill", "cgroup.freeze", "cgroup.procs"} {
+		check(os.Chown(filepath.Join(own, name), 65534, 65534))
+	}
+	st.asUser()
+	return []attempt{
+		open("kill", own+"/cgroup.kill", os.O_WRONLY, unix.EACCES),
+		open("freeze", own+"/cgroup.freeze", os.O_WRONLY, unix.EACCES),
+		open("join", own+"/cgroup.procs", os.O_WRONLY, unix.EACCES),
+		open("read", own+"/cgroup.procs", os.O_RDONLY, nil),
+	}
+}
+
+// pathRulesBesideCgroup: naming a cgroup opens it, not all cgroups for a rule on a
+// directory above.
+func pathRulesBesideCgroup(st *stage) []attempt {
+	mount("cg", st.path("cg"), "cgroup2", 0)
+	dirs := []string{"named", "other"}
+	for i, name := range dirs {
+		dirs[i] = st.makeCgroup(name)
+	}
+	st.request.Policy = withPolicy(func(p *policy.Policy) {
+		p.Paths = policy.Paths{Present: true, RW: dirs[:1], RWX: []string{"/"}}
+	})
+	return []attempt{
+		open("named", dirs[0]+"/cgroup.procs", os.O_WRONLY, nil),
+		open("not named", dirs[1]+"/cgroup.procs", os.O_WRONLY, unix.EACCES),
+		open("sysfs", "/sys/kernel/mm/transparent_hugepage/enabled", os.O_WRONLY, unix.EACCES),
+	}
+}
+
+// swapFile has the kernel's list name a file with a canary, by a cover over it.
+func swapFile(st *stage) []attempt {
+	st.coverSwaps()
+	return []attempt{
+		open("read", st.path("swap", "file"), os.O_RDONLY, unix.EACCES),
+		open("write", st.path("swap", "file"), os.O_WRONLY, unix.EACCES),
+	}
+}
+
+func swapFilePrivileged(st *stage) []attempt {
+	st.coverSwaps()
+	file := st.path("swap", "file")
+	st.asUser(actingAsRoot...)
+	read := func() error {
+		text, err := os.ReadFile(file)
+		if err == nil && string(text) != "canary" {
+			err = unix.EBADMSG
+		}
+		return err
+	}
+	return []attempt{
+		{"CAP_DAC_OVERRIDE", read, unix.EACCES},
+		{"CAP_SETUID", func() error { return as(0, read) }, unix.EACCES},
+		{"CAP_FOWNER", func() error {
+			if err := os.Chmod(file, 0o644); err != nil {
+				return err
+			}
+			defer os.Chmod(file, 0o600)
+			return read()
+		}, unix.EACCES},
+	}
+}
+
+func (st *stage) coverSwaps() {
+	file := filepath.Join(st.mkdir("swap"), "file")
+	check(os.WriteFile(file, []byte("canary"), 0o600))
+	list := st.path("list")
+	check(os.WriteFile(list, []byte("Filename\tType\tSize\tUsed\tPriority\n"+file+"\tfile\t4\t0\t-2\n"), 0o644))
+	check(unix.Mount(list, "/proc/swaps", "", unix.MS_BIND, ""))
 }
 
 // osRelease is a file that every /usr has; opening it for writing harms nothing.

@@ -8,7 +8,8 @@ import (
 const swapsPath = "/proc/swaps"
 
 // swapFiles lists the files that the kernel swaps memory to, proc_swaps(5): root can
-// read them, and with them what other processes had in memory. Partitions are
+// read them, and whoever passes their mode by or can become root, and with them what
+// other processes had in memory. Partitions are
 // devices, which are closed anyway.
 func swapFiles() ([]string, error) {
 	text, err := readSmall(swapsPath)

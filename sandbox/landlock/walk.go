@@ -14,9 +14,13 @@ type walker struct {
 	table  *MountTable
 	cache  map[string]*node     // what the carving names, opened once
 	limits map[inode]*nodeLimit // the same by inode
-	lifted []*object            // limits that the policy's path rules override
-	found  []inode              // the inode of each rule, in the order of plan.Rules
+	found  []ruled              // what each rule is on, in the order of plan.Rules
 	root   *node
+	// lifted are limits that the path rule being granted overrides, for what it
+	// names and nothing else.
+	lifted []*object
+	// privileged is [Request.Privileged].
+	privileged bool
 	// short is that descriptors or memory ran out: what was not looked at could be
 	// among what has to stay closed.
 	short error
@@ -27,6 +31,12 @@ type walker struct {
 	// why is the reason that the rules of the present tree carry, and rw its
 	// path if it is a path rule that grants writing.
 	why, rw string
+}
+
+// ruled is the inode that a rule is on, and the limits that the rule overrides.
+type ruled struct {
+	inode  inode
+	lifted []*object
 }
 
 // nodeLimit is what the carving says of one inode. It holds wherever that inode
@@ -371,7 +381,7 @@ func (w *walker) emit(n *node, rights, have Rights, why string) {
 		w.plan.held = append(w.plan.held, n.fd)
 	}
 	w.plan.Rules = append(w.plan.Rules, Rule{Path: n.path, FD: n.fd, Rights: rights, Why: why})
-	w.found = append(w.found, n.inode)
+	w.found = append(w.found, ruled{n.inode, w.lifted})
 }
 
 // verify holds the outcome against the carving by inode: whatever way led to a
@@ -382,7 +392,7 @@ func (w *walker) verify() error {
 		return w.short
 	}
 	for i := range w.plan.Rules {
-		l := w.limits[w.found[i]]
+		l := w.limits[w.found[i].inode]
 		if l == nil {
 			continue
 		}
@@ -394,7 +404,7 @@ func (w *walker) verify() error {
 		if l.edge != nil {
 			bears &= l.edge.limit
 		}
-		if o := w.unlifted(l.object); o != nil {
+		if o := l.object; o != nil && !slices.Contains(w.found[i].lifted, o) {
 			switch {
 			case o.kind == limited:
 				bears &= o.limit
