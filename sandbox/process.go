@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 
 	"github.com/memjail/memjail/policy"
 	"github.com/memjail/memjail/sandbox/kernel"
@@ -52,11 +53,11 @@ func (p *Plan) Start() (*Process, error) {
 
 // DropDescriptors waits until the program has its descriptors and then closes
 // those that were kept for it, so that only the program holds them: a pipe's other
-// end sees when it closes them. 0 and 1 become /dev/null here; spare is left open.
-func (p *Process) DropDescriptors(spare int) error {
+// end sees when it closes them. 0 and 1 become /dev/null here; spare are left open.
+func (p *Process) DropDescriptors(spare ...int) error {
 	p.child.WaitShared()
 	for _, fd := range p.plan.starter.KeepFDs {
-		if fd != spare {
+		if !slices.Contains(spare, fd) {
 			unix.Close(fd)
 		}
 	}
@@ -66,7 +67,7 @@ func (p *Process) DropDescriptors(spare int) error {
 	}
 	defer unix.Close(null)
 	for fd := range 2 {
-		if fd == spare {
+		if slices.Contains(spare, fd) {
 			continue
 		}
 		if err := unix.Dup3(null, fd, unix.O_CLOEXEC); err != nil {

@@ -12,6 +12,7 @@ import (
 	"os"
 
 	"github.com/memjail/memjail/sandbox/probe"
+	"github.com/memjail/memjail/sandbox/session"
 	"github.com/memjail/memjail/sandbox/verify"
 	"github.com/spf13/cobra"
 )
@@ -26,7 +27,7 @@ type streams struct {
 
 // Main runs the command line and returns the exit status.
 func Main(args, env []string, stdout, stderr io.Writer) int {
-	if len(args) > 0 && args[0] == supervisorName {
+	if len(args) > 0 && args[0] == session.SupervisorName {
 		return superviseMain(stderr)
 	}
 	if status, mine := probe.Serve(args[1:], os.Stdin, stdout, stderr); mine {

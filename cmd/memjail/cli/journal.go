@@ -10,7 +10,7 @@ import (
 	"time"
 
 	"github.com/memjail/memjail/policy"
-	"github.com/memjail/memjail/sandbox/kernel"
+	"github.com/memjail/memjail/sandbox/session"
 	"github.com/memjail/memjail/supervisor"
 	"golang.org/x/sys/unix"
 )
@@ -75,27 +75,26 @@ func (r *runner) useJournal(env []string) (err error) {
 	return err
 }
 
-// hand is the connection for another process; nil: there is none.
-func (j *journal) hand() *os.File {
+// handover is the connection for another process; nil: there is none.
+func (j *journal) handover() *os.File {
 	if j == nil {
 		return nil
 	}
-	return dupFile(j.fd)
+	return session.DupFile(j.fd)
 }
 
-// sendMessenger has a process of its own send an entry, if there is one. The journal
+// sendFromHelper has a process of its own send an entry, if there is one. The journal
 // remembers who a sender is, so what is going to become another program tells nothing.
-func (j *journal) sendMessenger(entry []byte) error {
+func (j *journal) sendFromHelper(entry []byte) error {
 	if j == nil {
 		return nil
 	}
-	socket := j.hand()
+	socket := j.handover()
 	if socket == nil {
 		return fmt.Errorf("telling the journal of the start: %w", unix.EMFILE)
 	}
 	defer socket.Close()
-	const forks = 2
-	return launchAndWait(append([]kernel.Step{kernel.StepFork(forks), kernel.StepEnd()}, kernel.StepsMessenger(int(socket.Fd()), entry)...))
+	return session.SendFromHelper(socket, entry)
 }
 
 // refused tells of a refused attempt: of those alike the first within the hour, the
@@ -246,18 +245,15 @@ func startEntry(policyName, command, shape string) fields {
 	return f
 }
 
-func mountEntry(policyName string, pid int, text string) fields {
-	f := newFields(messageMount, priorityWarning, "mount", text, policyName)
+func mountEntry(policyName string, m *session.MountError) fields {
+	f := newFields(messageMount, priorityWarning, "mount", printable(m.Error()), policyName)
 	f.add("MEMJAIL_RULE", "on-mount")
-	f.add("MEMJAIL_PID", strconv.Itoa(pid))
+	f.add("MEMJAIL_PID", strconv.Itoa(m.PID))
 	return f
 }
 
-// supervisorEndText is what the end of a supervisor before its sandbox comes to.
-const supervisorEndText = `the supervisor was killed, and so is its sandbox (on-supervisor-exit = "kill")`
-
 func supervisorEndEntry(policyName string, pid int) fields {
-	f := newFields(messageSupervisorEnd, priorityError, "supervisor-end", supervisorEndText, policyName)
+	f := newFields(messageSupervisorEnd, priorityError, "supervisor-end", session.ErrSupervisorKilled.Error(), policyName)
 	f.add("MEMJAIL_RULE", "on-supervisor-exit")
 	f.add("MEMJAIL_PID", strconv.Itoa(pid))
 	return f

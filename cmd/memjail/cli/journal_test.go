@@ -11,6 +11,8 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/memjail/memjail/sandbox/landlock"
+	"github.com/memjail/memjail/sandbox/session"
 	"github.com/memjail/memjail/supervisor"
 	"golang.org/x/sys/unix"
 )
@@ -97,7 +99,7 @@ func TestJournalMessages(t *testing.T) {
 	ids := map[string]string{}
 	for _, entry := range []fields{
 		refusedEntry(odd, supervisor.Event{Comm: odd, Path: "/" + odd, Call: "openat", Reason: "for /" + odd, Allow: "--ro /" + odd}, 10),
-		untoldEntry(odd, 1), startEntry(odd, odd, "shape"), mountEntry(odd, 7, "text"), supervisorEndEntry(odd, 7),
+		untoldEntry(odd, 1), startEntry(odd, odd, "shape"), mountEntry(odd, &session.MountError{PID: 7, Mount: landlock.Mount{FSType: "proc", Point: "/" + odd}}), supervisorEndEntry(odd, 7),
 	} {
 		f := parseEntry(t, entry)
 		if other, taken := ids[f["MESSAGE_ID"]]; taken || len(f["MESSAGE_ID"]) != 32 {
@@ -121,7 +123,7 @@ func TestJournalDocs(t *testing.T) {
 	}
 	e := supervisor.Event{Comm: "a", Call: "a", Path: "a", Access: "a", Layer: "a", Errno: "a", Reason: "a", Rule: "a", Allow: "a", Predicted: true}
 	for _, entry := range []fields{
-		refusedEntry("a", e, 1), untoldEntry("a", 1), lostEntry("a", 1), startEntry("a", "a", "a"), mountEntry("a", 7, "a"), supervisorEndEntry("a", 7),
+		refusedEntry("a", e, 1), untoldEntry("a", 1), lostEntry("a", 1), startEntry("a", "a", "a"), mountEntry("a", &session.MountError{PID: 7}), supervisorEndEntry("a", 7),
 	} {
 		f := parseEntry(t, entry)
 		row := fmt.Sprintf("| `%s` | `%s` | %s |", f["MESSAGE_ID"], f["MEMJAIL_EVENT"], f["PRIORITY"])
@@ -142,12 +144,13 @@ func TestJournalLongValues(t *testing.T) {
 	for shift := range 4 {
 		long := strings.Repeat("x", shift) + strings.Repeat("\U0001f600", 5000)
 		have := parseEntry(t, refusedEntry("", supervisor.Event{Path: long, Reason: long, Allow: long}, 1))["MEMJAIL_PATH"]
+		const cutMark = "..."
 		kept, marked := strings.CutSuffix(have, cutMark)
 		if !marked || len(have) > longestValue || len(have) < longestValue-4-len(cutMark) || !strings.HasPrefix(long, kept) || strings.ToValidUTF8(kept, "") != kept {
 			t.Errorf("%d: %d bytes, ending in %q", shift, len(have), have[len(have)-8:])
 		}
 	}
-	if have := cut(strings.Repeat("\x80", 2*longestValue), longestValue); len(have) > longestValue || len(have) < longestValue-2*4 {
+	if have := session.Shorten(strings.Repeat("\x80", 2*longestValue), longestValue); len(have) > longestValue || len(have) < longestValue-2*4 {
 		t.Errorf("what is no text is cut to %d bytes", len(have))
 	}
 	j, f := newFakeJournal(t)
@@ -254,13 +257,13 @@ func TestReportShort(t *testing.T) {
 			t.Fatal(err)
 		}
 		long := "/" + strings.Repeat("\x01", 4094)
-		reportTo(w, entry)(supervisor.Event{Comm: strings.Repeat("\x01", 15), Path: long, Reason: long, Allow: long, Access: "execute", Layer: "landlock",
+		session.ReportLines(w, entry)(supervisor.Event{Comm: strings.Repeat("\x01", 15), Path: long, Reason: long, Allow: long, Access: "execute", Layer: "landlock",
 			Rule: "network.connect-tcp", Call: "restart_syscall", Errno: "ENOTRECOVERABLE", PID: 1 << 22, TID: 1 << 22, Time: time.Now(), Predicted: true})
 		w.Close()
 		line := make([]byte, 1<<16)
 		n, err := r.Read(line)
 		r.Close()
-		if err != nil || line[n-1] != '\n' || n > longestLine || !strings.Contains(string(line[:n]), "execute") {
+		if err != nil || line[n-1] != '\n' || n > session.LongestLine || !strings.Contains(string(line[:n]), "execute") {
 			t.Errorf("%d bytes: %v", n, err)
 		}
 	}

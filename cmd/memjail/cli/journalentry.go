@@ -3,7 +3,8 @@ package cli
 import (
 	"encoding/binary"
 	"strings"
-	"unicode/utf8"
+
+	"github.com/memjail/memjail/sandbox/session"
 )
 
 // The systemd journal takes entries of fields in datagrams, in the protocol of
@@ -44,7 +45,7 @@ func newFields(id, priority, event, text, policyName string) fields {
 // add adds a field that has a value. A value with a line break goes with its length
 // before it, so that what comes from the sandbox cannot make a field of its own.
 func (f *fields) add(name, value string) {
-	value = cut(value, longestValue)
+	value = session.Shorten(value, longestValue)
 	switch {
 	case value == "":
 		return
@@ -60,18 +61,3 @@ func (f *fields) add(name, value string) {
 // longestValue is that of a path that the kernel takes. With it an entry is far
 // shorter than what a socket takes at once.
 const longestValue = 4096
-
-// cutMark is what a value that was too long ends in.
-const cutMark = "..."
-
-// cut shortens a value that is too long, between two characters.
-func cut(value string, longest int) string {
-	if len(value) <= longest {
-		return value
-	}
-	end := longest - len(cutMark)
-	for least := end - utf8.UTFMax; end > least && !utf8.RuneStart(value[end]); {
-		end--
-	}
-	return value[:end] + cutMark
-}

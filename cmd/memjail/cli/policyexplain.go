@@ -10,9 +10,8 @@ import (
 	"strings"
 
 	"github.com/memjail/memjail/policy"
-	"github.com/memjail/memjail/supervisor/decide"
+	"github.com/memjail/memjail/sandbox/session"
 	"github.com/spf13/cobra"
-	"golang.org/x/sys/unix"
 )
 
 // explainOptions are the flags of policy explain.
@@ -123,7 +122,7 @@ func explainAll(pol policy.Policy, requests []policy.Request, program string) ([
 		return nil, err
 	}
 	defer plan.Close()
-	facts, err := plan.Facts(procfsFile)
+	facts, err := plan.Facts(session.ProcfsFile)
 	if err != nil {
 		return nil, misused(err)
 	}
@@ -141,34 +140,6 @@ func explainAll(pol policy.Policy, requests []policy.Request, program string) ([
 		answers = append(answers, answer)
 	}
 	return answers, nil
-}
-
-// procfsFile asks the supervisor's table what it would give of a file at the most.
-// "Own" is this process, which stands for the one that would ask.
-func procfsFile(below string) *policy.ProcfsFile {
-	o := decide.Object{Class: decide.System, Name: below}
-	first, rest, _ := strings.Cut(below, "/")
-	if pid, err := strconv.Atoi(first); err == nil {
-		o = decide.Object{Class: decide.Process, Name: rest, PID: pid, Own: pid == os.Getpid()}
-		if task, ok := strings.CutPrefix(rest, "task/"); ok {
-			thread, name, _ := strings.Cut(task, "/")
-			o.Task, _ = strconv.Atoi(thread)
-			o.Name = name
-		}
-	}
-	most := policy.Policy{Procfs: policy.Procfs{
-		Processes: policy.ProcessesSandbox, Write: []policy.ProcfsWrite{policy.WriteComm, policy.WriteOOMScoreAdj},
-	}}
-	f := &policy.ProcfsFile{System: o.Class == decide.System, Own: o.Own}
-	asked := o
-	asked.Member = true
-	if v, ok := decide.Open(decide.Request{Flags: unix.O_RDONLY}, asked, &most).(decide.Inject); ok {
-		f.Readable, f.Gated = true, v.Grant.Gate == decide.GatePtrace
-	}
-	if v, ok := decide.Open(decide.Request{Flags: unix.O_WRONLY}, asked, &most).(decide.Inject); ok {
-		f.Writable, f.Write = true, v.Grant.Write
-	}
-	return f
 }
 
 func printAnswer(w io.Writer, a policy.Answer) error {

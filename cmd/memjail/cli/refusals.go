@@ -1,10 +1,5 @@
 package cli
 
-import "github.com/memjail/memjail/sandbox/jail"
-
-// calls tells the supervisor of the filter's own tables.
-var calls = jail.Calls{Allow: allowFlag}
-
 // allowFlag is the flag that a policy key stands for.
 func allowFlag(key string) string {
 	switch key {

@@ -10,7 +10,7 @@ import (
 	"github.com/memjail/memjail/policy"
 	"github.com/memjail/memjail/sandbox"
 	"github.com/memjail/memjail/sandbox/pin"
-	"github.com/memjail/memjail/supervisor/decide"
+	"github.com/memjail/memjail/sandbox/session"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
@@ -103,9 +103,9 @@ func run(o *runOptions, args, env []string, io streams) error {
 	if err != nil {
 		return err
 	}
-	status, err := r.run(args, env)
+	status, err := session.Run(r.sessionOptions(args, env))
 	r.writeStatus(status, err)
-	return r.leave(status, err)
+	return r.exit(status, err)
 }
 
 // prepareRunner checks the options, reads the policy and opens what is written to.
@@ -126,7 +126,7 @@ func prepareRunner(o *runOptions, args, env []string, io streams) (*runner, erro
 	if err != nil {
 		return nil, err
 	}
-	r := &runner{options: o, policy: pol, io: io, statusFD: o.statusFD}
+	r := &runner{options: o, policy: pol, command: args[0], io: io, statusFD: o.statusFD}
 	if o.pinHash != "" {
 		if r.pinSums, err = pin.ReadSums(o.pinHash); err != nil {
 			return nil, fmt.Errorf("--pin-hash: %w", err)
@@ -139,6 +139,7 @@ func prepareRunner(o *runOptions, args, env []string, io streams) (*runner, erro
 type runner struct {
 	options  *runOptions
 	policy   policy.Policy
+	command  string
 	io       streams
 	pinSums  *pin.Sums
 	statusFD int
@@ -146,6 +147,8 @@ type runner struct {
 	log      *os.File
 	journal  *journal
 	collect  *collector
+	// becomes: this process becomes the command, so that others report in its place.
+	becomes bool
 }
 
 // open opens what is written to later, while memjail still has all its rights.
@@ -220,7 +223,23 @@ func (r *runner) showsSummary() bool {
 func (r *runner) sandboxOptions(args, env []string) sandbox.Options {
 	return sandbox.Options{Policy: r.policy, Args: args, Env: env, AddExec: r.options.addExec, PinSums: r.pinSums,
 		Reports: r.collect != nil, KeepFDs: r.options.keepFDs, Argv0: r.options.argv0, BestEffort: r.options.bestEffort,
-		LandlockABI: r.options.abi, Supervised: true, ProcfsGranted: decide.Everybody}
+		LandlockABI: r.options.abi}
+}
+
+// sessionOptions are what a session is made from, which r observes.
+func (r *runner) sessionOptions(args, env []string) session.Options {
+	o := session.Options{Sandbox: r.sandboxOptions(args, env), Observer: r, Allow: allowFlag,
+		Detached: r.detached}
+	switch {
+	case r.options.killRest:
+		o.Remaining = session.RemainingKilled
+	case r.options.waitRest:
+		o.Remaining = session.RemainingAwaited
+	}
+	if r.status != nil {
+		o.KeepOpen = []int{r.statusFD}
+	}
+	return o
 }
 
 // warnWorkingDirectory says when a rule on the working directory opens what it
@@ -272,11 +291,11 @@ func (r *runner) explainPlan(p *sandbox.Plan) {
 }
 
 // startEntry is what the journal is told at the start; nil: there is none.
-func (r *runner) startEntry(p *sandbox.Plan, command string) fields {
+func (r *runner) startEntry(p *sandbox.Plan) fields {
 	if r.journal == nil {
 		return nil
 	}
-	return startEntry(r.policy.Name, command, shapeText(r.policy.Memory.Access, p))
+	return startEntry(r.policy.Name, r.command, shapeText(r.policy.Memory.Access, p))
 }
 
 func shapeText(access policy.Access, p *sandbox.Plan) string {
@@ -291,21 +310,21 @@ func shapeText(access policy.Access, p *sandbox.Plan) string {
 }
 
 // statusLine is what --status-fd gets.
-func statusLine(status childStatus, err error) string {
+func statusLine(status session.Status, err error) string {
 	var b strings.Builder
 	switch {
 	case err != nil:
 		quoted, _ := json.Marshal(oneLine(err.Error()))
 		fmt.Fprintf(&b, `{"who":"memjail","exit":%d,"error":%s}`, exitStatus(err), quoted)
-	case status.signal != 0:
-		fmt.Fprintf(&b, `{"who":"command","pid":%d,"signal":%d}`, status.pid, int(status.signal))
+	case status.Signal != 0:
+		fmt.Fprintf(&b, `{"who":"command","pid":%d,"signal":%d}`, status.PID, int(status.Signal))
 	default:
-		fmt.Fprintf(&b, `{"who":"command","pid":%d,"exit":%d}`, status.pid, status.exit)
+		fmt.Fprintf(&b, `{"who":"command","pid":%d,"exit":%d}`, status.PID, status.Exit)
 	}
 	return b.String() + "\n"
 }
 
-func (r *runner) writeStatus(status childStatus, err error) {
+func (r *runner) writeStatus(status session.Status, err error) {
 	if r.status != nil {
 		r.status.WriteString(statusLine(status, err))
 	}

@@ -1,4 +1,4 @@
-package cli
+package session
 
 import (
 	"os"
@@ -8,9 +8,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// witness is a process in memjail's process group that gets what is sent to the
-// whole group, and nothing else. A signal that memjail and the witness both got has
-// reached the command too; one that only memjail got was meant to be passed on. The
+// witness is a process in this process's group that gets what is sent to the
+// whole group, and nothing else. A signal that this process and the witness both got has
+// reached the command too; one that only this process got was meant to be passed on. The
 // kernel does not say which it was.
 type witness struct {
 	child *kernel.Child
@@ -37,7 +37,7 @@ func startWitness() (*witness, error) {
 	return &witness{child: child, pipe: r}, nil
 }
 
-// saw tells whether the group got the signal lately.
+// saw reports whether the group got the signal lately.
 func (w *witness) saw(sig unix.Signal) bool {
 	w.pipe.SetReadDeadline(time.Now().Add(witnessDelay))
 	for {
@@ -64,8 +64,8 @@ func (w *witness) dismiss() {
 	}
 }
 
-// end ends the witness and waits for it, so that whoever adopts memjail's children
-// need not.
+// end ends the witness and waits for it, so that whoever adopts this process's
+// children need not.
 func (w *witness) end() {
 	if w == nil || w.child == nil {
 		return

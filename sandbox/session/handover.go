@@ -1,4 +1,4 @@
-package cli
+package session
 
 import (
 	"bufio"
@@ -15,18 +15,19 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// supervisorName is argv[0] of a supervisor that runs on its own.
-const supervisorName = "memjail: supervisor"
+// SupervisorName is argv[0] of a supervisor that runs as a process of its own: the program
+// calls [Supervise] then.
+const SupervisorName = "memjail: supervisor"
 
 // The descriptors that a successor finds.
 const (
-	handConfig   = 3 + iota // read: a successorConfig
-	handListener            // the seccomp listener
-	handEvents              // write: refused attempts, one JSON object a line
-	handReady               // write: one byte, once it serves
-	handMounts              // the sandbox's mount namespace
-	handMembers             // the socket of the helper that knows who is inside
-	handGuard               // write: one byte, when it ends because all is over
+	fdConfig   = 3 + iota // read: a successorConfig
+	fdListener            // the seccomp listener
+	fdEvents              // write: refused attempts, one JSON object a line
+	fdReady               // write: one byte, once it serves
+	fdMounts              // the sandbox's mount namespace
+	fdMembers             // the socket of the helper that knows who is inside
+	fdGuard               // write: one byte, when it ends because all is over
 )
 
 // firstFree is above all of them, so that moving one does not close another.
@@ -37,22 +38,23 @@ type successorConfig struct {
 	Policy     policy.Policy
 	SlowMounts bool
 	Reports    bool
-	OwnMounts  bool // handMounts is there
+	OwnMounts  bool // fdMounts is there
 	Chrooted   bool // somebody inside may have another root
-	Helper     int  // the membership helper's number; 0: handMembers is not there
+	Helper     int  // the membership helper's number; 0: fdMembers is not there
 	PID        int  // the command, for its view of the mount table
-	// Exec: the command has taken memjail's place. handListener is a socket over
-	// which the listener comes, and on which readiness is told.
+	// Exec: the command has taken the launching process's place. fdListener is a socket
+	// over which the listener comes, and on which readiness is reported.
 	Exec bool
-	// Log says what handEvents takes. Facts are for explaining refusals; nil: nobody
-	// asks.
-	Log   logKind
+	// Facts are for explaining refusals; nil: nobody asks.
 	Facts *sandbox.HandedFacts
-	// Start is what the journal is told before the command begins.
-	Start []byte
+	// Observer is what the observer there is made from, which gets fdEvents; nil: events
+	// go to fdEvents as one JSON object a line.
+	Observer json.RawMessage
+	// ReportMounts: the observer is to be told of mounts.
+	ReportMounts bool
 }
 
-// successor is a supervisor that runs detached, after memjail has handed over.
+// successor is a supervisor that runs detached, after this process has handed over.
 type successor struct {
 	pid    int
 	ended  bool
@@ -63,18 +65,18 @@ type successor struct {
 const handoverDeadline = 5 * time.Second
 
 // handOver starts a detached supervisor, waits until it serves, and ends this
-// one's. From then on neither a stopped nor an ended memjail keeps the sandbox
-// waiting.
-func (f *front) handOver() error {
-	if f.supervisor == nil || f.successor != nil || f.supervisor.Listener() == nil {
+// one's. From then on neither a stop nor the end of this process keeps the
+// sandbox waiting.
+func (s *session) handOver() error {
+	if s.supervisor == nil || s.successor != nil || s.supervisor.Listener() == nil {
 		return nil
 	}
-	var hand handFiles
-	defer hand.close()
-	if err := hand.make(f); err != nil {
+	var handover handoverFiles
+	defer handover.close()
+	if err := handover.make(s); err != nil {
 		return fmt.Errorf("preparing the hand-over: %w", err)
 	}
-	steps, err := hand.steps(int(f.exe.Fd()))
+	steps, err := handover.steps(int(s.exe.Fd()))
 	if err != nil {
 		return err
 	}
@@ -82,21 +84,21 @@ func (f *front) handOver() error {
 	if err != nil {
 		return err
 	}
-	hand.closeTheirs()
-	if err := hand.waitReady(); err != nil {
+	handover.closeChildEnds()
+	if err := handover.waitReady(); err != nil {
 		kernel.SignalPIDFD(child.PIDFD, unix.SIGKILL)
 		return fmt.Errorf("waiting for the new supervisor: %w", err)
 	}
-	f.successor = &successor{pid: child.PID, events: make(chan struct{})}
-	go f.successor.forward(hand.takeEvents(), f.r.collect)
-	if err := f.supervisor.Retire(); err != nil {
+	s.successor = &successor{pid: child.PID, events: make(chan struct{})}
+	go s.successor.forward(handover.takeEvents(), s.observer.Refused)
+	if err := s.supervisor.Retire(); err != nil {
 		return err
 	}
-	return f.confine(false)
+	return s.confine(false)
 }
 
-// forward takes the successor's reports into this memjail's.
-func (s *successor) forward(events *os.File, c *collector) {
+// forward takes the successor's reports into this process's.
+func (s *successor) forward(events *os.File, refused func(supervisor.Event)) {
 	defer close(s.events)
 	defer events.Close()
 	lines := bufio.NewReader(events)
@@ -106,8 +108,8 @@ func (s *successor) forward(events *os.File, c *collector) {
 			return
 		}
 		var e supervisor.Event
-		if c != nil && json.Unmarshal(line, &e) == nil {
-			c.add(e)
+		if json.Unmarshal(line, &e) == nil {
+			refused(e)
 		}
 	}
 }
@@ -121,54 +123,54 @@ func (s *successor) collectRest() {
 	}
 }
 
-// handFiles are both ends of what passes between memjail and its successor.
-type handFiles struct {
-	events  *os.File // ours: to read
-	ready   *os.File // ours: to read
-	theirs  []*os.File
-	targets []int
+// handoverFiles are both ends of what passes between this process and its successor.
+type handoverFiles struct {
+	events    *os.File // ours: to read
+	ready     *os.File // ours: to read
+	childEnds []*os.File
+	targets   []int
 }
 
-func (h *handFiles) make(f *front) error {
-	config, err := f.successorConfig()
+func (h *handoverFiles) make(s *session) error {
+	config, err := s.successorConfig()
 	if err != nil {
 		return err
 	}
-	h.give(config, handConfig)
-	h.give(dupFile(f.supervisor.Listener().FD()), handListener)
+	h.pass(config, fdConfig)
+	h.pass(DupFile(s.supervisor.Listener().FD()), fdListener)
 	eventsR, eventsW, err := os.Pipe()
 	if err != nil {
 		return err
 	}
 	h.events = eventsR
-	h.give(eventsW, handEvents)
+	h.pass(eventsW, fdEvents)
 	readyR, readyW, err := os.Pipe()
 	if err != nil {
 		return err
 	}
 	h.ready = readyR
-	h.give(readyW, handReady)
-	if ns := f.plan.MountNamespace; ns != nil {
-		h.give(dupFile(int(ns.Fd())), handMounts)
+	h.pass(readyW, fdReady)
+	if ns := s.plan.MountNamespace; ns != nil {
+		h.pass(DupFile(int(ns.Fd())), fdMounts)
 	}
-	if m := f.plan.Members; m != nil {
+	if m := s.plan.Members; m != nil {
 		socket, _ := m.Handle()
-		h.give(dupFile(int(socket.Fd())), handMembers)
+		h.pass(DupFile(int(socket.Fd())), fdMembers)
 	}
 	return nil
 }
 
 // successorConfig writes what a successor has to know to a file of its own, which
 // holds any length.
-func (f *front) successorConfig() (*os.File, error) {
-	config := successorConfig{Policy: f.r.policy, Reports: f.r.collect != nil, PID: f.cmd.PID, OwnMounts: f.plan.MountNamespace != nil,
-		Chrooted: f.supervisor.Chrooted()}
+func (s *session) successorConfig() (*os.File, error) {
+	config := successorConfig{Policy: s.policy, Reports: s.options.Sandbox.Reports, PID: s.cmd.PID,
+		OwnMounts: s.plan.MountNamespace != nil, Chrooted: s.supervisor.Chrooted()}
 	config.Policy.Origins, config.Policy.Tests = nil, nil // nobody asks a supervisor for them
-	if m := f.plan.Members; m != nil {
+	if m := s.plan.Members; m != nil {
 		_, config.Helper = m.Handle()
 	}
-	if f.plan.Mounts != nil {
-		config.SlowMounts = f.plan.Mounts.HasRemote()
+	if s.plan.Mounts != nil {
+		config.SlowMounts = s.plan.Mounts.HasRemote()
 	}
 	return config.file()
 }
@@ -191,7 +193,7 @@ func (config successorConfig) file() (*os.File, error) {
 	return file, nil
 }
 
-// openSelf holds memjail's own program, under a number that no descriptor which is
+// openSelf holds this program, under a number that no descriptor which is
 // handed over takes.
 func openSelf() (*os.File, error) {
 	exe, err := os.OpenFile("/proc/self/exe", unix.O_PATH, 0)
@@ -199,13 +201,15 @@ func openSelf() (*os.File, error) {
 		return nil, fmt.Errorf("holding memjail's own program: %w", err)
 	}
 	defer exe.Close()
-	if high := dupFile(int(exe.Fd())); high != nil {
+	if high := DupFile(int(exe.Fd())); high != nil {
 		return high, nil
 	}
 	return nil, fmt.Errorf("holding memjail's own program: %w: it takes about eighty descriptors, and RLIMIT_NOFILE allows fewer", unix.EMFILE)
 }
 
-func dupFile(fd int) *os.File {
+// DupFile duplicates a descriptor to a number above those that a detached supervisor
+// finds; nil: there is none left.
+func DupFile(fd int) *os.File {
 	n, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, firstFree)
 	if err != nil {
 		return nil
@@ -213,37 +217,37 @@ func dupFile(fd int) *os.File {
 	return os.NewFile(uintptr(n), "hand-over")
 }
 
-func (h *handFiles) give(file *os.File, target int) {
+func (h *handoverFiles) pass(file *os.File, target int) {
 	if file != nil && int(file.Fd()) < firstFree {
-		high := dupFile(int(file.Fd()))
+		high := DupFile(int(file.Fd()))
 		file.Close()
 		file = high
 	}
-	h.theirs = append(h.theirs, file)
+	h.childEnds = append(h.childEnds, file)
 	h.targets = append(h.targets, target)
 }
 
 // steps make a process that has nothing of ours but what is handed over: no
 // terminal, no working directory that keeps a file system busy.
-func (h *handFiles) steps(exe int) ([]kernel.Step, error) {
+func (h *handoverFiles) steps(exe int) ([]kernel.Step, error) {
 	null, err := os.OpenFile("/dev/null", os.O_RDWR, 0)
 	if err != nil {
 		return nil, err
 	}
-	h.give(null, 0)
+	h.pass(null, 0)
 	steps := append(kernel.StepsResetSignals(0), kernel.StepSetSID(), kernel.StepChdirRoot())
-	for i, file := range h.theirs {
+	for i, file := range h.childEnds {
 		if file == nil {
 			return nil, fmt.Errorf("handing descriptor %d over: %w", h.targets[i], unix.EMFILE)
 		}
 		steps = append(steps, kernel.StepMoveFD(int(file.Fd()), h.targets[i]))
 	}
-	steps = append(steps, kernel.StepMoveFD(0, 1), kernel.StepMoveFD(0, 2), kernel.StepCloseOnExecFrom(handGuard+1), kernel.StepSignalMask(0))
-	exec, err := kernel.StepExecFile(exe, []string{supervisorName}, nil)
+	steps = append(steps, kernel.StepMoveFD(0, 1), kernel.StepMoveFD(0, 2), kernel.StepCloseOnExecFrom(fdGuard+1), kernel.StepSignalMask(0))
+	exec, err := kernel.StepExecFile(exe, []string{SupervisorName}, nil)
 	return append(steps, exec), err
 }
 
-func (h *handFiles) waitReady() error {
+func (h *handoverFiles) waitReady() error {
 	var one [1]byte
 	if err := h.ready.SetReadDeadline(time.Now().Add(handoverDeadline)); err != nil {
 		return err
@@ -252,23 +256,23 @@ func (h *handFiles) waitReady() error {
 	return err
 }
 
-func (h *handFiles) takeEvents() *os.File {
+func (h *handoverFiles) takeEvents() *os.File {
 	events := h.events
 	h.events = nil
 	return events
 }
 
-func (h *handFiles) closeTheirs() {
-	for _, file := range h.theirs {
+func (h *handoverFiles) closeChildEnds() {
+	for _, file := range h.childEnds {
 		if file != nil {
 			file.Close()
 		}
 	}
-	h.theirs = nil
+	h.childEnds = nil
 }
 
-func (h *handFiles) close() {
-	h.closeTheirs()
+func (h *handoverFiles) close() {
+	h.closeChildEnds()
 	for _, file := range []*os.File{h.events, h.ready} {
 		if file != nil {
 			file.Close()

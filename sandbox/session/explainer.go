@@ -1,4 +1,4 @@
-package cli
+package session
 
 import (
 	"path"
@@ -42,7 +42,7 @@ func newExplainer(pol policy.Policy, plan *sandbox.Plan) supervisor.Explainer {
 	if plan.Rules == nil || !explainable(pol) {
 		return nil
 	}
-	e := emptyExplainer(pol, func() (*sandbox.Facts, error) { return plan.Facts(procfsFile) })
+	e := emptyExplainer(pol, func() (*sandbox.Facts, error) { return plan.Facts(ProcfsFile) })
 	for _, r := range plan.Rules.Rules {
 		e.rules[r.Path] |= r.Rights
 	}
@@ -54,7 +54,7 @@ func handedExplainer(pol policy.Policy, handed *sandbox.HandedFacts) supervisor.
 	if handed == nil {
 		return nil
 	}
-	e := emptyExplainer(pol, func() (*sandbox.Facts, error) { return handed.Facts(procfsFile), nil })
+	e := emptyExplainer(pol, func() (*sandbox.Facts, error) { return handed.Facts(ProcfsFile), nil })
 	for _, r := range handed.Rules {
 		e.rules[r.Path] |= r.Rights
 	}

@@ -1,4 +1,4 @@
-package cli
+package session
 
 import (
 	"os"
@@ -8,13 +8,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// rest waits for the processes that the command left behind, and with --kill-rest
-// kills them. Since memjail is their reaper, they are its descendants; so is a
+// remaining waits for the processes that the command left behind, and kills them where
+// that is wanted. Since this process is their reaper, they are its descendants; so is a
 // successor, which ends by itself when they have.
-func (f *front) rest() {
+func (s *session) remaining() {
 	for {
-		if f.r.options.killRest || f.overMounted.Load() {
-			f.killDescendants(os.Getpid())
+		if s.options.Remaining == RemainingKilled || s.killedByMount.Load() {
+			s.killDescendants(os.Getpid())
 		}
 		pid, err := unix.Wait4(-1, nil, 0, nil)
 		if err == unix.EINTR {
@@ -23,24 +23,24 @@ func (f *front) rest() {
 		if err != nil { // ECHILD: nobody is left
 			return
 		}
-		if f.successor != nil && pid == f.successor.pid {
-			f.successor.ended = true
+		if s.successor != nil && pid == s.successor.pid {
+			s.successor.ended = true
 		}
 	}
 }
 
-func (f *front) killDescendants(of int) {
+func (s *session) killDescendants(of int) {
 	for _, pid := range children(of) {
-		if f.successor != nil && pid == f.successor.pid {
+		if s.successor != nil && pid == s.successor.pid {
 			continue
 		}
-		f.killDescendants(pid)
+		s.killDescendants(pid)
 		unix.Kill(pid, unix.SIGKILL)
 	}
 }
 
 // children lists the processes whose parent is pid. A number is not used again
-// before memjail, as their reaper, has waited for them or their parent has.
+// before this process, as their reaper, has waited for them or their parent has.
 func children(pid int) []int {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {

@@ -1,0 +1,138 @@
+package cli
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+
+	"github.com/memjail/memjail/sandbox"
+	"github.com/memjail/memjail/sandbox/session"
+	"github.com/memjail/memjail/supervisor"
+	"golang.org/x/sys/unix"
+)
+
+// A runner is the observer of its session.
+var _ session.Observer = (*runner)(nil)
+
+func (r *runner) Prepared(plan *sandbox.Plan) error {
+	r.explainPlan(plan)
+	entry := r.startEntry(plan)
+	switch {
+	case !r.becomes:
+		r.journal.tell(entry)
+	case plan.Shape != sandbox.ShapeSupervised: // otherwise the supervisor logs it
+		return r.journal.sendFromHelper(entry)
+	}
+	return nil
+}
+
+func (r *runner) Nested() {
+	if r.options.verbose {
+		r.say("another supervisor stands above this sandbox: it decides what is granted of /proc; memory was found closed")
+	}
+}
+
+func (r *runner) Refused(e supervisor.Event) {
+	if r.collect != nil {
+		r.collect.add(e)
+	}
+}
+
+func (r *runner) Mounted(m *session.MountError) { r.journal.tell(mountEntry(r.policy.Name, m)) }
+
+func (r *runner) SupervisorEnded(pid int) { r.journal.tell(supervisorEndEntry(r.policy.Name, pid)) }
+
+func (r *runner) Warn(err error) { r.say("warning: %s", printable(err.Error())) }
+
+// exit turns the command's end into memjail's own: the same exit status, or death by
+// the same signal.
+func (r *runner) exit(status session.Status, err error) error {
+	if r.collect != nil {
+		r.collect.close()
+	}
+	r.journal.close()
+	if r.collect != nil && r.showsSummary() {
+		r.collect.summary(r.io.err)
+	}
+	if err != nil {
+		return err
+	}
+	if status.Signal != 0 {
+		session.DieOf(status.Signal)
+		return statusError(exitSignal + int(status.Signal))
+	}
+	return statusError(status.Exit)
+}
+
+// detachedConfig is what the observer of a detached supervisor is made from.
+type detachedConfig struct {
+	Log    logKind
+	Policy string
+	// Start is what the journal is told before the command begins.
+	Start []byte
+}
+
+// detached says how the supervisor reports that exec starts.
+func (r *runner) detached(plan *sandbox.Plan) (session.Detached, error) {
+	d := session.Detached{Refused: (r.log != nil || r.journal != nil) && r.collect != nil, Mounted: r.journal != nil}
+	var err error
+	d.Config, err = json.Marshal(detachedConfig{Log: r.logKind(), Policy: r.policy.Name, Start: r.startEntry(plan)})
+	if err != nil {
+		return d, fmt.Errorf("describing the log: %w", err)
+	}
+	switch {
+	case r.journal != nil:
+		d.File, d.ExitMessage = r.journal.handover(), supervisorEndEntry(r.policy.Name, os.Getpid())
+	case r.log != nil:
+		d.File = session.DupFile(int(r.log.Fd()))
+	default:
+		return d, nil
+	}
+	if d.File == nil {
+		return d, fmt.Errorf("handing the log to the supervisor: %w", unix.EMFILE)
+	}
+	return d, nil
+}
+
+// superviseMain is a detached supervisor.
+func superviseMain(stderr io.Writer) int {
+	if err := session.Supervise(allowFlag, observeDetached); err != nil {
+		fmt.Fprintf(stderr, "memjail: supervising: %v\n", err)
+		return exitFailed
+	}
+	return exitOK
+}
+
+// detachedObserver logs to the journal, or to a file.
+type detachedObserver struct {
+	session.Silent
+	config  detachedConfig
+	journal *journal
+	report  func(supervisor.Event)
+}
+
+func observeDetached(file *os.File, config json.RawMessage) (session.DetachedObserver, error) {
+	o := &detachedObserver{}
+	if err := json.Unmarshal(config, &o.config); err != nil {
+		return nil, fmt.Errorf("reading what was handed over: %w", err)
+	}
+	switch {
+	case o.config.Log == logJournal:
+		o.journal = newJournal(int(file.Fd()), o.config.Policy)
+		o.report = o.journal.refused
+	case file == nil:
+		return nil, errors.New("no log was handed over")
+	default:
+		o.report = session.ReportLines(file, o.config.Log.entry())
+	}
+	return o, nil
+}
+
+func (o *detachedObserver) Serving()                   { o.journal.tell(o.config.Start) }
+func (o *detachedObserver) Refused(e supervisor.Event) { o.report(e) }
+func (o *detachedObserver) Mounted(m *session.MountError) {
+	o.journal.tell(mountEntry(o.config.Policy, m))
+}
+func (o *detachedObserver) Ended() { o.journal.close() }

@@ -1,0 +1,247 @@
+package session
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+
+	"github.com/memjail/memjail/policy"
+	"github.com/memjail/memjail/sandbox"
+	"github.com/memjail/memjail/sandbox/kernel"
+	"golang.org/x/sys/unix"
+)
+
+// Detached is how a supervisor that [Become] starts reports.
+type Detached struct {
+	// File is handed to the supervisor, and to the guard if there is an ExitMessage; nil:
+	// there is none. It is closed here.
+	File *os.File
+	// Config is what the supervisor's observer is made from, with the file.
+	Config json.RawMessage
+	// Refused and Mounted say what the observer is to be told.
+	Refused, Mounted bool
+	// ExitMessage is a datagram that the guard sends over File if the supervisor is
+	// killed, and the command with it; empty: none.
+	ExitMessage []byte
+}
+
+// ReapsOthers reports whether orphans below this process become its children: there a
+// detached supervisor would be the command's child, and a program should use [Run].
+func ReapsOthers() bool {
+	reaper, err := kernel.ChildSubreaper()
+	return os.Getpid() == 1 || err == nil && reaper
+}
+
+// Become turns this process into the command, beside a detached supervisor where the
+// policy needs one. It is called on the main thread and returns only an error; the
+// process is to end then, for it may be restricted already.
+func Become(o Options) error {
+	o.Sandbox.Detached = true
+	plan, _, err := prepare(o)
+	if err != nil {
+		return err
+	}
+	defer plan.Close()
+	if plan.Shape != sandbox.ShapeSupervised {
+		return plan.Become(nil, nil)
+	}
+	var report Detached
+	if o.Detached != nil {
+		if report, err = o.Detached(plan); err != nil {
+			return err
+		}
+	}
+	socket, guard, err := startDetached(o.Sandbox.Policy, plan, report)
+	if err != nil {
+		return err
+	}
+	defer socket.Close()
+	return plan.Become(guard, func(listener int) error { return passListener(socket, listener) })
+}
+
+// passListener hands the listener to the supervisor and waits until it serves.
+func passListener(socket *os.File, listener int) error {
+	err := unix.Sendmsg(int(socket.Fd()), []byte{0}, unix.UnixRights(listener), nil, unix.MSG_NOSIGNAL)
+	if err != nil {
+		return fmt.Errorf("handing the listener to the supervisor: %w", err)
+	}
+	var one [1]byte
+	for {
+		n, err := unix.Read(int(socket.Fd()), one[:])
+		switch {
+		case err == unix.EINTR:
+		case err != nil:
+			return fmt.Errorf("waiting for the supervisor: %w", err)
+		case n == 0:
+			return errors.New("the supervisor ended before it served")
+		default:
+			return nil
+		}
+	}
+}
+
+// startDetached starts the supervisor, and where the policy wants it a guard that
+// kills the command if the supervisor is killed. Neither is a child of this process
+// when it returns. The socket is for the listener. A guard that is to be started in
+// the sandbox's domain, where it can kill all of it and nothing else, is returned.
+func startDetached(pol policy.Policy, plan *sandbox.Plan, report Detached) (socket *os.File, inside func() error, err error) {
+	exe, err := openSelf()
+	if err != nil {
+		return nil, nil, err
+	}
+	defer exe.Close()
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, fmt.Errorf("starting the supervisor: %w", err)
+	}
+	mine := os.NewFile(uintptr(pair[0]), "supervisor")
+	guardR, guardW, err := os.Pipe()
+	if err != nil {
+		return nil, nil, fmt.Errorf("starting the supervisor: %w", err)
+	}
+	watch, err := newGuard(guardR, report)
+	if err != nil {
+		return nil, nil, err
+	}
+	var handover handoverFiles
+	defer handover.close()
+	config, err := detachedConfig(pol, plan, report)
+	if err != nil {
+		return nil, nil, err
+	}
+	file, err := config.file()
+	if err != nil {
+		return nil, nil, err
+	}
+	handover.pass(file, fdConfig)
+	handover.pass(os.NewFile(uintptr(pair[1]), "memjail"), fdListener)
+	handover.pass(guardW, fdGuard)
+	if report.File != nil {
+		handover.pass(report.File, fdEvents)
+	}
+	if plan.MountNamespace != nil {
+		handover.pass(DupFile(int(plan.MountNamespace.Fd())), fdMounts)
+	}
+	steps, err := handover.steps(int(exe.Fd()))
+	if err != nil {
+		return nil, nil, err
+	}
+	switch {
+	case pol.OnSupervisorExit != policy.OnSupervisorExitKill:
+		watch.close()
+		return mine, nil, detach(steps, nil)
+	case plan.SignalsStayInside():
+		// What the command leaves is killed with it.
+		return mine, watch.detach, detach(steps, nil)
+	}
+	defer watch.close()
+	return mine, nil, detach(steps, watch)
+}
+
+// detachedConfig is what the supervisor has to know.
+func detachedConfig(pol policy.Policy, plan *sandbox.Plan, report Detached) (successorConfig, error) {
+	config := successorConfig{Policy: pol, Reports: report.Refused, ReportMounts: report.Mounted, Observer: report.Config,
+		PID: os.Getpid(), Exec: true, OwnMounts: plan.MountNamespace != nil,
+		SlowMounts: plan.Mounts != nil && plan.Mounts.HasRemote()}
+	config.Policy.Tests = nil
+	if config.Reports && plan.Rules != nil && explainable(pol) {
+		facts, err := plan.Facts(nil)
+		if err != nil {
+			return successorConfig{}, err
+		}
+		handed := facts.Hand()
+		config.Facts = &handed
+	} else {
+		config.Policy.Origins = nil // nobody asks for them
+	}
+	return config, nil
+}
+
+// guard is what a guard needs: the pipe that ends with the supervisor, and the
+// command's process. Both are above the descriptors that a supervisor finds.
+type guard struct {
+	pipe, command *os.File
+	log           *os.File // nil: nobody is told
+	exitMessage   []byte
+}
+
+// newGuard takes the pipe.
+func newGuard(pipe *os.File, report Detached) (*guard, error) {
+	defer pipe.Close()
+	pidfd, err := kernel.OpenPIDFD(os.Getpid())
+	if err != nil {
+		return nil, fmt.Errorf("starting the guard: %w", err)
+	}
+	defer pidfd.Close()
+	g := &guard{pipe: DupFile(int(pipe.Fd())), command: DupFile(int(pidfd.Fd()))}
+	logged := len(report.ExitMessage) > 0
+	if logged {
+		g.log, g.exitMessage = DupFile(int(report.File.Fd())), report.ExitMessage
+	}
+	if g.pipe == nil || g.command == nil || logged && g.log == nil {
+		return nil, fmt.Errorf("starting the guard: %w", unix.EMFILE)
+	}
+	return g, nil
+}
+
+func (g *guard) close() {
+	for _, file := range []*os.File{g.pipe, g.command, g.log} {
+		if file != nil {
+			file.Close()
+		}
+	}
+}
+
+// steps make the guard, in a list in which first steps come before.
+func (g *guard) steps(first int, all bool) []kernel.Step {
+	steps := []kernel.Step{kernel.StepSetSID(), kernel.StepChdirRoot()}
+	what := kernel.Guard{Pipe: int(g.pipe.Fd()), Command: int(g.command.Fd()), All: all, LastWords: g.exitMessage}
+	if g.log != nil {
+		what.Told = int(g.log.Fd())
+	}
+	return append(steps, kernel.StepsGuard(what, first+len(steps))...)
+}
+
+// detach starts the guard in the calling thread's domain, as nobody's child.
+func (g *guard) detach() error {
+	defer g.close()
+	const forks = 2
+	return launchAndWait(append([]kernel.Step{kernel.StepFork(forks), kernel.StepEnd()}, g.steps(forks, true)...))
+}
+
+// detach has a process start the supervisor and the guard, if there is to be one
+// outside the sandbox, and end, so that they are nobody's children.
+func detach(supervisor []kernel.Step, outside *guard) error {
+	const forks = 3
+	steps := append([]kernel.Step{kernel.StepFork(forks), kernel.StepEnd(), kernel.StepEnd()}, supervisor...)
+	if outside != nil {
+		steps[1] = kernel.StepFork(len(steps))
+		steps = append(steps, outside.steps(len(steps), false)...)
+	}
+	return launchAndWait(steps)
+}
+
+func launchAndWait(steps []kernel.Step) error {
+	child, err := kernel.Launch(steps, false)
+	if err != nil {
+		return err
+	}
+	defer child.Release()
+	defer child.PIDFD.Close()
+	for {
+		if _, err := unix.Wait4(child.PID, nil, 0, nil); err != unix.EINTR {
+			break
+		}
+	}
+	return child.Failure()
+}
+
+// SendFromHelper has a process of its own send a datagram over a connected socket,
+// without waiting. A receiver that remembers who a sender is does not take it for this
+// process, which is going to become another program.
+func SendFromHelper(socket *os.File, message []byte) error {
+	const forks = 2
+	steps := []kernel.Step{kernel.StepFork(forks), kernel.StepEnd()}
+	return launchAndWait(append(steps, kernel.StepsMessenger(int(socket.Fd()), message)...))
+}

@@ -1,0 +1,103 @@
+package session
+
+import (
+	"context"
+	"os"
+	"time"
+
+	"github.com/memjail/memjail/policy"
+	"github.com/memjail/memjail/sandbox/kernel"
+	"github.com/memjail/memjail/sandbox/landlock"
+	"golang.org/x/sys/unix"
+)
+
+// watchMounts reports, or ends the command over, a procfs or the like that somebody
+// outside mounts where the sandbox can reach it.
+func (s *session) watchMounts() {
+	if s.plan.Mounts == nil || s.policy.Memory.Access == policy.AccessAllow {
+		return
+	}
+	// The main thread is in the sandbox's mount namespace; the command may have ended by
+	// now.
+	stop, err := watchMounts(s.plan.Mounts, os.Getpid(), s.onForbiddenMount, s.mountWatchFailed)
+	if err != nil {
+		s.mountWatchFailed(err)
+		return
+	}
+	s.stopWatch = stop
+}
+
+func (s *session) onForbiddenMount(m landlock.Mount) { s.onMount(&MountError{Mount: m}) }
+
+// mountWatchFailed: the mount table cannot be watched, so nobody would see what on-mount
+// is there for.
+func (s *session) mountWatchFailed(err error) { s.onMount(&MountError{Err: err}) }
+
+// onMount does what the policy's on-mount says, and tells why: first those who keep
+// nobody waiting.
+func (s *session) onMount(m *MountError) {
+	m.PID, m.Action = s.cmd.PID, s.policy.OnMount
+	s.observer.Mounted(m)
+	if m.Action == policy.OnMountEnd {
+		s.killedByMount.Store(true)
+		s.killDescendants(s.cmd.PID)
+		s.kill()
+	}
+	s.observer.Warn(m)
+}
+
+// watchMountsDetached goes on watching the mount table in a detached supervisor. A guard,
+// which there is beside a command of [Become], is made to end all of the sandbox.
+func watchMountsDetached(config successorConfig, observer Observer, guard *os.File) {
+	if config.Policy.OnMount != policy.OnMountEnd && !config.ReportMounts {
+		return
+	}
+	pidfd, err := kernel.OpenPIDFD(config.PID)
+	if err != nil {
+		return // the command has ended
+	}
+	table, err := landlock.ReadMountTable()
+	if err != nil {
+		return
+	}
+	onMount := func(m *MountError) {
+		m.PID, m.Action = config.PID, config.Policy.OnMount
+		observer.Mounted(m)
+		if m.Action == policy.OnMountEnd {
+			kernel.SignalPIDFD(pidfd, unix.SIGKILL)
+			if guard != nil {
+				guard.Close() // without the byte that says that all is well
+			}
+		}
+	}
+	watchMounts(table, config.PID, func(m landlock.Mount) { onMount(&MountError{Mount: m}) },
+		func(err error) { onMount(&MountError{Err: err}) })
+}
+
+// watchDelay keeps the watch, which needs a thread, out of the way of the start.
+// Nothing is lost: it begins with a look at the whole table.
+const watchDelay = 20 * time.Millisecond
+
+// watchMounts watches the mount table that the process pid sees and calls onMount
+// for what is new and not to be reached, or onFailure once if it cannot go on. stop
+// ends it.
+func watchMounts(known *landlock.MountTable, pid int, onMount func(landlock.Mount),
+	onFailure func(error)) (stop func(), err error) {
+	mountinfo, err := landlock.OpenMountinfo(pid)
+	if err != nil {
+		return nil, err
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	go func() {
+		defer mountinfo.Close()
+		select {
+		case <-time.After(watchDelay):
+		case <-ctx.Done():
+			return
+		}
+		if err := landlock.Watch(ctx, mountinfo, known, onMount); err != nil {
+			onFailure(err)
+		}
+	}()
+	return cancel, nil
+}

@@ -1,0 +1,284 @@
+// Package session carries a sandboxed run out, from a plan to the end of its last
+// process: it launches the command, supervises it, passes signals on, stops and goes on
+// with the job, hands supervision over to a process of its own, and deals with what the
+// command leaves behind. [Run] stays beside the command, [Become] turns the calling
+// process into it.
+//
+// It wires packages sandbox and supervisor, which do not know each other. It prints
+// nothing: what happens is told to an [Observer]. The program that uses it must call
+// [Supervise] when it is started under the name [SupervisorName], for supervision is
+// handed over to the program that is running, started again.
+package session
+
+import (
+	"fmt"
+	"os"
+	"os/signal"
+	"sync/atomic"
+
+	"github.com/memjail/memjail/policy"
+	"github.com/memjail/memjail/sandbox"
+	"github.com/memjail/memjail/sandbox/filter"
+	"github.com/memjail/memjail/sandbox/kernel"
+	"github.com/memjail/memjail/supervisor"
+	"github.com/memjail/memjail/supervisor/decide"
+	"golang.org/x/sys/unix"
+)
+
+// Options say what to run and who is told.
+type Options struct {
+	// Sandbox is the start. Its Supervised and ProcfsGranted are set by the session.
+	Sandbox sandbox.Options
+	// Observer is told what happens; nil: nobody is.
+	Observer Observer
+	// Allow names what a user has to write to loosen a policy key; nil: the key itself.
+	Allow func(key string) string
+	// Remaining is what becomes of the processes that the command leaves behind, under
+	// Run.
+	Remaining Remaining
+	// KeepOpen are descriptors that stay open in this process although the command gets
+	// them too.
+	KeepOpen []int
+	// Detached is how the supervisor reports that Become starts; nil: it does not. It is
+	// called with the plan.
+	Detached func(plan *sandbox.Plan) (Detached, error)
+}
+
+// Remaining is what becomes of the processes that a command leaves behind.
+type Remaining int
+
+const (
+	// RemainingServed: they live on, served by a detached supervisor.
+	RemainingServed Remaining = iota
+	// RemainingAwaited: Run returns when the last one has ended.
+	RemainingAwaited
+	// RemainingKilled: they are killed.
+	RemainingKilled
+)
+
+// Status is how a command ended.
+type Status struct {
+	PID    int
+	Exit   int
+	Signal unix.Signal // 0: it exited
+}
+
+func statusOf(pid int, ws unix.WaitStatus) Status {
+	if ws.Signaled() {
+		return Status{PID: pid, Signal: ws.Signal()}
+	}
+	return Status{PID: pid, Exit: ws.ExitStatus()}
+}
+
+// session is one run, beside its command.
+type session struct {
+	options  Options
+	observer Observer
+	policy   policy.Policy
+	plan     *sandbox.Plan
+	cmd      *sandbox.Process
+
+	supervisor *supervisor.Supervisor
+	exe        *os.File // this program, for a successor
+	successor  *successor
+	stopWatch  func()
+	// killedByMount: on-mount has ended the command, and ends what it left.
+	killedByMount atomic.Bool
+	witness       *witness
+}
+
+// prepare makes the plan and shows it to the observer.
+func prepare(o Options) (*sandbox.Plan, Observer, error) {
+	observer := o.Observer
+	if observer == nil {
+		observer = Silent{}
+	}
+	o.Sandbox.Supervised, o.Sandbox.ProcfsGranted = true, decide.Everybody
+	plan, err := sandbox.Prepare(o.Sandbox)
+	if err != nil {
+		return nil, nil, err
+	}
+	if err := observer.Prepared(plan); err != nil {
+		plan.Close()
+		return nil, nil, err
+	}
+	return plan, observer, nil
+}
+
+// Run carries the command from plan to end and returns how it ended. It is called on
+// the main thread, once in a process: it catches signals, and the process is confined
+// as a supervisor afterwards. Errors: those of [sandbox.Prepare] and
+// [sandbox.Process.Ended], after which the command has not run.
+func Run(o Options) (Status, error) {
+	plan, observer, err := prepare(o)
+	if err != nil {
+		return Status{}, err
+	}
+	defer plan.Close()
+	s := &session{options: o, observer: observer, policy: o.Sandbox.Policy, plan: plan, stopWatch: func() {}}
+	if o.Remaining != RemainingServed || s.policy.OnMount == policy.OnMountEnd {
+		// What the command leaves behind becomes this process's child and so is found.
+		if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
+			return Status{}, fmt.Errorf("becoming the reaper of what CMD leaves: %w", err)
+		}
+	}
+	if plan.Shape == sandbox.ShapeSupervised {
+		if err := s.supervise(); err != nil {
+			return Status{}, err
+		}
+	}
+	return s.run()
+}
+
+// run starts the command and stays until it has ended.
+func (s *session) run() (Status, error) {
+	signals, err := kernel.CatchSignals(append(forwardedSignals, jobSignals...))
+	if err != nil {
+		return Status{}, err
+	}
+	if s.cmd, err = s.plan.Start(); err != nil {
+		return Status{}, err
+	}
+	// A reader of what is printed who has gone away is no reason to die.
+	signal.Ignore(unix.SIGPIPE)
+	go s.releaseDescriptors()
+	if s.witness, err = startWitness(); err != nil {
+		s.kill()
+		s.cmd.Ended()
+		return Status{}, err
+	}
+	go s.forwardSignals(signals)
+	if err := s.confine(true); err != nil {
+		s.kill()
+	}
+	s.watchMounts()
+	status, waitErr := s.wait()
+	s.witness.dismiss()
+	if err := s.cmd.Ended(); err != nil {
+		s.witness.end()
+		s.retire()
+		return status, err
+	}
+	s.finish()
+	return status, waitErr
+}
+
+// supervise makes the supervisor ready to serve the listener that the starter is
+// going to make.
+func (s *session) supervise() error {
+	o := supervisor.Options{Policy: s.policy, Calls: calls{s.options.Allow}, MountNamespace: s.plan.MountNamespace,
+		Members: s.plan.Members, Quiet: func() bool { return !s.plan.Checked() }}
+	if s.plan.Mounts != nil {
+		o.SlowMounts = s.plan.Mounts.HasRemote()
+	}
+	if s.options.Sandbox.Reports {
+		o.Report = s.observer.Refused
+		o.Explain = newExplainer(s.policy, s.plan)
+	}
+	var err error
+	if s.supervisor, err = supervisor.New(o); err != nil {
+		return err
+	}
+	if s.exe, err = openSelf(); err != nil {
+		return err
+	}
+	s.supervisor.Start(func() *kernel.Listener {
+		l := s.plan.WaitListener()
+		if l == nil && s.plan.Nested() {
+			s.observer.Nested()
+		}
+		return l
+	})
+	return nil
+}
+
+// confine puts the supervisor's own filter on all threads of this process: from now on
+// it starts no program, makes no socket and no process, but for a successor.
+func (s *session) confine(successor bool) error {
+	if s.supervisor == nil {
+		return nil
+	}
+	return confine(int(s.exe.Fd()), successor)
+}
+
+// confine is the same; exe is this program, -1 without a successor.
+func confine(exe int, successor bool) error {
+	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
+		return fmt.Errorf("confining the supervisor: %w", err)
+	}
+	own := filter.Own(exe, kernel.EmptyPathAddress(), successor)
+	if _, err := kernel.LoadFilter(own.SockFilters(), kernel.FilterTSync); err != nil {
+		return fmt.Errorf("confining the supervisor: %w", err)
+	}
+	return nil
+}
+
+// kill ends the command.
+func (s *session) kill() { kernel.SignalPIDFD(s.cmd.PIDFD, unix.SIGKILL) }
+
+// releaseDescriptors closes what only the command is to hold, and the places that the
+// rules stand on, which could not be unmounted otherwise.
+func (s *session) releaseDescriptors() {
+	if err := s.cmd.DropDescriptors(s.options.KeepOpen...); err != nil {
+		s.observer.Warn(err)
+	}
+	s.plan.Close() // of descriptors that are only looked at
+}
+
+// wait waits until the command has ended, and stops this process whenever the command
+// has stopped, so that a shell sees the job as it would without a sandbox.
+func (s *session) wait() (Status, error) {
+	for {
+		var ws unix.WaitStatus
+		pid, err := unix.Wait4(-1, &ws, unix.WUNTRACED|unix.WALL, nil)
+		switch {
+		case err == unix.EINTR:
+		case err != nil:
+			return Status{}, fmt.Errorf("waiting for the command: %w", err)
+		case pid == s.cmd.PID && ws.Stopped():
+			s.stop(ws.StopSignal())
+		case pid == s.cmd.PID:
+			return statusOf(pid, ws), nil
+		case s.successor != nil && pid == s.successor.pid && !ws.Stopped():
+			s.successor.ended = true
+			if s.policy.OnSupervisorExit == policy.OnSupervisorExitKill {
+				s.observer.SupervisorEnded(s.cmd.PID)
+				s.kill()
+				s.observer.Warn(ErrSupervisorKilled)
+			}
+		}
+	}
+}
+
+// finish ends supervision, or hands it over if the command left processes behind.
+func (s *session) finish() {
+	s.stopWatch()
+	s.witness.end()
+	if s.options.Remaining != RemainingServed || s.killedByMount.Load() {
+		s.remaining()
+	}
+	if s.supervisor != nil && s.successor == nil && s.plan.Shape == sandbox.ShapeSupervised && s.leftBehind() {
+		if err := s.handOver(); err != nil {
+			s.observer.Warn(fmt.Errorf("remaining processes lose their supervisor: every open() in them will fail: %w", err))
+		}
+	}
+	s.retire()
+}
+
+// leftBehind reports whether processes of the sandbox are still there.
+func (s *session) leftBehind() bool {
+	l := s.supervisor.Listener()
+	return l != nil && !l.Gone()
+}
+
+// retire ends serving, unless there is nobody left to be served and the end of this
+// process does it.
+func (s *session) retire() {
+	s.stopWatch()
+	if s.supervisor != nil && s.successor == nil && (s.plan.Members != nil || s.leftBehind()) {
+		s.supervisor.Retire()
+	}
+	if s.successor != nil {
+		s.successor.collectRest()
+	}
+}
