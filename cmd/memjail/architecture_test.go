@@ -62,8 +62,13 @@ var archRules = []archRule{
 	},
 	{
 		name:   "sandbox and supervisor do not import each other",
-		reason: "the launcher must be readable without the supervisor and the other way round; cmd wires them",
+		reason: "the launcher must be readable without the supervisor and the other way round; sandbox/session wires them",
 		find:   findSides,
+	},
+	{
+		name:   "one engine carries a run out",
+		reason: "a second one would have its own mistakes, and the tests of one say nothing about the other",
+		find:   findEngine,
 	},
 	{
 		name:   "policy is pure",
@@ -129,6 +134,15 @@ func TestArchitectureNotices(t *testing.T) {
 		{"cgo by another tag", "sandbox/filter/x.go", "//go:build libseccomp || linux\n\npackage x\nimport \"C\"", "cgo"},
 		{"no tag at all", "sandbox/filter/x.go", "//go:build linux && !amd64\n\npackage x\nimport \"C\"", "cgo"},
 		{"sandbox to supervisor", "sandbox/x.go", `package x; import "github.com/memjail/memjail/supervisor/decide"`, "supervisor/decide"},
+		{"the engine wires both", "sandbox/session/x.go", `package x; import ("github.com/memjail/memjail/supervisor"; "github.com/memjail/memjail/sandbox"); var _ = supervisor.New; var _ sandbox.Plan`, ""},
+		{"the engine knows no cobra", "sandbox/session/x.go", `package x; import "github.com/spf13/cobra"`, "belongs in cmd/memjail/cli"},
+		{"the engine knows no commands", "sandbox/session/x.go", `package x; import "github.com/memjail/memjail/cmd/memjail/cli"`, "the engine imports cmd/memjail/cli"},
+		{"the engine prints nothing", "sandbox/session/x.go", `package x; import "os"; var w = os.Stderr`, "os.Stderr"},
+		{"a second engine", "cmd/memjail/cli/x.go", `package x; import "github.com/memjail/memjail/supervisor"; var _ = supervisor.New`, "supervisor.New"},
+		{"a second confinement", "sandbox/jail/x.go", `package x; import f "github.com/memjail/memjail/sandbox/filter"; var _ = f.Own`, "filter.Own"},
+		{"a second launcher", "cmd/memjail/cli/x.go", `package x; import "github.com/memjail/memjail/sandbox/kernel"; var _ = kernel.Launch`, "kernel.Launch"},
+		{"the library sees events", "sandbox/jail/x.go", `package x; import "github.com/memjail/memjail/supervisor"; var _ supervisor.Event`, ""},
+		{"and decides nothing", "sandbox/jail/x.go", `package x; import "github.com/memjail/memjail/supervisor/decide"`, "sandbox/jail imports supervisor/decide"},
 		{"supervisor to sandbox", "supervisor/x.go", `package x; import "github.com/memjail/memjail/sandbox/landlock"`, "sandbox/landlock"},
 		{"supervisor to the floor", "supervisor/x.go", `package x; import "github.com/memjail/memjail/sandbox/kernel"`, ""},
 		{"policy", "policy/x.go", `package x; import "github.com/memjail/memjail/sandbox"`, "policy imports"},
@@ -230,8 +244,13 @@ func findCgo(f *archFile) []archBreach {
 func findSides(f *archFile) []archBreach {
 	var other string
 	switch {
+	case f.dir == "sandbox/session":
+		return nil // the engine: it wires both
 	case f.dir == "sandbox/jail":
-		return nil // the library: it wires both, as cmd does
+		// The library is an API over the engine; of the supervisor it knows events.
+		return f.ours(func(dir string) (string, bool) {
+			return f.dir + " imports " + dir, below(dir, "supervisor") && dir != "supervisor" || dir == "sandbox/filter"
+		})
 	case below(f.dir, "sandbox"):
 		other = "supervisor"
 	case below(f.dir, "supervisor"):
@@ -242,6 +261,29 @@ func findSides(f *archFile) []archBreach {
 	return f.ours(func(dir string) (string, bool) {
 		return f.dir + " imports " + dir, below(dir, other) && !inFloor(dir)
 	})
+}
+
+// findEngine finds what only the engine does, done elsewhere: supervisors that are made,
+// a process that is confined as one, a plan that is started; and what the engine must
+// not know.
+func findEngine(f *archFile) []archBreach {
+	if f.test {
+		return nil
+	}
+	if f.dir == "sandbox/session" {
+		return f.ours(func(dir string) (string, bool) {
+			return "the engine imports " + dir, below(dir, "cmd") || dir == "sandbox/jail"
+		})
+	}
+	is := func(names ...string) func(string) bool {
+		return func(name string) bool { return slices.Contains(names, name) }
+	}
+	found := f.uses(archModule+"/supervisor", is("New", "Options"))
+	found = append(found, f.uses(archModule+"/sandbox/filter", is("Own"))...)
+	if below(f.dir, "cmd") { // sandbox starts children, but with a plan they are the engine's
+		found = append(found, f.uses(archModule+"/sandbox/kernel", is("Launch", "Become", "LoadFilter", "CatchSignals"))...)
+	}
+	return found
 }
 
 func findPolicy(f *archFile) []archBreach {

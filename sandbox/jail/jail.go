@@ -10,7 +10,7 @@
 //
 // A supervisor must stand outside the sandbox and must not be a program that does
 // anything else, so a command starts the calling program again, which [Init] makes
-// into the front of one sandbox: it prepares the plan, starts the command, supervises
+// into the launcher of one sandbox: it prepares the plan, starts the command, supervises
 // it and ends as it did. A program that does not call Init first in main cannot use
 // the package.
 //
@@ -29,10 +29,11 @@ import (
 
 	"github.com/memjail/memjail/policy"
 	"github.com/memjail/memjail/sandbox"
+	"github.com/memjail/memjail/supervisor"
 )
 
 // ErrNoInit says that the program did not call [Init] first in main, so that nothing
-// can be started, or that the front of the sandbox ran something else.
+// can be started, or that the launcher of the sandbox ran something else.
 var ErrNoInit = errors.New("the program does not call jail.Init first in main")
 
 // Cmd is a command to be run in a sandbox. Its fields are those of [exec.Cmd] with
@@ -51,9 +52,16 @@ type Cmd struct {
 	// weaker than it could be, once Wait has returned.
 	BestEffort bool
 	Notes      []string
+	// KillRemaining kills the processes that the command left behind once it has ended;
+	// otherwise Wait waits for them.
+	KillRemaining bool
+	// Events, if not nil, is called with every refused attempt, one call at a time, until
+	// Wait has returned. Attempts that come faster than they are taken are left out.
+	Events func(supervisor.Event)
 
-	front  *exec.Cmd
-	result *os.File
+	launcher *exec.Cmd
+	result   *os.File
+	events   chan struct{} // closed once all events have come
 }
 
 // Command returns the command that runs name with args under the policy.
@@ -61,23 +69,26 @@ func Command(p policy.Policy, name string, args ...string) *Cmd {
 	return &Cmd{Policy: p, Args: append([]string{name}, args...)}
 }
 
-// frontName is argv[0] of a front.
-const frontName = "memjail: front"
+// launcherName is argv[0] of a launcher.
+const launcherName = "memjail: launcher"
 
-// The descriptors that a front finds, as [exec.Cmd.ExtraFiles] numbers them.
+// The descriptors that a launcher finds, as [exec.Cmd.ExtraFiles] numbers them.
 const (
-	frontConfig = 3 // read: a config
-	frontResult = 4 // write: a result
+	launcherConfig = 3 // read: a config
+	launcherResult = 4 // write: a result
+	launcherEvents = 5 // write: events, one JSON object a line, if they are wanted
 )
 
-// config is what a front has to know.
+// config is what a launcher has to know.
 type config struct {
-	Policy     policy.Policy
-	Args, Env  []string
-	BestEffort bool
+	Policy        policy.Policy
+	Args, Env     []string
+	BestEffort    bool
+	KillRemaining bool
+	Events        bool
 }
 
-// result is what a front tells. Begun says that it was one.
+// result is what a launcher reports. Begun says that it was one.
 type result struct {
 	Begun   bool
 	Notes   []string
@@ -88,39 +99,59 @@ type result struct {
 // Start starts the command and does not wait for it. Whether it came to run is known
 // when it has ended: see [Cmd.Wait]. Errors: [ErrNoInit].
 func (c *Cmd) Start() error {
-	if c.front != nil {
+	if c.launcher != nil {
 		return errors.New("jail: already started")
 	}
 	if !initialized.Load() {
 		return ErrNoInit
 	}
-	text, err := json.Marshal(config{c.Policy, c.Args, c.environment(), c.BestEffort})
+	text, err := json.Marshal(config{c.Policy, c.Args, c.environment(), c.BestEffort, c.KillRemaining, c.Events != nil})
 	if err != nil {
 		return fmt.Errorf("describing the sandbox: %w", err)
 	}
-	configR, configW, err := os.Pipe()
-	if err != nil {
+	// Ours and the launcher's end of each pipe.
+	var ours, theirs []*os.File
+	closeAll := func(files []*os.File) {
+		for _, file := range files {
+			file.Close()
+		}
+	}
+	defer func() { closeAll(theirs) }()
+	for _, toLauncher := range []bool{true, false, false} {
+		r, w, err := os.Pipe()
+		if err != nil {
+			closeAll(ours)
+			return fmt.Errorf("starting a sandbox: %w", err)
+		}
+		if !toLauncher {
+			r, w = w, r
+		}
+		ours, theirs = append(ours, w), append(theirs, r)
+	}
+	launcher := &exec.Cmd{Path: "/proc/self/exe", Args: []string{launcherName}, Env: []string{}, Dir: c.Dir,
+		Stdin: c.Stdin, Stdout: c.Stdout, Stderr: c.Stderr, ExtraFiles: theirs}
+	if err := launcher.Start(); err != nil {
+		closeAll(ours)
 		return fmt.Errorf("starting a sandbox: %w", err)
 	}
-	resultR, resultW, err := os.Pipe()
-	if err != nil {
-		configR.Close()
-		configW.Close()
-		return fmt.Errorf("starting a sandbox: %w", err)
+	c.launcher, c.result, c.events = launcher, ours[1], make(chan struct{})
+	go c.readEvents(ours[2])
+	_, err = ours[0].Write(text) // a launcher that has ended tells why in its result
+	return errors.Join(ignoreBrokenPipe(err), ours[0].Close())
+}
+
+// readEvents hands events on until the launcher has ended.
+func (c *Cmd) readEvents(events *os.File) {
+	defer close(c.events)
+	defer events.Close()
+	lines := json.NewDecoder(events)
+	for {
+		var e supervisor.Event
+		if lines.Decode(&e) != nil {
+			return
+		}
+		c.Events(e)
 	}
-	front := &exec.Cmd{Path: "/proc/self/exe", Args: []string{frontName}, Env: []string{}, Dir: c.Dir,
-		Stdin: c.Stdin, Stdout: c.Stdout, Stderr: c.Stderr, ExtraFiles: []*os.File{configR, resultW}}
-	err = front.Start()
-	configR.Close()
-	resultW.Close()
-	if err != nil {
-		configW.Close()
-		resultR.Close()
-		return fmt.Errorf("starting a sandbox: %w", err)
-	}
-	c.front, c.result = front, resultR
-	_, err = configW.Write(text) // a front that has ended tells why in its result
-	return errors.Join(ignoreBrokenPipe(err), configW.Close())
 }
 
 func (c *Cmd) environment() []string {
@@ -130,20 +161,21 @@ func (c *Cmd) environment() []string {
 	return c.Env
 }
 
-// Wait waits until the command and all processes that it left have ended, and the
-// copying from and to Stdin, Stdout and Stderr. Errors: [*exec.ExitError] when the
+// Wait waits until the command and all processes that it left have ended (see
+// KillRemaining), and the copying from and to Stdin, Stdout and Stderr. Errors: [*exec.ExitError] when the
 // command ended otherwise than with status 0; [*sandbox.CommandError] when it cannot
 // be executed; [*StartError] when the sandbox could not be made; [ErrNoInit].
 func (c *Cmd) Wait() error {
-	if c.front == nil {
+	if c.launcher == nil {
 		return errors.New("jail: not started")
 	}
 	var r result
 	decodeErr := json.NewDecoder(c.result).Decode(&r)
-	err := errors.Join(c.front.Wait(), c.result.Close())
+	err := errors.Join(c.launcher.Wait(), c.result.Close())
+	<-c.events
 	c.Notes = r.Notes
 	switch {
-	case !r.Begun && c.front.ProcessState != nil && killed(c.front.ProcessState):
+	case !r.Begun && c.launcher.ProcessState != nil && killed(c.launcher.ProcessState):
 		return err // and the command with it: see [Cmd.Signal]
 	case decodeErr != nil || !r.Begun:
 		return errors.Join(ErrNoInit, err)
@@ -204,12 +236,12 @@ func (b *buffer) Write(p []byte) (int, error) {
 	return len(p), nil
 }
 
-// Signal sends a signal to the front, which passes it on to the command. SIGKILL
-// ends the front, and with it the command if the policy's on-supervisor-exit is
+// Signal sends a signal to the launcher, which passes it on to the command. SIGKILL
+// ends the launcher, and with it the command if the policy's on-supervisor-exit is
 // "kill".
 func (c *Cmd) Signal(sig os.Signal) error {
-	if c.front == nil {
+	if c.launcher == nil {
 		return errors.New("jail: not started")
 	}
-	return c.front.Process.Signal(sig)
+	return c.launcher.Process.Signal(sig)
 }

@@ -12,6 +12,7 @@ import (
 
 	"github.com/memjail/memjail/policy"
 	"github.com/memjail/memjail/sandbox"
+	"github.com/memjail/memjail/supervisor"
 	"golang.org/x/sys/unix"
 )
 
@@ -101,8 +102,8 @@ func TestEnds(t *testing.T) {
 	}
 }
 
-// TestKilledFront: what ended the front is told as it was.
-func TestKilledFront(t *testing.T) {
+// TestKilledLauncher: what ended the launcher is reported as it was.
+func TestKilledLauncher(t *testing.T) {
 	c := Command(policy.Policy{}, "/bin/sleep", "30")
 	if err := c.Start(); err != nil {
 		t.Fatal(err)
@@ -131,5 +132,68 @@ func TestLeftBehind(t *testing.T) {
 	out, err := Command(policy.Policy{}, "/bin/sh", "-c", "(sleep 0.3; grep -q . /proc/self/status && echo late) & echo early").Output()
 	if string(out) != "early\nlate\n" || err != nil {
 		t.Errorf("%q, %v", out, err)
+	}
+}
+
+// TestKillRemaining: what the command leaves is killed; without it, it is waited for.
+func TestKillRemaining(t *testing.T) {
+	for _, kill := range []bool{false, true} {
+		c := Command(policy.Policy{}, "/bin/sh", "-c", "(sleep 0.3 && echo late) & echo early")
+		c.KillRemaining = kill
+		out, err := c.Output()
+		want := "early\nlate\n"
+		if kill {
+			want = "early\n"
+		}
+		if string(out) != want || err != nil {
+			t.Errorf("KillRemaining %v: %q, %v; want %q", kill, out, err, want)
+		}
+	}
+}
+
+// TestEvents: refused attempts are events; a program that attempts nothing causes none.
+func TestEvents(t *testing.T) {
+	for script, want := range map[string]int{"true </proc/self/mem": 1, "true </proc/self/status": 0} {
+		var events []supervisor.Event
+		c := Command(policy.Policy{}, "/bin/sh", "-c", script+" || true; exit 0")
+		c.Events = func(e supervisor.Event) { events = append(events, e) }
+		c.Run()
+		if len(events) != want {
+			t.Errorf("%s: %+v", script, events)
+		}
+		for _, e := range events {
+			if e.Comm != "sh" || !strings.HasSuffix(e.Path, "/mem") || e.Rule != "memory.access" {
+				t.Errorf("%s: %+v", script, e)
+			}
+		}
+	}
+}
+
+// TestStopped: a launcher stops and goes on with its command, which is served meanwhile
+// by a supervisor of its own and afterwards.
+func TestStopped(t *testing.T) {
+	c := Command(policy.Policy{}, "/bin/sh", "-c",
+		"kill -STOP $$; grep -q . /proc/self/maps && echo served; true </proc/self/mem; exit 5")
+	events := 0
+	c.Events = func(supervisor.Event) { events++ }
+	var out bytes.Buffer
+	c.Stdout = &out
+	if err := c.Start(); err != nil {
+		t.Fatal(err)
+	}
+	pid := c.launcher.Process.Pid
+	for deadline := time.Now().Add(10 * time.Second); ; time.Sleep(10 * time.Millisecond) {
+		stat, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+		if strings.Contains(string(stat), ") T ") {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("the launcher does not stop: %s", stat)
+		}
+	}
+	c.Signal(unix.SIGCONT)
+	var exit *exec.ExitError
+	if err := c.Wait(); !errors.As(err, &exit) || out.String() != "served\n" || events != 1 {
+		t.Errorf("%q, %d events, %v", out.String(), events, err)
 	}
 }
