@@ -11,6 +11,8 @@ BENCH        ?= .
 BENCHFLAGS   ?=
 # How long each kind of attempt of `make soak` goes on.
 SOAK         ?= 10m
+# How long `make fuzz` and `make check` run each fuzz target.
+FUZZTIME     ?= 5s
 # DEPS=skip leaves the system's packages alone; tests that lack one are skipped.
 DEPS         ?= install
 # Pinned, so that a new release of the linter cannot turn a good tree red.
@@ -22,12 +24,15 @@ export CGO_ENABLED = 0
 # signals before the Go runtime replaces them (sandbox/kernel/early).
 LDFLAGS      ?= -E memjail_entry
 
+# Where `make build` puts the program.
+BIN          ?= bin/memjail
+
 .DEFAULT_GOAL := build
 .NOTPARALLEL:
 
 .PHONY: build
 build: ## build the program: bin/memjail
-	$(GO) build -trimpath -ldflags='$(LDFLAGS)' -o bin/memjail ./cmd/memjail
+	$(GO) build -trimpath -ldflags='$(LDFLAGS)' -o '$(BIN)' ./cmd/memjail
 
 .PHONY: demo
 demo: build ## show a real program working, and attempts on memory failing
@@ -39,7 +44,7 @@ test: deps build format vet generated arm64 ## everything that has to hold; inst
 	$(GO) test -count=1 -timeout 15m ./...
 
 .PHONY: check
-check: format vet lint architecture ## what can be said without starting a sandbox
+check: format tidy vet lint architecture fuzz ## what can be said without starting a sandbox
 
 .PHONY: bench
 bench: build ## speed, in one run: native, the bare limit, memjail, other launchers (BENCH=pattern, BENCHFLAGS=-markdown)
@@ -82,6 +87,14 @@ deps: ## install the Debian packages that the tests use, if any is missing
 format:
 	@unformatted=$$(gofmt -l .); \
 	if [ -n "$$unformatted" ]; then echo "not as gofmt writes it:" $$unformatted >&2; exit 1; fi
+
+.PHONY: fuzz
+fuzz: ## run each fuzz target for FUZZTIME (5s)
+	@GO='$(GO)' .ci/fuzz $(FUZZTIME)
+
+.PHONY: tidy
+tidy:
+	$(GO) mod tidy -diff
 
 .PHONY: vet
 vet:

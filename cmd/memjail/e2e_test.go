@@ -71,7 +71,7 @@ func ownMounts() error {
 	return syscall.Exec(unshare, argv, append(os.Environ(), ownMountsMarker+"=1"))
 }
 
-// buildMemjail makes the program under test. MEMJAIL_UNDER_TEST names another
+// buildMemjail makes the program under test, as `make build` does. MEMJAIL_UNDER_TEST names another
 // one to be tested instead, such as an installed one.
 var buildMemjail = sync.OnceValues(func() (string, error) {
 	if other := os.Getenv("MEMJAIL_UNDER_TEST"); other != "" {
@@ -83,8 +83,7 @@ var buildMemjail = sync.OnceValues(func() (string, error) {
 	}
 	// A directory of its own, to be put on PATH.
 	bin := filepath.Join(dir, "bin", "memjail")
-	build := exec.Command("go", "build", "-trimpath", "-o", bin, ".")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	build := exec.Command("make", "-s", "-C", "../..", "build", "BIN="+bin)
 	if out, err := build.CombinedOutput(); err != nil {
 		return "", fmt.Errorf("building memjail: %w\n%s", err, out)
 	}

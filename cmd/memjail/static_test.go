@@ -88,8 +88,7 @@ func staticBinary(t *testing.T) string {
 		t.Fatal(err)
 	}
 	binary := filepath.Join(dir, "memjail")
-	build := exec.Command("go", "build", "-trimpath", "-o", binary, ".")
-	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	build := exec.Command("make", "-s", "-C", "../..", "build", "BIN="+binary)
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("building memjail: %v\n%s", err, out)
 	}

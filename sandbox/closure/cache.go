@@ -28,11 +28,15 @@ const (
 // readLoaderCache reads a cache. One that is missing or odd is empty: the loader
 // goes on without it, too.
 func readLoaderCache(path string) *loaderCache {
-	c := &loaderCache{paths: map[string][]string{}}
 	data, err := os.ReadFile(path)
 	if err != nil {
-		return c
+		data = nil
 	}
+	return parseLoaderCache(data)
+}
+
+func parseLoaderCache(data []byte) *loaderCache {
+	c := &loaderCache{paths: map[string][]string{}}
 	// An older format may stand before this one.
 	if at := bytes.Index(data, []byte(cacheMagic)); at >= 0 {
 		data = data[at:]

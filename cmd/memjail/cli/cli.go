@@ -17,9 +17,6 @@ import (
 	"github.com/spf13/cobra"
 )
 
-// Version is the program's version; the build sets it for a release.
-var Version = "0.1.0-dev"
-
 // streams are where a command prints.
 type streams struct {
 	out, err io.Writer
@@ -74,6 +71,7 @@ func chosen(args []string) string {
 
 // newRoot makes the command line with all commands, or with only one.
 func newRoot(env []string, io streams, only string) *cobra.Command {
+	var askVersion bool
 	root := &cobra.Command{
 		Use:   "memjail",
 		Short: "Run a program so that nobody inside can touch a process's memory from outside it",
@@ -83,13 +81,17 @@ through /proc/PID/mem, not with ptrace, process_vm_writev or the other routes.`,
 		SilenceErrors: true, // report prints them, once
 		SilenceUsage:  true,
 		Args: func(_ *cobra.Command, args []string) error {
+			if len(args) == 0 && askVersion {
+				return nil
+			}
 			if len(args) > 0 {
 				return usagef("unknown command %q: did you mean \"memjail run -- %s\"?", args[0], args[0])
 			}
 			return usagef("which command? try \"memjail run -- CMD\", or \"memjail help\"")
 		},
-		RunE: func(*cobra.Command, []string) error { return nil },
+		RunE: func(*cobra.Command, []string) error { return printVersion(io) }, // of --version
 	}
+	root.Flags().BoolVarP(&askVersion, "version", "V", false, "print the version")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return usagef("%v; see \"%s --help\"", err, cmd.CommandPath())
 	})
@@ -99,16 +101,6 @@ through /proc/PID/mem, not with ptrace, process_vm_writev or the other routes.`,
 		}
 	}
 	return root
-}
-
-func newVersion(io streams) *cobra.Command {
-	return &cobra.Command{
-		Use: "version", Short: "Print the version", Args: cobra.NoArgs,
-		RunE: func(*cobra.Command, []string) error {
-			_, err := fmt.Fprintln(io.out, "memjail", Version)
-			return err
-		},
-	}
 }
 
 // usageError is a mistake on the command line.

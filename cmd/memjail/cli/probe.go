@@ -188,7 +188,7 @@ func (o *probeOptions) investigate(ctx context.Context, attempts []probe.Attempt
 	if err != nil {
 		return nil, runError(ctx, err)
 	}
-	report.Version = Version
+	report.Version = version()
 	if options.Policy != nil {
 		report.Policy = o.policyFlags.policy
 	}

@@ -114,7 +114,7 @@ func (o *verifyOptions) run(args []string, io streams) error {
 	defer out.close()
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
 	defer stop()
-	report := &verify.Report{Version: Version, Kernel: verify.Kernel(), UID: os.Geteuid(), Started: time.Now(),
+	report := &verify.Report{Version: version(), Kernel: verify.Kernel(), UID: os.Geteuid(), Started: time.Now(),
 		Policies: args, Results: []verify.Result{}}
 	o.facts = allLintFacts()
 	for _, v := range policies {
