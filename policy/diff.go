@@ -98,6 +98,7 @@ func (d *differ) scalars() {
 	enum(d, "ipc.signals", false, func(p *Policy) Scope { return p.IPC.Signals })
 	enum(d, "ipc.abstract-sockets", false, func(p *Policy) Scope { return p.IPC.AbstractSockets })
 	enum(d, "ipc.namespaces", false, func(p *Policy) Namespaces { return p.IPC.Namespaces })
+	enum(d, "ipc.terminals", false, func(p *Policy) Terminals { return p.IPC.Terminals })
 	enum(d, "syscalls.abi", true, func(p *Policy) SyscallABI { return p.Syscalls.ABI })
 }
 

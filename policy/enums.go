@@ -28,6 +28,8 @@ type (
 	Scope uint8
 	// Namespaces is ipc.namespaces.
 	Namespaces uint8
+	// Terminals is ipc.terminals: controls of a terminal by which output becomes input.
+	Terminals uint8
 	// PrivateMounts is private-mounts.
 	PrivateMounts uint8
 	// OnMount is on-mount: what happens when somebody outside mounts procfs or
@@ -108,6 +110,11 @@ const (
 )
 
 const (
+	TerminalsDeny  Terminals = iota // refused
+	TerminalsAllow                  // as the kernel decides
+)
+
+const (
 	PrivateMountsAuto PrivateMounts = iota
 	PrivateMountsYes
 	PrivateMountsNo
@@ -173,6 +180,7 @@ var (
 	writableCodeNames  = []string{"allow", "deny"}
 	sharedFilesNames   = []string{"allow", "deny"}
 	namespacesNames    = []string{"deny", "user"}
+	terminalsNames     = []string{"deny", "allow"}
 	privateMountsNames = []string{"auto", "yes", "no"}
 	onMountNames       = []string{"warn", "end"}
 	onExitNames        = []string{"kill", "deny"}
@@ -195,6 +203,7 @@ func (v ProcfsWrite) String() string      { return procfsWriteNames[v] }
 func (v ProcfsSystem) String() string     { return procfsSystemNames[v] }
 func (v Scope) String() string            { return scopeNames[v] }
 func (v Namespaces) String() string       { return namespacesNames[v] }
+func (v Terminals) String() string        { return terminalsNames[v] }
 func (v PrivateMounts) String() string    { return privateMountsNames[v] }
 func (v OnMount) String() string          { return onMountNames[v] }
 func (v OnSupervisorExit) String() string { return onExitNames[v] }
@@ -237,6 +246,8 @@ func Names[E Enum]() []string {
 		return scopeNames
 	case Namespaces:
 		return namespacesNames
+	case Terminals:
+		return terminalsNames
 	case PrivateMounts:
 		return privateMountsNames
 	case OnMount:

@@ -185,7 +185,7 @@ func (e *explainer) call() {
 func lifted(p *Policy, d Denial) bool {
 	switch d.Key {
 	case "memory.access":
-		return p.Memory.Access == AccessAllow || p.Memory.Access == AccessNoWrite && d.Call == "process_vm_readv"
+		return p.Memory.Access == AccessAllow || p.Memory.Access == AccessNoWrite && readsOnly(d.Call)
 	case "memory.ptrace":
 		return p.Memory.Ptrace == PtraceAllow
 	case "memory.anonymous-exec":
@@ -205,9 +205,15 @@ func lifted(p *Policy, d Denial) bool {
 		return !p.Network.RestrictConnect && !p.Network.RestrictBind && (d.Condition != "SYS_SOCKET" || !p.Network.refusesUnix())
 	case "ipc.namespaces":
 		return p.IPC.Namespaces == NamespacesUser
+	case "ipc.terminals":
+		return p.IPC.Terminals == TerminalsAllow
 	}
 	return false
 }
+
+// readsOnly tells of a call that memory.access closes whether it reads memory and
+// cannot write it.
+func readsOnly(call string) bool { return call == "process_vm_readv" || call == "vmsplice" }
 
 // refusesUnix tells whether no UNIX socket can be made but pairs.
 func (n *Network) refusesUnix() bool { return n.RestrictUnix && len(n.Unix) == 0 }
@@ -215,9 +221,11 @@ func (n *Network) refusesUnix() bool { return n.RestrictUnix && len(n.Unix) == 0
 func (e *explainer) liftDenial(d Denial) {
 	switch d.Key {
 	case "memory.access":
-		e.openMemory(d.Call != "process_vm_readv")
+		e.openMemory(!readsOnly(d.Call))
 	case "memory.ptrace":
 		e.allowKey(d.Key, PtraceChildren.String())
+	case "ipc.terminals":
+		e.allowKey(d.Key, TerminalsAllow.String())
 	case "paths.metadata", "memory.core-dumps", "memory.anonymous-exec", "memory.writable-code", "memory.shared-files":
 		e.allowKey(d.Key, CoreDumpsAllow.String())
 	case "ipc.namespaces":

@@ -126,6 +126,7 @@ type IPC struct {
 	Signals         Scope
 	AbstractSockets Scope
 	Namespaces      Namespaces
+	Terminals       Terminals
 }
 
 // Environment says what CMD finds in its environment.

@@ -124,6 +124,10 @@ var attemptTable = map[string]func(args []string) error{
 	"getpriority":     func([]string) error { _, err := unix.Getpriority(unix.PRIO_PROCESS, 0); return err },
 	"limits":          printLimits,
 	"open-many-files": openMany,
+
+	"signal-owner":       func([]string) error { return signalOwner(unix.SIGSEGV) },
+	"signal-owner-later": func([]string) error { return signalOwner(40) }, // a real-time signal
+	"async-owner":        func([]string) error { return signalOwner(0) },
 }
 
 func connectTo(port string, protocol int) error {
@@ -259,6 +263,16 @@ func outcomes(t *testing.T, o *launchOptions, list ...string) map[string]string 
 
 func tryAttempts(t *testing.T, o *launchOptions, list ...string) (stdout, stderr string, err error) {
 	t.Helper()
+	cmd := attemptCommand(t, o, list...)
+	var out, diagnostics strings.Builder
+	cmd.Stdout, cmd.Stderr = &out, &diagnostics
+	err = cmd.Run()
+	return out.String(), diagnostics.String(), err
+}
+
+// attemptCommand is this program, to make the attempts, inside unless o is nil.
+func attemptCommand(t *testing.T, o *launchOptions, list ...string) *exec.Cmd {
+	t.Helper()
 	self, err := os.Executable()
 	if err != nil {
 		t.Fatal(err)
@@ -273,10 +287,7 @@ func tryAttempts(t *testing.T, o *launchOptions, list ...string) (stdout, stderr
 		}
 		cmd.Env = append(cmd.Env, launcherVariable+"="+string(text))
 	}
-	var out, diagnostics strings.Builder
-	cmd.Stdout, cmd.Stderr = &out, &diagnostics
-	err = cmd.Run()
-	return out.String(), diagnostics.String(), err
+	return cmd
 }
 
 // compare runs the attempts that refused names without the sandbox, where each

@@ -38,6 +38,7 @@ func (p *Plan) descriptors() error {
 		if what, ok := p.harmless(fd); !ok {
 			return &DescriptorError{FD: fd, What: what}
 		}
+		p.owned = p.owned || hasOwner(fd)
 	}
 	for fd := range 3 {
 		if early.Closed(fd) { // the Go runtime put /dev/null there
@@ -99,6 +100,8 @@ func (p *Plan) harmless(fd int) (what string, ok bool) {
 		return "a kernel object (" + kind + ")", slices.Contains(harmlessAnonymous, kind)
 	}
 	switch st.Mode & unix.S_IFMT {
+	case unix.S_IFSOCK:
+		return harmlessSocket(fd)
 	case unix.S_IFBLK:
 		return "the block device " + name, landlock.DeviceGranted(uint64(st.Rdev), true, p.options.Policy.Devices)
 	case unix.S_IFCHR:

@@ -91,6 +91,7 @@ type Plan struct {
 	options Options
 	starter starter.Plan
 	ruleset *os.File
+	owned   bool     // an inherited descriptor sends signals to somebody outside
 	hidden  []string // mount points that the private mounts leave out
 	// privileged is [kernel.Privileged] of this process.
 	privileged bool
@@ -319,7 +320,8 @@ func (p *Plan) seccomp() error {
 	if supervised {
 		supervised = p.canSupervise()
 	}
-	o := filter.Options{Access: pol.Memory.Access, Ptrace: pol.Memory.Ptrace, Namespaces: pol.IPC.Namespaces, CoreDumps: pol.Memory.CoreDumps}
+	o := filter.Options{Access: pol.Memory.Access, Ptrace: pol.Memory.Ptrace, Namespaces: pol.IPC.Namespaces, CoreDumps: pol.Memory.CoreDumps,
+		Terminals: pol.IPC.Terminals, RefuseOwnerSignals: p.owned, RefuseSocketcall: p.makesXDP()}
 	if fault.Injected(fault.Filter) {
 		o.Ptrace = policy.PtraceAllow
 	}

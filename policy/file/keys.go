@@ -105,6 +105,7 @@ func restKeys() []*key {
 		enumKey("ipc.signals", func(p *policy.Policy) *policy.Scope { return &p.IPC.Signals }),
 		enumKey("ipc.abstract-sockets", func(p *policy.Policy) *policy.Scope { return &p.IPC.AbstractSockets }),
 		enumKey("ipc.namespaces", func(p *policy.Policy) *policy.Namespaces { return &p.IPC.Namespaces }),
+		enumKey("ipc.terminals", func(p *policy.Policy) *policy.Terminals { return &p.IPC.Terminals }),
 		{name: "network.connect-tcp", shape: shapeArray, want: "a list of ports", flag: "--connect-tcp",
 			set: func(b *builder, v value) {
 				b.ports(v, &b.policy.Network.ConnectTCP, &b.policy.Network.RestrictConnect, 1)

@@ -58,14 +58,16 @@ type Options struct {
 	// lets the kernel go on with it, and knows that somebody's root has moved.
 	WatchChroot bool
 
-	// Access: deny refuses process_vm_readv(2) and process_vm_writev(2),
-	// no-write only the latter, allow none.
+	// Access: deny refuses process_vm_readv(2), vmsplice(2) and
+	// process_vm_writev(2), no-write only the last, allow none.
 	Access policy.Access
 	// Ptrace: deny refuses every request, children all that attaches to a
 	// process which did not ask for it (PTRACE_ATTACH, PTRACE_SEIZE).
 	Ptrace policy.Ptrace
 	// Namespaces: deny refuses clone(2) and unshare(2) with CLONE_NEWUSER.
 	Namespaces policy.Namespaces
+	// Terminals: deny refuses the controls of terminals by which output becomes input.
+	Terminals policy.Terminals
 	// CoreDumps: deny answers a change of RLIMIT_CORE as done and changes
 	// nothing, because programs that guard secrets exit when it is refused.
 	CoreDumps policy.CoreDumps
@@ -78,6 +80,12 @@ type Options struct {
 	// stay open, and with them this way to another process of the same user;
 	// only the calls that ordinary programs do not use for that are refused.
 	RefuseCoreSignals bool
+	// RefuseOwnerSignals refuses every change of the signals that a file sends to its
+	// owner, fcntl(2): an inherited descriptor has an owner outside.
+	RefuseOwnerSignals bool
+	// RefuseSocketcall refuses to make sockets through socketcall(2), whose arguments a
+	// filter does not see: a process inside is able to make an AF_XDP socket.
+	RefuseSocketcall bool
 	// RefuseTruncate refuses truncate(2) by path, which Landlock sees from ABI 3
 	// (Linux 6.2) on.
 	RefuseTruncate bool

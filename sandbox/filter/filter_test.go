@@ -119,6 +119,19 @@ var spotChecks = []struct {
 	{"unshare NEWUSER", x64, 272, [6]uint64{0x10000000}, Notify, eperm},
 	{"unshare NEWNS", x64, 272, [6]uint64{0x20000}, Allow, Allow},
 	{"ioctl TIOCSTI", x64, 16, [6]uint64{0, 0xffffffff_00005412}, Notify, eperm},
+	{"ioctl TIOCMBIS", x64, 16, [6]uint64{0, 0xffffffff_00005416}, Notify, eperm},
+	{"ioctl TIOCMBIC", x64, 16, [6]uint64{0, 0x5417}, Allow, Allow},
+	{"ioctl BTRFS_IOC_SUBVOL_CREATE", x64, 16, [6]uint64{3, 0x5000940e}, Notify, eperm},
+	{"ioctl BTRFS_IOC_START_SYNC", x64, 16, [6]uint64{3, 0x80089418}, Allow, Allow},
+	{"ioctl FICLONE", x64, 16, [6]uint64{3, 0x40049409}, Allow, Allow},
+	{"fcntl F_SETSIG SEGV", x64, 72, [6]uint64{0, 10, 11}, Notify, eperm},
+	{"fcntl F_SETSIG of libc's", x64, 72, [6]uint64{0, 10, 33}, Notify, eperm},
+	{"fcntl F_SETSIG SIGRTMIN", x64, 72, [6]uint64{0, 10, 34}, Allow, Allow},
+	{"fcntl F_SETSIG SIGIO", x64, 72, [6]uint64{0, 10, 29}, Allow, Allow},
+	{"fcntl F_SETFL", x64, 72, [6]uint64{0, 4, 0x2800}, Allow, Allow},
+	{"vmsplice", x64, 278, [6]uint64{3, pointer, 1}, Notify, enosys},
+	{"vhangup", x64, 153, [6]uint64{}, Notify, eperm},
+	{"socket AF_XDP", x64, 41, [6]uint64{0xffffffff_0000002c, 3}, Notify, ErrnoVerdict(unix.EAFNOSUPPORT)},
 	{"open_tree_attr", x64, 467, [6]uint64{}, Notify, eperm},
 	{"file_setattr", x64, 469, [6]uint64{}, Allow, Allow},
 	{"after file_setattr", x64, 470, [6]uint64{}, enosys, enosys},
@@ -137,6 +150,13 @@ var spotChecks = []struct {
 	{"prlimit64 of init", ia32, 340, [6]uint64{1, 7, 0x1000}, Notify, eperm},
 	{"open_tree_attr", ia32, 467, [6]uint64{}, Notify, eperm},
 	{"socketcall", ia32, 102, [6]uint64{1}, Allow, Allow},
+	{"ioctl TIOCMSET", ia32, 54, [6]uint64{0, 0x5418}, Notify, eperm},
+	{"ioctl BTRFS_IOC_SET_RECEIVED_SUBVOL of 32 bits", ia32, 54, [6]uint64{0, 0xc0c09425}, Notify, eperm},
+	{"fcntl F_SETSIG KILL", ia32, 55, [6]uint64{0, 10, 9}, Notify, eperm},
+	{"fcntl64 F_SETSIG SEGV", ia32, 221, [6]uint64{0, 10, 11}, Notify, eperm},
+	{"vmsplice", ia32, 316, [6]uint64{3, 0x1000, 1}, Notify, enosys},
+	{"vhangup", ia32, 111, [6]uint64{}, Notify, eperm},
+	{"socket AF_XDP", ia32, 359, [6]uint64{44, 3}, Notify, ErrnoVerdict(unix.EAFNOSUPPORT)},
 	{"after file_setattr", ia32, 470, [6]uint64{}, enosys, enosys},
 
 	{"openat", a64, 56, [6]uint64{3, pointer, 1}, Notify, Allow},
@@ -202,6 +222,13 @@ var chosenChecks = []struct {
 	{"TCP_FASTOPEN_CONNECT", x64, 54, [6]uint64{3, 6, 30}, Allow, Allow, Options{GuardTCP: true}},
 	{"socketcall SYS_SOCKET", ia32, 102, [6]uint64{1}, enosys, enosys, Options{GuardTCP: true}},
 	{"socketcall SYS_CONNECT", ia32, 102, [6]uint64{3}, Allow, Allow, Options{GuardTCP: true}},
+	{"F_SETSIG SIGRTMIN", x64, 72, [6]uint64{0, 10, 34}, Notify, eperm, Options{RefuseOwnerSignals: true}},
+	{"F_SETFL O_ASYNC", arm, 55, [6]uint64{0, 4, 0x2800}, Notify, eperm, Options{RefuseOwnerSignals: true}},
+	{"F_SETFL O_NONBLOCK", a64, 25, [6]uint64{0, 4, 0x800}, Allow, Allow, Options{RefuseOwnerSignals: true}},
+	{"TIOCMBIS", a64, 29, [6]uint64{0, 0x5416}, Allow, Allow, Options{Terminals: policy.TerminalsAllow}},
+	{"TIOCSTI", a64, 29, [6]uint64{0, 0x5412}, Notify, eperm, Options{Terminals: policy.TerminalsAllow}},
+	{"socketcall SYS_SOCKET", ia32, 102, [6]uint64{1}, enosys, enosys, Options{RefuseSocketcall: true}},
+	{"vmsplice", a64, 75, [6]uint64{}, Allow, Allow, Options{Access: policy.AccessNoWrite}},
 	{"send", arm, 289, [6]uint64{3, 0x1000, 1, 0x20000000}, ErrnoVerdict(unix.EOPNOTSUPP), ErrnoVerdict(unix.EOPNOTSUPP), Options{GuardTCP: true}},
 }
 
@@ -254,6 +281,9 @@ func TestFindDenial(t *testing.T) {
 		{"socket", [6]uint64{2, 1, 262}, unix.EPROTONOSUPPORT, "network.connect-tcp", true},
 		{"prlimit64", [6]uint64{0, 4, pointer, pointer}, unix.EPERM, "memory.core-dumps", true},
 		{"prlimit64", [6]uint64{1, 4, pointer, 0}, unix.EPERM, "", true},
+		{"fcntl", [6]uint64{0, 10, 11}, unix.EPERM, "", true},
+		{"fcntl", [6]uint64{0, 3}, 0, "", false},
+		{"ioctl", [6]uint64{0, garbage | 0x5416}, unix.EPERM, "ipc.terminals", true},
 		{"read", [6]uint64{}, 0, "", false},
 	} {
 		d, found := FindDenial(test.call, test.args)
@@ -337,7 +367,7 @@ func loadable(p Program) error {
 // ordinary calls: it does so when no argument is loaded on the way to "allow".
 func TestDecidedByNumber(t *testing.T) {
 	names := []string{"read", "write", "close", "fstat", "lseek", "mmap", "mprotect", "munmap", "brk", "futex", "rt_sigaction", "rt_sigprocmask",
-		"execve", "exit_group", "wait4", "pread64", "getdents64", "readlinkat", "faccessat2", "statx", "socket", "sendto", "recvfrom", "epoll_ctl", "getrandom"}
+		"execve", "exit_group", "wait4", "pread64", "getdents64", "readlinkat", "faccessat2", "statx", "bind", "sendto", "recvfrom", "epoll_ctl", "getrandom"}
 	for _, o := range []Options{{Arch: "amd64"}, {Arch: "amd64", Listener: true, AskReads: true, AskWrites: true},
 		{Arch: "arm64", Listener: true, AskReads: true, AskWrites: true, RefuseCoreSignals: true, RefuseTruncate: true, WatchChroot: true}} {
 		p := build(t, o)
@@ -372,7 +402,7 @@ func TestHotPath(t *testing.T) {
 	for _, arch := range arches {
 		m, _ := machineOf(arch)
 		p := build(t, Options{Arch: arch, Listener: true, AskReads: true, AskWrites: true})
-		for name, limit := range map[string]int{"openat": 7, "ioctl": 30, "clone": 30, "prctl": 30, "unshare": 30, "prlimit64": 35} {
+		for name, limit := range map[string]int{"openat": 7, "ioctl": 64, "fcntl": 40, "socket": 40, "clone": 30, "prctl": 30, "unshare": 36, "prlimit64": 40} {
 			nr, _ := Number(m.native.audit, name)
 			_, steps, err := p.run(&Data{NR: nr, Arch: m.native.audit})
 			if err != nil || steps > limit {

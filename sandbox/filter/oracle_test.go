@@ -4,6 +4,7 @@ import (
 	"reflect"
 	"regexp"
 	"slices"
+	"strings"
 	"syscall"
 	"testing"
 
@@ -125,16 +126,20 @@ func oracleOldKernels(o Options, d Data, name string, reported Verdict) (Verdict
 		signal = 1
 	case "rt_tgsigqueueinfo":
 		signal = 2
-	case "fcntl", "fcntl64":
-		if uint32(d.Args[1]) == unix.F_SETSIG {
-			signal, reported = 2, eperm
-		}
 	}
 	if o.RefuseCoreSignals && signal >= 0 && slices.Contains(coreSignals, syscall.Signal(uint32(d.Args[signal]))) {
 		return reported, true
 	}
 	return 0, false
 }
+
+// directoryIoctls are direction, kind and number of those that make, remove and change
+// subvolumes of btrfs and bcachefs, and that copy files in ocfs2.
+var directoryIoctls = []uint32{0x40009401, 0x4000940e, 0x4000940f, 0x40009417, 0x40009418, 0x4000941a, 0x4000943f, 0xc0009425,
+	0x4000bc10, 0x4000bc11, 0x4000bc1d, 0x4000bc1e, 0x40006f04}
+
+var terminalIoctls = []uint32{unix.TIOCMBIS, unix.TIOCMSET, unix.TIOCSETD, 0x542f, 0xc0285443,
+	0x4b47, 0x4b49, 0x4b4b, 0x4b4d, 0x4bfb, 0x40084504, 0x40284504}
 
 // metadataCalls are those whose name says what they change.
 var metadataCalls = regexp.MustCompile(`^(f|l)?ch(own|mod)(at2?|32)?$|^(f|l)?(set|remove)xattr(at)?$|^f?utime(s|ns)?(at)?(_time64)?$|^file_setattr$`)
@@ -149,6 +154,17 @@ func oracleChosen(o Options, d Data, name string) (Verdict, bool) {
 	}
 	inet := low(0) == 2 || low(0) == 10
 	switch {
+	case strings.HasPrefix(name, "fcntl") && low(1) == 10 && (o.RefuseOwnerSignals || low(2) != 0 && low(2) != 29 && low(2) < 34),
+		strings.HasPrefix(name, "fcntl") && o.RefuseOwnerSignals && (low(1) == 4 && low(2)&0o20000 != 0 || low(1) == 1024 || low(1) == 1026),
+		name == "ioctl" && o.RefuseOwnerSignals && low(1) == 0x5452,
+		name == "ioctl" && slices.Contains(directoryIoctls, low(1)&0xc000ffff),
+		name == "ioctl" && o.Terminals == policy.TerminalsDeny && slices.Contains(terminalIoctls, low(1)),
+		name == "vhangup" && o.Terminals == policy.TerminalsDeny:
+		return told(unix.EPERM)
+	case name == "socket" && (low(0) == 44 || low(0) == 21):
+		return told(unix.EAFNOSUPPORT)
+	case name == "socketcall" && o.RefuseSocketcall && low(0) == 1:
+		return enosys, true
 	case (name == "setxattr" || name == "fsetxattr") && o.GuardMemfds && low(3)%8 == 4 && low(3) >= 28:
 		return told(unix.EOPNOTSUPP)
 	case name == "setxattrat" && o.GuardMemfds:
@@ -206,6 +222,11 @@ func oracleRefused(o Options, d Data, name string, reported Verdict) Verdict {
 	case "ptrace":
 		attach := low(0) == unix.PTRACE_ATTACH || low(0) == unix.PTRACE_SEIZE
 		refused = o.Ptrace == policy.PtraceDeny || o.Ptrace == policy.PtraceChildren && attach
+	case "vmsplice":
+		if o.Access == policy.AccessDeny && !o.Listener {
+			return enosys
+		}
+		refused = o.Access == policy.AccessDeny
 	case "process_vm_readv":
 		refused = o.Access == policy.AccessDeny
 	case "process_vm_writev":
@@ -256,7 +277,7 @@ func oraclePrlimit(o Options, d Data, reported Verdict) Verdict {
 // touch the same calls, with the ones for old kernels all off, all on and singly.
 func variants(t *testing.T, arch string) []Options {
 	t.Helper()
-	if n := reflect.TypeFor[Options]().NumField(); n != 19 {
+	if n := reflect.TypeFor[Options]().NumField(); n != 22 {
 		t.Fatalf("Options has %d fields: decide how the tests vary the new one", n)
 	}
 	bools := []bool{false, true}
@@ -279,6 +300,8 @@ func variants(t *testing.T, arch string) []Options {
 							o.RefuseCoreSignals, o.RefuseTruncate, o.WatchChroot = true, true, true
 							o.RefuseMetadata, o.GuardTCP, o.RefuseUnix = true, true, true
 							o.WatchPaths, o.WatchPorts = true, true
+							o.RefuseOwnerSignals, o.RefuseSocketcall = true, true
+							o.Terminals = policy.Terminals(loose & 1)
 							o.GuardMemfds, o.RefuseSharedFiles, o.RefuseWritableCode = true, true, true
 							all = append(all, o)
 						}
@@ -289,6 +312,9 @@ func variants(t *testing.T, arch string) []Options {
 		all = append(all,
 			Options{Arch: arch, Listener: listener, RefuseCoreSignals: true},
 			Options{Arch: arch, Listener: listener, RefuseTruncate: true},
+			Options{Arch: arch, Listener: listener, RefuseOwnerSignals: true},
+			Options{Arch: arch, Listener: listener, RefuseSocketcall: true},
+			Options{Arch: arch, Listener: listener, Terminals: policy.TerminalsAllow},
 			Options{Arch: arch, Listener: listener, WatchChroot: true},
 			Options{Arch: arch, Listener: listener, RefuseMetadata: true},
 			Options{Arch: arch, Listener: listener, GuardTCP: true},
@@ -325,8 +351,12 @@ func interesting() map[string][6][]uint64 {
 		"creat":   {{pointer}, {0, 0o644}},
 		"ptrace":  {{0, 1, 2, 3, 4, 7, 15, 16, 17, 0x4200, 0x4206, 0x4207, garbage, garbage | 16, garbage | 0x4206}, pids},
 		"ioctl": {{0, 3}, {0, 0x5401, 0x5412, 0x541b, 0x541c, 0xaa00, 0xc018aa3f, garbage | 0x5412, garbage | 0x541c, garbage | 0xaa00, garbage | 0x5401, 0x54120000,
-			0x40086602, 0x40046602, 0x401c5820, 0x40047211, 0x80086601, garbage | 0x40086602}},
-		"socket":            {{1, 2, 10, 16, 17, 43, garbage | 1, garbage | 2, garbage | 43, 1 << 32}, {1, 2}, {0, 6, 256, 262, garbage | 256, garbage | 262, 262 << 32}},
+			0x40086602, 0x40046602, 0x401c5820, 0x40047211, 0x80086601, garbage | 0x40086602,
+			0x50009401, 0x5000940e, 0x5000940f, 0x50009417, 0x50009418, 0x4008941a, 0x5000943f, 0xc0c89425, 0xc0c09425, garbage | 0x5000940e,
+			0x4020bc10, 0x4020bc11, 0x4030bc1d, 0x4030bc1e, 0x40186f04, 0x40049409, 0xc0189436, 0x80089418, 0x80089419,
+			0x5416, 0x5417, 0x5418, 0x5423, 0x542f, 0xc0285443, 0x4b47, 0x4b48, 0x4b49, 0x4b4b, 0x4b4d, 0x4bfb, 0x40084504, 0x40284504, 0x80084504,
+			0x5452, 0x5421, garbage | 0x5416, garbage | 0x5452}},
+		"socket":            {{1, 2, 10, 16, 17, 21, 43, 44, 45, garbage | 44, 44 << 32, garbage | 1, garbage | 2, garbage | 43, 1 << 32}, {1, 2}, {0, 6, 256, 262, garbage | 256, garbage | 262, 262 << 32}},
 		"socketpair":        {{1, 30, garbage | 1}, {1, 2, 3, 5, 0x80801, 0x80802, 0x80803, garbage | 2, garbage | 5}},
 		"setsockopt":        {{3}, {0, 1, 6, garbage | 6, 6 << 32}, {1, 30, 31, 32, garbage | 31}},
 		"sendto":            {{3}, {pointer}, {1}, {0, 0x4000, 1 << 29, 1<<29 | 0x4000, garbage | 1<<29, 1 << 61}, {0, pointer}},
@@ -356,8 +386,9 @@ func interesting() map[string][6][]uint64 {
 		"rt_sigqueueinfo":   {pids, signals},
 		"rt_tgsigqueueinfo": {pids, {7}, signals},
 		"pidfd_send_signal": {{7}, signals, {0, pointer}},
-		"fcntl":             {{3}, {1, 8, 9, 10, 11, garbage | 10, 10 << 32}, signals},
-		"fcntl64":           {{3}, {1, 8, 9, 10, 11, garbage | 10, 10 << 32}, signals},
+		"fcntl":             {{3}, {1, 4, 8, 9, 10, 11, 1024, 1025, 1026, garbage | 10, 10 << 32, garbage | 4}, append(signals, 0x2000, 0x2800, 0x800, garbage|0x2000)},
+		"fcntl64":           {{3}, {1, 4, 8, 9, 10, 11, 1024, 1025, 1026, garbage | 10, 10 << 32, garbage | 4}, append(signals, 0x2000, 0x2800, 0x800, garbage|0x2000)},
+		"vmsplice":          {{3}, {pointer}, {1}, {0, 8}},
 	}
 }
 

@@ -75,13 +75,6 @@ func (h *head) calls(a *abi) {
 	h.opens(a)
 	h.unknownCalls(a)
 	h.loosened(a)
-	for i := range rules {
-		if r := &rules[i]; r.home == inPrologue {
-			for _, name := range r.calls {
-				h.verdict(a, name, r.verdict(h.options.Listener))
-			}
-		}
-	}
 	h.oldKernels(a)
 	if h.options.Listener && h.options.WatchChroot {
 		h.verdict(a, "chroot", Notify)
@@ -104,7 +97,7 @@ func (h *head) watched(a *abi) {
 	}
 }
 
-// chosen carries out the rules that the policy calls for. All rules of a call
+// chosen carries out the prologue's rules, as far as the options call for them. All rules of a call
 // stand together, since its number is not in the accumulator any more when the
 // first has looked at an argument.
 func (h *head) chosen(a *abi) {
@@ -132,9 +125,10 @@ func (h *head) chosen(a *abi) {
 	}
 }
 
-// conditional tries the rules of a call that the policy calls for, one after the
-// other.
+// conditional tries the rules of a call that the options call for, one after the
+// other. An argument that is in the accumulator already is not loaded again.
 func (h *head) conditional(name string) {
+	var loaded accumulator
 	for i := range rules {
 		r := &rules[i]
 		if !h.options.asked(r.home) || !slices.Contains(r.calls, name) {
@@ -144,25 +138,56 @@ func (h *head) conditional(name string) {
 			h.jump(h.to(r.verdict(h.options.Listener)))
 			return
 		}
-		others := h.newLabel()
-		for n, c := range r.when {
-			holds := next
-			if n == len(r.when)-1 {
-				holds = h.to(r.verdict(h.options.Listener))
-			}
-			h.loadLow(uint32(c.arg))
-			if c.op == isAny {
-				h.anyBit(c.mask, holds, others)
-				continue
-			}
-			if c.mask != ^uint32(0) {
-				h.and(c.mask)
-			}
-			h.equal(c.value, holds, others)
-		}
-		h.place(others)
+		loaded = h.test(r, loaded)
 	}
 	h.jump(h.rest)
+}
+
+// accumulator is an argument under a mask, as far as that is known; the zero value is
+// "something else".
+type accumulator struct {
+	arg  uint
+	mask uint32
+}
+
+// test answers a call where all conditions of a rule hold. It takes and returns what
+// is in the accumulator where they do not.
+func (h *head) test(r *rule, before accumulator) (after accumulator) {
+	loaded := before
+	after = before
+	others := h.newLabel()
+	for n, c := range r.when {
+		want := accumulator{c.arg, c.mask}
+		if c.op == isAny {
+			want.mask = ^uint32(0)
+		}
+		if loaded != want {
+			h.loadLow(uint32(c.arg))
+			if want.mask != ^uint32(0) {
+				h.and(want.mask)
+			}
+			loaded, after = want, want
+			if n > 0 { // it depends on which condition did not hold
+				after = accumulator{}
+			}
+		}
+		holds := next
+		if n == len(r.when)-1 {
+			holds = h.to(r.verdict(h.options.Listener))
+		}
+		switch c.op {
+		case isAny:
+			h.anyBit(c.mask, holds, others)
+		case isOther:
+			h.equal(c.value, others, holds)
+		case isBelow:
+			h.above(c.value-1, others, holds)
+		default:
+			h.equal(c.value, holds, others)
+		}
+	}
+	h.place(others)
+	return after
 }
 
 // verdict answers every use of a call, if the ABI has it.
@@ -239,8 +264,10 @@ func (h *head) loosened(a *abi) {
 	switch o.Access {
 	case policy.AccessNoWrite:
 		h.verdict(a, "process_vm_readv", Allow)
+		h.verdict(a, "vmsplice", Allow)
 	case policy.AccessAllow:
 		h.verdict(a, "process_vm_readv", Allow)
+		h.verdict(a, "vmsplice", Allow)
 		h.verdict(a, "process_vm_writev", Allow)
 	}
 	switch o.Ptrace {
@@ -287,13 +314,6 @@ func (h *head) oldKernels(a *abi) {
 	h.signal(a, "rt_sigqueueinfo", 1, refused)
 	h.signal(a, "rt_tgsigqueueinfo", 2, refused)
 	h.signal(a, "pidfd_send_signal", 1, refused)
-	for _, name := range [...]string{"fcntl", "fcntl64"} {
-		h.call(a, name, func() {
-			h.loadLow(1)
-			h.equal(fcntlSetSignal, next, h.rest)
-			h.coreSignal(2, ErrnoVerdict(unix.EPERM))
-		})
-	}
 }
 
 // signal answers a call with v if the argument is a signal that dumps core.

@@ -3,6 +3,7 @@ package filter
 import (
 	"slices"
 
+	"github.com/memjail/memjail/policy"
 	"golang.org/x/sys/unix"
 )
 
@@ -37,21 +38,28 @@ type home uint8
 
 const (
 	inBody       home = iota // compiled by libseccomp
-	inPrologue               // a call that libseccomp 2.5.4 does not know in every ABI
+	inPrologue               // what libseccomp 2.5.4 cannot say in every ABI
+	forTerminals             // in the prologue, by Options.Terminals
+	forOwners                // in the prologue, by Options.RefuseOwnerSignals
 	onOldKernels             // in the prologue, by an option
 	forMetadata              // in the prologue, by Options.RefuseMetadata
 	forTCP                   // in the prologue, by Options.GuardTCP
 	forUnix                  // in the prologue, by Options.RefuseUnix
-	forSockets               // in the prologue, by either of the last two
+	forSockets               // in the prologue, by the last two or Options.RefuseSocketcall
 	forMemfds                // in the prologue, by Options.GuardMemfds
 	forShared                // in the prologue, by Options.RefuseSharedFiles
 	forCode                  // in the prologue, by Options.RefuseWritableCode
 )
 
-// asked tells whether the options call for the rules of a home in the prologue
-// that is chosen by policy.
+// asked reports whether the options call for the rules of a home in the prologue.
 func (o *Options) asked(h home) bool {
 	switch h {
+	case inPrologue:
+		return true
+	case forTerminals:
+		return o.Terminals == policy.TerminalsDeny
+	case forOwners:
+		return o.RefuseOwnerSignals
 	case forMetadata:
 		return o.RefuseMetadata
 	case forTCP:
@@ -65,7 +73,7 @@ func (o *Options) asked(h home) bool {
 	case forCode:
 		return o.RefuseWritableCode
 	case forSockets:
-		return o.GuardTCP || o.RefuseUnix
+		return o.GuardTCP || o.RefuseUnix || o.RefuseSocketcall
 	}
 	return false
 }
@@ -85,6 +93,8 @@ const (
 	isZero                       // all 64 bits
 	isNotZero                    // any of the 64 bits
 	isAny                        // low 32 bits & mask != 0; in the prologue only
+	isOther                      // low 32 bits != value; in the prologue only
+	isBelow                      // low 32 bits < value; in the prologue only
 )
 
 // number compares an argument that the kernel takes as an int. A comparison of
@@ -104,6 +114,14 @@ func masked(arg uint, mask, value uint32) condition {
 	return condition{arg: arg, op: isMasked, mask: mask, value: value}
 }
 
+// other and below compare the low half like number.
+func other(arg uint, value uint32) condition {
+	return condition{arg: arg, op: isOther, mask: ^uint32(0), value: value}
+}
+func below(arg uint, value uint32) condition {
+	return condition{arg: arg, op: isBelow, mask: ^uint32(0), value: value}
+}
+
 func zero(arg uint) condition    { return condition{arg: arg, op: isZero} }
 func notZero(arg uint) condition { return condition{arg: arg, op: isNotZero} }
 
@@ -111,15 +129,51 @@ func notZero(arg uint) condition { return condition{arg: arg, op: isNotZero} }
 // golang.org/x/sys/unix belong to the architecture that memjail is built for,
 // which need not be the one that a program is made for.
 const (
-	userfaultfdNew        = 0xaa00 // USERFAULTFD_IOC_NEW, linux/userfaultfd.h
-	tiocsti               = 0x5412 // asm-generic/ioctls.h, the same on x86
-	tioclinux             = 0x541c
-	keyctlSessionToParent = 18 // KEYCTL_SESSION_TO_PARENT, linux/keyctl.h
-	prSetMM               = 35 // PR_SET_MM, linux/prctl.h
-	rlimitCore            = 4  // RLIMIT_CORE, asm-generic/resource.h
-	ptraceAttach          = 16 // linux/ptrace.h
+	userfaultfdNew  = 0xaa00 // USERFAULTFD_IOC_NEW, linux/userfaultfd.h
+	tiocsti         = 0x5412 // asm-generic/ioctls.h, the same on x86
+	tioclinux       = 0x541c
+	tiocmbis        = 0x5416
+	tiocmset        = 0x5418
+	tiocsetd        = 0x5423
+	tiocsrs485      = 0x542f
+	tiocsiso7816    = 0xc0285443
+	kdskbent        = 0x4b47 // linux/kd.h
+	kdskbsent       = 0x4b49
+	kdskbdiacr      = 0x4b4b
+	kdsetkeycode    = 0x4b4d
+	kdskbdiacruc    = 0x4bfb
+	eviocskeycode   = 0x40084504 // EVIOCSKEYCODE, linux/input.h
+	eviocskeycodeV2 = 0x40284504
+
+	// Of these the direction, the kind and the number; the size of what is handed over
+	// is another one in 32-bit programs.
+	ioctlName             = 0xc000ffff
+	btrfsSnapshot         = 0x40009401 // BTRFS_IOC_SNAP_CREATE, linux/btrfs.h
+	btrfsCreate           = 0x4000940e // BTRFS_IOC_SUBVOL_CREATE
+	btrfsDestroy          = 0x4000940f // BTRFS_IOC_SNAP_DESTROY
+	btrfsSnapshotV2       = 0x40009417
+	btrfsCreateV2         = 0x40009418
+	btrfsSetFlags         = 0x4000941a // BTRFS_IOC_SUBVOL_SETFLAGS
+	btrfsDestroyV2        = 0x4000943f
+	btrfsSetReceived      = 0xc0009425 // BTRFS_IOC_SET_RECEIVED_SUBVOL
+	bcachefsCreate        = 0x4000bc10 // BCH_IOCTL_SUBVOLUME_CREATE, fs/bcachefs
+	bcachefsDestroy       = 0x4000bc11
+	bcachefsCreateV2      = 0x4000bc1d
+	bcachefsDestroyV2     = 0x4000bc1e
+	ocfs2Reflink          = 0x40006f04 // OCFS2_IOC_REFLINK, fs/ocfs2
+	keyctlSessionToParent = 18         // KEYCTL_SESSION_TO_PARENT, linux/keyctl.h
+	prSetMM               = 35         // PR_SET_MM, linux/prctl.h
+	rlimitCore            = 4          // RLIMIT_CORE, asm-generic/resource.h
+	ptraceAttach          = 16         // linux/ptrace.h
 	ptraceSeize           = 0x4206
-	fcntlSetSignal        = 10 // F_SETSIG, asm-generic/fcntl.h
+	fcntlSetFlags         = 4  // F_SETFL, asm-generic/fcntl.h
+	fcntlSetSignal        = 10 // F_SETSIG
+	fcntlSetLease         = 1024
+	fcntlNotify           = 1026
+	async                 = 0x2000 // O_ASYNC
+	fioasync              = 0x5452 // FIOASYNC, asm-generic/ioctls.h
+	signalIO              = 29     // SIGIO, on x86 and arm
+	signalRealTime        = 34     // the first real-time signal that libc leaves to programs
 	cloneVM               = 0x100
 	clonePidfd            = 0x1000
 	cloneThread           = 0x10000
@@ -154,7 +208,9 @@ const (
 	familyUnix  = 1 // AF_UNIX, linux/socket.h
 	familyINET  = 2
 	familyINET6 = 10
+	familyRDS   = 21
 	familySMC   = 43
+	familyXDP   = 44
 	datagram    = 0x2 // SOCK_DGRAM, and with its lowest bit SOCK_RAW, which AF_UNIX takes for the same
 	datagrams   = 0xe // the bits of a socket's type that tell those two from all others
 	protocolSMC = 256 // IPPROTO_SMC, linux/in.h
@@ -177,6 +233,7 @@ const (
 	keyPtrace     = "memory.ptrace"
 	keyCoreDumps  = "memory.core-dumps"
 	keyNamespaces = "ipc.namespaces"
+	keyTerminals  = "ipc.terminals"
 	keyMetadata   = "paths.metadata"
 	keyTCP        = "network.connect-tcp"
 	keyUnix       = "network.unix"
@@ -191,6 +248,8 @@ var rules = [...]rule{
 		reason: "it reads the memory of a process"},
 	{calls: []string{"process_vm_writev"}, errno: unix.EPERM, notified: true, key: keyAccess,
 		reason: "it writes the memory of a process"},
+	{calls: []string{"vmsplice"}, errno: unix.ENOSYS, notified: true, key: keyAccess,
+		reason: "whoever holds the pipe reads the memory of the process as it is later; write(2) copies it"},
 	{calls: []string{"pidfd_getfd"}, errno: unix.EPERM, notified: true,
 		reason: "it takes descriptors out of another process, those that open memory included"},
 	{calls: []string{"process_madvise"}, errno: unix.EPERM, notified: true,
@@ -279,13 +338,90 @@ var rules = [...]rule{
 		condition: "a signal that dumps core, on kernels before Landlock ABI 6",
 		errno:     unix.EPERM, notified: true,
 		reason: "a process outside could be made to dump its memory into a file"},
-	{calls: []string{"fcntl", "fcntl64"}, home: onOldKernels,
-		condition: "F_SETSIG with a signal that dumps core, on kernels before Landlock ABI 6",
-		errno:     unix.EPERM,
-		reason:    "a process outside could be made to dump its memory into a file"},
 	{calls: []string{"truncate", "truncate64"}, home: onOldKernels, condition: "on kernels before Landlock ABI 3",
 		errno:  unix.EACCES,
 		reason: "the kernel has no rule for it, so protected files could be emptied"},
+
+	// A file sends signals to its owner, whom another process may have named (F_SETOWN);
+	// Landlock judges by who did that, and anybody who has the file chooses the signal.
+	// SIGIO and real-time signals are what the call is for.
+	{calls: []string{"fcntl", "fcntl64"}, when: []condition{number(1, fcntlSetSignal), other(2, 0), other(2, signalIO), below(2, signalRealTime)},
+		condition: "F_SETSIG with a signal other than SIGIO and real-time signals", home: inPrologue, errno: unix.EPERM, notified: true,
+		reason: "the owner of an open file, who may be a process outside, would get a signal that ends it or dumps its memory"},
+	{calls: []string{"fcntl", "fcntl64"}, when: []condition{number(1, fcntlSetSignal)}, condition: "F_SETSIG, where an inherited descriptor has an owner outside",
+		home: forOwners, errno: unix.EPERM, notified: true, reason: reasonOwner},
+	{calls: []string{"fcntl", "fcntl64"}, when: []condition{number(1, fcntlSetFlags), flag(2, async)},
+		condition: "F_SETFL with O_ASYNC, where an inherited descriptor has an owner outside", home: forOwners, errno: unix.EPERM, notified: true, reason: reasonOwner},
+	{calls: []string{"fcntl", "fcntl64"}, when: []condition{number(1, fcntlSetLease)}, condition: "F_SETLEASE, where an inherited descriptor has an owner outside",
+		home: forOwners, errno: unix.EPERM, notified: true, reason: reasonOwner},
+	{calls: []string{"fcntl", "fcntl64"}, when: []condition{number(1, fcntlNotify)}, condition: "F_NOTIFY, where an inherited descriptor has an owner outside",
+		home: forOwners, errno: unix.EPERM, notified: true, reason: reasonOwner},
+	{calls: []string{"ioctl"}, when: []condition{number(1, fioasync)}, condition: "request FIOASYNC, where an inherited descriptor has an owner outside",
+		home: forOwners, errno: unix.EPERM, notified: true, reason: reasonOwner},
+
+	// The kernel asks the file system alone about these: no rule about paths sees them.
+	{calls: []string{"ioctl"}, when: []condition{masked(1, ioctlName, btrfsSnapshot)}, condition: "request BTRFS_IOC_SNAP_CREATE",
+		home: inPrologue, errno: unix.EPERM, notified: true, reason: reasonSubvolume},
+	{calls: []string{"ioctl"}, when: []condition{masked(1, ioctlName, btrfsCreate)}, condition: "request BTRFS_IOC_SUBVOL_CREATE",
+		home: inPrologue, errno: unix.EPERM, notified: true, reason: reasonSubvolume},
+	{calls: []string{"ioctl"}, when: []condition{masked(1, ioctlName, btrfsDestroy)}, condition: "request BTRFS_IOC_SNAP_DESTROY",
+		home: inPrologue, errno: unix.EPERM, notified: true, reason: reasonSubvolume},
+	{calls: []string{"ioctl"}, when: []condition{masked(1, ioctlName, btrfsSnapshotV2)}, condition: "request BTRFS_IOC_SNAP_CREATE_V2",
+		home: inPrologue, errno: unix.EPERM, notified: true, reason: reasonSubvolume},
+	{calls: []string{"ioctl"}, when: []condition{masked(1, ioctlName, btrfsCreateV2)}, condition: "request BTRFS_IOC_SUBVOL_CREATE_V2",
+		home: inPrologue, errno: unix.EPERM, notified: true, reason: reasonSubvolume},
+	{calls: []string{"ioctl"}, when: []condition{masked(1, ioctlName, btrfsDestroyV2)}, condition: "request BTRFS_IOC_SNAP_DESTROY_V2",
+		home: inPrologue, errno: unix.EPERM, notified: true, reason: reasonSubvolume},
+	{calls: []string{"ioctl"}, when: []condition{masked(1, ioctlName, btrfsSetFlags)}, condition: "request BTRFS_IOC_SUBVOL_SETFLAGS",
+		home: inPrologue, errno: unix.EPERM, notified: true, reason: reasonSubvolume},
+	{calls: []string{"ioctl"}, when: []condition{masked(1, ioctlName, btrfsSetReceived)}, condition: "request BTRFS_IOC_SET_RECEIVED_SUBVOL",
+		home: inPrologue, errno: unix.EPERM, notified: true, reason: reasonSubvolume},
+	{calls: []string{"ioctl"}, when: []condition{masked(1, ioctlName, bcachefsCreate)}, condition: "request BCH_IOCTL_SUBVOLUME_CREATE",
+		home: inPrologue, errno: unix.EPERM, notified: true, reason: reasonSubvolume},
+	{calls: []string{"ioctl"}, when: []condition{masked(1, ioctlName, bcachefsDestroy)}, condition: "request BCH_IOCTL_SUBVOLUME_DESTROY",
+		home: inPrologue, errno: unix.EPERM, notified: true, reason: reasonSubvolume},
+	{calls: []string{"ioctl"}, when: []condition{masked(1, ioctlName, bcachefsCreateV2)}, condition: "request BCH_IOCTL_SUBVOLUME_CREATE_v2",
+		home: inPrologue, errno: unix.EPERM, notified: true, reason: reasonSubvolume},
+	{calls: []string{"ioctl"}, when: []condition{masked(1, ioctlName, bcachefsDestroyV2)}, condition: "request BCH_IOCTL_SUBVOLUME_DESTROY_v2",
+		home: inPrologue, errno: unix.EPERM, notified: true, reason: reasonSubvolume},
+	{calls: []string{"ioctl"}, when: []condition{masked(1, ioctlName, ocfs2Reflink)}, condition: "request OCFS2_IOC_REFLINK",
+		home: inPrologue, errno: unix.EPERM, notified: true, reason: reasonReflink},
+
+	// What these register is memory of the one who calls, and whoever holds the socket
+	// has the kernel read and write it.
+	{calls: []string{"socket"}, when: []condition{number(0, familyXDP)}, condition: "family AF_XDP", home: inPrologue, errno: unix.EAFNOSUPPORT, notified: true,
+		reason: "whoever holds the socket sends and changes the memory of the process that made it"},
+	{calls: []string{"socket"}, when: []condition{number(0, familyRDS)}, condition: "family AF_RDS", home: inPrologue, errno: unix.EAFNOSUPPORT, notified: true,
+		reason: "its remote access reads and writes memory of the process that made it"},
+
+	// Output that becomes input of the terminal is read by whatever shell reads there
+	// outside. A serial line in loop-back gives back what is written.
+	{calls: []string{"ioctl"}, when: []condition{number(1, tiocmbis)}, condition: "request TIOCMBIS",
+		home: forTerminals, errno: unix.EPERM, notified: true, key: keyTerminals, reason: reasonLoop},
+	{calls: []string{"ioctl"}, when: []condition{number(1, tiocmset)}, condition: "request TIOCMSET",
+		home: forTerminals, errno: unix.EPERM, notified: true, key: keyTerminals, reason: reasonLoop},
+	{calls: []string{"ioctl"}, when: []condition{number(1, tiocsrs485)}, condition: "request TIOCSRS485",
+		home: forTerminals, errno: unix.EPERM, notified: true, key: keyTerminals, reason: reasonLoop},
+	{calls: []string{"ioctl"}, when: []condition{number(1, tiocsiso7816)}, condition: "request TIOCSISO7816",
+		home: forTerminals, errno: unix.EPERM, notified: true, key: keyTerminals, reason: reasonLoop},
+	{calls: []string{"ioctl"}, when: []condition{number(1, tiocsetd)}, condition: "request TIOCSETD",
+		home: forTerminals, errno: unix.EPERM, notified: true, key: keyTerminals, reason: reasonLine},
+	{calls: []string{"ioctl"}, when: []condition{number(1, kdskbent)}, condition: "request KDSKBENT",
+		home: forTerminals, errno: unix.EPERM, notified: true, key: keyTerminals, reason: reasonKeys},
+	{calls: []string{"ioctl"}, when: []condition{number(1, kdskbsent)}, condition: "request KDSKBSENT",
+		home: forTerminals, errno: unix.EPERM, notified: true, key: keyTerminals, reason: reasonKeys},
+	{calls: []string{"ioctl"}, when: []condition{number(1, kdskbdiacr)}, condition: "request KDSKBDIACR",
+		home: forTerminals, errno: unix.EPERM, notified: true, key: keyTerminals, reason: reasonKeys},
+	{calls: []string{"ioctl"}, when: []condition{number(1, kdskbdiacruc)}, condition: "request KDSKBDIACRUC",
+		home: forTerminals, errno: unix.EPERM, notified: true, key: keyTerminals, reason: reasonKeys},
+	{calls: []string{"ioctl"}, when: []condition{number(1, kdsetkeycode)}, condition: "request KDSETKEYCODE",
+		home: forTerminals, errno: unix.EPERM, notified: true, key: keyTerminals, reason: reasonKeys},
+	{calls: []string{"ioctl"}, when: []condition{number(1, eviocskeycode)}, condition: "request EVIOCSKEYCODE",
+		home: forTerminals, errno: unix.EPERM, notified: true, key: keyTerminals, reason: reasonKeys},
+	{calls: []string{"ioctl"}, when: []condition{number(1, eviocskeycodeV2)}, condition: "request EVIOCSKEYCODE_V2",
+		home: forTerminals, errno: unix.EPERM, notified: true, key: keyTerminals, reason: reasonKeys},
+	{calls: []string{"vhangup"}, condition: `under ipc.terminals = "deny"`, home: forTerminals, errno: unix.EPERM, notified: true, key: keyTerminals,
+		reason: "it hangs the terminal up, which ends the shell that reads there outside"},
 
 	// Files of large pages do not heed the seal.
 	{calls: []string{"memfd_create"}, when: []condition{flag(1, memfdHuge)}, condition: "flag MFD_HUGETLB",
@@ -394,16 +530,22 @@ var rules = [...]rule{
 }
 
 const (
-	keyShared      = "memory.shared-files"
-	keyCode        = "memory.writable-code"
-	keyMemfds      = "memory.anonymous-exec"
-	reasonShared   = "another process can change such memory"
-	reasonCode     = "such memory can be written and then run"
-	reasonACL      = "an ACL can make a memfd executable that is sealed against it"
-	reasonFlags    = "the policy keeps the attributes of every file as they are"
-	reasonPastTCP  = "the kernel's rules about TCP ports do not hold for it; TCP itself does the same"
-	reasonFastOpen = "it connects without asking the kernel's rules about TCP ports; connect(2) does the same"
-	reasonInMemory = "its arguments cannot be seen by a filter; the call itself does the same"
+	keyShared       = "memory.shared-files"
+	keyCode         = "memory.writable-code"
+	keyMemfds       = "memory.anonymous-exec"
+	reasonOwner     = "the owner of the file, a process outside, would get signals"
+	reasonSubvolume = "it makes, removes or changes a directory past every rule about paths"
+	reasonReflink   = "it makes a file past every rule about paths"
+	reasonLoop      = "what is written to a serial line could come back as its input, for whatever shell reads it outside"
+	reasonLine      = "what is typed into the terminal, or read from it outside, would go elsewhere"
+	reasonKeys      = "keys of the keyboard could be made to type something else, for whatever shell reads it outside"
+	reasonShared    = "another process can change such memory"
+	reasonCode      = "such memory can be written and then run"
+	reasonACL       = "an ACL can make a memfd executable that is sealed against it"
+	reasonFlags     = "the policy keeps the attributes of every file as they are"
+	reasonPastTCP   = "the kernel's rules about TCP ports do not hold for it; TCP itself does the same"
+	reasonFastOpen  = "it connects without asking the kernel's rules about TCP ports; connect(2) does the same"
+	reasonInMemory  = "its arguments cannot be seen by a filter; the call itself does the same"
 )
 
 // Denials returns the table of what the filters refuse, in the order of the
@@ -444,6 +586,10 @@ func (c condition) holds(args [6]uint64) bool {
 		return v != 0
 	case isAny:
 		return uint32(v)&c.mask != 0
+	case isOther:
+		return uint32(v) != c.value
+	case isBelow:
+		return uint32(v) < c.value
 	default:
 		return uint32(v)&c.mask == c.value
 	}

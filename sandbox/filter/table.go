@@ -88,7 +88,9 @@ func (r *rule) example() [6]uint64 {
 			args[c.arg] |= 1
 		case isAny:
 			args[c.arg] |= uint64(c.mask & -c.mask)
-		case isZero:
+		case isBelow:
+			args[c.arg] |= uint64(c.value) - 1
+		case isZero, isOther:
 		}
 	}
 	return args

@@ -18,7 +18,7 @@ import (
 var callFamilies = []func() []Attempt{
 	ptraceAttempts, processVMAttempts, pidfdAttempts, madviseAttempts, userfaultfdAttempts, perfAttempts, bpfAttempts,
 	inspectAttempts, setMMAttempts, ringAttempts, coreAttempts, limitAttempts, terminalAttempts, signalAttempts,
-	namespaceAttempts, mountAttempts, handleAttempts, sharedAttempts, execAttempts, codeAttempts, portAttempts, inheritedMeans, keyAttempts,
+	namespaceAttempts, mountAttempts, handleAttempts, sharedAttempts, execAttempts, codeAttempts, portAttempts, inheritedMeans, keyAttempts, windowAttempts, lineAttempts,
 }
 
 // others are the targets that are another process than the attacker's.
