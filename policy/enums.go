@@ -142,8 +142,9 @@ const (
 )
 
 const (
-	MetadataAllow Metadata = iota // as the file permissions decide
-	MetadataDeny                  // changed nowhere, granted trees included
+	MetadataAllow   Metadata = iota // as the file permissions decide
+	MetadataGranted                 // the same, where the policy lets files be written; nowhere else
+	MetadataDeny                    // changed nowhere, granted trees included
 )
 
 const (
@@ -186,7 +187,7 @@ var (
 	onExitNames        = []string{"kill", "deny"}
 	denialsNames       = []string{"auto", "all", "off"}
 	processesNames     = []string{"own", "sandbox"}
-	metadataNames      = []string{"allow", "deny"}
+	metadataNames      = []string{"allow", "granted", "deny"}
 	syscallABINames    = []string{"all", "native"}
 	actionNames        = []string{"read", "write", "execute", "connect", "bind", "call", "run"}
 	expectNames        = []string{"allow", "deny"}

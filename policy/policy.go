@@ -174,8 +174,12 @@ func (p Policy) Clone() Policy {
 
 // NeedsSupervisor tells whether the policy is in the shape in which opens go to
 // a supervisor: memory is closed, so procfs is, and what is harmless of it is
-// granted by injection; or something of procfs may be written.
+// granted by injection; or something of procfs may be written; or metadata may be
+// changed in some places only.
 func (p Policy) NeedsSupervisor() bool {
+	if p.Paths.Metadata == MetadataGranted {
+		return true
+	}
 	switch p.Memory.Access {
 	case AccessDeny:
 		return true

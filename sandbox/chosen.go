@@ -77,6 +77,23 @@ func (p *Plan) members() error {
 	return nil
 }
 
+// writable lists the places where metadata may be changed.
+func (p *Plan) writable() (err error) {
+	if p.Rules != nil && p.options.Policy.Paths.Metadata == policy.MetadataGranted {
+		p.Writable, err = p.Rules.Writable()
+	}
+	return err
+}
+
+// warnMetadata: where no supervisor can tell one file from another, none of them is
+// changed.
+func (p *Plan) warnMetadata() {
+	if p.options.Policy.Paths.Metadata == policy.MetadataGranted {
+		p.Warnings = append(p.Warnings, `owner, mode, times and attributes of files cannot be changed at all: paths.metadata = "granted" `+
+			`takes a supervisor, which there is none of; --allow metadata=allow lets them be changed wherever file permissions do`)
+	}
+}
+
 // denies builds the program of the policy's own refusals.
 func (p *Plan) denies() error {
 	s := p.options.Policy.Syscalls

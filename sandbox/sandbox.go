@@ -87,6 +87,9 @@ type Plan struct {
 	// they are granted to their own process only. Close leaves it open: whoever
 	// supervises ends it, with the supervision.
 	Members *kernel.Members
+	// Writable are the places where a supervisor lets metadata be changed, with what
+	// stands there (paths.metadata = "granted"); nil: the policy does not ask.
+	Writable map[string]kernel.FileID
 
 	options Options
 	starter starter.Plan
@@ -326,7 +329,7 @@ func (p *Plan) seccomp() error {
 		o.Ptrace = policy.PtraceAllow
 	}
 	network := pol.Network
-	o.RefuseMetadata = pol.Paths.Metadata == policy.MetadataDeny
+	o.RefuseMetadata = pol.Paths.Metadata != policy.MetadataAllow
 	o.GuardTCP = p.Rules != nil && p.Rules.Net != 0
 	o.RefuseUnix = network.RestrictUnix && len(network.Unix) == 0
 	if err := p.code(&o); err != nil {
@@ -342,6 +345,7 @@ func (p *Plan) seccomp() error {
 	}
 	p.Filter = plain
 	if !supervised {
+		p.warnMetadata()
 		if err := p.noMemfds(); err != nil {
 			return err
 		}
@@ -362,6 +366,9 @@ func (p *Plan) seccomp() error {
 			return p.cannot("the seccomp filter", err)
 		}
 		if err := p.members(); err != nil {
+			return err
+		}
+		if err := p.writable(); err != nil {
 			return err
 		}
 	}

@@ -42,6 +42,7 @@ const (
 	kindConnect
 	kindBind
 	kindMemfd
+	kindMetadata
 	kindRefused
 )
 
@@ -79,8 +80,11 @@ func (t *kindTable) of(arch uint32, number int32) kind {
 	if k := kind(cell.Load()); k != kindUnseen {
 		return k
 	}
-	k, ok := kindByName[t.calls.Name(arch, number)]
-	if !ok {
+	name := t.calls.Name(arch, number)
+	k, ok := kindByName[name]
+	if _, metadata := metadataCalls[name]; metadata {
+		k = kindMetadata
+	} else if !ok {
 		k = kindRefused
 	}
 	cell.Store(uint32(k))

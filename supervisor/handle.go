@@ -53,6 +53,8 @@ func (r *receiver) handle(n *kernel.Notification) (injected bool) {
 		r.port(q)
 	case kindMemfd:
 		return r.memfd(q, n.Data.Number)
+	case kindMetadata:
+		r.metadata(q, n.Data.Number)
 	case kindChroot:
 		r.s.chrooted.Store(true) // before the call takes effect
 		r.answer(q, decide.Continue{Behind: decide.BehindKernel}, noFile)
@@ -86,6 +88,8 @@ func (r *receiver) answer(q *request, v decide.Verdict, file int) bool {
 		}
 	case decide.Refuse:
 		l.Refuse(q.id, v.Errno)
+	case decide.Done:
+		l.Refuse(q.id, 0)
 	case decide.Continue:
 		l.UnsafeContinue(q.id)
 	}
@@ -142,7 +146,7 @@ func (r *receiver) open(q *request) bool {
 	caller := resolve.Caller{TID: q.tid, Dir: q.dir()}
 	if !r.s.chrooted.Load() {
 		if r.s.slowMounts.Load() && r.s.resolver.Slow(caller, &r.path) {
-			r.s.slow.take(r, q)
+			r.s.slow.take(r, q, (*receiver).openSlowly, leaveToKernel)
 			return false
 		}
 		if r.s.resolver.Quick(caller, &r.path) == decide.Ordinary {
@@ -192,7 +196,7 @@ func (r *receiver) procfs(q *request, caller resolve.Caller) bool {
 			return nil
 		})
 		if slow {
-			r.s.slow.take(r, q)
+			r.s.slow.take(r, q, (*receiver).openSlowly, leaveToKernel)
 			return false
 		}
 		v = decide.Open(want, o, &r.s.options.Policy)

@@ -58,6 +58,18 @@ func (r *rights) keepAll() error {
 	return err
 }
 
+// keepMetadata keeps those by which changes of metadata are judged, to have in effect
+// what a caller has. kept: the sandbox may have more of them than usual.
+func (r *rights) keepMetadata(kept bool) error {
+	caps, err := kernel.ThreadCapabilities()
+	wanted := capMetadata
+	if !kept {
+		wanted &^= capMetadataKept
+	}
+	r.caps |= caps.Permitted & wanted
+	return err
+}
+
 // reduce takes all other capabilities away from the calling thread for good, and
 // finds out whether it could come back from being somebody else.
 func (r *rights) reduce() error {

@@ -5,6 +5,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/memjail/memjail/supervisor/decide"
 	"github.com/memjail/memjail/supervisor/resolve"
 )
 
@@ -24,8 +25,9 @@ type slowPool struct {
 	workers sync.WaitGroup
 }
 
-// take answers the request later, on a thread of its own.
-func (p *slowPool) take(from *receiver, q *request) {
+// take answers the request later, on a thread of its own, by work. late is the answer
+// where that is too slow, or cannot be done.
+func (p *slowPool) take(from *receiver, q *request, work func(*receiver, *request), late decide.Verdict) {
 	p.mu.Lock()
 	full := p.waiting >= slowLimit
 	if !full {
@@ -33,25 +35,29 @@ func (p *slowPool) take(from *receiver, q *request) {
 	}
 	p.mu.Unlock()
 	if full {
-		from.answer(q, leaveToKernel, noFile)
+		from.answer(q, late, noFile)
 		return
 	}
 	w := &receiver{s: from.s, path: from.path, notification: from.notification}
 	w.request.set(&from.notification, q.kind)
-	w.request.args = q.args
+	w.request.args, w.request.name = q.args, q.name
 	q = &w.request
-	deadline := time.AfterFunc(slowDeadline, func() { w.answer(q, leaveToKernel, noFile) })
+	deadline := time.AfterFunc(slowDeadline, func() { w.answer(q, late, noFile) })
 	p.workers.Add(1)
 	go func() {
 		defer p.done(deadline)
 		runtime.LockOSThread() // and never unlocked: see receiver.run
 		if w.prepare() != nil {
-			w.answer(q, leaveToKernel, noFile)
+			w.answer(q, late, noFile)
 			return
 		}
-		caller := resolve.Caller{TID: q.tid, Dir: q.dir(), MayWait: true}
-		w.procfs(q, caller)
+		work(w, q)
 	}()
+}
+
+// openSlowly is what is done about an open on a thread that may wait.
+func (r *receiver) openSlowly(q *request) {
+	r.procfs(q, resolve.Caller{TID: q.tid, Dir: q.dir(), MayWait: true})
 }
 
 func (p *slowPool) done(deadline *time.Timer) {

@@ -45,6 +45,8 @@ type Options struct {
 	// processes to each other; nil: they are granted to their own process only. The
 	// supervisor closes it when it retires, and when the sandbox has ended.
 	Members *kernel.Members
+	// Writable are the places where paths.metadata = "granted" lets metadata be changed.
+	Writable Writable
 	// SlowMounts: there are network or FUSE file systems, on which resolving a
 	// path can wait for somebody.
 	SlowMounts bool
@@ -96,6 +98,12 @@ func New(o Options) (*Supervisor, error) {
 	if s.base, err = ownRights(); err != nil {
 		procfs.Close()
 		return nil, fmt.Errorf("preparing the supervisor: %w", err)
+	}
+	if changesMetadata(&o.Policy) {
+		if err := s.base.keepMetadata(len(o.Policy.Capabilities.Keep) > 0); err != nil {
+			procfs.Close()
+			return nil, fmt.Errorf("preparing the supervisor: %w", err)
+		}
 	}
 	// Without CAP_SYS_PTRACE (a container's root) a process may be looked at only by one
 	// that could have all of its capabilities; none is in effect.

@@ -92,7 +92,9 @@ type Options struct {
 
 	// RefuseMetadata refuses to change owner, mode, times, extended attributes
 	// and flags of files, by path or descriptor (paths.metadata = "deny"): to
-	// Landlock these are open, and a filter cannot tell one file from another.
+	// Landlock these are open, and a filter cannot tell one file from another. With
+	// a listener the supervisor judges the calls, and makes those that the policy
+	// allows (paths.metadata = "granted").
 	RefuseMetadata bool
 	// GuardMemfds has the supervisor make memfds (memfd_create(2)) that are not asked
 	// for without the right to be executed. It has a use with a listener only: without

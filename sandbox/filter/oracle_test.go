@@ -168,11 +168,11 @@ func oracleChosen(o Options, d Data, name string) (Verdict, bool) {
 	case (name == "setxattr" || name == "fsetxattr") && o.GuardMemfds && low(3)%8 == 4 && low(3) >= 28:
 		return told(unix.EOPNOTSUPP)
 	case name == "setxattrat" && o.GuardMemfds:
-		return enosys, true
+		return told(unix.ENOSYS)
 	case metadataCalls.MatchString(name) && o.RefuseMetadata:
 		return told(unix.EPERM)
 	case name == "ioctl" && o.RefuseMetadata && slices.Contains([]uint32{0x40086602, 0x40046602, 0x401c5820, 0x40047211}, low(1)):
-		return eperm, true
+		return told(unix.EPERM)
 	case name == "socket" && o.RefuseUnix && low(0) == 1:
 		return told(unix.EAFNOSUPPORT)
 	case name == "socketpair" && o.RefuseUnix && low(0) == 1 && (low(1)&15 == 2 || low(1)&15 == 3):

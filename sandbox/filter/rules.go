@@ -428,27 +428,28 @@ var rules = [...]rule{
 		home: forMemfds, errno: unix.ENOSYS, notified: true, key: keyMemfds,
 		reason: "a memfd of large pages can be made executable, sealed or not"},
 	// An ACL sets the bits of the mode that the seal holds (seen with Linux 6.18). What
-	// is set is a name in memory, but its size tells: a head of 4 bytes and at least
-	// three entries of 8.
-	{calls: []string{"setxattr", "fsetxattr"}, when: []condition{number(3, aclLeast)}, condition: "a size that an ACL can have",
+	// is set is a name in memory, but its size tells which may be one: a head of 4 bytes
+	// and at least three entries of 8. The supervisor reads the name, and makes the call
+	// itself for all that is no ACL of a memfd.
+	{calls: []string{"setxattr", "fsetxattr"}, when: []condition{number(3, aclLeast)}, condition: "an ACL, told from others by its size and its name",
 		home: forMemfds, errno: unix.EOPNOTSUPP, notified: true, key: keyMemfds, reason: reasonACL},
 	{calls: []string{"setxattr", "fsetxattr"}, when: []condition{masked(3, aclEntry-1, aclHead), {arg: 3, op: isAny, mask: ^uint32(0x1f)}},
-		condition: "a larger size that an ACL can have", home: forMemfds, errno: unix.EOPNOTSUPP, notified: true, key: keyMemfds, reason: reasonACL},
+		condition: "a larger ACL", home: forMemfds, errno: unix.EOPNOTSUPP, notified: true, key: keyMemfds, reason: reasonACL},
 	// Its size is in memory.
-	{calls: []string{"setxattrat"}, condition: `under memory.anonymous-exec = "deny"`, home: forMemfds, errno: unix.ENOSYS, key: keyMemfds, reason: reasonACL},
+	{calls: []string{"setxattrat"}, condition: "an ACL", home: forMemfds, errno: unix.ENOSYS, notified: true, key: keyMemfds, reason: reasonACL},
 	{calls: []string{"chmod", "fchmod", "fchmodat", "fchmodat2", "chown", "chown32", "fchown", "fchown32", "fchownat", "lchown", "lchown32",
 		"setxattr", "lsetxattr", "fsetxattr", "setxattrat", "removexattr", "lremovexattr", "fremovexattr", "removexattrat", "file_setattr",
 		"utime", "utimes", "utimensat", "utimensat_time64", "futimesat"},
-		condition: `under paths.metadata = "deny"`, home: forMetadata, errno: unix.EPERM, notified: true, key: keyMetadata,
+		condition: `under paths.metadata = "deny"; under "granted" where files may not be written`, home: forMetadata, errno: unix.EPERM, notified: true, key: keyMetadata,
 		reason: "the policy keeps owner, mode, times and attributes of every file as they are"},
 	{calls: []string{"ioctl"}, when: []condition{number(1, setFlags)}, condition: "request FS_IOC_SETFLAGS",
-		home: forMetadata, errno: unix.EPERM, key: keyMetadata, reason: reasonFlags},
+		home: forMetadata, errno: unix.EPERM, notified: true, key: keyMetadata, reason: reasonFlags},
 	{calls: []string{"ioctl"}, when: []condition{number(1, setFlags32)}, condition: "request FS_IOC32_SETFLAGS",
-		home: forMetadata, errno: unix.EPERM, key: keyMetadata, reason: reasonFlags},
+		home: forMetadata, errno: unix.EPERM, notified: true, key: keyMetadata, reason: reasonFlags},
 	{calls: []string{"ioctl"}, when: []condition{number(1, setAttributes)}, condition: "request FS_IOC_FSSETXATTR",
-		home: forMetadata, errno: unix.EPERM, key: keyMetadata, reason: reasonFlags},
+		home: forMetadata, errno: unix.EPERM, notified: true, key: keyMetadata, reason: reasonFlags},
 	{calls: []string{"ioctl"}, when: []condition{number(1, setFAT)}, condition: "request FAT_IOCTL_SET_ATTRIBUTES",
-		home: forMetadata, errno: unix.EPERM, key: keyMetadata, reason: reasonFlags},
+		home: forMetadata, errno: unix.EPERM, notified: true, key: keyMetadata, reason: reasonFlags},
 
 	{calls: []string{"memfd_create"}, when: []condition{masked(1, memfdNoExec, 0)}, condition: "without flag MFD_NOEXEC_SEAL",
 		home: forMemfds, errno: unix.EACCES, notified: true, key: keyMemfds,

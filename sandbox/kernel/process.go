@@ -126,3 +126,10 @@ func ChildSubreaper() (bool, error) {
 	}
 	return set != 0, nil
 }
+
+// HasCall tells whether the kernel has a system call, by making it with a descriptor
+// that is none and nothing else: ENOSYS says no.
+func HasCall(number uintptr) bool {
+	_, _, errno := unix.RawSyscall6(number, ^uintptr(0), 0, 0, 0, 0, 0)
+	return errno != unix.ENOSYS
+}

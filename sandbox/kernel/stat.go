@@ -75,3 +75,17 @@ func SameThreadGroupLeader(tid int) bool {
 	_, _, errno := unix.RawSyscall(unix.SYS_TGKILL, uintptr(tid), uintptr(tid), 0)
 	return errno == 0 || errno == unix.EPERM
 }
+
+// FileID is what tells one file or directory from all others at one time.
+type FileID struct{ Device, Inode uint64 }
+
+// Identify returns the ID of what a descriptor, O_PATH included, is open on, and its
+// mode. No network or FUSE server is asked whether that still holds. The errno is
+// returned bare.
+func Identify(fd int) (id FileID, mode uint16, err error) {
+	var st unix.Statx_t
+	if err := unix.Statx(fd, "", unix.AT_EMPTY_PATH|unix.AT_STATX_DONT_SYNC, unix.STATX_BASIC_STATS, &st); err != nil {
+		return FileID{}, 0, err
+	}
+	return FileID{Device: unix.Mkdev(st.Dev_major, st.Dev_minor), Inode: st.Ino}, st.Mode, nil
+}

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/memjail/memjail/policy"
+	"github.com/memjail/memjail/sandbox/kernel"
 )
 
 // Request is what a plan is made from.
@@ -375,6 +376,23 @@ func (p *Plan) Ruleset() (*os.File, error) {
 		return nil, err
 	}
 	return os.NewFile(uintptr(fd), "landlock ruleset"), nil
+}
+
+// Writable lists the places that the rules let be written, with what stands there.
+func (p *Plan) Writable() (map[string]kernel.FileID, error) {
+	places := map[string]kernel.FileID{}
+	for i := range p.Rules {
+		r := &p.Rules[i]
+		if !r.Rights.has(WriteFile) {
+			continue
+		}
+		id, _, err := kernel.Identify(r.FD)
+		if err != nil {
+			return nil, fmt.Errorf("looking at %q, which may be written: %w", r.Path, err)
+		}
+		places[r.Path] = id
+	}
+	return places, nil
 }
 
 // Close closes the descriptors of the rules. A ruleset made before stays valid,

@@ -143,7 +143,7 @@ func startDetached(pol policy.Policy, plan *sandbox.Plan, report Detached) (sock
 func detachedConfig(pol policy.Policy, plan *sandbox.Plan, report Detached) (successorConfig, error) {
 	config := successorConfig{Policy: pol, Reports: report.Refused, ReportMounts: report.Mounted, Observer: report.Config,
 		PID: os.Getpid(), Exec: true, OwnMounts: plan.MountNamespace != nil,
-		SlowMounts: plan.Mounts != nil && plan.Mounts.HasRemote()}
+		SlowMounts: plan.Mounts != nil && plan.Mounts.HasRemote(), Writable: plan.Writable}
 	config.Policy.Tests = nil
 	if config.Reports && plan.Rules != nil && explainable(pol) {
 		facts, err := plan.Facts(nil)

@@ -48,7 +48,7 @@ func Supervise(allow func(key string) string,
 
 // supervisorOptions are those of a detached supervisor.
 func (config successorConfig) supervisorOptions(observer DetachedObserver) supervisor.Options {
-	o := supervisor.Options{Policy: config.Policy, SlowMounts: config.SlowMounts, Chrooted: config.Chrooted}
+	o := supervisor.Options{Policy: config.Policy, SlowMounts: config.SlowMounts, Chrooted: config.Chrooted, Writable: config.Writable}
 	if config.OwnMounts {
 		unix.CloseOnExec(fdMounts)
 		o.MountNamespace = os.NewFile(fdMounts, "the sandbox's mount namespace")

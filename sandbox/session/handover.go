@@ -37,6 +37,7 @@ const firstFree = 32
 type successorConfig struct {
 	Policy     policy.Policy
 	SlowMounts bool
+	Writable   supervisor.Writable
 	Reports    bool
 	OwnMounts  bool // fdMounts is there
 	Chrooted   bool // somebody inside may have another root
@@ -164,7 +165,7 @@ func (h *handoverFiles) make(s *session) error {
 // holds any length.
 func (s *session) successorConfig() (*os.File, error) {
 	config := successorConfig{Policy: s.policy, Reports: s.options.Sandbox.Reports, PID: s.cmd.PID,
-		OwnMounts: s.plan.MountNamespace != nil, Chrooted: s.supervisor.Chrooted()}
+		OwnMounts: s.plan.MountNamespace != nil, Chrooted: s.supervisor.Chrooted(), Writable: s.plan.Writable}
 	config.Policy.Origins, config.Policy.Tests = nil, nil // nobody asks a supervisor for them
 	if m := s.plan.Members; m != nil {
 		_, config.Helper = m.Handle()

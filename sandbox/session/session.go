@@ -167,7 +167,7 @@ func (s *session) run() (Status, error) {
 // going to make.
 func (s *session) supervise() error {
 	o := supervisor.Options{Policy: s.policy, Calls: calls{s.options.Allow}, MountNamespace: s.plan.MountNamespace,
-		Members: s.plan.Members, Quiet: func() bool { return !s.plan.Checked() }}
+		Members: s.plan.Members, Writable: s.plan.Writable, Quiet: func() bool { return !s.plan.Checked() }}
 	if s.plan.Mounts != nil {
 		o.SlowMounts = s.plan.Mounts.HasRemote()
 	}

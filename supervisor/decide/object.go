@@ -45,8 +45,8 @@ type Request struct {
 // but asks for the permission for both, is writing.
 func (r Request) Writing() bool { return r.Flags&unix.O_ACCMODE != unix.O_RDONLY }
 
-// Verdict is the answer to a notification: exactly one of [Continue], [Inject]
-// and [Refuse]. No value of the type says two of these things.
+// Verdict is the answer to a notification: exactly one of [Continue], [Inject],
+// [Refuse] and [Done]. No value of the type says two of these things.
 type Verdict interface{ verdict() }
 
 // Continue leaves the call to the kernel. Behind says what decides there.
@@ -58,9 +58,13 @@ type Inject struct{ Grant *Grant }
 // Refuse answers with an errno.
 type Refuse struct{ Errno unix.Errno }
 
+// Done tells the caller that its call was made: the supervisor has made it.
+type Done struct{}
+
 func (Continue) verdict() {}
 func (Inject) verdict()   {}
 func (Refuse) verdict()   {}
+func (Done) verdict()     {}
 
 // Behind says why a Continue gives nothing away.
 type Behind uint8

@@ -41,6 +41,9 @@ func (p *Path) Buffer() []byte { return p.buf[headroom:] }
 // SetLength says how long the copy is, without its NUL byte.
 func (p *Path) SetLength(n int) { p.length = n }
 
+// Length is how long the copy is, without its NUL byte.
+func (p *Path) Length() int { return p.length }
+
 // String returns the path. It is hostile input.
 func (p *Path) String() string { return string(p.unsafeBytes()) }
 
@@ -60,6 +63,8 @@ type Caller struct {
 	NoSymlinks, NoMagicLinks bool
 	// MayWait: resolving may wait for a disk or a server.
 	MayWait bool
+
+	keepLink bool // a symbolic link at the end is what is looked for
 }
 
 // Procfs is the one procfs instance whose files are granted: memjail's own.

@@ -71,14 +71,12 @@ func (w *walker) start(unsafePath string) error {
 	if w.root, err = unix.Open(proc+"/root", pathOnly, 0); err != nil {
 		return err
 	}
-	from := proc + "/root"
-	if unsafePath[0] != '/' {
-		from = proc + "/cwd"
-		if w.caller.Dir != unix.AT_FDCWD {
-			from = proc + "/fd/" + strconv.Itoa(w.caller.Dir)
-		}
+	if unsafePath[0] == '/' {
+		w.at, err = unix.Open(proc+"/root", pathOnly, 0)
+	} else {
+		w.at, err = openStart(w.caller)
 	}
-	if w.at, err = unix.Open(from, pathOnly, 0); err != nil {
+	if err != nil {
 		return err
 	}
 	w.push(unsafePath)
@@ -132,7 +130,7 @@ func (w *walker) step(name string) error {
 		unix.Close(fd)
 		return err
 	}
-	if kind != unix.S_IFLNK {
+	if kind != unix.S_IFLNK || (w.caller.keepLink && len(w.unsafe) == 0) {
 		w.replace(fd)
 		return nil
 	}

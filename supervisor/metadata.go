@@ -1,0 +1,298 @@
+package supervisor
+
+import (
+	"os"
+	"path"
+	"strconv"
+
+	"github.com/memjail/memjail/policy"
+	"github.com/memjail/memjail/sandbox/kernel"
+	"github.com/memjail/memjail/supervisor/decide"
+	"github.com/memjail/memjail/supervisor/procmem"
+	"github.com/memjail/memjail/supervisor/resolve"
+	"golang.org/x/sys/unix"
+)
+
+// To Landlock the metadata of files are open, and a filter sees no path and no name of
+// an attribute. A supervisor that looked and let the kernel go on would lose the race
+// for what it had looked at. So it makes the calls itself: about the object that it
+// has opened and examined, as the caller and with no right more.
+
+// Writable are the places that a policy lets be written: each file or directory on
+// which a rule of the kernel's domain gives that right, by its canonical path. What
+// stands there now must be what stood there when the rule was made.
+type Writable map[string]kernel.FileID
+
+// capMetadata are the capabilities by which the kernel judges such changes; those of
+// capMetadataKept nobody inside has unless the policy keeps them.
+const (
+	capMetadata = kernel.CapSet(1)<<unix.CAP_CHOWN | 1<<unix.CAP_DAC_OVERRIDE | 1<<unix.CAP_FOWNER | 1<<unix.CAP_FSETID | 1<<unix.CAP_SETFCAP |
+		capMetadataKept
+	capMetadataKept = kernel.CapSet(1)<<unix.CAP_DAC_READ_SEARCH | 1<<unix.CAP_MAC_ADMIN | 1<<unix.CAP_SYS_ADMIN
+)
+
+// changesMetadata tells whether a policy leaves changes of metadata to its supervisor.
+func changesMetadata(p *policy.Policy) bool {
+	return p.Paths.Metadata == policy.MetadataGranted || p.Memory.AnonymousExec == policy.AnonymousExecDeny
+}
+
+// metadata answers a call that changes metadata.
+func (r *receiver) metadata(q *request, number int32) {
+	q.name = r.s.options.Calls.Name(q.arch, number)
+	if r.s.options.Policy.Paths.Metadata == policy.MetadataDeny {
+		r.path.SetLength(0)
+		refusal := r.metadataRefusal()
+		r.reportChange(q, &refusal)
+		r.answer(q, decide.Refuse{Errno: refusal.Errno}, noFile)
+		return
+	}
+	if r.s.slowMounts.Load() { // the change itself may wait for a server, too
+		r.s.slow.take(r, q, (*receiver).change, decide.Refuse{Errno: unix.EIO})
+		return
+	}
+	r.change(q)
+}
+
+// metadataRefusal is the filter's own row about such calls.
+func (r *receiver) metadataRefusal() Refusal {
+	return r.s.options.Calls.Refusal("chmod", [6]uint64{})
+}
+
+// change makes the call for the caller, or says why not.
+func (r *receiver) change(q *request) {
+	r.path.SetLength(0)
+	c, err := r.readChange(q)
+	if err == nil && c.nothing {
+		r.answer(q, decide.Done{}, noFile)
+		return
+	}
+	if err == nil && !c.descriptor {
+		err = r.changedPath(q, &c)
+	}
+	var id identity
+	if err == nil {
+		id, err = r.changer(q.tid)
+	}
+	if err != nil {
+		r.answer(q, decide.Refuse{Errno: errnoOf(err)}, noFile)
+		return
+	}
+	var refusal *Refusal
+	err, ok := r.rights.with(kernel.FileIdentity{UID: id.uid, GID: id.gid, Groups: id.groups}, r.changing(id), func() error {
+		var err error
+		refusal, err = r.changeObject(q, id, &c)
+		return err
+	})
+	if !ok {
+		r.lostRights(q)
+	}
+	switch {
+	case refusal != nil:
+		r.reportChange(q, refusal)
+		r.answer(q, decide.Refuse{Errno: refusal.Errno}, noFile)
+	case err != nil:
+		r.answer(q, decide.Refuse{Errno: errnoOf(err)}, noFile)
+	default:
+		r.answer(q, decide.Done{}, noFile)
+	}
+}
+
+// changedPath copies the path, or finds that there is none.
+func (r *receiver) changedPath(q *request, c *change) error {
+	n, err := procmem.ReadCString(q.tid, c.path, r.path.Buffer())
+	switch {
+	case err != nil:
+		return err
+	case n > 0:
+		r.path.SetLength(n)
+	case !c.empty:
+		return unix.ENOENT
+	case c.dir == unix.AT_FDCWD:
+		r.path.SetLength(copy(r.path.Buffer(), "."))
+	default:
+		c.descriptor = true
+	}
+	return nil
+}
+
+// changer finds out as whom, and with which capabilities, the change is to be made. An
+// ordinary user's supervisor is as its callers are.
+func (r *receiver) changer(tid int) (identity, error) {
+	if !r.rights.switches() && r.rights.caps&capMetadata == 0 && kernel.SameThreadGroupLeader(tid) {
+		return identity{tgid: tid, uid: r.rights.self.UID, gid: r.rights.self.GID, groups: r.rights.self.Groups}, nil
+	}
+	id, err := readIdentity(tid)
+	if err != nil {
+		return identity{}, unix.EACCES
+	}
+	id.caps = r.sameNamespace(id)
+	return id, nil
+}
+
+// sameNamespace is what of a caller's capabilities holds here: those of another user
+// namespace are about that one only.
+func (r *receiver) sameNamespace(id identity) kernel.CapSet {
+	if r.s.options.Policy.IPC.Namespaces == policy.NamespacesDeny {
+		return id.caps // nobody inside can have made one
+	}
+	own, err := os.Readlink("/proc/thread-self/ns/user")
+	if err != nil {
+		return 0
+	}
+	if theirs, err := os.Readlink("/proc/" + strconv.Itoa(id.tgid) + "/ns/user"); err != nil || theirs != own {
+		return 0
+	}
+	return id.caps
+}
+
+// changing are the capabilities for a change: the caller's, and what it takes to look
+// at the caller's own descriptors.
+func (r *receiver) changing(id identity) kernel.CapSet {
+	if r.s.base.caps&capPtrace == 0 {
+		return id.caps // all of them, or the kernel would not let the caller be looked at
+	}
+	return id.caps&capMetadata | capPtrace
+}
+
+// changeObject finds the object and changes it, if the policy lets it: refusal is why
+// not. It runs with the caller's rights.
+func (r *receiver) changeObject(q *request, id identity, c *change) (refusal *Refusal, err error) {
+	fd, err := r.findChanged(q, id, c)
+	if err != nil {
+		return nil, err
+	}
+	defer unix.Close(fd)
+	file, mode, err := kernel.Identify(fd)
+	if err != nil {
+		return nil, err
+	}
+	p := &r.s.options.Policy
+	if p.Paths.Metadata == policy.MetadataGranted {
+		if refusal := r.mayChange(id, c, fd, file, mode); refusal != nil {
+			return refusal, nil
+		}
+	}
+	if isACL(c.attribute) && p.Memory.AnonymousExec == policy.AnonymousExecDeny && !resolve.Mounted(fd) {
+		refusal := r.s.options.Calls.Refusal("fsetxattr", [6]uint64{3: aclLeast})
+		return &refusal, nil
+	}
+	if !r.s.listener.Valid(q.id) {
+		return nil, unix.EINTR // nobody hears it
+	}
+	return nil, c.apply(resolve.DescriptorName(fd))
+}
+
+// findChanged opens what the call is about, with no other right than to name it.
+func (r *receiver) findChanged(q *request, id identity, c *change) (int, error) {
+	if c.descriptor {
+		fd, err := resolve.OpenDescriptor(q.tid, c.dir)
+		if err == nil && !c.nameOnly && resolve.OnlyNames(q.tid, c.dir) {
+			unix.Close(fd)
+			return -1, unix.EBADF
+		}
+		return fd, err
+	}
+	caller := resolve.Caller{TID: q.tid, TGID: id.tgid, Dir: c.dir, NoFollow: c.keepLink}
+	return r.s.resolver.Find(caller, &r.path, !r.s.chrooted.Load())
+}
+
+// aclLeast is the size of the smallest access control list, linux/posix_acl_xattr.h.
+const aclLeast = 4 + 3*8
+
+func isACL(attribute string) bool {
+	return attribute == "system.posix_acl_access" || attribute == "system.posix_acl_default"
+}
+
+// mayChange decides by the object that is held: nil if the policy lets it be written,
+// or the caller has it open for writing.
+func (r *receiver) mayChange(id identity, c *change, fd int, file kernel.FileID, mode uint16) *Refusal {
+	place, err := resolve.Place(fd, file)
+	switch kind := mode & unix.S_IFMT; {
+	case (kind == unix.S_IFCHR || kind == unix.S_IFBLK) && !isTerminal(fd):
+		// A node is one for the whole machine, whoever may write to the device.
+	case err == nil && r.s.options.Writable.contains(place):
+		return nil
+	case c.descriptor && hasOpenForWriting(id.tgid, c.dir, file):
+		return nil
+	}
+	refusal := r.metadataRefusal()
+	refusal.Reason = `paths.metadata = "granted" lets owner, mode, times and attributes be changed only where files may be written`
+	if err == nil {
+		if r.path.Length() == 0 {
+			r.path.SetLength(copy(r.path.Buffer(), place))
+		}
+		if e := r.s.options.Explain; e != nil {
+			if why, refused := e.Path(place, AccessWrite, false); refused && why.Allow != "" {
+				refusal.Allow = why.Allow
+			}
+		}
+	}
+	return &refusal
+}
+
+// isTerminal tells whether a device node is a pseudo-terminal's, whose mode belongs to
+// whoever works on it.
+func isTerminal(fd int) bool {
+	const first, last = 136, 143 // Documentation/admin-guide/devices.txt
+	var st unix.Stat_t
+	if unix.Fstat(fd, &st) != nil {
+		return false
+	}
+	major := unix.Major(uint64(st.Rdev)) //nolint:unconvert // its width differs between architectures
+	return st.Mode&unix.S_IFMT == unix.S_IFCHR && major >= first && major <= last
+}
+
+// contains tells whether the kernel's domain lets the file be written: there is a rule
+// for it, or for a directory above it, and what the rule was made for is still there.
+func (w Writable) contains(place string) bool {
+	for up := place; ; up = path.Dir(up) {
+		if id, ok := w[up]; ok && id == identifyPath(up) {
+			return true
+		}
+		if up == "/" {
+			return false
+		}
+	}
+}
+
+func identifyPath(name string) kernel.FileID {
+	fd, err := unix.Open(name, unix.O_PATH|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return kernel.FileID{}
+	}
+	defer unix.Close(fd)
+	id, _, err := kernel.Identify(fd)
+	if err != nil {
+		return kernel.FileID{}
+	}
+	return id
+}
+
+// hasOpenForWriting tells whether the caller's descriptor is one that was opened for
+// writing and is open on file. The descriptor itself is asked, not its number again.
+func hasOpenForWriting(tgid, fd int, file kernel.FileID) bool {
+	pidfd, err := kernel.OpenPIDFD(tgid)
+	if err != nil {
+		return false
+	}
+	defer pidfd.Close()
+	own, err := unix.PidfdGetfd(int(pidfd.Fd()), fd, 0)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(own)
+	flags, err := unix.FcntlInt(uintptr(own), unix.F_GETFL, 0)
+	if err != nil || flags&unix.O_PATH != 0 || flags&unix.O_ACCMODE == unix.O_RDONLY || flags&unix.O_ACCMODE == unix.O_ACCMODE {
+		return false
+	}
+	found, _, err := kernel.Identify(own)
+	return err == nil && found == file
+}
+
+// reportChange tells of a refused change.
+func (r *receiver) reportChange(q *request, refusal *Refusal) {
+	r.report(q, func() Event {
+		return Event{Call: q.name, Path: r.path.String(), Access: string(AccessWrite), Layer: Policy, Errno: unix.ErrnoName(refusal.Errno),
+			Reason: refusal.Reason, Rule: refusal.Rule, Allow: refusal.Allow}
+	})
+}

@@ -1,0 +1,156 @@
+package resolve
+
+import (
+	"bytes"
+	"os"
+	"strconv"
+
+	"github.com/memjail/memjail/sandbox/kernel"
+	"golang.org/x/sys/unix"
+)
+
+// Find opens with O_PATH what a path names in the caller's view: from its root and
+// working directory, with its own /proc/self. Where the caller does not follow links
+// (Caller.NoFollow) a symbolic link at the end is what is found. The descriptor is the
+// caller's to close, and what follows is decided on it and done to it: the name may
+// mean something else by then.
+//
+// sameRoot: nobody inside has another root than this process, so that the kernel may
+// resolve by itself what does not lead through procfs.
+//
+// It may wait for a disk or a server. The error is the errno that the kernel would give
+// the caller, EACCES where a path goes through another process's links in procfs.
+func (r *Resolver) Find(c Caller, p *Path, sameRoot bool) (fd int, err error) {
+	if p.length == 0 {
+		return -1, unix.ENOENT
+	}
+	if sameRoot {
+		fd, err = r.findAtOnce(c, p)
+		if err != unix.ELOOP && err != unix.ENOSYS {
+			return fd, err
+		}
+	}
+	c.keepLink, c.NoFollow, c.MayWait = c.NoFollow, false, true
+	w := walker{resolver: r, caller: c, root: -1, at: -1}
+	defer w.close()
+	if err = w.start(p.String()); err == nil {
+		err = w.run()
+	}
+	if err != nil {
+		return -1, err
+	}
+	fd, w.at = w.at, -1
+	return fd, nil
+}
+
+// findAtOnce has the kernel resolve all of the path. ELOOP: it leads through procfs,
+// where the same name means something else for the caller, or through too many links.
+func (r *Resolver) findAtOnce(c Caller, p *Path) (int, error) {
+	path := p.unsafeBytes()
+	if leadsThroughSelf(path) {
+		return -1, unix.ELOOP
+	}
+	at := unix.AT_FDCWD
+	if path[0] != '/' {
+		var err error
+		if at, err = openStart(c); err != nil {
+			return -1, err
+		}
+		defer unix.Close(at)
+	}
+	how := unix.OpenHow{Flags: pathOnly, Resolve: unix.RESOLVE_NO_MAGICLINKS}
+	if c.NoFollow {
+		how.Flags |= unix.O_NOFOLLOW
+	}
+	fd, err := unix.Openat2(at, string(path), &how)
+	if err != nil {
+		return -1, err
+	}
+	if device, _, err := look(fd); err != nil || device == r.Procfs.device {
+		unix.Close(fd)
+		return -1, unix.ELOOP
+	}
+	return fd, nil
+}
+
+// openStart opens what a relative path starts from.
+func openStart(c Caller) (int, error) {
+	if c.Dir != unix.AT_FDCWD {
+		return OpenDescriptor(c.TID, c.Dir)
+	}
+	return unix.Open("/proc/"+strconv.Itoa(c.TID)+"/cwd", pathOnly, 0)
+}
+
+// OpenDescriptor opens with O_PATH what a descriptor of a thread is open on. EBADF:
+// there is no such descriptor.
+func OpenDescriptor(tid, fd int) (int, error) {
+	own, err := unix.Open("/proc/"+strconv.Itoa(tid)+"/fd/"+strconv.Itoa(fd), pathOnly, 0)
+	if err == unix.ENOENT || fd < 0 {
+		err = unix.EBADF
+	}
+	return own, err
+}
+
+// OnlyNames tells whether a descriptor of a thread was opened with O_PATH, so that the
+// kernel refuses to change anything through it. Where that cannot be told it says so.
+func OnlyNames(tid, fd int) bool {
+	var buf [256]byte
+	info, err := unix.Open("/proc/"+strconv.Itoa(tid)+"/fdinfo/"+strconv.Itoa(fd), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return true
+	}
+	defer unix.Close(info)
+	n, err := unix.Read(info, buf[:])
+	if err != nil {
+		return true
+	}
+	_, text, _ := bytes.Cut(buf[:n], []byte("flags:\t"))
+	line, _, _ := bytes.Cut(text, []byte("\n"))
+	flags, err := strconv.ParseUint(string(line), 8, 32)
+	return err != nil || flags&unix.O_PATH != 0
+}
+
+// Place is the path of what a descriptor is open on, as the kernel spells it for this
+// process. It counts only if the name leads to the same object now: what was deleted,
+// or lies in another mount namespace, has none (ENOENT), nor has what is in no
+// directory. EACCES and others: the name could not be looked up.
+func Place(fd int, id kernel.FileID) (string, error) {
+	var buf [PathMax]byte
+	n, err := unix.Readlink(descriptorName(fd), buf[:])
+	if err != nil {
+		return "", err
+	}
+	if n == len(buf) || buf[0] != '/' {
+		return "", unix.ENOENT
+	}
+	name := string(buf[:n])
+	there, err := unix.Open(name, pathOnly|unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return "", err
+	}
+	defer unix.Close(there)
+	if found, _, err := kernel.Identify(there); err != nil || found != id {
+		return "", unix.ENOENT
+	}
+	return name, nil
+}
+
+// DescriptorName is a path by which this thread reaches what its own descriptor is open
+// on, a symbolic link included, for calls that take no descriptor.
+func DescriptorName(fd int) string { return descriptorName(fd) }
+
+// Mounted tells whether what a descriptor is open on lies on a mount of this thread's
+// mount namespace: a memfd lies on one that nobody sees. Where it cannot be told it
+// does not.
+func Mounted(fd int) bool {
+	var st unix.Statx_t
+	if statDescriptor(fd, &st) != nil || st.Mask&unix.STATX_MNT_ID == 0 {
+		return false
+	}
+	table, err := os.ReadFile("/proc/thread-self/mountinfo")
+	if err != nil {
+		return false
+	}
+	_, found := findMount(string(table), st.Mnt_id)
+	return found
+}
