@@ -1,8 +1,6 @@
 package probe
 
 import (
-	"fmt"
-
 	"github.com/memjail/memjail/sandbox/kernel/attack"
 	"golang.org/x/sys/unix"
 )
@@ -34,7 +32,7 @@ func namespaceAttempts() []Attempt {
 		all = append(all, Attempt{Route: "setns", Spelling: "file", Target: Outside, Effect: Obtain, ABI: abi,
 			Explain: "setns(2) with a file of /proc/PID/ns of a process outside", Reference: "setns(2)",
 			Attack: func(_ *Scene, v Victim) Outcome {
-				return inChild("open setns", attack.Step{Number: unix.SYS_OPENAT, Args: [6]uintptr{atFDCWD, lowString(fmt.Sprintf("/proc/%d/ns/mnt", v.PID)), unix.O_RDONLY | unix.O_CLOEXEC}},
+				return inChild("open setns", attack.Step{Number: unix.SYS_OPENAT, Args: [6]uintptr{atFDCWD, lowString(v.ProcDir("/proc") + "/ns/mnt"), unix.O_RDONLY | unix.O_CLOEXEC}},
 					after(1, setnsCall.step(abi, 0, unix.CLONE_NEWNS)))
 			}}, Attempt{Route: "setns", Spelling: "pidfd", Target: Outside, Effect: Obtain, ABI: abi,
 			Explain: "setns(2) with a descriptor of a process outside", Reference: "setns(2)",

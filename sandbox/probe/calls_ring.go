@@ -152,7 +152,7 @@ func openByRing(abi ABI, op, flags uint8, v Victim, e Effect) Outcome {
 	if e == Read {
 		access = unix.O_RDONLY | unix.O_CLOEXEC
 	}
-	q := request{op: op, flags: flags, fd: unix.AT_FDCWD, address: lowString(memPath(v.PID)), opFlags: uint32(access)}
+	q := request{op: op, flags: flags, fd: unix.AT_FDCWD, address: lowString(v.Mem()), opFlags: uint32(access)}
 	if op == opOpenat2 {
 		how := low(pack(access, uint64(0), uint64(0)))
 		q.opFlags, q.offset, q.size = 0, address(how), uint32(len(how))

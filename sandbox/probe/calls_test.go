@@ -122,7 +122,7 @@ func TestEveryI386HasItsTwin(t *testing.T) {
 
 // TestWitness has a victim notice what is done to it.
 func TestWitness(t *testing.T) {
-	p, err := StartVictim(victimOption(dirOption, t.TempDir()), victimOption(signalsOption, "keep"))
+	p, err := startVictim(1, "", victimOption(dirOption, t.TempDir()), victimOption(signalsOption, "keep"))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -89,7 +89,7 @@ func keepSignals() error {
 	if blocked, err := signalSet("SigBlk"); err != nil || blocked&keptSet() == keptSet() {
 		return err
 	}
-	exe, err := os.Executable()
+	exe, err := program()
 	if err != nil {
 		return err
 	}
@@ -182,7 +182,7 @@ func (a *Attempt) survives() bool { return a.Effect == Disturb || a.Effect == Re
 
 // outsideOptions are those of the attempt's victim outside.
 func (a *Attempt) outsideOptions(s Stage) []string {
-	options := []string{victimOption(dirOption, s.scratch())}
+	options := []string{victimOption(dirOption, s.scratch()), victimOption(lockOption, s.scratch())}
 	if a.Ask != nil && a.Effect == Disturb {
 		options = append(options, victimOption(signalsOption, "keep"))
 	}

@@ -8,7 +8,8 @@
 // a sandbox, as the control; where that does not get through, nothing is proven.
 //
 // The catalogue ([Catalogue]) is a table: tests, documentation and reports are
-// derived from it. Three kinds of processes carry an attempt out, all of them this
+// derived from it. Processes are attacked only by numbers that are proven to be a
+// victim's, whatever the pid namespaces of launcher and /proc (see naming.go). Three kinds of processes carry an attempt out, all of them this
 // program started again (see [Serve]): the agent runs inside the launcher under
 // test and starts one director for each attempt; the director makes the victims
 // that the attempt needs and, where the attacker must be another process than the

@@ -85,7 +85,7 @@ func inheritedAttempt(effect Effect, number int) Attempt {
 			return nil, err
 		}
 		for i, guest := range s.Guests[name] {
-			f, err := os.OpenFile(memPath(guest.PID), os.O_RDWR, 0)
+			f, err := guest.openMem()
 			if err != nil {
 				return nil, err
 			}
@@ -125,7 +125,7 @@ func inheritedDirAttempt(effect Effect) Attempt {
 			if at, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", inheritedDirFD)); err != nil || at != "/proc" {
 				return Refused("openat2", unix.EBADF)
 			}
-			fd, err := unix.Openat2(inheritedDirFD, fmt.Sprintf("%d/mem", v.PID), &unix.OpenHow{Flags: unix.O_RDWR | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT})
+			fd, err := unix.Openat2(inheritedDirFD, filepath.Base(v.ProcDir("/proc"))+"/mem", &unix.OpenHow{Flags: unix.O_RDWR | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT})
 			if err != nil {
 				return Refused("openat2", err)
 			}

@@ -5,7 +5,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 
 	"github.com/memjail/memjail/policy"
 	"golang.org/x/sys/unix"
@@ -33,13 +32,13 @@ func procLinkAttempts() []Attempt {
 	for _, target := range []Target{Child, Sibling, Outside} {
 		for _, effect := range []Effect{Read, Write} {
 			fd := sharedAttempt("fd", "the memfd that a process maps, opened again through /proc/PID/fd", target, effect,
-				func(v Victim) string { return fmt.Sprintf("/proc/%d/fd/%d", v.PID, v.FD) })
+				func(v Victim) string { return fmt.Sprintf("%s/fd/%d", v.ProcDir("/proc"), v.FD) })
 			if target != Outside {
 				fd.Promise, fd.Why = Open, sharedWhy
 			}
 			files := sharedAttempt("map_files", "shared memory of a process, opened through /proc/PID/map_files", target, effect,
 				func(v Victim) string {
-					return fmt.Sprintf("/proc/%d/map_files/%x-%x", v.PID, v.Shared, v.Shared+uint64(unix.Getpagesize()))
+					return fmt.Sprintf("%s/map_files/%x-%x", v.ProcDir("/proc"), v.Shared, v.Shared+uint64(unix.Getpagesize()))
 				})
 			files.Permits, files.Layer = permitsMapFiles, "capabilities"
 			all = append(all, fd, files)
@@ -88,7 +87,7 @@ func outsideLinks() []Attempt {
 	} {
 		all = append(all, Attempt{Route: "proc-links", Spelling: l.name, Target: Outside, Effect: Obtain, Explain: l.explain, Reference: linkManual,
 			Attack: func(_ *Scene, v Victim) Outcome {
-				return l.by("/proc/" + strconv.Itoa(v.PID) + "/" + l.file)
+				return l.by(v.ProcDir("/proc") + "/" + l.file)
 			}})
 	}
 	return all

@@ -1,7 +1,6 @@
 package probe
 
 import (
-	"strconv"
 	"time"
 
 	"github.com/memjail/memjail/sandbox/kernel/attack"
@@ -27,8 +26,8 @@ func onMonitor(spelling, explain string, effect Effect, attack func(s *Scene, v 
 
 func monitorMemory() []Attempt {
 	return []Attempt{
-		onMonitor("mem-read", "opening the supervisor's memory for reading", Obtain, func(_ *Scene, v Victim) Outcome { return openOnly(memPath(v.PID), unix.O_RDONLY) }),
-		onMonitor("mem-write", "opening the supervisor's memory for writing", Obtain, func(_ *Scene, v Victim) Outcome { return openOnly(memPath(v.PID), unix.O_RDWR) }),
+		onMonitor("mem-read", "opening the supervisor's memory for reading", Obtain, func(_ *Scene, v Victim) Outcome { return openOnly(v.Mem(), unix.O_RDONLY) }),
+		onMonitor("mem-write", "opening the supervisor's memory for writing", Obtain, func(_ *Scene, v Victim) Outcome { return openOnly(v.Mem(), unix.O_RDWR) }),
 		onMonitor("ptrace-attach", "attaching to the supervisor as a tracer", Obtain, func(_ *Scene, v Victim) Outcome {
 			if err := unix.PtraceAttach(v.PID); err != nil {
 				return Refused("ptrace", err)
@@ -80,7 +79,7 @@ func takeDescriptor(_ *Scene, v Victim) Outcome {
 func monitorFiles() []Attempt {
 	at := func(spelling, explain, file string, by func(path string) Outcome) Attempt {
 		return onMonitor(spelling, explain, Obtain, func(_ *Scene, v Victim) Outcome {
-			return by("/proc/" + strconv.Itoa(v.PID) + "/" + file)
+			return by(v.ProcDir("/proc") + "/" + file)
 		})
 	}
 	written := func(name, explain, text, reads string) Attempt {

@@ -5,7 +5,6 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
-	"strconv"
 
 	"github.com/memjail/memjail/policy"
 	"github.com/memjail/memjail/sandbox/kernel/attack"
@@ -94,7 +93,7 @@ func prepareBoundProcfs(s *Stage) (func(), error)  { return s.mount(boundProcfs,
 func procfsViews() []procfsView {
 	below := func(key, rest string) func(s *Scene, v Victim, flags int) (int, string, error) {
 		return func(s *Scene, v Victim, flags int) (int, string, error) {
-			fd, err := unix.Open(s.Made[key]+rest+"/"+strconv.Itoa(v.PID)+"/mem", flags, 0)
+			fd, err := unix.Open(v.ProcDir(s.Made[key]+rest)+"/mem", flags, 0)
 			return fd, "open", err
 		}
 	}
@@ -105,7 +104,7 @@ func procfsViews() []procfsView {
 		{spelling: "chroot", explain: "the procfs inside a directory made for chroot, after chroot(2) into it", prepare: prepareChroot, open: openInChroot},
 		{spelling: "second", abi: I386, explain: "a second procfs, opened by the 32-bit interface", prepare: prepareSecondProcfs,
 			open: func(s *Scene, v Victim, flags int) (int, string, error) {
-				path, err := attack.Low(attack.String(s.Made[secondProcfs] + "/" + strconv.Itoa(v.PID) + "/mem"))
+				path, err := attack.Low(attack.String(v.ProcDir(s.Made[secondProcfs]) + "/mem"))
 				if err != nil {
 					return -1, "mmap", err
 				}
@@ -142,6 +141,7 @@ func prepareChroot(s *Stage) (func(), error) {
 // openInChroot leaves this process's own root directory alone: it works on a
 // thread that shares it with nobody and that ends with the goroutine.
 func openInChroot(s *Scene, v Victim, flags int) (fd int, step string, err error) {
+	path := filepath.Join("/proc", filepath.Base(v.ProcDir(s.Made[chrootProcfs]+"/proc")), "mem")
 	ended := make(chan struct{})
 	go func() {
 		defer close(ended)
@@ -154,7 +154,7 @@ func openInChroot(s *Scene, v Victim, flags int) (fd int, step string, err error
 			return
 		}
 		step = "open"
-		fd, err = unix.Open(memPath(v.PID), flags, 0)
+		fd, err = unix.Open(path, flags, 0)
 	}()
 	<-ended
 	return fd, step, err
@@ -187,7 +187,11 @@ func fileBindAttempt(effect Effect) Attempt {
 			points = append(points, point)
 			err := os.WriteFile(point, nil, 0o666)
 			if err == nil {
-				err = binding(memPath(guest.PID))(point)
+				var mem *os.File
+				if mem, err = guest.openMem(); err == nil {
+					err = binding(mem.Name())(point)
+					mem.Close()
+				}
 			}
 			if err != nil {
 				undo()
@@ -228,7 +232,7 @@ func lateMountAttempts() []Attempt {
 		for _, target := range []Target{Self, Sibling, Outside} {
 			for _, effect := range []Effect{Read, Write} {
 				view := procfsView{spelling: kind.spelling, explain: kind.explain, open: func(s *Scene, v Victim, flags int) (int, string, error) {
-					fd, err := unix.Open(s.Made[kind.spelling]+"/"+strconv.Itoa(v.PID)+"/mem", flags, 0)
+					fd, err := unix.Open(v.ProcDir(s.Made[kind.spelling])+"/mem", flags, 0)
 					return fd, "open", err
 				}}
 				a := view.attempt(target, effect)

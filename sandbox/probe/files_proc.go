@@ -52,7 +52,7 @@ func (f procFile) attempt(target Target, procfs, spelling string, prepare func(*
 			if root == "" {
 				root = s.Made[secondProcfs]
 			}
-			return readLayout(root+"/"+strconv.Itoa(v.PID)+"/"+f.name, f, v)
+			return readLayout(v.ProcDir(root)+"/"+f.name, f, v)
 		}}
 }
 
@@ -161,7 +161,7 @@ func (w procWrite) prefix() string {
 }
 
 func (w procWrite) write(v Victim) Outcome {
-	path := "/proc/" + strconv.Itoa(v.PID) + "/" + strings.ReplaceAll(w.name, ".", "/")
+	path := v.ProcDir("/proc") + "/" + strings.ReplaceAll(w.name, ".", "/")
 	fd, err := unix.Open(path, unix.O_WRONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return Refused("open", err)

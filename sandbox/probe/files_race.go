@@ -31,7 +31,7 @@ func raceAttempts() []Attempt {
 	var all []Attempt
 	for _, r := range races() {
 		all = append(all, Attempt{Route: "proc-mem", Spelling: r.spelling, Target: Self, Effect: Write, ABI: r.abi, Explain: r.explain,
-			Reference: "seccomp_unotify(2) (caveats), proc_pid_mem(5)", Permits: permitsMemory(Write), Seconds: usualSeconds + int(r.duration/time.Second),
+			Reference: "seccomp_unotify(2) (caveats), proc_pid_mem(5)", Permits: permitsMemory(Write), Seconds: int(usualTime.Seconds()) + int(r.duration/time.Second),
 			Attack: func(s *Scene, v Victim) Outcome { return r.run(s.Dir, v) }})
 	}
 	return all

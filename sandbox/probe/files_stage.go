@@ -26,7 +26,7 @@ type backstage struct {
 }
 
 func (r *runner) newStage() Stage {
-	return Stage{Dir: r.dir, Mounts: r.mounts, Prepared: map[string]bool{}, Made: map[string]string{}, Guests: map[string][2]Victim{},
+	return Stage{Dir: r.dir, Mounts: r.mounts, Pace: r.pace, Prepared: map[string]bool{}, Made: map[string]string{}, Guests: map[string][2]Victim{},
 		backstage: backstage{private: r.private, guests: map[string][2]*VictimProcess{}, made: map[string]error{}}}
 }
 
@@ -54,7 +54,7 @@ func (s *Stage) guest(a *Attempt, inside bool) *VictimProcess {
 func (s *Stage) invite(name string, options func(i int) []string) error {
 	var pair [2]*VictimProcess
 	for i := range pair {
-		p, err := StartVictim(options(i)...)
+		p, err := startVictim(s.Pace, "", append(options(i), victimOption(lockOption, s.scratch()))...)
 		if err != nil {
 			if i > 0 {
 				pair[0].End()

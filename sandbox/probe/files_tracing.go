@@ -63,7 +63,7 @@ func uprobeAttempt() Attempt {
 		if err := copySelf(path); err != nil {
 			return unmount, err
 		}
-		victim, err := startVictim(path, victimOption(beatOption, "1"))
+		victim, err := startVictim(s.Pace, path, victimOption(beatOption, "1"), victimOption(lockOption, s.scratch()))
 		if err != nil {
 			return unmount, err
 		}

@@ -15,9 +15,11 @@ const (
 	codeFileOption = "code-file" // the file that holds its executable page
 	donateOption   = "donate"    // a socket on which it hands out its own memory
 	beatOption     = "beat"      // call heartbeat over and over, "beat=1"
+	lockOption     = "lock"      // the directory for the file that it locks
+	tokenOption    = "token"     // a word by which it is known, see [newToken]
 )
 
-// victimOption is an argument for [StartVictim].
+// victimOption is an argument for [startVictim].
 func victimOption(key, value string) string { return key + "=" + value }
 
 func victimOptions(args []string) (map[string]string, error) {

@@ -2,12 +2,22 @@ package probe
 
 import (
 	"context"
+	"fmt"
 	"os"
 	"testing"
+	"time"
 )
 
-// TestMain lets the test binary be agent, director, attacker and victim.
+// TestMain lets the test binary be agent, director, attacker, victim and launcher.
 func TestMain(m *testing.M) {
+	launchers := map[string]func(argv []string) error{killThreadName: killThreads, onceName: startNoMore}
+	if len(os.Args) > 2 && launchers[os.Args[1]] != nil {
+		fmt.Fprintln(os.Stderr, launchers[os.Args[1]](os.Args[2:]))
+		os.Exit(1)
+	}
+	if delay, err := time.ParseDuration(os.Getenv(slowVariable)); err == nil && len(os.Args) > 1 && os.Args[1] == victimName {
+		time.Sleep(delay)
+	}
 	if status, mine := Serve(os.Args[1:], os.Stdin, os.Stdout, os.Stderr); mine {
 		os.Exit(status)
 	}

@@ -1,7 +1,6 @@
 package probe
 
 import (
-	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -93,19 +92,17 @@ func useMem(fd int, v Victim, e Effect) Outcome {
 	if _, err := unix.Pwrite(fd, Marker, at); err != nil {
 		return Refused("pwrite", err)
 	}
-	return Did("written through %s", memPath(v.PID))
+	return Did("written at %#x", at)
 }
-
-func memPath(pid int) string { return "/proc/" + strconv.Itoa(pid) + "/mem" }
 
 func memOpeners() []memOpener {
 	openers := []memOpener{
 		{spelling: "open", explain: "open(2) of /proc/PID/mem", open: func(_ *Scene, v Victim, flags int) (int, string, error) {
-			path := attack.String(memPath(v.TID))
+			path := attack.String(filepath.Join("/proc", v.TaskNumber("/proc"), "mem"))
 			return opened(attack.Call(unix.SYS_OPENAT, atFDCWD, attack.Address(path), uintptr(flags)))
 		}},
 		{spelling: "openat2", explain: "openat2(2), whose flags a filter cannot see", open: func(_ *Scene, v Victim, flags int) (int, string, error) {
-			fd, err := unix.Openat2(unix.AT_FDCWD, memPath(v.PID), &unix.OpenHow{Flags: uint64(flags)})
+			fd, err := unix.Openat2(unix.AT_FDCWD, v.Mem(), &unix.OpenHow{Flags: uint64(flags)})
 			return fd, "openat2", err
 		}},
 		{spelling: "self", own: true, explain: "open(2) of /proc/self/mem", open: openPath("/proc/self/mem")},
@@ -114,43 +111,43 @@ func memOpeners() []memOpener {
 			return openPath("/proc/self/mem")(s, v, flags|unix.O_TRUNC)
 		}},
 		{spelling: "task", explain: "through /proc/PID/task/TID/mem", open: func(s *Scene, v Victim, flags int) (int, string, error) {
-			return openPath(fmt.Sprintf("/proc/%d/task/%d/mem", v.PID, v.TID))(s, v, flags)
+			return openPath(filepath.Join(v.ProcDir("/proc"), "task", v.TaskNumber("/proc"), "mem"))(s, v, flags)
 		}},
 		{spelling: "symlink", explain: "through a symbolic link made beforehand", open: func(s *Scene, v Victim, flags int) (int, string, error) {
 			link := filepath.Join(s.Dir, "link")
-			if err := os.Symlink(memPath(v.PID), link); err != nil {
+			if err := os.Symlink(v.Mem(), link); err != nil {
 				return -1, "symlink", err
 			}
 			return openPath(link)(s, v, flags)
 		}},
 		{spelling: "symlink-chain", explain: "through a chain of symbolic links, one of them to a directory of /proc", open: func(s *Scene, v Victim, flags int) (int, string, error) {
 			dir, link := filepath.Join(s.Dir, "dir"), filepath.Join(s.Dir, "link")
-			if err := os.Symlink(filepath.Dir(memPath(v.PID)), dir); err != nil {
+			if err := os.Symlink(v.ProcDir("/proc"), dir); err != nil {
 				return -1, "symlink", err
 			}
-			if err := os.Symlink("dir/../"+strconv.Itoa(v.PID)+"/mem", link); err != nil {
+			if err := os.Symlink("dir/../"+filepath.Base(v.ProcDir("/proc"))+"/mem", link); err != nil {
 				return -1, "symlink", err
 			}
 			return openPath(link)(s, v, flags)
 		}},
 		{spelling: "cwd", explain: "by a relative name, with /proc/PID as working directory", open: func(s *Scene, v Victim, flags int) (int, string, error) {
-			if err := unix.Chdir(filepath.Dir(memPath(v.PID))); err != nil {
+			if err := unix.Chdir(v.ProcDir("/proc")); err != nil {
 				return -1, "chdir", err
 			}
 			defer unix.Chdir("/")
 			return openPath("mem")(s, v, flags)
 		}},
 		{spelling: "dirfd", explain: "by a relative name, from a descriptor of /proc/PID", open: func(_ *Scene, v Victim, flags int) (int, string, error) {
-			return openBelow(filepath.Dir(memPath(v.PID)), unix.O_RDONLY, flags)
+			return openBelow(v.ProcDir("/proc"), unix.O_RDONLY, flags)
 		}},
 		{spelling: "dirfd-o-path", explain: "by a relative name, from an O_PATH descriptor of /proc/PID", open: func(_ *Scene, v Victim, flags int) (int, string, error) {
-			return openBelow(filepath.Dir(memPath(v.PID)), unix.O_PATH, flags)
+			return openBelow(v.ProcDir("/proc"), unix.O_PATH, flags)
 		}},
 		{spelling: "root-link", explain: "through /proc/self/root, which leads back to /", open: func(s *Scene, v Victim, flags int) (int, string, error) {
-			return openPath("/proc/self/root"+memPath(v.PID))(s, v, flags)
+			return openPath("/proc/self/root"+v.Mem())(s, v, flags)
 		}},
 		{spelling: "reopen", explain: "an O_PATH descriptor of the file, opened again through /proc/self/fd", open: func(s *Scene, v Victim, flags int) (int, string, error) {
-			fd, err := unix.Open(memPath(v.PID), unix.O_PATH|unix.O_CLOEXEC, 0)
+			fd, err := unix.Open(v.Mem(), unix.O_PATH|unix.O_CLOEXEC, 0)
 			if err != nil {
 				return -1, "open O_PATH", err
 			}
@@ -199,7 +196,7 @@ const (
 func memOpeners32() []memOpener {
 	by := func(spelling, explain string, writes bool, call func(path uintptr, flags int) (uintptr, unix.Errno)) memOpener {
 		return memOpener{spelling: spelling, explain: explain, abi: I386, writes: writes, open: func(_ *Scene, v Victim, flags int) (int, string, error) {
-			path, err := attack.Low(attack.String(memPath(v.PID)))
+			path, err := attack.Low(attack.String(v.Mem()))
 			if err != nil {
 				return -1, "mmap", err
 			}

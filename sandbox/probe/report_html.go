@@ -21,7 +21,7 @@ var meanings = map[Verdict]string{
 	Held:         "stopped; without the sandbox it gets through",
 	Through:      "gets through: a hole",
 	OpenByPolicy: "gets through on purpose",
-	NotProven:    "cannot be told: it fails without the sandbox too",
+	NotProven:    "cannot be told: it fails without the sandbox too, or could not be made inside",
 }
 
 // writeHTML writes one page that loads nothing: no script, no font, no picture.
@@ -76,6 +76,8 @@ func (r *Report) conclusion() (Verdict, string) {
 		return Through, fmt.Sprintf("%s got through; memjail's default policy stops %d of them.", plural(len(closed)+len(left), "attempt"), len(closed))
 	case r.Count(Held)+r.Count(OpenByPolicy) == 0:
 		return NotProven, "Nothing could be proven on this machine."
+	case r.Unmade() > 0:
+		return NotProven, fmt.Sprintf("%s could not be made inside, so whether the sandbox stops them is not known.", plural(r.Unmade(), "attempt"))
 	case r.Count(OpenByPolicy) > 0:
 		return Held, "Nothing got through but what the policy opens on purpose."
 	default:

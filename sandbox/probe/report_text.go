@@ -22,8 +22,12 @@ func (r *Report) writeText(w io.Writer, style Style) error {
 		t.table(r)
 	}
 	t.holes(r)
-	t.reasons("Open by policy", "", r, OpenByPolicy, func(result Result) string { return result.Why })
-	t.reasons("Not proven here", "without the sandbox the same attempt fails too", r, NotProven, Result.ended)
+	is := func(v Verdict) func(Result) bool { return func(result Result) bool { return result.Verdict == v } }
+	t.reasons("Open by policy", "", r, is(OpenByPolicy), func(result Result) string { return result.Why })
+	t.reasons("Not proven here", "without the sandbox the same attempt fails too", r, func(result Result) bool {
+		return result.Verdict == NotProven && !result.Unmade()
+	}, Result.ended)
+	t.reasons("Not made inside", "whether the sandbox stops them is not known", r, Result.Unmade, Result.ended)
 	t.summary(r)
 	_, err := io.WriteString(w, t.String())
 	return err
@@ -70,11 +74,11 @@ func (t *textWriter) holes(r *Report) {
 	}
 }
 
-// reasons tells the results of a verdict, those with the same reason together.
-func (t *textWriter) reasons(title, remark string, r *Report, v Verdict, why func(Result) string) {
+// reasons lists some of the results, those with the same reason together.
+func (t *textWriter) reasons(title, remark string, r *Report, which func(Result) bool, why func(Result) string) {
 	var chosen []Result
 	for _, result := range r.Results {
-		if result.Verdict == v {
+		if which(result) {
 			chosen = append(chosen, result)
 		}
 	}

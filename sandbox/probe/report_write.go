@@ -75,6 +75,21 @@ func (r *Report) Proven(patterns []string) bool {
 	return true
 }
 
+// Unmade reports whether the attempt got through without the sandbox and could then not
+// be made inside: whether the sandbox stops it is not known.
+func (r Result) Unmade() bool { return r.Verdict == NotProven && r.Detail != "" }
+
+// Unmade is how many results are.
+func (r *Report) Unmade() int {
+	n := 0
+	for _, result := range r.Results {
+		if result.Unmade() {
+			n++
+		}
+	}
+	return n
+}
+
 // routeResults are the results of one route.
 type routeResults struct {
 	route   string

@@ -150,7 +150,10 @@ type runner struct {
 	dir     string
 	log     *logTail
 	agents  [2]*agent // without and with the sandbox
-	private bool      // this mount namespace is the run's own
+	started [2]bool   // whether such an agent has ever answered
+	refused [2]int    // how often in a row no agent could be started
+	pace    pace
+	private bool // this mount namespace is the run's own
 	mounts  string
 	inherit [2][]*os.File
 	attempt int
@@ -176,6 +179,9 @@ func (r *runner) open() error {
 	}
 	if r.Log != "" {
 		r.log = &logTail{path: r.Log}
+	}
+	if r.pace, err = measurePace(); err != nil {
+		return err
 	}
 	return r.openMounts()
 }
@@ -249,10 +255,16 @@ func (r *runner) try(a *Attempt, stage Stage, missing string) (Result, error) {
 		return result, nil
 	}
 	stage.Control = true
-	control, err := r.make(a, stage, false)
+	begin := time.Now()
+	control, err := r.make(a, stage, false, r.deadline(a, 0))
+	if err == nil && control.Late && r.slower() {
+		begin = time.Now()
+		control, err = r.make(a, stage, false, r.deadline(a, 0))
+	}
 	if err != nil {
 		return result, err
 	}
+	took := time.Since(begin)
 	result.Control = control.text()
 	if !control.Effect {
 		result.Verdict = NotProven
@@ -262,7 +274,10 @@ func (r *runner) try(a *Attempt, stage Stage, missing string) (Result, error) {
 		r.log.skip()
 	}
 	stage.Control = false
-	inside, err := r.make(a, stage, true)
+	inside, err := r.make(a, stage, true, r.deadline(a, took))
+	if err == nil && inside.Late && r.slower() {
+		inside, err = r.make(a, stage, true, r.deadline(a, took))
+	}
 	if err != nil {
 		return result, err
 	}
@@ -332,39 +347,49 @@ func (d done) text() string {
 	}
 }
 
-// make has an agent make the attempt, with a victim outside where it needs one.
-func (r *runner) make(a *Attempt, stage Stage, inside bool) (done, error) {
+// unready is what there is to say of an attempt that could not be made.
+func unready(a *Attempt, err error) done {
+	return done{Name: a.Name(), Failure: err.Error(), Unready: true}
+}
+
+// make has an agent make the attempt, with a victim outside where it needs one. An
+// error means that no attempt can be made at all.
+func (r *runner) make(a *Attempt, stage Stage, inside bool, deadline time.Duration) (done, error) {
+	stage.Pace = r.pace
 	ag, err := r.agentFor(inside)
-	if err != nil {
+	if err != nil && !r.started[index(inside)] {
 		return done{}, err
+	}
+	if err != nil {
+		return unready(a, err), nil
 	}
 	outside := stage.guest(a, inside)
 	if outside == nil && (a.Target == Outside || a.Target == Monitor || a.Target == System) {
-		if outside, err = StartVictim(a.outsideOptions(stage)...); err != nil {
-			return done{}, err
+		if outside, err = startVictim(r.pace, "", a.outsideOptions(stage)...); err != nil {
+			return unready(a, err), nil
 		}
 		defer outside.End()
 	}
 	if outside != nil {
 		stage.Outside = outside.Victim
-		if a.Target == Monitor && inside {
-			stage.Outside.PID = ag.launcher
-			stage.Outside.TID = ag.launcher
+		if inside {
+			stage.Launcher = ag.launcher
 		}
 	}
 	if a.Late != nil {
 		undo, err := a.Late(&stage)
 		if err != nil {
-			return done{Name: a.Name(), Failure: err.Error(), Unready: true}, nil
+			return unready(a, err), nil
 		}
 		defer undo()
 	}
-	d, err := ag.do(job{Name: a.Name(), Stage: stage, Seconds: a.Seconds}, max(a.Seconds, usualSeconds))
+	d, err := ag.do(job{Name: a.Name(), Stage: stage, Deadline: deadline}, deadline+r.pace.of(usualTime))
 	if err != nil {
 		// The attempt took its agent, or the whole sandbox, with it.
 		ag.end()
 		r.agents[index(inside)] = nil
-		d = done{Name: a.Name(), Failure: err.Error(), Effect: a.Target == Monitor && a.Effect == Disturb}
+		silent := errors.Is(err, errSilent)
+		d = done{Name: a.Name(), Failure: err.Error(), Effect: a.Target == Monitor && a.Effect == Disturb && !silent, Unready: silent, Late: silent}
 	}
 	if outside != nil && a.Check == nil && a.Target == Outside {
 		if a.Ask != nil && d.Outcome.Done {
@@ -384,17 +409,25 @@ func index(inside bool) int {
 }
 
 func (r *runner) agentFor(inside bool) (*agent, error) {
+	const patience = 3
 	i := index(inside)
 	if r.agents[i] != nil {
 		return r.agents[i], nil
+	}
+	if r.refused[i] == patience {
+		return nil, fmt.Errorf("the probe could not be started %d times in a row, and is not tried again", patience)
 	}
 	var launcher []string
 	if inside {
 		launcher = r.Launcher
 	}
-	a, err := startAgent(launcher, r.dir, r.Stderr, r.inherit[i])
-	r.agents[i] = a
-	return a, err
+	a, err := r.startAgent(launcher, r.inherit[i])
+	if err != nil {
+		r.refused[i]++
+		return nil, err
+	}
+	r.agents[i], r.started[i], r.refused[i] = a, true, 0
+	return a, nil
 }
 
 // agent is a running agent, seen from the runner.
@@ -406,24 +439,25 @@ type agent struct {
 	pipe     *os.File
 }
 
-// startDeadline is how long a launcher may take until its agent answers.
+// startDeadline is how long a launcher may take until its agent answers, at the usual
+// pace.
 const startDeadline = 20 * time.Second
 
-func startAgent(launcher []string, dir string, stderr io.Writer, inherit []*os.File) (*agent, error) {
-	exe, err := os.Executable()
+func (r *runner) startAgent(launcher []string, inherit []*os.File) (*agent, error) {
+	exe, err := program()
 	if err != nil {
-		return nil, fmt.Errorf("finding the probe's own program: %w", err)
+		return nil, err
 	}
-	argv := append(append([]string(nil), launcher...), exe, agentName)
+	argv := append(append([]string(nil), launcher...), exe, agentName, exe)
 	cmd := exec.Command(argv[0], argv[1:]...)
-	cmd.Dir, cmd.Stderr, cmd.ExtraFiles = dir, stderr, inherit
+	cmd.Dir, cmd.Stderr, cmd.ExtraFiles = r.dir, r.Stderr, inherit
 	cmd.SysProcAttr = &unix.SysProcAttr{Pdeathsig: unix.SIGKILL, Setpgid: true}
-	r, w, err := os.Pipe()
+	pipe, w, err := os.Pipe()
 	if err != nil {
 		return nil, err
 	}
 	cmd.Stdout = w
-	a := &agent{cmd: cmd, pipe: r, out: bufio.NewReader(r)}
+	a := &agent{cmd: cmd, pipe: pipe, out: bufio.NewReader(pipe)}
 	if a.in, err = cmd.StdinPipe(); err != nil {
 		return nil, err
 	}
@@ -433,16 +467,19 @@ func startAgent(launcher []string, dir string, stderr io.Writer, inherit []*os.F
 		return nil, fmt.Errorf("starting %s: %w", filepath.Base(argv[0]), err)
 	}
 	a.launcher = cmd.Process.Pid
-	if _, err := a.read(startDeadline); err != nil {
+	if _, err := a.read(r.pace.of(startDeadline)); err != nil {
 		a.end()
 		return nil, fmt.Errorf("starting the probe under %q: its agent does not answer (%w); does the launcher pass on standard input and output, and is %s visible inside?", shellWords(launcher), err, exe)
 	}
 	return a, nil
 }
 
-var errAgent = errors.New("the sandbox or the probe inside it ended")
+var (
+	errAgent  = errors.New("the sandbox or the probe inside it ended")
+	errSilent = errors.New("the probe inside did not answer")
+)
 
-func (a *agent) do(j job, seconds int) (done, error) {
+func (a *agent) do(j job, patience time.Duration) (done, error) {
 	line, err := json.Marshal(j)
 	if err != nil {
 		return done{}, err
@@ -450,13 +487,16 @@ func (a *agent) do(j job, seconds int) (done, error) {
 	if _, err := a.in.Write(append(line, '\n')); err != nil {
 		return done{}, errAgent
 	}
-	return a.read(time.Duration(seconds)*time.Second + 5*time.Second)
+	return a.read(patience)
 }
 
 func (a *agent) read(deadline time.Duration) (done, error) {
 	var d done
 	a.pipe.SetReadDeadline(time.Now().Add(deadline))
 	line, err := a.out.ReadBytes('\n')
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		return d, fmt.Errorf("%w within %v", errSilent, deadline)
+	}
 	if err != nil {
 		return d, errAgent
 	}

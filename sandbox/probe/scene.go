@@ -31,8 +31,13 @@ type Stage struct {
 	// Guests are victims outside that were prepared, by attempt: one for the
 	// control, one for the sandbox.
 	Guests map[string][2]Victim `json:"guests,omitempty"`
-	// Outside is the victim outside; Monitor the supervisor, PID 0 if unknown.
+	// Outside is the victim outside.
 	Outside Victim `json:"outside"`
+	// Launcher is the number of the process that the launcher was started as, 0 in
+	// the control.
+	Launcher int `json:"launcher,omitempty"`
+	// Pace is how slow the machine is.
+	Pace pace `json:"pace"`
 	// Control: this is the run without a sandbox.
 	Control bool `json:"control"`
 	// Prepared says which preparations were made, by attempt name.
@@ -65,11 +70,27 @@ type Scene struct {
 	own *memory // the canaries of this process
 }
 
+// programVariable names this program to what is started from it inside, where
+// /proc/self/exe may not be there to be asked.
+const programVariable = "MEMJAIL_PROBE_PROGRAM"
+
+// program is the file that this program was started from.
+func program() (string, error) {
+	exe, err := os.Executable()
+	if err == nil {
+		return exe, nil
+	}
+	if named := os.Getenv(programVariable); named != "" {
+		return named, nil
+	}
+	return "", fmt.Errorf("finding the probe's own program: %w", err)
+}
+
 // self is this program, to be started again.
 func self(args ...string) (*exec.Cmd, error) {
-	exe, err := os.Executable()
+	exe, err := program()
 	if err != nil {
-		return nil, fmt.Errorf("finding the probe's own program: %w", err)
+		return nil, err
 	}
 	cmd := exec.Command(exe, args...)
 	cmd.SysProcAttr = &unix.SysProcAttr{Pdeathsig: unix.SIGKILL}

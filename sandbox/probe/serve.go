@@ -13,8 +13,10 @@ import (
 	"runtime"
 	"runtime/debug"
 	"strings"
+	"sync/atomic"
 	"time"
 
+	"github.com/memjail/memjail/sandbox/kernel/attack"
 	"golang.org/x/sys/unix"
 )
 
@@ -22,8 +24,8 @@ import (
 type job struct {
 	Name  string `json:"name"`
 	Stage Stage  `json:"stage"`
-	// Seconds is how long it may take, 0 for the usual time.
-	Seconds int `json:"seconds"`
+	// Deadline is how long it may take.
+	Deadline time.Duration `json:"deadline"`
 }
 
 // done is the agent's answer.
@@ -37,6 +39,8 @@ type done struct {
 	Failure string `json:"failure,omitempty"`
 	// Unready: the failure is the suite's, from before the attempt began.
 	Unready bool `json:"unready,omitempty"`
+	// Late: it did not end in time.
+	Late bool `json:"late,omitempty"`
 }
 
 // Serve is this program's part when it was started again by a probe: args are the
@@ -51,7 +55,7 @@ func Serve(args []string, in io.Reader, out, stderr io.Writer) (status int, mine
 	case victimName:
 		err = victimMain(args[1:], in, out)
 	case agentName:
-		err = agentMain(in, out)
+		err = agentMain(args[1:], in, out)
 	case directorName:
 		err = directorMain(args[1:], out)
 	case attackerName:
@@ -67,8 +71,15 @@ func Serve(args []string, in io.Reader, out, stderr io.Writer) (status int, mine
 }
 
 // agentMain carries out the jobs on its input, each in a process of its own, so
-// that one that crashes or hangs ends nothing but itself.
-func agentMain(in io.Reader, out io.Writer) error {
+// that one that crashes or hangs ends nothing but itself. Its argument is the path by
+// which the launcher was told to start this program.
+func agentMain(args []string, in io.Reader, out io.Writer) error {
+	if len(args) != 1 {
+		return unix.EINVAL
+	}
+	if err := os.Setenv(programVariable, args[0]); err != nil {
+		return err
+	}
 	lines := bufio.NewScanner(in)
 	lines.Buffer(nil, 1<<20)
 	enc := json.NewEncoder(out)
@@ -87,13 +98,10 @@ func agentMain(in io.Reader, out io.Writer) error {
 	return lines.Err()
 }
 
-// usualSeconds is how long an attempt may take.
-const usualSeconds = 5
-
 // direct runs the director of one attempt and waits for it, up to its deadline.
 func direct(j job) done {
 	d := done{Name: j.Name, Unready: true}
-	cmd, err := self(directorName, j.Name)
+	cmd, err := self(directorName, j.Name, newToken())
 	if err != nil {
 		d.Failure = err.Error()
 		return d
@@ -114,12 +122,11 @@ func direct(j job) done {
 		return d
 	}
 	d.PID, d.Unready = cmd.Process.Pid, false
-	seconds := max(j.Seconds, usualSeconds)
-	deadline := time.AfterFunc(time.Duration(seconds)*time.Second, func() { unix.Kill(-cmd.Process.Pid, unix.SIGKILL) })
+	deadline := time.AfterFunc(j.Deadline, func() { unix.Kill(-cmd.Process.Pid, unix.SIGKILL) })
 	err = cmd.Wait()
 	if !deadline.Stop() {
 		// Whether it would have got through is not known.
-		d.Failure, d.Unready = fmt.Sprintf("it did not end within %d seconds", seconds), true
+		d.Failure, d.Unready, d.Late = fmt.Sprintf("it did not end within %v", j.Deadline), true, true
 		return d
 	}
 	unix.Kill(-cmd.Process.Pid, unix.SIGKILL) // what it left behind; ESRCH: nothing
@@ -175,23 +182,32 @@ func newScene(name string) (*Scene, error) {
 
 // directorMain makes the victims of an attempt, has it made, and judges it.
 func directorMain(args []string, out io.Writer) error {
-	if len(args) != 1 {
+	if len(args) != 2 {
 		return unix.EINVAL
 	}
-	d := done{Unready: true}
+	answer := func(s *Scene, d done, err error) error {
+		if s != nil {
+			removeDir(s.Dir)
+		}
+		d.Name, d.PID = args[0], os.Getpid()
+		if err != nil {
+			d.Failure = err.Error()
+		}
+		return json.NewEncoder(out).Encode(d)
+	}
 	s, err := newScene(args[0])
-	if err == nil {
-		defer removeDir(s.Dir)
-		d, err = s.direct()
-	}
-	d.Name, d.PID = args[0], os.Getpid()
 	if err != nil {
-		d.Failure = err.Error()
+		return answer(nil, done{Unready: true}, err)
 	}
-	return json.NewEncoder(out).Encode(d)
+	d, err := s.direct(func(d done, err error) {
+		answer(s, d, err) // an error has nobody else to tell
+	})
+	return answer(s, d, err)
 }
 
-func (s *Scene) direct() (done, error) {
+// direct makes the attempt on this thread and judges it. If that ends the thread, and
+// nothing but the thread, what there is to say is passed to afterDeath.
+func (s *Scene) direct(afterDeath func(done, error)) (done, error) {
 	d := done{Unready: true}
 	var err error
 	if s.own, err = newMemory(""); err != nil {
@@ -199,12 +215,11 @@ func (s *Scene) direct() (done, error) {
 	}
 	v := s.own.victim
 	state := func() (State, error) { return s.own.state(), nil }
-	attack := s.Attempt.Attack
 	switch s.Attempt.Target {
 	case Thread:
 		v.TID = anotherThread()
 	case Child, Sibling:
-		p, err := StartVictim()
+		p, err := startVictim(s.Pace, "")
 		if err != nil {
 			return d, err
 		}
@@ -213,17 +228,24 @@ func (s *Scene) direct() (done, error) {
 	case Outside, Monitor:
 		v, state = s.Outside, func() (State, error) { return State{}, nil }
 	}
-	d.Unready = false
 	if s.Attempt.Target == Parent || s.Attempt.Target == Sibling {
-		d.Outcome, err = s.byAnother(v)
-	} else {
-		d.Outcome = attack(s, v)
+		o, err := s.byAnother(v)
+		if err != nil {
+			return done{}, err
+		}
+		return s.finish(v, o, state)
 	}
-	if err != nil {
-		return d, err
-	}
-	if d.Outcome.Unready {
-		d.Unready, d.Failure = true, d.Outcome.Detail
+	stop := onThreadDeath(func() { afterDeath(s.finish(v, killed, state)) })
+	o := s.attack(v)
+	stop()
+	return s.finish(v, o, state)
+}
+
+// finish judges an attempt that has been made.
+func (s *Scene) finish(v Victim, o Outcome, state func() (State, error)) (done, error) {
+	d := done{Outcome: o}
+	if o.Unready {
+		d.Unready, d.Failure = true, o.Detail
 		return d, nil
 	}
 	after, err := state()
@@ -290,7 +312,37 @@ func attackerMain(args []string, out io.Writer) error {
 	if err := json.Unmarshal([]byte(args[1]), &v); err != nil {
 		return err
 	}
-	return json.NewEncoder(out).Encode(s.Attempt.Attack(s, v))
+	stop := onThreadDeath(func() {
+		json.NewEncoder(out).Encode(killed) // an error has nobody else to tell
+	})
+	o := s.attack(v)
+	stop()
+	return json.NewEncoder(out).Encode(o)
+}
+
+// killed is the outcome of an attempt in which the kernel ended the attacking thread,
+// as filters do that answer a call with SECCOMP_RET_KILL_THREAD.
+var killed = Outcome{Step: "killed", Detail: "the kernel ended the thread that made the attempt"}
+
+// onThreadDeath calls what it is given when the calling thread ends before stop is
+// called, and then ends the process: main cannot, since it waits for that thread, and
+// whoever started the process goes by its answer. The thread is gone with whatever the
+// runtime had lent to it, so the one that watches has a thread of its own.
+func onThreadDeath(then func()) (stop func()) {
+	runtime.GOMAXPROCS(max(4, runtime.GOMAXPROCS(0)))
+	ended := attack.ThreadEnd()
+	var stopped atomic.Bool
+	go func() {
+		runtime.LockOSThread()
+		for !stopped.Load() {
+			if ended() {
+				then()
+				unix.Kill(os.Getpid(), unix.SIGKILL)
+			}
+			unix.Nanosleep(&unix.Timespec{Nsec: 10e6}, nil) // EINTR: it looks earlier
+		}
+	}()
+	return func() { stopped.Store(true) }
 }
 
 // anotherThread starts a thread that sleeps as long as the process lives.

@@ -34,12 +34,21 @@ type Victim struct {
 	// FD is a descriptor of the victim: a memfd that it maps shared, with a canary.
 	FD     int    `json:"fd"`
 	Shared uint64 `json:"shared"`
+	// Proc is its number in the procfs that it sees at /proc, 0 if that is not known.
+	Proc int `json:"proc,omitempty"`
+	// Token is an argument on its command line that no other process has.
+	Token string `json:"token,omitempty"`
+	// Lock is a file on which it holds a lock, if it is a victim outside.
+	Lock string `json:"lock,omitempty"`
 	// Dir is where it works, where its core file would be written.
 	Dir string `json:"workdir,omitempty"`
 	// Gadget is the address of instructions that write its memory, see attack.Gadget.
 	Gadget uint64 `json:"gadget"`
 	// Shm is a System V shared memory segment that it has attached, or -1.
 	Shm int `json:"shm"`
+
+	home  int // PID where it was started
+	names *naming
 }
 
 // Address is where the effect's canary lies.
@@ -61,6 +70,7 @@ type memory struct {
 	canary []byte
 	shm    []byte   // nil: there is none
 	w      *witness // nil: none in this process
+	lock   *os.File // nil: it has none
 }
 
 // newMemory makes canaries in the calling process. They lie below 4 GiB, which
@@ -101,6 +111,7 @@ func newMemory(codeFile string) (*memory, error) {
 	m.victim = Victim{PID: unix.Getpid(), TID: unix.Getpid(), FD: fd, RW: address(m.pages[Write]), RO: address(m.pages[WriteRO]),
 		Code: address(m.pages[WriteCode]), Shared: address(shared)}
 	m.furnish()
+	m.introduce()
 	return m, nil
 }
 
@@ -167,6 +178,11 @@ func victimMain(args []string, in io.Reader, out io.Writer) error {
 		return err
 	}
 	m.w = w
+	if dir := options[lockOption]; dir != "" {
+		if err := m.hold(dir); err != nil {
+			return err
+		}
+	}
 	if err := beHelpful(options); err != nil {
 		return err
 	}
@@ -196,21 +212,19 @@ type VictimProcess struct {
 	pipe  *os.File
 	ended bool
 	first State // what it said at first
+	pace  pace
 }
 
-// victimDeadline is how long a victim may take to answer.
+// victimDeadline is how long a victim may take to answer, at the usual pace.
 const victimDeadline = 3 * time.Second
 
 // ErrVictimGone says that a victim does not answer: an attempt may have ended it.
-var ErrVictimGone = errors.New("the victim does not answer")
+var ErrVictimGone = errors.New("the victim did not answer")
 
-// StartVictim starts a victim as a child of this process, with options as
-// [victimOption] makes them.
-func StartVictim(options ...string) (*VictimProcess, error) { return startVictim("", options...) }
-
-// startVictim starts it from a copy of this program, unless program is "".
-func startVictim(program string, options ...string) (*VictimProcess, error) {
-	cmd, err := self(append([]string{victimName}, options...)...)
+// startVictim starts a victim as a child of this process, with options as
+// [victimOption] makes them; from a copy of this program, unless program is "".
+func startVictim(p pace, program string, options ...string) (*VictimProcess, error) {
+	cmd, err := self(append([]string{victimName, newToken()}, options...)...)
 	if err != nil {
 		return nil, err
 	}
@@ -223,23 +237,23 @@ func startVictim(program string, options ...string) (*VictimProcess, error) {
 	}
 	defer w.Close()
 	cmd.Stdout = w
-	p := &VictimProcess{cmd: cmd, pipe: r, out: json.NewDecoder(r)}
-	if p.in, err = cmd.StdinPipe(); err != nil {
+	v := &VictimProcess{cmd: cmd, pipe: r, out: json.NewDecoder(r), pace: p}
+	if v.in, err = cmd.StdinPipe(); err != nil {
 		return nil, err
 	}
 	if err := cmd.Start(); err != nil {
 		return nil, fmt.Errorf("starting a victim: %w", err)
 	}
-	r.SetReadDeadline(time.Now().Add(victimDeadline))
-	err = p.out.Decode(&p.Victim)
+	r.SetReadDeadline(time.Now().Add(p.of(victimDeadline)))
+	err = v.out.Decode(&v.Victim)
 	if err == nil {
-		err = p.out.Decode(&p.first)
+		err = v.out.Decode(&v.first)
 	}
 	if err != nil {
-		p.End()
-		return nil, fmt.Errorf("starting a victim: %w", ErrVictimGone)
+		v.End()
+		return nil, fmt.Errorf("starting a victim: %w within %v", ErrVictimGone, p.of(victimDeadline))
 	}
-	return p, nil
+	return v, nil
 }
 
 // State asks the victim for its canaries. With ErrVictimGone comes what is known of
@@ -247,7 +261,7 @@ func startVictim(program string, options ...string) (*VictimProcess, error) {
 func (p *VictimProcess) State() (State, error) {
 	var s State
 	gone := State{Canary: p.first.Canary}
-	p.pipe.SetReadDeadline(time.Now().Add(victimDeadline))
+	p.pipe.SetReadDeadline(time.Now().Add(p.pace.of(victimDeadline)))
 	if _, err := p.in.Write([]byte{'?'}); err != nil {
 		return gone, ErrVictimGone
 	}

@@ -87,12 +87,17 @@ func (r *Report) Lint(name string, found []policy.Finding) {
 	}
 }
 
-// Probe adds the attempts that were made under the policy. proven tells whether
-// they say anything at all.
+// Probe adds the attempts that were made under the policy. proven reports whether
+// they say anything at all. What is open has a result of its own, and so has what should
+// have been tried inside and could not be.
 func (r *Report) Probe(name string, report *probe.Report, proven bool) {
 	counts := map[probe.Verdict]int{}
 	for _, attempt := range report.Results {
 		counts[attempt.Verdict]++
+		if attempt.Unmade() {
+			r.Results = append(r.Results, Result{Policy: name, Kind: KindProbe, ID: attempt.Name, Status: Unproven,
+				What: attempt.Explain + ": it could not be made inside: " + attempt.Detail, Fix: "memjail probe --only " + attempt.Name})
+		}
 		if attempt.Verdict != probe.Through {
 			continue
 		}
@@ -105,7 +110,7 @@ func (r *Report) Probe(name string, report *probe.Report, proven bool) {
 	switch {
 	case !proven:
 		result.Status = Unproven
-	case counts[probe.Through] > 0:
+	case counts[probe.Through] > 0, report.Unmade() > 0:
 		result.Status = Noted // each has a result of its own
 	}
 	r.Results = append(r.Results, result)

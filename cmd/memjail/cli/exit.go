@@ -15,7 +15,7 @@ const (
 	exitOK         = 0
 	exitFinding    = 1   // doctor: something is bad; probe: something is open
 	exitMisused    = 2   // probe: usage or policy
-	exitUnproven   = 3   // probe: nothing could be proven of what was asked for
+	exitUnproven   = 3   // probe: something that was asked for could not be proven
 	exitFailed     = 125 // memjail itself: usage, policy, kernel, setup
 	exitCannotExec = 126 // the command cannot be executed
 	exitNotFound   = 127 // the command was not found

@@ -51,8 +51,9 @@ Exit status:
   0    nothing got through but what the policy opens on purpose
   1    an attempt is open
   2    wrong usage, or a wrong policy
-  3    nothing could be proven: at all, or for one of the --only patterns, or
-       because the launcher could not be started
+  3    nothing could be proven, at all or for one of the --only patterns; or an
+       attempt that gets through without the sandbox could not be made inside; or
+       the launcher could not be started
   128+n  signal n ended it`,
 		Example: `  memjail probe
   memjail probe --only 'proc-mem/...' --allow ptrace=children
@@ -212,7 +213,7 @@ func (o *probeOptions) status(report *probe.Report) error {
 	switch {
 	case report.Count(probe.Through) > 0:
 		return statusError(exitFinding)
-	case !report.Proven(o.only):
+	case !report.Proven(o.only), report.Unmade() > 0:
 		return statusError(exitUnproven)
 	default:
 		return nil

@@ -67,3 +67,14 @@ func Low(b []byte) ([]byte, error) {
 	copy(m, b)
 	return m[:len(b)], nil
 }
+
+// ThreadEnd has the kernel note the end of the calling thread, whatever ends it, while
+// other threads of the process live on, and returns what reports whether it has come:
+// set_tid_address(2). It needs no /proc, and sees the main thread's end, too, after
+// which that is a zombie which can still be sent signals.
+func ThreadEnd() (ended func() bool) {
+	word := new(atomic.Int32)
+	word.Store(1)
+	unix.RawSyscall(unix.SYS_SET_TID_ADDRESS, uintptr(unsafe.Pointer(word)), 0, 0) // cannot fail
+	return func() bool { return word.Load() == 0 }
+}
