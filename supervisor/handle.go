@@ -1,7 +1,7 @@
 package supervisor
 
 import (
-	"errors"
+	"fmt"
 	"sync/atomic"
 	"time"
 
@@ -65,35 +65,66 @@ func (r *receiver) handle(n *kernel.Notification) (injected bool) {
 }
 
 // answer gives a request its one answer; what comes later for the same request is
-// dropped. It is the only place that answers, and so the only one that can let
-// the kernel go on. file is the descriptor to inject, which stays the caller's to
-// close, or noFile. The result says whether it was injected.
+// dropped. file is the descriptor to inject, which stays the caller's to close, or
+// noFile. The result says whether it was injected.
+//
+// A call that can be given no answer at all would wait for ever, so supervision ends
+// then: the kernel answers ENOSYS to it and to all others.
 func (r *receiver) answer(q *request, v decide.Verdict, file int) bool {
 	if !q.answered.CompareAndSwap(false, true) {
 		return false
 	}
+	injected, err := r.send(q, v, file)
+	if err != nil && err != unix.ENOENT { // ENOENT: the call is gone
+		r.s.fail(fmt.Errorf("answering a system call: %w", err))
+	}
+	return injected
+}
+
+// send is the only place that answers, and so the only one that can let the kernel
+// go on. What the kernel does not take is replaced by an answer that gives less.
+func (r *receiver) send(q *request, v decide.Verdict, file int) (injected bool, err error) {
 	l := r.s.listener
-	switch v := v.(type) {
-	case decide.Inject:
-		err := l.Inject(q.id, file, q.closeOnExec())
+	if _, inject := v.(decide.Inject); inject {
+		number, err := l.AddFD(q.id, file, q.closeOnExec())
 		switch {
 		case err == nil:
-			return true
-		case errors.Is(err, unix.EMFILE):
-			l.Refuse(q.id, unix.EMFILE)
+			return true, r.sendValue(q, number)
+		case err == unix.EMFILE:
+			v = decide.Refuse{Errno: unix.EMFILE}
 		case q.kind == kindMemfd: // the kernel's own could be executed
-			l.Refuse(q.id, unix.EACCES)
+			v = decide.Refuse{Errno: unix.EACCES}
 		default: // ENOENT: gone; anything else: the kernel's domain says no
-			l.UnsafeContinue(q.id)
+			v = leaveToKernel
 		}
-	case decide.Refuse:
-		l.Refuse(q.id, v.Errno)
-	case decide.Done:
-		l.Refuse(q.id, 0)
-	case decide.Continue:
-		l.UnsafeContinue(q.id)
 	}
-	return false
+	switch v := v.(type) {
+	case decide.Done:
+		return false, r.sendValue(q, 0)
+	case decide.Refuse:
+		err = l.Refuse(q.id, v.Errno)
+	case decide.Continue:
+		err = l.UnsafeContinue(q.id)
+	}
+	if err != nil && err != unix.ENOENT {
+		err = l.Refuse(q.id, unix.EACCES)
+	}
+	return false, err
+}
+
+// sendValue answers with the result of what has been done by then: that 0 says so, or
+// the number that a descriptor has got in the caller. No other answer is right, so the
+// same is tried again. The kernel refuses it only when the call is gone, and with the
+// caller its descriptor, unless others share its table: they see what they would see
+// if the thread had been killed on its way out of open(2).
+func (r *receiver) sendValue(q *request, value int) (err error) {
+	const tries = 3
+	for range tries {
+		if err = r.s.listener.Return(q.id, value); err == nil || err == unix.ENOENT {
+			break
+		}
+	}
+	return err
 }
 
 // closeOnExec: O_CLOEXEC was asked for.

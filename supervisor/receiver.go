@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"fmt"
 	"runtime"
 	"sync/atomic"
 	"time"
@@ -11,8 +12,7 @@ import (
 )
 
 // callBackSignal interrupts a receiver that waits. It is the only signal that a
-// receiver's thread does not block, and it is only sent while the thread waits:
-// an injection that a signal interrupts would answer the caller's open with 0.
+// receiver's thread does not block, and it is only sent while the thread waits.
 const callBackSignal = unix.Signal(40)
 
 // The states of a receiver, as far as calling it back is concerned.
@@ -92,9 +92,12 @@ func (r *receiver) prepare() error {
 	return r.rights.reduce()
 }
 
+// maxFailures is how often in a row receiving may fail before it is given up.
+const maxFailures = 100
+
 // receive waits for the next notification; false: there is none to come.
 func (r *receiver) receive() bool {
-	for {
+	for failures := 0; ; {
 		r.state.Store(receiverWaits)
 		err := r.s.listener.Receive(int(r.s.receiveFD.Load()), &r.notification)
 		if !r.state.CompareAndSwap(receiverWaits, receiverWorks) {
@@ -103,14 +106,21 @@ func (r *receiver) receive() bool {
 		switch {
 		case err == nil:
 			return true
-		case err == unix.EINTR:
 		case err == unix.ENOENT && !r.s.listener.Gone():
 			// Only this one request died.
 		case err == unix.ENOENT:
 			r.s.ended()
 			return false
-		default: // called back
+		case r.s.isRetiring(): // called back
 			return false
+		default: // EINTR, or something that should not be
+			if failures++; failures == maxFailures {
+				r.s.fail(fmt.Errorf("receiving a system call: %w", err))
+				return false
+			}
+			if failures > maxFailures/2 {
+				time.Sleep(time.Millisecond)
+			}
 		}
 	}
 }

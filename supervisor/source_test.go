@@ -54,17 +54,17 @@ func users(files map[string]*ast.File, name string) []string {
 // whoever asks it to says what stands behind that.
 func TestOneWayToContinue(t *testing.T) {
 	files := sources(t, ".")
-	if got := slices.Compact(users(files, "UnsafeContinue")); !slices.Equal(got, []string{"answer"}) {
-		t.Errorf("the kernel is let go on in %v, want only in answer", got)
+	if got := slices.Compact(users(files, "UnsafeContinue")); !slices.Equal(got, []string{"send"}) {
+		t.Errorf("the kernel is let go on in %v, want only in send", got)
 	}
 	for _, pkg := range []string{"decide", "resolve", "procmem"} {
 		if got := users(sources(t, pkg), "UnsafeContinue"); len(got) != 0 {
 			t.Errorf("%s lets the kernel go on in %v", pkg, got)
 		}
 	}
-	for _, answer := range []string{"Refuse", "Inject"} {
-		if got := slices.Compact(methodCalls(files, answer)); !slices.Equal(got, []string{"answer"}) {
-			t.Errorf("the listener's %s is called in %v, want only in answer", answer, got)
+	for answer, where := range map[string]string{"send": "answer", "Refuse": "send", "AddFD": "send", "sendValue": "send", "Return": "sendValue"} {
+		if got := slices.Compact(methodCalls(files, answer)); !slices.Equal(got, []string{where}) {
+			t.Errorf("%s is called in %v, want only in %s", answer, got, where)
 		}
 	}
 }

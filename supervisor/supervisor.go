@@ -34,6 +34,10 @@ type Options struct {
 	// Explain is asked about what is left to the kernel, for reports; nil: nobody
 	// wants to know.
 	Explain Explainer
+	// Failed is called once if supervision has to end before the sandbox does: a call
+	// could be neither received nor answered. By then nothing of the listener is held
+	// any more, so that what is asked inside fails instead of waiting. Nil: nobody asks.
+	Failed func(error)
 	// Quiet holds reports back while it says true: the self-check is at work.
 	Quiet func() bool
 	// MountNamespace is the sandbox's own, if it has one; nil: this process's.
@@ -70,6 +74,9 @@ type Supervisor struct {
 	together  bool // as the listener was told last
 	receivers []*receiver
 	retiring  bool
+	retired   sync.Once
+	retireErr error
+	failing   sync.Once
 	running   sync.WaitGroup
 	gone      chan struct{}
 	goneOnce  sync.Once
@@ -224,8 +231,11 @@ func (s *Supervisor) Gone() <-chan struct{} {
 	s.watchOnce.Do(func() {
 		go func() {
 			<-s.adopted
-			if s.listener.WaitGone() == nil {
+			switch err := s.listener.WaitGone(); {
+			case err == nil:
 				s.ended()
+			case !errors.Is(err, os.ErrClosed): // nobody would see the end
+				s.fail(err)
 			}
 		}()
 	})
@@ -250,17 +260,44 @@ func (s *Supervisor) closeMembers() {
 	}
 }
 
-// Listener returns the listener that is served, for a successor.
+// Listener returns the listener that is served, for a successor; nil: there is none.
 func (s *Supervisor) Listener() *kernel.Listener {
 	s.mu.Lock()
 	defer s.mu.Unlock()
+	if s.retiring {
+		return nil
+	}
 	return s.listener
+}
+
+func (s *Supervisor) isRetiring() bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.retiring
+}
+
+// fail ends supervision that cannot go on. It returns at once: the caller may be a
+// receiver, which has to end first.
+func (s *Supervisor) fail(err error) {
+	s.failing.Do(func() {
+		go func() {
+			err = errors.Join(err, s.Retire())
+			if s.options.Failed != nil {
+				s.options.Failed(err)
+			}
+		}()
+	})
 }
 
 // Retire ends serving: every notification that was received is answered, no more
 // is received, and the listener is closed. Unless a successor holds a copy of the
-// listener, calls inside fail from then on.
+// listener, calls inside fail from then on. Further calls return what the first did.
 func (s *Supervisor) Retire() error {
+	s.retired.Do(func() { s.retireErr = s.retire() })
+	return s.retireErr
+}
+
+func (s *Supervisor) retire() error {
 	s.mu.Lock()
 	s.retiring = true
 	receivers, listener := s.receivers, s.listener
@@ -284,14 +321,10 @@ func (s *Supervisor) Retire() error {
 
 // replaceReceiveFD puts another file under the number on which the receivers
 // wait. Nothing but a signal ends their waiting, and the signal restarts it: now
-// on a descriptor that is no listener.
+// on a descriptor that is no listener. It takes no further descriptor, of which there
+// may be none.
 func (s *Supervisor) replaceReceiveFD() error {
-	null, err := unix.Open("/dev/null", unix.O_RDONLY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return fmt.Errorf("calling the receivers back: %w", err)
-	}
-	defer unix.Close(null)
-	if err := unix.Dup3(null, int(s.receiveFD.Load()), unix.O_CLOEXEC); err != nil {
+	if err := unix.Dup3(s.resolver.Procfs.FD(), int(s.receiveFD.Load()), unix.O_CLOEXEC); err != nil {
 		return fmt.Errorf("calling the receivers back: %w", err)
 	}
 	return nil

@@ -3,7 +3,9 @@ package kernel
 import (
 	"fmt"
 	"os"
+	"slices"
 	"structs"
+	"sync"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -49,6 +51,10 @@ type addFD struct {
 type Listener struct {
 	file *os.File
 	fd   int
+
+	mu      sync.Mutex
+	closed  bool
+	waiting []int // an eventfd of each WaitGone
 }
 
 // NewListener takes ownership of the descriptor fd.
@@ -60,9 +66,18 @@ func NewListener(fd int) *Listener {
 // FD returns the descriptor's number; it stays owned by l.
 func (l *Listener) FD() int { return l.fd }
 
-// Close gives the descriptor back. When the last copy is closed, calls that wait
+// Close gives the descriptor back and ends every [Listener.WaitGone], which would
+// keep the kernel's listener open. When the last copy is closed, calls that wait
 // for an answer and all later ones fail with ENOSYS.
-func (l *Listener) Close() error { return l.file.Close() }
+func (l *Listener) Close() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.closed = true
+	for _, fd := range l.waiting {
+		unix.Write(fd, []byte{1, 0, 0, 0, 0, 0, 0, 0})
+	}
+	return l.file.Close()
+}
 
 // SyncWakeUp tells the kernel to run the receiver on the caller's CPU (6.6), or not,
 // which makes the round trip several times faster. EINVAL: not known.
@@ -102,15 +117,23 @@ func (l *Listener) Gone() bool {
 	}
 }
 
-// WaitGone waits until no task is left under the filter.
+// WaitGone waits until no task is left under the filter. The error is
+// [os.ErrClosed] if the listener is closed first.
 func (l *Listener) WaitGone() error {
-	fds := []unix.PollFd{{Fd: int32(l.fd)}} // a hang-up is told unasked
+	closing, err := l.watchClose()
+	if err != nil {
+		return fmt.Errorf("waiting for the end of the filter's tasks: %w", err)
+	}
+	defer l.unwatchClose(closing)
+	fds := []unix.PollFd{{Fd: int32(l.fd)}, {Fd: int32(closing), Events: unix.POLLIN}} // a hang-up is told unasked
 	for {
 		_, err := unix.Poll(fds, -1)
 		switch {
 		case err == unix.EINTR:
 		case err != nil:
 			return fmt.Errorf("waiting for the end of the filter's tasks: %w", err)
+		case fds[1].Revents != 0:
+			return fmt.Errorf("waiting for the end of the filter's tasks: %w", os.ErrClosed)
 		case fds[0].Revents&unix.POLLHUP != 0:
 			return nil
 		default:
@@ -119,12 +142,48 @@ func (l *Listener) WaitGone() error {
 	}
 }
 
-func (l *Listener) respond(r *response) error {
-	_, _, errno := unix.RawSyscall(unix.SYS_IOCTL, uintptr(l.fd), ioctlNotifSend, uintptr(unsafe.Pointer(r)))
-	if errno != 0 {
-		return errno
+// watchClose returns an eventfd that becomes readable when l is closed.
+func (l *Listener) watchClose() (int, error) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed {
+		return -1, os.ErrClosed
 	}
-	return nil
+	fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
+	if err == nil {
+		l.waiting = append(l.waiting, fd)
+	}
+	return fd, err
+}
+
+func (l *Listener) unwatchClose(fd int) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.waiting = slices.DeleteFunc(l.waiting, func(other int) bool { return other == fd })
+	unix.Close(fd)
+}
+
+// maxInterruptions bounds how often an interrupted call is repeated. A stop, a
+// freeze or a tracer interrupts a call once.
+const maxInterruptions = 1000
+
+// control makes one of the listener's calls that do not wait, until it is not
+// interrupted.
+func (l *Listener) control(request uintptr, argument unsafe.Pointer) error {
+	for range maxInterruptions {
+		_, _, errno := unix.RawSyscall(unix.SYS_IOCTL, uintptr(l.fd), request, uintptr(argument))
+		if errno == 0 {
+			return nil
+		}
+		if errno != unix.EINTR {
+			return errno
+		}
+	}
+	return unix.EINTR
+}
+
+func (l *Listener) respond(r *response) error {
+	return l.control(ioctlNotifSend, unsafe.Pointer(r))
 }
 
 // UnsafeContinue lets the kernel perform the call with whatever its arguments
@@ -139,26 +198,41 @@ func (l *Listener) Refuse(id uint64, errno unix.Errno) error {
 	return l.respond(&response{id: id, errno: -int32(errno)})
 }
 
-// Inject puts a copy of the descriptor src into the target, at the lowest free
-// number, and answers the call with that number, in one step (5.14). Errors:
-// EMFILE, the target may not have more descriptors, and the call still waits for
-// an answer; ENOENT, the call is gone. The calling thread must have its signals
-// blocked: an interrupted injection answers 0.
-func (l *Listener) Inject(id uint64, src int, closeOnExec bool) error {
-	a := addFD{id: id, flags: addFDFlagSend, srcFD: uint32(src)}
+// Return makes the call return value. ENOENT: the call is gone.
+func (l *Listener) Return(id uint64, value int) error {
+	return l.respond(&response{id: id, value: int64(value)})
+}
+
+// AddFD puts a copy of the descriptor src into the target, at the lowest free
+// number, which is returned (5.9). The call goes on waiting for its answer, which
+// is [Listener.Return] with that number. Errors: EMFILE, the target may not have
+// more descriptors; ENOENT, the call is gone.
+//
+// The kernel can do both in one step (SECCOMP_ADDFD_FLAG_SEND), but answers 0 when
+// the supervisor is stopped, frozen or traced in that instant: it notes the answer
+// before it waits for the target to take the descriptor. In two steps an interrupted
+// one has either added the descriptor, and says which, or has not and is repeated.
+// The filter must have been loaded with [FilterWaitKillableRecv], so that no signal
+// but a fatal one ends the target's call between the two.
+func (l *Listener) AddFD(id uint64, src int, closeOnExec bool) (int, error) {
+	a := addFD{id: id, srcFD: uint32(src)}
 	if closeOnExec {
 		a.newFDFlags = unix.O_CLOEXEC
 	}
-	_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(l.fd), ioctlNotifAddFD, uintptr(unsafe.Pointer(&a)))
-	if errno != 0 {
-		return errno
+	for range maxInterruptions {
+		number, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(l.fd), ioctlNotifAddFD, uintptr(unsafe.Pointer(&a)))
+		if errno == 0 {
+			return int(number), nil
+		}
+		if errno != unix.EINTR {
+			return -1, errno
+		}
 	}
-	return nil
+	return -1, unix.EINTR
 }
 
 // Valid tells whether the call still waits: what was read of the target before
 // this returned true belonged to the target.
 func (l *Listener) Valid(id uint64) bool {
-	_, _, errno := unix.RawSyscall(unix.SYS_IOCTL, uintptr(l.fd), ioctlNotifIDValid, uintptr(unsafe.Pointer(&id)))
-	return errno == 0
+	return l.control(ioctlNotifIDValid, unsafe.Pointer(&id)) == nil
 }

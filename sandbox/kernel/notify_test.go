@@ -68,13 +68,18 @@ func TestInject(t *testing.T) {
 	}
 	defer null.Close()
 	g := startTarget(t)
-	before := BlockSignals(AllSignals)
-	defer BlockSignals(before)
 	for want, closeOnExec := range map[string]bool{"0 <nil>": false, "1 <nil>": true} {
 		g.tell(t, "free")
 		free := g.answer(t)
 		n := g.next(t)
-		if err := g.listener.Inject(n.ID, int(null.Fd()), closeOnExec); err != nil {
+		number, err := g.listener.AddFD(n.ID, int(null.Fd()), closeOnExec)
+		if err != nil || fmt.Sprint(number) != free {
+			t.Fatalf("added as %d (%v), the lowest free number was %s", number, err, free)
+		}
+		if !g.listener.Valid(n.ID) {
+			t.Fatal("the call does not wait for its answer any more")
+		}
+		if err := g.listener.Return(n.ID, number); err != nil {
 			t.Fatal(err)
 		}
 		if got := g.answer(t); got != free+" 0" {
@@ -96,7 +101,7 @@ func TestInjectFull(t *testing.T) {
 		t.Fatal(got)
 	}
 	n := g.next(t)
-	if err := g.listener.Inject(n.ID, 0, true); err != unix.EMFILE {
+	if _, err := g.listener.AddFD(n.ID, 0, true); err != unix.EMFILE {
 		t.Fatalf("got %v, want EMFILE", err)
 	}
 	if !g.listener.Valid(n.ID) {
@@ -124,9 +129,10 @@ func TestTargetKilled(t *testing.T) {
 	if g.listener.Valid(n.ID) {
 		t.Error("the notification of a dead target is valid")
 	}
+	_, adding := g.listener.AddFD(n.ID, 0, true)
 	for name, err := range map[string]error{
 		"refusing": g.listener.Refuse(n.ID, unix.EPERM), "continuing": g.listener.UnsafeContinue(n.ID),
-		"injecting": g.listener.Inject(n.ID, 0, true),
+		"adding a descriptor": adding, "returning": g.listener.Return(n.ID, 3),
 	} {
 		if err != unix.ENOENT {
 			t.Errorf("%s: %v, want ENOENT", name, err)

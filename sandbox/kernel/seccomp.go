@@ -29,7 +29,6 @@ const (
 	seccompGetNotifSizes   = 3
 	seccompRetUserNotif    = 0x7fc00000
 	notifFlagContinue      = 1
-	addFDFlagSend          = 2
 	notifFDSyncWakeUp      = 1
 	ioctlNotifRecv         = 0xc0502100
 	ioctlNotifSend         = 0xc0182101

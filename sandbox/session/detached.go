@@ -39,11 +39,18 @@ func Supervise(allow func(key string) string,
 	}
 	o := config.supervisorOptions(observer)
 	o.Calls = calls{allow}
+	failed := make(chan error, 1)
+	o.Failed = func(err error) {
+		failed <- err
+		if config.Exec {
+			unix.Shutdown(fdListener, unix.SHUT_RD) // nothing waits for the command's execve any more
+		}
+	}
 	s, err := supervisor.New(o)
 	if err != nil {
 		return err
 	}
-	return serveDetached(config, s, o.Members, observer)
+	return serveDetached(config, s, o.Members, observer, failed)
 }
 
 // supervisorOptions are those of a detached supervisor.
@@ -67,9 +74,10 @@ func (config successorConfig) supervisorOptions(observer DetachedObserver) super
 	return o
 }
 
-// serveDetached serves until the last process of the sandbox has ended.
+// serveDetached serves until the last process of the sandbox has ended, or supervision
+// has failed.
 func serveDetached(config successorConfig, s *supervisor.Supervisor, members *kernel.Members,
-	observer DetachedObserver) (err error) {
+	observer DetachedObserver, failed <-chan error) (err error) {
 	// A file that nobody holds is closed by the garbage collector, and with it
 	// whatever has its number by then: none is made but for what was handed over.
 	listener, readyFD := fdListener, fdReady
@@ -100,7 +108,12 @@ func serveDetached(config successorConfig, s *supervisor.Supervisor, members *ke
 		ready.Close()
 	}
 	watchMountsDetached(config, observer, guard)
-	<-s.Gone()
+	select {
+	case <-s.Gone():
+	case err := <-failed: // a guard is not told that all is well, and kills the command
+		observer.Ended()
+		return err
+	}
 	observer.Ended()
 	runtime.KeepAlive(ready) // which is asked by its number
 	if guard != nil {

@@ -82,6 +82,7 @@ type session struct {
 	exe        *os.File // this program, for a successor
 	successor  *successor
 	stopWatch  func()
+	started    chan struct{} // closed once the command has been started
 	// killedByMount: on-mount has ended the command, and ends what it left.
 	killedByMount atomic.Bool
 	witness       *witness
@@ -115,7 +116,8 @@ func Run(o Options) (Status, error) {
 		return Status{}, err
 	}
 	defer plan.Close()
-	s := &session{options: o, observer: observer, policy: o.Sandbox.Policy, plan: plan, stopWatch: func() {}}
+	s := &session{options: o, observer: observer, policy: o.Sandbox.Policy, plan: plan, stopWatch: func() {},
+		started: make(chan struct{})}
 	if o.Remaining != RemainingServed || s.policy.OnMount == policy.OnMountEnd {
 		// What the command leaves behind becomes this process's child and so is found.
 		if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
@@ -139,6 +141,7 @@ func (s *session) run() (Status, error) {
 	if s.cmd, err = s.plan.Start(); err != nil {
 		return Status{}, err
 	}
+	close(s.started)
 	// A reader of what is printed who has gone away is no reason to die.
 	signal.Ignore(unix.SIGPIPE)
 	go s.releaseDescriptors()
@@ -167,7 +170,8 @@ func (s *session) run() (Status, error) {
 // going to make.
 func (s *session) supervise() error {
 	o := supervisor.Options{Policy: s.policy, Calls: calls{s.options.Allow}, MountNamespace: s.plan.MountNamespace,
-		Members: s.plan.Members, Writable: s.plan.Writable, Quiet: func() bool { return !s.plan.Checked() }}
+		Members: s.plan.Members, Writable: s.plan.Writable, Failed: s.supervisionFailed,
+		Quiet: func() bool { return !s.plan.Checked() }}
 	if s.plan.Mounts != nil {
 		o.SlowMounts = s.plan.Mounts.HasRemote()
 	}
@@ -190,6 +194,18 @@ func (s *session) supervise() error {
 		return l
 	})
 	return nil
+}
+
+// supervisionFailed does what the policy's on-supervisor-exit says.
+func (s *session) supervisionFailed(err error) {
+	<-s.started
+	if s.policy.OnSupervisorExit != policy.OnSupervisorExitKill {
+		s.observer.Warn(fmt.Errorf("supervision has ended: every open() of the sandbox will fail: %w", err))
+		return
+	}
+	s.observer.SupervisorEnded(s.cmd.PID)
+	s.kill()
+	s.observer.Warn(fmt.Errorf(`supervision has ended, and CMD is killed (on-supervisor-exit = "kill"): %w`, err))
 }
 
 // confine puts the supervisor's own filter on all threads of this process: from now on

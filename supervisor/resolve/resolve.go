@@ -97,6 +97,10 @@ func OpenProcfs() (*Procfs, error) {
 	return p, nil
 }
 
+// FD is the number of the descriptor of the root directory, an O_PATH one; it stays
+// owned by p.
+func (p *Procfs) FD() int { return int(p.root.Fd()) }
+
 // Close gives the procfs root back.
 func (p *Procfs) Close() error { return p.root.Close() }
 
