@@ -108,10 +108,6 @@ func replaceSealed(fd int, st *unix.Stat_t) error {
 	if err != nil {
 		return err
 	}
-	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
-	if err != nil {
-		return err
-	}
 	own, err := unix.MemfdCreate("sealed", unix.MFD_CLOEXEC|unix.MFD_NOEXEC_SEAL|unix.MFD_ALLOW_SEALING)
 	if err != nil {
 		return err
@@ -129,8 +125,5 @@ func replaceSealed(fd int, st *unix.Stat_t) error {
 	if _, err := unix.Seek(own, offset, unix.SEEK_SET); err != nil {
 		return err
 	}
-	if flags&unix.FD_CLOEXEC != 0 {
-		return unix.Dup3(own, fd, unix.O_CLOEXEC)
-	}
-	return unix.Dup3(own, fd, 0)
+	return replaceDescriptor(own, fd)
 }

@@ -14,9 +14,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// descriptors examines what CMD will hold (0, 1, 2 and those asked for) and makes
-// every other descriptor close on execve. An argument that spells a descriptor
-// (/dev/fd/63, as a shell's process substitution does) asks for it.
+// descriptors examines what CMD will hold: 0, 1, 2 and those asked for. An argument
+// that spells a descriptor (/dev/fd/63, as a shell's process substitution does) asks
+// for it.
 func (p *Plan) descriptors() error {
 	keep := slices.Clone(p.options.KeepFDs)
 	for _, arg := range p.options.Args[1:] {
@@ -35,8 +35,8 @@ func (p *Plan) descriptors() error {
 		if fd > 2 && !inherited(fd) || fd < 0 {
 			return fmt.Errorf("keeping descriptor %d: %w", fd, unix.EBADF)
 		}
-		if what, ok := p.harmless(fd); !ok {
-			return &DescriptorError{FD: fd, What: what}
+		if err := p.examine(fd); err != nil {
+			return err
 		}
 		p.owned = p.owned || hasOwner(fd)
 	}
@@ -45,11 +45,38 @@ func (p *Plan) descriptors() error {
 			p.starter.CloseFDs = append(p.starter.CloseFDs, fd)
 		}
 	}
+	p.starter.KeepFDs = keep
+	return closeOthers()
+}
+
+// closeOthers makes every descriptor but 0, 1 and 2 close on execve; the starter
+// takes that back for those that are kept.
+func closeOthers() error {
 	const toTheLast = ^uint(0) >> 32 // the kernel takes an unsigned int
-	if err := unix.CloseRange(3, toTheLast, unix.CLOSE_RANGE_CLOEXEC); err != nil {
+	err := unix.CloseRange(3, toTheLast, unix.CLOSE_RANGE_CLOEXEC)
+	if err != unix.EINVAL && err != unix.ENOSYS { // before Linux 5.11
+		return wrapClosing(err)
+	}
+	list, err := os.ReadDir("/proc/self/fd")
+	if err != nil {
+		return wrapClosing(err)
+	}
+	for _, entry := range list {
+		fd, err := strconv.Atoi(entry.Name())
+		if err != nil || fd < 3 {
+			continue
+		}
+		if _, err := unix.FcntlInt(uintptr(fd), unix.F_SETFD, unix.FD_CLOEXEC); err != nil && err != unix.EBADF {
+			return wrapClosing(err)
+		}
+	}
+	return nil
+}
+
+func wrapClosing(err error) error {
+	if err != nil {
 		return fmt.Errorf("closing inherited descriptors: %w", err)
 	}
-	p.starter.KeepFDs = keep
 	return nil
 }
 
@@ -63,6 +90,28 @@ func inherited(fd int) bool {
 // harmlessAnonymous are the kernel's descriptors without a file that reach nobody
 // else's memory.
 var harmlessAnonymous = []string{"[eventfd]", "[eventpoll]", "[signalfd]", "[timerfd]", "inotify", "[pidfd]", "[fanotify]"}
+
+// examine looks at a descriptor that CMD is to hold. The error is a
+// [*DescriptorError], or one of looking at it.
+func (p *Plan) examine(fd int) error {
+	if what, ok := p.harmless(fd); !ok {
+		return &DescriptorError{FD: fd, What: what}
+	}
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err == unix.EBADF {
+		return nil // closed, or not open from the first
+	} else if err != nil {
+		return fmt.Errorf("looking at descriptor %d: %w", fd, err)
+	}
+	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
+	if err != nil {
+		return fmt.Errorf("looking at descriptor %d: %w", fd, err)
+	}
+	if flags&unix.O_PATH != 0 || st.Mode&unix.S_IFMT != unix.S_IFREG {
+		return nil
+	}
+	return p.noteForeign(fd, &st, flags)
+}
 
 // harmless looks at an open descriptor: what it is, and whether it carries no
 // access that the sandbox would refuse to open. One that is not open carries none.
@@ -94,7 +143,8 @@ func (p *Plan) harmless(fd int) (what string, ok bool) {
 		}
 	}
 	if flags&unix.O_PATH != 0 || st.Mode&unix.S_IFMT == unix.S_IFDIR {
-		return p.startingPoint(fd, name)
+		p.directories = append(p.directories, fd) // judged by startingPoints
+		return name, true
 	}
 	if kind, anonymous := strings.CutPrefix(name, "anon_inode:"); anonymous {
 		return "a kernel object (" + kind + ")", slices.Contains(harmlessAnonymous, kind)
@@ -110,7 +160,10 @@ func (p *Plan) harmless(fd int) (what string, ok bool) {
 	if fs.Type == unix.PROC_SUPER_MAGIC {
 		return p.procfsFile(fd, name, flags)
 	}
-	return name, !slices.Contains(specialMagic, fs.Type)
+	if slices.Contains(specialMagic, fs.Type) {
+		return name, false
+	}
+	return name, true
 }
 
 // specialMagic are the file systems through which the kernel lets memory be read
@@ -118,28 +171,6 @@ func (p *Plan) harmless(fd int) (what string, ok bool) {
 var specialMagic = []int64{unix.TRACEFS_MAGIC, unix.DEBUGFS_MAGIC, unix.BPF_FS_MAGIC, unix.SECURITYFS_MAGIC, configfsMagic, unix.BINFMTFS_MAGIC}
 
 const configfsMagic = 0x62656570 // CONFIGFS_MAGIC, fs/configfs
-
-// startingPoint judges a directory, or a descriptor that only names something. What
-// is opened from it is judged by the kernel, by the rules for what lies above it:
-// those were made for the mounts that the sandbox sees, so it must be on one of
-// them.
-func (p *Plan) startingPoint(fd int, name string) (string, bool) {
-	mount, err := mountOf(fd)
-	if err != nil || p.Mounts == nil {
-		return name, p.Mounts == nil
-	}
-	if p.Mounts.Has(mount) {
-		return name, true
-	}
-	why := "a directory (" + name + ") of a mount that the sandbox does not see, from where what is closed can be reached"
-	switch {
-	case p.options.Policy.Memory.Pin && p.MountNamespace != nil:
-		why += " (the program is pinned, memory.pin, so that it has mounts of its own)"
-	case p.MountNamespace != nil:
-		why += " (the sandbox has private mounts, because of " + strings.Join(p.hidden, ", ") + "; --allow private-mounts=no closes it otherwise)"
-	}
-	return why, false
-}
 
 // mountOf returns the ID of the mount on which an open file is, as in mountinfo.
 func mountOf(fd int) (int, error) {

@@ -53,7 +53,7 @@ func TestHarmless(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &Plan{Mounts: mounts, options: Options{Supervised: true, ProcfsGranted: func(below string) bool { return below == "cpuinfo" }}}
+	p := &Plan{Mounts: mounts, started: mounts, options: Options{Supervised: true, ProcfsGranted: func(below string) bool { return below == "cpuinfo" }}}
 	self := "/proc/" + strconv.Itoa(os.Getpid())
 	for _, test := range []struct {
 		name string

@@ -37,13 +37,33 @@ func (e *CommandError) Error() string {
 
 func (e *CommandError) Unwrap() error { return e.Err }
 
+// WorkingDirectoryError says that the working directory was entered in another
+// mount namespace. To start elsewhere instead would have CMD's relative paths name
+// other files than its caller meant.
+type WorkingDirectoryError struct {
+	Path string // as the kernel gives it, which is not where the path leads here
+	// Hint says why the mounts differ, or is empty.
+	Hint string
+}
+
+func (e *WorkingDirectoryError) Error() string {
+	return fmt.Sprintf("the working directory (%s) lies on a mount that the sandbox does not see, "+
+		"from where what is closed can be reached%s: change to another directory first (cd /)", e.Path, e.Hint)
+}
+
 // DescriptorError says that a descriptor would carry access into the sandbox that
 // the policy gives to nobody.
 type DescriptorError struct {
 	FD   int
 	What string // "the memory of process 12 (/proc/12/mem)"
+	// Hint says what to do, or is empty.
+	Hint string
 }
 
 func (e *DescriptorError) Error() string {
-	return fmt.Sprintf("descriptor %d is %s, which the policy gives to nobody", e.FD, e.What)
+	text := fmt.Sprintf("descriptor %d is %s, which no policy allows", e.FD, e.What)
+	if e.Hint != "" {
+		text += ": " + e.Hint
+	}
+	return text
 }

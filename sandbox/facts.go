@@ -64,16 +64,19 @@ func (p *Plan) Facts(procfs func(below string) *policy.ProcfsFile) (*Facts, erro
 	if err != nil {
 		return nil, fmt.Errorf("looking at the machine for the policy: %w", err)
 	}
-	for _, r := range bare.Rules {
-		f.bare = append(f.bare, GrantedRule{r.Path, r.Rights})
-	}
-	for _, r := range p.Rules.Rules {
-		f.rules = append(f.rules, GrantedRule{r.Path, r.Rights})
-	}
+	f.bare, f.rules = granted(bare), granted(p.Rules)
 	for _, c := range p.Rules.Carved {
 		f.carved[c.Path] = c.Cause
 	}
 	return f, bare.Close()
+}
+
+func granted(p *landlock.Plan) []GrantedRule {
+	var rules []GrantedRule
+	for _, r := range p.Rules {
+		rules = append(rules, GrantedRule{r.Path, r.Rights})
+	}
+	return rules
 }
 
 // Denials lists the rows of the filter's table about a call.

@@ -42,7 +42,11 @@ func (p *Plan) pin() error {
 		return p.pinFailed(err)
 	}
 	p.warnFrozen()
-	return p.holdMountNamespace()
+	if err := p.holdMountNamespace(); err != nil || p.Mounts == nil {
+		return err
+	}
+	p.Mounts, err = landlock.ReadMountTable()
+	return err
 }
 
 // PinSums returns the checksums that [Options.PinSums] compares with, for a program as
@@ -114,9 +118,11 @@ func (p *Plan) pinOptions() (pin.Options, error) {
 	if err != nil {
 		return pin.Options{}, &CommandError{Name: p.options.Args[0], Err: err}
 	}
-	o := pin.Options{Program: program, Env: p.starter.Env, Sums: p.options.PinSums}
-	if o.Mounts, err = landlock.ReadMountTable(); err != nil {
-		return o, err
+	o := pin.Options{Program: program, Env: p.starter.Env, Sums: p.options.PinSums, Mounts: p.started}
+	if o.Mounts == nil { // a best effort without Landlock
+		if o.Mounts, err = landlock.ReadMountTable(); err != nil {
+			return o, err
+		}
 	}
 	if p.options.Policy.Memory.CodeFiles != policy.CodeFilesProtect {
 		return o, nil

@@ -96,6 +96,13 @@ type Plan struct {
 	ruleset *os.File
 	owned   bool     // an inherited descriptor sends signals to somebody outside
 	hidden  []string // mount points that the private mounts leave out
+	// abi is the version of Landlock's; 0: there is none.
+	abi int
+	// started is the mount table as it was before the sandbox got mounts of its own.
+	started *landlock.MountTable
+	// directories and foreign are what [Plan.startingPoints] examines.
+	directories []int
+	foreign     []foreignFile
 	// privileged is [kernel.Privileged] of this process.
 	privileged bool
 	// codeViews are where the program directories were shown besides before the
@@ -147,7 +154,7 @@ func (p *Plan) prepare() error {
 		argv = append([]string{o.Argv0}, o.Args[1:]...)
 	}
 	p.starter = starter.Plan{Path: path, Argv: argv, Env: env, Progress: progress, Ignored: ignoredSignals(), Mask: startMask()}
-	steps := []func() error{p.pin, p.landlock, p.descriptors, p.seccomp, p.denies, p.limits, p.capabilities}
+	steps := []func() error{p.lookAround, p.descriptors, p.pin, p.landlock, p.startingPoints, p.seccomp, p.denies, p.limits, p.capabilities}
 	for _, step := range steps {
 		if err := step(); err != nil {
 			return err
@@ -192,20 +199,26 @@ func (p *Plan) cannot(what string, err error) error {
 	return nil
 }
 
-// landlock makes the ruleset, in the sandbox's mount namespace if it gets one.
-func (p *Plan) landlock() error {
+// lookAround asks what Landlock can do here, and reads the mounts as they are before
+// the sandbox gets some of its own.
+func (p *Plan) lookAround() error {
 	abi, err := kernel.LandlockABI()
 	if err != nil {
-		if err = p.cannot("the landlock domain, without which no file of /proc can be closed", err); err != nil {
-			return err
-		}
-		return p.network(0)
+		return p.cannot("the landlock domain, without which no file of /proc can be closed", err)
 	}
 	if limit := p.options.LandlockABI; limit > 0 {
 		abi = min(abi, limit)
 	}
-	if p.Mounts, err = landlock.ReadMountTable(); err != nil {
-		return err
+	p.abi = abi
+	p.started, err = landlock.ReadMountTable()
+	p.Mounts = p.started
+	return err
+}
+
+// landlock makes the ruleset, in the sandbox's mount namespace if it gets one.
+func (p *Plan) landlock() error {
+	if p.abi == 0 {
+		return p.network(0)
 	}
 	if err := p.privateMounts(); err != nil {
 		return err
@@ -214,13 +227,14 @@ func (p *Plan) landlock() error {
 	if fault.Injected(fault.Carve) {
 		granted.Memory.Access = policy.AccessAllow
 	}
-	if err := p.network(abi); err != nil {
+	if err := p.network(p.abi); err != nil {
 		return err
 	}
+	var err error
 	if p.privileged, err = kernel.Privileged(); err != nil {
 		return err
 	}
-	p.Rules, err = landlock.NewPlan(landlock.Request{Policy: granted, ABI: landlock.ForVersion(abi),
+	p.Rules, err = landlock.NewPlan(landlock.Request{Policy: granted, ABI: landlock.ForVersion(p.abi),
 		Mounts: p.Mounts, Privileged: p.privileged, Busy: busyDirectories(p.options.Env), CodeViews: p.codeViews})
 	if err != nil {
 		return err

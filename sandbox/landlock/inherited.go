@@ -36,7 +36,3 @@ func (t *MountTable) HasRemote() bool {
 		})
 	})
 }
-
-// Has tells whether a mount with that ID, as statx(2) gives it, is in the table:
-// whether it can be reached from this process's root.
-func (t *MountTable) Has(id int) bool { return t.byID(id) != nil }

@@ -1,0 +1,161 @@
+package main_test
+
+import (
+	"os"
+	"os/exec"
+	"strings"
+	"syscall"
+	"testing"
+)
+
+// foreignPlaces are starting points that the mount table does not show, each with a
+// procfs below: the script has /tmp and the directory $d for its own and ends by
+// "begin", which is called in the place.
+var foreignPlaces = []struct{ name, script string }{
+	{"another mount namespace", `
+unshare -m --propagation private sh -c "$tree; touch $d/ready; exec sleep 60" &
+there=$!
+while [ ! -e $d/ready ]; do sleep 0.05; done
+cd /proc/$there/root$d/jail
+begin; kill $there`},
+	{"under a mount that covers it", `
+eval "$tree"
+cd $d/jail
+mount --bind $d $d
+begin`},
+	{"above the root directory", `
+mkdir $d/root; mount --rbind / $d/root
+eval "$tree"
+cd $d/jail
+root=$d/root
+begin`},
+}
+
+// foreignHarness runs the attempt without memjail and then with each of its ways to
+// start something. What it writes is its own memory and a file with a canary.
+const foreignHarness = `set -e
+d=$PWD memjail=$1 uid=$2 how=$3
+chmod 755 .; mkdir jail
+tree="mount -t tmpfs none $d/jail; mkdir $d/jail/proc; mount -t proc proc $d/jail/proc; echo old >$d/jail/file; chmod 666 $d/jail/file"
+launch() { python3 -c '
+import os, sys
+if sys.argv[1]: os.chroot(sys.argv[1])
+uid = int(sys.argv[2])
+if uid >= 0: os.setgroups([]); os.setresgid(uid, uid, uid); os.setresuid(uid, uid, uid)
+os.execvp(sys.argv[3], sys.argv[3:])' "$root" $uid "$@"; }
+attempt='
+import ctypes, os, sys
+where, what = sys.argv[1], sys.argv[2]
+if what == "memory":
+    victim = ctypes.create_string_buffer(b"old")
+    with open(where, "r+b", buffering=0) as f:
+        f.seek(ctypes.addressof(victim)); f.write(b"new")
+    print(victim.value.decode())
+else:
+    with open(where, "w") as f: f.write("new\n")
+    print("new")'
+begin() {
+	case $how in
+	cwd) launch "$@" python3 -c "$attempt" proc/self/mem memory;;
+	directory) exec 3<.; (cd /; launch "$@" python3 -c "$attempt" /proc/self/fd/3/proc/self/mem memory);;
+	file) exec 3<file; (cd /; launch "$@" python3 -c "$attempt" /proc/self/fd/3 file);;
+	esac || echo "status $?"
+}
+`
+
+// TestForeignStartingPoints: from a directory or file that lies where the sandbox's
+// mount table shows nothing, no rule of the sandbox has been made.
+func TestForeignStartingPoints(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can mount")
+	}
+	for _, place := range foreignPlaces {
+		for _, who := range accounts() {
+			for _, how := range []string{"cwd", "directory", "file"} {
+				t.Run(place.name+"/"+who.name+"/"+how, func(t *testing.T) {
+					who.needs(t, "python3", "unshare")
+					run := func(launcher ...string) string { return foreignRun(t, place.script, who, how, launcher...) }
+					if got := run(); !strings.HasSuffix(got, "new\n") {
+						t.Fatalf("the control: %s", got)
+					}
+					for _, launcher := range [][]string{{"run"}, {"exec", "--best-effort"}} {
+						launcher = append([]string{memjailPath(t)}, launcher...)
+						if how != "cwd" {
+							launcher = append(launcher, "--keep-fd", "3")
+						}
+						launcher = append(launcher, "--")
+						got := run(launcher...)
+						if strings.Contains(got, "new") || !strings.Contains(got, "status 125") || !strings.Contains(got, "mount") {
+							t.Errorf("%q: %s", launcher, got)
+						}
+					}
+				})
+			}
+		}
+	}
+}
+
+func foreignRun(t *testing.T, place string, who account, how string, launcher ...string) string {
+	t.Helper()
+	dir, err := os.MkdirTemp("/tmp", "mj-")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer os.RemoveAll(dir)
+	uid := "-1"
+	if who.uid >= 0 {
+		uid = "65534"
+	}
+	script := foreignHarness + strings.Replace(place, "begin", `begin `+strings.Join(launcher, " "), 1)
+	cmd := exec.Command("unshare", "-m", "--propagation", "private", "sh", "-c", script, "sh", memjailPath(t), uid, how)
+	cmd.Dir = dir
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v\n%s", err, out)
+	}
+	return string(out)
+}
+
+// TestUsualStartingPoints: what shells hand to a program works as without memjail,
+// also where that has other mounts than the shell.
+func TestUsualStartingPoints(t *testing.T) {
+	const script = `run="$*"
+echo in >file; mkdir gone
+$run cat <file
+$run echo written >out; cat out
+$run echo appended >>out; cat out
+$run cat <<X
+here
+X
+(cd gone; rmdir ../gone; $run echo removed)
+(echo through >fifo & $run cat <fifo)
+unshare -m --propagation private $run cat <file >out; cat out
+unshare -m --propagation private sh -c "mkdir p; mount -t proc proc p; $run sh -c 'cat; pwd'" <file >out; cat out
+`
+	for _, who := range accounts() {
+		text := script
+		if !who.isRoot() {
+			text = script[:strings.Index(script, "unshare")]
+		}
+		run := func(launcher string) string {
+			dir := who.workDir(t)
+			if err := syscall.Mkfifo(dir+"/fifo", 0o600); err != nil {
+				t.Fatal(err)
+			}
+			who.own(t, dir+"/fifo")
+			cmd := exec.Command("sh", append([]string{"-c", text, "sh"}, strings.Fields(launcher)...)...)
+			cmd.Dir, cmd.SysProcAttr = dir, &syscall.SysProcAttr{Credential: who.credential()}
+			out, err := cmd.CombinedOutput()
+			if err != nil {
+				t.Errorf("%s: %s: %v", who.name, launcher, err)
+			}
+			return strings.ReplaceAll(string(out), dir, "DIR")
+		}
+		want := run("env")
+		for _, launcher := range []string{" run -q --", " exec -q --"} {
+			if got := run(memjailPath(t) + launcher); got != want {
+				t.Errorf("%s:%s: %s\nwant %s", who.name, launcher, got, want)
+			}
+		}
+	}
+}

@@ -1,0 +1,112 @@
+package landlock
+
+import (
+	"fmt"
+	"os"
+	"strings"
+
+	llsys "github.com/landlock-lsm/go-landlock/landlock/syscall"
+	"golang.org/x/sys/unix"
+)
+
+// Place says where an open file, or the working directory, lies as seen from a
+// mount table.
+type Place uint8
+
+const (
+	// Foreign: not where the table shows anything. It was opened in another mount
+	// namespace, or lies above the root directory or under a mount that covers it.
+	// The rules were made without knowing what lies above and below it there.
+	Foreign Place = iota
+	// Listed: its path leads to it, over the mounts of the table.
+	Listed
+	// Internal: in no directory tree, as pipes, sockets and memfds are. Landlock
+	// does not restrict how those are opened.
+	Internal
+)
+
+// WorkingDirectory stands for the working directory in [MountTable.Place].
+const WorkingDirectory = unix.AT_FDCWD
+
+// Place finds out where fd lies: by the mount that it is on and the path that the
+// kernel gives for it, both of which must be the table's. The mount alone does not
+// tell, for one that is covered has other mounts below it than what is seen.
+// It returns that path for messages. Errors are those of asking the kernel.
+func (t *MountTable) Place(fd int) (Place, string, error) {
+	name, err := nameOf(fd)
+	if err != nil {
+		return Foreign, "", err
+	}
+	n := node{fd: fd, path: name}
+	if err := n.look(); err != nil {
+		return Foreign, name, fmt.Errorf("looking at %s: %w", name, err)
+	}
+	if strings.HasPrefix(name, "/") {
+		m := t.at(name)
+		if m != nil && uint64(m.ID) == n.mount || m == nil && belowRoot(&n) {
+			return Listed, name, nil
+		}
+	}
+	internal, err := unrestricted(fd)
+	if err != nil || !internal {
+		return Foreign, name, err
+	}
+	return Internal, name, nil
+}
+
+func nameOf(fd int) (string, error) {
+	if fd == WorkingDirectory {
+		return os.Readlink("/proc/thread-self/cwd")
+	}
+	return os.Readlink(fmt.Sprintf("/proc/self/fd/%d", fd))
+}
+
+// belowRoot reports whether the path of a node leads to it from a root directory
+// that is no mount, after a chroot(2): what lies outside has a path there too, which
+// leads to something else. Of what has been removed the directory has to do.
+func belowRoot(n *node) bool {
+	path := n.path
+	parent := strings.HasSuffix(path, " (deleted)")
+	if parent {
+		path = parentOf(path)
+	}
+	fd, err := openat(unix.AT_FDCWD, path, lookFlags)
+	if err != nil {
+		return false
+	}
+	defer unix.Close(fd)
+	at := node{fd: fd}
+	return at.look() == nil && at.mount == n.mount && (parent || at.inode == n.inode)
+}
+
+// unrestricted asks Landlock itself whether it has no say about opening fd again:
+// it takes no rule on such a file (EBADFD).
+func unrestricted(fd int) (bool, error) {
+	if fd == WorkingDirectory {
+		return false, nil
+	}
+	attr := llsys.RulesetAttr{HandledAccessFS: uint64(ReadFile)}
+	ruleset, err := llsys.LandlockCreateRuleset(&attr, 0)
+	if err != nil {
+		return false, fmt.Errorf("creating a landlock ruleset to look at a descriptor: %w", err)
+	}
+	defer unix.Close(ruleset)
+	rule := llsys.PathBeneathAttr{AllowedAccess: uint64(ReadFile), ParentFd: fd}
+	return llsys.LandlockAddPathBeneathRule(ruleset, &rule, 0) == unix.EBADFD, nil
+}
+
+// SameAbove reports whether path and every directory above it are the same files and
+// directories in both tables, by file system and place in it.
+func (t *MountTable) SameAbove(other *MountTable, path string) bool {
+	for {
+		here, ok := t.locate(path)
+		there, known := other.locate(path)
+		if !ok || !known || here != there {
+			return false
+		}
+		if path == "/" {
+			return true
+		}
+		path = parentOf(path)
+	}
+}

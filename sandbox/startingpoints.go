@@ -1,0 +1,211 @@
+package sandbox
+
+import (
+	"bytes"
+	"fmt"
+	"os"
+	"strconv"
+	"strings"
+
+	"github.com/memjail/memjail/policy"
+	"github.com/memjail/memjail/sandbox/kernel"
+	"github.com/memjail/memjail/sandbox/landlock"
+	"golang.org/x/sys/unix"
+)
+
+// What is opened from a directory, and how a file may be opened again through
+// /proc/self/fd, the kernel judges by the rules on what lies above it. Those were
+// made for the mounts that the sandbox sees. From a directory of another mount
+// namespace, where nothing was carved out, procfs may lie below, and above what the
+// rules give more rights than here. So whatever CMD starts with has to lie where the
+// mount table has it.
+
+// startingPoints examines the directories that CMD starts with (the working directory
+// and each descriptor of one, or that only names something, O_PATH), and decides
+// about the files that were noted.
+func (p *Plan) startingPoints() error {
+	if p.Mounts == nil {
+		return nil
+	}
+	place, name, err := p.Mounts.Place(landlock.WorkingDirectory)
+	if err != nil {
+		return fmt.Errorf("looking at the working directory: %w", err)
+	}
+	if place == landlock.Foreign {
+		return &WorkingDirectoryError{Path: name, Hint: p.ownMounts()}
+	}
+	for _, fd := range p.directories {
+		place, name, err := p.Mounts.Place(fd)
+		if err != nil {
+			return fmt.Errorf("looking at descriptor %d: %w", fd, err)
+		}
+		if place == landlock.Foreign {
+			return &DescriptorError{FD: fd, What: "a directory (" + name + ") of a mount that the sandbox does not see, " +
+				"from where what is closed can be reached" + p.ownMounts(), Hint: "open it in the mount namespace that memjail is started in"}
+		}
+	}
+	return p.foreignFiles()
+}
+
+// ownMounts explains why the sandbox sees other mounts than its caller, or nothing.
+func (p *Plan) ownMounts() string {
+	switch {
+	case p.MountNamespace == nil:
+		return ""
+	case p.options.Policy.Memory.Pin:
+		return " (the program is pinned, memory.pin, so that it has mounts of its own)"
+	}
+	return " (the sandbox has private mounts, because of " + strings.Join(p.hidden, ", ") + "; --allow private-mounts=no closes it otherwise)"
+}
+
+// foreignFile is a regular file that CMD is to hold and that was opened elsewhere.
+type foreignFile struct {
+	fd    int
+	name  string // as the kernel gives it, which need not lead there from here
+	st    unix.Stat_t
+	flags int
+}
+
+// noteForeign remembers a regular file that lies on no mount of the table and could
+// be opened again with more rights than the descriptor has: that depends on what is
+// above it, there.
+func (p *Plan) noteForeign(fd int, st *unix.Stat_t, flags int) error {
+	if p.started == nil {
+		return nil
+	}
+	place, name, err := p.started.Place(fd)
+	if err != nil {
+		return fmt.Errorf("looking at descriptor %d: %w", fd, err)
+	}
+	f := foreignFile{fd, name, *st, flags}
+	if place == landlock.Foreign && f.reopensWithMore() && !p.sameAbove(&f) {
+		p.foreign = append(p.foreign, f)
+	}
+	return nil
+}
+
+// sameAbove reports whether the directories above the file are the same ones there
+// as here, so that the rules on them are those for its path. A process further up
+// may still be in the other mount namespace, as the shell is that opened the file
+// for unshare(1). (Which process shows the table does not matter: it has the mount.)
+func (p *Plan) sameAbove(f *foreignFile) bool {
+	const most = 32
+	for pid, n := unix.Getppid(), 0; pid > 0 && n < most; pid, n = parentOf(pid), n+1 {
+		mountinfo, err := os.Open(fmt.Sprintf("/proc/%d/mountinfo", pid))
+		if err != nil {
+			continue
+		}
+		there, err := landlock.ParseMountTable(mountinfo)
+		mountinfo.Close()
+		if err != nil {
+			continue
+		}
+		if place, _, err := there.Place(f.fd); err == nil && place == landlock.Listed {
+			return p.started.SameAbove(there, f.name)
+		}
+	}
+	return false
+}
+
+// parentOf returns the parent of a process; 0: it has none, or it is not known.
+func parentOf(pid int) int {
+	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0
+	}
+	// The second field is a name in parentheses, with anything in it: proc_pid_stat(5).
+	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
+	if len(fields) < 2 {
+		return 0
+	}
+	parent, _ := strconv.Atoi(fields[1]) // 0 where it is no number
+	return parent
+}
+
+// foreignFiles decides about the files that were noted. One stays if its path leads
+// to it here, too, and the rules give as much on that path; or that path is opened in
+// its place, where nobody can tell the difference: what is written is appended, or it
+// is only read. Any other is refused.
+func (p *Plan) foreignFiles() error {
+	for i := range p.foreign {
+		f := &p.foreign[i]
+		if p.replaceForeign(f) != nil {
+			return &DescriptorError{FD: f.fd,
+				What: "a file (" + f.name + ") of another mount namespace, where it could be opened again with more rights than here",
+				Hint: "open it in this one, or put a pipe in between (cat FILE | memjail ..., memjail ... | cat >>FILE)"}
+		}
+	}
+	return nil
+}
+
+// reopensWithMore reports whether this process could open a file again in a way that
+// the descriptor is not open. An owner can change the mode first, and who is
+// privileged passes it by.
+func (f *foreignFile) reopensWithMore() bool {
+	privileged, err := kernel.Privileged()
+	owner := int(f.st.Uid)
+	if err != nil || privileged || owner == unix.Getuid() || owner == unix.Geteuid() {
+		return true
+	}
+	mode := f.flags & unix.O_ACCMODE
+	path := "/proc/self/fd/" + strconv.Itoa(f.fd)
+	may := func(access uint32) bool { return unix.Faccessat(unix.AT_FDCWD, path, access, unix.AT_EACCESS) == nil }
+	return mode == unix.O_WRONLY && may(unix.R_OK) || mode == unix.O_RDONLY && may(unix.W_OK) || may(unix.X_OK)
+}
+
+// replaceForeign sees to it that opening the file again gives no more than its path
+// does here: it leaves the descriptor as it is, or puts another in its place.
+func (p *Plan) replaceForeign(f *foreignFile) error {
+	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_NO_SYMLINKS}
+	named, err := unix.Openat2(unix.AT_FDCWD, f.name, &how)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(named)
+	var st unix.Stat_t
+	if err := unix.Fstat(named, &st); err != nil {
+		return err
+	}
+	place, _, err := p.Mounts.Place(named)
+	if err != nil || place != landlock.Listed || st.Dev != f.st.Dev || st.Ino != f.st.Ino {
+		return unix.EXDEV
+	}
+	facts := Facts{rules: granted(p.Rules)}
+	file := policy.Object{Path: f.name, Kind: policy.KindFile}
+	if facts.Granted(file, policy.MayRead) != "" && facts.Granted(file, policy.MayWrite) != "" {
+		return nil
+	}
+	appends := f.flags&unix.O_APPEND != 0 && f.flags&unix.O_ACCMODE == unix.O_WRONLY
+	reads := f.flags&unix.O_ACCMODE == unix.O_RDONLY
+	if !appends && !reads {
+		return unix.EXDEV
+	}
+	own, err := unix.Open("/proc/self/fd/"+strconv.Itoa(named), f.flags|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(own)
+	if reads {
+		offset, err := unix.Seek(f.fd, 0, unix.SEEK_CUR)
+		if err == nil {
+			_, err = unix.Seek(own, offset, unix.SEEK_SET)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return replaceDescriptor(own, f.fd)
+}
+
+// replaceDescriptor makes fd what own is, and leaves it closed or open on execve(2)
+// as it was.
+func replaceDescriptor(own, fd int) error {
+	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
+	if err != nil {
+		return err
+	}
+	if flags&unix.FD_CLOEXEC != 0 {
+		return unix.Dup3(own, fd, unix.O_CLOEXEC)
+	}
+	return unix.Dup3(own, fd, 0)
+}
