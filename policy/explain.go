@@ -154,6 +154,9 @@ func (e *explainer) call() {
 	for _, d := range e.facts.Denials(name) {
 		switch {
 		case lifted(e.policy, d):
+		case d.Key == "paths.metadata" && e.policy.Paths.Metadata == MetadataGranted && d.Condition != "" && strings.HasPrefix(d.Condition, "under "):
+			e.metadataCall(d)
+			return
 		case d.Call == "memfd_create" && strings.HasPrefix(d.Condition, "without "): // asked about, and not refused
 		case d.Done:
 			e.note("without effect, and answered as done: %s (%s)", d.Condition, d.Reason)
@@ -179,6 +182,13 @@ func (e *explainer) call() {
 		e.answer.Remedy = Remedy{}
 	}
 	e.codeNotes(name)
+}
+
+// metadataCall: the supervisor makes the call, or refuses it.
+func (e *explainer) metadataCall(d Denial) {
+	e.decide(true, LayerSupervisor, d.Key, "", "the supervisor makes it for the caller, where the policy lets files be written")
+	e.note("refused: on all other files")
+	e.allowKey(d.Key, MetadataDeny.String())
 }
 
 // lifted tells whether the policy takes a denial of the built-in filter back.

@@ -275,6 +275,7 @@ func TestExplainCode(t *testing.T) {
 		{"core limit", usual, call("setrlimit"), true, LayerNone, "", "without effect"},
 		{"core limit, allowed", strict, call("setrlimit"), true, LayerNone, "", ""},
 		{"modes", strict, call("chmod"), false, LayerSeccomp, "paths.metadata", ""},
+		{"modes, granted", with(usual, func(p *Policy) { p.Paths.Metadata = MetadataGranted }), call("chmod"), true, LayerSupervisor, "paths.metadata", "other files"},
 		{"modes, allowed", usual, call("chmod"), true, LayerNone, "", ""},
 		{"sockets", usual, call("socket"), true, LayerNone, "", ""},
 		{"no UNIX sockets", noUnix, call("socket"), true, LayerNone, "", "AF_UNIX"},

@@ -246,8 +246,11 @@ func (e *explainer) file(o Object) {
 	if e.answer.Allowed && need == MayExecute {
 		e.note("a program also needs its loader and its libraries, or its interpreter")
 	}
-	if e.answer.Allowed && writing && e.policy.Paths.Metadata == MetadataDeny {
+	switch metadata := e.policy.Paths.Metadata; {
+	case e.answer.Allowed && writing && metadata == MetadataDeny:
 		e.note("owner, mode, times and attributes cannot be changed (paths.metadata)")
+	case !e.answer.Allowed && e.answer.Layer == LayerLandlock && writing && o.Kind != KindMissing && metadata == MetadataAllow:
+		e.note(`owner, mode, times and attributes can be changed all the same, as file permissions allow (paths.metadata); --allow metadata=granted keeps them`)
 	}
 }
 

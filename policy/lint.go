@@ -56,6 +56,7 @@ var lintRules = [...]LintRule{
 	{"sockets-open", "path rules do not close sockets", (*linter).socketsOpen},
 	{"writable-executable", "a tree is both writable and executable", (*linter).writableExecutable},
 	{"rule-overridden", "a rule is meant to close what another one opens", (*linter).overridden},
+	{"metadata-open", "path rules do not keep owner, mode and times of files", (*linter).metadataOpen},
 	{"rule-useless", "a rule gives nothing that another one does not give", (*linter).useless},
 	{"protected-writable", "a rule makes protected program directories writable, which has no effect", (*linter).protected},
 	{"program-linked", "a file of a protected program directory has another name elsewhere", (*linter).linked},
@@ -319,6 +320,13 @@ func (l *linter) devices() {
 			l.report(LevelWarning, "paths.devices", device, "paths.devices contains "+device,
 				"on a disk lie the files that the rules close, and swapped memory", "name files and directories")
 		}
+	}
+}
+
+func (l *linter) metadataOpen() {
+	if l.policy.Paths.Present && l.policy.Paths.Metadata == MetadataAllow {
+		l.report(LevelNote, "paths.metadata", "", `paths.metadata is "allow"`,
+			"mode, owner, times and attributes of files that the path rules close can be changed: chmod 666 ~/.ssh/id_ed25519", `use "granted"`)
 	}
 }
 

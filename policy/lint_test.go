@@ -35,6 +35,8 @@ func TestLint(t *testing.T) {
 			p.Network = Network{Present: true, RestrictUnix: true}
 		}, ""},
 		{"sockets-open", func(*Policy) {}, "note paths"},
+		{"metadata-open", func(*Policy) {}, "note paths.metadata"},
+		{"metadata-open", paths(func(p *Paths) { p.Metadata = MetadataGranted }), ""},
 		{"writable-executable", paths(func(p *Paths) { p.RWX = []string{"/srv"} }), "note paths.rwx /srv"},
 		{"writable-executable", paths(func(p *Paths) { p.RW, p.ROX = []string{"/srv/x"}, []string{"/srv"} }), "warning paths.rw /srv/x"},
 		{"rule-overridden", paths(func(p *Paths) { p.RO, p.RW = []string{"/srv/x"}, []string{"/srv"} }), "warning paths.ro /srv/x"},

@@ -52,6 +52,13 @@ var works = []work{
 	}, "/usr/bin/python3 wheel.py && /usr/bin/python3 -m venv env && " +
 		"env/bin/pip install -q --no-cache-dir --disable-pip-version-check --no-index ./tiny-1.0-py3-none-any.whl && " +
 		"env/bin/python -c 'import tiny; print(tiny.answer)'", "42"},
+	{"archives, copies and installation", []string{"tar", "rsync", "install", "setfattr", "setfacl", "getfattr", "getfacl"}, map[string]string{"src/d/f": "text\n"},
+		"chmod 640 src/d/f; setfattr -n user.test -v 1234567890123456789012345678 src/d/f; setfacl -m u:1:r src/d/f; touch -d '2001-02-03 UTC' src/d/f; " +
+			"ln -s f src/d/l; touch -h -d '2002-02-03 UTC' src/d/l; chown -h $(id -u) src/d/l; " +
+			"tar --xattrs --acls -cf a.tar src; mkdir x; tar --xattrs --acls -xpf a.tar -C x; cp -a src y; rsync -aXA src/ z/; " +
+			"install -D -p -m 750 src/d/f dest/usr/bin/f; stat -c '%a %Y' dest/usr/bin/f; " +
+			"for i in x/src y z; do stat -c '%a %Y' $i/d/f $i/d/l; getfattr -n user.test --only-values $i/d/f; echo; getfacl -cn $i/d/f | grep user:1; done | sort | uniq -c | tr -s ' '",
+		"750 981158400\n 3 1234567890123456789012345678\n 3 640 981158400\n 3 777 1012694400\n 3 user:1:r--"},
 	{"an npm package from a local archive", []string{"npm", "node"}, map[string]string{
 		"tiny/package.json": `{"name":"tiny","version":"1.0.0","main":"index.js"}`,
 		"tiny/index.js":     "module.exports = 42",

@@ -431,12 +431,12 @@ var rules = [...]rule{
 	// is set is a name in memory, but its size tells which may be one: a head of 4 bytes
 	// and at least three entries of 8. The supervisor reads the name, and makes the call
 	// itself for all that is no ACL of a memfd.
-	{calls: []string{"setxattr", "fsetxattr"}, when: []condition{number(3, aclLeast)}, condition: "an ACL, told from others by its size and its name",
+	{calls: []string{"setxattr", "fsetxattr"}, when: []condition{number(3, aclLeast)}, condition: "an ACL of a memfd",
 		home: forMemfds, errno: unix.EOPNOTSUPP, notified: true, key: keyMemfds, reason: reasonACL},
 	{calls: []string{"setxattr", "fsetxattr"}, when: []condition{masked(3, aclEntry-1, aclHead), {arg: 3, op: isAny, mask: ^uint32(0x1f)}},
-		condition: "a larger ACL", home: forMemfds, errno: unix.EOPNOTSUPP, notified: true, key: keyMemfds, reason: reasonACL},
+		condition: "a longer ACL of a memfd", home: forMemfds, errno: unix.EOPNOTSUPP, notified: true, key: keyMemfds, reason: reasonACL},
 	// Its size is in memory.
-	{calls: []string{"setxattrat"}, condition: "an ACL", home: forMemfds, errno: unix.ENOSYS, notified: true, key: keyMemfds, reason: reasonACL},
+	{calls: []string{"setxattrat"}, condition: "an ACL of a memfd", home: forMemfds, errno: unix.ENOSYS, notified: true, key: keyMemfds, reason: reasonACL},
 	{calls: []string{"chmod", "fchmod", "fchmodat", "fchmodat2", "chown", "chown32", "fchown", "fchown32", "fchownat", "lchown", "lchown32",
 		"setxattr", "lsetxattr", "fsetxattr", "setxattrat", "removexattr", "lremovexattr", "fremovexattr", "removexattrat", "file_setattr",
 		"utime", "utimes", "utimensat", "utimensat_time64", "futimesat"},

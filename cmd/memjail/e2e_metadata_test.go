@@ -1,0 +1,133 @@
+package main_test
+
+import (
+	"os"
+	"path/filepath"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+	"time"
+
+	"golang.org/x/sys/unix"
+)
+
+var metadataRace = regexp.MustCompile(`RACE (\w+) tries (\d+) made (\d+) refused (\d+) changed (\d)`)
+
+// TestMetadataRace: whatever one thread makes of a name, a descriptor or a buffer while
+// another one makes the call, a file outside keeps its mode, and a memfd its seal.
+func TestMetadataRace(t *testing.T) {
+	forAccounts(t, func(t *testing.T, as account) {
+		for _, where := range []string{"outside", "inside"} {
+			outside, dir := as.homeDir(t), as.workDir(t)
+			secret := filepath.Join(outside, "secret")
+			plantFile(t, as, outside, "secret", "secret")
+			if err := os.Chmod(secret, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			argv := []string{attackProgram(t, "c/metadata.c"), secret, "3"}
+			if where == "inside" {
+				argv = append([]string{memjailPath(t), "run", "-q", "-p", "workspace", "--ro", secret, "--rox", argv[0], "--"}, argv...)
+			}
+			o := job{as: as, dir: dir, argv: argv, timeout: 2 * time.Minute}.run(t)
+			races := metadataRace.FindAllStringSubmatch(o.stdout, -1)
+			if len(races) != 4 {
+				t.Fatalf("%s: %v", where, o)
+			}
+			for _, race := range races {
+				made, _ := strconv.Atoi(race[3])
+				refused, _ := strconv.Atoi(race[4])
+				switch changed := race[5] == "1"; {
+				case changed != (where == "outside"):
+					t.Errorf("%s: %s", where, race[0])
+				case where == "inside" && (made == 0 || refused == 0):
+					t.Errorf("one side only was seen: %s", race[0])
+				}
+			}
+		}
+	})
+}
+
+// TestMetadataElsewhere: under path rules a file that is closed keeps its mode, owner,
+// times and attributes, by whatever name or descriptor it is reached.
+func TestMetadataElsewhere(t *testing.T) {
+	const script = `
+chmod 666 "$1"; chmod 666 link; touch -d 2001-01-01 "$1" 2>/dev/null; chown "$(id -u)" "$1"; setfattr -n user.x -v y "$1"; setfacl -m u:1:r "$1"
+(cd "${1%/*}" && chmod 666 "${1##*/}"); chmod 666 "/proc/self/cwd/$1" "/proc/self/root/$1"
+python3 -c 'import os; os.fchmod(0, 0o644); os.utime(0); os.setxattr(0, b"user.y", b"y" * 28)'; chmod 604 /proc/self/fd/0 /dev/stdin`
+	forAccounts(t, func(t *testing.T, as account) {
+		as.needs(t, "setfattr", "setfacl", "python3")
+		for _, test := range []struct {
+			name    string
+			argv    []string
+			changed bool
+		}{
+			{"control", nil, true},
+			{"workspace", []string{"run", "-q", "-p", "workspace", "--"}, false},
+			{"build", []string{"run", "-q", "-p", "build", "--"}, false},
+			{"strict", []string{"run", "-q", "-p", "strict", "--rox", "/usr", "--rox", "/lib", "--rox", "/lib64", "--rox", "/bin", "--rw", ".", "--"}, false},
+			{"exec", []string{"exec", "-p", "workspace", "--"}, false},
+		} {
+			outside, dir := as.homeDir(t), as.workDir(t)
+			secret := filepath.Join(outside, "secret")
+			plantFile(t, as, outside, "secret", "secret")
+			before := time.Date(2005, 5, 5, 5, 5, 5, 0, time.UTC)
+			for _, err := range []error{os.Chmod(secret, 0o600), os.Chtimes(secret, before, before), os.Symlink(secret, filepath.Join(dir, "link"))} {
+				if err != nil {
+					t.Fatal(err)
+				}
+			}
+			argv := []string{"bash", "-c", script, "bash", secret}
+			if test.argv != nil {
+				argv = append(append([]string{memjailPath(t)}, test.argv...), argv...)
+			}
+			// The first descriptor is handed in, open for reading.
+			given, err := os.Open(secret)
+			if err != nil {
+				t.Fatal(err)
+			}
+			o := job{as: as, dir: dir, argv: argv, stdin: given}.run(t)
+			given.Close()
+			info, err := os.Stat(secret)
+			if err != nil {
+				t.Fatal(err)
+			}
+			changed := info.Mode() != 0o600 || !info.ModTime().Equal(before) || attributesOf(t, secret) != ""
+			if changed != test.changed {
+				t.Errorf("%s: %v %v %q\n%v", test.name, info.Mode(), info.ModTime(), attributesOf(t, secret), o)
+			}
+		}
+	})
+}
+
+// TestMetadataTold: what is refused is reported, with its key and with what allows it.
+func TestMetadataTold(t *testing.T) {
+	as := accounts()[0]
+	outside := as.homeDir(t)
+	plantFile(t, as, outside, "secret", "secret")
+	secret := filepath.Join(outside, "secret")
+	for _, test := range []struct{ argv, want []string }{
+		{[]string{"chmod", "666", secret}, []string{"fchmodat " + secret, "EPERM", "--rw " + secret}},
+		{[]string{"chattr", "+d", "."}, []string{"ioctl", "EPERM", "metadata=allow"}},
+	} {
+		as.needs(t, test.argv[0])
+		argv := append([]string{memjailPath(t), "run", "-v", "-p", "workspace", "--"}, test.argv...)
+		o := job{as: as, dir: as.workDir(t), argv: argv}.run(t)
+		for _, want := range test.want {
+			if !strings.Contains(o.stderr, want) {
+				t.Errorf("%v: %q is missing in\n%s", test.argv, want, o.stderr)
+			}
+		}
+	}
+}
+
+// attributesOf lists the extended attributes of a file.
+func attributesOf(t *testing.T, name string) string {
+	t.Helper()
+	list := make([]byte, 4096)
+	n, err := unix.Listxattr(name, list)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(list[:n])
+}
