@@ -34,12 +34,11 @@ func (p *Plan) Nested() bool { return p.starter.Progress.Nested() }
 
 // Start launches the program. It is called on the thread that called [Prepare],
 // which must live as long as the program is to live: its end is the supervisor's.
-// It returns at once; whether the program came to run is known when it has ended.
+// It returns at once: the program is executed after [Process.Admit]. Whether it came to
+// run is known when it has ended.
 func (p *Plan) Start() (*Process, error) {
-	if p.Shape == ShapeSupervised && p.options.Policy.OnSupervisorExit == policy.OnSupervisorExitKill {
-		p.starter.ParentPD = unix.SIGKILL
-		p.starter.Parent = unix.Getpid()
-	}
+	p.starter.ParentPD, p.starter.Parent = unix.SIGKILL, unix.Getpid()
+	p.starter.BeforeGate = p.Shape != ShapeSupervised || p.options.Policy.OnSupervisorExit != policy.OnSupervisorExitKill
 	steps, err := p.starter.Steps()
 	if err == nil {
 		var child *kernel.Child
@@ -50,6 +49,9 @@ func (p *Plan) Start() (*Process, error) {
 	p.starter.Progress.Abandon()
 	return nil, err
 }
+
+// Admit lets the program be executed, once everything that can fail beside it is there.
+func (p *Process) Admit() error { return p.plan.starter.Progress.Open() }
 
 // DropDescriptors waits until the program has its descriptors and then closes
 // those that were kept for it, so that only the program holds them: a pipe's other

@@ -145,7 +145,7 @@ func (p *Plan) prepare() error {
 			return err
 		}
 	}
-	progress, err := starter.NewProgress()
+	progress, err := starter.NewProgress(!o.Detached)
 	if err != nil {
 		return err
 	}

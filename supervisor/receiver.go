@@ -50,7 +50,7 @@ func (r *receiver) run(wait func() *kernel.Listener) {
 	// and the runtime ends the thread with the goroutine.
 	runtime.LockOSThread()
 	if err := r.prepare(); err != nil {
-		r.refuseToServe(wait)
+		r.refuseToServe(wait, err)
 		return
 	}
 	if wait == nil {
@@ -71,10 +71,11 @@ func (r *receiver) run(wait func() *kernel.Listener) {
 // refuseToServe: a thread that is not as it should be answers nothing. If it was
 // to be the first, nobody else will, so the listener is closed: what is asked
 // inside fails at once instead of waiting for ever.
-func (r *receiver) refuseToServe(wait func() *kernel.Listener) {
+func (r *receiver) refuseToServe(wait func() *kernel.Listener, err error) {
 	if wait == nil {
 		return
 	}
+	r.s.first <- fmt.Errorf("preparing the supervisor's thread: %w", err)
 	if l := wait(); l != nil {
 		l.Close()
 	}

@@ -82,6 +82,7 @@ type Supervisor struct {
 	goneOnce  sync.Once
 	watchOnce sync.Once
 	adopted   chan struct{} // closed once listener is there
+	first     chan error    // how the first receiver came to serve, once
 	slow      slowPool
 }
 
@@ -99,6 +100,7 @@ func New(o Options) (*Supervisor, error) {
 		load:     load{cpus: min(runtime.NumCPU(), maxReceivers)},
 		gone:     make(chan struct{}),
 		adopted:  make(chan struct{}),
+		first:    make(chan error, 1),
 	}
 	s.chrooted.Store(o.Chrooted)
 	s.slowMounts.Store(o.SlowMounts)
@@ -184,14 +186,21 @@ func (s *Supervisor) Serve(l *kernel.Listener) {
 	s.Start(func() *kernel.Listener { return l })
 }
 
+// Serving waits until the listener is served, or there is none, and says why it is not
+// served although it is there: then nobody ever answers, and no command is to run. It is
+// called once.
+func (s *Supervisor) Serving() error { return <-s.first }
+
 // adopt makes l the listener that is served.
 func (s *Supervisor) adopt(l *kernel.Listener) bool {
 	if l == nil {
+		s.first <- nil
 		return false
 	}
 	fd, err := unix.FcntlInt(uintptr(l.FD()), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {
 		l.Close() // everything that is asked inside fails from now on
+		s.first <- fmt.Errorf("taking over the listener: %w", err)
 		return false
 	}
 	l.SyncWakeUp(true) // unknown before Linux 6.6, where the round trip is slower
@@ -200,11 +209,13 @@ func (s *Supervisor) adopt(l *kernel.Listener) bool {
 	if s.retiring {
 		unix.Close(fd)
 		l.Close()
+		s.first <- nil
 		return false
 	}
 	s.listener = l
 	s.receiveFD.Store(int32(fd))
 	close(s.adopted)
+	s.first <- nil
 	return true
 }
 

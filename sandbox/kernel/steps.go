@@ -142,6 +142,13 @@ func StepWake(eventfd int) Step {
 		Args: [6]uintptr{uintptr(eventfd), uintptr(unsafe.Pointer(one)), 8}, keep: []any{one}}
 }
 
+// StepGate waits until somebody has added 1 to an eventfd(2).
+func StepGate(eventfd int) Step {
+	count := new(uint64)
+	return Step{Name: "waiting until supervision is ready", Number: unix.SYS_READ, Want: WantValue, Value: 8,
+		Args: [6]uintptr{uintptr(eventfd), uintptr(unsafe.Pointer(count)), 8}, keep: []any{count}}
+}
+
 // StepMark stores a number that is not 0 in mark, for the launcher to see how far
 // the child has come.
 func StepMark(mark *atomic.Uintptr) Step {

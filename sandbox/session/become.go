@@ -2,7 +2,6 @@ package session
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 
@@ -52,67 +51,90 @@ func Become(o Options) error {
 			return err
 		}
 	}
-	socket, guard, err := startDetached(o.Sandbox.Policy, plan, report)
+	beside, err := startDetached(o.Sandbox.Policy, plan, report)
 	if err != nil {
 		return err
 	}
-	defer socket.Close()
-	return plan.Become(guard, func(listener int) error { return passListener(socket, listener) })
+	defer beside.socket.Close()
+	return plan.Become(beside.startGuard, func(listener int) error { return passListener(beside.socket, listener) })
+}
+
+// beside is what this process has of a detached supervisor and its guard, until the
+// command takes its place.
+type beside struct {
+	socket *os.File // for the listener
+	// startGuard starts a guard in the sandbox's domain, where it can kill all of it and
+	// nothing else; nil: there is none to be started there.
+	startGuard func() error
+}
+
+// holdGuard keeps the guard's pipe open in this process, by a descriptor that only its
+// end or execve closes: a supervisor that ends before the command is executed is no
+// reason to kill this process, which has to say so.
+func holdGuard(pipe *os.File) error {
+	if _, err := unix.FcntlInt(pipe.Fd(), unix.F_DUPFD_CLOEXEC, firstFree); err != nil {
+		return fmt.Errorf("starting the guard: %w", err)
+	}
+	return nil
 }
 
 // passListener hands the listener to the supervisor and waits until it serves.
 func passListener(socket *os.File, listener int) error {
 	err := unix.Sendmsg(int(socket.Fd()), []byte{0}, unix.UnixRights(listener), nil, unix.MSG_NOSIGNAL)
 	if err != nil {
-		return fmt.Errorf("handing the listener to the supervisor: %w", err)
+		return fmt.Errorf("handing the listener to the supervisor: %w", readiness(nil, err))
 	}
-	var one [1]byte
+	limit := unix.NsecToTimeval(readyDeadline.Nanoseconds())
+	if err := unix.SetsockoptTimeval(int(socket.Fd()), unix.SOL_SOCKET, unix.SO_RCVTIMEO, &limit); err != nil {
+		return fmt.Errorf("waiting for the supervisor: %w", err)
+	}
+	var answer [maxFailure]byte
 	for {
-		n, err := unix.Read(int(socket.Fd()), one[:])
-		switch {
-		case err == unix.EINTR:
-		case err != nil:
-			return fmt.Errorf("waiting for the supervisor: %w", err)
-		case n == 0:
-			return errors.New("the supervisor ended before it served")
-		default:
-			return nil
+		n, err := unix.Read(int(socket.Fd()), answer[:])
+		if err == unix.EINTR {
+			continue
 		}
+		if err := readiness(answer[:max(n, 0)], err); err != nil {
+			return fmt.Errorf("waiting for the supervisor: %w", err)
+		}
+		return nil
 	}
 }
 
 // startDetached starts the supervisor, and where the policy wants it a guard that
 // kills the command if the supervisor is killed. Neither is a child of this process
-// when it returns. The socket is for the listener. A guard that is to be started in
-// the sandbox's domain, where it can kill all of it and nothing else, is returned.
-func startDetached(pol policy.Policy, plan *sandbox.Plan, report Detached) (socket *os.File, inside func() error, err error) {
+// when it returns.
+func startDetached(pol policy.Policy, plan *sandbox.Plan, report Detached) (*beside, error) {
 	exe, err := openSelf()
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	defer exe.Close()
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
-		return nil, nil, fmt.Errorf("starting the supervisor: %w", err)
+		return nil, fmt.Errorf("starting the supervisor: %w", err)
 	}
-	mine := os.NewFile(uintptr(pair[0]), "supervisor")
 	guardR, guardW, err := os.Pipe()
 	if err != nil {
-		return nil, nil, fmt.Errorf("starting the supervisor: %w", err)
+		return nil, fmt.Errorf("starting the supervisor: %w", err)
 	}
+	if err := holdGuard(guardW); err != nil {
+		return nil, err
+	}
+	mine := &beside{socket: os.NewFile(uintptr(pair[0]), "supervisor")}
 	watch, err := newGuard(guardR, report)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	var handover handoverFiles
 	defer handover.close()
 	config, err := detachedConfig(pol, plan, report)
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	file, err := config.file()
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	handover.pass(file, fdConfig)
 	handover.pass(os.NewFile(uintptr(pair[1]), "memjail"), fdListener)
@@ -125,18 +147,19 @@ func startDetached(pol policy.Policy, plan *sandbox.Plan, report Detached) (sock
 	}
 	steps, err := handover.steps(int(exe.Fd()))
 	if err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	switch {
 	case pol.OnSupervisorExit != policy.OnSupervisorExitKill:
 		watch.close()
-		return mine, nil, detach(steps, nil)
+		return mine, detach(steps, nil)
 	case plan.SignalsStayInside():
 		// What the command leaves is killed with it.
-		return mine, watch.detach, detach(steps, nil)
+		mine.startGuard = watch.detach
+		return mine, detach(steps, nil)
 	}
 	defer watch.close()
-	return mine, nil, detach(steps, watch)
+	return mine, detach(steps, watch)
 }
 
 // detachedConfig is what the supervisor has to know.

@@ -92,7 +92,12 @@ func serveDetached(config successorConfig, s *supervisor.Supervisor, members *ke
 	}
 	ready := os.NewFile(uintptr(readyFD), "ready")
 	s.Serve(kernel.NewListener(listener))
-	if err := confine(-1, false); err != nil {
+	err = s.Serving()
+	if err == nil {
+		err = confine(-1, false)
+	}
+	if err != nil {
+		ready.WriteString(err.Error()) // whoever waits says so: nobody reads standard error
 		return err
 	}
 	observer.Serving()

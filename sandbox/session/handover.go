@@ -3,6 +3,7 @@ package session
 import (
 	"bufio"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
@@ -62,8 +63,8 @@ type successor struct {
 	events chan struct{} // closed when no more come
 }
 
-// handoverDeadline is how long a successor may take to be ready.
-const handoverDeadline = 5 * time.Second
+// readyDeadline is how long a detached supervisor may take to be ready.
+const readyDeadline = 10 * time.Second
 
 // handOver starts a detached supervisor, waits until it serves, and ends this
 // one's. From then on neither a stop nor the end of this process keeps the
@@ -249,13 +250,45 @@ func (h *handoverFiles) steps(exe int) ([]kernel.Step, error) {
 }
 
 func (h *handoverFiles) waitReady() error {
-	var one [1]byte
-	if err := h.ready.SetReadDeadline(time.Now().Add(handoverDeadline)); err != nil {
+	if err := h.ready.SetReadDeadline(time.Now().Add(readyDeadline)); err != nil {
 		return err
 	}
-	_, err := io.ReadFull(h.ready, one[:])
-	return err
+	var answer [maxFailure]byte
+	n, err := h.ready.Read(answer[:])
+	return readiness(answer[:max(n, 0)], err)
 }
+
+// maxFailure is the length in bytes of the longest reason that a supervisor gives for
+// not serving.
+const maxFailure = 1024
+
+// readiness is what the first answer of a detached supervisor says: one byte 1 that it
+// serves, a text why it does not.
+func readiness(answer []byte, err error) error {
+	switch {
+	case len(answer) == 1 && answer[0] == 1:
+		return nil
+	case len(answer) > 0:
+		return errors.New(string(answer))
+	case errors.Is(err, os.ErrDeadlineExceeded) || errors.Is(err, unix.EAGAIN):
+		return fmt.Errorf("the supervisor did not serve within %v", readyDeadline)
+	case err != nil && !errors.Is(err, io.EOF) && !errors.Is(err, unix.ECONNRESET) && !errors.Is(err, unix.EPIPE):
+		return err
+	}
+	return errors.New("the supervisor ended before it served" + limitHint())
+}
+
+// limitHint names the limit that a program which ends so early has most likely met.
+func limitHint() string {
+	var limit unix.Rlimit
+	if unix.Getrlimit(unix.RLIMIT_NPROC, &limit) != nil || limit.Cur > fewProcesses {
+		return ""
+	}
+	return fmt.Sprintf("; RLIMIT_NPROC (ulimit -u) is %d, and it needs about 16 processes of its own", limit.Cur)
+}
+
+// fewProcesses is a limit of processes that the threads of a supervisor may well meet.
+const fewProcesses = 64
 
 func (h *handoverFiles) takeEvents() *os.File {
 	events := h.events

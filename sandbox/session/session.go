@@ -86,6 +86,7 @@ type session struct {
 	// killedByMount: on-mount has ended the command, and ends what it left.
 	killedByMount atomic.Bool
 	witness       *witness
+	refused       atomic.Pointer[error] // why the command was not executed
 }
 
 // prepare makes the plan and shows it to the observer.
@@ -132,7 +133,8 @@ func Run(o Options) (Status, error) {
 	return s.run()
 }
 
-// run starts the command and stays until it has ended.
+// run starts the command and stays until it has ended. The command is not executed
+// before everything that can fail beside it is there.
 func (s *session) run() (Status, error) {
 	signals, err := kernel.CatchSignals(append(forwardedSignals, jobSignals...))
 	if err != nil {
@@ -146,24 +148,53 @@ func (s *session) run() (Status, error) {
 	signal.Ignore(unix.SIGPIPE)
 	go s.releaseDescriptors()
 	if s.witness, err = startWitness(); err != nil {
-		s.kill()
-		s.cmd.Ended()
-		return Status{}, err
+		return s.abort(err)
+	}
+	if err := s.confine(true); err != nil {
+		return s.abort(err)
 	}
 	go s.forwardSignals(signals)
-	if err := s.confine(true); err != nil {
-		s.kill()
-	}
+	go s.admit()
 	s.watchMounts()
 	status, waitErr := s.wait()
 	s.witness.dismiss()
-	if err := s.cmd.Ended(); err != nil {
+	err = s.cmd.Ended()
+	if refused := s.refused.Load(); refused != nil {
+		err = *refused
+	}
+	if err != nil {
 		s.witness.end()
 		s.retire()
 		return status, err
 	}
 	s.finish()
 	return status, waitErr
+}
+
+// admit lets the command be executed when it is supervised; otherwise it is killed
+// before.
+func (s *session) admit() {
+	err := error(nil)
+	if s.supervisor != nil {
+		err = s.supervisor.Serving()
+	}
+	if err == nil {
+		err = s.cmd.Admit()
+	}
+	if err != nil {
+		s.refused.Store(&err)
+		s.kill()
+	}
+}
+
+// abort ends the command, which has not been executed.
+func (s *session) abort(err error) (Status, error) {
+	s.kill()
+	s.wait()
+	s.cmd.Ended()
+	s.witness.end()
+	s.retire()
+	return Status{}, err
 }
 
 // supervise makes the supervisor ready to serve the listener that the starter is

@@ -31,9 +31,12 @@ type Plan struct {
 	CloseFDs []int // of 0, 1 and 2
 	Ignored  kernel.SignalSet
 	Mask     kernel.SignalSet
-	ParentPD unix.Signal // sent when the supervisor dies; 0: none
-	Parent   int         // the supervisor
-	Limits   []Limit
+	// ParentPD is sent when the launching thread, of process Parent, dies; 0: none.
+	// BeforeGate: only as long as the gate is closed.
+	ParentPD   unix.Signal
+	Parent     int
+	BeforeGate bool
+	Limits     []Limit
 	// Drop are the capabilities to lose, for good; Capabilities what the
 	// launching thread has.
 	Drop         []policy.Capability
@@ -58,18 +61,38 @@ type Plan struct {
 // Progress is what the launcher sees of a start while it goes on.
 type Progress struct {
 	wake     *os.File // eventfd: the filter is in place
+	gate     *os.File // eventfd: the program may be executed; nil: there is no gate
 	listener atomic.Uintptr
 	nested   atomic.Uintptr
 	checked  atomic.Uintptr
 }
 
-// NewProgress makes the shared state of one start.
-func NewProgress() (*Progress, error) {
-	fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
-	if err != nil {
-		return nil, fmt.Errorf("making the starter's eventfd: %w", err)
+// NewProgress makes the shared state of one start. With a gate the program is not
+// executed before [Progress.Open].
+func NewProgress(gate bool) (*Progress, error) {
+	p := &Progress{}
+	for _, file := range []**os.File{&p.wake, &p.gate} {
+		if file == &p.gate && !gate {
+			break
+		}
+		fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
+		if err != nil {
+			return nil, fmt.Errorf("making the starter's eventfd: %w", err)
+		}
+		*file = os.NewFile(uintptr(fd), "starter's eventfd")
 	}
-	return &Progress{wake: os.NewFile(uintptr(fd), "starter's eventfd")}, nil
+	return p, nil
+}
+
+// one is what adds 1 to an eventfd.
+var one = []byte{1, 0, 0, 0, 0, 0, 0, 0}
+
+// Open opens the gate.
+func (p *Progress) Open() error {
+	if _, err := p.gate.Write(one); err != nil {
+		return fmt.Errorf("letting the program start: %w", err)
+	}
+	return nil
 }
 
 // WaitListener waits until the filter is in place and returns the listener, or
@@ -89,7 +112,7 @@ func (p *Progress) WaitListener() *kernel.Listener {
 }
 
 // Abandon ends WaitListener for a start that failed.
-func (p *Progress) Abandon() { unix.Write(int(p.wake.Fd()), []byte{1, 0, 0, 0, 0, 0, 0, 0}) }
+func (p *Progress) Abandon() { unix.Write(int(p.wake.Fd()), one) }
 
 // Listener is the descriptor of the listener that the filter was loaded with, in
 // the starter's table; 0: there is none.
@@ -155,6 +178,12 @@ func (p *Plan) checkAndExec() ([]kernel.Step, error) {
 	// would get a number, and the check would take that for a refusal.
 	add(p.limitSteps(func(resource int) bool { return resource == unix.RLIMIT_NOFILE })...)
 	add(kernel.StepMark(&p.Progress.checked))
+	if gate := p.Progress.gate; gate != nil {
+		add(kernel.StepGate(int(gate.Fd())))
+	}
+	if p.ParentPD != 0 && p.BeforeGate {
+		add(kernel.StepDeathSignal(0))
+	}
 	add(kernel.StepSignalMask(p.Mask))
 	// The policy's own refusals come last: any of the calls above may be among them.
 	if len(p.Denies) > 0 {

@@ -25,7 +25,7 @@ func order(steps []kernel.Step) []string {
 
 func plan(t *testing.T) *Plan {
 	t.Helper()
-	progress, err := NewProgress()
+	progress, err := NewProgress(false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -107,7 +107,7 @@ func TestMembersBranches(t *testing.T) {
 }
 
 func TestNothingAsked(t *testing.T) {
-	progress, err := NewProgress()
+	progress, err := NewProgress(false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -118,6 +118,34 @@ func TestNothingAsked(t *testing.T) {
 	for _, name := range order(steps) {
 		if strings.Contains(name, "landlock") || strings.Contains(name, "seccomp") || strings.Contains(name, "capabilities") {
 			t.Errorf("a plan without it has the step %q", name)
+		}
+	}
+}
+
+// TestGate: the program is executed after the gate, which comes when nothing else can be
+// refused, and only until then does a launcher's end kill a program that may outlive it.
+func TestGate(t *testing.T) {
+	for _, before := range []bool{false, true} {
+		p := plan(t)
+		p.BeforeGate = before
+		var err error
+		if p.Progress, err = NewProgress(true); err != nil {
+			t.Fatal(err)
+		}
+		steps, err := p.Steps()
+		if err != nil {
+			t.Fatal(err)
+		}
+		got := order(steps)
+		at := slices.Index(got, "waiting until supervision is ready")
+		if at < 0 || slices.Index(got, "self-check") > at || slices.Index(got, "executing /bin/true") < at {
+			t.Errorf("the gate is step %d of %q", at, got)
+		}
+		if untied := got[at+1] == "tying the command's life to its supervisor's"; untied != before {
+			t.Errorf("BeforeGate %v: after the gate comes %q", before, got[at+1])
+		}
+		if err := p.Progress.Open(); err != nil {
+			t.Error(err)
 		}
 	}
 }

@@ -1,0 +1,126 @@
+package main_test
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// The tests here make one call of memjail's own fail, or take away what it needs, and
+// hold what the exit statuses promise: 125 and one line if the command was not started,
+// never 125 if it was.
+
+// TestStartFaults has calls fail that come after the command's process was made: the
+// command does not run, and the reason is said once.
+func TestStartFaults(t *testing.T) {
+	for _, test := range []struct {
+		name, command, inject, want string
+	}{
+		{"confine", "run", "seccomp:error=EPERM:when=2", "confining the supervisor"},
+		{"filter", "exec", "seccomp:error=EPERM:when=2", "seccomp filter"},
+		{"receiver", "exec", "capset:error=EPERM:when=2", "preparing the supervisor's thread"},
+		{"control-run", "run", "", ""},
+		{"control-exec", "exec", "", ""},
+	} {
+		t.Run(test.name, func(t *testing.T) {
+			as := accounts()[0]
+			as.needs(t, "strace")
+			dir := as.workDir(t)
+			call, _, _ := strings.Cut(test.inject, ":")
+			if call == "" {
+				call = "capset"
+			}
+			argv := []string{"timeout", "-s", "KILL", "20", "strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=" + call}
+			if test.inject != "" {
+				argv = append(argv, "-e", "inject="+test.inject)
+			}
+			argv = append(argv, memjailPath(t), test.command)
+			if test.command == "run" {
+				argv = append(argv, "--status-fd", "2")
+			}
+			o := job{as: as, dir: dir, argv: append(argv, "--", "sh", "-c", "sleep 0.2; echo ran")}.run(t)
+			if test.inject == "" {
+				if o.code != 0 || o.stdout != "ran\n" {
+					t.Fatal(o)
+				}
+				return
+			}
+			lines := strings.Split(strings.TrimSpace(o.stderr), "\n")
+			if test.command == "run" { // the status is the first line
+				var status struct {
+					Who  string
+					Exit int
+				}
+				if json.Unmarshal([]byte(lines[0]), &status) != nil || status.Who != "memjail" || status.Exit != 125 {
+					t.Errorf("the status: %v", o)
+				}
+				lines = lines[1:]
+			}
+			if o.code != 125 || o.stdout != "" || len(lines) != 1 || !strings.HasPrefix(lines[0], "memjail: ") ||
+				!strings.Contains(lines[0], test.want) {
+				t.Errorf("want 125 and a line about %q: %v", test.want, o)
+			}
+		})
+	}
+}
+
+// TestStartLimits: under no limit is there the status 125 and yet output of the command,
+// and where memjail does not start it says so in one line.
+func TestStartLimits(t *testing.T) {
+	as := accounts()[0]
+	dir := as.workDir(t)
+	program := attackProgram(t, "c/ran.c")
+	ran, refused := 0, 0
+	for _, command := range []string{"run", "exec"} {
+		for n := 40; n <= 96; n += 4 {
+			script := fmt.Sprintf("ulimit -n %d; exec %s %s -q -- %s", n, memjailPath(t), command, program)
+			o := job{as: as, dir: dir, argv: []string{"sh", "-c", script}}.run(t)
+			switch {
+			case o.code == 0 && o.stdout == "ran":
+				ran++
+			case o.code == 125 && o.stdout == "" && strings.Count(o.stderr, "\n") == 1:
+				refused++
+			default:
+				t.Errorf("%s with %d descriptors: %v", command, n, o)
+			}
+		}
+	}
+	if ran == 0 || refused == 0 && os.Geteuid() != 0 {
+		t.Errorf("%d ran, %d were refused: the limits are not where the failures are", ran, refused)
+	}
+}
+
+// TestExecFewProcesses: a supervisor that cannot make its threads is told of.
+func TestExecFewProcesses(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("a user without other processes is needed, so root")
+	}
+	dir := t.TempDir()
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for parent := filepath.Dir(dir); parent != "/tmp" && parent != "/"; parent = filepath.Dir(parent) {
+		if err := os.Chmod(parent, 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ran := 0
+	for n := 5; n <= 26; n += 3 {
+		script := fmt.Sprintf("ulimit -u %d; exec %s exec -- /bin/echo ran", n, memjailPath(t))
+		argv := []string{"setpriv", "--reuid", fmt.Sprint(61000 + n), "--regid", "65534", "--clear-groups", "bash", "-c", script}
+		o := job{as: accounts()[0], dir: dir, argv: argv}.run(t)
+		switch {
+		case o.code == 0 && o.stdout == "ran\n":
+			ran++
+		case o.code == 125 && strings.HasPrefix(o.stderr, "memjail: ") && strings.Count(o.stderr, "\n") == 1 && o.stdout == "":
+		default:
+			t.Errorf("%d processes: %v", n, o)
+		}
+	}
+	if ran == 0 {
+		t.Error("the command never ran")
+	}
+}
