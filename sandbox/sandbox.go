@@ -416,11 +416,21 @@ func (p *Plan) canSupervise() bool {
 		p.Warnings = append(p.Warnings, fmt.Sprintf("no file of /proc can be granted: %v", err))
 	case !killable:
 		p.Warnings = append(p.Warnings, "no file of /proc can be granted: seccomp's WAIT_KILLABLE_RECV is missing (Linux 5.19 has it)")
+	case p.foreignProcfs():
+		p.Warnings = append(p.Warnings, "no file of /proc can be granted: /proc belongs to another pid namespace (mount one of this namespace: unshare --fork --pid --mount-proc)")
+		return false
 	case p.yamaBlinds():
 		p.Warnings = append(p.Warnings, "no file of /proc can be granted: kernel.yama.ptrace_scope keeps memjail from reading which one is asked for")
 		return false
 	}
 	return err == nil && killable
+}
+
+// foreignProcfs tells whether /proc numbers processes otherwise than the kernel does for
+// this process: the supervisor would take a caller for the
+// process that has its number there.
+func (p *Plan) foreignProcfs() bool {
+	return kernel.ProveOwnProcfs() != nil
 }
 
 // yamaBlinds tells whether the Yama security module keeps a supervisor from reading

@@ -2,12 +2,12 @@ package supervisor
 
 import (
 	"bytes"
-	"os"
 	"strconv"
 	"strings"
 	"time"
 
 	"github.com/memjail/memjail/sandbox/kernel"
+	"github.com/memjail/memjail/supervisor/resolve"
 	"golang.org/x/sys/unix"
 )
 
@@ -62,10 +62,8 @@ const statusSize = 4096
 // readIdentity reads it; the caller asks afterwards whether the thread is still
 // the one that it means. It goes around package os, which makes a dozen calls of
 // these three.
-func readIdentity(tid int) (identity, error) {
-	var name [32]byte
-	path := append(strconv.AppendInt(append(name[:0], "/proc/"...), int64(tid), 10), "/status"...)
-	fd, err := unix.Open(string(path), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+func readIdentity(procfs *resolve.Procfs, tid int) (identity, error) {
+	fd, err := procfs.OpenThread(tid, "status", unix.O_RDONLY)
 	if err != nil {
 		return identity{}, err
 	}
@@ -130,10 +128,16 @@ func last(value []byte) int {
 	return n
 }
 
-func comm(tid int) string {
-	data, err := os.ReadFile("/proc/" + strconv.Itoa(tid) + "/comm")
+func comm(procfs *resolve.Procfs, tid int) string {
+	fd, err := procfs.OpenThread(tid, "comm", unix.O_RDONLY)
 	if err != nil {
 		return "?"
 	}
-	return strings.TrimSuffix(string(data), "\n")
+	defer unix.Close(fd)
+	var name [64]byte
+	n, err := unix.Read(fd, name[:])
+	if err != nil {
+		return "?"
+	}
+	return strings.TrimSuffix(string(name[:n]), "\n")
 }

@@ -313,7 +313,7 @@ func (r *receiver) identify(tid int) (identity, error) {
 	if !r.rights.switches() && kernel.SameThreadGroupLeader(tid) {
 		return identity{tgid: tid}, nil
 	}
-	return readIdentity(tid)
+	return readIdentity(r.s.resolver.Procfs, tid)
 }
 
 // inject opens the granted file afresh below the procfs root that we hold, as the
@@ -370,7 +370,7 @@ func (r *receiver) refuse(q *request, number int32) {
 // aboutItself: the call names the calling process itself, by number, and nothing
 // in memory counts for the decision.
 func (r *receiver) aboutItself(q *request) bool {
-	id, err := readIdentity(q.tid)
+	id, err := readIdentity(r.s.resolver.Procfs, q.tid)
 	if err != nil || !r.s.listener.Valid(q.id) {
 		return false
 	}
@@ -393,7 +393,7 @@ func (r *receiver) sameProcess(id identity, tid int) bool {
 	if id.ownPID != id.tgid {
 		return false
 	}
-	other, err := readIdentity(tid)
+	other, err := readIdentity(r.s.resolver.Procfs, tid)
 	return err == nil && other.tgid == id.tgid
 }
 
@@ -416,8 +416,8 @@ func (r *receiver) report(q *request, make func() Event) {
 		return
 	}
 	e := make()
-	e.Time, e.TID, e.PID, e.Comm = time.Now(), q.tid, q.tid, comm(q.tid)
-	if id, err := readIdentity(q.tid); err == nil {
+	e.Time, e.TID, e.PID, e.Comm = time.Now(), q.tid, q.tid, comm(r.s.resolver.Procfs, q.tid)
+	if id, err := readIdentity(r.s.resolver.Procfs, q.tid); err == nil {
 		e.PID = id.tgid
 	}
 	if r.s.listener.Valid(q.id) {

@@ -28,7 +28,7 @@ func (r *receiver) member(q *request, want decide.Request, o decide.Object) (inj
 	}
 	o.Member = true
 	v := decide.Open(want, o, &r.s.options.Policy)
-	id, err := readIdentity(q.tid)
+	id, err := readIdentity(r.s.resolver.Procfs, q.tid)
 	if _, granted := v.(decide.Inject); err != nil || !granted {
 		return false
 	}

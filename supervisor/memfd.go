@@ -56,7 +56,7 @@ func (r *receiver) newMemfd(q *request, name string, flags int) (fd int, err err
 	if !r.rights.switches() {
 		return unix.MemfdCreate(name, flags)
 	}
-	id, err := readIdentity(q.tid)
+	id, err := readIdentity(r.s.resolver.Procfs, q.tid)
 	if err != nil {
 		return -1, err
 	}

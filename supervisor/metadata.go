@@ -3,7 +3,6 @@ package supervisor
 import (
 	"os"
 	"path"
-	"strconv"
 
 	"github.com/memjail/memjail/policy"
 	"github.com/memjail/memjail/sandbox/kernel"
@@ -121,7 +120,7 @@ func (r *receiver) changer(tid int) (identity, error) {
 	if !r.rights.switches() && r.rights.caps&capMetadata == 0 && kernel.SameThreadGroupLeader(tid) {
 		return identity{tgid: tid, uid: r.rights.self.UID, gid: r.rights.self.GID, groups: r.rights.self.Groups}, nil
 	}
-	id, err := readIdentity(tid)
+	id, err := readIdentity(r.s.resolver.Procfs, tid)
 	if err != nil {
 		return identity{}, unix.EACCES
 	}
@@ -139,7 +138,7 @@ func (r *receiver) sameNamespace(id identity) kernel.CapSet {
 	if err != nil {
 		return 0
 	}
-	if theirs, err := os.Readlink("/proc/" + strconv.Itoa(id.tgid) + "/ns/user"); err != nil || theirs != own {
+	if theirs, err := r.s.resolver.Procfs.ReadLink(id.tgid, "ns/user"); err != nil || theirs != own {
 		return 0
 	}
 	return id.caps

@@ -61,12 +61,23 @@ func (f *facts) procMounts() Finding {
 	case !proper:
 		g.Value, g.Verdict = "/proc is no procfs", Bad
 		g.Why, g.Fix = "Without it memjail cannot find out what it has to keep closed.", "mount -t proc proc /proc"
+	case f.foreignProcfs():
+		g.Value, g.Verdict = "/proc is another pid namespace's", Warn
+		g.Why = "Its numbers are not those by which the kernel knows processes here, so there is no supervisor: all of /proc is closed inside, the harmless files too."
+		g.Fix = "mount a procfs of this namespace: unshare --fork --pid --mount-proc"
 	case len(others) > 0:
 		g.Value, g.Verdict = list(others), Warn
 		g.Why = "Closed inside too, but then nothing can be created in the directories above. As root, private-mounts covers them instead."
 		g.Fix = "umount what is not needed"
 	}
 	return g
+}
+
+// foreignProcfs reports whether the procfs shows this process with more than one number:
+// then it belongs to a pid namespace above this process's own. A procfs that does not
+// show it at all has no status.
+func (f *facts) foreignProcfs() bool {
+	return f.status != nil && len(strings.Fields(f.status["NSpid"])) > 1
 }
 
 // traceMounts looks for the file systems of tracing and debugging anywhere but

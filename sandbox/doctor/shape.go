@@ -47,6 +47,11 @@ func (f *facts) shape() Finding {
 
 // supervision decides whether there can be a supervisor.
 func (f *facts) supervision(g *Finding) {
+	if f.foreignProcfs() {
+		proc := f.procMounts()
+		g.Value, g.Verdict, g.Why, g.Fix = ShapeNoGrants, Warn, proc.Why, proc.Fix
+		return
+	}
 	for _, need := range []Finding{f.userNotif(), f.waitKillable(), f.pidfd()} {
 		switch need.Verdict {
 		case Warn:

@@ -24,6 +24,7 @@ var roles = map[string]func(){
 	"loader":    loaderRole,
 	"nobody":    nobodyRole,
 	"namespace": namespaceRole,
+	"procfs":    procfsRole,
 }
 
 func TestMain(m *testing.M) {

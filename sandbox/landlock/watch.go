@@ -8,6 +8,7 @@ import (
 	"strconv"
 	"time"
 
+	"github.com/memjail/memjail/sandbox/kernel"
 	"golang.org/x/sys/unix"
 )
 
@@ -55,7 +56,13 @@ func Watch(ctx context.Context, mountinfo *os.File, known *MountTable, onMount f
 // ended or moved elsewhere. os.Open is no substitute: it hands the file to the
 // runtime's epoll instance, and a change is told only once per open file.
 func OpenMountinfo(pid int) (*os.File, error) {
-	path := "/proc/" + strconv.Itoa(pid) + "/mountinfo"
+	path := "/proc/self/mountinfo" // of the main thread, whatever the numbers in /proc mean
+	if pid != os.Getpid() {
+		if err := kernel.ProveOwnProcfs(); err != nil {
+			return nil, fmt.Errorf("looking for the mount table of process %d: %w", pid, err)
+		}
+		path = "/proc/" + strconv.Itoa(pid) + "/mountinfo"
+	}
 	fd, err := openat(unix.AT_FDCWD, path, unix.O_RDONLY|unix.O_CLOEXEC)
 	if err != nil {
 		return nil, fmt.Errorf("opening %q: %w", path, err)

@@ -119,6 +119,11 @@ func Run(o Options) (Status, error) {
 	defer plan.Close()
 	s := &session{options: o, observer: observer, policy: o.Sandbox.Policy, plan: plan, stopWatch: func() {},
 		started: make(chan struct{})}
+	if o.Remaining == RemainingKilled || s.policy.OnMount == policy.OnMountEnd {
+		if err := kernel.ProveOwnProcfs(); err != nil {
+			return Status{}, fmt.Errorf("killing what CMD leaves takes a /proc that shows it: %w", err)
+		}
+	}
 	if o.Remaining != RemainingServed || s.policy.OnMount == policy.OnMountEnd {
 		// What the command leaves behind becomes this process's child and so is found.
 		if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {

@@ -62,7 +62,8 @@ type Memory struct {
 // Open opens the memory of process pid for reading. It needs ptrace access to the
 // process (PTRACE_MODE_ATTACH_FSCREDS, see ptrace(2) and proc_pid_mem(5)): EACCES
 // or EPERM otherwise. ErrGone: there is no such process, or it ended meanwhile.
-// Linux 5.3 or later (pidfd_open).
+// [kernel.ErrForeignProcfs]: /proc belongs to another pid namespace. Linux 5.3 or later
+// (pidfd_open).
 func Open(pid int) (*Memory, error) { return open(pid, os.O_RDONLY) }
 
 // OpenReadWrite opens the memory of process pid for reading and writing, otherwise
@@ -75,6 +76,9 @@ func open(pid, flags int) (*Memory, error) {
 			err = path.Err
 		}
 		return nil, &Error{Op: "open", PID: pid, Err: err}
+	}
+	if err := kernel.ProveOwnProcfs(); err != nil {
+		return fail(err) // the number below /proc is another process's than that of the pidfd
 	}
 	pidfd, err := kernel.OpenPIDFD(pid)
 	if errors.Is(err, unix.ESRCH) {

@@ -7,7 +7,6 @@ package resolve
 
 import (
 	"bytes"
-	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -75,23 +74,22 @@ type Procfs struct {
 	mount  uint64 // the id of the mount that root is on
 }
 
-// OpenProcfs holds the procfs that is mounted at /proc. An error says why that is
-// none: the supervisor then cannot grant anything.
+// OpenProcfs holds the procfs that is mounted at /proc and numbers processes as the
+// kernel does for this one ([kernel.ProveProcfs]). An error says why that is none: the
+// supervisor then cannot grant anything.
 func OpenProcfs() (*Procfs, error) {
 	fd, err := unix.Open("/proc", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, fmt.Errorf("opening /proc: %w", err)
 	}
 	p := &Procfs{root: os.NewFile(uintptr(fd), "/proc")}
-	var fs unix.Statfs_t
 	var st unix.Statx_t
-	err = errors.Join(unix.Fstatfs(fd, &fs), statDescriptor(fd, &st))
-	if err == nil && fs.Type != unix.PROC_SUPER_MAGIC {
-		err = unix.ENODEV
+	if err = kernel.ProveProcfs(fd); err == nil {
+		err = statDescriptor(fd, &st)
 	}
 	if err != nil {
 		p.root.Close()
-		return nil, fmt.Errorf("looking for procfs at /proc: %w", err)
+		return nil, err
 	}
 	p.device, p.inode, p.mount = deviceOf(&st), st.Ino, st.Mnt_id
 	return p, nil
@@ -115,6 +113,26 @@ func (p *Procfs) Open(name string, flags int) (int, error) {
 
 // readableByAll is the mode bit that lets everybody read.
 const readableByAll = 0o004
+
+// OpenThread opens a file below the directory of the thread tid, by its number only:
+// whoever uses what it says asks afterwards whether the number still meant whom it
+// thinks. The descriptor is the caller's to close; the errno is returned bare.
+func (p *Procfs) OpenThread(tid int, name string, flags int) (int, error) {
+	var buf [48]byte
+	path := append(append(strconv.AppendInt(buf[:0], int64(tid), 10), '/'), name...)
+	return unix.Openat(p.FD(), string(path), flags|unix.O_CLOEXEC, 0)
+}
+
+// ReadLink reads a link below the directory of the thread tid, as [Procfs.OpenThread]
+// opens a file.
+func (p *Procfs) ReadLink(tid int, name string) (string, error) {
+	var target [PathMax]byte
+	n, err := unix.Readlinkat(p.FD(), strconv.Itoa(tid)+"/"+name, target[:])
+	if err != nil {
+		return "", err
+	}
+	return string(target[:n]), nil
+}
 
 // OpenPublic is Open for reading of what its mode lets everybody read, so that it
 // does not matter who opens it; EACCES for anything else.

@@ -66,17 +66,19 @@ func (w *walker) start(unsafePath string) error {
 	if unsafePath == "" {
 		return unix.ENOENT
 	}
-	proc := "/proc/" + strconv.Itoa(w.caller.TID)
+	procfs, tid := w.resolver.Procfs, w.caller.TID
 	var err error
-	if w.root, err = unix.Open(proc+"/root", pathOnly, 0); err != nil {
+	if w.root, err = procfs.OpenThread(tid, "root", unix.O_PATH); err != nil {
 		return err
 	}
-	if unsafePath[0] == '/' {
-		w.at, err = unix.Open(proc+"/root", pathOnly, 0)
-	} else {
-		w.at, err = openStart(w.caller)
+	from := "root"
+	if unsafePath[0] != '/' {
+		from = "cwd"
+		if w.caller.Dir != unix.AT_FDCWD {
+			from = "fd/" + strconv.Itoa(w.caller.Dir)
+		}
 	}
-	if err != nil {
+	if w.at, err = procfs.OpenThread(tid, from, unix.O_PATH); err != nil {
 		return err
 	}
 	w.push(unsafePath)
