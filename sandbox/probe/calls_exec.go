@@ -64,6 +64,7 @@ func execAttempts() []Attempt {
 		{"acl", func(fd int, acl []byte) error {
 			return unix.Setxattr(fmt.Sprintf("/proc/self/fd/%d", fd), accessACL, acl, 0)
 		}},
+		{"acl-at", setACLAt},
 		{"acl-descriptor", func(fd int, acl []byte) error { return unix.Fsetxattr(fd, accessACL, acl, 0) }},
 	} {
 		all = append(all, Attempt{Route: "memfd-exec", Spelling: how.spelling, Target: System, Effect: Obtain, Layer: "seccomp", Permits: permitsAnonymous,
@@ -176,6 +177,20 @@ func runWithACL(set func(fd int, acl []byte) error) Outcome {
 		return Refused("setxattr", err)
 	}
 	return runTiny(execveatCall.step(Native, uintptr(fd), lowString(""), emptyList(), emptyList(), unix.AT_EMPTY_PATH))
+}
+
+// setACLAt sets one by setxattrat(2), Linux 6.13.
+func setACLAt(fd int, acl []byte) error {
+	setxattrat := number{463, 463}
+	args := low(pack(uint64(attack.Address(low(acl))), uint32(len(acl)), uint32(0)))
+	child, err := attack.Spawn(0, 0, setxattrat.step(Native, uintptr(fd), lowString(""), unix.AT_EMPTY_PATH, lowString(accessACL), attack.Address(args), 16))
+	if err != nil {
+		return err
+	}
+	if _, err := child.Wait(); err != nil {
+		return err
+	}
+	return child.Err(0)
 }
 
 // runTiny has a child execute the tiny program.
