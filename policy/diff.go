@@ -163,6 +163,7 @@ func (d *differ) lists() {
 	a, b := d.a, d.b
 	elements(d, "paths.devices", a.Devices, b.Devices, EffectAllows, EffectRefuses)
 	elements(d, "procfs.write", writeNames(a), writeNames(b), EffectAllows, EffectRefuses)
+	grants(d, "network.families", a.Network.RestrictFamilies, a.Network.Families, b.Network.RestrictFamilies, b.Network.Families)
 	grants(d, "network.connect-tcp", a.Network.RestrictConnect, a.Network.ConnectTCP, b.Network.RestrictConnect, b.Network.ConnectTCP)
 	grants(d, "network.bind-tcp", a.Network.RestrictBind, a.Network.BindTCP, b.Network.RestrictBind, b.Network.BindTCP)
 	grants(d, "network.unix", a.Network.RestrictUnix, a.Network.Unix, b.Network.RestrictUnix, b.Network.Unix)

@@ -128,6 +128,9 @@ func (e *explainer) port(restrict bool, list []uint16, name string) {
 	port := strconv.Itoa(int(e.answer.Request.Port))
 	key := "network." + name
 	switch {
+	case !e.policy.Network.MakesFamily("inet", "inet6"):
+		e.decide(false, LayerSeccomp, "network.families", "", "network.families lists neither inet nor inet6, so there are no TCP sockets")
+		e.remedy("--network inet,inet6", "network.families", `["inet", "inet6"]`)
 	case !restrict:
 		e.decide(true, LayerNone, "", "", "%s is absent, so TCP ports are as usual", key)
 		e.answer.Remedy = Remedy{Line: key + " = []", Flag: "--" + name + " none", Text: "write " + key + " with the ports that are needed"}
@@ -160,6 +163,10 @@ func (e *explainer) call() {
 		case d.Call == "memfd_create" && strings.HasPrefix(d.Condition, "without "): // asked about, and not refused
 		case d.Done:
 			e.note("without effect, and answered as done: %s (%s)", d.Condition, d.Reason)
+		case d.Key == "network.families" && d.Call == "socket" && len(e.policy.Network.Families) == 0:
+			e.decide(false, LayerSeccomp, d.Key, "", "network.families is empty, so no socket is made")
+			e.remedy("--network inet,inet6", d.Key, `["inet", "inet6"]`)
+			return
 		case d.Condition != "" && !strings.HasPrefix(d.Condition, "under "+d.Key+" "):
 			e.note("refused: %s (%s)", d.Condition, d.Reason)
 		case d.Key == "memory.ptrace" && e.policy.Memory.Ptrace == PtraceChildren:
@@ -212,11 +219,15 @@ func lifted(p *Policy, d Denial) bool {
 		return !p.Network.refusesUnix()
 	case "network.connect-tcp":
 		// Of a call within socketcall(2) the family is not seen.
-		return !p.Network.RestrictConnect && !p.Network.RestrictBind && (d.Condition != "SYS_SOCKET" || !p.Network.refusesUnix())
+		return !p.Network.RestrictConnect && !p.Network.RestrictBind && !p.Network.RestrictFamilies && (d.Condition != "SYS_SOCKET" || !p.Network.refusesUnix())
 	case "ipc.namespaces":
 		return p.IPC.Namespaces == NamespacesUser
 	case "ipc.terminals":
 		return p.IPC.Terminals == TerminalsAllow
+	case "network.families":
+		return !p.Network.RestrictFamilies
+	case "network.bind-tcp":
+		return !p.Network.GuardsListen()
 	}
 	return false
 }
@@ -226,7 +237,9 @@ func lifted(p *Policy, d Denial) bool {
 func readsOnly(call string) bool { return call == "process_vm_readv" || call == "vmsplice" }
 
 // refusesUnix tells whether no UNIX socket can be made but pairs.
-func (n *Network) refusesUnix() bool { return n.RestrictUnix && len(n.Unix) == 0 }
+func (n *Network) refusesUnix() bool {
+	return n.RestrictUnix && len(n.Unix) == 0 || !n.MakesFamily("unix")
+}
 
 func (e *explainer) liftDenial(d Denial) {
 	switch d.Key {

@@ -58,6 +58,7 @@ var lintRules = [...]LintRule{
 	{"rule-overridden", "a rule is meant to close what another one opens", (*linter).overridden},
 	{"metadata-open", "path rules do not keep owner, mode and times of files", (*linter).metadataOpen},
 	{"rule-useless", "a rule gives nothing that another one does not give", (*linter).useless},
+	{"family-closed", "a list of ports or sockets is about an address family that the policy closes", (*linter).familyClosed},
 	{"protected-writable", "a rule makes protected program directories writable, which has no effect", (*linter).protected},
 	{"program-linked", "a file of a protected program directory has another name elsewhere", (*linter).linked},
 	{"loader-runs-data", "files without the right to be executed can be given to the loader", (*linter).loader},
@@ -269,6 +270,24 @@ func (l *linter) useless() {
 			l.reportRule(LevelWarning, inner, fmt.Sprintf("%s contains %s already", outer.Key, outer.Path), "remove it")
 		}
 	})
+}
+
+func (l *linter) familyClosed() {
+	n := &l.policy.Network
+	for _, list := range []struct {
+		key      string
+		elements int
+		families []string
+	}{
+		{"network.connect-tcp", len(n.ConnectTCP), []string{"inet", "inet6"}},
+		{"network.bind-tcp", len(n.BindTCP), []string{"inet", "inet6"}},
+		{"network.unix", len(n.Unix), []string{"unix"}},
+	} {
+		if list.elements > 0 && !n.MakesFamily(list.families...) {
+			l.report(LevelWarning, list.key, "", list.key+" lists something and network.families has no "+strings.Join(list.families, " and no "),
+				"no such socket can be made", "add the family, or remove the list")
+		}
+	}
 }
 
 func (l *linter) protected() {

@@ -85,12 +85,17 @@ type Paths struct {
 	Metadata Metadata
 }
 
-// Network says what may be connected to. Each of the three lists is absent (its
+// Network says which sockets there are and what they may be connected to. Each of the lists is absent (its
 // Restrict is false: as usual) or complete: nothing that is not in it is allowed.
 // Present tells that at least one of them is there; the ways around the kernel's
 // TCP rules are closed then (MPTCP, SMC, TCP fast open by sendto(2)).
 type Network struct {
 	Present bool
+
+	// RestrictFamilies with an empty list means no network at all: no socket can be made
+	// but stream pairs by socketpair(2).
+	RestrictFamilies bool
+	Families         []string // names of [SocketFamilies], sorted
 
 	RestrictConnect bool
 	ConnectTCP      []uint16 // port numbers, sorted
@@ -159,6 +164,7 @@ func (p Policy) Clone() Policy {
 	p.Environment.Keep = slices.Clone(p.Environment.Keep)
 	p.Environment.Set = maps.Clone(p.Environment.Set)
 	p.Capabilities.Keep = slices.Clone(p.Capabilities.Keep)
+	p.Network.Families = slices.Clone(p.Network.Families)
 	p.Network.ConnectTCP = slices.Clone(p.Network.ConnectTCP)
 	p.Network.BindTCP = slices.Clone(p.Network.BindTCP)
 	p.Network.Unix = slices.Clone(p.Network.Unix)

@@ -34,7 +34,8 @@ func (p *Plan) network(abi int) error {
 
 // warnRawTCP says when a program could speak TCP by itself.
 func (p *Plan) warnRawTCP() error {
-	if n := p.options.Policy.Network; !n.RestrictConnect && !n.RestrictBind {
+	n := p.options.Policy.Network
+	if !n.RestrictConnect && !n.RestrictBind || !n.MakesFamily("inet", "inet6", "packet") {
 		return nil
 	}
 	caps, err := kernel.ThreadCapabilities()

@@ -108,6 +108,14 @@ var attemptTable = map[string]func(args []string) error{
 	"fast-open":       fastOpen,
 	"bind":            bindTo,
 	"unix-socket":     unixSocket,
+	"listen":          func([]string) error { return listenUnbound(unix.AF_INET, "") },
+	"listen-6":        func([]string) error { return listenUnbound(unix.AF_INET6, "") },
+	"listen-bound":    func(a []string) error { return listenUnbound(unix.AF_INET, a[0]) },
+	"listen-unix":     func([]string) error { return listenUnbound(unix.AF_UNIX, "") },
+	"listen-32":       func([]string) error { return call32(102, 4, 0) }, // EFAULT: it looked at the arguments
+	"udp":             func([]string) error { return makeSocket(unix.AF_INET, unix.SOCK_DGRAM) },
+	"netlink":         func([]string) error { return makeSocket(unix.AF_NETLINK, unix.SOCK_RAW) },
+	"tcp-32":          func([]string) error { return call32(359, unix.AF_INET, unix.SOCK_STREAM, 0) },
 	"unix-pair":       func([]string) error { return unixPair(unix.SOCK_STREAM, "") },
 	"unix-datagram":   func(a []string) error { return unixPair(unix.SOCK_DGRAM, a[0]) },
 	"socketcall-32":   func([]string) error { return call32(102, 1, 0) }, // EFAULT: it looked at the arguments
@@ -160,6 +168,30 @@ func bindTo(args []string) error {
 	}
 	defer unix.Close(fd)
 	return unix.Bind(fd, loopback(args[0]))
+}
+
+func makeSocket(family, kind int) error {
+	fd, err := unix.Socket(family, kind|unix.SOCK_CLOEXEC, 0)
+	if err == nil {
+		unix.Close(fd)
+	}
+	return err
+}
+
+// listenUnbound listens without binding, unless a port is given. A UNIX socket is bound
+// to a name that the kernel picks.
+func listenUnbound(family int, port string) error {
+	fd, err := unix.Socket(family, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	if family == unix.AF_UNIX {
+		err = unix.Bind(fd, &unix.SockaddrUnix{})
+	} else if port != "" {
+		err = unix.Bind(fd, loopback(port))
+	}
+	return errors.Join(err, unix.Listen(fd, 1))
 }
 
 func unixSocket(args []string) error {
@@ -360,6 +392,37 @@ func TestNetworkTCP(t *testing.T) {
 	}
 	p := policy.Policy{Network: policy.Network{Present: true, RestrictConnect: true, ConnectTCP: []uint16{port(granted)}, RestrictBind: true}}
 	compare(t, p, refused, list...)
+}
+
+// TestListen: without a supervisor listen is refused altogether, where no port may be
+// bound. With one the supervisor's own tests look.
+func TestListen(t *testing.T) {
+	if needSandbox(t).Version < 4 {
+		t.Skip("Landlock has rules about TCP from ABI 4 on")
+	}
+	p := policy.Policy{Network: policy.Network{Present: true, RestrictBind: true}}
+	refused := map[string]string{"listen": "EACCES", "listen-6": "EACCES", "listen-unix": "EACCES"}
+	list := []string{"listen", "listen-6", "listen-unix"}
+	if runtime.GOARCH == "amd64" {
+		refused["listen-32"] = "ENOSYS<EFAULT"
+		list = append(list, "listen-32")
+	}
+	compare(t, p, refused, list...)
+	p.Network.BindTCP = []uint16{0}
+	compare(t, p, map[string]string{"listen": "ok", "listen-unix": "ok"}, "listen", "listen-unix")
+}
+
+func TestNetworkFamilies(t *testing.T) {
+	none := policy.Policy{Network: policy.Network{Present: true, RestrictFamilies: true}}
+	refused := map[string]string{"udp": "EAFNOSUPPORT", "netlink": "EAFNOSUPPORT", "listen-unix": "EAFNOSUPPORT", "unix-pair": "ok"}
+	list := []string{"udp", "netlink", "listen-unix", "unix-pair"}
+	if runtime.GOARCH == "amd64" {
+		refused["socketcall-32"], refused["tcp-32"] = "ENOSYS<EFAULT", "EAFNOSUPPORT"
+		list = append(list, "socketcall-32", "tcp-32")
+	}
+	compare(t, none, refused, list...)
+	some := policy.Policy{Network: policy.Network{Present: true, RestrictFamilies: true, Families: []string{"netlink", "unix"}}}
+	compare(t, some, map[string]string{"udp": "EAFNOSUPPORT", "netlink": "ok", "listen-unix": "ok"}, "udp", "netlink", "listen-unix")
 }
 
 func TestNetworkNeedsItsABI(t *testing.T) {

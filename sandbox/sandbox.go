@@ -345,6 +345,9 @@ func (p *Plan) seccomp() error {
 	network := pol.Network
 	o.RefuseMetadata = pol.Paths.Metadata != policy.MetadataAllow
 	o.GuardTCP = p.Rules != nil && p.Rules.Net != 0
+	o.RestrictFamilies, o.Families = network.RestrictFamilies, network.FamilyNumbers()
+	// Without a supervisor nobody can tell a socket that is bound.
+	o.GuardListen = network.GuardsListen() && len(network.BindTCP) == 0
 	o.RefuseUnix = network.RestrictUnix && len(network.Unix) == 0
 	if err := p.code(&o); err != nil {
 		return err
@@ -359,6 +362,9 @@ func (p *Plan) seccomp() error {
 	}
 	p.Filter = plain
 	if !supervised {
+		if network.GuardsListen() && !o.GuardListen {
+			p.Warnings = append(p.Warnings, "without a supervisor, listening on a TCP port that the kernel picks is not refused: listen(2) without bind(2) does so")
+		}
 		p.warnMetadata()
 		if err := p.noMemfds(); err != nil {
 			return err
@@ -370,6 +376,7 @@ func (p *Plan) seccomp() error {
 		}
 		p.Shape = ShapeSupervised
 		o.Listener, o.WatchChroot = true, true
+		o.GuardListen = network.GuardsListen()
 		o.AskReads = pol.Memory.Access == policy.AccessDeny
 		o.AskWrites = len(pol.Procfs.Write) > 0 && pol.Memory.Access != policy.AccessAllow
 		if p.options.Reports && pol.Paths.Present {

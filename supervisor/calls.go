@@ -42,6 +42,7 @@ const (
 	kindConnect
 	kindBind
 	kindMemfd
+	kindListen
 	kindMetadata
 	kindRefused
 )
@@ -49,7 +50,7 @@ const (
 var kindByName = map[string]kind{
 	"open": kindOpen, "openat": kindOpenat, "openat2": kindOpenat2, "creat": kindCreat,
 	"execve": kindExec, "execveat": kindExecAt, "connect": kindConnect, "bind": kindBind,
-	"memfd_create": kindMemfd, "chroot": kindChroot, "prlimit64": kindLimit,
+	"memfd_create": kindMemfd, "listen": kindListen, "chroot": kindChroot, "prlimit64": kindLimit,
 	"kill": kindKill, "tgkill": kindKill, "rt_sigqueueinfo": kindKill, "rt_tgsigqueueinfo": kindKill, "tkill": kindKill,
 	"pidfd_send_signal": kindPIDFD,
 }

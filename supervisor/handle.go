@@ -53,6 +53,8 @@ func (r *receiver) handle(n *kernel.Notification) (injected bool) {
 		r.port(q)
 	case kindMemfd:
 		return r.memfd(q, n.Data.Number)
+	case kindListen:
+		r.listen(q, n.Data.Number)
 	case kindMetadata:
 		r.metadata(q, n.Data.Number)
 	case kindChroot:

@@ -261,6 +261,30 @@ func (b *builder) ports(v value, list *[]uint16, restrict *bool, lowest int) {
 	*restrict, b.policy.Network.Present = true, true
 }
 
+// families adds to the list of address families.
+func (b *builder) families(v value) {
+	addList(b, v, &b.policy.Network.Families, func(item value) ([]string, bool) {
+		text, ok := b.text(item)
+		if !ok {
+			return nil, false
+		}
+		if f, ok := policy.ParseSocketFamily(text); ok {
+			return []string{f.Name}, true
+		}
+		b.wrong(item, "no address family that a policy can allow has this name%s; want %s", didYouMean(strings.ToLower(text), familyNames()), oneOf(familyNames()))
+		return nil, false
+	})
+	b.policy.Network.RestrictFamilies, b.policy.Network.Present = true, true
+}
+
+func familyNames() []string {
+	var names []string
+	for _, f := range policy.SocketFamilies() {
+		names = append(names, f.Name)
+	}
+	return names
+}
+
 func (b *builder) unix(v value) {
 	addList(b, v, &b.policy.Network.Unix, b.pathItem)
 	b.policy.Network.RestrictUnix, b.policy.Network.Present = true, true

@@ -27,6 +27,10 @@ type Overrides struct {
 	Memory string
 	// Devices adds device nodes; it does not make [paths] present.
 	Devices []string
+	// Network adds address families of sockets, each element one or several with commas;
+	// from the first on, only those and what the policy lists can be made. "none", no
+	// network at all, empties the list.
+	Network []string
 	// ConnectTCP and BindTCP add ports, each element one port or several with
 	// commas; from the first on, only those and what the policy lists are open.
 	// "none" empties the list.
@@ -51,8 +55,9 @@ func (l Loader) Apply(p policy.Policy, o Overrides) (policy.Policy, error) {
 	b.flagPaths(o)
 	b.flagDevices(o.Devices)
 	b.flagEnv(o.Env)
-	b.flagPorts("connect-tcp", o.ConnectTCP)
-	b.flagPorts("bind-tcp", o.BindTCP)
+	b.flagList("network.families", shapeString, o.Network)
+	b.flagList("network.connect-tcp", shapeInteger, o.ConnectTCP)
+	b.flagList("network.bind-tcp", shapeInteger, o.BindTCP)
 	b.flagUnix(o.Unix)
 	b.normalize()
 	if len(b.errs) > 0 {
@@ -211,12 +216,13 @@ func (b *builder) emptied(k *key, args []string) bool {
 	return true
 }
 
-// flagPorts applies --connect-tcp or --bind-tcp.
-func (b *builder) flagPorts(name string, args []string) {
+// flagList applies --network, --connect-tcp or --bind-tcp, whose elements have commas
+// between them.
+func (b *builder) flagList(name string, element shape, args []string) {
 	if len(args) == 0 {
 		return
 	}
-	k := findKey("network." + name)
+	k := findKey(name)
 	if b.emptied(k, args) {
 		return
 	}
@@ -224,7 +230,7 @@ func (b *builder) flagPorts(name string, args []string) {
 		b.key, b.flag, b.inList = k, k.flag+" "+arg, strings.Contains(arg, ",")
 		list := value{shape: shapeArray}
 		for item := range strings.SplitSeq(arg, ",") {
-			list.items = append(list.items, value{shape: shapeInteger, text: item})
+			list.items = append(list.items, value{shape: element, text: item})
 		}
 		k.set(b, list)
 	}

@@ -54,6 +54,12 @@ func TestApply(t *testing.T) {
 		{"ports", Default(), Overrides{ConnectTCP: []string{"443,80", "80"}, BindTCP: []string{"none"}}, func(p *policy.Policy) {
 			p.Network = policy.Network{Present: true, RestrictConnect: true, ConnectTCP: []uint16{80, 443}, RestrictBind: true}
 		}},
+		{"families", Default(), Overrides{Network: []string{"AF_UNIX,inet", "inet"}}, func(p *policy.Policy) {
+			p.Network = policy.Network{Present: true, RestrictFamilies: true, Families: []string{"inet", "unix"}}
+		}},
+		{"no network", Default(), Overrides{Network: []string{"none"}}, func(p *policy.Policy) {
+			p.Network = policy.Network{Present: true, RestrictFamilies: true}
+		}},
 		{"sockets", Default(), Overrides{Unix: []string{"/run/b", "/run/a/"}}, func(p *policy.Policy) {
 			p.Network = policy.Network{Present: true, RestrictUnix: true, Unix: []string{"/run/a", "/run/b"}}
 		}},
@@ -114,6 +120,8 @@ func TestApplyErrors(t *testing.T) {
 		{Default(), Overrides{ConnectTCP: []string{"0"}}, `--connect-tcp 0: want a port, a whole number from 1 to 65535`},
 		{Default(), Overrides{BindTCP: []string{"80,http"}}, `--bind-tcp 80,http: http: want a port, a whole number from 0 to 65535`},
 		{Default(), Overrides{BindTCP: []string{"80", "none"}}, `--bind-tcp none: contradicts --bind-tcp 80`},
+		{Default(), Overrides{Network: []string{"inet", "none"}}, `--network none: contradicts --network inet`},
+		{Default(), Overrides{Network: []string{"ip"}}, `--network ip: no address family that a policy can allow has this name (did you mean "tipc"?); want alg, bluetooth, can, inet, inet6, kcm, key, netlink, packet, qipcrtr, smc, tipc, unix or vsock`},
 		{Default(), Overrides{Unix: []string{"~/s"}}, `--unix ~/s: ~ is not expanded in a flag: write the whole path`},
 		{Default(), Overrides{Allow: []string{"connect-tcp=80"}}, `--allow connect-tcp=80: network.connect-tcp is set by --connect-tcp`},
 		{Default(), Overrides{Allow: []string{"nofile=x"}}, `--allow nofile=x: want a number from 0 to 1073741824; for two limits "SOFT:HARD"`},

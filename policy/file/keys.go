@@ -34,7 +34,7 @@ var ruleLists = [...]string{0: "paths.ro", mayExecute: "paths.rox", mayWrite: "p
 
 var (
 	pathKeys    = []string{"paths.ro", "paths.rox", "paths.rw", "paths.rwx", optionalKey, devicesKey, "paths.metadata"}
-	networkKeys = []string{"network.connect-tcp", "network.bind-tcp", "network.unix"}
+	networkKeys = []string{"network.families", "network.connect-tcp", "network.bind-tcp", "network.unix"}
 	procfsKeys  = []string{"procfs.processes", "procfs.write", "procfs.system"}
 )
 
@@ -106,6 +106,9 @@ func restKeys() []*key {
 		enumKey("ipc.abstract-sockets", func(p *policy.Policy) *policy.Scope { return &p.IPC.AbstractSockets }),
 		enumKey("ipc.namespaces", func(p *policy.Policy) *policy.Namespaces { return &p.IPC.Namespaces }),
 		enumKey("ipc.terminals", func(p *policy.Policy) *policy.Terminals { return &p.IPC.Terminals }),
+		{name: "network.families", shape: shapeArray, want: wantStrings, set: (*builder).families, flag: "--network",
+			get:    func(p *policy.Policy) any { return listed(p.Network.RestrictFamilies, p.Network.Families) },
+			schema: familySchema},
 		{name: "network.connect-tcp", shape: shapeArray, want: "a list of ports", flag: "--connect-tcp",
 			set: func(b *builder, v value) {
 				b.ports(v, &b.policy.Network.ConnectTCP, &b.policy.Network.RestrictConnect, 1)

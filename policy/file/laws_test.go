@@ -66,7 +66,7 @@ func (r random) policyText() string {
 		{"memory.core-dumps", policy.Names[policy.CoreDumps]()}, {"procfs.processes", policy.Names[policy.ProcfsProcesses]()},
 		{"procfs.system", policy.Names[policy.ProcfsSystem]()}, {"paths.metadata", policy.Names[policy.Metadata]()},
 		{"ipc.signals", policy.Names[policy.Scope]()}, {"ipc.abstract-sockets", policy.Names[policy.Scope]()},
-		{"ipc.namespaces", policy.Names[policy.Namespaces]()}, {"syscalls.abi", policy.Names[policy.SyscallABI]()},
+		{"ipc.namespaces", policy.Names[policy.Namespaces]()}, {"ipc.terminals", policy.Names[policy.Terminals]()}, {"syscalls.abi", policy.Names[policy.SyscallABI]()},
 	} {
 		line("%s = %q", k.key, pick(k.names))
 	}
@@ -79,6 +79,7 @@ func (r random) policyText() string {
 		rest = rest[n:]
 	}
 	line("paths.devices = %s", quotedList(some(r, lawDevices), true))
+	line("network.families = %s", quotedList(some(r, familyNames()), false))
 	line("network.connect-tcp = [%s]", strings.Join(some(r, lawPorts), ", "))
 	line("network.bind-tcp = [%s]", strings.Join(some(r, lawPorts), ", "))
 	line("network.unix = %s", quotedList(some(r, lawPaths), true))
@@ -244,6 +245,8 @@ func TestLawFlags(t *testing.T) {
 				lines = append(lines, l.key+" = []")
 			}
 		}
+		o.Network = some(r, familyNames())
+		add("network.families", o.Network, false)
 		o.Unix = some(r, lawDevices)
 		add("network.unix", o.Unix, true)
 		o.Env = some(r, lawNames)

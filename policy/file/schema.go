@@ -92,6 +92,14 @@ func capabilitySchema() node {
 	}})
 }
 
+// familySchema offers the names and accepts them in any case.
+func familySchema() node {
+	return listSchema(node{"anyOf": []node{
+		{"enum": familyNames()},
+		{"type": "string", "pattern": `^[A-Za-z0-9_]+$`},
+	}})
+}
+
 func callSchema() node {
 	var names []string
 	names = append(names, groupNames()...)

@@ -124,7 +124,7 @@ func (c condition) compile() (seccomp.ScmpCondition, error) {
 	switch c.op {
 	case isZero:
 		return seccomp.MakeCondition(c.arg, seccomp.CompareEqual, 0)
-	case isAny, isOther, isBelow:
+	case isAny, isOther, isBelow, isUnlisted:
 		return seccomp.ScmpCondition{}, errors.New("libseccomp has no such comparison")
 	case isNotZero:
 		return seccomp.MakeCondition(c.arg, seccomp.CompareNotEqual, 0)

@@ -108,6 +108,13 @@ type Options struct {
 	// and fast open by a send. In the 32-bit ABI of x86 it refuses the calls that
 	// programs make through socketcall(2) for the same.
 	GuardTCP bool
+	// RestrictFamilies refuses sockets of address families whose numbers are not in
+	// Families, and UNIX datagram pairs where AF_UNIX (1) is not (network.families).
+	RestrictFamilies bool
+	Families         []uint32
+	// GuardListen has the supervisor make listen(2) (network.bind-tcp): a TCP socket that
+	// is not bound would get any free port. Without a listener the call is refused.
+	GuardListen bool
 	// RefuseUnix refuses UNIX sockets, other than pairs of stream or sequenced
 	// packet sockets (an empty network.unix).
 	RefuseUnix bool

@@ -222,6 +222,17 @@ var chosenChecks = []struct {
 	{"TCP_FASTOPEN_CONNECT", x64, 54, [6]uint64{3, 6, 30}, Allow, Allow, Options{GuardTCP: true}},
 	{"socketcall SYS_SOCKET", ia32, 102, [6]uint64{1}, enosys, enosys, Options{GuardTCP: true}},
 	{"socketcall SYS_CONNECT", ia32, 102, [6]uint64{3}, Allow, Allow, Options{GuardTCP: true}},
+	{"socket AF_INET, closed", x64, 41, [6]uint64{2, 1}, Notify, ErrnoVerdict(unix.EAFNOSUPPORT), Options{RestrictFamilies: true}},
+	{"socket AF_INET, listed", x64, 41, [6]uint64{2, 1}, Allow, Allow, Options{RestrictFamilies: true, Families: []uint32{2}}},
+	{"socket of another family", a64, 198, [6]uint64{2 << 32, 1}, Notify, ErrnoVerdict(unix.EAFNOSUPPORT), Options{RestrictFamilies: true, Families: []uint32{2}}},
+	{"datagram pair", x64, 53, [6]uint64{1, 2}, Notify, ErrnoVerdict(unix.ESOCKTNOSUPPORT), Options{RestrictFamilies: true}},
+	{"datagram pair, listed", x64, 53, [6]uint64{1, 2}, Allow, Allow, Options{RestrictFamilies: true, Families: []uint32{1}}},
+	{"stream pair", x64, 53, [6]uint64{1, 1}, Allow, Allow, Options{RestrictFamilies: true}},
+	{"socket of 32 bits", ia32, 359, [6]uint64{2, 1}, Notify, ErrnoVerdict(unix.EAFNOSUPPORT), Options{RestrictFamilies: true}},
+	{"socketcall SYS_SOCKET", ia32, 102, [6]uint64{1}, enosys, enosys, Options{RestrictFamilies: true}},
+	{"listen", x64, 50, [6]uint64{3, 5}, Notify, eacces, Options{GuardListen: true}},
+	{"listen of 32 bits", ia32, 363, [6]uint64{3, 5}, Notify, eacces, Options{GuardListen: true}},
+	{"socketcall SYS_LISTEN", ia32, 102, [6]uint64{4}, enosys, enosys, Options{GuardListen: true}},
 	{"F_SETSIG SIGRTMIN", x64, 72, [6]uint64{0, 10, 34}, Notify, eperm, Options{RefuseOwnerSignals: true}},
 	{"F_SETFL O_ASYNC", arm, 55, [6]uint64{0, 4, 0x2800}, Notify, eperm, Options{RefuseOwnerSignals: true}},
 	{"F_SETFL O_NONBLOCK", a64, 25, [6]uint64{0, 4, 0x800}, Allow, Allow, Options{RefuseOwnerSignals: true}},
@@ -272,21 +283,29 @@ func TestFindDenial(t *testing.T) {
 		errno unix.Errno
 		key   string
 		found bool
+
+		network *policy.Network
 	}{
-		{"ptrace", [6]uint64{}, unix.EPERM, "memory.ptrace", true},
-		{"ioctl", [6]uint64{0, garbage | 0x5412}, unix.EPERM, "", true},
-		{"ioctl", [6]uint64{0, setFlags}, unix.EPERM, "paths.metadata", true},
-		{"ioctl", [6]uint64{0, 0x5401}, 0, "", false},
-		{"socket", [6]uint64{1, 1}, unix.EAFNOSUPPORT, "network.unix", true},
-		{"socket", [6]uint64{2, 1, 262}, unix.EPROTONOSUPPORT, "network.connect-tcp", true},
-		{"prlimit64", [6]uint64{0, 4, pointer, pointer}, unix.EPERM, "memory.core-dumps", true},
-		{"prlimit64", [6]uint64{1, 4, pointer, 0}, unix.EPERM, "", true},
-		{"fcntl", [6]uint64{0, 10, 11}, unix.EPERM, "", true},
-		{"fcntl", [6]uint64{0, 3}, 0, "", false},
-		{"ioctl", [6]uint64{0, garbage | 0x5416}, unix.EPERM, "ipc.terminals", true},
-		{"read", [6]uint64{}, 0, "", false},
+		{"ptrace", [6]uint64{}, unix.EPERM, "memory.ptrace", true, nil},
+		{"ioctl", [6]uint64{0, garbage | 0x5412}, unix.EPERM, "", true, nil},
+		{"ioctl", [6]uint64{0, setFlags}, unix.EPERM, "paths.metadata", true, nil},
+		{"ioctl", [6]uint64{0, 0x5401}, 0, "", false, nil},
+		{"socket", [6]uint64{1, 1}, unix.EAFNOSUPPORT, "network.unix", true, nil},
+		{"socket", [6]uint64{2, 1, 262}, unix.EPROTONOSUPPORT, "network.connect-tcp", true, nil},
+		{"prlimit64", [6]uint64{0, 4, pointer, pointer}, unix.EPERM, "memory.core-dumps", true, nil},
+		{"prlimit64", [6]uint64{1, 4, pointer, 0}, unix.EPERM, "", true, nil},
+		{"fcntl", [6]uint64{0, 10, 11}, unix.EPERM, "", true, nil},
+		{"fcntl", [6]uint64{0, 3}, 0, "", false, nil},
+		{"ioctl", [6]uint64{0, garbage | 0x5416}, unix.EPERM, "ipc.terminals", true, nil},
+		{"read", [6]uint64{}, 0, "", false, nil},
+		{"socket", [6]uint64{2, 1}, 0, "", false, nil},
+		{"socket", [6]uint64{2, 1}, unix.EAFNOSUPPORT, "network.families", true, &policy.Network{RestrictFamilies: true}},
+		{"socket", [6]uint64{garbage | 1, 1}, unix.EAFNOSUPPORT, "network.families", true, &policy.Network{RestrictFamilies: true, Families: []string{"inet"}}},
+		{"socket", [6]uint64{1, 1}, unix.EAFNOSUPPORT, "network.unix", true, &policy.Network{RestrictFamilies: true, RestrictUnix: true}},
+		{"socket", [6]uint64{44, 3}, unix.EAFNOSUPPORT, "", true, &policy.Network{RestrictFamilies: true}},
+		{"listen", [6]uint64{3, 5}, unix.EACCES, "network.bind-tcp", true, nil},
 	} {
-		d, found := FindDenial(test.call, test.args)
+		d, found := FindDenial(test.call, test.args, test.network)
 		if found != test.found || d.Errno != test.errno || d.Key != test.key {
 			t.Errorf("%s%#x: %+v, %v", test.call, test.args, d, found)
 		}

@@ -152,6 +152,7 @@ func oracleChosen(o Options, d Data, name string) (Verdict, bool) {
 		}
 		return ErrnoVerdict(errno), true
 	}
+	unixClosed := o.RestrictFamilies && !slices.Contains(o.Families, 1)
 	inet := low(0) == 2 || low(0) == 10
 	switch {
 	case strings.HasPrefix(name, "fcntl") && low(1) == 10 && (o.RefuseOwnerSignals || low(2) != 0 && low(2) != 29 && low(2) < 34),
@@ -163,8 +164,12 @@ func oracleChosen(o Options, d Data, name string) (Verdict, bool) {
 		return told(unix.EPERM)
 	case name == "socket" && (low(0) == 44 || low(0) == 21):
 		return told(unix.EAFNOSUPPORT)
-	case name == "socketcall" && o.RefuseSocketcall && low(0) == 1:
+	case name == "socketcall" && (o.RefuseSocketcall || o.RestrictFamilies) && low(0) == 1,
+		name == "socketcall" && o.GuardListen && low(0) == 4,
+		name == "socketcall" && unixClosed && low(0) == 8:
 		return enosys, true
+	case name == "listen" && o.GuardListen:
+		return told(unix.EACCES)
 	case (name == "setxattr" || name == "fsetxattr") && o.GuardMemfds && low(3)%8 == 4 && low(3) >= 28:
 		return told(unix.EOPNOTSUPP)
 	case name == "setxattrat" && o.GuardMemfds:
@@ -175,7 +180,9 @@ func oracleChosen(o Options, d Data, name string) (Verdict, bool) {
 		return told(unix.EPERM)
 	case name == "socket" && o.RefuseUnix && low(0) == 1:
 		return told(unix.EAFNOSUPPORT)
-	case name == "socketpair" && o.RefuseUnix && low(0) == 1 && (low(1)&15 == 2 || low(1)&15 == 3):
+	case name == "socket" && o.RestrictFamilies && !slices.Contains(o.Families, low(0)):
+		return told(unix.EAFNOSUPPORT)
+	case name == "socketpair" && (o.RefuseUnix || unixClosed) && low(0) == 1 && (low(1)&15 == 2 || low(1)&15 == 3):
 		return told(unix.ESOCKTNOSUPPORT)
 	case name == "socketcall" && o.RefuseUnix && (low(0) == 1 || low(0) == 8):
 		return enosys, true
@@ -277,7 +284,7 @@ func oraclePrlimit(o Options, d Data, reported Verdict) Verdict {
 // touch the same calls, with the ones for old kernels all off, all on and singly.
 func variants(t *testing.T, arch string) []Options {
 	t.Helper()
-	if n := reflect.TypeFor[Options]().NumField(); n != 22 {
+	if n := reflect.TypeFor[Options]().NumField(); n != 25 {
 		t.Fatalf("Options has %d fields: decide how the tests vary the new one", n)
 	}
 	bools := []bool{false, true}
@@ -301,6 +308,7 @@ func variants(t *testing.T, arch string) []Options {
 							o.RefuseMetadata, o.GuardTCP, o.RefuseUnix = true, true, true
 							o.WatchPaths, o.WatchPorts = true, true
 							o.RefuseOwnerSignals, o.RefuseSocketcall = true, true
+							o.GuardListen, o.RestrictFamilies, o.Families = true, true, []uint32{2, 16}
 							o.Terminals = policy.Terminals(loose & 1)
 							o.GuardMemfds, o.RefuseSharedFiles, o.RefuseWritableCode = true, true, true
 							all = append(all, o)
@@ -315,6 +323,9 @@ func variants(t *testing.T, arch string) []Options {
 			Options{Arch: arch, Listener: listener, RefuseOwnerSignals: true},
 			Options{Arch: arch, Listener: listener, RefuseSocketcall: true},
 			Options{Arch: arch, Listener: listener, Terminals: policy.TerminalsAllow},
+			Options{Arch: arch, Listener: listener, GuardListen: true},
+			Options{Arch: arch, Listener: listener, RestrictFamilies: true},
+			Options{Arch: arch, Listener: listener, RestrictFamilies: true, Families: []uint32{1, 2, 10}, GuardTCP: true},
 			Options{Arch: arch, Listener: listener, WatchChroot: true},
 			Options{Arch: arch, Listener: listener, RefuseMetadata: true},
 			Options{Arch: arch, Listener: listener, GuardTCP: true},

@@ -180,6 +180,11 @@ func (h *head) test(r *rule, before accumulator) (after accumulator) {
 			h.anyBit(c.mask, holds, others)
 		case isOther:
 			h.equal(c.value, others, holds)
+		case isUnlisted:
+			for _, family := range h.options.Families {
+				h.equal(family, others, next)
+			}
+			h.above(^uint32(0), others, holds) // nothing is: so the place after it can be reached
 		case isBelow:
 			h.above(c.value-1, others, holds)
 		default:

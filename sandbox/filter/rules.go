@@ -45,7 +45,10 @@ const (
 	forMetadata              // in the prologue, by Options.RefuseMetadata
 	forTCP                   // in the prologue, by Options.GuardTCP
 	forUnix                  // in the prologue, by Options.RefuseUnix
-	forSockets               // in the prologue, by the last two or Options.RefuseSocketcall
+	forFamilies              // in the prologue, by Options.RestrictFamilies
+	forPairs                 // in the prologue, by the last or Options.RefuseUnix
+	forListen                // in the prologue, by Options.GuardListen
+	forSockets               // in the prologue, by GuardTCP, RefuseUnix, RestrictFamilies or RefuseSocketcall
 	forMemfds                // in the prologue, by Options.GuardMemfds
 	forShared                // in the prologue, by Options.RefuseSharedFiles
 	forCode                  // in the prologue, by Options.RefuseWritableCode
@@ -72,8 +75,14 @@ func (o *Options) asked(h home) bool {
 		return o.RefuseSharedFiles
 	case forCode:
 		return o.RefuseWritableCode
+	case forFamilies:
+		return o.RestrictFamilies
+	case forPairs:
+		return o.RefuseUnix || o.RestrictFamilies && !slices.Contains(o.Families, familyUnix)
+	case forListen:
+		return o.GuardListen
 	case forSockets:
-		return o.GuardTCP || o.RefuseUnix || o.RefuseSocketcall
+		return o.RestrictFamilies || o.GuardTCP || o.RefuseUnix || o.RefuseSocketcall
 	}
 	return false
 }
@@ -89,12 +98,13 @@ type condition struct {
 type conditionOp uint8
 
 const (
-	isMasked  conditionOp = iota // low 32 bits & mask == value
-	isZero                       // all 64 bits
-	isNotZero                    // any of the 64 bits
-	isAny                        // low 32 bits & mask != 0; in the prologue only
-	isOther                      // low 32 bits != value; in the prologue only
-	isBelow                      // low 32 bits < value; in the prologue only
+	isMasked   conditionOp = iota // low 32 bits & mask == value
+	isZero                        // all 64 bits
+	isNotZero                     // any of the 64 bits
+	isAny                         // low 32 bits & mask != 0; in the prologue only
+	isOther                       // low 32 bits != value; in the prologue only
+	isUnlisted                    // low 32 bits are none of Options.Families; in the prologue only, last
+	isBelow                       // low 32 bits < value; in the prologue only
 )
 
 // number compares an argument that the kernel takes as an int. A comparison of
@@ -121,6 +131,9 @@ func other(arg uint, value uint32) condition {
 func below(arg uint, value uint32) condition {
 	return condition{arg: arg, op: isBelow, mask: ^uint32(0), value: value}
 }
+
+// unlisted tests for an address family that the policy does not list.
+func unlisted(arg uint) condition { return condition{arg: arg, op: isUnlisted, mask: ^uint32(0)} }
 
 func zero(arg uint) condition    { return condition{arg: arg, op: isZero} }
 func notZero(arg uint) condition { return condition{arg: arg, op: isNotZero} }
@@ -221,6 +234,7 @@ const (
 
 	callSocket     = 1 // SYS_SOCKET and so on, the calls within socketcall(2), linux/net.h
 	callSocketpair = 8
+	callListen     = 4
 	callSend       = 9
 	callSendto     = 11
 	callSetsockopt = 14
@@ -237,6 +251,8 @@ const (
 	keyMetadata   = "paths.metadata"
 	keyTCP        = "network.connect-tcp"
 	keyUnix       = "network.unix"
+	keyFamilies   = "network.families"
+	keyBind       = "network.bind-tcp"
 )
 
 // rules is the table: each of these calls, left open, leads to the memory of some
@@ -486,8 +502,16 @@ var rules = [...]rule{
 		reason: "the policy allows no UNIX socket but pairs, so that no daemon outside can be asked"},
 	// Each half of a pair of datagram sockets can send to any other address.
 	{calls: []string{"socketpair"}, when: []condition{number(0, familyUnix), {arg: 1, op: isMasked, mask: datagrams, value: datagram}},
-		condition: "family AF_UNIX, type SOCK_DGRAM", home: forUnix, errno: unix.ESOCKTNOSUPPORT, notified: true, key: keyUnix,
+		condition: "family AF_UNIX, type SOCK_DGRAM", home: forPairs, errno: unix.ESOCKTNOSUPPORT, notified: true, key: keyUnix,
 		reason: "a datagram socket of a pair sends to every UNIX socket that is not connected"},
+
+	{calls: []string{"socket"}, when: []condition{unlisted(0)}, condition: "an address family that network.families does not list",
+		home: forFamilies, errno: unix.EAFNOSUPPORT, notified: true, key: keyFamilies,
+		reason: "the policy lists the address families of sockets, and this is none of them"},
+	// Landlock asks no rule where the kernel binds by itself.
+	{calls: []string{"listen"}, condition: "of a TCP socket that is bound to no port which network.bind-tcp lists",
+		home: forListen, errno: unix.EACCES, notified: true, key: keyBind,
+		reason: "a TCP socket that is not bound would listen on any free port"},
 
 	// Programs that speak MPTCP or SMC fall back to TCP, whose ports Landlock
 	// judges. They ask whether the kernel has them, so nothing is reported.
@@ -516,8 +540,10 @@ var rules = [...]rule{
 	// the calls themselves (Linux 4.3).
 	{calls: []string{"socketcall"}, when: []condition{number(0, callSocket)}, condition: "SYS_SOCKET",
 		home: forSockets, errno: unix.ENOSYS, key: keyTCP, reason: reasonInMemory},
+	{calls: []string{"socketcall"}, when: []condition{number(0, callListen)}, condition: "SYS_LISTEN",
+		home: forListen, errno: unix.ENOSYS, key: keyBind, reason: reasonInMemory},
 	{calls: []string{"socketcall"}, when: []condition{number(0, callSocketpair)}, condition: "SYS_SOCKETPAIR",
-		home: forUnix, errno: unix.ENOSYS, key: keyUnix, reason: reasonInMemory},
+		home: forPairs, errno: unix.ENOSYS, key: keyUnix, reason: reasonInMemory},
 	{calls: []string{"socketcall"}, when: []condition{number(0, callSend)}, condition: "SYS_SEND",
 		home: forTCP, errno: unix.ENOSYS, key: keyTCP, reason: reasonInMemory},
 	{calls: []string{"socketcall"}, when: []condition{number(0, callSendto)}, condition: "SYS_SENDTO",
@@ -564,10 +590,15 @@ func Denials() []Denial {
 // FindDenial returns the row of [Denials] that a use of a call falls under; ok is
 // false when no row does. The arguments are as the filter saw them, so it tells
 // rows of one call (ioctl, socket) apart. Rows that hold by an option are found
-// whether it is set or not.
-func FindDenial(call string, args [6]uint64) (d Denial, ok bool) {
+// whether it is set or not, but for those about address families: these are of one
+// policy, n, if that is not nil.
+func FindDenial(call string, args [6]uint64, n *policy.Network) (d Denial, ok bool) {
 	for i := range rules {
 		r := &rules[i]
+		if r.home == forUnix && n != nil && !n.RestrictUnix ||
+			r.home == forFamilies && (n == nil || !n.RestrictFamilies || slices.Contains(n.FamilyNumbers(), uint32(args[0]))) {
+			continue
+		}
 		if slices.Contains(r.calls, call) && !slices.ContainsFunc(r.when, func(c condition) bool { return !c.holds(args) }) {
 			return r.denial(call), true
 		}
@@ -591,6 +622,8 @@ func (c condition) holds(args [6]uint64) bool {
 		return uint32(v) != c.value
 	case isBelow:
 		return uint32(v) < c.value
+	case isUnlisted:
+		return true
 	default:
 		return uint32(v)&c.mask == c.value
 	}

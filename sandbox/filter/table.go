@@ -46,7 +46,7 @@ func (p Program) rowsOf(a *abi, nr int32, call string) ([]Row, error) {
 	var rows []Row
 	if plain != Allow {
 		row := Row{ABI: a.name, Call: call, Verdict: plain}
-		if d, ok := FindDenial(call, [6]uint64{}); ok {
+		if d, ok := FindDenial(call, [6]uint64{}, nil); ok {
 			row.Condition, row.Reason, row.Key = d.Condition, d.Reason, d.Key
 		}
 		rows = append(rows, row)
@@ -90,6 +90,8 @@ func (r *rule) example() [6]uint64 {
 			args[c.arg] |= uint64(c.mask & -c.mask)
 		case isBelow:
 			args[c.arg] |= uint64(c.value) - 1
+		case isUnlisted:
+			args[c.arg] = 0 // AF_UNSPEC, which no policy lists
 		case isZero, isOther:
 		}
 	}

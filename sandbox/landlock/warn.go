@@ -4,7 +4,6 @@ import (
 	"fmt"
 	"slices"
 
-	llsys "github.com/landlock-lsm/go-landlock/landlock/syscall"
 	"golang.org/x/sys/unix"
 
 	"github.com/memjail/memjail/policy"
@@ -69,10 +68,7 @@ func (p *Plan) warnMissing(r Request) {
 	if v < 6 && r.Policy.IPC.AbstractSockets == policy.ScopeSandbox {
 		p.warn("landlock ABI %d cannot refuse abstract sockets of processes outside the sandbox", v)
 	}
-	if p.Net != 0 {
+	if p.Net != 0 && r.Policy.Network.MakesFamily("inet", "inet6") {
 		p.warn("the rules about TCP ports do not hold for UDP: datagrams go to every port")
-	}
-	if n := r.Policy.Network; p.Net&llsys.AccessNetBindTCP != 0 && !slices.Contains(n.BindTCP, 0) {
-		p.warn("listening on a TCP port that the kernel picks is not refused: listen(2) without bind(2) does so")
 	}
 }

@@ -3,6 +3,7 @@ package session
 import (
 	"testing"
 
+	"github.com/memjail/memjail/policy"
 	"golang.org/x/sys/unix"
 )
 
@@ -15,9 +16,23 @@ func TestCallsRefusal(t *testing.T) {
 		{nil, "memory.ptrace"},
 		{func(key string) string { return "--allow " + key }, "--allow memory.ptrace"},
 	} {
-		r := calls{test.allow}.Refusal("ptrace", [6]uint64{16})
+		r := calls{allow: test.allow}.Refusal("ptrace", [6]uint64{16})
 		if r.Errno != unix.EPERM || r.Allow != test.want || r.Rule != "memory.ptrace" {
 			t.Errorf("ptrace: %+v", r)
+		}
+	}
+	for _, test := range []struct {
+		call  string
+		args  [6]uint64
+		allow string
+	}{
+		{"socket", [6]uint64{unix.AF_INET6, 1}, "--network inet6"},
+		{"socketpair", [6]uint64{unix.AF_UNIX, unix.SOCK_DGRAM}, "--network unix"},
+		{"socket", [6]uint64{unix.AF_DECnet}, ""},
+	} {
+		c := calls{func(string) string { return "" }, &policy.Network{RestrictFamilies: true}}
+		if r := c.Refusal(test.call, test.args); r.Allow != test.allow || r.Rule != "network.families" {
+			t.Errorf("%s%v: %+v", test.call, test.args, r)
 		}
 	}
 	if r := (calls{}).Refusal("no call", [6]uint64{}); r.Errno != unix.EPERM || r.Allow != "" {

@@ -38,7 +38,7 @@ func Supervise(allow func(key string) string,
 		return err
 	}
 	o := config.supervisorOptions(observer)
-	o.Calls = calls{allow}
+	o.Calls = calls{allow, &o.Policy.Network}
 	failed := make(chan error, 1)
 	o.Failed = func(err error) {
 		failed <- err

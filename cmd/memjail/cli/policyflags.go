@@ -26,6 +26,7 @@ func (p *policyFlags) declare(f *pflag.FlagSet) {
 	f.StringVar(&p.overrides.Memory, "memory", "", "`deny`, no-write or allow: access to any process's memory")
 	f.StringArrayVar(&p.overrides.Allow, "allow", nil, "set a policy key, as `KEY=VALUE`: ptrace=children, code-files=allow, ...")
 	f.StringArrayVar(&p.overrides.Devices, "device", nil, "allow the device node `PATH`")
+	f.StringArrayVar(&p.overrides.Network, "network", nil, "allow sockets of the address `FAMILY` only (inet, inet6, unix, netlink, ...); several with commas, or none")
 	f.StringArrayVar(&p.overrides.ConnectTCP, "connect-tcp", nil, "allow TCP connections to `PORT` only; several with commas, or none")
 	f.StringArrayVar(&p.overrides.BindTCP, "bind-tcp", nil, "allow TCP sockets to bind `PORT` only; several with commas, or none")
 	f.StringArrayVar(&p.overrides.Unix, "unix", nil, "allow UNIX sockets at `PATH` only, or none")
@@ -50,7 +51,7 @@ func (p *policyFlags) args() []string {
 	}{
 		{"--ro", p.overrides.RO}, {"--rox", p.overrides.ROX}, {"--rw", p.overrides.RW}, {"--rwx", p.overrides.RWX},
 		{"--allow", p.overrides.Allow}, {"--device", p.overrides.Devices},
-		{"--connect-tcp", p.overrides.ConnectTCP}, {"--bind-tcp", p.overrides.BindTCP}, {"--unix", p.overrides.Unix}, {"--env", p.overrides.Env},
+		{"--network", p.overrides.Network}, {"--connect-tcp", p.overrides.ConnectTCP}, {"--bind-tcp", p.overrides.BindTCP}, {"--unix", p.overrides.Unix}, {"--env", p.overrides.Env},
 	} {
 		for _, value := range list.values {
 			args = append(args, list.flag, value)

@@ -13,6 +13,8 @@ func allowFlag(key string) string {
 		return "--allow namespaces=user"
 	case "network.unix":
 		return "a [network] without unix"
+	case "network.bind-tcp":
+		return "--bind-tcp PORT and binding to it, or --bind-tcp 0 (any free port)"
 	case "network.connect-tcp":
 		return "a [network] without connect-tcp and bind-tcp"
 	default:

@@ -1,0 +1,58 @@
+package policy
+
+import (
+	"slices"
+	"strings"
+)
+
+// SocketFamily is an address family of sockets that a policy can name.
+type SocketFamily struct {
+	Name   string // AF_* in lower case: "inet6"
+	Number uint32 // linux/socket.h
+}
+
+// socketFamilies is sorted by name. AF_XDP and AF_RDS are not among them: they lead to
+// memory.
+var socketFamilies = [...]SocketFamily{
+	{"alg", 38}, {"bluetooth", 31}, {"can", 29}, {"inet", 2}, {"inet6", 10}, {"kcm", 41}, {"key", 15},
+	{"netlink", 16}, {"packet", 17}, {"qipcrtr", 42}, {"smc", 43}, {"tipc", 30}, {"unix", 1}, {"vsock", 40},
+}
+
+// SocketFamilies lists the families that a policy can name, sorted by name. The caller
+// owns the slice.
+func SocketFamilies() []SocketFamily {
+	all := socketFamilies
+	return all[:]
+}
+
+// ParseSocketFamily finds a family by its name, in any case and with or without "AF_";
+// ok is false when there is none.
+func ParseSocketFamily(s string) (f SocketFamily, ok bool) {
+	name := strings.TrimPrefix(strings.ToLower(s), "af_")
+	i := slices.IndexFunc(socketFamilies[:], func(f SocketFamily) bool { return f.Name == name })
+	if i < 0 {
+		return SocketFamily{}, false
+	}
+	return socketFamilies[i], true
+}
+
+// FamilyNumbers are the numbers of the families in which sockets can be made, if the
+// policy restricts them.
+func (n *Network) FamilyNumbers() []uint32 {
+	var numbers []uint32
+	for _, name := range n.Families {
+		if f, ok := ParseSocketFamily(name); ok {
+			numbers = append(numbers, f.Number)
+		}
+	}
+	return numbers
+}
+
+// MakesFamily reports whether a policy lets sockets of one of the families be made.
+func (n *Network) MakesFamily(names ...string) bool {
+	return !n.RestrictFamilies || slices.ContainsFunc(names, func(name string) bool { return slices.Contains(n.Families, name) })
+}
+
+// GuardsListen reports whether a TCP socket may listen only on a port that it was bound
+// to: one that is not bound gets any free port, without a rule being asked.
+func (n *Network) GuardsListen() bool { return n.RestrictBind && !slices.Contains(n.BindTCP, 0) }
