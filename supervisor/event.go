@@ -50,9 +50,12 @@ type Event struct {
 type identity struct {
 	tgid     int
 	ownPID   int // the process's number in its own pid namespace
+	tracer   int // the thread that traces it, or 0
 	uid, gid int // of the file system, setfsuid(2)
 	groups   []uint32
 	caps     kernel.CapSet // in effect
+	// permitted are those that it can put into effect.
+	permitted kernel.CapSet
 }
 
 // statusSize holds a thread's status with some hundred groups; a longer one is read
@@ -101,6 +104,8 @@ func parseIdentity(text []byte) identity {
 			id.tgid = last(value)
 		case "NStgid":
 			id.ownPID = last(value)
+		case "TracerPid":
+			id.tracer = last(value)
 		case "Uid": // real, effective, saved, file system
 			id.uid = last(value)
 		case "Gid":
@@ -110,12 +115,19 @@ func parseIdentity(text []byte) identity {
 				g, _ := strconv.ParseUint(string(field), 10, 32)
 				id.groups = append(id.groups, uint32(g))
 			}
+		case "CapPrm":
+			id.permitted = capSet(value)
 		case "CapEff":
-			set, _ := strconv.ParseUint(string(bytes.TrimSpace(value)), 16, 64) // none on a mistake
-			id.caps = kernel.CapSet(set)
+			id.caps = capSet(value)
 		}
 	}
 	return id
+}
+
+// capSet reads a set of capabilities; it is empty on a mistake.
+func capSet(value []byte) kernel.CapSet {
+	set, _ := strconv.ParseUint(string(bytes.TrimSpace(value)), 16, 64)
+	return kernel.CapSet(set)
 }
 
 // last is the last number of a line, or -1.

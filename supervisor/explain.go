@@ -121,7 +121,7 @@ func (r *receiver) explainPort(q *request) {
 	}
 	var unsafeAddress [28]byte // struct sockaddr_in6
 	size := min(q.args[2], uint64(len(unsafeAddress)))
-	n, err := kernel.ReadProcessMemory(q.tid, unsafeAddress[:size], q.args[1])
+	n, err := r.read(q.tid, unsafeAddress[:size], q.args[1])
 	if err != nil || n < 4 {
 		return
 	}

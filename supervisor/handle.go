@@ -9,7 +9,6 @@ import (
 	"github.com/memjail/memjail/sandbox/kernel"
 	"github.com/memjail/memjail/sandbox/kernel/fault"
 	"github.com/memjail/memjail/supervisor/decide"
-	"github.com/memjail/memjail/supervisor/procmem"
 	"github.com/memjail/memjail/supervisor/resolve"
 	"golang.org/x/sys/unix"
 )
@@ -192,7 +191,7 @@ func (r *receiver) open(q *request) bool {
 
 // copyPath copies a path from the caller's memory, once.
 func (r *receiver) copyPath(tid int, unsafeAddress uint64) bool {
-	n, err := procmem.ReadCString(tid, unsafeAddress, r.path.Buffer())
+	n, err := r.readString(tid, unsafeAddress, r.path.Buffer())
 	if err != nil || tid == 0 { // 0: a pid namespace that we do not see
 		return false
 	}
@@ -238,6 +237,9 @@ func (r *receiver) procfs(q *request, caller resolve.Caller) bool {
 		return r.inject(q, want, o, v, id)
 	}
 	if r.s.options.Members != nil && decide.AsksMember(want, o, &r.s.options.Policy) && r.member(q, want, o) {
+		return true
+	}
+	if decide.AsksTracer(want, o, &r.s.options.Policy) && r.traced(q, want, o, id.tgid) {
 		return true
 	}
 	r.reportLeft(q, want, o)
@@ -297,7 +299,7 @@ func (r *receiver) wanted(q *request) (decide.Request, bool) {
 		return decide.Request{}, false
 	}
 	unsafeHow := buf[:q.args[3]]
-	if n, err := kernel.ReadProcessMemory(q.tid, unsafeHow, q.args[2]); err != nil || n != len(unsafeHow) {
+	if n, err := r.read(q.tid, unsafeHow, q.args[2]); err != nil || n != len(unsafeHow) {
 		return decide.Request{}, false
 	}
 	how, ok := kernel.ParseOpenHow(unsafeHow)
@@ -312,7 +314,8 @@ func (r *receiver) wanted(q *request) (decide.Request, bool) {
 // identify finds out who calls. An ordinary user's supervisor has no other rights
 // than its callers, so the process is all it has to know.
 func (r *receiver) identify(tid int) (identity, error) {
-	if !r.rights.switches() && kernel.SameThreadGroupLeader(tid) {
+	enough := r.rights.caps == 0 || r.rights.caps&capPtrace != 0
+	if !r.rights.switches() && enough && kernel.SameThreadGroupLeader(tid) {
 		return identity{tgid: tid}, nil
 	}
 	return readIdentity(r.s.resolver.Procfs, tid)
@@ -340,11 +343,26 @@ func (r *receiver) inject(q *request, want decide.Request, o decide.Object, v de
 // that cannot return to its own rights afterwards may have anybody's: it gives its
 // last answer, and the supervisor ends.
 func (r *receiver) as(q *request, id identity, own bool, do func() error) error {
-	err, ok := r.rights.as(kernel.FileIdentity{UID: id.uid, GID: id.gid, Groups: id.groups}, own, do)
+	needed := kernel.CapSet(0)
+	if own {
+		needed = r.looking(id)
+	}
+	err, ok := r.rights.with(kernel.FileIdentity{UID: id.uid, GID: id.gid, Groups: id.groups}, needed, do)
 	if !ok {
 		r.lostRights(q)
 	}
 	return err
+}
+
+// looking are the capabilities that it takes to open what the kernel lets the caller read
+// of itself, as somebody else: CAP_SYS_PTRACE, or without it (a container's root) all
+// those that the caller may have in effect, which commoncap's ptrace check compares.
+func (r *receiver) looking(id identity) kernel.CapSet {
+	if r.rights.caps&capPtrace != 0 {
+		return capPtrace
+	}
+	id.caps = id.permitted
+	return r.sameNamespace(id)
 }
 
 func (r *receiver) lostRights(q *request) {

@@ -245,10 +245,10 @@ func TestRightsLost(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err, ok := r.as(kernel.FileIdentity{UID: other.uid, GID: other.gid}, true, func() error { return nil }); err != nil || !ok {
+		if err, ok := r.with(kernel.FileIdentity{UID: other.uid, GID: other.gid}, capPtrace, func() error { return nil }); err != nil || !ok {
 			t.Fatalf("control: %v, %t", err, ok)
 		}
-		if _, ok := r.as(kernel.FileIdentity{UID: other.uid, GID: other.gid}, true, lose); ok {
+		if _, ok := r.with(kernel.FileIdentity{UID: other.uid, GID: other.gid}, capPtrace, lose); ok {
 			t.Error("said to be itself again without a capability")
 		}
 	})
@@ -313,7 +313,11 @@ func TestRights(t *testing.T) {
 			{"other's layout by the user", user, false, pid + "maps", unix.EACCES}, {"one's own, whatever one is", user, true, pid + "maps", nil},
 			{"but not past the mode", user, true, pid + "environ", unix.EACCES},
 		} {
-			err, ok := r.as(test.as, test.own, func() error {
+			needed := kernel.CapSet(0)
+			if test.own {
+				needed = capPtrace
+			}
+			err, ok := r.with(test.as, needed, func() error {
 				fd, err := unix.Open(test.path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 				if err == nil {
 					unix.Close(fd)

@@ -5,6 +5,7 @@ import (
 
 	"github.com/memjail/memjail/sandbox/kernel"
 	"github.com/memjail/memjail/supervisor/decide"
+	"github.com/memjail/memjail/supervisor/resolve"
 	"golang.org/x/sys/unix"
 )
 
@@ -17,8 +18,7 @@ import (
 // A caller that has put itself under a further Landlock domain is not seen to be in
 // it: for these files the border is that of the sandbox.
 func (r *receiver) member(q *request, want decide.Request, o decide.Object) (injected bool) {
-	procfs := r.s.resolver.Procfs
-	process, err := procfs.Process(o.PID)
+	process, err := r.s.resolver.Procfs.Process(o.PID)
 	if err != nil {
 		return false
 	}
@@ -27,14 +27,54 @@ func (r *receiver) member(q *request, want decide.Request, o decide.Object) (inj
 		return false
 	}
 	o.Member = true
+	return r.injectHeld(q, want, o, process, func(id identity) kernel.CapSet { return id.caps })
+}
+
+// traced tries to grant a file of a process that the caller's own process traces, as
+// member does. A tracer can read all of its tracee's memory and registers, so these
+// files tell it nothing new; debuggers read auxv and maps before they know where to.
+func (r *receiver) traced(q *request, want decide.Request, o decide.Object, caller int) (injected bool) {
+	process, err := r.s.resolver.Procfs.Process(o.PID)
+	if err != nil {
+		return false
+	}
+	defer process.Close()
+	if !r.traces(caller, o.PID) {
+		return false
+	}
+	o.Traced = true
+	return r.injectHeld(q, want, o, process, r.looking)
+}
+
+// traces reports whether a thread of the process caller traces the process pid, which
+// is held.
+func (r *receiver) traces(caller, pid int) bool {
+	tracee, err := readIdentity(r.s.resolver.Procfs, pid)
+	if err != nil || tracee.tracer <= 0 {
+		return false
+	}
+	tracer, err := readIdentity(r.s.resolver.Procfs, tracee.tracer)
+	if err != nil || tracer.tgid != caller {
+		return false
+	}
+	// The number of a tracer that has ended may be another's by now; a tracee has none
+	// then, or that of the one who traces it since.
+	again, err := readIdentity(r.s.resolver.Procfs, pid)
+	return err == nil && again.tracer == tracee.tracer
+}
+
+// injectHeld grants a file of a process that is held, if the policy does. caps are the
+// capabilities that it is opened with.
+func (r *receiver) injectHeld(q *request, want decide.Request, o decide.Object, process *resolve.Process,
+	caps func(caller identity) kernel.CapSet) (injected bool) {
 	v := decide.Open(want, o, &r.s.options.Policy)
 	id, err := readIdentity(r.s.resolver.Procfs, q.tid)
 	if _, granted := v.(decide.Inject); err != nil || !granted {
 		return false
 	}
 	file := noFile
-	err, ok := r.rights.with(kernel.FileIdentity{UID: id.uid, GID: id.gid, Groups: id.groups}, id.caps, func() (err error) {
-		file, err = procfs.OpenOf(process, below(o), want.Flags&^(unix.O_CREAT|unix.O_CLOEXEC))
+	err, ok := r.rights.with(kernel.FileIdentity{UID: id.uid, GID: id.gid, Groups: id.groups}, caps(id), func() (err error) {
+		file, err = r.s.resolver.Procfs.OpenOf(process, below(o), want.Flags&^(unix.O_CREAT|unix.O_CLOEXEC))
 		return err
 	})
 	if !ok {

@@ -4,7 +4,6 @@ import (
 	"errors"
 
 	"github.com/memjail/memjail/supervisor/decide"
-	"github.com/memjail/memjail/supervisor/procmem"
 	"golang.org/x/sys/unix"
 )
 
@@ -21,7 +20,7 @@ func (r *receiver) memfd(q *request, number int32) (injected bool) {
 		return false
 	}
 	var buf [memfdName]byte
-	n, err := procmem.ReadCString(q.tid, q.args[0], buf[:])
+	n, err := r.readString(q.tid, q.args[0], buf[:])
 	switch {
 	case err == unix.ENAMETOOLONG:
 		err = unix.EINVAL // as the call itself says

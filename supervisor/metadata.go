@@ -7,7 +7,6 @@ import (
 	"github.com/memjail/memjail/policy"
 	"github.com/memjail/memjail/sandbox/kernel"
 	"github.com/memjail/memjail/supervisor/decide"
-	"github.com/memjail/memjail/supervisor/procmem"
 	"github.com/memjail/memjail/supervisor/resolve"
 	"golang.org/x/sys/unix"
 )
@@ -98,7 +97,7 @@ func (r *receiver) change(q *request) {
 
 // changedPath copies the path, or finds that there is none.
 func (r *receiver) changedPath(q *request, c *change) error {
-	n, err := procmem.ReadCString(q.tid, c.path, r.path.Buffer())
+	n, err := r.readString(q.tid, c.path, r.path.Buffer())
 	switch {
 	case err != nil:
 		return err

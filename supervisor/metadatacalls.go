@@ -5,7 +5,6 @@ import (
 	"sync"
 
 	"github.com/memjail/memjail/sandbox/kernel"
-	"github.com/memjail/memjail/supervisor/procmem"
 	"golang.org/x/sys/unix"
 )
 
@@ -278,7 +277,7 @@ func (r *receiver) attribute(q *request, c *change, name, value, size uint64, fl
 
 func (r *receiver) attributeName(q *request, address uint64) (string, error) {
 	var buf [attributeNameMax + 1]byte
-	n, err := procmem.ReadCString(q.tid, address, buf[:])
+	n, err := r.readString(q.tid, address, buf[:])
 	if err == unix.ENAMETOOLONG || (err == nil && n == 0) {
 		err = unix.ERANGE
 	}
@@ -297,7 +296,7 @@ func readRemovedAt(r *receiver, q *request, first int, c *change) error {
 
 // copyExactly fills buf from the caller's memory, once.
 func (r *receiver) copyExactly(tid int, buf []byte, unsafeAddress uint64) error {
-	n, err := kernel.ReadProcessMemory(tid, buf, unsafeAddress)
+	n, err := r.read(tid, buf, unsafeAddress)
 	if err == nil && n != len(buf) {
 		err = unix.EFAULT
 	}

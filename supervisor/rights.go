@@ -90,18 +90,9 @@ func (r *rights) effective(set kernel.CapSet) error {
 // an ordinary user's, and so is everybody in its sandbox.
 func (r *rights) switches() bool { return r.caps&capSwitching == capSwitching }
 
-// as runs open with the file identity of the caller and the capabilities that the
-// grant calls for, and returns to the thread's own. If that fails the thread may
-// have anybody's rights, and ok is false: it must not go on.
-func (r *rights) as(id kernel.FileIdentity, own bool, open func() error) (err error, ok bool) {
-	needed := kernel.CapSet(0)
-	if own {
-		needed = capPtrace
-	}
-	return r.with(id, needed, open)
-}
-
-// with is the same with any capabilities in effect that the thread has.
+// with runs open with the file identity of the caller and those of the capabilities in
+// effect that the thread has, and returns to the thread's own. If that fails the thread
+// may have anybody's rights, and ok is false: it must not go on.
 func (r *rights) with(id kernel.FileIdentity, needed kernel.CapSet, open func() error) (err error, ok bool) {
 	other := r.switches() && !sameIdentity(id, r.self)
 	if other && r.fixed {

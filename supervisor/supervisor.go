@@ -38,6 +38,10 @@ type Options struct {
 	// could be neither received nor answered. By then nothing of the listener is held
 	// any more, so that what is asked inside fails instead of waiting. Nil: nobody asks.
 	Failed func(error)
+	// Unreadable is called once, on a receiver's thread, if the memory of the first caller
+	// after the self-check cannot be read: then no file can be granted. It must return at
+	// once. Nil: nobody asks.
+	Unreadable func(error)
 	// Quiet holds reports back while it says true: the self-check is at work.
 	Quiet func() bool
 	// MountNamespace is the sandbox's own, if it has one; nil: this process's.
@@ -66,6 +70,7 @@ type Supervisor struct {
 	listener  *kernel.Listener
 	receiveFD atomic.Int32 // a duplicate: replaced to call the receivers back
 	chrooted  atomic.Bool  // somebody inside may have another root
+	readable  atomic.Bool  // it is known whether callers can be read
 	// slowMounts: there are file systems on which a name may have to be waited for.
 	slowMounts atomic.Bool
 

@@ -9,7 +9,7 @@ import (
 
 // calls gives a supervisor the filter's tables, which it does not import.
 type calls struct {
-	allow   func(key string) string
+	allow   func(key string, args [6]uint64) string
 	network *policy.Network
 }
 
@@ -30,7 +30,7 @@ func (c calls) Refusal(name string, args [6]uint64) supervisor.Refusal {
 	case d.Key == "network.families":
 		allow = allowFamily(uint32(args[0]))
 	default:
-		allow = c.allow(d.Key)
+		allow = c.allow(d.Key, args)
 	}
 	return supervisor.Refusal{Errno: d.Errno, Reason: d.Reason, Rule: d.Key, Allow: allow}
 }

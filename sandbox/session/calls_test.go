@@ -10,11 +10,11 @@ import (
 // TestCallsRefusal: what loosens a key is named in the user's words, where there are any.
 func TestCallsRefusal(t *testing.T) {
 	for _, test := range []struct {
-		allow func(string) string
+		allow func(string, [6]uint64) string
 		want  string
 	}{
 		{nil, "memory.ptrace"},
-		{func(key string) string { return "--allow " + key }, "--allow memory.ptrace"},
+		{func(key string, _ [6]uint64) string { return "--allow " + key }, "--allow memory.ptrace"},
 	} {
 		r := calls{allow: test.allow}.Refusal("ptrace", [6]uint64{16})
 		if r.Errno != unix.EPERM || r.Allow != test.want || r.Rule != "memory.ptrace" {
@@ -30,7 +30,7 @@ func TestCallsRefusal(t *testing.T) {
 		{"socketpair", [6]uint64{unix.AF_UNIX, unix.SOCK_DGRAM}, "--network unix"},
 		{"socket", [6]uint64{unix.AF_DECnet}, ""},
 	} {
-		c := calls{func(string) string { return "" }, &policy.Network{RestrictFamilies: true}}
+		c := calls{func(string, [6]uint64) string { return "" }, &policy.Network{RestrictFamilies: true}}
 		if r := c.Refusal(test.call, test.args); r.Allow != test.allow || r.Rule != "network.families" {
 			t.Errorf("%s%v: %+v", test.call, test.args, r)
 		}

@@ -22,7 +22,7 @@ var ignoredSignals = []unix.Signal{unix.SIGHUP, unix.SIGINT, unix.SIGTERM, unix.
 // last process of the sandbox has ended, whatever is sent to it meanwhile. A program
 // calls it, and ends with it, when its argv[0] is [SupervisorName]. allow is
 // [Options.Allow]; observe makes the observer from what [Options.Detached] returned.
-func Supervise(allow func(key string) string,
+func Supervise(allow func(key string, args [6]uint64) string,
 	observe func(file *os.File, config json.RawMessage) (DetachedObserver, error)) error {
 	for _, sig := range ignoredSignals {
 		if err := kernel.IgnoreSignal(sig); err != nil {

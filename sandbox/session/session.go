@@ -31,8 +31,9 @@ type Options struct {
 	Sandbox sandbox.Options
 	// Observer is told what happens; nil: nobody is.
 	Observer Observer
-	// Allow names what a user has to write to loosen a policy key; nil: the key itself.
-	Allow func(key string) string
+	// Allow names what a user has to write to loosen a policy key, for a call that was
+	// refused with these arguments; nil: the key itself.
+	Allow func(key string, args [6]uint64) string
 	// Remaining is what becomes of the processes that the command leaves behind, under
 	// Run.
 	Remaining Remaining
@@ -206,7 +207,7 @@ func (s *session) abort(err error) (Status, error) {
 // going to make.
 func (s *session) supervise() error {
 	o := supervisor.Options{Policy: s.policy, Calls: calls{s.options.Allow, &s.policy.Network}, MountNamespace: s.plan.MountNamespace,
-		Members: s.plan.Members, Writable: s.plan.Writable, Failed: s.supervisionFailed,
+		Members: s.plan.Members, Writable: s.plan.Writable, Failed: s.supervisionFailed, Unreadable: s.observer.Warn,
 		Quiet: func() bool { return !s.plan.Checked() }}
 	if s.plan.Mounts != nil {
 		o.SlowMounts = s.plan.Mounts.HasRemote()

@@ -15,8 +15,9 @@ const (
 	GateNone Gate = iota
 	// GatePtrace: ptrace access to the process (PTRACE_MODE_READ_FSCREDS, see
 	// ptrace(2)). The kernel asks the opener only, once, so such a file is
-	// opened for its own process, and under procfs.processes = "sandbox" for
-	// other processes of the sandbox, who must have that access then.
+	// opened for its own process, for the process that traces it, and under
+	// procfs.processes = "sandbox" for other processes of the sandbox, who must have
+	// that access then.
 	GatePtrace
 )
 
@@ -92,7 +93,7 @@ func find(o Object, writing bool) *Grant {
 	}
 	for i := range grants {
 		g := &grants[i]
-		if g.Class != o.Class || g.Writes != writing || (g.Who == Own && !o.Own && !(o.Member && g.Gate == GatePtrace)) {
+		if g.Class != o.Class || g.Writes != writing || (g.Who == Own && !o.Own && !((o.Member || o.Traced) && g.Gate == GatePtrace)) {
 			continue
 		}
 		if matches(g.Name, o.Name) {
@@ -167,7 +168,7 @@ func Open(r Request, o Object, p *policy.Policy) Verdict {
 		return kernel
 	case g.Class == System && p.Procfs.System == policy.SystemNone:
 		return kernel
-	case g.Who == Own && !o.Own && p.Procfs.Processes != policy.ProcessesSandbox:
+	case g.Who == Own && !o.Own && !o.Traced && p.Procfs.Processes != policy.ProcessesSandbox:
 		return kernel
 	}
 	return Inject{Grant: g}
@@ -183,6 +184,17 @@ func AsksMember(r Request, o Object, p *policy.Policy) bool {
 		return false
 	}
 	o.Member = true
+	_, granted := Open(r, o, p).(Inject)
+	return granted
+}
+
+// AsksTracer tells whether the answer to an open hangs on whether the caller traces the
+// object's process: it would be granted then. Nobody traces where the policy forbids it.
+func AsksTracer(r Request, o Object, p *policy.Policy) bool {
+	if p.Memory.Ptrace == policy.PtraceDeny || o.Class != Process || o.Own || o.Traced {
+		return false
+	}
+	o.Traced = true
 	_, granted := Open(r, o, p).(Inject)
 	return granted
 }

@@ -31,6 +31,8 @@ type Object struct {
 	Own bool
 	// Member: PID is known to be in the sandbox, by the kernel's answer.
 	Member bool
+	// Traced: PID is traced by the calling process, by the kernel's answer.
+	Traced bool
 }
 
 // Request is what is asked of the object. All of it is scalar or was copied once.

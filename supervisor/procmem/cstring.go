@@ -24,6 +24,12 @@ const firstRead = 256
 // number still meant whom it thinks (for a seccomp notification, whether its ID
 // is still valid) before it uses the result.
 func ReadCString(tid int, unsafeAddress uint64, buf []byte) (int, error) {
+	return ReadCStringBy(kernel.ReadProcessMemory, tid, unsafeAddress, buf)
+}
+
+// ReadCStringBy is ReadCString by another way than [kernel.ReadProcessMemory], of which
+// read has the contract.
+func ReadCStringBy(read func(tid int, buf []byte, address uint64) (int, error), tid int, unsafeAddress uint64, buf []byte) (int, error) {
 	have, chunk := 0, uint64(firstRead)
 	for have < len(buf) {
 		at := unsafeAddress + uint64(have)
@@ -31,7 +37,7 @@ func ReadCString(tid int, unsafeAddress uint64, buf []byte) (int, error) {
 		if toPageEnd := pageSize - at%pageSize; want > toPageEnd {
 			want = toPageEnd
 		}
-		n, err := kernel.ReadProcessMemory(tid, buf[have:have+int(want)], at)
+		n, err := read(tid, buf[have:have+int(want)], at)
 		if err != nil {
 			return 0, err
 		}

@@ -168,8 +168,8 @@ func TestSplitWords(t *testing.T) {
 // told.
 func TestRefusals(t *testing.T) {
 	for _, d := range filter.Denials() {
-		if d.Notified && (d.Reason == "" || (d.Key != "") != (allowFlag(d.Key) != "")) {
-			t.Errorf("%s: reason %q, key %q, told as %q", d.Call, d.Reason, d.Key, allowFlag(d.Key))
+		if d.Notified && (d.Reason == "" || (d.Key != "") != (allowFlag(d.Key, [6]uint64{}) != "")) {
+			t.Errorf("%s: reason %q, key %q, told as %q", d.Call, d.Reason, d.Key, allowFlag(d.Key, [6]uint64{}))
 		}
 	}
 }

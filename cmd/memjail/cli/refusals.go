@@ -1,14 +1,21 @@
 package cli
 
-// allowFlag is the flag that a policy key stands for.
-func allowFlag(key string) string {
+import "golang.org/x/sys/unix"
+
+// allowFlag is the flag that a policy key stands for, for a call with these arguments.
+func allowFlag(key string, args [6]uint64) string {
 	switch key {
 	case "":
 		return ""
 	case "memory.access":
 		return "--memory allow"
 	case "memory.ptrace":
-		return "--allow ptrace=children (a debugger's own children) or ptrace=allow"
+		// A program that asks to be traced needs no more. LeakSanitizer, like a debugger
+		// that attaches, does not ask.
+		if args[0] == unix.PTRACE_TRACEME {
+			return "--allow ptrace=children"
+		}
+		return "--allow ptrace=allow"
 	case "ipc.namespaces":
 		return "--allow namespaces=user"
 	case "network.unix":

@@ -1,0 +1,66 @@
+package supervisor
+
+import (
+	"fmt"
+
+	"github.com/memjail/memjail/sandbox/kernel"
+	"github.com/memjail/memjail/supervisor/procmem"
+	"golang.org/x/sys/unix"
+)
+
+// read copies from the memory of a caller, as [kernel.ReadProcessMemory]. Where a filter
+// above this process refuses that call (Docker's default before 23.0 does, without
+// CAP_SYS_PTRACE) it is read through /proc/TID/mem: the kernel asks the same of both.
+func (r *receiver) read(tid int, buf []byte, unsafeAddress uint64) (int, error) {
+	n, err := kernel.ReadProcessMemory(tid, buf, unsafeAddress)
+	if err == unix.EPERM || err == unix.EACCES || err == unix.ENOSYS {
+		n, err = r.readFile(tid, buf, unsafeAddress)
+	}
+	r.s.noteRead(tid, err)
+	return n, err
+}
+
+// readString is [procmem.ReadCString] by read.
+func (r *receiver) readString(tid int, unsafeAddress uint64, buf []byte) (int, error) {
+	return procmem.ReadCStringBy(r.read, tid, unsafeAddress, buf)
+}
+
+func (r *receiver) readFile(tid int, buf []byte, unsafeAddress uint64) (int, error) {
+	id, err := readIdentity(r.s.resolver.Procfs, tid)
+	if err != nil {
+		return 0, err
+	}
+	file := noFile
+	err = r.as(&r.request, id, true, func() (err error) {
+		file, err = r.s.resolver.Procfs.OpenThread(tid, "mem", unix.O_RDONLY)
+		return err
+	})
+	if err != nil {
+		return 0, err
+	}
+	defer unix.Close(file)
+	for {
+		n, err := unix.Pread(file, buf, int64(unsafeAddress))
+		switch {
+		case err == unix.EINTR:
+			continue
+		case err == unix.EIO:
+			return 0, unix.EFAULT
+		case err == nil && n == 0 && len(buf) > 0: // its address space is no more
+			return 0, unix.ESRCH
+		}
+		return max(n, 0), err
+	}
+}
+
+// noteRead finds out whether callers can be read at all, and tells it once if not even
+// the first one can. Later ones may have closed themselves, prctl(2) PR_SET_DUMPABLE.
+func (s *Supervisor) noteRead(tid int, err error) {
+	if tid == 0 || s.readable.Load() || (s.options.Quiet != nil && s.options.Quiet()) {
+		return
+	}
+	refused := err == unix.EPERM || err == unix.EACCES || err == unix.ENOSYS
+	if s.readable.Store(true); refused && s.options.Unreadable != nil {
+		s.options.Unreadable(fmt.Errorf("the supervisor cannot read which file is asked for, so all of /proc is refused: %w", err))
+	}
+}
