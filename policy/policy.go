@@ -178,6 +178,11 @@ func (p Policy) Clone() Policy {
 	return p
 }
 
+// WritesProcfs reports whether the policy grants something of procfs to be written.
+func (p Policy) WritesProcfs() bool {
+	return len(p.Procfs.Write) > 0 || p.IPC.Namespaces == NamespacesUser
+}
+
 // NeedsSupervisor tells whether the policy is in the shape in which opens go to
 // a supervisor: memory is closed, so procfs is, and what is harmless of it is
 // granted by injection; or something of procfs may be written; or metadata may be
@@ -190,7 +195,7 @@ func (p Policy) NeedsSupervisor() bool {
 	case AccessDeny:
 		return true
 	case AccessNoWrite:
-		return len(p.Procfs.Write) > 0
+		return p.WritesProcfs()
 	default:
 		return false
 	}

@@ -378,7 +378,7 @@ func (p *Plan) seccomp() error {
 		o.Listener, o.WatchChroot = true, true
 		o.GuardListen = network.GuardsListen()
 		o.AskReads = pol.Memory.Access == policy.AccessDeny
-		o.AskWrites = len(pol.Procfs.Write) > 0 && pol.Memory.Access != policy.AccessAllow
+		o.AskWrites = pol.WritesProcfs() && pol.Memory.Access != policy.AccessAllow
 		if p.options.Reports && pol.Paths.Present {
 			o.AskReads, o.AskWrites, o.WatchPaths = pol.Memory.Access == policy.AccessDeny, true, true
 		}

@@ -50,6 +50,9 @@ type Event struct {
 type identity struct {
 	tgid     int
 	ownPID   int // the process's number in its own pid namespace
+	parent   int // process
+	euid     int
+	egid     int
 	tracer   int // the thread that traces it, or 0
 	uid, gid int // of the file system, setfsuid(2)
 	groups   []uint32
@@ -104,12 +107,14 @@ func parseIdentity(text []byte) identity {
 			id.tgid = last(value)
 		case "NStgid":
 			id.ownPID = last(value)
+		case "PPid":
+			id.parent = last(value)
 		case "TracerPid":
 			id.tracer = last(value)
 		case "Uid": // real, effective, saved, file system
-			id.uid = last(value)
+			id.euid, id.uid = second(value), last(value)
 		case "Gid":
-			id.gid = last(value)
+			id.egid, id.gid = second(value), last(value)
 		case "Groups":
 			for field := range bytes.FieldsSeq(value) {
 				g, _ := strconv.ParseUint(string(field), 10, 32)
@@ -128,6 +133,15 @@ func parseIdentity(text []byte) identity {
 func capSet(value []byte) kernel.CapSet {
 	set, _ := strconv.ParseUint(string(bytes.TrimSpace(value)), 16, 64)
 	return kernel.CapSet(set)
+}
+
+// second is the second number of a line, or -1.
+func second(value []byte) int {
+	fields := bytes.Fields(value)
+	if len(fields) < 2 {
+		return -1
+	}
+	return last(fields[1])
 }
 
 // last is the last number of a line, or -1.

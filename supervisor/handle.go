@@ -233,7 +233,15 @@ func (r *receiver) procfs(q *request, caller resolve.Caller) bool {
 		}
 		v = decide.Open(want, o, &r.s.options.Policy)
 	}
-	if _, granted := v.(decide.Inject); granted {
+	grant, granted := v.(decide.Inject)
+	switch {
+	case granted && grant.Grant.IDMap, decide.AsksChild(want, o, &r.s.options.Policy):
+		if r.idMap(q, want, o) {
+			return true
+		}
+		r.reportLeft(q, want, o)
+		return r.answer(q, leaveToKernel, noFile)
+	case granted:
 		return r.inject(q, want, o, v, id)
 	}
 	if r.s.options.Members != nil && decide.AsksMember(want, o, &r.s.options.Policy) && r.member(q, want, o) {

@@ -58,6 +58,13 @@ func (r *rights) keepAll() error {
 	return err
 }
 
+// keep keeps those of a set that this process has.
+func (r *rights) keep(set kernel.CapSet) error {
+	caps, err := kernel.ThreadCapabilities()
+	r.caps |= caps.Permitted & set
+	return err
+}
+
 // keepMetadata keeps those by which changes of metadata are judged, to have in effect
 // what a caller has. kept: the sandbox may have more of them than usual.
 func (r *rights) keepMetadata(kept bool) error {

@@ -113,6 +113,12 @@ func New(o Options) (*Supervisor, error) {
 		procfs.Close()
 		return nil, fmt.Errorf("preparing the supervisor: %w", err)
 	}
+	if o.Policy.IPC.Namespaces == policy.NamespacesUser {
+		if err := s.base.keep(capIDMap); err != nil {
+			procfs.Close()
+			return nil, fmt.Errorf("preparing the supervisor: %w", err)
+		}
+	}
 	if changesMetadata(&o.Policy) {
 		if err := s.base.keepMetadata(len(o.Policy.Capabilities.Keep) > 0); err != nil {
 			procfs.Close()

@@ -27,7 +27,7 @@ func Explain(r Request, o Object, p *policy.Policy) (reason, key, allow string) 
 	case isMemory(o.Name):
 		return "the memory of " + whose, access, "--memory no-write"
 	case r.Writing():
-		key, allow = writeHint(o)
+		key, allow = writeHint(o, p)
 		return fmt.Sprintf("%s of %s", o.Name, whose), key, allow
 	case !o.Own && p.Procfs.Processes == policy.ProcessesOwn && find(Object{Class: o.Class, Name: o.Name, Member: true}, false) != nil:
 		return fmt.Sprintf("%s of %s, which tells about its memory", o.Name, whose), "procfs.processes", "--allow procfs.processes=sandbox, if it is in the sandbox"
@@ -42,7 +42,13 @@ func isMemory(name string) bool {
 	return name == "mem" || name == "pagemap" || strings.HasPrefix(name, "map_files/")
 }
 
-func writeHint(o Object) (key, allow string) {
+func writeHint(o Object, p *policy.Policy) (key, allow string) {
+	if g := find(Object{Class: o.Class, Name: o.Name, Own: o.Own, Child: true}, true); g != nil && g.IDMap {
+		if p.IPC.Namespaces == policy.NamespacesUser {
+			return "ipc.namespaces", "" // what it allows does not reach to this process
+		}
+		return "ipc.namespaces", "--allow namespaces=user"
+	}
 	if w, ok := policy.Parse[policy.ProcfsWrite](o.Name); ok && o.Own {
 		return "procfs.write", "--allow procfs.write=" + w.String()
 	}

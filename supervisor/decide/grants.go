@@ -46,6 +46,11 @@ type Grant struct {
 	Write policy.ProcfsWrite
 	// Writes tells whether the row is about writing at all.
 	Writes bool
+	// IDMap: a file that gives a new user namespace its users and groups. The kernel
+	// judges a write by the credentials that the file was opened with, and by the
+	// writer's; so it is opened with the caller's own and no capability that the caller
+	// has not. Its process is the caller's own or a child of that.
+	IDMap bool
 	// Why the row is harmless, for the documentation.
 	Why string
 }
@@ -77,6 +82,10 @@ func buildGrants() []Grant {
 		table = append(table, Grant{Class: Process, Name: write.String(), Who: Own, Write: write, Writes: true,
 			Why: "a name and a number of one's own; the kernel asks the writer again"})
 	}
+	for _, name := range []string{"uid_map", "gid_map", "setgroups"} {
+		table = append(table, Grant{Class: Process, Name: name, Who: Own, Writes: true, IDMap: true,
+			Why: "the users and groups of a new user namespace; the kernel asks opener and writer for the right to give them"})
+	}
 	add(System, GateNone, Any, "about the system, readable by every user",
 		"cpuinfo", "meminfo", "stat", "uptime", "loadavg", "version", "filesystems", "devices", "diskstats", "partitions",
 		"swaps", "vmstat", "zoneinfo", "buddyinfo", "interrupts", "softirqs", "modules", "misc", "locks", "crypto",
@@ -93,7 +102,7 @@ func find(o Object, writing bool) *Grant {
 	}
 	for i := range grants {
 		g := &grants[i]
-		if g.Class != o.Class || g.Writes != writing || (g.Who == Own && !o.Own && !((o.Member || o.Traced) && g.Gate == GatePtrace)) {
+		if g.Class != o.Class || g.Writes != writing || (g.Who == Own && !o.Own && !((o.Member || o.Traced) && g.Gate == GatePtrace) && !(o.Child && g.IDMap)) {
 			continue
 		}
 		if matches(g.Name, o.Name) {
@@ -164,11 +173,13 @@ func Open(r Request, o Object, p *policy.Policy) Verdict {
 		return kernel
 	case !g.Writes && (p.Memory.Access != policy.AccessDeny || r.Flags&unix.O_TRUNC != 0):
 		return kernel
-	case g.Writes && !writable(p, g.Write):
+	case g.IDMap && p.IPC.Namespaces != policy.NamespacesUser:
+		return kernel
+	case g.Writes && !g.IDMap && !writable(p, g.Write):
 		return kernel
 	case g.Class == System && p.Procfs.System == policy.SystemNone:
 		return kernel
-	case g.Who == Own && !o.Own && !o.Traced && p.Procfs.Processes != policy.ProcessesSandbox:
+	case g.Who == Own && !o.Own && !o.Traced && !o.Child && p.Procfs.Processes != policy.ProcessesSandbox:
 		return kernel
 	}
 	return Inject{Grant: g}
@@ -195,6 +206,17 @@ func AsksTracer(r Request, o Object, p *policy.Policy) bool {
 		return false
 	}
 	o.Traced = true
+	_, granted := Open(r, o, p).(Inject)
+	return granted
+}
+
+// AsksChild tells whether the answer to an open hangs on whether the object's process is
+// a child of the caller's in a new user namespace: it would be granted then.
+func AsksChild(r Request, o Object, p *policy.Policy) bool {
+	if p.IPC.Namespaces != policy.NamespacesUser || o.Class != Process || o.Own || !r.Writing() {
+		return false
+	}
+	o.Child = true
 	_, granted := Open(r, o, p).(Inject)
 	return granted
 }

@@ -33,6 +33,8 @@ type Object struct {
 	Member bool
 	// Traced: PID is traced by the calling process, by the kernel's answer.
 	Traced bool
+	// Child: PID is a child of the calling process, in another user namespace.
+	Child bool
 }
 
 // Request is what is asked of the object. All of it is scalar or was copied once.
