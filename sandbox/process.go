@@ -104,30 +104,32 @@ func (p *Plan) failed(err error) error {
 // Become applies the plan to this process and executes the program in it. It is
 // called on the thread that called [Prepare], and returns only an error; the process
 // is to end then, for it may be restricted already. Where the plan has a supervisor
-// handOver gets the listener, which is to be served when it returns. inside, if it is
-// not nil, is called before, in the sandbox's domain but without its filter.
-func (p *Plan) Become(inside func() error, handOver func(listener int) error) error {
-	domain, filter, after, err := p.starter.Parts()
+// handOver gets the listener, which is to be served when it returns. around, if it is
+// not nil, is called before, in a domain around the sandbox's: see [Options.Guard].
+func (p *Plan) Become(around func() error, handOver func(listener int) error) error {
+	phases, err := p.starter.Phases()
 	if err != nil {
 		return err
 	}
-	if err := kernel.Become(domain); err != nil {
+	if err := kernel.Become(phases.Outer); err != nil {
 		return p.failed(err)
 	}
-	if inside != nil {
-		if err := inside(); err != nil {
+	if around != nil {
+		if err := around(); err != nil {
 			return err
 		}
 	}
-	if err := kernel.Become(filter); err != nil {
-		return p.failed(err)
+	for _, steps := range [][]kernel.Step{phases.Domain, phases.Filter} {
+		if err := kernel.Become(steps); err != nil {
+			return p.failed(err)
+		}
 	}
 	if listener := p.starter.Progress.Listener(); listener != 0 {
 		if err := handOver(listener); err != nil {
 			return err
 		}
 	}
-	return p.failed(kernel.Become(after))
+	return p.failed(kernel.Become(phases.After))
 }
 
 // SignalsStayInside tells whether the kernel lets nobody inside signal anybody outside

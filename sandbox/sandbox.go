@@ -43,6 +43,10 @@ type Options struct {
 	// Detached: the supervisor is no ancestor of the program, so that some systems
 	// do not let it look at the program (Yama), and it learns of no members.
 	Detached bool
+	// Guard: somebody may have to kill all that is in the sandbox. Where signals stay
+	// inside (Landlock's ABI 6) there is a domain around the sandbox's for a guard that
+	// does it; [Plan.Guard] is the guard of a program that is started.
+	Guard bool
 	// PinSums, where the policy pins the program (memory.pin), are what it and its
 	// libraries have to be; nil: whatever they are.
 	PinSums *pin.Sums
@@ -90,6 +94,10 @@ type Plan struct {
 	// Writable are the places where a supervisor lets metadata be changed, with what
 	// stands there (paths.metadata = "granted"); nil: the policy does not ask.
 	Writable map[string]kernel.FileID
+
+	// Guard kills all that is in the sandbox; nil: nobody asked, or the kernel keeps no
+	// signals inside. Close leaves it open.
+	Guard *kernel.DomainGuard
 
 	options Options
 	starter starter.Plan
@@ -244,7 +252,24 @@ func (p *Plan) landlock() error {
 		return p.cannot("the landlock domain", err)
 	}
 	p.starter.Ruleset = p.ruleset
-	return nil
+	return p.guard()
+}
+
+// guard makes the domain around the sandbox's, and the guard in it for a program that is
+// started.
+func (p *Plan) guard() (err error) {
+	if !p.options.Guard || !p.SignalsStayInside() {
+		return nil
+	}
+	if p.starter.Outer, err = landlock.SignalBorder(); err != nil {
+		return p.cannot("the guard's landlock domain", err)
+	}
+	if p.options.Detached {
+		return nil
+	}
+	p.Guard, err = kernel.NewDomainGuard()
+	p.starter.Guard = p.Guard
+	return err
 }
 
 // busyDirectories are those in which programs expect to create files.
@@ -528,8 +553,10 @@ func (p *Plan) Close() error {
 		if p.Rules != nil {
 			errs = append(errs, p.Rules.Close())
 		}
-		if p.ruleset != nil {
-			errs = append(errs, p.ruleset.Close())
+		for _, ruleset := range []*os.File{p.ruleset, p.starter.Outer} {
+			if ruleset != nil {
+				errs = append(errs, ruleset.Close())
+			}
 		}
 		p.closeErr = errors.Join(errs...)
 	})

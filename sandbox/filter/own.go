@@ -9,13 +9,14 @@ import (
 // ownDenials are what a supervisor never does. io_uring is among them because a
 // ring makes sockets that no filter sees.
 var ownDenials = [...]string{
-	"execve", "execveat", "fork", "vfork", "socket", "socketpair", "ptrace", "process_vm_writev", "bpf",
+	"execve", "execveat", "fork", "vfork", "socket", "socketpair", "process_vm_writev", "bpf",
 	"mount", "umount2", "pivot_root", "move_mount", "open_tree", "open_tree_attr", "fsopen", "fsconfig", "fsmount", "fspick", "mount_setattr",
 }
 
 // Own makes the filter that a supervisor puts on itself, for the architecture
 // memjail was built for: no program is started, no socket made, no process made
-// (threads are), nobody's memory written, nothing mounted: EPERM. clone3 and
+// (threads are), nobody's memory written, nobody traced (but let go who has asked to be
+// traced by calling PTRACE_TRACEME), nothing mounted: EPERM. clone3 and
 // io_uring are ENOSYS, as is every call of another ABI or newer than Linux 6.18.
 //
 // With successor two calls are let in, which together start memjail's own
@@ -61,6 +62,11 @@ func own(a *abi, exeFD int, emptyPath uintptr, successor bool) Program {
 			h.equal(cloneVM|clonePidfd|signalChild, allow, next)
 		}
 		h.anyBit(cloneThread, allow, eperm)
+	})
+	h.call(a, "ptrace", func() {
+		h.loadLow(0)
+		h.equal(unix.PTRACE_DETACH, allow, next)
+		h.equal(unix.PTRACE_GETSIGINFO, allow, eperm)
 	})
 	for _, name := range ownDenials {
 		h.verdict(a, name, ErrnoVerdict(unix.EPERM))

@@ -133,3 +133,27 @@ func HasCall(number uintptr) bool {
 	_, _, errno := unix.RawSyscall6(number, ^uintptr(0), 0, 0, 0, 0, 0)
 	return errno != unix.ENOSYS
 }
+
+// DetachTraced lets a child go on that has stopped because the calling thread traces it,
+// untraced, and gives it the signal that it stopped for. The one that execve(2) sends to
+// a traced process is not given to it. ESRCH: it is not traced by this thread. See
+// ptrace(2).
+func DetachTraced(pid int, sig unix.Signal) error {
+	deliver := sig
+	if sig == unix.SIGTRAP {
+		var info [siginfoSize]byte
+		_, _, errno := unix.RawSyscall6(unix.SYS_PTRACE, unix.PTRACE_GETSIGINFO, uintptr(pid), 0, uintptr(unsafe.Pointer(&info)), 0, 0)
+		head := (*struct {
+			signo, errno, code, _ int32
+			pid                   int32
+		})(unsafe.Pointer(&info))
+		if errno == 0 && head.code == siUser && int(head.pid) == pid {
+			deliver = 0
+		}
+	}
+	_, _, errno := unix.RawSyscall6(unix.SYS_PTRACE, unix.PTRACE_DETACH, uintptr(pid), 0, uintptr(deliver), 0, 0)
+	if errno != 0 {
+		return fmt.Errorf("detaching from process %d: %w", pid, errno)
+	}
+	return nil
+}

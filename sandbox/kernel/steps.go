@@ -234,18 +234,6 @@ func StepCloseOnExecFrom(first int) Step {
 	return Step{Name: "closing descriptors", Number: unix.SYS_CLOSE_RANGE, Args: [6]uintptr{uintptr(first), uintptr(^uint32(0)), unix.CLOSE_RANGE_CLOEXEC}}
 }
 
-// Guard is what a guard is made of. The descriptors are none of 0, 1 and 2.
-type Guard struct {
-	Pipe    int // ends with whom it watches
-	Command int // the pidfd of the process that it kills
-	// All: it kills every process that it may signal, for a guard in a domain whose
-	// signals stay inside.
-	All bool
-	// Told gets LastWords, without waiting, once it has killed; no words: nobody does.
-	Told      int
-	LastWords []byte
-}
-
 // lastLook is how long a process stays for whoever wants to see who sent its words.
 const lastLook = 20 * time.Millisecond
 
@@ -264,37 +252,6 @@ func stepsTell(socket int, words []byte) []Step {
 func StepsMessenger(socket int, words []byte) []Step {
 	steps := []Step{StepMoveFD(socket, 0), {Name: "messenger: closing descriptors", Number: unix.SYS_CLOSE_RANGE, Args: [6]uintptr{1, uintptr(^uint32(0))}}}
 	return append(append(steps, stepsTell(0, words)...), StepEnd())
-}
-
-// StepsGuard make a process that waits on a pipe. When that ends without a byte it
-// kills; then it ends. first is how many steps come before. All signals are blocked,
-// as in every launched child.
-func StepsGuard(g Guard, first int) []Step {
-	one, name := new([1]byte), append([]byte("memjail: guard"), 0)
-	keep := 2
-	steps := []Step{
-		{Name: "guard: taking a name", Number: unix.SYS_PRCTL, Want: WantNothing, keep: []any{name},
-			Args: [6]uintptr{unix.PR_SET_NAME, uintptr(unsafe.Pointer(&name[0]))}},
-		{Name: "guard: closing its memory", Number: unix.SYS_PRCTL, Args: [6]uintptr{unix.PR_SET_DUMPABLE}},
-		StepMoveFD(g.Pipe, 0), StepMoveFD(g.Command, 1),
-	}
-	if len(g.LastWords) > 0 {
-		steps = append(steps, StepMoveFD(g.Told, keep))
-		keep++
-	}
-	steps = append(steps, Step{Name: "guard: closing descriptors", Number: unix.SYS_CLOSE_RANGE, Args: [6]uintptr{uintptr(keep), uintptr(^uint32(0))}})
-	waits := len(steps)
-	steps = append(steps,
-		Step{Name: "guard: waiting", Number: unix.SYS_READ, Want: WantNothing, keep: []any{one}, Args: [6]uintptr{0, uintptr(unsafe.Pointer(one)), 1}},
-		Step{Name: "guard: killing", Number: unix.SYS_PIDFD_SEND_SIGNAL, Want: WantNothing, Args: [6]uintptr{1, uintptr(unix.SIGKILL)}})
-	if g.All {
-		steps = append(steps, Step{Name: "guard: killing all", Number: unix.SYS_KILL, Want: WantNothing, Args: [6]uintptr{^uintptr(0), uintptr(unix.SIGKILL)}})
-	}
-	if len(g.LastWords) > 0 {
-		steps = append(steps, stepsTell(2, g.LastWords)...)
-	}
-	steps[waits].SkipTo, steps[waits].OnZero = first+len(steps), first+waits+1
-	return append(steps, StepEnd())
 }
 
 // StepRefuseExecGain has the kernel refuse memory that is both writable and

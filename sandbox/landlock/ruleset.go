@@ -378,6 +378,17 @@ func (p *Plan) Ruleset() (*os.File, error) {
 	return os.NewFile(uintptr(fd), "landlock ruleset"), nil
 }
 
+// SignalBorder creates a ruleset that restricts nothing but signals, which stay inside
+// (ABI 6). A process in its domain may signal those in domains below, not the other way
+// round.
+func SignalBorder() (*os.File, error) {
+	fd, err := llsys.LandlockCreateRuleset(&llsys.RulesetAttr{Scoped: llsys.ScopeSignal}, 0)
+	if err != nil {
+		return nil, fmt.Errorf("creating a landlock ruleset about signals: %w", err)
+	}
+	return os.NewFile(uintptr(fd), "landlock ruleset about signals"), nil
+}
+
 // Writable lists the places that the rules let be written, with what stands there.
 func (p *Plan) Writable() (map[string]kernel.FileID, error) {
 	places := map[string]kernel.FileID{}

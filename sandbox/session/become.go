@@ -37,6 +37,7 @@ func ReapsOthers() bool {
 // process is to end then, for it may be restricted already.
 func Become(o Options) error {
 	o.Sandbox.Detached = true
+	o.Sandbox.Guard = guardOf(o.Sandbox.Policy) != noGuard
 	plan, _, err := prepare(o)
 	if err != nil {
 		return err
@@ -63,9 +64,20 @@ func Become(o Options) error {
 // command takes its place.
 type beside struct {
 	socket *os.File // for the listener
-	// startGuard starts a guard in the sandbox's domain, where it can kill all of it and
-	// nothing else; nil: there is none to be started there.
+	// startGuard starts a guard in a domain around the sandbox's, where it can kill all of
+	// it and nothing else, and nobody inside can reach it; nil: there is none.
 	startGuard func() error
+}
+
+// guardOf says which guard a command of Become has.
+func guardOf(pol policy.Policy) guardKind {
+	switch {
+	case pol.OnSupervisorExit == policy.OnSupervisorExitKill:
+		return guardOnEnd
+	case pol.OnMount == policy.OnMountEnd:
+		return guardOnByte
+	}
+	return noGuard
 }
 
 // holdGuard keeps the guard's pipe open in this process, by a descriptor that only its
@@ -122,7 +134,7 @@ func startDetached(pol policy.Policy, plan *sandbox.Plan, report Detached) (*bes
 		return nil, err
 	}
 	mine := &beside{socket: os.NewFile(uintptr(pair[0]), "supervisor")}
-	watch, err := newGuard(guardR, report)
+	watch, err := newGuard(guardR, report, guardOf(pol))
 	if err != nil {
 		return nil, err
 	}
@@ -150,12 +162,12 @@ func startDetached(pol policy.Policy, plan *sandbox.Plan, report Detached) (*bes
 		return nil, err
 	}
 	switch {
-	case pol.OnSupervisorExit != policy.OnSupervisorExitKill:
-		watch.close()
-		return mine, detach(steps, nil)
-	case plan.SignalsStayInside():
+	case watch.kind != noGuard && plan.SignalsStayInside():
 		// What the command leaves is killed with it.
 		mine.startGuard = watch.detach
+		return mine, detach(steps, nil)
+	case watch.kind != guardOnEnd: // the supervisor can kill the command by itself
+		watch.close()
 		return mine, detach(steps, nil)
 	}
 	defer watch.close()
@@ -165,7 +177,7 @@ func startDetached(pol policy.Policy, plan *sandbox.Plan, report Detached) (*bes
 // detachedConfig is what the supervisor has to know.
 func detachedConfig(pol policy.Policy, plan *sandbox.Plan, report Detached) (successorConfig, error) {
 	config := successorConfig{Policy: pol, Reports: report.Refused, ReportMounts: report.Mounted, Observer: report.Config,
-		PID: os.Getpid(), Exec: true, OwnMounts: plan.MountNamespace != nil,
+		PID: os.Getpid(), Exec: true, Guard: guardOf(pol), OwnMounts: plan.MountNamespace != nil,
 		SlowMounts: plan.Mounts != nil && plan.Mounts.HasRemote(), Writable: plan.Writable}
 	config.Policy.Tests = nil
 	if config.Reports && plan.Rules != nil && explainable(pol) {
@@ -184,21 +196,22 @@ func detachedConfig(pol policy.Policy, plan *sandbox.Plan, report Detached) (suc
 // guard is what a guard needs: the pipe that ends with the supervisor, and the
 // command's process. Both are above the descriptors that a supervisor finds.
 type guard struct {
+	kind          guardKind
 	pipe, command *os.File
 	log           *os.File // nil: nobody is told
 	exitMessage   []byte
 }
 
 // newGuard takes the pipe.
-func newGuard(pipe *os.File, report Detached) (*guard, error) {
+func newGuard(pipe *os.File, report Detached, kind guardKind) (*guard, error) {
 	defer pipe.Close()
 	pidfd, err := kernel.OpenPIDFD(os.Getpid())
 	if err != nil {
 		return nil, fmt.Errorf("starting the guard: %w", err)
 	}
 	defer pidfd.Close()
-	g := &guard{pipe: DupFile(int(pipe.Fd())), command: DupFile(int(pidfd.Fd()))}
-	logged := len(report.ExitMessage) > 0
+	g := &guard{kind: kind, pipe: DupFile(int(pipe.Fd())), command: DupFile(int(pidfd.Fd()))}
+	logged := len(report.ExitMessage) > 0 && kind == guardOnEnd
 	if logged {
 		g.log, g.exitMessage = DupFile(int(report.File.Fd())), report.ExitMessage
 	}
@@ -219,7 +232,8 @@ func (g *guard) close() {
 // steps make the guard, in a list in which first steps come before.
 func (g *guard) steps(first int, all bool) []kernel.Step {
 	steps := []kernel.Step{kernel.StepSetSID(), kernel.StepChdirRoot()}
-	what := kernel.Guard{Pipe: int(g.pipe.Fd()), Command: int(g.command.Fd()), All: all, LastWords: g.exitMessage}
+	what := kernel.Guard{Pipe: int(g.pipe.Fd()), Command: int(g.command.Fd()), All: all, OnByte: g.kind == guardOnByte,
+		LastWords: g.exitMessage}
 	if g.log != nil {
 		what.Told = int(g.log.Fd())
 	}

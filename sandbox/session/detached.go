@@ -81,11 +81,14 @@ func serveDetached(config successorConfig, s *supervisor.Supervisor, members *ke
 	// A file that nobody holds is closed by the garbage collector, and with it
 	// whatever has its number by then: none is made but for what was handed over.
 	listener, readyFD := fdListener, fdReady
-	var guard *os.File
+	var guard *guardPipe
+	if config.Guard != noGuard {
+		unix.CloseOnExec(fdGuard)
+		guard = &guardPipe{os.NewFile(fdGuard, "guard"), config.Guard == guardOnByte}
+	}
 	if config.Exec {
-		guard = os.NewFile(fdGuard, "guard")
 		if listener, err = receiveListener(fdListener); err != nil {
-			guard.Write([]byte{1}) // the start was aborted, or does without: nobody is to be killed for that
+			guard.dismiss() // the start was aborted, or does without: nobody is to be killed for that
 			return err
 		}
 		readyFD = fdListener
@@ -121,9 +124,7 @@ func serveDetached(config successorConfig, s *supervisor.Supervisor, members *ke
 	}
 	observer.Ended()
 	runtime.KeepAlive(ready) // which is asked by its number
-	if guard != nil {
-		guard.Write([]byte{1})
-	}
+	guard.dismiss()
 	return nil
 }
 

@@ -44,6 +44,7 @@ type successorConfig struct {
 	Chrooted   bool // somebody inside may have another root
 	Helper     int  // the membership helper's number; 0: fdMembers is not there
 	PID        int  // the command, for its view of the mount table
+	Guard      guardKind
 	// Exec: the command has taken the launching process's place. fdListener is a socket
 	// over which the listener comes, and on which readiness is reported.
 	Exec bool
@@ -55,6 +56,15 @@ type successorConfig struct {
 	// ReportMounts: the observer is to be told of mounts.
 	ReportMounts bool
 }
+
+// guardKind says whether there is a guard and when it kills.
+type guardKind int
+
+const (
+	noGuard     guardKind = iota
+	guardOnEnd            // when the pipe ends without a byte
+	guardOnByte           // when a byte comes
+)
 
 // successor is a supervisor that runs detached, after this process has handed over.
 type successor struct {
@@ -152,6 +162,9 @@ func (h *handoverFiles) make(s *session) error {
 	}
 	h.ready = readyR
 	h.pass(readyW, fdReady)
+	if g := s.plan.Guard; g != nil {
+		h.pass(DupFile(int(g.Pipe().Fd())), fdGuard)
+	}
 	if ns := s.plan.MountNamespace; ns != nil {
 		h.pass(DupFile(int(ns.Fd())), fdMounts)
 	}
@@ -168,6 +181,9 @@ func (s *session) successorConfig() (*os.File, error) {
 	config := successorConfig{Policy: s.policy, Reports: s.options.Sandbox.Reports, PID: s.cmd.PID,
 		OwnMounts: s.plan.MountNamespace != nil, Chrooted: s.supervisor.Chrooted(), Writable: s.plan.Writable}
 	config.Policy.Origins, config.Policy.Tests = nil, nil // nobody asks a supervisor for them
+	if s.plan.Guard != nil {
+		config.Guard = guardOnByte
+	}
 	if m := s.plan.Members; m != nil {
 		_, config.Helper = m.Handle()
 	}

@@ -39,21 +39,22 @@ func (s *session) onMount(m *MountError) {
 	m.PID, m.Action = s.cmd.PID, s.policy.OnMount
 	s.observer.Mounted(m)
 	if m.Action == policy.OnMountEnd {
-		s.killedByMount.Store(true)
-		s.killDescendants(s.cmd.PID)
-		s.kill()
+		if !s.killedByMount.Swap(true) {
+			close(s.killNow)
+		}
+		s.killAll()
 	}
 	s.observer.Warn(m)
 }
 
-// watchMountsDetached goes on watching the mount table in a detached supervisor. A guard,
-// which there is beside a command of [Become], is made to end all of the sandbox.
-func watchMountsDetached(config successorConfig, observer Observer, guard *os.File) {
+// watchMountsDetached goes on watching the mount table in a detached supervisor. A guard
+// ends all of the sandbox; without one only the command can be ended.
+func watchMountsDetached(config successorConfig, observer Observer, guard *guardPipe) {
 	if config.Policy.OnMount != policy.OnMountEnd && !config.ReportMounts {
 		return
 	}
 	pidfd, err := kernel.OpenPIDFD(config.PID)
-	if err != nil {
+	if err != nil && guard == nil {
 		return // the command has ended
 	}
 	table, err := landlock.ReadMountTable()
@@ -64,13 +65,14 @@ func watchMountsDetached(config successorConfig, observer Observer, guard *os.Fi
 		m.PID, m.Action = config.PID, config.Policy.OnMount
 		observer.Mounted(m)
 		if m.Action == policy.OnMountEnd {
-			kernel.SignalPIDFD(pidfd, unix.SIGKILL)
-			if guard != nil {
-				guard.Close() // without the byte that says that all is well
+			if pidfd != nil {
+				kernel.SignalPIDFD(pidfd, unix.SIGKILL)
 			}
+			guard.kill()
 		}
 	}
-	watchMounts(table, config.PID, func(m landlock.Mount) { onMount(&MountError{Mount: m}) },
+	// This process is in the sandbox's mount namespace.
+	watchMounts(table, os.Getpid(), func(m landlock.Mount) { onMount(&MountError{Mount: m}) },
 		func(err error) { onMount(&MountError{Err: err}) })
 }
 

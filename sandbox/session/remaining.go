@@ -1,71 +1,310 @@
 package session
 
 import (
+	"bytes"
+	"fmt"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
+	"time"
 
+	"github.com/memjail/memjail/policy"
 	"github.com/memjail/memjail/sandbox/kernel"
 	"golang.org/x/sys/unix"
 )
 
-// remaining waits for the processes that the command left behind, and kills them where
-// that is wanted. Since this process is their reaper, they are its descendants; so is a
-// successor, which ends by itself when they have.
+// killDeadline is how long the end of the processes that a command left may take, once
+// they were killed.
+const killDeadline = 5 * time.Second
+
+// needsGuard reports whether all that is in the sandbox may have to be killed beside a
+// command that this process starts.
+func (o *Options) needsGuard() bool {
+	return o.Remaining == RemainingKilled || o.Sandbox.Policy.OnMount == policy.OnMountEnd
+}
+
+// killAll kills the command and, where there is a guard, everybody else in the sandbox,
+// in one stroke.
+func (s *session) killAll() {
+	if g := s.plan.Guard; g != nil {
+		if err := g.KillAll(); err != nil {
+			s.observer.Warn(err)
+		}
+	}
+	s.kill()
+}
+
+// remaining waits for the processes that the command left behind, which are children of
+// this process by now or become so, and kills them where that is wanted. A signal that
+// asks this process to end ends the waiting.
 func (s *session) remaining() {
-	for {
-		if s.options.Remaining == RemainingKilled || s.killedByMount.Load() {
-			s.killDescendants(os.Getpid())
-		}
-		pid, err := unix.Wait4(-1, nil, 0, nil)
-		if err == unix.EINTR {
-			continue
-		}
-		if err != nil { // ECHILD: nobody is left
+	if s.options.Remaining != RemainingKilled && !s.killedByMount.Load() {
+		if s.awaitRemaining() {
 			return
 		}
-		if s.successor != nil && pid == s.successor.pid {
+	}
+	s.killAll()
+	deadline := time.Now().Add(killDeadline)
+	if s.plan.Guard != nil && s.reapUntil(time.Now().Add(killDeadline/10)) {
+		return
+	}
+	// There is no guard, or it could not do it.
+	s.stopRemaining(time.Now().Add(killDeadline / 2))
+	for {
+		left := s.leftChildren()
+		if len(left) == 0 {
+			return
+		}
+		walk(left, deadline, func(_ byte, signal func(unix.Signal)) { signal(unix.SIGKILL) })
+		if s.reapUntil(time.Now().Add(10 * time.Millisecond)) {
+			return
+		}
+		if time.Now().After(deadline) {
+			s.observer.Warn(fmt.Errorf("processes of the sandbox have not ended within %v of being killed", killDeadline))
+			return
+		}
+	}
+}
+
+// awaitRemaining waits until nobody is left in the sandbox, or this process is asked to
+// end. It reports false if they are to be killed after all.
+func (s *session) awaitRemaining() bool {
+	byNumber := kernel.ProveOwnProcfs() == nil
+	for !s.reap() && (!byNumber || len(s.leftChildren()) > 0) {
+		changed := make(chan struct{})
+		go func() {
+			waitForChild()
+			close(changed)
+		}()
+		select {
+		case <-s.interrupted:
+			return true
+		case <-s.killNow:
+			return false
+		case <-changed:
+		}
+	}
+	return true
+}
+
+// reapUntil reaps children until nobody is left in the sandbox, or it is time or this
+// process is asked to end. It reports whether there is nothing more to do.
+func (s *session) reapUntil(deadline time.Time) bool {
+	for turn := 0; ; turn++ {
+		if s.reap() || turn > 2 && len(s.leftChildren()) == 0 {
+			return true
+		}
+		if time.Now().After(deadline) {
+			return false
+		}
+		select {
+		case <-s.interrupted:
+			return true
+		case <-time.After(min(time.Millisecond<<min(turn, 4), 10*time.Millisecond)):
+		}
+	}
+}
+
+// stopRemaining stops all that the command left, so that nobody forks while they are
+// killed. Nobody is reaped meanwhile: who is stopped, or dead, keeps others from being
+// made once some limit is reached, as it is with a program that forks on and on.
+func (s *session) stopRemaining(deadline time.Time) {
+	for time.Now().Before(deadline) {
+		running := 0
+		walk(s.leftChildren(), deadline, func(state byte, signal func(unix.Signal)) {
+			if state != 'T' && state != 'Z' && state != 'X' {
+				running++
+				signal(unix.SIGSTOP)
+			}
+		})
+		if running == 0 {
+			return
+		}
+	}
+}
+
+// waitForChild waits until a child has ended, and leaves it to be reaped.
+func waitForChild() {
+	for unix.Waitid(unix.P_ALL, 0, nil, unix.WEXITED|unix.WNOWAIT, nil) == unix.EINTR {
+	}
+}
+
+// reap reaps all children that have ended, and reports whether there is no child left.
+func (s *session) reap() bool {
+	for {
+		var ws unix.WaitStatus
+		pid, err := unix.Wait4(-1, &ws, unix.WNOHANG|unix.WALL, nil)
+		switch {
+		case err == unix.EINTR:
+		case err != nil: // ECHILD
+			return true
+		case pid == 0:
+			return false
+		case ws.Stopped():
+			resume(pid, ws.StopSignal())
+		case s.isGuard(pid):
+			s.guardEnded = true
+		case s.successor != nil && pid == s.successor.pid:
 			s.successor.ended = true
 		}
 	}
 }
 
-func (s *session) killDescendants(of int) {
-	for _, pid := range children(of) {
-		if s.successor != nil && pid == s.successor.pid {
-			continue
+// leftChildren lists the children of this process that are in the sandbox. Their numbers
+// are theirs until this process reaps them, which it does not do meanwhile.
+func (s *session) leftChildren() []int {
+	own := []int{}
+	if s.plan.Guard != nil {
+		own = append(own, s.plan.Guard.PID())
+	}
+	if s.successor != nil {
+		own = append(own, s.successor.pid)
+	}
+	return slices.DeleteFunc(children(os.Getpid()), func(pid int) bool {
+		return slices.Contains(own, pid) || !s.before.addedTo(pid)
+	})
+}
+
+// filtersBefore is how many seccomp filters stood above this process before it started
+// a sandbox. A process that was this one's child before, or was left to it by another,
+// has no more.
+type filtersBefore struct {
+	count int
+	known bool
+}
+
+func readFiltersBefore() filtersBefore {
+	count, err := seccompFilters(os.Getpid())
+	return filtersBefore{count, err == nil}
+}
+
+// addedTo reports whether a process has more filters than there were before: it is in the
+// sandbox. Where the kernel does not tell (before Linux 5.10) every child is taken for
+// one.
+func (b filtersBefore) addedTo(pid int) bool {
+	if !b.known {
+		return true
+	}
+	count, err := seccompFilters(pid)
+	return err == nil && count > b.count
+}
+
+// seccompFilters reads from procfs how many filters a process has.
+func seccompFilters(pid int) (int, error) {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0, err
+	}
+	const name = "\nSeccomp_filters:"
+	_, after, found := bytes.Cut(status, []byte(name))
+	if !found {
+		return 0, fmt.Errorf("the status of process %d has no number of seccomp filters: %w", pid, unix.ENODATA)
+	}
+	line, _, _ := bytes.Cut(after, []byte("\n"))
+	return strconv.Atoi(string(bytes.TrimSpace(line)))
+}
+
+// walk visits children of this process and what descends from them: with the state, as
+// in /proc/PID/stat, and a function that signals them. A child is signalled by its
+// number, which is its own until this process reaps it. Others are by a pidfd: one that
+// is opened before the parent is looked up, and still there afterwards, is of the process
+// that was looked at.
+func walk(children []int, deadline time.Time, visit func(state byte, signal func(unix.Signal))) {
+	for _, pid := range children {
+		if state, parent := stateOf(pid); parent == os.Getpid() {
+			visit(state, func(sig unix.Signal) { unix.Kill(pid, sig) })
 		}
-		s.killDescendants(pid)
-		unix.Kill(pid, unix.SIGKILL)
+	}
+	for _, pid := range children {
+		walkBelow(pid, func() bool { return true }, 0, deadline, visit)
 	}
 }
 
-// children lists the processes whose parent is pid. A number is not used again
-// before this process, as their reaper, has waited for them or their parent has.
+// maxDepth is how far a tree is followed. Whoever is deeper comes up when those above
+// have ended.
+const maxDepth = 64
+
+func walkBelow(parent int, there func() bool, depth int, deadline time.Time, visit func(state byte, signal func(unix.Signal))) {
+	if depth == maxDepth {
+		return
+	}
+	for _, pid := range children(parent) {
+		if time.Now().After(deadline) {
+			return
+		}
+		pidfd, err := kernel.OpenPIDFD(pid)
+		if err != nil {
+			continue
+		}
+		still := func() bool { return kernel.SignalPIDFD(pidfd, 0) == nil }
+		if state, its := stateOf(pid); its == parent && there() && still() {
+			visit(state, func(sig unix.Signal) { kernel.SignalPIDFD(pidfd, sig) })
+			walkBelow(pid, still, depth+1, deadline, visit)
+		}
+		pidfd.Close()
+	}
+}
+
+// children lists the processes whose parent is pid.
 func children(pid int) []int {
 	if kernel.ProveOwnProcfs() != nil {
 		return nil // its numbers are those of other processes
 	}
+	tasks, err := os.ReadDir(fmt.Sprintf("/proc/%d/task", pid))
+	if err != nil {
+		return nil
+	}
+	var found []int
+	for _, task := range tasks {
+		text, err := os.ReadFile(fmt.Sprintf("/proc/%d/task/%s/children", pid, task.Name()))
+		if os.IsNotExist(err) && noChildLists() {
+			return childrenByParent(pid)
+		}
+		for _, field := range strings.Fields(string(text)) {
+			if n, err := strconv.Atoi(field); err == nil {
+				found = append(found, n)
+			}
+		}
+	}
+	return found
+}
+
+// noChildLists reports whether the kernel has no lists of children
+// (CONFIG_PROC_CHILDREN).
+func noChildLists() bool {
+	_, err := os.Stat("/proc/thread-self/children")
+	return os.IsNotExist(err)
+}
+
+// childrenByParent is the same by asking every process for its parent.
+func childrenByParent(pid int) []int {
 	entries, err := os.ReadDir("/proc")
 	if err != nil {
 		return nil
 	}
 	var found []int
 	for _, entry := range entries {
-		n, err := strconv.Atoi(entry.Name())
-		if err != nil {
-			continue
-		}
-		stat, err := os.ReadFile("/proc/" + entry.Name() + "/stat")
-		if err != nil {
-			continue
-		}
-		// The name in parentheses can contain anything; the parent is the second
-		// field behind its end.
-		_, after, _ := strings.Cut(string(stat[strings.LastIndexByte(string(stat), ')'):]), ") ")
-		if fields := strings.Fields(after); len(fields) > 1 && fields[1] == strconv.Itoa(pid) {
-			found = append(found, n)
+		if n, err := strconv.Atoi(entry.Name()); err == nil {
+			if _, parent := stateOf(n); parent == pid {
+				found = append(found, n)
+			}
 		}
 	}
 	return found
+}
+
+// stateOf is a process's state and the number of its parent; 0: not known.
+func stateOf(pid int) (state byte, parent int) {
+	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
+	if err != nil {
+		return 0, 0
+	}
+	// The name in parentheses can contain anything.
+	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
+	if len(fields) < 2 {
+		return 0, 0
+	}
+	parent, _ = strconv.Atoi(fields[1])
+	return fields[0][0], parent
 }

@@ -86,8 +86,15 @@ type session struct {
 	started    chan struct{} // closed once the command has been started
 	// killedByMount: on-mount has ended the command, and ends what it left.
 	killedByMount atomic.Bool
+	killNow       chan struct{} // closed then
 	witness       *witness
-	refused       atomic.Pointer[error] // why the command was not executed
+	guardEnded    bool
+	before        filtersBefore
+	// waiting: the command has ended, and this process waits for what it left, until
+	// interrupted is closed.
+	waiting     atomic.Bool
+	interrupted chan struct{}
+	refused     atomic.Pointer[error] // why the command was not executed
 }
 
 // prepare makes the plan and shows it to the observer.
@@ -113,19 +120,22 @@ func prepare(o Options) (*sandbox.Plan, Observer, error) {
 // as a supervisor afterwards. Errors: those of [sandbox.Prepare] and
 // [sandbox.Process.Ended], after which the command has not run.
 func Run(o Options) (Status, error) {
+	o.Sandbox.Guard = o.needsGuard()
 	plan, observer, err := prepare(o)
 	if err != nil {
 		return Status{}, err
 	}
 	defer plan.Close()
 	s := &session{options: o, observer: observer, policy: o.Sandbox.Policy, plan: plan, stopWatch: func() {},
-		started: make(chan struct{})}
-	if o.Remaining == RemainingKilled || s.policy.OnMount == policy.OnMountEnd {
+		started: make(chan struct{}), interrupted: make(chan struct{}),
+		killNow: make(chan struct{})}
+	if o.needsGuard() && plan.Guard == nil {
 		if err := kernel.ProveOwnProcfs(); err != nil {
 			return Status{}, fmt.Errorf("killing what CMD leaves takes a /proc that shows it: %w", err)
 		}
 	}
-	if o.Remaining != RemainingServed || s.policy.OnMount == policy.OnMountEnd {
+	if o.Remaining != RemainingServed || o.needsGuard() {
+		s.before = readFiltersBefore()
 		// What the command leaves behind becomes this process's child and so is found.
 		if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 			return Status{}, fmt.Errorf("becoming the reaper of what CMD leaves: %w", err)
@@ -288,6 +298,9 @@ func (s *session) wait() (Status, error) {
 		case err == unix.EINTR:
 		case err != nil:
 			return Status{}, fmt.Errorf("waiting for the command: %w", err)
+		case ws.Stopped() && resume(pid, ws.StopSignal()):
+		case s.isGuard(pid):
+			s.guardEnded = true
 		case pid == s.cmd.PID && ws.Stopped():
 			s.stop(ws.StopSignal())
 		case pid == s.cmd.PID:
@@ -305,11 +318,12 @@ func (s *session) wait() (Status, error) {
 
 // finish ends supervision, or hands it over if the command left processes behind.
 func (s *session) finish() {
-	s.stopWatch()
+	s.waiting.Store(true)
 	s.witness.end()
 	if s.options.Remaining != RemainingServed || s.killedByMount.Load() {
 		s.remaining()
 	}
+	s.stopWatch()
 	if s.supervisor != nil && s.successor == nil && s.plan.Shape == sandbox.ShapeSupervised && s.leftBehind() {
 		if err := s.handOver(); err != nil {
 			s.observer.Warn(fmt.Errorf("remaining processes lose their supervisor: every open() in them will fail: %w", err))
@@ -331,7 +345,28 @@ func (s *session) retire() {
 	if s.supervisor != nil && s.successor == nil && (s.plan.Members != nil || s.leftBehind()) {
 		s.supervisor.Retire()
 	}
+	s.endGuard()
 	if s.successor != nil {
 		s.successor.collectRest()
 	}
 }
+
+// endGuard ends the guard and waits for it, so that whoever adopts this process's
+// children need not. A successor may have taken it over.
+func (s *session) endGuard() {
+	g := s.plan.Guard
+	if g == nil {
+		return
+	}
+	g.Close()
+	if s.successor != nil && !s.successor.ended || s.guardEnded || g.PID() == 0 {
+		return
+	}
+	for {
+		if _, err := unix.Wait4(g.PID(), nil, 0, nil); err != unix.EINTR {
+			break
+		}
+	}
+}
+
+func (s *session) isGuard(pid int) bool { return s.plan.Guard != nil && pid == s.plan.Guard.PID() }

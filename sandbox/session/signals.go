@@ -27,6 +27,10 @@ func (s *session) forwardSignals(signals *os.File) {
 		if err != nil {
 			return
 		}
+		if s.waiting.Load() {
+			s.interrupt(info.Signal)
+			continue
+		}
 		toGroup := info.Signal != unix.SIGCONT && s.witness.saw(info.Signal)
 		if info.FromKernel || toGroup {
 			continue
@@ -35,9 +39,35 @@ func (s *session) forwardSignals(signals *os.File) {
 	}
 }
 
+// interrupt ends the waiting for what the command left, if the signal asks this process
+// to end. It is called by one goroutine.
+func (s *session) interrupt(sig unix.Signal) {
+	switch sig {
+	case unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGQUIT:
+		select {
+		case <-s.interrupted:
+		default:
+			close(s.interrupted)
+		}
+	}
+}
+
+// resume lets a child go on that stopped because this process traces it: it called
+// PTRACE_TRACEME, where the policy lets it. Nobody has asked to trace it, so it goes on
+// untraced, as the signal has it. It reports false for a child that is not traced by this
+// process, which has stopped like a job.
+func resume(pid int, sig unix.Signal) bool {
+	return kernel.DetachTraced(pid, sig) == nil
+}
+
 // stop stops this process like the command. Other processes of the sandbox may run on,
 // so supervision is handed over first.
 func (s *session) stop(sig unix.Signal) {
+	switch sig {
+	case unix.SIGSTOP, unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU:
+	default:
+		return // somebody else traces the command
+	}
 	if err := s.handOver(); err != nil {
 		s.observer.Warn(fmt.Errorf("supervision cannot be handed over, so the sandbox waits while the job is stopped: %w", err))
 	}

@@ -42,6 +42,11 @@ type Plan struct {
 	Drop         []policy.Capability
 	Capabilities kernel.Capabilities
 
+	// Outer is a domain around the program's, for a guard that nobody inside reaches;
+	// nil: none. Guard has the guard started in it; nil: none, or by the caller between
+	// the first two of [Plan.Parts].
+	Outer   *os.File
+	Guard   *kernel.DomainGuard
 	Ruleset *os.File // nil: no Landlock domain
 	// NoWritableCode has the kernel refuse memory that is written and then run.
 	NoWritableCode bool
@@ -129,18 +134,27 @@ func (p *Progress) Checked() bool { return p.checked.Load() != 0 }
 // Steps returns the list for kernel.Launch.
 func (p *Plan) Steps() ([]kernel.Step, error) {
 	after, err := p.checkAndExec()
-	return append(p.filterSteps(p.domainSteps()), after...), err
+	return append(p.filterSteps(p.domainSteps(p.outerSteps())), after...), err
 }
 
-// Parts returns the same list in three parts: up to the Landlock domain; the filter
-// with its listener; and from the self-check on, which needs a supervisor that serves
-// the listener.
-func (p *Plan) Parts() (domain, filter, after []kernel.Step, err error) {
-	after, err = p.checkAndExec()
-	return p.domainSteps(), p.filterSteps(nil), after, err
+// Phases are the list of a start in four parts.
+type Phases struct {
+	// Outer goes up to the domain around the program's, if there is one.
+	Outer []kernel.Step
+	// Domain is the program's own domain, Filter the filter with its listener.
+	Domain, Filter []kernel.Step
+	// After begins with the self-check, which needs a supervisor that serves.
+	After []kernel.Step
 }
 
-func (p *Plan) domainSteps() []kernel.Step {
+// Phases returns the same list in parts.
+func (p *Plan) Phases() (Phases, error) {
+	after, err := p.checkAndExec()
+	return Phases{p.outerSteps(), p.domainSteps(nil), p.filterSteps(nil), after}, err
+}
+
+// outerSteps are those before the program's own domain.
+func (p *Plan) outerSteps() []kernel.Step {
 	var steps []kernel.Step
 	add := func(more ...kernel.Step) { steps = append(steps, more...) }
 
@@ -160,11 +174,22 @@ func (p *Plan) domainSteps() []kernel.Step {
 	if p.NoWritableCode {
 		add(kernel.StepRefuseExecGain())
 	}
+	if p.Outer != nil {
+		add(kernel.StepRestrictSelf(int(p.Outer.Fd())))
+	}
+	if p.Guard != nil {
+		add(kernel.StepsDomainGuard(p.Guard, len(steps))...)
+	}
+	return steps
+}
+
+// domainSteps adds those of the program's domain.
+func (p *Plan) domainSteps(steps []kernel.Step) []kernel.Step {
 	if p.Ruleset != nil {
-		add(kernel.StepRestrictSelf(int(p.Ruleset.Fd())))
+		steps = append(steps, kernel.StepRestrictSelf(int(p.Ruleset.Fd())))
 	}
 	if p.Members != nil {
-		add(kernel.StepsMembers(p.Members, len(steps))...)
+		steps = append(steps, kernel.StepsMembers(p.Members, len(steps))...)
 	}
 	return steps
 }

@@ -149,3 +149,34 @@ func TestGate(t *testing.T) {
 		}
 	}
 }
+
+// TestGuardBranches: the guard is born in the outer domain, not in the program's, and the
+// program goes on behind its steps.
+func TestGuardBranches(t *testing.T) {
+	p := plan(t)
+	p.Outer = os.Stdin
+	var err error
+	if p.Guard, err = kernel.NewDomainGuard(); err != nil {
+		t.Fatal(err)
+	}
+	defer p.Guard.Close()
+	steps, err := p.Steps()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const domain = "entering the landlock domain"
+	at := slices.IndexFunc(steps, func(s kernel.Step) bool { return s.Name == "starting the guard" })
+	if at < 1 || steps[at-1].Name != domain || steps[at].OnZero != at+1 {
+		t.Fatalf("step %d: %+v", at, steps[at])
+	}
+	if after := steps[steps[at].SkipTo]; after.Name != domain {
+		t.Errorf("the program goes on with %q", after.Name)
+	}
+	for i := at + 1; i < steps[at].SkipTo; i++ {
+		for _, to := range []int{steps[i].SkipTo, steps[i].OnZero} {
+			if to != 0 && (to <= at || to >= steps[at].SkipTo) {
+				t.Errorf("the guard's step %q leads to %d", steps[i].Name, to)
+			}
+		}
+	}
+}
