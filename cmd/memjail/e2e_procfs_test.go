@@ -45,7 +45,13 @@ func TestForeignProcfs(t *testing.T) {
 				}
 			}
 		}
-		o := job{as: as, dir: dir, argv: append(namespaces, memjailPath(t), "run", "--kill-rest", "--", "/bin/true")}.run(t)
+		// The guard needs no numbers; without it (before ABI 6) they would be another's.
+		kill := append(namespaces, memjailPath(t), "run", "--kill-rest")
+		o := job{as: as, dir: dir, argv: append(kill, "--", "/bin/sh", "-c", "(sleep 1; echo late) & exit 3")}.run(t)
+		if o.code != 3 || o.stdout != "" {
+			t.Errorf("killing by the guard: %v", o)
+		}
+		o = job{as: as, dir: dir, argv: append(kill, "--landlock-abi", "5", "--", "/bin/true")}.run(t)
 		if o.code != 125 || !strings.Contains(o.stderr, "another pid namespace") {
 			t.Errorf("killing by numbers: %v", o)
 		}
