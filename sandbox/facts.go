@@ -276,7 +276,7 @@ func deviceClass(name string, st *unix.Stat_t) policy.DeviceClass {
 	switch major, minor := unix.Major(number), unix.Minor(number); {
 	case major == 1, major == 5 && minor != 1, 136 <= major && major <= 143 && strings.HasPrefix(name, "/dev/pts/"):
 		return policy.DeviceBasic
-	case major == 4 && minor < 64, major == 166, major == 188, major == 204, major == 229:
+	case major == 4, major == 5, major == 166, major == 188, major == 204, major == 229:
 		return policy.DeviceUnlisted // a terminal, and not the one that the sandbox starts on
 	}
 	return policy.DeviceListed

@@ -9,7 +9,10 @@ import (
 
 // deviceRule is one row of the list of devices that are granted: character
 // devices through which no other memory is reached. A list of what must not be
-// granted could never be complete, since every driver may bring a new node.
+// granted could never be complete, since every driver may bring a new node. Nodes
+// that type are not on it: what is written to an input device comes as keys to
+// whoever sits there, and a serial line or the console can be made to take its own
+// output for input.
 type deviceRule struct {
 	// dir is the directory below /dev, "" for /dev itself.
 	dir string
@@ -30,17 +33,15 @@ var deviceRules = [...]deviceRule{
 	{"", "random", 1, 8, 8},
 	{"", "urandom", 1, 9, 9},
 	{"", "tty", 5, 0, 0},
-	{"", "console", 5, 1, 1},
 	{"", "ptmx", 5, 2, 2},
-	{"", "ttyS*", 4, 64, 255},
 	{"", "video*", 81, 0, anyMinor},
 	{"", "v4l-*", 81, 0, anyMinor},
 	{"", "vbi*", 81, 0, anyMinor},
 	{"", "radio*", 81, 0, anyMinor},
 	{"dri", "*", 226, 0, anyMinor},
-	{"input", "*", 13, 0, anyMinor},
 	{"snd", "*", 116, 0, anyMinor},
-	{"pts", "*", 136, 0, anyMinor}, // and up to 143: see grantable
+	{"pts", "*", 136, 0, anyMinor},    // and up to 143: see grantable
+	{"", "console", 136, 0, anyMinor}, // a container's, which is a pseudo-terminal
 }
 
 const lastPtsMajor = 143
@@ -56,6 +57,12 @@ var wholeDeviceDirs = []string{"pts", "shm", "mqueue", "hugepages"}
 // virtual consoles and serial lines, USB serial lines, modems, low-density
 // serial ports, hypervisor consoles.
 var terminalMajors = []uint32{4, 166, 188, 204, 229}
+
+// isTerminal reports whether a character device is a terminal, other than the
+// pseudo-terminals of the list: by its major, or /dev/console.
+func isTerminal(rdev uint64) bool {
+	return slices.Contains(terminalMajors, unix.Major(rdev)) || rdev == unix.Mkdev(5, 1)
+}
 
 // wantsNode tells by its name whether a node in a directory of /dev can be on
 // the list; dir is "" for /dev itself.
@@ -102,9 +109,8 @@ type terminal struct {
 }
 
 // startTerminals returns the terminals that descriptors 0, 1 and 2 are, beyond
-// those on the list. The 64 virtual consoles are not on it: each rule costs
-// microseconds at every start, and a program has business only with the one it
-// was started on, of which it holds a descriptor anyway.
+// those on the list. A program has business only with the one that it was started
+// on, of which it holds a descriptor anyway.
 func startTerminals() []terminal {
 	var found []terminal
 	for fd := range 3 {
@@ -113,7 +119,7 @@ func startTerminals() []terminal {
 			continue
 		}
 		rdev := uint64(st.Rdev)
-		if !slices.Contains(terminalMajors, unix.Major(rdev)) || grantable(rdev) {
+		if !isTerminal(rdev) {
 			continue
 		}
 		path, err := pathOf(fd)

@@ -11,7 +11,7 @@ import (
 // could open itself: a character device of the list, a terminal, or a node that
 // named, a policy's devices, names.
 func DeviceGranted(rdev uint64, block bool, named []string) bool {
-	if !block && (grantable(rdev) || slices.Contains(terminalMajors, unix.Major(rdev))) {
+	if !block && (grantable(rdev) || isTerminal(rdev)) {
 		return true
 	}
 	kind := uint32(unix.S_IFCHR)
