@@ -155,7 +155,7 @@ func TestExplainPaths(t *testing.T) {
 		{"sysfs rule", ruled, ActionRead, "/sys/power/state", true, LayerLandlock, "paths.ro /sys/power", `remove "/sys/power" from paths.ro (built-in memory)`},
 		{"sysfs rule to write", with(ruled, func(p *Policy) { p.Paths.RW = []string{"/sys/power"} }), ActionWrite, "/sys/power/state", false, LayerLandlock, "", ""},
 		{"cgroup rule", ruled, ActionWrite, "/sys/fs/cgroup/a", true, LayerLandlock, "paths.rw /sys/fs/cgroup/a", `remove "/sys/fs/cgroup/a" from paths.rw (built-in memory)`},
-		{"procfs cannot be listed", ruled, ActionRead, "/proc", false, LayerLandlock, "", ""},
+		{"procfs can be listed", ruled, ActionRead, "/proc", true, LayerLandlock, "", ""},
 		{"but below a rule on /", with(ruled, func(p *Policy) { p.Paths.RO = []string{"/"} }), ActionRead, "/proc", true, LayerLandlock, "paths.ro /", `remove "/" from paths.ro (built-in memory)`},
 
 		{"memory", usual, ActionRead, "/proc/self/mem", false, LayerLandlock, "memory.access", "--memory no-write"},

@@ -47,6 +47,8 @@ func (e *explainer) listSpecial(o Object) {
 		e.takeRules()
 	case e.policy.Memory.Access != AccessDeny && o.Special == "proc":
 		e.decide(true, LayerLandlock, "memory.access", "", "memory.access = %q opens procfs", e.policy.Memory.Access)
+	case o.Special == "proc" && within("/proc", o.Path):
+		e.decide(true, LayerLandlock, "", "", "every directory of /proc can be listed; its files are another matter")
 	default:
 		e.decide(false, LayerLandlock, "", "", "no path rule contains it, and none can name it")
 	}

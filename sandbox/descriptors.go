@@ -107,10 +107,26 @@ func (p *Plan) examine(fd int) error {
 	if err != nil {
 		return fmt.Errorf("looking at descriptor %d: %w", fd, err)
 	}
-	if flags&unix.O_PATH != 0 || st.Mode&unix.S_IFMT != unix.S_IFREG {
+	kind := st.Mode & unix.S_IFMT
+	if flags&unix.O_PATH != 0 || kind != unix.S_IFREG && kind != unix.S_IFIFO {
+		return nil
+	}
+	p.held = append(p.held, landlock.HeldFile{FD: fd, Rights: rightsOf(flags)})
+	if kind == unix.S_IFIFO {
 		return nil
 	}
 	return p.noteForeign(fd, &st, flags)
+}
+
+// rightsOf is what an open file's flags let its holder do.
+func rightsOf(flags int) landlock.Rights {
+	switch flags & unix.O_ACCMODE {
+	case unix.O_RDONLY:
+		return landlock.ReadFile
+	case unix.O_WRONLY:
+		return landlock.WriteFile | landlock.Truncate
+	}
+	return landlock.ReadFile | landlock.WriteFile | landlock.Truncate
 }
 
 // harmless looks at an open descriptor: what it is, and whether it carries no

@@ -111,6 +111,8 @@ type Plan struct {
 	// directories and foreign are what [Plan.startingPoints] examines.
 	directories []int
 	foreign     []foreignFile
+	// held are the files among the descriptors.
+	held []landlock.HeldFile
 	// privileged is [kernel.Privileged] of this process.
 	privileged bool
 	// codeViews are where the program directories were shown besides before the
@@ -243,7 +245,7 @@ func (p *Plan) landlock() error {
 		return err
 	}
 	p.Rules, err = landlock.NewPlan(landlock.Request{Policy: granted, ABI: landlock.ForVersion(p.abi),
-		Mounts: p.Mounts, Privileged: p.privileged, Busy: busyDirectories(p.options.Env), CodeViews: p.codeViews})
+		Mounts: p.Mounts, Privileged: p.privileged, Busy: busyDirectories(p.options.Env), CodeViews: p.codeViews, Held: p.held})
 	if err != nil {
 		return err
 	}
@@ -488,7 +490,7 @@ func (p *Plan) yamaBlinds() bool {
 // limits restores what the Go runtime changed and closes core dumps: the limit 1
 // also keeps a handler behind a pipe from being started, and an empty
 // coredump_filter, which is inherited and which nothing inside can open, keeps
-// memory out of any dump that happens all the same.
+// memory out of any dump that happens all the same (see coredump.go).
 func (p *Plan) limits() error {
 	p.starter.Limits = append(p.starter.Limits, starter.Limit{Name: "RLIMIT_NOFILE", Resource: unix.RLIMIT_NOFILE,
 		Value: unix.Rlimit{Cur: early.Nofile[0], Max: early.Nofile[1]}})
@@ -498,31 +500,17 @@ func (p *Plan) limits() error {
 	if p.options.Policy.Memory.CoreDumps == policy.CoreDumpsAllow {
 		return nil
 	}
-	if err := closeCoreDumps(); err != nil {
-		return p.cannot("keeping memory out of core dumps", err)
-	}
 	var now unix.Rlimit
 	if err := unix.Getrlimit(unix.RLIMIT_CORE, &now); err != nil {
 		return fmt.Errorf("reading the limit RLIMIT_CORE: %w", err)
 	}
 	limit := min(now.Max, 1)
+	if err := p.emptyCoreDumps(limit); err != nil {
+		return err
+	}
 	p.starter.Limits = append(p.starter.Limits, starter.Limit{Name: "RLIMIT_CORE", Resource: unix.RLIMIT_CORE,
 		Value: unix.Rlimit{Cur: limit, Max: limit}})
 	return nil
-}
-
-const coredumpFilter = "/proc/self/coredump_filter"
-
-func closeCoreDumps() error {
-	if os.WriteFile(coredumpFilter, []byte("0"), 0) == nil {
-		return nil
-	}
-	// Inside another memjail it cannot be opened for writing, and is 0 already.
-	now, err := os.ReadFile(coredumpFilter)
-	if err == nil && strings.Trim(string(now), "0\n") != "" {
-		err = fmt.Errorf("%s cannot be written and is %s: %w", coredumpFilter, strings.TrimSpace(string(now)), unix.EACCES)
-	}
-	return err
 }
 
 // capabilities are those that the policy does not keep.

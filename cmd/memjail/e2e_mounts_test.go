@@ -144,7 +144,7 @@ unshare -m --propagation private sh -c "mkdir p; mount -t proc proc p; $run sh -
 			}
 			who.own(t, dir+"/fifo")
 			cmd := exec.Command("sh", append([]string{"-c", text, "sh"}, strings.Fields(launcher)...)...)
-			cmd.Dir, cmd.SysProcAttr = dir, &syscall.SysProcAttr{Credential: who.credential()}
+			cmd.Dir, cmd.Env, cmd.SysProcAttr = dir, who.environ(t, dir), &syscall.SysProcAttr{Credential: who.credential()}
 			out, err := cmd.CombinedOutput()
 			if err != nil {
 				t.Errorf("%s: %s: %v", who.name, launcher, err)
@@ -155,6 +155,112 @@ unshare -m --propagation private sh -c "mkdir p; mount -t proc proc p; $run sh -
 		for _, launcher := range []string{" run -q --", " exec -q --"} {
 			if got := run(memjailPath(t) + launcher); got != want {
 				t.Errorf("%s:%s: %s\nwant %s", who.name, launcher, got, want)
+			}
+		}
+	}
+}
+
+// TestReadOnlyProcfs: where /proc/self/coredump_filter cannot be written the limit
+// alone keeps core dumps away, and says so.
+func TestReadOnlyProcfs(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can mount")
+	}
+	pattern, err := os.ReadFile("/proc/sys/kernel/core_pattern")
+	if err != nil || strings.ContainsAny(string(pattern[:1]), "|@/") {
+		t.Skipf("core files go elsewhere (%q, %v)", pattern, err)
+	}
+	const script = `mount -o remount,bind,ro /proc 2>/dev/null || { mount --bind /proc /proc && mount -o remount,bind,ro /proc; }
+ulimit -c unlimited
+"$@" sh -c 'ulimit -S -c unlimited; kill -SEGV $$'; ls | grep -c core; rm -f core*`
+	for _, test := range []struct {
+		want     string
+		launcher []string
+	}{{"1\n", []string{"env"}}, {"0\n", []string{memjailPath(t), "run", "--"}}} {
+		argv := append([]string{"-m", "--propagation", "private", "sh", "-c", script, "sh"}, test.launcher...)
+		cmd := exec.Command("unshare", argv...)
+		cmd.Dir = t.TempDir()
+		var stderr strings.Builder
+		cmd.Stderr = &stderr
+		out, err := cmd.Output()
+		if string(out) != test.want {
+			t.Errorf("%q: %q (%v), want %q\n%s", test.launcher, out, err, test.want, stderr.String())
+		}
+		if inside := test.want == "0\n"; inside && !strings.Contains(stderr.String(), "only the limit RLIMIT_CORE") {
+			t.Errorf("it is not said: %s", stderr.String())
+		}
+	}
+}
+
+// TestReopening: under path rules a redirected file can be opened again by
+// /dev/stdout and the like as it was opened, and in no other way.
+func TestReopening(t *testing.T) {
+	const script = `run="$*"; printf 'in\n' >in; printf 'old\n' >out; ln out link
+$run sh -c 'cat /dev/stdin; cat /proc/self/fd/0' <in
+$run sh -c 'echo new >/dev/stdout; echo more >>/proc/self/fd/1; echo err >>/dev/fd/2' >out 2>>out; cat out
+$run sh -c 'echo appended >>/dev/stderr' 2>>out; cat out
+$run /usr/bin/python3 -c 'import fcntl, os; fcntl.fcntl(1, fcntl.F_SETFL, 0); os.ftruncate(1, 0); os.pwrite(1, b"rewritten\n", 0)' >>out; cat out
+(sleep 0.1; echo through) >fifo & $run cat /dev/stdin <fifo
+`
+	const closed = `
+$run sh -c 'echo x >/dev/stdin' <in 2>/dev/null || echo refused
+$run cat /dev/stderr 2>out || echo refused
+$run cat $PWD/in 2>/dev/null </dev/null || echo refused
+$run cat /dev/stdin <$PWD 2>/dev/null || echo refused
+`
+	for _, who := range accounts() {
+		run := func(launcher, script string) string {
+			dir := who.workDir(t)
+			if err := syscall.Mkfifo(dir+"/fifo", 0o600); err != nil {
+				t.Fatal(err)
+			}
+			who.own(t, dir+"/fifo")
+			cmd := exec.Command("sh", append([]string{"-c", script, "sh"}, strings.Fields(launcher)...)...)
+			cmd.Dir, cmd.Env, cmd.SysProcAttr = dir, who.environ(t, dir), &syscall.SysProcAttr{Credential: who.credential()}
+			out, err := cmd.CombinedOutput()
+			if err != nil {
+				t.Errorf("%s: %s: %v", who.name, launcher, err)
+			}
+			return string(out)
+		}
+		strict := memjailPath(t) + " run -q --rox /usr --rox /bin --rox /lib --rox /lib64 --ro /etc --"
+		want := run("env", script)
+		if got := run(strict, script); got != want {
+			t.Errorf("%s: %s\nwant %s", who.name, got, want)
+		}
+		if got := run("env", `run="$*"; echo in >in; chmod 600 in;`+closed); strings.Count(got, "refused") != 1 { // a directory
+			t.Errorf("%s: the control: %s", who.name, got)
+		}
+		if got := run(strict, `run="$*"; echo in >in;`+closed); got != strings.Repeat("refused\n", 4) {
+			t.Errorf("%s: %s", who.name, got)
+		}
+	}
+}
+
+// TestListingProcfs: under path rules the directories of procfs can be listed, and
+// what begins with that works.
+func TestListingProcfs(t *testing.T) {
+	for _, who := range accounts() {
+		dir := who.workDir(t)
+		for _, command := range []string{
+			"ls -d /proc/self/fd /proc/self/task /proc/self/fdinfo /proc/net /proc/sys/kernel",
+			"ls /proc/self/fd", "ls /dev/fd", "ls /proc/self/task/", "ps -o comm= -p $$", "lscpu -p=CPU", "top -bn1 -p $$",
+			`/usr/bin/python3 -c 'import subprocess; print(subprocess.run(["true"], close_fds=True).returncode)'`,
+		} {
+			run := func(launcher ...string) string {
+				cmd := exec.Command("sh", append([]string{"-c", `exec "$@"`, "sh"}, append(launcher, "sh", "-c", command+" >/dev/null && echo done")...)...)
+				cmd.Dir, cmd.Env, cmd.SysProcAttr = dir, who.environ(t, dir), &syscall.SysProcAttr{Credential: who.credential()}
+				out, _ := cmd.CombinedOutput()
+				return string(out)
+			}
+			want := run()
+			for _, policy := range [][]string{
+				{"-p", "workspace"}, {"-p", "strict", "--rox", "/usr", "--rox", "/bin", "--rox", "/lib", "--rox", "/lib64", "--ro", "/etc", "--ro", "/sys", "--allow", "procfs.system=read"},
+			} {
+				launcher := append(append([]string{memjailPath(t), "run", "-q"}, policy...), "--")
+				if got := run(launcher...); got != want {
+					t.Errorf("%s: %q: %s: %s\nwant %s", who.name, policy, command, got, want)
+				}
 			}
 		}
 	}

@@ -27,9 +27,17 @@ type Request struct {
 	// Busy are directories in which programs create files as a matter of course
 	// (working directory, home, /tmp): one that is carved is worth a warning.
 	Busy []string
+	// Held are the files behind descriptors that the sandbox is started with.
+	Held []HeldFile
 	// CodeViews are paths that show the system's program directories too, though
 	// the mount table does not tell: see [MountTable.CodeViews].
 	CodeViews []string
+}
+
+// HeldFile is an open regular file or FIFO, with the rights of the descriptor.
+type HeldFile struct {
+	FD     int
+	Rights Rights
 }
 
 // Rule grants Rights on a file, or on a directory and everything below.
@@ -148,7 +156,7 @@ func (p *Plan) fill(r Request) error {
 		w.withheld = ResolveUnix
 	}
 	if r.Policy.Paths.Present {
-		err = w.grantPaths(r.Policy)
+		err = errors.Join(w.grantPaths(r.Policy), w.grantHeld(r.Held))
 	} else {
 		w.grantAll()
 	}
@@ -219,9 +227,45 @@ func (w *walker) grantPaths(p policy.Policy) error {
 			w.grant(n, w.plan.Handled&^makeNode&^w.withheld, 0)
 		}
 	}
+	w.grantListing()
 	if p.Procfs.System == policy.SystemRead {
 		w.why = "procfs.system"
 		w.grantIslands(readRights, 0)
+	}
+	return nil
+}
+
+// grantListing has the directories of procfs listed, as they are without path rules
+// by the right that / has: what reads one's own descriptors or looks for processes
+// begins there. The files stay closed. The rule is on the file system's top, an inode
+// that the kernel keeps.
+func (w *walker) grantListing() {
+	if n := w.at("/proc"); n != nil && n.special {
+		w.emit(n, ReadDir, 0, "listing procfs")
+	}
+}
+
+// grantHeld lets the files behind descriptors that the sandbox is started with be
+// opened again, as /dev/stdout is, with the rights that the descriptor has. Whoever
+// holds one open for writing can truncate it and write anywhere in it, also with
+// O_APPEND, which fcntl(2) takes away.
+func (w *walker) grantHeld(files []HeldFile) error {
+	for _, f := range files {
+		fd, err := unix.FcntlInt(uintptr(f.FD), unix.F_DUPFD_CLOEXEC, 0)
+		if err != nil {
+			return fmt.Errorf("holding descriptor %d: %w", f.FD, err)
+		}
+		n := &node{fd: fd}
+		if n.path, err = os.Readlink(fmt.Sprintf("/proc/self/fd/%d", fd)); err == nil {
+			err = w.inspect(n, nil)
+		}
+		if limit := w.limits[n.inode]; err == nil && !n.special && limit == nil {
+			w.emit(n, f.Rights&(ReadFile|WriteFile|Truncate), 0, fmt.Sprintf("descriptor %d", f.FD))
+		}
+		w.release(n)
+		if err != nil {
+			return fmt.Errorf("looking at descriptor %d: %w", f.FD, err)
+		}
 	}
 	return nil
 }
