@@ -66,9 +66,11 @@ comparison: build ## attack memjail and other launchers alike: docs/comparison.m
 	testdata/comparison/compare.sh bin/memjail docs/comparison.md
 
 .PHONY: generate
-generate: ## compile the filters with libseccomp again (needs libseccomp-dev, pkg-config, a C compiler)
+generate: ## compile the filters with libseccomp and the capability's programs with clang again
 	@DEPS=$(DEPS) .ci/deps gcc libc6-dev libseccomp-dev pkg-config
 	CGO_ENABLED=1 $(GO) generate ./sandbox/filter
+	@DEPS=$(DEPS) .ci/deps clang libbpf-dev llvm
+	$(GO) generate ./sandbox/capability/install
 
 .PHONY: install
 install: build ## install the program and its manual page below PREFIX (/usr/local)
@@ -108,9 +110,10 @@ lint:
 architecture:
 	$(GO) test -count=1 -run 'TestArchitecture|TestDocs' ./cmd/memjail
 
-# The embedded filters are what libseccomp makes of their sources today.
+# The embedded filters and BPF programs are what their sources say.
 .PHONY: generated
 generated:
+	$(GO) test -count=1 -run TestProgramsAreCurrent ./sandbox/capability/install
 	CGO_ENABLED=1 $(GO) test -tags libseccomp -count=1 ./sandbox/filter/...
 
 .PHONY: arm64

@@ -81,6 +81,11 @@ var archRules = []archRule{
 		find:   findLibraries,
 	},
 	{
+		name:   "the loader of the capability is the command line's",
+		reason: "a start, and a program that drops the capability, need one prctl(2), and not a library that loads BPF",
+		find:   findLoader,
+	},
+	{
 		name:   "only main ends the process",
 		reason: "an exit from the depths skips the clean-up and the table that turns errors into statuses",
 		find:   findExit,
@@ -147,6 +152,8 @@ func TestArchitectureNotices(t *testing.T) {
 		{"supervisor to the floor", "supervisor/x.go", `package x; import "github.com/memjail/memjail/sandbox/kernel"`, ""},
 		{"policy", "policy/x.go", `package x; import "github.com/memjail/memjail/sandbox"`, "policy imports"},
 		{"policy file", "policy/file/x.go", `package x; import "github.com/memjail/memjail/sandbox"`, "policy/file imports"},
+		{"loader", "sandbox/session/x.go", `package x; import "github.com/memjail/memjail/sandbox/capability/install"`, "capability/install"},
+		{"ebpf", "sandbox/capability/x.go", `package x; import "github.com/cilium/ebpf"`, "belongs in sandbox/capability/install"},
 		{"cobra", "sandbox/x.go", `package x; import "github.com/spf13/cobra"`, "belongs in cmd/memjail/cli"},
 		{"exit", "cmd/memjail/cli/x.go", `package x; import "os"; func f() { os.Exit(1) }`, "os.Exit"},
 		{"log.Fatal", "sandbox/x.go", `package x; import "log"; func f() { log.Fatalf("") }`, "log.Fatalf"},
@@ -307,6 +314,7 @@ func findLibraries(f *archFile) []archBreach {
 		"github.com/pelletier/go-toml/v2":      {"policy/file"},
 		"github.com/landlock-lsm/go-landlock":  {"sandbox/landlock", "sandbox/kernel"},
 		"github.com/seccomp/libseccomp-golang": {"sandbox/filter"},
+		"github.com/cilium/ebpf":               {"sandbox/capability/install"},
 		"github.com/creack/pty":                nil,
 		"github.com/rogpeppe/go-internal":      nil,
 	}
@@ -325,6 +333,14 @@ func findLibraries(f *archFile) []archBreach {
 		}
 	}
 	return found
+}
+
+func findLoader(f *archFile) []archBreach {
+	const loader = "sandbox/capability/install"
+	if below(f.dir, loader) || f.dir == "cmd/memjail/cli" {
+		return nil
+	}
+	return f.ours(func(dir string) (string, bool) { return f.dir + " imports " + dir, below(dir, loader) })
 }
 
 func findExit(f *archFile) []archBreach {

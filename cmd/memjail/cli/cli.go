@@ -54,6 +54,7 @@ var commands = []struct {
 	{"verify", func(_ []string, io streams) *cobra.Command { return newVerify(io) }},
 	{"systemd", newSystemd},
 	{"policy", func(_ []string, io streams) *cobra.Command { return newPolicy(io) }},
+	{"capability", func(_ []string, io streams) *cobra.Command { return newCapability(io) }},
 	{"doctor", func(_ []string, io streams) *cobra.Command { return newDoctor(io) }},
 	{"version", func(_ []string, io streams) *cobra.Command { return newVersion(io) }},
 }

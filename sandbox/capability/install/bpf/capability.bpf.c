@@ -1,0 +1,474 @@
+/* The memory capability in the kernel: BPF LSM programs.
+ *
+ * Every process has the capability to reach memory by way of files, ptrace and the
+ * like, until it drops it by prctl(2). From then on it is *marked*, for life, and so
+ * are its descendants. What is refused to a marked process, and to others that want
+ * its memory, is decided here, on the object that the kernel has really reached.
+ *
+ * Rules for every change:
+ * - A mark must never be missed. So it lies in a hash map by the task's address: the
+ *   kernel's task storage may answer "busy" before Linux 6.2, which reads as "none".
+ * - A mark is a mark by being there, whatever its value. Its rights only get fewer.
+ * - In doubt: closed. A mark that cannot be stored fails the fork.
+ * - No program sleeps, and none reads the result of the programs before it, whose
+ *   place differs between kernels: a refusal of theirs ends the chain anyway.
+ * - Numbers of prctl, rights and settings are those of Go's package capability; a
+ *   test compares them. */
+#include "kernel.h"
+#include <bpf/bpf_helpers.h>
+#include <bpf/bpf_tracing.h>
+#include <bpf/bpf_core_read.h>
+
+char LICENSE[] SEC("license") = "Dual MIT/GPL";
+
+enum { EPERM = 1, EAGAIN = 11, ENOMEM = 12, EACCES = 13, EBUSY = 16, EEXIST = 17, EINVAL = 22, ENODATA = 61, EALREADY = 114 };
+
+/* prctl(PR_MEMORY_CAPABILITY, operation, rights, 0, 0). prctl can answer a program of
+ * this kind by an errno only, so EALREADY says: in force. */
+enum { PR_SET_MM = 35, PR_MEMORY_CAPABILITY = 0x4d454d4a, OP_QUERY = 0x100, OP_DROP = 0x101 };
+
+/* What a marked process keeps. */
+enum {
+	KEEP_WRITE_COMM = 1,
+	KEEP_WRITE_OOM_SCORE_ADJ = 2,
+	KEEP_READ_PROCESS = 4, /* files of processes, as the table says */
+	KEEP_READ_SYSTEM = 8,  /* files about the system */
+	KEEP_READ_SANDBOX = 16, /* what is one's own, also of what descends from the same drop */
+	KEEP_CORE_DUMP = 32,
+	KEEP_EXEC_MEMFD = 64,
+	KEEP_ALL = 127,
+	GAIN_BY_EXEC = 128, /* set-uid programs work: dropped by the system's administrator */
+};
+
+enum { FMODE_READ = 1, FMODE_WRITE = 2, FMODE_EXEC = 0x20, O_ACCMODE = 3 };
+enum { S_IFMT = 0170000, S_IFDIR = 0040000, S_IFCHR = 0020000 };
+enum { PTRACE_MODE_ATTACH = 2, PTRACE_MODE_REALCREDS = 16 };
+enum { CAP_SYS_PTRACE = 19, CAP_SYS_ADMIN = 21, CAP_SYS_RESOURCE = 24 };
+enum { RLIMIT_CORE = 4, PFA_NO_NEW_PRIVS = 1 };
+#define SB_NOUSER (1UL << 31)
+enum {
+	PROC = 0x9fa0, TRACEFS = 0x74726163, DEBUGFS = 0x64626720, CONFIGFS = 0x62656570, BPFFS = 0xcafe4a11,
+	SECURITYFS = 0x73636673, BINFMT_MISC = 0x42494e4d, HUGETLBFS = 0x958458f6, ANON_INODES = 0x09041934,
+};
+
+/* Settings of the installation. */
+volatile const __u32 outside_all = 0;    /* outsiders may not even read /proc/PID/fd, maps, ... */
+volatile const __u32 administrator = 1;  /* CAP_SYS_PTRACE of the initial user namespace may, unmarked */
+
+struct mark { __u32 rights, version; __u64 group; };
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1 << 20);
+	__type(key, __u64);
+	__type(value, struct mark);
+} marks SEC(".maps");
+
+/* The table of supervisor/decide: what of procfs may be opened. */
+struct name { char s[32]; };
+struct file_key { __u32 system; struct name first, second; };
+struct grant { __u8 depths, any, ptrace, write; };
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(max_entries, 256);
+	__type(key, struct file_key);
+	__type(value, struct grant);
+} grants SEC(".maps");
+
+__u64 fence;
+
+/* ---- marks ---- */
+
+/* effective reports whether a task is marked, and with which rights: the fewer of the
+ * thread's and its process's. */
+static __always_inline int effective(__u64 task, __u64 leader, struct mark *out)
+{
+	struct mark *own = bpf_map_lookup_elem(&marks, &task), *process = bpf_map_lookup_elem(&marks, &leader);
+	__u32 found = 0;
+	*out = (struct mark){.rights = ~0U};
+	if (own) {
+		out->rights &= own->rights;
+		out->group = own->group;
+		found = 1;
+	}
+	barrier_var(found); /* or the compiler ors two pointers, which the verifier refuses */
+	if (process) {
+		out->rights &= process->rights;
+		if (found && out->group != process->group)
+			out->rights &= ~KEEP_READ_SANDBOX;
+		out->group = process->group;
+		found = 1;
+	}
+	return found;
+}
+
+static __always_inline int marked(struct task_struct *t, struct mark *out)
+{
+	return effective((__u64)t, (__u64)t->group_leader, out);
+}
+
+/* mark changes a mark in its place, and never replaces it: who reads it meanwhile must
+ * not read another's. */
+static __always_inline int mark(__u64 task, __u32 rights, __u64 group)
+{
+	struct mark new = {.rights = rights, .version = 1, .group = group};
+	int err = bpf_map_update_elem(&marks, &task, &new, 1 /* BPF_NOEXIST */);
+	if (err != -EEXIST)
+		return err;
+	struct mark *old = bpf_map_lookup_elem(&marks, &task);
+	if (!old)
+		return -EAGAIN;
+	__sync_fetch_and_and(&old->rights, rights);
+	old->group = group;
+	return 0;
+}
+
+/* A task that is born of an unmarked one may find an entry of an earlier task at its
+ * address: task_free may run in an interrupt that finds the map busy. */
+SEC("lsm/task_alloc")
+int BPF_PROG(inherit, struct task_struct *task)
+{
+	struct mark m;
+	__u64 key = (__u64)task;
+	if (marked(bpf_get_current_task_btf(), &m)) {
+		bpf_map_delete_elem(&marks, &key);
+		return mark(key, m.rights, m.group) ? -EAGAIN : 0;
+	}
+	if (bpf_map_lookup_elem(&marks, &key))
+		bpf_map_delete_elem(&marks, &key);
+	return 0;
+}
+
+SEC("lsm/task_free")
+int BPF_PROG(forget, struct task_struct *task)
+{
+	__u64 key = (__u64)task;
+	bpf_map_delete_elem(&marks, &key);
+	return 0;
+}
+
+static __always_inline int capable(const struct cred *cred, int capability)
+{
+	__u64 held = 0;
+	bpf_probe_read_kernel(&held, sizeof held, &cred->cap_effective);
+	return held >> capability & 1;
+}
+
+/* in_charge: of the whole system. In a user namespace of one's own one has every
+ * capability, over nobody else. */
+static __always_inline int in_charge(const struct cred *cred, int capability)
+{
+	return cred->user_ns->level == 0 && capable(cred, capability);
+}
+
+/* An exec in progress, or an attach: it may have looked before the mark was there. */
+static __always_inline int exec_in_progress(struct signal_struct *signal)
+{
+	if (bpf_core_field_exists(struct mutex, owner))
+		return BPF_CORE_READ(signal, cred_guard_mutex.owner.counter) != 0;
+	struct mutex___rt *m = (void *)signal + bpf_core_field_offset(struct signal_struct, cred_guard_mutex);
+	return BPF_CORE_READ(m, rtmutex.owner) != 0;
+}
+
+static __always_inline int traces(struct task_struct *t)
+{
+	return BPF_CORE_READ(t, ptraced.next) != (void *)t + bpf_core_field_offset(struct task_struct, ptraced);
+}
+
+SEC("lsm/task_prctl")
+int BPF_PROG(control, int option, unsigned long operation, unsigned long rights, unsigned long a4, unsigned long a5)
+{
+	struct task_struct *t = bpf_get_current_task_btf(), *leader = t->group_leader;
+	struct mark m;
+	if (option == PR_SET_MM) /* moves what the kernel shows as environ and cmdline */
+		return marked(t, &m) ? -EPERM : 0;
+	if (option != PR_MEMORY_CAPABILITY)
+		return 0;
+	if (operation == OP_QUERY && !rights && !a4 && !a5)
+		return marked(t, &m) ? -EALREADY : -ENODATA;
+	if (operation != OP_DROP || (rights & ~KEEP_ALL) || a4 || a5)
+		return -EINVAL;
+	/* As seccomp and Landlock ask: nobody weakens a set-uid program that he starts. */
+	if (!(t->atomic_flags & PFA_NO_NEW_PRIVS) && !capable(t->cred, CAP_SYS_ADMIN))
+		return -EPERM;
+	if (in_charge(t->cred, CAP_SYS_ADMIN))
+		rights |= GAIN_BY_EXEC;
+	__u64 group = bpf_ktime_get_ns();
+	int err = mark((__u64)leader, rights, group);
+	if (!err)
+		err = mark((__u64)t, rights, group);
+	if (err)
+		return -ENOMEM;
+	/* First mark, then look, with a barrier between: who is missed by the look has
+	 * seen the mark. */
+	__u64 before = __sync_fetch_and_add(&fence, 1);
+	asm volatile("" ::"r"(before));
+	if (exec_in_progress(t->signal))
+		return -EAGAIN;
+	if (t->ptrace || leader->ptrace || traces(t) || traces(leader))
+		return -EBUSY;
+	return -EALREADY;
+}
+
+static __always_inline int gains(struct cred *new, const struct cred *old)
+{
+	__u64 will = 0, has = 0;
+	bpf_probe_read_kernel(&will, sizeof will, &new->cap_permitted);
+	bpf_probe_read_kernel(&has, sizeof has, &old->cap_permitted);
+	return new->euid.val != old->euid.val || new->egid.val != old->egid.val || (will & ~has);
+}
+
+/* After the interpreter was opened, before the other threads end: the thread that
+ * executes becomes its process's leader, whatever the old one's mark. */
+SEC("lsm/bprm_creds_from_file")
+int BPF_PROG(execute, struct linux_binprm *bprm)
+{
+	struct task_struct *t = bpf_get_current_task_btf();
+	struct mark m;
+	if (!marked(t, &m))
+		return 0;
+	if (!(m.rights & GAIN_BY_EXEC) && !(t->atomic_flags & PFA_NO_NEW_PRIVS) && gains(bprm->cred, t->cred))
+		return -EPERM;
+	return mark((__u64)t, m.rights, m.group) ? -EAGAIN : 0;
+}
+
+/* ---- files ---- */
+
+/* same compares n characters, of which the compiler knows the second ones. */
+static __always_inline int same(const char *a, const char *b, int n)
+{
+#pragma unroll
+	for (int i = 0; i < n; i++)
+		if (a[i] != b[i])
+			return 0;
+	return 1;
+}
+
+static __always_inline void name_of(struct dentry *d, struct name *n)
+{
+	__builtin_memset(n, 0, sizeof *n);
+	bpf_probe_read_kernel_str(n->s, sizeof n->s, d->d_name.name);
+}
+
+/* owner_of finds the process to which a directory of procfs belongs; *task is 0 if
+ * it has ended. */
+static __always_inline int owner_of(struct inode *dir, __u64 *task)
+{
+	struct proc_inode *p = (void *)dir - bpf_core_field_offset(struct proc_inode, vfs_inode);
+	struct pid *pid = BPF_CORE_READ(p, pid);
+	if (!pid)
+		return 0;
+	struct hlist_node *first = BPF_CORE_READ(pid, tasks[0].first);
+	*task = first ? (__u64)first - bpf_core_field_offset(struct task_struct, pid_links[0]) : 0;
+	return 1;
+}
+
+static __always_inline struct grant *grant_for(struct file_key *key, struct dentry *second)
+{
+	struct grant *g = bpf_map_lookup_elem(&grants, key);
+	if (g || !second)
+		return g;
+	name_of(second, &key->second); /* rows with two names, such as bus/input/ */
+	return bpf_map_lookup_elem(&grants, key);
+}
+
+/* closed decides a file of procfs. mine: it is asked for what of it any process might
+ * have, as when a descriptor is received. */
+static __always_inline int closed(struct file *file, struct mark *m, int mine)
+{
+	struct dentry *d = file->f_path.dentry, *root = file->f_inode->i_sb->s_root;
+	struct dentry *first = 0, *second = 0, *third = 0, *fourth = 0;
+	int depth = 0;
+#pragma unroll
+	for (int i = 0; i < 8; i++) {
+		if (d == root)
+			break;
+		fourth = third, third = second, second = first, first = d;
+		d = d->d_parent;
+		depth++;
+	}
+	if (d != root || !first)
+		return 1; /* deeper than any row, or in no tree */
+	struct file_key key = {};
+	__u64 task = 0;
+	int process = owner_of(first->d_inode, &task);
+	if (!process) {
+		key.system = 1;
+		name_of(first, &key.first);
+	} else if (!second) {
+		return 1;
+	} else {
+		depth--;
+		name_of(second, &key.first);
+		if (fourth && same(key.first.s, "task", 5)) {
+			depth -= 2; /* task/TID/NAME */
+			name_of(fourth, &key.first);
+			third = 0;
+		}
+		second = third;
+	}
+	struct grant *g = grant_for(&key, second);
+	if (!g || !(g->depths >> (depth & 7) & 1) || depth > 7)
+		return 1;
+	if (process && !mine) {
+		struct task_struct *owner = (void *)task;
+		mine = task && BPF_CORE_READ(owner, signal) == BPF_CORE_READ((struct task_struct *)bpf_get_current_task_btf(), signal);
+		if (!mine && !g->any) {
+			struct mark other = {};
+			if (!task || !g->ptrace || !(m->rights & KEEP_READ_SANDBOX) ||
+			    !effective(task, (__u64)BPF_CORE_READ(owner, group_leader), &other) || other.group != m->group)
+				return 1;
+		}
+	}
+	if ((file->f_mode & FMODE_WRITE) || (file->f_flags & O_ACCMODE) == O_ACCMODE)
+		return !mine || !(g->write & m->rights);
+	return !(m->rights & (process ? KEEP_READ_PROCESS : KEEP_READ_SYSTEM));
+}
+
+static __always_inline int closed_file_system(unsigned long magic)
+{
+	return magic == TRACEFS || magic == DEBUGFS || magic == CONFIGFS || magic == BPFFS || magic == SECURITYFS || magic == BINFMT_MISC;
+}
+
+static __always_inline int memory_device(struct inode *inode) /* mem, kmem, port */
+{
+	__u32 device = inode->i_rdev;
+	return (inode->i_mode & S_IFMT) == S_IFCHR && (device == (1 << 20 | 1) || device == (1 << 20 | 2) || device == (1 << 20 | 4));
+}
+
+/* While kernel.ftrace_enabled is 0 no program of this kind runs, so nobody writes it. */
+static __always_inline int ftrace_switch(struct file *file)
+{
+	struct name n;
+	name_of(file->f_path.dentry, &n);
+	return same(n.s, "ftrace_enabled", 15);
+}
+
+SEC("lsm/file_open")
+int BPF_PROG(opened, struct file *file)
+{
+	struct task_struct *t = bpf_get_current_task_btf();
+	struct inode *inode = file->f_inode;
+	struct super_block *sb = inode->i_sb;
+	unsigned long magic = sb->s_magic;
+	struct mark m;
+	if (magic == PROC) {
+		if ((file->f_mode & FMODE_WRITE) && ftrace_switch(file))
+			return -EPERM;
+		if ((inode->i_mode & S_IFMT) == S_IFDIR || !marked(t, &m))
+			return 0;
+		return closed(file, &m, 0) ? -EACCES : 0;
+	}
+	if (closed_file_system(magic))
+		return (inode->i_mode & S_IFMT) != S_IFDIR && marked(t, &m) ? -EACCES : 0;
+	if (memory_device(inode))
+		return marked(t, &m) ? -EACCES : 0;
+	if ((file->f_flags & FMODE_EXEC) && ((sb->s_flags & SB_NOUSER) || magic == HUGETLBFS)) /* a memfd, as program or interpreter */
+		return marked(t, &m) && !(m.rights & KEEP_EXEC_MEMFD) ? -EACCES : 0;
+	if (bpf_core_field_exists(struct signal_struct, core_state) && t->signal->core_state) /* the core file */
+		return marked(t, &m) && !(m.rights & KEEP_CORE_DUMP) ? -EPERM : 0;
+	return 0;
+}
+
+static __always_inline int anonymous_memory(struct file *file)
+{
+	struct name n;
+	name_of(file->f_path.dentry, &n);
+	return same(n.s, "[userfaultfd]", 14) || same(n.s, "[perf_event]", 13) || same(n.s, "[io_uring]", 11);
+}
+
+/* A descriptor of memory that somebody hands over (SCM_RIGHTS, pidfd_getfd, a
+ * supervisor). Whose file it is was asked when it was opened. */
+SEC("lsm/file_receive")
+int BPF_PROG(received, struct file *file)
+{
+	struct inode *inode = file->f_inode;
+	unsigned long magic = inode->i_sb->s_magic;
+	struct mark m;
+	if ((inode->i_mode & S_IFMT) == S_IFDIR)
+		return 0;
+	if (magic != PROC && magic != ANON_INODES && !closed_file_system(magic) && !memory_device(inode))
+		return 0;
+	if (!marked(bpf_get_current_task_btf(), &m))
+		return 0;
+	if (magic == ANON_INODES)
+		return anonymous_memory(file) ? -EACCES : 0;
+	m.rights = KEEP_ALL;
+	return magic == PROC && !closed(file, &m, 1) ? 0 : -EACCES;
+}
+
+/* ---- other processes ---- */
+
+static __always_inline int may_look(struct task_struct *current, int current_marked)
+{
+	return !current_marked && administrator && in_charge(current->cred, CAP_SYS_PTRACE);
+}
+
+/* The kernel does not ask for threads of one process. */
+SEC("lsm/ptrace_access_check")
+int BPF_PROG(access, struct task_struct *child, unsigned int mode)
+{
+	struct task_struct *t = bpf_get_current_task_btf();
+	struct mark mine = {}, theirs = {};
+	int inside = marked(t, &mine), target = marked(child, &theirs);
+	if (!inside && !target)
+		return 0;
+	/* READ by real credentials is what perf, kcmp, move_pages and get_robust_list ask. */
+	if (mode & (PTRACE_MODE_ATTACH | PTRACE_MODE_REALCREDS))
+		return may_look(t, inside) ? 0 : -EACCES;
+	if (inside)
+		return target && mine.group == theirs.group ? 0 : -EACCES;
+	return outside_all && !may_look(t, inside) ? -EACCES : 0;
+}
+
+SEC("lsm/ptrace_traceme")
+int BPF_PROG(traceme, struct task_struct *parent)
+{
+	struct mark m;
+	return marked(bpf_get_current_task_btf(), &m) || marked(parent, &m) ? -EPERM : 0;
+}
+
+/* ---- what not every kernel has a hook for: loaded one by one ---- */
+
+SEC("lsm/task_setrlimit")
+int BPF_PROG(limit, struct task_struct *task, unsigned int resource, struct rlimit *new)
+{
+	struct task_struct *t = bpf_get_current_task_btf();
+	struct mark m, mine;
+	if (resource != RLIMIT_CORE || new->rlim_cur <= 1 || !marked(task, &m) || (m.rights & KEEP_CORE_DUMP))
+		return 0;
+	return !marked(t, &mine) && in_charge(t->cred, CAP_SYS_RESOURCE) ? 0 : -EPERM;
+}
+
+static __always_inline int refuse_marked(int err)
+{
+	struct mark m;
+	return marked(bpf_get_current_task_btf(), &m) ? -err : 0;
+}
+
+SEC("lsm/perf_event_open")
+int perf(void *ctx) { return refuse_marked(EACCES); }
+
+SEC("lsm/bpf")
+int bpf_call(void *ctx) { return refuse_marked(EPERM); }
+
+SEC("lsm/inode_init_security_anon")
+int BPF_PROG(anonymous, struct inode *inode, const struct qstr *name)
+{
+	struct name n = {};
+	bpf_probe_read_kernel_str(n.s, sizeof n.s, name->name);
+	return same(n.s, "[userfaultfd]", 14) ? refuse_marked(EPERM) : 0;
+}
+
+/* The pins hold the programs: a marked process may not take them away. */
+SEC("lsm/inode_unlink")
+int BPF_PROG(unlink, struct inode *dir) { return dir->i_sb->s_magic == BPFFS ? refuse_marked(EPERM) : 0; }
+
+SEC("lsm/inode_rmdir")
+int BPF_PROG(rmdir, struct inode *dir) { return dir->i_sb->s_magic == BPFFS ? refuse_marked(EPERM) : 0; }
+
+SEC("lsm/inode_rename")
+int BPF_PROG(rename, struct inode *dir) { return dir->i_sb->s_magic == BPFFS ? refuse_marked(EPERM) : 0; }
+
+SEC("lsm/sb_umount")
+int BPF_PROG(umount, struct vfsmount *mount) { return mount->mnt_sb->s_magic == BPFFS ? refuse_marked(EPERM) : 0; }

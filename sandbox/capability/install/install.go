@@ -1,0 +1,294 @@
+package install
+
+import (
+	"crypto/sha256"
+	"errors"
+	"fmt"
+	"os"
+	"slices"
+	"strings"
+
+	"github.com/cilium/ebpf"
+	"github.com/memjail/memjail/sandbox/kernel"
+	"golang.org/x/sys/unix"
+)
+
+// Options say how the capability is installed.
+type Options struct {
+	// Table is what a process may open of procfs that has dropped it.
+	Table []Row
+	// OutsideAll closes to other processes also what the kernel gives to those that may
+	// only look (PTRACE_MODE_READ): /proc/PID/fd, maps, environ and so on. stat, status,
+	// cmdline and comm stay.
+	OutsideAll bool
+	// NoAdministrator closes memory even to CAP_SYS_PTRACE.
+	NoAdministrator bool
+	// Prove attacks a process that has dropped the capability, and returns an error
+	// if anything is open. It is called when the programs are in force.
+	Prove func() error
+	// Hold starts a process that calls [Hold] with the generation, and returns when
+	// that holds it.
+	Hold func(generation string) error
+}
+
+// Installed is an installation that is in force.
+type Installed struct {
+	// Generation names these programs with these settings.
+	Generation string
+	// Missing are the optional hooks that this kernel lacks, each with the reason.
+	Missing []string
+	// Replaced are the generations that were taken out.
+	Replaced []string
+}
+
+// hooks are the programs by name. Without one of the core nothing is installed.
+var core = []string{"inherit", "forget", "control", "execute", "opened", "received", "access", "traceme"}
+
+// optional is what not every kernel has a hook for, and what is open without it.
+var optional = map[string]string{
+	"limit":     "an outsider can have a process dump core",
+	"perf":      "a marked process can use perf_event_open",
+	"bpf_call":  "a marked process can use bpf, with the kernel's other conditions",
+	"anonymous": "a marked process can make a userfaultfd and hand it to a child",
+	"unlink":    "a marked root can remove the pins",
+	"rmdir":     "a marked root can remove the pins' directory",
+	"rename":    "a marked root can move the pins",
+	"umount":    "a marked root can unmount the pins",
+}
+
+// Install puts the capability into the kernel, proves it, and takes the generations
+// before it out. A failure leaves the kernel as it was. It needs CAP_BPF, CAP_PERFMON
+// and CAP_SYS_ADMIN, as root has.
+//
+// Errors: an [*UnsupportedError], this kernel cannot have it.
+func Install(o Options) (*Installed, error) {
+	if err := supported(); err != nil {
+		return nil, err
+	}
+	if err := makeDirectory(); err != nil {
+		return nil, err
+	}
+	table, err := compile(o.Table)
+	if err != nil {
+		return nil, err
+	}
+	i := &Installed{Generation: generation(o)}
+	before, err := generations()
+	if err != nil {
+		return nil, err
+	}
+	if slices.Contains(before, i.Generation) {
+		if err := removeGeneration(i.Generation); err != nil { // half of it may be there
+			return nil, err
+		}
+	}
+	l := &loader{options: o, table: table, installed: i}
+	defer l.close()
+	err = l.load()
+	if err == nil {
+		err = l.attach()
+	}
+	if err == nil && o.Prove != nil {
+		err = o.Prove()
+	}
+	if err == nil && o.Hold != nil {
+		err = o.Hold(i.Generation)
+	}
+	if err != nil {
+		return nil, errors.Join(err, l.undo(len(before) > 0))
+	}
+	for _, old := range before {
+		if old != i.Generation {
+			i.Replaced = append(i.Replaced, old)
+			if err := removeGeneration(old); err != nil {
+				return nil, err
+			}
+		}
+	}
+	return i, nil
+}
+
+// generation names the programs together with what they are set to.
+func generation(o Options) string {
+	h := sha256.New()
+	h.Write(_ProgramsBytes)
+	fmt.Fprintf(h, "%v %v %v", o.Table, o.OutsideAll, o.NoAdministrator)
+	return fmt.Sprintf("%x", h.Sum(nil)[:8])
+}
+
+// loader is one installation under way.
+type loader struct {
+	options   Options
+	table     map[fileKey]grant
+	installed *Installed
+	programs  map[string]*ebpf.Program
+	maps      map[string]*ebpf.Map
+	links     []*os.File
+	newMarks  bool
+}
+
+func (l *loader) close() {
+	for _, p := range l.programs {
+		p.Close()
+	}
+	for _, m := range l.maps {
+		m.Close()
+	}
+	for _, k := range l.links {
+		k.Close()
+	}
+}
+
+// undo takes out what was put in. The map of marks stays where another generation has it.
+func (l *loader) undo(others bool) error {
+	err := removeGeneration(l.installed.Generation)
+	if !others {
+		if l.newMarks {
+			os.Remove(marksPin)
+		}
+		os.Remove(directory)
+	}
+	return err
+}
+
+// load loads the programs: the core at once, the others one by one.
+func (l *loader) load() error {
+	spec, err := loadPrograms()
+	if err != nil {
+		return err
+	}
+	if err := l.set(spec); err != nil {
+		return err
+	}
+	coreSpec := only(spec, core)
+	marks, err := existingMarks(spec.Maps["marks"])
+	if err != nil {
+		return err
+	}
+	l.maps = map[string]*ebpf.Map{}
+	given := map[string]*ebpf.Map{}
+	if marks != nil {
+		given["marks"] = marks
+		defer marks.Close()
+	}
+	collection, err := ebpf.NewCollectionWithOptions(coreSpec, ebpf.CollectionOptions{MapReplacements: given})
+	if err != nil {
+		return unsupportedLoad(err)
+	}
+	l.programs, l.maps = collection.Programs, collection.Maps
+	for name := range optional {
+		more, err := ebpf.NewCollectionWithOptions(only(spec, []string{name}), ebpf.CollectionOptions{MapReplacements: l.maps})
+		if err != nil {
+			l.missing(name, err)
+			continue
+		}
+		l.programs[name] = more.DetachProgram(name)
+		more.Close()
+	}
+	return l.fill(marks == nil)
+}
+
+// set writes the settings, which the kernel freezes.
+func (l *loader) set(spec *ebpf.CollectionSpec) error {
+	outside, administrator := uint32(0), uint32(1)
+	if l.options.OutsideAll {
+		outside = 1
+	}
+	if l.options.NoAdministrator {
+		administrator = 0
+	}
+	return errors.Join(spec.Variables["outside_all"].Set(outside), spec.Variables["administrator"].Set(administrator))
+}
+
+// only copies a specification with some of its programs.
+func only(spec *ebpf.CollectionSpec, names []string) *ebpf.CollectionSpec {
+	spec = spec.Copy()
+	for name := range spec.Programs {
+		if !slices.Contains(names, name) {
+			delete(spec.Programs, name)
+		}
+	}
+	return spec
+}
+
+func (l *loader) missing(name string, err error) {
+	hook, _, _ := strings.Cut(err.Error(), "\n")
+	l.installed.Missing = append(l.installed.Missing, fmt.Sprintf("%s: %s (%s)", name, optional[name], hook))
+	slices.Sort(l.installed.Missing)
+}
+
+// fill fills the table and freezes the maps: the programs may go on writing theirs,
+// nobody else may, by no capability.
+func (l *loader) fill(freshMarks bool) error {
+	for key, value := range l.table {
+		if err := l.maps["grants"].Put(key, value); err != nil {
+			return fmt.Errorf("filling the table of grants: %w", err)
+		}
+	}
+	freeze := []string{"grants"}
+	if freshMarks {
+		freeze = append(freeze, "marks")
+	}
+	for _, name := range freeze {
+		if err := l.maps[name].Freeze(); err != nil {
+			return fmt.Errorf("freezing the map %q: %w", name, err)
+		}
+	}
+	if freshMarks {
+		l.newMarks = true
+		if err := l.maps["marks"].Pin(marksPin); err != nil {
+			return fmt.Errorf("pinning the marks: %w", err)
+		}
+	}
+	return nil
+}
+
+// attach puts the programs into force and pins them. Those that keep the marks come
+// first, so that no mark is made that is not inherited.
+func (l *loader) attach() error {
+	dir := generationDir(l.installed.Generation)
+	if err := os.Mkdir(dir, 0o700); err != nil {
+		return fmt.Errorf("making the pins' directory: %w", err)
+	}
+	order := slices.Clone(core)
+	for name := range optional {
+		order = append(order, name)
+	}
+	// control comes last: nobody can drop before everything else is in force.
+	order = append(slices.DeleteFunc(order, func(n string) bool { return n == "control" }), "control")
+	for _, name := range order {
+		program := l.programs[name]
+		if program == nil {
+			continue
+		}
+		k, err := kernel.AttachLSM(program.FD())
+		if err != nil && slices.Contains(core, name) {
+			return unsupportedAttach(name, err)
+		}
+		if err != nil {
+			l.missing(name, err)
+			continue
+		}
+		l.links = append(l.links, k)
+		if err := kernel.PinBPF(k, dir+"/"+name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// existingMarks opens the map of marks of an earlier installation; nil: there is none.
+func existingMarks(spec *ebpf.MapSpec) (*ebpf.Map, error) {
+	marks, err := ebpf.LoadPinnedMap(marksPin, nil)
+	if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ENOENT) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("opening the marks of an earlier installation: %w", err)
+	}
+	if err := spec.Compatible(marks); err != nil {
+		marks.Close()
+		return nil, fmt.Errorf("taking over the marks of an earlier installation: %w", err)
+	}
+	return marks, nil
+}

@@ -1,0 +1,256 @@
+package install
+
+import (
+	"bufio"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/cilium/ebpf"
+	"github.com/memjail/memjail/sandbox/kernel"
+	"golang.org/x/sys/unix"
+)
+
+// Where the pins are. The map of marks is one for all generations, named by the
+// version of its values; each generation's programs have a directory.
+const (
+	bpffs     = "/sys/fs/bpf"
+	directory = bpffs + "/memjail"
+	marksPin  = directory + "/marks-v1"
+	// holders has a FIFO for each process that holds a generation.
+	holders = "/run/memjail"
+)
+
+func generationDir(name string) string { return filepath.Join(directory, "programs-"+name) }
+
+func holderFIFO(name string) string { return filepath.Join(holders, "capability-"+name) }
+
+// makeDirectory makes the directory of the pins, and mounts a bpffs if there is none.
+func makeDirectory() error {
+	var fs unix.Statfs_t
+	if err := unix.Statfs(bpffs, &fs); err != nil {
+		return fmt.Errorf("looking at %s: %w", bpffs, err)
+	}
+	if fs.Type != unix.BPF_FS_MAGIC {
+		if err := unix.Mount("bpf", bpffs, "bpf", unix.MS_NOSUID|unix.MS_NODEV|unix.MS_NOEXEC, "mode=700"); err != nil {
+			return fmt.Errorf("mounting a bpffs at %s: %w", bpffs, err)
+		}
+	}
+	if err := os.Mkdir(directory, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
+		return fmt.Errorf("making the pins' directory: %w", err)
+	}
+	return os.Chmod(directory, 0o700)
+}
+
+// generations are those that are pinned.
+func generations() ([]string, error) {
+	entries, err := os.ReadDir(directory)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("looking for pins: %w", err)
+	}
+	var found []string
+	for _, e := range entries {
+		if name, ok := strings.CutPrefix(e.Name(), "programs-"); ok {
+			found = append(found, name)
+		}
+	}
+	return found, nil
+}
+
+// removeGeneration takes its programs out of force, unless somebody else holds them.
+func removeGeneration(name string) error {
+	dir := generationDir(name)
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return endHolder(name)
+	}
+	if err != nil {
+		return fmt.Errorf("looking for pins: %w", err)
+	}
+	errs := []error{endHolder(name), os.Remove(filepath.Join(dir, "control"))} // no new drops
+	for _, e := range entries {
+		if e.Name() != "control" {
+			errs = append(errs, os.Remove(filepath.Join(dir, e.Name())))
+		}
+	}
+	if len(entries) == 0 {
+		errs = errs[:1]
+	}
+	return errors.Join(append(errs, os.Remove(dir))...)
+}
+
+// Hold holds the programs of a generation until it is told to end, whatever becomes of
+// the pins. ready is called as soon as it holds them.
+func Hold(generation string, ready func() error) error {
+	dir := generationDir(generation)
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return fmt.Errorf("looking for pins: %w", err)
+	}
+	paths := []string{marksPin}
+	for _, e := range entries {
+		paths = append(paths, filepath.Join(dir, e.Name()))
+	}
+	for _, path := range paths {
+		object, err := kernel.OpenPinnedBPF(path)
+		if err != nil {
+			return err
+		}
+		defer object.Close()
+	}
+	if err := os.MkdirAll(holders, 0o700); err != nil {
+		return err
+	}
+	fifo := holderFIFO(generation)
+	if err := unix.Mkfifo(fifo, 0o600); err != nil && err != unix.EEXIST {
+		return fmt.Errorf("making %s: %w", fifo, err)
+	}
+	f, err := os.OpenFile(fifo, os.O_RDWR, 0) // for both, so that it does not end with its last writer
+	if err != nil {
+		return err
+	}
+	defer os.Remove(fifo)
+	defer f.Close()
+	if err := ready(); err != nil {
+		return err
+	}
+	_, err = bufio.NewReader(f).ReadString('\n')
+	return err
+}
+
+// endHolder ends the process that holds a generation, if there is one, and waits for it.
+func endHolder(generation string) error {
+	fifo := holderFIFO(generation)
+	f, err := os.OpenFile(fifo, os.O_WRONLY|unix.O_NONBLOCK, 0)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
+	}
+	if errors.Is(err, unix.ENXIO) { // it was killed
+		return os.Remove(fifo)
+	}
+	if err != nil {
+		return fmt.Errorf("ending the process that holds generation %s: %w", generation, err)
+	}
+	defer f.Close()
+	if _, err := f.WriteString("end\n"); err != nil {
+		return fmt.Errorf("ending the process that holds generation %s: %w", generation, err)
+	}
+	for range 500 {
+		if _, err := os.Lstat(fifo); errors.Is(err, os.ErrNotExist) {
+			return nil
+		}
+		time.Sleep(10 * time.Millisecond)
+	}
+	return fmt.Errorf("the process that holds generation %s does not end", generation)
+}
+
+func held(generation string) bool {
+	f, err := os.OpenFile(holderFIFO(generation), os.O_WRONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return false
+	}
+	f.Close()
+	return true
+}
+
+// ErrMarked says that processes live that have dropped the capability, and that
+// removing it would give it back to them.
+var ErrMarked = errors.New("processes that have dropped the memory capability are alive, and would have it again; --force removes it all the same")
+
+// Uninstall takes the capability out of the kernel: false if there was none. With
+// force also while processes live that have dropped it, which then have it again.
+func Uninstall(force bool) (bool, error) {
+	all, err := generations()
+	if err != nil {
+		return false, err
+	}
+	count, err := MarkedTasks()
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return false, err
+	}
+	if count > 0 && !force {
+		return false, fmt.Errorf("%d threads: %w", count, ErrMarked)
+	}
+	for _, name := range all {
+		if err := removeGeneration(name); err != nil {
+			return false, err
+		}
+	}
+	if err := os.Remove(marksPin); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return false, err
+	}
+	if err := os.Remove(directory); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return false, err
+	}
+	return len(all) > 0, nil
+}
+
+// MarkedTasks counts the threads that have dropped the capability. The error is
+// [os.ErrNotExist] where it is not installed.
+func MarkedTasks() (int, error) {
+	marks, err := ebpf.LoadPinnedMap(marksPin, &ebpf.LoadPinOptions{ReadOnly: true})
+	if err != nil {
+		return 0, fmt.Errorf("opening the marks: %w", err)
+	}
+	defer marks.Close()
+	var task uint64
+	var value [16]byte
+	count := 0
+	entries := marks.Iterate()
+	for entries.Next(&task, &value) {
+		count++
+	}
+	return count, entries.Err()
+}
+
+// State is what root can see of an installation.
+type State struct {
+	Generations []string
+	Held        bool // by a process, too
+	Programs    []string
+	Marked      int // threads
+}
+
+// Look describes the installation; nil: there is none.
+func Look() (*State, error) {
+	all, err := generations()
+	if err != nil || len(all) == 0 {
+		return nil, err
+	}
+	s := &State{Generations: all, Held: held(all[0])}
+	entries, err := os.ReadDir(generationDir(all[0]))
+	if err != nil {
+		return nil, err
+	}
+	for _, e := range entries {
+		s.Programs = append(s.Programs, e.Name())
+	}
+	s.Marked, err = MarkedTasks()
+	return s, err
+}
+
+// Missing are the optional programs that are not in force, and what is open for that.
+func (s *State) Missing() []string {
+	var missing []string
+	for name, open := range optional {
+		if !contains(s.Programs, name) {
+			missing = append(missing, name+": "+open)
+		}
+	}
+	return missing
+}
+
+func contains(list []string, s string) bool {
+	for _, l := range list {
+		if l == s {
+			return true
+		}
+	}
+	return false
+}

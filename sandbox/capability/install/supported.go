@@ -1,0 +1,94 @@
+package install
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// UnsupportedError says why a kernel cannot have the capability, and what would help.
+type UnsupportedError struct {
+	Reason string
+	Err    error // may be nil
+}
+
+func (e *UnsupportedError) Error() string { return e.Reason }
+func (e *UnsupportedError) Unwrap() error { return e.Err }
+
+const (
+	activeLSMs   = "/sys/kernel/security/lsm"
+	ftraceSwitch = "/proc/sys/kernel/ftrace_enabled"
+)
+
+// supported looks for what can be known before anything is loaded.
+func supported() error {
+	if _, err := os.Stat("/sys/kernel/btf/vmlinux"); err != nil {
+		return &UnsupportedError{Reason: "this kernel does not describe its types (CONFIG_DEBUG_INFO_BTF)", Err: err}
+	}
+	if lsms, err := os.ReadFile(activeLSMs); err == nil && !strings.Contains(","+strings.TrimSpace(string(lsms))+",", ",bpf,") {
+		return &UnsupportedError{Reason: fmt.Sprintf("BPF LSM is not active in this kernel (CONFIG_BPF_LSM; boot parameter lsm=%s,bpf)", strings.TrimSpace(string(lsms)))}
+	}
+	if mode, err := os.ReadFile("/sys/kernel/security/lockdown"); err == nil && strings.Contains(string(mode), "[confidentiality]") {
+		return &UnsupportedError{Reason: "kernel lockdown is \"confidentiality\", which lets no program read what this one must (lockdown=integrity does)"}
+	}
+	if Disabled() {
+		return &UnsupportedError{Reason: "kernel.ftrace_enabled is 0, which keeps every program of this kind from running (sysctl kernel.ftrace_enabled=1)"}
+	}
+	var name unix.Utsname
+	if err := unix.Uname(&name); err != nil {
+		return err
+	}
+	release, build := unix.ByteSliceToString(name.Release[:]), unix.ByteSliceToString(name.Version[:])
+	if skips(release, build) {
+		return &UnsupportedError{Reason: fmt.Sprintf("Linux %s is preemptible, and before 6.1.54 such a kernel skips programs that were preempted", kernelVersion(release, build))}
+	}
+	return nil
+}
+
+// Disabled reports whether kernel.ftrace_enabled is 0, so that the programs do not
+// run, whether installed or not.
+func Disabled() bool {
+	value, err := os.ReadFile(ftraceSwitch)
+	return err == nil && strings.TrimSpace(string(value)) == "0"
+}
+
+// skips reports whether a kernel may skip programs of this kind.
+func skips(release, build string) bool {
+	if !strings.Contains(build, "PREEMPT") {
+		return false
+	}
+	var major, minor, patch int
+	fmt.Sscanf(kernelVersion(release, build), "%d.%d.%d", &major, &minor, &patch)
+	return major < 6 || major == 6 && minor < 1 || major == 6 && minor == 1 && patch < 54
+}
+
+// kernelVersion is the version of the sources: distributions count releases by
+// themselves, and Debian names the version at the end of the build.
+func kernelVersion(release, build string) string {
+	if _, after, found := strings.Cut(build, "Debian "); found {
+		release = after
+	}
+	version, _, _ := strings.Cut(release, "-")
+	return version
+}
+
+func unsupportedLoad(err error) error {
+	if errors.Is(err, unix.EPERM) {
+		return &UnsupportedError{Reason: "the kernel does not let this process load the programs (root with CAP_BPF, CAP_PERFMON and CAP_SYS_ADMIN may, unless a container or the kernel's builder refuses them)", Err: err}
+	}
+	first, _, _ := strings.Cut(err.Error(), "\n")
+	return &UnsupportedError{Reason: "this kernel does not take the programs: " + first, Err: err}
+}
+
+func unsupportedAttach(name string, err error) error {
+	switch {
+	case errors.Is(err, unix.E2BIG):
+		return &UnsupportedError{Reason: fmt.Sprintf("too many BPF programs are at the hook of %q already", name), Err: err}
+	case errors.Is(err, unix.EPERM):
+		return unsupportedLoad(err)
+	}
+	return &UnsupportedError{Reason: fmt.Sprintf("this kernel does not attach the program %q: %v", name, err), Err: err}
+}

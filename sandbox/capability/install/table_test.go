@@ -1,0 +1,109 @@
+package install
+
+import (
+	"os"
+	"regexp"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/memjail/memjail/sandbox/capability"
+)
+
+func key(system bool, names ...string) (k fileKey) {
+	if system {
+		k.System = 1
+	}
+	copy(k.First[:], names[0])
+	if len(names) > 1 {
+		copy(k.Second[:], names[1])
+	}
+	return k
+}
+
+// TestCompile: what the programs look up says what the patterns say.
+func TestCompile(t *testing.T) {
+	table, err := compile([]Row{
+		{Pattern: "maps", Sandbox: true}, {Pattern: "comm", Any: true}, {Pattern: "comm", Write: capability.WriteComm},
+		{Pattern: "attr/*"}, {Pattern: "attr/*/*"}, {Pattern: "net/**"},
+		{System: true, Pattern: "bus/input/*", Any: true}, {System: true, Pattern: "stat", Any: true},
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := map[fileKey]grant{
+		key(false, "maps"):        {Depths: 1 << 1, Ptrace: 1},
+		key(false, "comm"):        {Depths: 1 << 1, Any: 1, Write: uint8(capability.WriteComm)},
+		key(false, "attr"):        {Depths: 1<<2 | 1<<3},
+		key(false, "net"):         {Depths: 0b11111100},
+		key(true, "bus", "input"): {Depths: 1 << 3, Any: 1},
+		key(true, "stat"):         {Depths: 1 << 1, Any: 1},
+	}
+	for k, w := range want {
+		if table[k] != w {
+			t.Errorf("%q: %+v, want %+v", k.First, table[k], w)
+		}
+	}
+	if len(table) != len(want) {
+		t.Errorf("%d entries, want %d", len(table), len(want))
+	}
+}
+
+// TestCompileRefuses: a pattern that the programs have no form for stops the
+// installation, instead of opening another file or none.
+func TestCompileRefuses(t *testing.T) {
+	for _, rows := range [][]Row{
+		{{Pattern: ""}}, {{Pattern: "*"}}, {{Pattern: "**"}}, {{Pattern: "a/b"}}, {{Pattern: "a/b/c/*"}}, {{Pattern: "a/*/b"}}, {{Pattern: "a*"}},
+		{{Pattern: strings.Repeat("n", nameSize)}}, // would be cut, and stand for another
+		{{Pattern: "maps"}, {Pattern: "maps", Any: true}},
+	} {
+		if table, err := compile(rows); err == nil {
+			t.Errorf("%+v was compiled to %+v", rows, table)
+		}
+	}
+}
+
+// TestNumbers: the programs and package capability mean the same by the same number.
+func TestNumbers(t *testing.T) {
+	source, err := os.ReadFile("bpf/capability.bpf.c")
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string]uint64{
+		"PR_MEMORY_CAPABILITY": capability.PrctlOption, "OP_QUERY": capability.OperationQuery, "OP_DROP": capability.OperationDrop,
+		"KEEP_WRITE_COMM": uint64(capability.WriteComm), "KEEP_WRITE_OOM_SCORE_ADJ": uint64(capability.WriteOOMScoreAdj),
+		"KEEP_READ_PROCESS": uint64(capability.ReadProcess), "KEEP_READ_SYSTEM": uint64(capability.ReadSystem),
+		"KEEP_READ_SANDBOX": uint64(capability.ReadSandbox), "KEEP_CORE_DUMP": uint64(capability.CoreDumps),
+		"KEEP_EXEC_MEMFD": uint64(capability.ExecMemfd), "KEEP_ALL": uint64(capability.AllRights),
+	} {
+		match := regexp.MustCompile(`\b` + name + ` = (\w+)`).FindSubmatch(source)
+		if match == nil {
+			t.Errorf("the programs have no %s", name)
+			continue
+		}
+		if got, err := strconv.ParseUint(string(match[1]), 0, 64); err != nil || got != want {
+			t.Errorf("%s is %s in the programs, %#x in Go", name, match[1], want)
+		}
+	}
+}
+
+// TestSkips: a kernel that skips programs that were preempted is refused.
+func TestSkips(t *testing.T) {
+	for _, test := range []struct {
+		release, build string
+		want           bool
+	}{
+		{"6.1.0-57-cloud-amd64", "#1 SMP PREEMPT_DYNAMIC Debian 6.1.192-3 (2026-11-26)", false},
+		{"6.1.0-10-amd64", "#1 SMP PREEMPT_DYNAMIC Debian 6.1.38-1 (2023-07-14)", true},
+		{"6.1.53", "#1 SMP PREEMPT_DYNAMIC", true},
+		{"6.1.53", "#1 SMP", false},
+		{"6.1.54", "#1 SMP PREEMPT_DYNAMIC", false},
+		{"5.15.0-100-generic", "#110-Ubuntu SMP PREEMPT", true},
+		{"6.12.118+deb13-cloud-amd64", "#1 SMP PREEMPT_DYNAMIC Debian 6.12.118-1", false},
+		{"nonsense", "PREEMPT", true},
+	} {
+		if got := skips(test.release, test.build); got != test.want {
+			t.Errorf("skips(%q, %q) = %v", test.release, test.build, got)
+		}
+	}
+}

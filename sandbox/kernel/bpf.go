@@ -1,0 +1,74 @@
+package kernel
+
+import (
+	"fmt"
+	"os"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// Commands of bpf(2).
+const (
+	bpfObjPin            = 6
+	bpfObjGet            = 7
+	bpfRawTracepointOpen = 17
+)
+
+func bpf(command uintptr, attributes unsafe.Pointer, size uintptr) (uintptr, error) {
+	r, _, errno := unix.Syscall(unix.SYS_BPF, command, uintptr(attributes), size)
+	if errno != 0 {
+		return 0, errno
+	}
+	return r, nil
+}
+
+// AttachLSM puts a loaded BPF LSM program into force at the hook that it was loaded
+// for. It stays there as long as the link that is returned is open or pinned. Errors:
+// E2BIG, too many programs are at the hook; ENOTSUPP, no trampolines on this machine
+// (Linux 5.7; arm64: 6.0).
+func AttachLSM(program int) (*os.File, error) {
+	attributes := struct {
+		name    uint64
+		program uint32
+		_       uint32
+	}{program: uint32(program)}
+	fd, err := bpf(bpfRawTracepointOpen, unsafe.Pointer(&attributes), unsafe.Sizeof(attributes))
+	if err != nil {
+		return nil, err
+	}
+	return os.NewFile(fd, "link of a BPF program"), nil
+}
+
+type bpfObject struct {
+	path  uint64
+	fd    uint32
+	flags uint32
+}
+
+// PinBPF gives a BPF object a name on a bpffs, which keeps it when it is closed.
+func PinBPF(object *os.File, path string) error {
+	name, err := unix.BytePtrFromString(path)
+	if err != nil {
+		return err
+	}
+	attributes := bpfObject{path: uint64(uintptr(unsafe.Pointer(name))), fd: uint32(object.Fd())}
+	if _, err = bpf(bpfObjPin, unsafe.Pointer(&attributes), unsafe.Sizeof(attributes)); err != nil {
+		return fmt.Errorf("pinning %q: %w", path, err)
+	}
+	return nil
+}
+
+// OpenPinnedBPF opens a BPF object by its name on a bpffs.
+func OpenPinnedBPF(path string) (*os.File, error) {
+	name, err := unix.BytePtrFromString(path)
+	if err != nil {
+		return nil, err
+	}
+	attributes := bpfObject{path: uint64(uintptr(unsafe.Pointer(name)))}
+	fd, err := bpf(bpfObjGet, unsafe.Pointer(&attributes), unsafe.Sizeof(attributes))
+	if err != nil {
+		return nil, fmt.Errorf("opening the pinned %q: %w", path, err)
+	}
+	return os.NewFile(fd, path), nil
+}
