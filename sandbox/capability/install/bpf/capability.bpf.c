@@ -77,6 +77,14 @@ struct {
 
 __u64 fence;
 
+/* verdict is what a program answers. Without the barrier the compiler would calculate
+ * the answer from the condition, in a way that the verifier does not follow. */
+static __always_inline int verdict(int refuse, int err)
+{
+	barrier_var(refuse);
+	return refuse ? -err : 0;
+}
+
 /* ---- marks ---- */
 
 /* effective reports whether a task is marked, and with which rights: the fewer of the
@@ -132,7 +140,7 @@ int BPF_PROG(inherit, struct task_struct *task)
 	__u64 key = (__u64)task;
 	if (marked(bpf_get_current_task_btf(), &m)) {
 		bpf_map_delete_elem(&marks, &key);
-		return mark(key, m.rights, m.group) ? -EAGAIN : 0;
+		return verdict(mark(key, m.rights, m.group), EAGAIN);
 	}
 	if (bpf_map_lookup_elem(&marks, &key))
 		bpf_map_delete_elem(&marks, &key);
@@ -181,7 +189,7 @@ int BPF_PROG(control, int option, unsigned long operation, unsigned long rights,
 	struct task_struct *t = bpf_get_current_task_btf(), *leader = t->group_leader;
 	struct mark m;
 	if (option == PR_SET_MM) /* moves what the kernel shows as environ and cmdline */
-		return marked(t, &m) ? -EPERM : 0;
+		return verdict(marked(t, &m), EPERM);
 	if (option != PR_MEMORY_CAPABILITY)
 		return 0;
 	if (operation == OP_QUERY && !rights && !a4 && !a5)
@@ -194,10 +202,7 @@ int BPF_PROG(control, int option, unsigned long operation, unsigned long rights,
 	if (in_charge(t->cred, CAP_SYS_ADMIN))
 		rights |= GAIN_BY_EXEC;
 	__u64 group = bpf_ktime_get_ns();
-	int err = mark((__u64)leader, rights, group);
-	if (!err)
-		err = mark((__u64)t, rights, group);
-	if (err)
+	if (mark((__u64)leader, rights, group) || mark((__u64)t, rights, group))
 		return -ENOMEM;
 	/* First mark, then look, with a barrier between: who is missed by the look has
 	 * seen the mark. */
@@ -229,7 +234,7 @@ int BPF_PROG(execute, struct linux_binprm *bprm)
 		return 0;
 	if (!(m.rights & GAIN_BY_EXEC) && !(t->atomic_flags & PFA_NO_NEW_PRIVS) && gains(bprm->cred, t->cred))
 		return -EPERM;
-	return mark((__u64)t, m.rights, m.group) ? -EAGAIN : 0;
+	return verdict(mark((__u64)t, m.rights, m.group), EAGAIN);
 }
 
 /* ---- files ---- */
@@ -357,16 +362,16 @@ int BPF_PROG(opened, struct file *file)
 			return -EPERM;
 		if ((inode->i_mode & S_IFMT) == S_IFDIR || !marked(t, &m))
 			return 0;
-		return closed(file, &m, 0) ? -EACCES : 0;
+		return verdict(closed(file, &m, 0), EACCES);
 	}
 	if (closed_file_system(magic))
-		return (inode->i_mode & S_IFMT) != S_IFDIR && marked(t, &m) ? -EACCES : 0;
+		return verdict((inode->i_mode & S_IFMT) != S_IFDIR && marked(t, &m), EACCES);
 	if (memory_device(inode))
-		return marked(t, &m) ? -EACCES : 0;
+		return verdict(marked(t, &m), EACCES);
 	if ((file->f_flags & FMODE_EXEC) && ((sb->s_flags & SB_NOUSER) || magic == HUGETLBFS)) /* a memfd, as program or interpreter */
-		return marked(t, &m) && !(m.rights & KEEP_EXEC_MEMFD) ? -EACCES : 0;
+		return verdict(marked(t, &m) && !(m.rights & KEEP_EXEC_MEMFD), EACCES);
 	if (bpf_core_field_exists(struct signal_struct, core_state) && t->signal->core_state) /* the core file */
-		return marked(t, &m) && !(m.rights & KEEP_CORE_DUMP) ? -EPERM : 0;
+		return verdict(marked(t, &m) && !(m.rights & KEEP_CORE_DUMP), EPERM);
 	return 0;
 }
 
@@ -392,9 +397,9 @@ int BPF_PROG(received, struct file *file)
 	if (!marked(bpf_get_current_task_btf(), &m))
 		return 0;
 	if (magic == ANON_INODES)
-		return anonymous_memory(file) ? -EACCES : 0;
+		return verdict(anonymous_memory(file), EACCES);
 	m.rights = KEEP_ALL;
-	return magic == PROC && !closed(file, &m, 1) ? 0 : -EACCES;
+	return verdict(magic != PROC || closed(file, &m, 1), EACCES);
 }
 
 /* ---- other processes ---- */
@@ -415,17 +420,17 @@ int BPF_PROG(access, struct task_struct *child, unsigned int mode)
 		return 0;
 	/* READ by real credentials is what perf, kcmp, move_pages and get_robust_list ask. */
 	if (mode & (PTRACE_MODE_ATTACH | PTRACE_MODE_REALCREDS))
-		return may_look(t, inside) ? 0 : -EACCES;
+		return verdict(!may_look(t, inside), EACCES);
 	if (inside)
-		return target && mine.group == theirs.group ? 0 : -EACCES;
-	return outside_all && !may_look(t, inside) ? -EACCES : 0;
+		return verdict(!target || mine.group != theirs.group, EACCES);
+	return verdict(outside_all && !may_look(t, inside), EACCES);
 }
 
 SEC("lsm/ptrace_traceme")
 int BPF_PROG(traceme, struct task_struct *parent)
 {
 	struct mark m;
-	return marked(bpf_get_current_task_btf(), &m) || marked(parent, &m) ? -EPERM : 0;
+	return verdict(marked(bpf_get_current_task_btf(), &m) || marked(parent, &m), EPERM);
 }
 
 /* ---- what not every kernel has a hook for: loaded one by one ---- */
@@ -437,13 +442,13 @@ int BPF_PROG(limit, struct task_struct *task, unsigned int resource, struct rlim
 	struct mark m, mine;
 	if (resource != RLIMIT_CORE || new->rlim_cur <= 1 || !marked(task, &m) || (m.rights & KEEP_CORE_DUMP))
 		return 0;
-	return !marked(t, &mine) && in_charge(t->cred, CAP_SYS_RESOURCE) ? 0 : -EPERM;
+	return verdict(marked(t, &mine) || !in_charge(t->cred, CAP_SYS_RESOURCE), EPERM);
 }
 
 static __always_inline int refuse_marked(int err)
 {
 	struct mark m;
-	return marked(bpf_get_current_task_btf(), &m) ? -err : 0;
+	return verdict(marked(bpf_get_current_task_btf(), &m), err);
 }
 
 SEC("lsm/perf_event_open")
