@@ -193,27 +193,36 @@ var (
 	expectNames        = []string{"allow", "deny"}
 )
 
-func (v Access) String() string           { return accessNames[v] }
-func (v Ptrace) String() string           { return ptraceNames[v] }
-func (v CodeFiles) String() string        { return codeFilesNames[v] }
-func (v AnonymousExec) String() string    { return anonymousExecNames[v] }
-func (v WritableCode) String() string     { return writableCodeNames[v] }
-func (v SharedFiles) String() string      { return sharedFilesNames[v] }
-func (v CoreDumps) String() string        { return coreDumpsNames[v] }
-func (v ProcfsWrite) String() string      { return procfsWriteNames[v] }
-func (v ProcfsSystem) String() string     { return procfsSystemNames[v] }
-func (v Scope) String() string            { return scopeNames[v] }
-func (v Namespaces) String() string       { return namespacesNames[v] }
-func (v Terminals) String() string        { return terminalsNames[v] }
-func (v PrivateMounts) String() string    { return privateMountsNames[v] }
-func (v OnMount) String() string          { return onMountNames[v] }
-func (v OnSupervisorExit) String() string { return onExitNames[v] }
-func (v Denials) String() string          { return denialsNames[v] }
-func (v ProcfsProcesses) String() string  { return processesNames[v] }
-func (v Metadata) String() string         { return metadataNames[v] }
-func (v SyscallABI) String() string       { return syscallABINames[v] }
-func (v Action) String() string           { return actionNames[v] }
-func (v Expect) String() string           { return expectNames[v] }
+func (v Access) String() string           { return valueName(accessNames, uint8(v)) }
+func (v Ptrace) String() string           { return valueName(ptraceNames, uint8(v)) }
+func (v CodeFiles) String() string        { return valueName(codeFilesNames, uint8(v)) }
+func (v AnonymousExec) String() string    { return valueName(anonymousExecNames, uint8(v)) }
+func (v WritableCode) String() string     { return valueName(writableCodeNames, uint8(v)) }
+func (v SharedFiles) String() string      { return valueName(sharedFilesNames, uint8(v)) }
+func (v CoreDumps) String() string        { return valueName(coreDumpsNames, uint8(v)) }
+func (v ProcfsWrite) String() string      { return valueName(procfsWriteNames, uint8(v)) }
+func (v ProcfsSystem) String() string     { return valueName(procfsSystemNames, uint8(v)) }
+func (v Scope) String() string            { return valueName(scopeNames, uint8(v)) }
+func (v Namespaces) String() string       { return valueName(namespacesNames, uint8(v)) }
+func (v Terminals) String() string        { return valueName(terminalsNames, uint8(v)) }
+func (v PrivateMounts) String() string    { return valueName(privateMountsNames, uint8(v)) }
+func (v OnMount) String() string          { return valueName(onMountNames, uint8(v)) }
+func (v OnSupervisorExit) String() string { return valueName(onExitNames, uint8(v)) }
+func (v Denials) String() string          { return valueName(denialsNames, uint8(v)) }
+func (v ProcfsProcesses) String() string  { return valueName(processesNames, uint8(v)) }
+func (v Metadata) String() string         { return valueName(metadataNames, uint8(v)) }
+func (v SyscallABI) String() string       { return valueName(syscallABINames, uint8(v)) }
+func (v Action) String() string           { return valueName(actionNames, uint8(v)) }
+func (v Expect) String() string           { return valueName(expectNames, uint8(v)) }
+
+// valueName is the name of a value; of one that is in no closed set, which [Policy.Validate]
+// refuses, its number.
+func valueName(names []string, value uint8) string {
+	if int(value) < len(names) {
+		return names[value]
+	}
+	return fmt.Sprintf("value %d", value)
+}
 
 // Enum is any of the closed sets above.
 type Enum interface {

@@ -11,8 +11,9 @@ import (
 	"slices"
 )
 
-// Policy is a complete, valid policy. The zero value is not one: it is made by
-// package policy/file, which starts from a built-in profile. Treat it as a
+// Policy is a complete policy. It is made by package policy/file, which starts from a
+// built-in profile, and may be changed; [Policy.Validate] says whether that left it
+// valid. The zero value closes memory and grants nothing of procfs. Treat a Policy as a
 // value; [Policy.Clone] gives an independent copy.
 type Policy struct {
 	// Name is how the policy was asked for, for messages: a profile's name.
@@ -85,8 +86,8 @@ type Paths struct {
 	Metadata Metadata
 }
 
-// Network says which sockets there are and what they may be connected to. Each of the lists is absent (its
-// Restrict is false: as usual) or complete: nothing that is not in it is allowed.
+// Network says which sockets there are and what they may be connected to. Each of the
+// lists is absent (its Restrict is false: as usual) or complete: nothing that is not in it is allowed.
 // Present tells that at least one of them is there; the ways around the kernel's
 // TCP rules are closed then (MPTCP, SMC, TCP fast open by sendto(2)).
 type Network struct {

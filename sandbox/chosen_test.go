@@ -78,6 +78,9 @@ func launchAndWait(o Options) (status unix.WaitStatus, err error) {
 	if err != nil {
 		return 0, err
 	}
+	if err := process.Admit(); err != nil {
+		return 0, err
+	}
 	for {
 		if _, err = unix.Wait4(process.PID, &status, 0, nil); err != unix.EINTR {
 			return status, errors.Join(err, process.Ended())
@@ -544,7 +547,7 @@ func TestSyscalls(t *testing.T) {
 		compare(t, p, list, attempts...)
 	}
 	_, stderr, err := tryAttempts(t, &launchOptions{Policy: policy.Policy{Syscalls: policy.Syscalls{Deny: []string{"no_such_call"}}}}, "getpriority")
-	if err == nil || !strings.Contains(stderr, `refusing the system call "no_such_call"`) {
+	if err == nil || !strings.Contains(stderr, `no system call has the name "no_such_call"`) {
 		t.Errorf("an unknown call: %v, %s", err, stderr)
 	}
 }

@@ -126,10 +126,14 @@ type Plan struct {
 // Prepare turns the options into a plan. The goroutine is locked to the main
 // thread, on which [Plan.Start] will be called: with private mounts that thread
 // moves into a mount namespace of its own. Errors: [*CommandError] about the
-// program, [*UnenforceableError], [*DescriptorError], and those of the parts.
+// program, [*policy.InvalidError], [*UnenforceableError], [*DescriptorError], and those of
+// the parts.
 func Prepare(o Options) (*Plan, error) {
 	if len(o.Args) == 0 {
 		return nil, errors.New("no program to start was given")
+	}
+	if err := o.Policy.Validate(); err != nil {
+		return nil, err
 	}
 	p := &Plan{options: o}
 	err := p.prepare()
@@ -365,7 +369,7 @@ func (p *Plan) seccomp() error {
 		supervised = p.canSupervise()
 	}
 	o := filter.Options{Access: pol.Memory.Access, Ptrace: pol.Memory.Ptrace, Namespaces: pol.IPC.Namespaces, CoreDumps: pol.Memory.CoreDumps,
-		Terminals: pol.IPC.Terminals, RefuseOwnerSignals: p.owned, RefuseSocketcall: p.makesXDP()}
+		Terminals: pol.IPC.Terminals, RefuseOwnerSignals: p.owned, RefuseSocketcall: pol.Memory.Access != policy.AccessAllow && p.makesXDP()}
 	if fault.Injected(fault.Filter) {
 		o.Ptrace = policy.PtraceAllow
 	}

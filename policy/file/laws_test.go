@@ -131,6 +131,9 @@ func TestLawDeterministic(t *testing.T) {
 // A layer twice is a layer once, but for lists that it empties and fills.
 func TestLawIdempotent(t *testing.T) {
 	lawPolicies(t, func(_ random, _ policy.Policy, text string, got policy.Policy) {
+		if err := got.Validate(); err != nil {
+			t.Fatalf("%v\n%s", err, text)
+		}
 		again, err := Parse("layer.toml", []byte(text), got)
 		if err != nil {
 			t.Fatal(err)

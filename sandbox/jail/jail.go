@@ -97,13 +97,16 @@ type result struct {
 }
 
 // Start starts the command and does not wait for it. Whether it came to run is known
-// when it has ended: see [Cmd.Wait]. Errors: [ErrNoInit].
+// when it has ended: see [Cmd.Wait]. Errors: [ErrNoInit], [*policy.InvalidError].
 func (c *Cmd) Start() error {
 	if c.launcher != nil {
 		return errors.New("jail: already started")
 	}
 	if !initialized.Load() {
 		return ErrNoInit
+	}
+	if err := c.Policy.Validate(); err != nil {
+		return err
 	}
 	text, err := json.Marshal(config{c.Policy, c.Args, c.environment(), c.BestEffort, c.KillRemaining, c.Events != nil})
 	if err != nil {

@@ -76,6 +76,9 @@ func RestrictSelf(p policy.Policy) (Restricted, error) {
 		}
 		return ofThis.result, nil
 	}
+	if err := p.Validate(); err != nil {
+		return Restricted{}, err
+	}
 	mark, err := mark(p)
 	if err != nil {
 		return Restricted{}, err

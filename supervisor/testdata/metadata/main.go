@@ -117,8 +117,10 @@ func targets() (paths, descriptors []target) {
 	must(err)
 	var pipe [2]int
 	must(unix.Pipe2(pipe[:], unix.O_CLOEXEC))
-	socket, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	// Not by socket(2): in a 32-bit program that is socketcall(2), and refused to root.
+	ends, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	must(err)
+	socket := ends[0]
 	deleted := open("dir/gone", unix.O_RDWR|unix.O_CREAT)
 	must(os.Remove("dir/gone"))
 	wd, err := os.Getwd()

@@ -1,0 +1,224 @@
+package policy
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"path"
+	"slices"
+	"strings"
+)
+
+// InvalidError says which value of a policy that was built in Go none of its files
+// could say.
+type InvalidError struct {
+	Field  string // as in Go: "Memory.Access"
+	Reason string
+}
+
+func (e *InvalidError) Error() string { return "the policy is not valid: " + e.Field + ": " + e.Reason }
+
+// Validate reports what no policy file could say: values outside the closed sets,
+// lists that are not in order or whose switch (Present, RestrictConnect, ...) is off,
+// paths that are relative, unknown names. What package policy/file makes is valid, and
+// so is the zero Policy. The error joins an [*InvalidError] for each fault; whoever
+// enforces a policy asks first, since a value that nobody knows must not be taken for
+// one that opens something.
+func (p Policy) Validate() error {
+	v := &validator{}
+	v.scalars(&p)
+	v.paths(&p)
+	v.network(&p.Network)
+	v.environment(&p.Environment)
+	v.names(&p)
+	v.limits(p.Limits)
+	v.tests(p.Tests)
+	return errors.Join(v.faults...)
+}
+
+type validator struct{ faults []error }
+
+func (v *validator) wrong(field, format string, args ...any) {
+	v.faults = append(v.faults, &InvalidError{field, fmt.Sprintf(format, args...)})
+}
+
+// closed holds a value against its closed set.
+func closed[E Enum](v *validator, field string, value E) {
+	if int(value) >= len(Names[E]()) {
+		v.wrong(field, "%d is none of %q", uint8(value), Names[E]())
+	}
+}
+
+// ordered holds that a list is sorted and has nothing twice.
+func ordered[T cmp.Ordered](v *validator, field string, list []T) {
+	for i := range list[min(1, len(list)):] {
+		if list[i] >= list[i+1] {
+			v.wrong(field, "%v stands before %v: the list has to be sorted, each element once", list[i], list[i+1])
+			return
+		}
+	}
+}
+
+// switched holds that a list whose switch is off is empty: it would restrict nothing.
+func (v *validator) switched(field, name string, on bool, elements int) {
+	if !on && elements > 0 {
+		v.wrong(field, "it lists something, and %s is false, so that it would restrict nothing", name)
+	}
+}
+
+func (v *validator) scalars(p *Policy) {
+	closed(v, "PrivateMounts", p.PrivateMounts)
+	closed(v, "OnMount", p.OnMount)
+	closed(v, "OnSupervisorExit", p.OnSupervisorExit)
+	closed(v, "Memory.Access", p.Memory.Access)
+	closed(v, "Memory.Ptrace", p.Memory.Ptrace)
+	closed(v, "Memory.CodeFiles", p.Memory.CodeFiles)
+	closed(v, "Memory.AnonymousExec", p.Memory.AnonymousExec)
+	closed(v, "Memory.WritableCode", p.Memory.WritableCode)
+	closed(v, "Memory.SharedFiles", p.Memory.SharedFiles)
+	closed(v, "Memory.CoreDumps", p.Memory.CoreDumps)
+	closed(v, "Procfs.Processes", p.Procfs.Processes)
+	closed(v, "Procfs.System", p.Procfs.System)
+	for _, w := range p.Procfs.Write {
+		closed(v, "Procfs.Write", w)
+	}
+	ordered(v, "Procfs.Write", p.Procfs.Write)
+	closed(v, "Paths.Metadata", p.Paths.Metadata)
+	closed(v, "IPC.Signals", p.IPC.Signals)
+	closed(v, "IPC.AbstractSockets", p.IPC.AbstractSockets)
+	closed(v, "IPC.Namespaces", p.IPC.Namespaces)
+	closed(v, "IPC.Terminals", p.IPC.Terminals)
+	closed(v, "Syscalls.ABI", p.Syscalls.ABI)
+	closed(v, "Report.Denials", p.Report.Denials)
+	if p.MinABI < 0 {
+		v.wrong("MinABI", "%d is negative", p.MinABI)
+	}
+	if p.Memory.Access != AccessDeny && (p.Procfs.System != SystemRead || p.Procfs.Processes != ProcessesOwn) {
+		v.wrong("Procfs", "System and Processes have no meaning where Memory.Access opens procfs")
+	}
+}
+
+// places holds that a list has clean absolute paths.
+func (v *validator) places(field string, list []string) {
+	for _, p := range list {
+		if !path.IsAbs(p) || path.Clean(p) != p || strings.ContainsRune(p, 0) {
+			v.wrong(field, "%q is no absolute path without superfluous dots and slashes", p)
+		}
+	}
+	ordered(v, field, list)
+}
+
+func (v *validator) paths(p *Policy) {
+	var granted []string
+	for _, list := range []struct {
+		field string
+		paths []string
+	}{{"Paths.RO", p.Paths.RO}, {"Paths.ROX", p.Paths.ROX}, {"Paths.RW", p.Paths.RW}, {"Paths.RWX", p.Paths.RWX}} {
+		v.places(list.field, list.paths)
+		v.switched(list.field, "Paths.Present", p.Paths.Present, len(list.paths))
+		for _, path := range list.paths {
+			if slices.Contains(granted, path) {
+				v.wrong(list.field, "%q stands in another list, too", path)
+			}
+		}
+		granted = append(granted, list.paths...)
+	}
+	v.places("Devices", p.Devices)
+	v.places("Paths.Optional", p.Paths.Optional)
+	for _, path := range p.Paths.Optional {
+		if !slices.Contains(granted, path) && !slices.Contains(p.Devices, path) {
+			v.wrong("Paths.Optional", "%q stands in no other list", path)
+		}
+	}
+}
+
+func (v *validator) network(n *Network) {
+	v.switched("Network.Families", "RestrictFamilies", n.RestrictFamilies, len(n.Families))
+	v.switched("Network.ConnectTCP", "RestrictConnect", n.RestrictConnect, len(n.ConnectTCP))
+	v.switched("Network.BindTCP", "RestrictBind", n.RestrictBind, len(n.BindTCP))
+	v.switched("Network.Unix", "RestrictUnix", n.RestrictUnix, len(n.Unix))
+	if !n.Present && (n.RestrictFamilies || n.RestrictConnect || n.RestrictBind || n.RestrictUnix) {
+		v.wrong("Network", "Present is false, and something is restricted")
+	}
+	for _, name := range n.Families {
+		if f, ok := ParseSocketFamily(name); !ok || f.Name != name {
+			v.wrong("Network.Families", "%q is the name of no address family that a policy can allow", name)
+		}
+	}
+	ordered(v, "Network.Families", n.Families)
+	ordered(v, "Network.ConnectTCP", n.ConnectTCP)
+	ordered(v, "Network.BindTCP", n.BindTCP)
+	if slices.Contains(n.ConnectTCP, 0) {
+		v.wrong("Network.ConnectTCP", "0 is no port to connect to")
+	}
+	v.places("Network.Unix", n.Unix)
+}
+
+// environment never shows the value of a variable.
+func (v *validator) environment(e *Environment) {
+	v.switched("Environment.Keep", "Restrict", e.Restrict, len(e.Keep))
+	for _, name := range e.Keep {
+		if stem := strings.TrimSuffix(name, "*"); name == "" || strings.ContainsAny(stem, "=*\x00") {
+			v.wrong("Environment.Keep", "%q is neither a name nor the beginning of one with '*'", name)
+		}
+	}
+	ordered(v, "Environment.Keep", e.Keep)
+	for _, name := range sortedNames(e.Set) {
+		if name == "" || strings.ContainsAny(name, "=*\x00") {
+			v.wrong("Environment.Set", "%q is no name of a variable", name)
+		}
+		if strings.ContainsRune(e.Set[name], 0) {
+			v.wrong("Environment.Set", "the value of %q has a NUL", name)
+		}
+	}
+}
+
+func (v *validator) names(p *Policy) {
+	for _, name := range p.Capabilities.Keep {
+		if c, ok := ParseCapability(name); !ok || c.Name != name {
+			v.wrong("Capabilities.Keep", "%q is the name of no capability that is dropped", name)
+		}
+	}
+	ordered(v, "Capabilities.Keep", p.Capabilities.Keep)
+	for _, name := range p.Syscalls.Deny {
+		switch {
+		case VitalCall(name):
+			v.wrong("Syscalls.Deny", "no program can run without %q", name)
+		case !KnownCall(name):
+			v.wrong("Syscalls.Deny", "no system call has the name %q; groups are resolved by package policy/file", name)
+		}
+	}
+	ordered(v, "Syscalls.Deny", p.Syscalls.Deny)
+}
+
+func (v *validator) limits(limits []Limit) {
+	var names []string
+	for _, l := range limits {
+		names = append(names, l.Name)
+		i := slices.IndexFunc(limitKinds[:], func(k LimitKind) bool { return k.Name == l.Name })
+		if i < 0 {
+			v.wrong("Limits", "no limit has the name %q", l.Name)
+			continue
+		}
+		k := limitKinds[i]
+		for _, n := range []uint64{l.Soft, l.Hard} {
+			if n == Unlimited && !k.Unlimited || n != Unlimited && n > k.Max {
+				v.wrong("Limits", "%s: %d is more than there can be", l.Name, n)
+			}
+		}
+		if l.Soft > l.Hard {
+			v.wrong("Limits", "%s: the soft limit is above the hard one", l.Name)
+		}
+	}
+	ordered(v, "Limits", names)
+}
+
+func (v *validator) tests(tests []Test) {
+	for _, t := range tests {
+		closed(v, "Tests", t.Access)
+		closed(v, "Tests", t.Expect)
+		if t.Name == "" {
+			v.wrong("Tests", "a test has no name")
+		}
+	}
+}

@@ -1,0 +1,82 @@
+package policy
+
+import (
+	"errors"
+	"reflect"
+	"strings"
+	"testing"
+)
+
+func TestValidate(t *testing.T) {
+	if err := (Policy{}).Validate(); err != nil {
+		t.Errorf("the zero policy: %v", err)
+	}
+	for _, test := range []struct {
+		field  string
+		change func(p *Policy)
+	}{
+		{"Memory.Access", func(p *Policy) { p.Memory.Access = 99 }},
+		{"IPC.Signals", func(p *Policy) { p.IPC.Signals = 9 }},
+		{"Paths.RO", func(p *Policy) { p.Paths.RO = []string{"/tmp"} }},
+		{"Paths.RO", func(p *Policy) { p.Paths = Paths{Present: true, RO: []string{"tmp"}} }},
+		{"Paths.RW", func(p *Policy) { p.Paths = Paths{Present: true, RW: []string{"/b", "/a"}} }},
+		{"Paths.RW", func(p *Policy) { p.Paths = Paths{Present: true, RW: []string{"/a/../b"}} }},
+		{"Paths.RWX", func(p *Policy) { p.Paths = Paths{Present: true, RO: []string{"/a"}, RWX: []string{"/a"}} }},
+		{"Paths.Optional", func(p *Policy) { p.Paths.Optional = []string{"/a"} }},
+		{"Devices", func(p *Policy) { p.Devices = []string{"kvm"} }},
+		{"Network.ConnectTCP", func(p *Policy) { p.Network.ConnectTCP = []uint16{443} }},
+		{"Network.ConnectTCP", func(p *Policy) { p.Network = Network{Present: true, RestrictConnect: true, ConnectTCP: []uint16{0}} }},
+		{"Network.BindTCP", func(p *Policy) { p.Network = Network{Present: true, RestrictBind: true, BindTCP: []uint16{2, 1}} }},
+		{"Network.Families", func(p *Policy) { p.Network = Network{Present: true, RestrictFamilies: true, Families: []string{"xdp"}} }},
+		{"Network.Unix", func(p *Policy) { p.Network.Unix = []string{"/s"} }},
+		{"Network", func(p *Policy) { p.Network.RestrictBind = true }},
+		{"Environment.Keep", func(p *Policy) { p.Environment.Keep = []string{"PATH"} }},
+		{"Environment.Keep", func(p *Policy) { p.Environment = Environment{Restrict: true, Keep: []string{"A*B"}} }},
+		{"Environment.Set", func(p *Policy) { p.Environment.Set = map[string]string{"A=": ""} }},
+		{"Capabilities.Keep", func(p *Policy) { p.Capabilities.Keep = []string{"sys_ptrace"} }},
+		{"Syscalls.Deny", func(p *Policy) { p.Syscalls.Deny = []string{"@mount"} }},
+		{"Syscalls.Deny", func(p *Policy) { p.Syscalls.Deny = []string{"execve"} }},
+		{"Limits", func(p *Policy) { p.Limits = []Limit{{Name: "nofile", Soft: 2, Hard: 1}} }},
+		{"Limits", func(p *Policy) { p.Limits = []Limit{{Name: "files"}} }},
+		{"Procfs", func(p *Policy) { p.Memory.Access, p.Procfs.System = AccessAllow, SystemNone }},
+		{"MinABI", func(p *Policy) { p.MinABI = -1 }},
+		{"Tests", func(p *Policy) { p.Tests = []Test{{Name: "x", Access: 77}} }},
+	} {
+		var p Policy
+		test.change(&p)
+		err := p.Validate()
+		var invalid *InvalidError
+		if !errors.As(err, &invalid) || invalid.Field != test.field {
+			t.Errorf("%+v: %v; should be about %s", p, err, test.field)
+		}
+	}
+}
+
+// TestValidateEveryEnum: no closed set of the policy is forgotten.
+func TestValidateEveryEnum(t *testing.T) {
+	var walk func(v reflect.Value, name string, check func(name string))
+	var p Policy
+	walk = func(v reflect.Value, name string, check func(name string)) {
+		for i := range v.NumField() {
+			f, fieldName := v.Field(i), name+v.Type().Field(i).Name
+			switch f.Kind() {
+			case reflect.Struct:
+				walk(f, fieldName+".", check)
+			case reflect.Uint8:
+				f.SetUint(200)
+				check(fieldName)
+				f.SetUint(0)
+			}
+		}
+	}
+	found := 0
+	walk(reflect.ValueOf(&p).Elem(), "", func(name string) {
+		found++
+		if err := p.Validate(); err == nil || !strings.Contains(err.Error(), name+":") {
+			t.Errorf("%s = 200: %v", name, err)
+		}
+	})
+	if found < 18 {
+		t.Errorf("%d closed sets were found: looked for the wrong thing", found)
+	}
+}
