@@ -556,7 +556,7 @@ func TestDisassembly(t *testing.T) {
 		"   1  if == x86_64 goto 2 else ",
 		"   3  if == 257 (openat) goto 4 else ",
 		"   4  load arg2.low\n",
-		"   5  if & 0x210003 goto ",
+		"   5  if & 0x210083 goto ",
 		"if == 348 (process_vm_writev) goto ",
 		"if > 469 (file_setattr) goto ",
 		"return errno ENOSYS\n",

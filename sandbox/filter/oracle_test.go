@@ -89,7 +89,8 @@ func oracleOpens(o Options, d Data, name string) (Verdict, bool) {
 	if flags&3 == 0 {
 		asked = o.AskReads
 	}
-	if o.Listener && asked && flags&(directory|0o10000000) == 0 {
+	exclusive := flags&0o200 != 0 && !o.WatchPaths
+	if o.Listener && asked && !exclusive && flags&(directory|0o10000000) == 0 {
 		return Notify, true
 	}
 	return Allow, true

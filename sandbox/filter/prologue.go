@@ -234,13 +234,19 @@ func (h *head) opens(a *abi) {
 func (h *head) openFlags(a *abi, arg uint32) {
 	allow, notify := h.to(Allow), h.to(Notify)
 	h.loadLow(arg)
+	unasked := a.pathOnly
+	if !h.options.WatchPaths {
+		// A file that must not exist yet is none of procfs, where nobody makes any. A
+		// report may still want to name the path rule that refuses to make it.
+		unasked |= unix.O_EXCL
+	}
 	switch o := h.options; {
 	case o.AskReads && o.AskWrites:
-		h.anyBit(a.pathOnly, allow, notify)
+		h.anyBit(unasked, allow, notify)
 	case o.AskReads:
-		h.anyBit(a.pathOnly|unix.O_ACCMODE, allow, notify)
+		h.anyBit(unasked|unix.O_ACCMODE, allow, notify)
 	default:
-		h.anyBit(a.pathOnly, allow, next)
+		h.anyBit(unasked, allow, next)
 		h.anyBit(unix.O_ACCMODE, notify, allow)
 	}
 }
