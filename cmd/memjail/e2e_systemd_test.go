@@ -190,7 +190,7 @@ func TestSystemd(t *testing.T) {
 	}{
 		{"notify", unitNotify}, {"watchdog", unitWatchdog}, {"restart", unitRestart}, {"sockets", unitSockets},
 		{"forking", unitForking}, {"oneshot", unitOneshot}, {"argv0", unitArgv0}, {"kill-mode", unitKillMode},
-		{"supervisor-killed", unitSupervisorKilled}, {"hardened", unitHardened}, {"narrow", unitNarrow}, {"probe", unitProbe}, {"refused", unitRefused},
+		{"supervisor-killed", unitSupervisorKilled}, {"hardened", unitHardened}, {"narrow", unitNarrow}, {"probe", unitProbe}, {"refused", unitRefused}, {"unreachable", unitUnreachable},
 		{"journal", unitJournal}, {"check", unitCheck}, {"template", unitTemplate}, {"user", unitUser}, {"nginx", unitNginx}, {"redis", unitRedis}, {"postgresql", unitPostgreSQL},
 		{"runc", unitRunc}, {"private-pids", unitPrivatePIDs},
 	} {
@@ -418,6 +418,36 @@ func unitProbe(t *testing.T, m *machine) {
 	out, err := m.try("systemctl daemon-reload; systemctl start p; rc=$?; journalctl --sync; journalctl --no-pager -o cat -u p; exit $rc")
 	if err != nil || !strings.Contains(out, " 0 open,") || strings.Contains(out, "\n0 held") {
 		t.Errorf("%v\n%s", err, out)
+	}
+}
+
+// unitUnreachable: nothing is written for a unit that could not execute or start memjail,
+// whether its options say so or only a start shows it; and what is advised helps.
+func unitUnreachable(t *testing.T, m *machine) {
+	m.sh(t, "install -D -m 755 /usr/local/bin/memjail /root/bin/memjail; install -D -m 755 /usr/local/bin/memjail /opt/memjail; "+
+		"install -d -m 755 /opt/hidden; id somebody || useradd -r somebody; chmod 700 /root")
+	for name, test := range map[string]struct{ options, memjail, why string }{
+		"ux-dynamic":  {"DynamicUser=yes", "/root/bin/memjail", "DynamicUser=yes"},
+		"ux-user":     {"User=somebody", "/root/bin/memjail", "User=somebody"},
+		"ux-home":     {"ProtectHome=yes", "/root/bin/memjail", "ProtectHome=yes"},
+		"ux-hidden":   {"InaccessiblePaths=/opt", "/opt/memjail", "InaccessiblePaths=/opt"},
+		"ux-covered":  {"BindReadOnlyPaths=/opt/hidden:/opt", "/opt/memjail", "it cannot execute /opt/memjail"},
+		"ux-calls":    {"SystemCallFilter=~landlock_restrict_self\nSystemCallErrorNumber=EPERM\nLimitNOFILE=4", "/opt/memjail", "ends with status"},
+		"ux-limit-as": {"LimitAS=20M", "/opt/memjail", "ends with status"},
+	} {
+		m.unit(t, name+".service", "[Service]\nType=oneshot\n"+test.options+"\nExecStart=/bin/true\n")
+		m.sh(t, "systemctl daemon-reload; systemctl start "+name) // the control
+		out, err := m.try("memjail systemd drop-in " + name + " --memjail " + test.memjail)
+		if err == nil || !strings.Contains(out, test.why) || !strings.Contains(out, "othing was written") {
+			t.Errorf("%s: %v, want %q: %s", name, err, test.why, out)
+		}
+		if out, err := m.try("test ! -e /etc/systemd/system/" + name + ".service.d"); err != nil {
+			t.Errorf("%s: something was written: %s", name, out)
+		}
+	}
+	// With memjail where the advice has it put, the same units start.
+	for _, name := range []string{"ux-dynamic", "ux-user", "ux-home", "ux-hidden", "ux-covered"} {
+		m.sh(t, "memjail systemd drop-in "+name+" --memjail /usr/local/bin/memjail && systemctl daemon-reload && systemctl start "+name)
 	}
 }
 

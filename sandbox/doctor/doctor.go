@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"github.com/memjail/memjail/sandbox/kernel"
+	"github.com/memjail/memjail/sandbox/kernel/early"
 )
 
 // Verdict is how a finding is to be taken.
@@ -67,10 +68,15 @@ type Kernel interface {
 type Machine struct {
 	Root   fs.FS // has proc, sys, boot and the rest of the root directory
 	Kernel Kernel
+	// Program is the memjail that examines.
+	Program Program
 }
 
 // Here is the machine that the program runs on.
-func Here() Machine { return Machine{Root: os.DirFS("/"), Kernel: running{}} }
+func Here() Machine {
+	_, entry := early.Ignored()
+	return Machine{Root: os.DirFS("/"), Kernel: running{}, Program: Program{Dynamic: kernel.DynamicallyLinked(), Entry: entry}}
+}
 
 // running asks the kernel that runs.
 type running struct{}
@@ -104,9 +110,9 @@ func Examine(m Machine) []Finding {
 		all = append(all, f.setting(s))
 	}
 	return append(all,
-		f.userNamespaces(), f.lockdown(), f.corePattern(), f.suidDumpable(),
+		f.userNamespaces(), f.lockdown(), f.corePattern(), f.coreLimit(), f.suidDumpable(),
 		f.procMounts(), f.traceMounts(),
-		f.privileges(), f.filters(), f.container(), f.shape())
+		f.privileges(), f.filters(), f.container(), f.program(), f.shape())
 }
 
 // Worst is the gravest verdict among the findings.

@@ -52,7 +52,10 @@ var yes, no = answer{yes: true}, answer{}
 const (
 	userStatus = "Name:\tmemjail\nUid:\t1000\t1000\t1000\t1000\nCapEff:\t0000000000000000\nSeccomp:\t0\nSeccomp_filters:\t0\n"
 	rootStatus = "Name:\tmemjail\nUid:\t0\t0\t0\t0\nCapEff:\t000001ffffffffff\nSeccomp:\t0\nSeccomp_filters:\t0\n"
-	mountinfo  = "22 27 0:21 / /proc rw,relatime - proc proc rw\n" +
+	coreLimits = "Limit                     Soft Limit           Hard Limit           Units     \n" +
+		"Max stack size            8388608              unlimited            bytes     \n" +
+		"Max core file size        0                    unlimited            bytes     \n"
+	mountinfo = "22 27 0:21 / /proc rw,relatime - proc proc rw\n" +
 		"23 27 0:22 / /sys rw,relatime shared:2 - sysfs sysfs rw\n" +
 		"27 1 254:0 / / rw,relatime - ext4 /dev/vda rw\n"
 )
@@ -63,6 +66,7 @@ func modern() map[string]string {
 		"proc/sys/kernel/osrelease":                 "7.2.13-amd64\n",
 		"proc/self/status":                          userStatus,
 		"proc/self/mountinfo":                       mountinfo,
+		"proc/self/limits":                          coreLimits,
 		"proc/self/cgroup":                          "0::/user.slice\n",
 		"proc/cmdline":                              "quiet proc_mem.force_override=never\n",
 		"proc/sys/kernel/yama/ptrace_scope":         "1\n",
@@ -75,7 +79,7 @@ func modern() map[string]string {
 		"proc/sys/kernel/kptr_restrict":             "1\n",
 		"proc/sys/user/max_user_namespaces":         "63000\n",
 		"sys/kernel/security/lockdown":              "none [integrity] confidentiality\n",
-		"proc/sys/kernel/core_pattern":              "|/lib/systemd/systemd-coredump %P\n",
+		"proc/sys/kernel/core_pattern":              "core\n",
 		"proc/sys/fs/suid_dumpable":                 "2\n",
 	}
 }
@@ -100,7 +104,7 @@ func machine(files map[string]string, k Kernel, denied map[string]error) Machine
 	for name, text := range files {
 		m[name] = &fstest.MapFile{Data: []byte(text)}
 	}
-	return Machine{Root: closed{m, denied}, Kernel: k}
+	return Machine{Root: closed{m, denied}, Kernel: k, Program: Program{Entry: true}}
 }
 
 // The machines that are told whole, in testdata.
@@ -115,7 +119,7 @@ func machines() map[string]Machine {
 			"proc/sys/dev/tty/legacy_tiocsti":   "",
 			"proc/sys/vm/memfd_noexec":          "",
 			"proc/sys/kernel/kptr_restrict":     "0\n",
-			"proc/sys/kernel/core_pattern":      "core\n",
+			"proc/self/limits":                  strings.Replace(coreLimits, "0   ", "unlimited", 1),
 			"proc/sys/fs/suid_dumpable":         "0\n",
 			"sys/kernel/security/lockdown":      "[none] integrity confidentiality\n",
 		}), answers{abi: 2, errata: 0xc, notif: yes, killable: yes, pidfd: yes}, nil),
@@ -195,6 +199,30 @@ func finding(t *testing.T, all []Finding, id string) Finding {
 
 const sysctl = "proc/sys/"
 
+// TestProgram: how memjail itself was built.
+func TestProgram(t *testing.T) {
+	for _, c := range []struct {
+		program Program
+		verdict Verdict
+	}{
+		{Program{Entry: true}, OK}, {Program{}, Warn}, {Program{Dynamic: true}, Bad}, {Program{Dynamic: true, Entry: true}, Bad},
+	} {
+		m := machine(modern(), modernKernel, nil)
+		m.Program = c.program
+		if f := finding(t, Examine(m), "program"); f.Verdict != c.verdict || (f.Fix == "") != (f.Verdict == OK) {
+			t.Errorf("%+v: %+v", c.program, f)
+		}
+	}
+}
+
+// TestCoreLimitOfAProgram: what a program stores, the limit does not decide.
+func TestCoreLimitOfAProgram(t *testing.T) {
+	files := with(map[string]string{sysctl + "kernel/core_pattern": "|/bin/x", "proc/self/limits": strings.Replace(coreLimits, "0   ", "unlimited", 1)})
+	if f := finding(t, Examine(machine(files, modernKernel, nil)), "core-limit"); f.Verdict != OK {
+		t.Errorf("%+v", f)
+	}
+}
+
 // Each row differs from the machine on which all is well by one thing.
 var verdicts = []struct {
 	id, file, text string
@@ -237,6 +265,12 @@ var verdicts = []struct {
 	{"lockdown", "sys/kernel/security/lockdown", "", "could not tell", Unknown},
 	{"lockdown", "sys/kernel/security/lockdown", "none", "could not tell", Unknown},
 	{"core-pattern", sysctl + "kernel/core_pattern", "core.%p", "file: core.%p", OK},
+	{"core-pattern", sysctl + "kernel/core_pattern", "|/lib/systemd/systemd-coredump %P %u", "program: |/lib/systemd/systemd-coredump %P %u", Warn},
+	{"core-pattern", sysctl + "kernel/core_pattern", "|/bin/false", "program: |/bin/false", OK},
+	{"core-limit", "proc/self/limits", "Max core file size        unlimited            unlimited            bytes", "unlimited", Warn},
+	{"core-limit", "proc/self/limits", "Max core file size        0                    unlimited            bytes", "0", OK},
+	{"core-limit", "proc/self/limits", "Max core file size", "could not tell", Unknown},
+	{"core-limit", "proc/self/limits", "", "could not tell", Unknown},
 	{"core-pattern", sysctl + "kernel/core_pattern", "@/run/coredump", "socket: @/run/coredump", Warn},
 	{"core-pattern", sysctl + "kernel/core_pattern", "\n", "empty", OK},
 	{"suid-dumpable", sysctl + "fs/suid_dumpable", "1", "1", Warn},

@@ -7,6 +7,8 @@ import (
 	"fmt"
 	"io"
 	"io/fs"
+	"path"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -256,14 +258,49 @@ func (f *facts) corePattern() Finding {
 	switch {
 	case strings.HasPrefix(text, "|"):
 		kind = "program"
+		if program, _, _ := strings.Cut(text[1:], " "); !slices.Contains([]string{"false", "true"}, path.Base(program)) {
+			g.Verdict, g.Why = Warn, coreWhy
+			g.Fix = "a program that stores nothing: systemd-coredump with Storage=none in coredump.conf, or sysctl kernel.core_pattern=|/bin/false"
+		}
 	case strings.HasPrefix(text, "@"):
 		kind = "socket"
 		g.Verdict, g.Fix = Warn, "a core_pattern that names a file or a program"
-		g.Why = "A dump that goes to a socket does not heed the limit on its size. Inside, dumps hold no memory, but they are still made."
+		g.Why = "A dump that goes to a socket does not heed the limit on its size. Inside, dumps hold no memory, but they are still made. " + coreWhy
 	}
 	g.Value = kind + ": " + text
 	if text == "" {
 		g.Value = "empty"
+	}
+	return g
+}
+
+// coreWhy is what dumps of processes outside are to a sandbox.
+const coreWhy = "A process outside that crashes leaves its memory where its user may read it, and the sandbox can make one crash: " +
+	"it truncates a file that the process has mapped (SIGBUS). Path rules that let no such file be written prevent it."
+
+// coreLimit is the limit under which memjail itself was started, which is most likely
+// that of other processes of the same session.
+func (f *facts) coreLimit() Finding {
+	g := Finding{ID: "core-limit", Title: "RLIMIT_CORE here"}
+	text, err := f.text("proc/self/limits")
+	if err != nil {
+		return unreadable(g, err, text)
+	}
+	for line := range strings.Lines(text) {
+		values, ok := strings.CutPrefix(line, "Max core file size")
+		if fields := strings.Fields(values); ok && len(fields) >= 2 {
+			g.Value = fields[0]
+		}
+	}
+	switch g.Value {
+	case "":
+		return unreadable(g, nil, text)
+	case "0":
+	default:
+		pattern, err := f.text(sysctlPath("kernel.core_pattern"))
+		if err == nil && pattern != "" && !strings.ContainsAny(pattern[:1], "|@") {
+			g.Verdict, g.Why, g.Fix = Warn, coreWhy, "ulimit -S -c 0 for the session, LimitCORE=0 for services"
+		}
 	}
 	return g
 }

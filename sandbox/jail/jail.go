@@ -14,8 +14,9 @@
 // it and ends as it did. A program that does not call Init first in main cannot use
 // the package.
 //
-// The calling program should be linked without cgo: a C library that it maps is a
-// file through which whoever may write it could change the supervisor.
+// The calling program has to be linked without cgo ([ErrDynamic]): a C library that it
+// maps is a file through which whoever may write it could change the supervisor. None of
+// memjail's packages brings cgo in.
 package jail
 
 import (
@@ -29,12 +30,20 @@ import (
 
 	"github.com/memjail/memjail/policy"
 	"github.com/memjail/memjail/sandbox"
+	"github.com/memjail/memjail/sandbox/kernel"
 	"github.com/memjail/memjail/supervisor"
 )
 
 // ErrNoInit says that the program did not call [Init] first in main, so that nothing
 // can be started, or that the launcher of the sandbox ran something else.
 var ErrNoInit = errors.New("the program does not call jail.Init first in main")
+
+// ErrDynamic says that this program was linked with libraries, as one is that imports
+// package net and was built with cgo. Its launcher would supervise the sandbox, and
+// whoever may write a library's file could change it. Build it with CGO_ENABLED=0, or
+// with -tags netgo,osusergo if that is all it uses cgo for.
+var ErrDynamic = errors.New("this program was linked with libraries, through whose files the supervisor could be changed: " +
+	"build it with CGO_ENABLED=0, or with -tags netgo,osusergo")
 
 // Cmd is a command to be run in a sandbox. Its fields are those of [exec.Cmd] with
 // the same meanings, and may be set until Start.
@@ -97,13 +106,17 @@ type result struct {
 }
 
 // Start starts the command and does not wait for it. Whether it came to run is known
-// when it has ended: see [Cmd.Wait]. Errors: [ErrNoInit], [*policy.InvalidError].
+// when it has ended: see [Cmd.Wait]. Errors: [ErrNoInit], [ErrDynamic],
+// [*policy.InvalidError].
 func (c *Cmd) Start() error {
 	if c.launcher != nil {
 		return errors.New("jail: already started")
 	}
 	if !initialized.Load() {
 		return ErrNoInit
+	}
+	if kernel.DynamicallyLinked() {
+		return ErrDynamic
 	}
 	if err := c.Policy.Validate(); err != nil {
 		return err

@@ -8,7 +8,7 @@ import (
 	"testing"
 	"time"
 
-	llsys "github.com/landlock-lsm/go-landlock/landlock/syscall"
+	llsys "github.com/memjail/memjail/sandbox/kernel/landlockabi"
 	"golang.org/x/sys/unix"
 )
 

@@ -14,7 +14,7 @@ import (
 	"syscall"
 	"testing"
 
-	llsys "github.com/landlock-lsm/go-landlock/landlock/syscall"
+	llsys "github.com/memjail/memjail/sandbox/kernel/landlockabi"
 	"golang.org/x/sys/unix"
 
 	"github.com/memjail/memjail/policy"

@@ -3,7 +3,7 @@ package landlock
 import (
 	"fmt"
 
-	llsys "github.com/landlock-lsm/go-landlock/landlock/syscall"
+	llsys "github.com/memjail/memjail/sandbox/kernel/landlockabi"
 	"golang.org/x/sys/unix"
 
 	"github.com/memjail/memjail/policy"

@@ -5,7 +5,7 @@ import (
 	"os"
 	"strings"
 
-	llsys "github.com/landlock-lsm/go-landlock/landlock/syscall"
+	llsys "github.com/memjail/memjail/sandbox/kernel/landlockabi"
 	"golang.org/x/sys/unix"
 )
 
@@ -91,7 +91,7 @@ func unrestricted(fd int) (bool, error) {
 		return false, fmt.Errorf("creating a landlock ruleset to look at a descriptor: %w", err)
 	}
 	defer unix.Close(ruleset)
-	rule := llsys.PathBeneathAttr{AllowedAccess: uint64(ReadFile), ParentFd: fd}
+	rule := llsys.PathBeneathAttr{AllowedAccess: uint64(ReadFile), ParentFd: int32(fd)}
 	return llsys.LandlockAddPathBeneathRule(ruleset, &rule, 0) == unix.EBADFD, nil
 }
 

@@ -5,7 +5,7 @@ import (
 	"strconv"
 	"strings"
 
-	llsys "github.com/landlock-lsm/go-landlock/landlock/syscall"
+	llsys "github.com/memjail/memjail/sandbox/kernel/landlockabi"
 )
 
 // Rights is a set of file system access rights, with the bits of the kernel's

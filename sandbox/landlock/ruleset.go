@@ -6,7 +6,7 @@ import (
 	"os"
 	"slices"
 
-	llsys "github.com/landlock-lsm/go-landlock/landlock/syscall"
+	llsys "github.com/memjail/memjail/sandbox/kernel/landlockabi"
 	"golang.org/x/sys/unix"
 
 	"github.com/memjail/memjail/policy"
@@ -405,7 +405,7 @@ func (p *Plan) Ruleset() (*os.File, error) {
 	}
 	for i := range p.Rules {
 		r := &p.Rules[i]
-		rule := llsys.PathBeneathAttr{AllowedAccess: uint64(r.Rights), ParentFd: r.FD}
+		rule := llsys.PathBeneathAttr{AllowedAccess: uint64(r.Rights), ParentFd: int32(r.FD)}
 		err := llsys.LandlockAddPathBeneathRule(fd, &rule, 0)
 		if err == unix.EBADFD {
 			continue // nsfs and the like, bound somewhere: Landlock does not restrict them

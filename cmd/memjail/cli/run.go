@@ -2,13 +2,13 @@ package cli
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"strings"
 
 	"github.com/memjail/memjail/policy"
 	"github.com/memjail/memjail/sandbox"
+	"github.com/memjail/memjail/sandbox/kernel"
 	"github.com/memjail/memjail/sandbox/pin"
 	"github.com/memjail/memjail/sandbox/session"
 	"github.com/spf13/cobra"
@@ -113,8 +113,8 @@ func prepareRunner(o *runOptions, args, env []string, io streams) (*runner, erro
 	if err := o.check(args); err != nil {
 		return nil, err
 	}
-	if !linkedStatically {
-		return nil, errors.New("this memjail was linked with the C library, through whose file a supervisor could be changed: build it with CGO_ENABLED=0")
+	if kernel.DynamicallyLinked() {
+		return nil, errDynamic
 	}
 	if o.report != "" {
 		o.overrides.Allow = append(o.overrides.Allow, "report.denials="+o.report)

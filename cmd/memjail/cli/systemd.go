@@ -14,6 +14,7 @@ import (
 	"github.com/memjail/memjail/cmd/memjail/systemd"
 	"github.com/memjail/memjail/policy"
 	"github.com/memjail/memjail/sandbox"
+	"github.com/memjail/memjail/sandbox/doctor"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
@@ -65,7 +66,9 @@ and the like, ReadWritePaths=. Where the unit has a list of system calls, what
 memjail itself needs is added to it.
 
 The flags are those of "memjail exec". Nothing is written if the service would not
-start, or not work, like this: see "memjail systemd check".`,
+start, or not work, like this: see "memjail systemd check". Where systemd runs,
+"memjail run -- /bin/true" is started before, as the unit's user and with the
+unit's restrictions.`,
 		Example: `  memjail systemd drop-in nginx -p service --rw /run --rw /var/log/nginx --rw /var/lib/nginx
   memjail systemd drop-in redis-server -p /etc/memjail/redis.toml --print`,
 		Args: misusedArgs(cobra.ExactArgs(1)),
@@ -222,6 +225,9 @@ func (o *unitOptions) ownPath() (string, error) {
 	if info, err := os.Stat(filepath.Join(o.place.Root, path)); err != nil || info.Mode()&0o111 == 0 {
 		return "", fmt.Errorf("there is no program %s below %s: say with --memjail where it is in the unit's view", path, cmp.Or(o.place.Root, "/"))
 	}
+	if err := systemd.CheckBuild(filepath.Join(o.place.Root, path)); err != nil {
+		return "", fmt.Errorf("%w; build it with %s", err, doctor.BuildCommand)
+	}
 	return path, nil
 }
 
@@ -270,6 +276,11 @@ func (o *unitOptions) dropIn(name string, io streams) error {
 	}
 	if broken && !o.force {
 		return misusedf("nothing was written, since %s would not work like this (--force writes it)", u.Name)
+	}
+	if !o.force {
+		if err := o.tryStart(u, q.Wrapping, io); err != nil {
+			return err
+		}
 	}
 	path, err := o.place.Write(u.Name, text)
 	if err != nil {

@@ -56,6 +56,6 @@ func newVersion(io streams) *cobra.Command {
 }
 
 func printVersion(io streams) error {
-	_, err := fmt.Fprintln(io.out, "memjail", version())
+	_, err := fmt.Fprintf(io.out, "memjail %s\n%s", version(), lacks())
 	return err
 }

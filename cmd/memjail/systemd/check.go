@@ -92,6 +92,7 @@ func (u *Unit) Check(q Question) []Finding {
 		}
 	}
 	findings = append(findings, u.checkFilter(q)...)
+	findings = append(findings, u.checkProgram(q)...)
 	findings = append(findings, u.checkStart(q)...)
 	findings = append(findings, u.checkWrites(q)...)
 	return append(findings, u.checkPolicyFile(q)...)

@@ -267,7 +267,7 @@ func TestCheck(t *testing.T) {
 		"PIDFile=x/x.pid\nRuntimeDirectory=x":        "",
 		"Type=forking":                               "breaks Type=forking",
 		"AppArmorProfile=x":                          "note AppArmorProfile=x",
-		"RootDirectory=/x":                           "note RootDirectory=/x",
+		"RootDirectory=/x":                           "breaks RootDirectory=/x,note RootDirectory=/x",
 		"PrivateTmp=yes":                             "breaks PrivateTmp=yes",
 		"User=x":                                     "breaks User=x",
 		"LimitAS=1G":                                 "note LimitAS=1G",
