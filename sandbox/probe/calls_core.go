@@ -38,7 +38,41 @@ func coreAttempts() []Attempt {
 				Attack: func(s *Scene, _ Victim) Outcome { return dumpChild(abi, how.spelling == "setrlimit", s) }})
 		}
 	}
-	return all
+	return append(all, busErrorAttempt())
+}
+
+// busErrorAttempt has a process outside dump core without any signal that is sent: the
+// kernel sends SIGBUS for a page that a file has lost.
+func busErrorAttempt() Attempt {
+	a := Attempt{Route: "core-dump", Spelling: "sigbus", Target: Outside, Effect: Read,
+		Explain:   "a file that a process outside has mapped is truncated: the kernel sends that SIGBUS, and its memory is read from the core file",
+		Reference: "mmap(2) (SIGBUS), core(5)", Needs: plainCores, Promise: Open,
+		Why: "truncating a file is a write that the policy allows, and what a process outside leaves behind when it ends is a matter of its own RLIMIT_CORE and of kernel.core_pattern; " +
+			"path rules that let no file be written which processes outside map prevent it"}
+	name := a.Name()
+	file := func(s *Stage, i int) string { return filepath.Join(s.scratch(), fmt.Sprintf("mapped-%d", i)) }
+	a.Prepare = func(s *Stage) (func(), error) {
+		return nil, s.invite(name, func(i int) []string {
+			return []string{victimOption(dirOption, s.scratch()), victimOption(mappedOption, file(s, i))}
+		})
+	}
+	a.Attack = func(s *Scene, v Victim) Outcome {
+		if !strings.HasPrefix(v.Dir, s.Stage.Dir+"/") {
+			return Outcome{Unready: true, Detail: "the victim's core file would be in a directory that is not the suite's"}
+		}
+		path := file(s.Stage, index(!s.Control))
+		f, err := os.OpenFile(path, os.O_WRONLY|os.O_TRUNC, 0)
+		if err != nil {
+			return Refused("open", err)
+		}
+		f.Close()
+		if v.PID == nobody { // it has no number to wait by
+			time.Sleep(s.Pace.of(500 * time.Millisecond))
+		}
+		exited(v.PID, s.Pace.of(2*time.Second))
+		return readCore(v.Dir, v.RW)
+	}
+	return a
 }
 
 // plainCores says why core files cannot be found, or "".

@@ -7,6 +7,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/memjail/memjail/sandbox/kernel/attack"
 	"golang.org/x/sys/unix"
 )
 
@@ -15,6 +16,7 @@ const (
 	codeFileOption = "code-file" // the file that holds its executable page
 	donateOption   = "donate"    // a socket on which it hands out its own memory
 	beatOption     = "beat"      // call heartbeat over and over, "beat=1"
+	mappedOption   = "mapped"    // a file that it makes, maps and looks at over and over
 	lockOption     = "lock"      // the directory for the file that it locks
 	tokenOption    = "token"     // a word by which it is known, see [newToken]
 )
@@ -44,11 +46,57 @@ func beHelpful(options map[string]string) error {
 			}
 		}()
 	}
+	if path, ok := options[mappedOption]; ok {
+		if err := lookAt(path); err != nil {
+			return err
+		}
+	}
 	if path, ok := options[donateOption]; ok {
 		return donate(path)
 	}
 	return nil
 }
+
+// lookAt maps a file of its own making, as programs do with caches and databases, and
+// reads it again and again. Where the file loses its page the process ends as one that
+// is not written in Go does, with as large a core file as it may have.
+func lookAt(path string) error {
+	if err := os.WriteFile(path, make([]byte, unix.Getpagesize()), 0o666); err != nil {
+		return err
+	}
+	if err := os.Chmod(path, 0o666); err != nil {
+		return err
+	}
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	page, err := unix.Mmap(int(f.Fd()), 0, unix.Getpagesize(), unix.PROT_READ, unix.MAP_SHARED)
+	if err != nil {
+		return fmt.Errorf("mapping %q: %w", path, err)
+	}
+	var limit unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_CORE, &limit); err != nil {
+		return err
+	}
+	if err := unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{Cur: limit.Max, Max: limit.Max}); err != nil {
+		return err
+	}
+	if err := attack.DefaultAction(unix.SIGBUS); err != nil {
+		return err
+	}
+	go func() {
+		for {
+			looks.Add(int64(page[0]) + 1)
+			time.Sleep(5 * time.Millisecond)
+		}
+	}()
+	return nil
+}
+
+// looks are counted so that none is left out.
+var looks atomic.Int64
 
 // heartbeat does nothing, at an address that is known.
 //
