@@ -2,7 +2,6 @@ package jail
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
 	"os"
 	"runtime"
@@ -45,16 +44,9 @@ const exitFailed = 125
 func launch() int {
 	// The command's life is tied to this thread's.
 	runtime.LockOSThread()
-	l := &launcher{out: os.NewFile(launcherResult, "result")}
+	l := &launcher{}
 	status, err := l.run()
-	if err != nil {
-		var command *sandbox.CommandError
-		l.result.Command = errors.As(err, &command)
-		l.result.Failure = err.Error()
-		if l.result.Command {
-			l.result.Failure = command.Err.Error()
-		}
-	}
+	l.result.Failure = describe(err)
 	l.writeResult()
 	switch {
 	case err != nil:
@@ -87,28 +79,91 @@ func (l *launcher) Refused(e supervisor.Event) {
 
 func (l *launcher) run() (session.Status, error) {
 	l.result.Begun = true
-	for _, fd := range []int{launcherConfig, launcherResult, launcherEvents} {
-		unix.CloseOnExec(fd)
-	}
-	in := os.NewFile(launcherConfig, "config")
-	var c config
-	if in == nil || l.out == nil {
-		return session.Status{}, fmt.Errorf("a launcher is internal and cannot be run directly: %w", unix.EBADF)
-	}
-	err := json.NewDecoder(in).Decode(&c)
-	in.Close()
+	files, err := ownFiles()
 	if err != nil {
+		return session.Status{}, fmt.Errorf("a launcher is internal and cannot be run directly: %w", err)
+	}
+	control, events := files[0], files[2]
+	l.out = files[1]
+	var c config
+	if err := json.NewDecoder(control).Decode(&c); err != nil {
 		return session.Status{}, fmt.Errorf("reading what to start: %w", err)
 	}
 	if c.Events {
-		l.report = session.ReportLines(os.NewFile(launcherEvents, "events"), jsonLine)
+		l.report = session.ReportLines(events, jsonLine)
 	}
-	o := session.Options{Observer: l, Remaining: session.RemainingAwaited, Sandbox: sandbox.Options{Policy: c.Policy, Args: c.Args,
-		Env: c.Env, BestEffort: c.BestEffort, Reports: c.Events}}
+	keep, err := placeExtra(c.Extra)
+	if err != nil {
+		return session.Status{}, fmt.Errorf("placing the command's descriptors: %w", err)
+	}
+	kill := make(chan struct{})
+	go func() {
+		if n, _ := control.Read(make([]byte, 1)); n > 0 {
+			close(kill)
+		}
+	}()
+	o := session.Options{Observer: l, Remaining: session.RemainingAwaited, Kill: kill,
+		Sandbox: sandbox.Options{Policy: c.Policy, Args: c.Args, Env: c.Env, BestEffort: c.BestEffort, AddExec: c.AddExec,
+			Reports: c.Events, KeepFDs: keep}}
 	if c.KillRemaining {
 		o.Remaining = session.RemainingKilled
 	}
 	return session.Run(o)
+}
+
+// ownFiles moves the launcher's own descriptors out of the way of the command's.
+func ownFiles() ([]*os.File, error) {
+	var files []*os.File
+	for _, fd := range []int{launcherControl, launcherResult, launcherEvents} {
+		moved, err := moveAbove(fd, launcherAbove)
+		if err != nil {
+			return nil, err
+		}
+		files = append(files, os.NewFile(uintptr(moved), "launcher's own"))
+	}
+	return files, nil
+}
+
+// launcherAbove is where the launcher keeps its own descriptors: few commands are handed
+// that many.
+const launcherAbove = 128
+
+// moveAbove gives a descriptor a number from least on; it is closed on execve then.
+func moveAbove(fd, least int) (int, error) {
+	moved, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, least)
+	if err != nil {
+		return -1, err
+	}
+	return moved, unix.Close(fd)
+}
+
+// placeExtra moves the given files, which follow the launcher's own, to the numbers that
+// the command expects, and returns these.
+func placeExtra(given []bool) ([]int, error) {
+	if len(given) > launcherAbove-launcherExtra {
+		return nil, fmt.Errorf("%d files: at most %d can be handed on", len(given), launcherAbove-launcherExtra)
+	}
+	var keep, moved []int
+	for i, there := range given {
+		if !there {
+			continue
+		}
+		// All out of the way first: where one is to go another may still be.
+		fd, err := moveAbove(launcherExtra+len(moved), launcherAbove)
+		if err != nil {
+			return nil, err
+		}
+		keep, moved = append(keep, launcherControl+i), append(moved, fd)
+	}
+	for i, fd := range moved {
+		if err := unix.Dup3(fd, keep[i], 0); err != nil {
+			return nil, err
+		}
+		if err := unix.Close(fd); err != nil {
+			return nil, err
+		}
+	}
+	return keep, nil
 }
 
 func (l *launcher) writeResult() {
@@ -127,11 +182,4 @@ func jsonLine(e supervisor.Event) []byte {
 		return nil
 	}
 	return append(line, '\n')
-}
-
-func ignoreBrokenPipe(err error) error {
-	if errors.Is(err, unix.EPIPE) {
-		return nil
-	}
-	return err
 }

@@ -11,27 +11,33 @@
 // A supervisor must stand outside the sandbox and must not be a program that does
 // anything else, so a command starts the calling program again, which [Init] makes
 // into the launcher of one sandbox: it prepares the plan, starts the command, supervises
-// it and ends as it did. A program that does not call Init first in main cannot use
-// the package.
+// it and ends as it did. What package-level variables and init functions do happens in
+// the launcher, too, and what they print is part of the command's output. A program that
+// does not call Init first in main (a test, in TestMain) cannot use the package.
 //
 // The calling program has to be linked without cgo ([ErrDynamic]): a C library that it
 // maps is a file through which whoever may write it could change the supervisor. None of
 // memjail's packages brings cgo in.
+//
+// The package is stable: exported names keep their meaning within a major version.
 package jail
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
 	"os"
 	"os/exec"
+	"strings"
 	"syscall"
+	"time"
 
 	"github.com/memjail/memjail/policy"
-	"github.com/memjail/memjail/sandbox"
 	"github.com/memjail/memjail/sandbox/kernel"
 	"github.com/memjail/memjail/supervisor"
+	"golang.org/x/sys/unix"
 )
 
 // ErrNoInit says that the program did not call [Init] first in main, so that nothing
@@ -45,11 +51,12 @@ var ErrNoInit = errors.New("the program does not call jail.Init first in main")
 var ErrDynamic = errors.New("this program was linked with libraries, through whose files the supervisor could be changed: " +
 	"build it with CGO_ENABLED=0, or with -tags netgo,osusergo")
 
-// Cmd is a command to be run in a sandbox. Its fields are those of [exec.Cmd] with
-// the same meanings, and may be set until Start.
+// Cmd is a command to be run in a sandbox. The fields that [exec.Cmd] has too mean the
+// same, but for what is said here, and may be set until Start. A Cmd is used once.
 type Cmd struct {
 	Policy policy.Policy
-	// Args are the program, as a path or a name for PATH, and its arguments.
+	// Args are the program, as a path or a name that is looked for in the PATH of Env,
+	// and its arguments.
 	Args []string
 	// Env is the environment before the policy's [environment] is applied; nil is
 	// this program's.
@@ -57,10 +64,24 @@ type Cmd struct {
 	Dir            string
 	Stdin          io.Reader
 	Stdout, Stderr io.Writer
+	// ExtraFiles become the command's descriptors 3, 4 and so on; a nil one leaves its
+	// number unused. Each is examined: one that carries access to memory is an error of
+	// Wait.
+	ExtraFiles []*os.File
+	// SysProcAttr is that of the launcher, of which the command inherits session,
+	// process group and credentials.
+	SysProcAttr *syscall.SysProcAttr
+	// Cancel is called when the context of [CommandContext] is done; nil: [Cmd.Kill].
+	Cancel    func() error
+	WaitDelay time.Duration
+
 	// BestEffort leaves out what cannot be applied; Notes tells what, and what is
 	// weaker than it could be, once Wait has returned.
 	BestEffort bool
 	Notes      []string
+	// AddExec also allows, where the policy has path rules, what the command needs to
+	// start: its interpreter and libraries, or for a script the programs of its #! line.
+	AddExec bool
 	// KillRemaining kills the processes that the command left behind once it has ended;
 	// otherwise Wait waits for them.
 	KillRemaining bool
@@ -68,48 +89,103 @@ type Cmd struct {
 	// Wait has returned. Attempts that come faster than they are taken are left out.
 	Events func(supervisor.Event)
 
+	// Process is the launcher, once started, and ProcessState how it ended, which is how
+	// the command did, once Wait has returned.
+	Process      *os.Process
+	ProcessState *os.ProcessState
+
+	ctx      context.Context
 	launcher *exec.Cmd
+	started  bool
+	control  *os.File
 	result   *os.File
 	events   chan struct{} // closed once all events have come
 }
 
-// Command returns the command that runs name with args under the policy.
+// Command returns the command that runs name with args under the policy. Policies come
+// from package policy/file: built-in ones, files, or changes to them made in Go
+// ([file.Overrides]).
 func Command(p policy.Policy, name string, args ...string) *Cmd {
 	return &Cmd{Policy: p, Args: append([]string{name}, args...)}
 }
+
+// CommandContext is [Command] with a context: when it is done before the command has
+// ended, Cancel is called, and Wait returns the context's error as [exec.Cmd] does.
+func CommandContext(ctx context.Context, p policy.Policy, name string, args ...string) *Cmd {
+	c := Command(p, name, args...)
+	c.ctx = ctx
+	return c
+}
+
+// String describes the command for a reader.
+func (c *Cmd) String() string { return strings.Join(c.Args, " ") }
 
 // launcherName is argv[0] of a launcher.
 const launcherName = "memjail: launcher"
 
 // The descriptors that a launcher finds, as [exec.Cmd.ExtraFiles] numbers them.
 const (
-	launcherConfig = 3 // read: a config
-	launcherResult = 4 // write: a result
-	launcherEvents = 5 // write: events, one JSON object a line, if they are wanted
+	launcherControl = 3 + iota // read: a config, then a byte for each kill
+	launcherResult             // write: a result
+	launcherEvents             // write: events, one JSON object a line, if they are wanted
+	launcherExtra              // the first of ExtraFiles
 )
 
 // config is what a launcher has to know.
 type config struct {
 	Policy        policy.Policy
 	Args, Env     []string
+	Extra         []bool // of each of ExtraFiles: there is one
 	BestEffort    bool
+	AddExec       bool
 	KillRemaining bool
 	Events        bool
 }
 
-// result is what a launcher reports. Begun says that it was one.
-type result struct {
-	Begun   bool
-	Notes   []string
-	Failure string // why the command never ran
-	Command bool   // ... because it cannot be found or executed
+// command returns the launcher, which the pipes need before Start.
+func (c *Cmd) command() *exec.Cmd {
+	if c.launcher == nil {
+		const self = "/proc/self/exe"
+		c.launcher = &exec.Cmd{Path: self}
+		if c.ctx != nil {
+			c.launcher = exec.CommandContext(c.ctx, self)
+		}
+		c.launcher.Args, c.launcher.Env = []string{launcherName}, []string{}
+	}
+	return c.launcher
+}
+
+// StdinPipe returns a pipe to the command's standard input, as [exec.Cmd.StdinPipe].
+func (c *Cmd) StdinPipe() (io.WriteCloser, error) {
+	if c.Stdin != nil {
+		return nil, errors.New("jail: Stdin already set")
+	}
+	return c.command().StdinPipe()
+}
+
+// StdoutPipe returns a pipe from the command's standard output, as
+// [exec.Cmd.StdoutPipe]: all of it is to be read before Wait.
+func (c *Cmd) StdoutPipe() (io.ReadCloser, error) {
+	if c.Stdout != nil {
+		return nil, errors.New("jail: Stdout already set")
+	}
+	return c.command().StdoutPipe()
+}
+
+// StderrPipe returns a pipe from the command's standard error, otherwise as
+// [Cmd.StdoutPipe].
+func (c *Cmd) StderrPipe() (io.ReadCloser, error) {
+	if c.Stderr != nil {
+		return nil, errors.New("jail: Stderr already set")
+	}
+	return c.command().StderrPipe()
 }
 
 // Start starts the command and does not wait for it. Whether it came to run is known
 // when it has ended: see [Cmd.Wait]. Errors: [ErrNoInit], [ErrDynamic],
-// [*policy.InvalidError].
+// [*policy.InvalidError], and those of [exec.Cmd.Start] for the launcher.
 func (c *Cmd) Start() error {
-	if c.launcher != nil {
+	if c.started {
 		return errors.New("jail: already started")
 	}
 	if !initialized.Load() {
@@ -121,39 +197,87 @@ func (c *Cmd) Start() error {
 	if err := c.Policy.Validate(); err != nil {
 		return err
 	}
-	text, err := json.Marshal(config{c.Policy, c.Args, c.environment(), c.BestEffort, c.KillRemaining, c.Events != nil})
+	text, err := json.Marshal(config{c.Policy, c.Args, c.environment(), c.extra(), c.BestEffort,
+		c.AddExec, c.KillRemaining, c.Events != nil})
 	if err != nil {
 		return fmt.Errorf("describing the sandbox: %w", err)
 	}
-	// Ours and the launcher's end of each pipe.
-	var ours, theirs []*os.File
-	closeAll := func(files []*os.File) {
-		for _, file := range files {
-			file.Close()
+	ours, theirs, err := launcherPipes()
+	if err != nil {
+		return fmt.Errorf("starting a sandbox: %w", err)
+	}
+	defer closeAll(theirs)
+	c.started = true
+	launcher := c.command()
+	c.fill(launcher, theirs)
+	if err := launcher.Start(); err != nil {
+		closeAll(ours)
+		return fmt.Errorf("starting a sandbox: %w", err)
+	}
+	c.Process = launcher.Process
+	c.control, c.result, c.events = ours[0], ours[1], make(chan struct{})
+	go c.readEvents(ours[2])
+	// A launcher that has ended tells why in its result.
+	if _, err := c.control.Write(text); err != nil && !errors.Is(err, unix.EPIPE) {
+		return fmt.Errorf("starting a sandbox: %w", err)
+	}
+	return nil
+}
+
+// fill hands the fields that an [exec.Cmd] has too on to the launcher.
+func (c *Cmd) fill(launcher *exec.Cmd, pipes []*os.File) {
+	launcher.Dir, launcher.SysProcAttr, launcher.WaitDelay = c.Dir, c.SysProcAttr, c.WaitDelay
+	launcher.ExtraFiles = pipes
+	for _, file := range c.ExtraFiles {
+		if file != nil {
+			launcher.ExtraFiles = append(launcher.ExtraFiles, file)
 		}
 	}
-	defer func() { closeAll(theirs) }()
+	if c.Stdin != nil {
+		launcher.Stdin = c.Stdin
+	}
+	if c.Stdout != nil {
+		launcher.Stdout = c.Stdout
+	}
+	if c.Stderr != nil {
+		launcher.Stderr = c.Stderr
+	}
+	switch {
+	case c.Cancel != nil:
+		launcher.Cancel = c.Cancel // without a context Start says what is wrong
+	case c.ctx != nil:
+		launcher.Cancel = c.Kill
+	}
+}
+
+func (c *Cmd) extra() []bool {
+	given := make([]bool, len(c.ExtraFiles))
+	for i, file := range c.ExtraFiles {
+		given[i] = file != nil
+	}
+	return given
+}
+
+// launcherPipes makes the pipes to and from a launcher: control, result and events.
+func launcherPipes() (ours, theirs []*os.File, err error) {
 	for _, toLauncher := range []bool{true, false, false} {
 		r, w, err := os.Pipe()
 		if err != nil {
-			closeAll(ours)
-			return fmt.Errorf("starting a sandbox: %w", err)
+			closeAll(append(ours, theirs...))
+			return nil, nil, err
 		}
 		if !toLauncher {
 			r, w = w, r
 		}
 		ours, theirs = append(ours, w), append(theirs, r)
 	}
-	launcher := &exec.Cmd{Path: "/proc/self/exe", Args: []string{launcherName}, Env: []string{}, Dir: c.Dir,
-		Stdin: c.Stdin, Stdout: c.Stdout, Stderr: c.Stderr, ExtraFiles: theirs}
-	if err := launcher.Start(); err != nil {
-		closeAll(ours)
-		return fmt.Errorf("starting a sandbox: %w", err)
+	return ours, theirs, nil
+}
+
+func closeAll(files []*os.File) {
+	for _, file := range files {
+		file.Close()
 	}
-	c.launcher, c.result, c.events = launcher, ours[1], make(chan struct{})
-	go c.readEvents(ours[2])
-	_, err = ours[0].Write(text) // a launcher that has ended tells why in its result
-	return errors.Join(ignoreBrokenPipe(err), ours[0].Close())
 }
 
 // readEvents hands events on until the launcher has ended.
@@ -178,41 +302,48 @@ func (c *Cmd) environment() []string {
 }
 
 // Wait waits until the command and all processes that it left have ended (see
-// KillRemaining), and the copying from and to Stdin, Stdout and Stderr. Errors: [*exec.ExitError] when the
-// command ended otherwise than with status 0; [*sandbox.CommandError] when it cannot
-// be executed; [*StartError] when the sandbox could not be made; [ErrNoInit].
+// KillRemaining), and for the copying from and to Stdin, Stdout and Stderr, as Run,
+// Output and CombinedOutput do. Errors: an [*exec.ExitError] when the command ended
+// otherwise than with status 0; a [*sandbox.CommandError] when it cannot be found or
+// executed; a [*StartError] when the sandbox could not be made; [ErrNoInit].
+//
+// The errors of a command that did not run keep their identity: errors.Is finds
+// [exec.ErrNotFound] (a name that is in no directory of PATH), [fs.ErrNotExist],
+// [fs.ErrPermission], [errors.ErrUnsupported] (a kernel that cannot hold the policy's
+// min-abi) and the kernel's errno.
 func (c *Cmd) Wait() error {
-	if c.launcher == nil {
+	if c.Process == nil {
 		return errors.New("jail: not started")
 	}
 	var r result
 	decodeErr := json.NewDecoder(c.result).Decode(&r)
-	err := errors.Join(c.launcher.Wait(), c.result.Close())
+	err := c.launcher.Wait()
+	closeAll([]*os.File{c.result, c.control})
 	<-c.events
-	c.Notes = r.Notes
+	c.Notes, c.ProcessState = r.Notes, c.launcher.ProcessState
 	switch {
-	case !r.Begun && c.launcher.ProcessState != nil && killed(c.launcher.ProcessState):
-		return err // and the command with it: see [Cmd.Signal]
+	case !r.Begun && c.ProcessState != nil && killed(c.ProcessState):
+		return err // and the command with it: see [Cmd.Kill]
 	case decodeErr != nil || !r.Begun:
 		return errors.Join(ErrNoInit, err)
-	case r.Command:
-		return &sandbox.CommandError{Name: c.Args[0], Err: errors.New(r.Failure)}
-	case r.Failure != "":
-		return &StartError{Reason: r.Failure}
+	case r.Failure != nil:
+		return r.Failure.error(c.Args[0])
 	}
 	return err
 }
 
-// killed says whether a process ended by a signal.
+// killed reports whether a process ended by a signal.
 func killed(state *os.ProcessState) bool {
 	ws, ok := state.Sys().(syscall.WaitStatus)
 	return ok && ws.Signaled()
 }
 
 // StartError says why a sandbox could not be made: the policy, or the kernel.
-type StartError struct{ Reason string }
+type StartError struct{ Err error }
 
-func (e *StartError) Error() string { return "starting a sandbox: " + e.Reason }
+func (e *StartError) Error() string { return "starting a sandbox: " + e.Err.Error() }
+
+func (e *StartError) Unwrap() error { return e.Err }
 
 // Run starts the command and waits for it.
 func (c *Cmd) Run() error {
@@ -222,42 +353,25 @@ func (c *Cmd) Run() error {
 	return c.Wait()
 }
 
-// Output runs the command and returns what it wrote to its standard output. Stdout
-// must be nil.
-func (c *Cmd) Output() ([]byte, error) {
-	if c.Stdout != nil {
-		return nil, errors.New("jail: Stdout already set")
-	}
-	var out buffer
-	c.Stdout = &out
-	err := c.Run()
-	return out.text, err
-}
-
-// CombinedOutput is the same with its standard error.
-func (c *Cmd) CombinedOutput() ([]byte, error) {
-	if c.Stdout != nil || c.Stderr != nil {
-		return nil, errors.New("jail: Stdout or Stderr already set")
-	}
-	var out buffer
-	c.Stdout, c.Stderr = &out, &out
-	err := c.Run()
-	return out.text, err
-}
-
-type buffer struct{ text []byte }
-
-func (b *buffer) Write(p []byte) (int, error) {
-	b.text = append(b.text, p...)
-	return len(p), nil
-}
-
 // Signal sends a signal to the launcher, which passes it on to the command. SIGKILL
 // ends the launcher, and with it the command if the policy's on-supervisor-exit is
-// "kill".
+// "kill", but not what the command started: see [Cmd.Kill].
 func (c *Cmd) Signal(sig os.Signal) error {
-	if c.launcher == nil {
+	if c.Process == nil {
 		return errors.New("jail: not started")
 	}
-	return c.launcher.Process.Signal(sig)
+	return c.Process.Signal(sig)
+}
+
+// Kill ends all processes of the sandbox. It does not wait until they have ended. The
+// error is [os.ErrProcessDone] when the launcher has ended.
+func (c *Cmd) Kill() error {
+	if c.Process == nil {
+		return errors.New("jail: not started")
+	}
+	_, err := c.control.Write([]byte{'k'})
+	if errors.Is(err, unix.EPIPE) || errors.Is(err, os.ErrClosed) {
+		return os.ErrProcessDone
+	}
+	return err
 }

@@ -39,10 +39,7 @@ func (s *session) onMount(m *MountError) {
 	m.PID, m.Action = s.cmd.PID, s.policy.OnMount
 	s.observer.Mounted(m)
 	if m.Action == policy.OnMountEnd {
-		if !s.killedByMount.Swap(true) {
-			close(s.killNow)
-		}
-		s.killAll()
+		s.endSandbox()
 	}
 	s.observer.Warn(m)
 }

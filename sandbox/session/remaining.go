@@ -21,7 +21,16 @@ const killDeadline = 5 * time.Second
 // needsGuard reports whether all that is in the sandbox may have to be killed beside a
 // command that this process starts.
 func (o *Options) needsGuard() bool {
-	return o.Remaining == RemainingKilled || o.Sandbox.Policy.OnMount == policy.OnMountEnd
+	return o.Remaining == RemainingKilled || o.Kill != nil || o.Sandbox.Policy.OnMount == policy.OnMountEnd
+}
+
+// endSandbox kills all that is in the sandbox, and what the command leaves while it is
+// waited for.
+func (s *session) endSandbox() {
+	if !s.killed.Swap(true) {
+		close(s.killNow)
+	}
+	s.killAll()
 }
 
 // killAll kills the command and, where there is a guard, everybody else in the sandbox,
@@ -39,7 +48,7 @@ func (s *session) killAll() {
 // this process by now or become so, and kills them where that is wanted. A signal that
 // asks this process to end ends the waiting.
 func (s *session) remaining() {
-	if s.options.Remaining != RemainingKilled && !s.killedByMount.Load() {
+	if s.options.Remaining != RemainingKilled && !s.killed.Load() {
 		if s.awaitRemaining() {
 			return
 		}

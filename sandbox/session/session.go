@@ -37,6 +37,9 @@ type Options struct {
 	// Remaining is what becomes of the processes that the command leaves behind, under
 	// Run.
 	Remaining Remaining
+	// Kill, when it is closed while Run runs, has all processes of the sandbox killed; nil:
+	// never.
+	Kill <-chan struct{}
 	// KeepOpen are descriptors that stay open in this process although the command gets
 	// them too.
 	KeepOpen []int
@@ -84,12 +87,12 @@ type session struct {
 	successor  *successor
 	stopWatch  func()
 	started    chan struct{} // closed once the command has been started
-	// killedByMount: on-mount has ended the command, and ends what it left.
-	killedByMount atomic.Bool
-	killNow       chan struct{} // closed then
-	witness       *witness
-	guardEnded    bool
-	before        filtersBefore
+	// killed: the whole sandbox is to end, by on-mount or Options.Kill.
+	killed     atomic.Bool
+	killNow    chan struct{} // closed then
+	witness    *witness
+	guardEnded bool
+	before     filtersBefore
 	// waiting: the command has ended, and this process waits for what it left, until
 	// interrupted is closed.
 	waiting     atomic.Bool
@@ -172,6 +175,9 @@ func (s *session) run() (Status, error) {
 	go s.forwardSignals(signals)
 	go s.admit()
 	s.watchMounts()
+	if s.options.Kill != nil {
+		go func() { <-s.options.Kill; s.endSandbox() }()
+	}
 	status, waitErr := s.wait()
 	s.witness.dismiss()
 	err = s.cmd.Ended()
@@ -320,7 +326,7 @@ func (s *session) wait() (Status, error) {
 func (s *session) finish() {
 	s.waiting.Store(true)
 	s.witness.end()
-	if s.options.Remaining != RemainingServed || s.killedByMount.Load() {
+	if s.options.Remaining != RemainingServed || s.killed.Load() {
 		s.remaining()
 	}
 	s.stopWatch()
