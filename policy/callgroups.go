@@ -13,7 +13,9 @@ type callGroup struct {
 }
 
 // callGroups is sorted by name. A group names a call in all its forms (setuid and
-// setuid32), so that a 32-bit program is refused the same.
+// setuid32), so that a 32-bit program is refused the same. Of a call that reads what
+// the group is about setting, it names the use. (The clock's adjtimex and clock_adjtime
+// read, too; what they do is in memory, where no filter sees it.)
 var callGroups = [...]callGroup{
 	{"@aio", "asynchronous input and output by io_setup(2) and io_uring",
 		"io_cancel io_destroy io_getevents io_pgetevents io_pgetevents_time64 io_setup io_submit " +
@@ -23,7 +25,7 @@ var callGroups = [...]callGroup{
 	{"@clock", "setting the system's clocks",
 		"adjtimex clock_adjtime clock_adjtime64 clock_settime clock_settime64 settimeofday stime"},
 	{"@cpu-emulation", "modes of the CPU for old programs",
-		"modify_ldt vm86 vm86old"},
+		"modify_ldt:write vm86 vm86old"},
 	{"@debug", "looking into processes and the kernel",
 		"kcmp lookup_dcookie perf_event_open pidfd_getfd process_vm_readv process_vm_writev ptrace"},
 	{"@ipc", "System V and POSIX message queues, semaphores, shared memory; memfds",
@@ -54,18 +56,18 @@ var callGroups = [...]callGroup{
 		"pkey_alloc pkey_free pkey_mprotect"},
 	{"@privileged", "what changes the system or takes privileges; an unprivileged program is refused nearly all of it anyway",
 		"@chown @clock @module @mount @raw-io @reboot @setuid @swap _sysctl acct bpf capset fanotify_init " +
-			"nfsservctl open_by_handle_at quotactl quotactl_fd setdomainname sethostname setns syslog vhangup"},
+			"nfsservctl open_by_handle_at quotactl:set quotactl_fd:set setdomainname sethostname setns syslog vhangup"},
 	{"@raw-io", "ports and devices past their drivers",
 		"ioperm iopl pciconfig_iobase pciconfig_read pciconfig_write"},
 	{"@reboot", "restarting the machine, or another kernel on it",
 		"kexec_file_load kexec_load reboot"},
-	{"@resources", "priorities, processors and memory nodes, limits",
-		"ioprio_set mbind migrate_pages move_pages nice prlimit64 sched_setaffinity sched_setattr sched_setparam " +
+	{"@resources", "setting priorities, processors and memory nodes, limits",
+		"ioprio_set mbind migrate_pages move_pages:move nice prlimit64:set sched_setaffinity sched_setattr sched_setparam " +
 			"sched_setscheduler set_mempolicy set_mempolicy_home_node setpriority setrlimit"},
 	{"@sandbox", "restricting oneself further: seccomp(2) and Landlock",
 		"landlock_add_rule landlock_create_ruleset landlock_restrict_self seccomp"},
 	{"@setuid", "becoming another user or group",
-		"setfsgid setfsgid32 setfsuid setfsuid32 setgid setgid32 setgroups setgroups32 setregid setregid32 setresgid " +
+		"setfsgid:set setfsgid32:set setfsuid:set setfsuid32:set setgid setgid32 setgroups setgroups32 setregid setregid32 setresgid " +
 			"setresgid32 setresuid setresuid32 setreuid setreuid32 setuid setuid32"},
 	{"@swap", "swap space",
 		"swapoff swapon"},
@@ -113,13 +115,13 @@ func findCallGroup(name string) (callGroup, bool) {
 }
 
 // ExpandCall returns the system calls that a name of a policy stands for: the
-// members of a group ("@mount"), or the call itself. The result is empty when
-// there is no such group or call in Linux 6.18.
+// members of a group ("@mount"), or the call or use of one itself. The result is empty
+// when there is no such group, call or use in Linux 6.18.
 func ExpandCall(name string) []string {
 	if g, ok := findCallGroup(name); ok {
 		return g.expand()
 	}
-	if !KnownCall(name) {
+	if !refusable(name) {
 		return nil
 	}
 	return []string{name}

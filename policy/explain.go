@@ -154,6 +154,9 @@ func (e *explainer) call() {
 		}
 		return
 	}
+	for _, u := range e.policy.Syscalls.usesRefused(name) {
+		e.note("refused: %s (syscalls.deny has %s)", u.What, u.Name)
+	}
 	for _, d := range e.facts.Denials(name) {
 		switch {
 		case lifted(e.policy, d):

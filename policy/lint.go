@@ -66,6 +66,7 @@ var lintRules = [...]LintRule{
 	{"memory-open", "memory.access opens memory", (*linter).memoryOpen},
 	{"memory-back-door", "memory is closed and something else in the policy opens it", (*linter).backDoors},
 	{"call-variants", "a system call is refused in one of its forms only", (*linter).variants},
+	{"breaks-programs", "a key refuses what common programs cannot do without", (*linter).breaksPrograms},
 	{"min-abi", "the policy needs a newer Landlock ABI than min-abi says", (*linter).minABI},
 	{"secret-in-policy", "a variable that looks like a secret is set in the policy", (*linter).secretVariables},
 }
@@ -382,6 +383,17 @@ func (l *linter) backDoors() {
 	}
 	if p.IPC.Signals == ScopeAll {
 		l.report(LevelNote, "ipc.signals", "", `ipc.signals is "all"`, "a process outside can be made to dump its memory", `use "sandbox"`)
+	}
+}
+
+func (l *linter) breaksPrograms() {
+	if l.policy.Memory.SharedFiles == SharedFilesDeny {
+		l.report(LevelNote, "memory.shared-files", "", `memory.shared-files is "deny"`,
+			"Java does not start (it dies of SIGSEGV without a word), nor do databases and X clients that share memory by files", `use "allow" for them`)
+	}
+	if l.policy.Memory.WritableCode == WritableCodeDeny {
+		l.report(LevelNote, "memory.writable-code", "", `memory.writable-code is "deny"`,
+			"node and Erlang do not start, nor do browsers and others that write code as they run", `use "allow" for them`)
 	}
 }
 

@@ -184,7 +184,7 @@ func (v *validator) names(p *Policy) {
 		switch {
 		case VitalCall(name):
 			v.wrong("Syscalls.Deny", "no program can run without %q", name)
-		case !KnownCall(name):
+		case !refusable(name):
 			v.wrong("Syscalls.Deny", "no system call has the name %q; groups are resolved by package policy/file", name)
 		}
 	}

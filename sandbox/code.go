@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"math/bits"
+	"path"
 
 	"github.com/memjail/memjail/policy"
 	"github.com/memjail/memjail/sandbox/filter"
@@ -14,6 +15,9 @@ import (
 func (p *Plan) code(o *filter.Options) error {
 	m := p.options.Policy.Memory
 	o.RefuseSharedFiles = m.SharedFiles == policy.SharedFilesDeny
+	if o.RefuseSharedFiles && path.Base(p.starter.Path) == "java" {
+		p.Warnings = append(p.Warnings, `Java does not run under memory.shared-files = "deny": it dies of SIGSEGV as it starts`)
+	}
 	if m.WritableCode == policy.WritableCodeDeny {
 		if _, err := unix.PrctlRetInt(unix.PR_GET_MDWE, 0, 0, 0, 0); err != nil {
 			if err := p.cannot(`memory.writable-code = "deny" (it needs Linux 6.3)`, fmt.Errorf("asking for PR_SET_MDWE: %w", err)); err != nil {

@@ -108,6 +108,9 @@ func callSchema() node {
 			names = append(names, name)
 		}
 	}
+	for _, u := range policy.CallUses() {
+		names = append(names, u.Name)
+	}
 	return listSchema(node{"enum": names})
 }
 

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"runtime"
 	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -42,8 +43,33 @@ var multiplexed = [...]multiplex{
 	{"ipc", "shmat", 0xffff, 21}, {"ipc", "shmdt", 0xffff, 22}, {"ipc", "shmget", 0xffff, 23}, {"ipc", "shmctl", 0xffff, 24},
 }
 
+// uses are the arguments by which the filter tells the uses of calls that a policy can
+// refuse by themselves ([policy.CallUses]): one condition must hold.
+var uses = map[string][]condition{
+	"modify_ldt:write": {flag(0, 1)}, // 1 and 0x11; 0 and 2 read, modify_ldt(2)
+	"move_pages:move":  {notZero(3)},
+	"prlimit64:set":    {notZero(2)},
+	"quotactl:set":     quotaChanges(0),
+	"quotactl_fd:set":  quotaChanges(1),
+	"setfsgid:set":     {other(0, ^uint32(0))},
+	"setfsgid32:set":   {other(0, ^uint32(0))},
+	"setfsuid:set":     {other(0, ^uint32(0))},
+	"setfsuid32:set":   {other(0, ^uint32(0))},
+}
+
+// quotaChanges are the commands of quotactl(2) that change something, above the kind of
+// quota in the lowest byte: Q_QUOTAON, Q_QUOTAOFF, Q_SETINFO, Q_SETQUOTA, Q_XQUOTAON,
+// Q_XQUOTAOFF, Q_XSETQLIM, Q_XQUOTARM (linux/quota.h, linux/dqblk_xfs.h).
+func quotaChanges(arg uint) []condition {
+	var all []condition
+	for _, command := range []uint32{0x800002, 0x800003, 0x800006, 0x800008, 0x5801, 0x5802, 0x5804, 0x5806} {
+		all = append(all, masked(arg, 0xffffff00, command<<8))
+	}
+	return all
+}
+
 // Denies makes the program for a policy's own refusals (syscalls.deny): each of
-// the calls fails with EPERM in every ABI of arch that has it, also where a 32-bit
+// the calls, or uses of them, fails with EPERM in every ABI of arch that has it, also where a 32-bit
 // program makes it through socketcall(2) or ipc(2). With native, no call of the
 // 32-bit ABI can be made at all: ENOSYS (syscalls.abi = "native"). It is loaded on
 // top of the program of [Build], never in its place.
@@ -86,8 +112,11 @@ func Denies(arch string, calls []string, native bool) (Program, error) {
 	return h.assemble()
 }
 
-// known tells whether any ABI has a call.
+// known tells whether any ABI has a call, or the call of a use.
 func known(name string) bool {
+	if _, ok := uses[name]; ok {
+		return true
+	}
 	for _, a := range [...]*abi{&abiAMD64, &abiI386, &abiARM64, &abiARM} {
 		if _, ok := a.number(name); ok {
 			return true
@@ -119,9 +148,36 @@ func (h *head) denied(a *abi, calls []string) {
 		h.ret(ErrnoVerdict(unix.EPERM))
 		h.place(others)
 	}
+	for _, name := range calls {
+		if call, _, ok := strings.Cut(name, ":"); ok && !slices.Contains(calls, call) {
+			h.call(a, call, func() { h.deniedUse(uses[name]) })
+		}
+	}
 	h.deniedWithin(a, "socketcall", calls)
 	h.deniedWithin(a, "ipc", calls)
 	h.ret(Allow)
+}
+
+// deniedUse refuses a call where one of the conditions holds.
+func (h *head) deniedUse(conditions []condition) {
+	refuse := h.newLabel()
+	for _, c := range conditions {
+		h.loadLow(uint32(c.arg))
+		switch c.op {
+		case isNotZero:
+			h.equal(0, next, refuse)
+			h.loadHigh(uint32(c.arg))
+			h.equal(0, next, refuse)
+		case isOther:
+			h.equal(c.value, next, refuse)
+		default:
+			h.and(c.mask)
+			h.equal(c.value, refuse, next)
+		}
+	}
+	h.ret(Allow)
+	h.place(refuse)
+	h.ret(ErrnoVerdict(unix.EPERM))
 }
 
 // deniedWithin refuses those of the calls that are made through one number.

@@ -3,6 +3,7 @@ package filter
 import (
 	"errors"
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/memjail/memjail/policy"
@@ -62,6 +63,55 @@ func TestDenies(t *testing.T) {
 	} {
 		if v := run(t, p, Data{NR: test.nr, Arch: test.arch, Args: [6]uint64{test.arg}}); v != test.want {
 			t.Errorf("%s: %v, should be %v", test.what, v, test.want)
+		}
+	}
+}
+
+// TestDeniesUses: a use that reads goes on, and one that sets is refused, in every ABI.
+func TestDeniesUses(t *testing.T) {
+	for _, u := range policy.CallUses() {
+		if uses[u.Name] == nil {
+			t.Errorf("%s is not known", u.Name)
+		}
+	}
+	for _, test := range []struct {
+		name      string
+		arch      uint32
+		nr        int32
+		read, set [6]uint64
+	}{
+		{"prlimit64:set", x64, 302, [6]uint64{0, 7, 0, pointer}, [6]uint64{0, 7, pointer}},
+		{"prlimit64:set", x64, 302, [6]uint64{0, 7}, [6]uint64{0, 7, 1 << 32}},
+		{"prlimit64:set", ia32, 340, [6]uint64{0, 7, 0, 0x1000}, [6]uint64{0, 7, 0x1000}},
+		{"prlimit64:set", a64, 261, [6]uint64{0, 7, 0, pointer}, [6]uint64{0, 7, pointer}},
+		{"move_pages:move", x64, 279, [6]uint64{0, 1, pointer}, [6]uint64{0, 1, pointer, pointer}},
+		{"setfsuid:set", x64, 122, [6]uint64{garbage | 0xffffffff}, [6]uint64{0}},
+		{"setfsgid32:set", ia32, 216, [6]uint64{0xffffffff}, [6]uint64{1000}},
+		{"setfsuid:set", arm, 138, [6]uint64{0xffffffff}, [6]uint64{0}},
+		{"modify_ldt:write", x64, 154, [6]uint64{0}, [6]uint64{garbage | 0x11}},
+		{"quotactl:set", x64, 179, [6]uint64{0x80000700}, [6]uint64{garbage | 0x80000801}},
+		{"quotactl_fd:set", a64, 443, [6]uint64{3, 0x00580300}, [6]uint64{3, 0x00580400}},
+	} {
+		arch := "amd64"
+		if test.arch == a64 || test.arch == arm {
+			arch = "arm64"
+		}
+		p := denies(t, arch, false, test.name)
+		if err := loadable(p); err != nil {
+			t.Fatalf("%s: %v\n%v", test.name, err, p)
+		}
+		for _, use := range []struct {
+			args [6]uint64
+			want Verdict
+		}{{test.read, Allow}, {test.set, eperm}} {
+			if v := run(t, p, Data{NR: test.nr, Arch: test.arch, Args: use.args}); v != use.want {
+				t.Errorf("%s%#x, arch %#x: %v, should be %v", test.name, use.args, test.arch, v, use.want)
+			}
+		}
+		call, _, _ := strings.Cut(test.name, ":")
+		p = denies(t, arch, false, call, test.name)
+		if v := run(t, p, Data{NR: test.nr, Arch: test.arch, Args: test.read}); v != eperm {
+			t.Errorf("%s refused whole: %v", call, v)
 		}
 	}
 }
