@@ -218,7 +218,7 @@ func (p *Plan) cannot(what string, err error) error {
 func (p *Plan) lookAround() error {
 	abi, err := kernel.LandlockABI()
 	if err != nil {
-		return p.cannot("the landlock domain, without which no file of /proc can be closed", err)
+		return p.cannot("the landlock domain, without which no file of /proc can be closed", whyNoLandlock(err))
 	}
 	if limit := p.options.LandlockABI; limit > 0 {
 		abi = min(abi, limit)
@@ -226,6 +226,17 @@ func (p *Plan) lookAround() error {
 	p.abi = abi
 	p.started, err = landlock.ReadMountTable()
 	p.Mounts = p.started
+	return err
+}
+
+// whyNoLandlock says what the kernel's answer means, and what helps.
+func whyNoLandlock(err error) error {
+	switch {
+	case errors.Is(err, unix.ENOSYS):
+		return fmt.Errorf("this kernel has no Landlock (Linux 5.13 or later has it, built with CONFIG_SECURITY_LANDLOCK): %w", unix.ENOSYS)
+	case errors.Is(err, unix.EOPNOTSUPP):
+		return fmt.Errorf("this kernel has Landlock, but it was left out at boot (add landlock to the boot parameter lsm=): %w", unix.EOPNOTSUPP)
+	}
 	return err
 }
 
@@ -302,13 +313,17 @@ func (p *Plan) privateMounts() error {
 	switch p.options.Policy.PrivateMounts {
 	case policy.PrivateMountsNo:
 		return nil
-	case policy.PrivateMountsAuto:
-		if !able || len(hidden) == 0 {
+	case policy.PrivateMountsAuto: // what cannot be covered is carved out
+		if !able || len(hidden) == 0 || !p.Mounts.HasRoot() {
 			return nil
 		}
 	case policy.PrivateMountsYes:
 		if !able {
 			return p.cannot("private mounts", fmt.Errorf("they need CAP_SYS_ADMIN and CAP_SYS_CHROOT: %w", unix.EPERM))
+		}
+		if !p.Mounts.HasRoot() {
+			return p.cannot("private mounts", fmt.Errorf("the root directory is no mount (a chroot into a plain directory), "+
+				"so that what is covered would be covered outside too: %w", unix.EINVAL))
 		}
 	}
 	if err := hideMounts(hidden); err != nil {

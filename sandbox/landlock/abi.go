@@ -42,6 +42,7 @@ const (
 
 	flagsLog   = llsys.FlagRestrictSelfLogSameExecOff | llsys.FlagRestrictSelfLogNewExecOn | llsys.FlagRestrictSelfLogSubdomainsOff
 	flagsTSync = flagsLog | llsys.FlagRestrictSelfTSync
+	flagsNNP   = flagsTSync | llsys.FlagRestrictSelfNoNewPrivs
 )
 
 // abis has one row for each version; the index is the version. The release
@@ -58,6 +59,7 @@ var abis = [...]ABI{
 	{Version: 8, Kernel: "7.0", FS: fsABI5, Net: netTCP, Scoped: scopeAll, RestrictFlags: flagsTSync},
 	{Version: 9, Kernel: "7.1", FS: fsABI9, Net: netTCP, Scoped: scopeAll, RestrictFlags: flagsTSync},
 	{Version: 10, Kernel: "7.2", FS: fsABI9, Net: netTCP | netUDP, Scoped: scopeAll, RestrictFlags: flagsTSync},
+	{Version: 11, Kernel: "7.3", FS: fsABI9, Net: netTCP | netUDP, Scoped: scopeAll, RestrictFlags: flagsNNP},
 }
 
 // ForVersion returns the row of version v. A version newer than the table gets

@@ -34,6 +34,8 @@ type object struct {
 	// system marks sysfs and cgroup file systems, parts of which a path rule can
 	// open for writing.
 	system bool
+	// names marks a directory in which only names are kept.
+	names bool
 	// mounted tells that it is a special file system, which the walk knows by
 	// itself when it meets it.
 	mounted bool
@@ -63,6 +65,7 @@ type carving struct {
 type carveOptions struct {
 	access policy.Access
 	code   []string // program directories to protect, canonical
+	names  []string // directories of the names of programs, canonical
 	shown  []string // where else they are, beside what the table tells
 	handle Rights   // what the kernel handles
 	swap   []string // files that the memory of processes is swapped to
@@ -95,6 +98,9 @@ func (t *MountTable) carve(o carveOptions) *carving {
 	for _, v := range t.codeViews(o.code, o.resolve) {
 		c.add(object{path: v.path, limit: codeLimit & o.handle, cause: v.cause, standing: v.standing})
 	}
+	for _, v := range t.codeViews(o.names, o.resolve) {
+		c.add(object{path: v.path, limit: nameLimit & o.handle, cause: v.cause, standing: v.standing, names: true})
+	}
 	for _, path := range o.shown {
 		c.add(object{path: path, limit: codeLimit & o.handle, cause: "the program directories shown on " + path})
 	}
@@ -116,6 +122,7 @@ func (c *carving) add(o object) {
 	case o.kind == old.kind:
 		old.limit &= o.limit
 		old.system = old.system && o.system
+		old.names = old.names && o.names
 		old.mounted = old.mounted || o.mounted
 	}
 }
@@ -262,7 +269,10 @@ func (o *object) covers(inner *object) bool {
 func (c *carving) findEdges() {
 	for _, o := range c.sorted() {
 		limit := ReadDir
-		if o.kind == limited {
+		switch {
+		case o.names:
+			limit = o.limit
+		case o.kind == limited:
 			limit = o.limit & (readRights | Execute)
 		}
 		for up := o.path; up != "/"; {

@@ -20,13 +20,22 @@ const codeLimit = readRights | Execute | IoctlDev
 // search path, ld.so(8); on most systems all but /usr are symbolic links.
 var codeCandidates = []string{"/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"}
 
+// nameRoots are directories of symbolic links by which the programs of the program
+// directories are called, update-alternatives(1). A link has no content that could be
+// written, so what is withheld there is removing and replacing names, and on the
+// directories above moving the whole away.
+var nameRoots = []string{"/etc/alternatives"}
+
+// nameLimit is what is granted there.
+const nameLimit = allRights &^ (RemoveFile | RemoveDir | makeNode)
+
 const loaderConfig = "/etc/ld.so.conf"
 
 // codeRoots lists the program directories of this system, canonical, none inside
 // another: the candidates and what the loader's configuration names, ldconfig(8).
-func codeRoots(resolve func(string) (string, bool)) []string {
+func codeRoots(resolve func(string) (string, bool), lost *error) []string {
 	var roots []string
-	dirs := loaderDirs(loaderConfig, 0)
+	dirs := loaderDirs(loaderConfig, 0, lost)
 	slices.Sort(dirs)
 	for _, path := range slices.Concat(codeCandidates, slices.Compact(dirs)) {
 		canonical, ok := resolve(path)
@@ -41,11 +50,13 @@ func codeRoots(resolve func(string) (string, bool)) []string {
 }
 
 // loaderDirs reads one configuration file of the loader and what it includes. A
-// file that is missing or unreadable names nothing, as for ldconfig.
-func loaderDirs(file string, depth int) []string {
+// file that is missing or unreadable names nothing, as for ldconfig; lost collects
+// that descriptors or memory ran out, which would leave directories unprotected.
+func loaderDirs(file string, depth int, lost *error) []string {
 	const maxDepth = 8 // an include of itself ends somewhere
 	text, err := readSmall(file)
 	if err != nil || depth > maxDepth {
+		noteShort(lost, file, err)
 		return nil
 	}
 	var dirs []string
@@ -56,7 +67,7 @@ func loaderDirs(file string, depth int) []string {
 		case len(fields) == 0:
 		case fields[0] == "include":
 			for _, pattern := range fields[1:] {
-				dirs = append(dirs, includedDirs(file, pattern, depth)...)
+				dirs = append(dirs, includedDirs(file, pattern, depth, lost)...)
 			}
 		case strings.HasPrefix(fields[0], "/"):
 			dir, _, _ := strings.Cut(fields[0], "=") // an old form: directory=libtype
@@ -68,13 +79,14 @@ func loaderDirs(file string, depth int) []string {
 
 // includedDirs follows one include line; its pattern has wildcards in the last
 // component only, as every distribution's has.
-func includedDirs(file, pattern string, depth int) []string {
+func includedDirs(file, pattern string, depth int, lost *error) []string {
 	if !strings.HasPrefix(pattern, "/") {
 		pattern = join(parentOf(file), pattern)
 	}
 	dir, last := parentOf(pattern), pattern[strings.LastIndexByte(pattern, '/')+1:]
 	fd, err := openat(unix.AT_FDCWD, dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC)
 	if err != nil {
+		noteShort(lost, dir, err)
 		return nil
 	}
 	defer unix.Close(fd)
@@ -83,14 +95,23 @@ func includedDirs(file, pattern string, depth int) []string {
 		return ok && err == nil
 	})
 	if err != nil {
+		noteShort(lost, dir, err)
 		return nil
 	}
 	slices.SortFunc(list, func(a, b entry) int { return strings.Compare(a.name, b.name) })
 	var dirs []string
 	for _, e := range list {
-		dirs = append(dirs, loaderDirs(join(dir, e.name), depth+1)...)
+		dirs = append(dirs, loaderDirs(join(dir, e.name), depth+1, lost)...)
 	}
 	return dirs
+}
+
+// noteShort collects an error that says nothing about the path, but that descriptors
+// or memory ran out.
+func noteShort(lost *error, path string, err error) {
+	if short(err) {
+		*lost = errors.Join(*lost, fmt.Errorf("opening %q: %w", path, err))
+	}
 }
 
 // codeView is one path under which a program directory, or a part of one, can be
@@ -118,7 +139,7 @@ func (t *MountTable) codeViews(roots []string, resolve func(string) (string, boo
 // one of looking at a directory that is there.
 func CodeRoots() ([]string, error) {
 	var lost error
-	roots := codeRoots(func(path string) (string, bool) { return resolveKnown(path, &lost) })
+	roots := codeRoots(func(path string) (string, bool) { return resolveKnown(path, &lost) }, &lost)
 	return roots, lost
 }
 
@@ -129,7 +150,7 @@ func (t *MountTable) CodeViews() ([]string, error) {
 	var lost error
 	resolve := func(path string) (string, bool) { return resolveKnown(path, &lost) }
 	var paths []string
-	for _, v := range t.codeViews(codeRoots(resolve), resolve) {
+	for _, v := range t.codeViews(codeRoots(resolve, &lost), resolve) {
 		if !v.standing {
 			paths = append(paths, v.path)
 		}

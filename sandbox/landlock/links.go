@@ -11,10 +11,11 @@ import (
 // ProgramDirectories lists the directories that memory.code-files protects on this
 // system, canonical, none inside another. What cannot be looked at is left out.
 func ProgramDirectories() []string {
+	var lost error // the list is for information
 	return codeRoots(func(path string) (string, bool) {
 		found, err := canonicalPath(path)
 		return found, err == nil
-	})
+	}, &lost)
 }
 
 // LinkedPrograms lists the files of the directories, by one name each, that this

@@ -273,6 +273,10 @@ func (t *MountTable) top(m int, point string) int {
 // mounted on top of it or of one of its ancestors.
 func (t *MountTable) visible(m *Mount) bool { return t.at(m.Point) == m }
 
+// HasRoot reports whether "/" is on a mount of the table; it is not after a chroot(2)
+// into a plain directory.
+func (t *MountTable) HasRoot() bool { return t.root >= 0 }
+
 // byID finds a mount; nil when there is none.
 func (t *MountTable) byID(id int) *Mount {
 	for i := range t.mounts {

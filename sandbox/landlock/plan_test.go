@@ -63,7 +63,7 @@ func TestABITable(t *testing.T) {
 			t.Errorf("version %d can do less than the one before", i)
 		}
 	}
-	for v, want := range map[int]int{-1: 0, 0: 0, 7: 7, 10: 10, 99: 10} {
+	for v, want := range map[int]int{-1: 0, 0: 0, 7: 7, 10: 10, 11: 11, 99: 11} {
 		if got := ForVersion(v).Version; got != want {
 			t.Errorf("ForVersion(%d) is %d, want %d", v, got, want)
 		}
@@ -162,7 +162,7 @@ func TestPlanErrors(t *testing.T) {
 		{"missing", ro(dir + "/x"), abi, dir + "/x", unix.ENOENT},
 		{"FIFO", ro(fifo), abi, "FIFO", nil},
 		{"socket", ro(sock), abi, "socket", nil},
-		{"device", ro("/dev/null"), abi, "device", nil},
+		{"device", ro("/dev/kmsg"), abi, "device", nil},
 		{"procfs", ro("/proc"), abi, "procfs", nil},
 		{"below procfs", ro("/proc/sys"), abi, "procfs", nil},
 		{"through a link", ro("/proc/self"), abi, "procfs", nil},
@@ -279,7 +279,7 @@ func TestLoaderDirs(t *testing.T) {
 	write("sub1.conf", "/c/lib\n")
 	write("sub2.conf", "\n/d/lib")
 	write("other", "/never\n")
-	got := loaderDirs(filepath.Join(dir, "main"), 0)
+	got := loaderDirs(filepath.Join(dir, "main"), 0, new(error))
 	slices.Sort(got)
 	got = slices.Compact(got)
 	if want := []string{"/a/lib", "/b/lib", "/c/lib", "/d/lib"}; !slices.Equal(got, want) {

@@ -130,7 +130,8 @@ func (p *Plan) fill(r Request) error {
 	resolve := func(path string) (string, bool) { return resolveKnown(path, &lost) }
 	o.resolve = resolve
 	if r.Policy.Memory.CodeFiles == policy.CodeFilesProtect {
-		o.code, o.shown = codeRoots(resolve), r.CodeViews
+		o.code, o.shown = codeRoots(resolve, &lost), r.CodeViews
+		o.names = writableDirs(nameRoots, r.Privileged, resolve)
 		p.warnLayers(r.Mounts, o.code)
 	}
 	if o.access != policy.AccessAllow {
@@ -173,6 +174,19 @@ func (p *Plan) fill(r Request) error {
 	return w.verify()
 }
 
+// writableDirs picks the directories in which this process can change names, or could
+// if it is privileged: carving costs a rule for each directory beside them.
+func writableDirs(dirs []string, privileged bool, resolve func(string) (string, bool)) []string {
+	var found []string
+	for _, dir := range dirs {
+		path, ok := resolve(dir)
+		if ok && (privileged || unix.Faccessat(unix.AT_FDCWD, path, unix.W_OK, unix.AT_EACCESS) == nil) {
+			found = append(found, path)
+		}
+	}
+	return found
+}
+
 // grantAll is the shape without path rules: everything as usual.
 func (w *walker) grantAll() {
 	// A device node that lies anywhere but in a directory of devices is nobody's to
@@ -181,6 +195,34 @@ func (w *walker) grantAll() {
 	w.why = "everything as usual"
 	w.grant(w.root, full, 0)
 	w.grantIslands(full, ReadDir)
+	w.grantQueues(full)
+}
+
+// grantQueues grants POSIX message queues where their file system is mounted nowhere:
+// mq_open(2) opens files of it all the same, which then lie below no rule. Its top
+// directory can be reached by another mount, which takes CAP_SYS_ADMIN; without that
+// the queues stay closed.
+func (w *walker) grantQueues(want Rights) {
+	if slices.ContainsFunc(w.table.mounts, func(m Mount) bool { return m.FSType == "mqueue" && w.table.visible(&m) }) {
+		return
+	}
+	fs, err := unix.Fsopen("mqueue", unix.FSOPEN_CLOEXEC)
+	if err != nil {
+		return
+	}
+	defer unix.Close(fs)
+	if unix.FsconfigCreate(fs) != nil {
+		return
+	}
+	fd, err := unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, 0)
+	if err != nil {
+		return
+	}
+	n := &node{fd: fd, path: "mqueue"}
+	if w.inspect(n, nil) == nil && !n.special {
+		w.emit(n, want, 0, "message queues")
+	}
+	w.release(n)
 }
 
 func (w *walker) grantIslands(want, have Rights) {
@@ -287,6 +329,11 @@ func (w *walker) grantPath(path string, want Rights, optional bool) error {
 	}
 	if err != nil {
 		return &RuleError{Path: path, Err: err}
+	}
+	if n.mode&unix.S_IFMT == unix.S_IFCHR && grantable(n.rdev) && !n.special {
+		// A harmless device, which other launchers have to be told of.
+		w.emit(n, nodeRights, 0, w.why)
+		return nil
 	}
 	if reason := unfit(n); reason != "" {
 		return &RuleError{Path: path, Reason: reason}

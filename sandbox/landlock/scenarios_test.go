@@ -42,6 +42,8 @@ var scenarios = map[string]scenario{
 	"swap file with capabilities":  {swapFilePrivileged},
 	"paths beside a cgroup":        {pathRulesBesideCgroup},
 	"program directories":          {programDirs},
+	"names of programs":            {programNames},
+	"names of programs, user":      {programNamesUser},
 	"bind of a library directory":  {bindOfLibraries},
 	"bind of a program":            {bindOfProgram},
 	"bind of the root":             {bindOfRoot},
@@ -525,6 +527,73 @@ func programDirs(st *stage) []attempt {
 		open("write through the symbolic link", "/lib/os-release", os.O_WRONLY, unix.EACCES),
 		{"running a program", func() error { return exec.Command("/usr/bin/true").Run() }, nil},
 	}
+}
+
+// coverEtc puts a directory of the test's own in the place of /etc, so that the
+// control changes nothing of the system.
+func (st *stage) coverEtc() {
+	etc := st.mkdir("etc")
+	check(os.MkdirAll(etc+"/alternatives", 0o755))
+	check(os.MkdirAll(etc+"/sub", 0o755))
+	check(os.Symlink("/usr/bin/true", etc+"/alternatives/awk"))
+	check(os.WriteFile(etc+"/file", []byte("x"), 0o644))
+	check(unix.Mount(etc, "/etc", "", unix.MS_BIND, ""))
+}
+
+// programNames: what a program of a protected directory is called by, and the
+// directory of such names, stay in place. Around them files are as usual but for
+// their names directly in /etc.
+func programNames(st *stage) []attempt {
+	st.coverEtc()
+	const link = "/etc/alternatives/awk"
+	again := func(path string, do func() error) func() error {
+		return func() error {
+			if err := do(); err != nil {
+				return err
+			}
+			os.Remove(path)
+			return os.Symlink("/usr/bin/true", path)
+		}
+	}
+	rename := func(from, to string) func() error {
+		return func() error {
+			if err := os.Rename(from, to); err != nil {
+				return err
+			}
+			return os.Rename(to, from)
+		}
+	}
+	seen := st.path("etc", "alternatives", "awk")
+	return []attempt{
+		{"removing a name", again(link, func() error { return os.Remove(link) }), unix.EACCES},
+		{"replacing a name", again(link, func() error {
+			if err := os.Symlink("/tmp/x", "/etc/sub/x"); err != nil && !os.IsExist(err) {
+				return err
+			}
+			return os.Rename("/etc/sub/x", link)
+		}), unix.EACCES},
+		{"removing a name by another mount", again(seen, func() error { return os.Remove(seen) }), unix.EACCES},
+		{"moving the directory", rename("/etc/alternatives", "/etc/moved"), unix.EACCES},
+		{"moving it elsewhere", rename("/etc/alternatives", "/etc/sub/moved"), unix.EACCES},
+		open("writing a file", "/etc/file", os.O_WRONLY|os.O_TRUNC, nil),
+		open("making a file", "/etc/new", os.O_WRONLY|os.O_CREATE, nil),
+		create("a file below", "/etc/sub/new", nil),
+		{"renaming below", func() error {
+			if err := os.WriteFile("/etc/sub/a", nil, 0o644); err != nil {
+				return err
+			}
+			return os.Rename("/etc/sub/a", "/etc/sub/b")
+		}, nil},
+	}
+}
+
+// programNamesUser: whom the files' own permissions keep from it is not limited
+// elsewhere for it.
+func programNamesUser(st *stage) []attempt {
+	st.coverEtc()
+	check(os.Chmod(st.path("etc"), 0o777))
+	st.asUser()
+	return []attempt{create("directly in /etc", "/etc/new", nil)}
 }
 
 func bindOfLibraries(st *stage) []attempt {

@@ -1,6 +1,7 @@
 package landlock
 
 import (
+	"errors"
 	"fmt"
 	"slices"
 
@@ -129,8 +130,7 @@ func (w *walker) open(parent *node, name, path string) *node {
 	if err == unix.ENOENT || err == unix.EACCES || err == unix.ENOTDIR {
 		return nil
 	}
-	if err == unix.EMFILE || err == unix.ENFILE || err == unix.ENOMEM {
-		w.short = fmt.Errorf("opening %q: %w", path, err)
+	if w.outOfResources(path, err) {
 		return nil
 	}
 	if err != nil {
@@ -169,6 +169,24 @@ func (w *walker) inspect(n, parent *node) error {
 	var err error
 	n.special, err = n.onSpecial()
 	return err
+}
+
+// outOfResources notes an error that says nothing about a path: it ends the start,
+// while any other only has the path not granted.
+func (w *walker) outOfResources(path string, err error) bool {
+	if !short(err) {
+		return false
+	}
+	w.short = fmt.Errorf("opening %q: %w", path, err)
+	if errors.Is(err, unix.EMFILE) {
+		w.short = fmt.Errorf("%w: a start holds a descriptor for each rule, about a hundred, and RLIMIT_NOFILE allows fewer", w.short)
+	}
+	return true
+}
+
+// short reports whether an error is a lack of descriptors or memory.
+func short(err error) bool {
+	return errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) || errors.Is(err, unix.ENOMEM)
 }
 
 func (w *walker) child(parent *node, name string) *node {
@@ -261,10 +279,16 @@ func (w *walker) grant(n *node, want, have Rights) {
 func (w *walker) carveAt(n *node, e *edge, want, have Rights) {
 	own := want & e.limit
 	w.emit(n, own, have, e.object.cause)
-	w.noteCarved(n, e)
+	if !e.limit.has(MakeReg) {
+		w.noteCarved(n, e)
+	}
+	onlyDirs := own.has(want & fileRights) // files have all they can have from n
 	list, err := n.entries(func(e entry) bool {
-		return e.kind != unix.DT_LNK && (n.path != sysKernel || e.kind != unix.DT_REG || slices.Contains(sysKernelFiles, e.name))
+		return e.kind != unix.DT_LNK && (!onlyDirs || e.kind == unix.DT_DIR || e.kind == unix.DT_UNKNOWN || e.kind == unix.DT_SOCK)
 	})
+	if w.outOfResources(n.path, err) {
+		return
+	}
 	if err != nil {
 		w.plan.warn("%s cannot be listed and nothing in it is granted: %v (carved because of %s)", n.path, err, e.object.cause)
 		return
@@ -276,13 +300,6 @@ func (w *walker) carveAt(n *node, e *edge, want, have Rights) {
 		}
 	}
 }
-
-// sysKernel holds, beside directories, a dozen files of one number each. Only
-// those that programs at large read (lscpu) get a rule of their own; each costs
-// every start some microseconds.
-const sysKernel = "/sys/kernel"
-
-var sysKernelFiles = []string{"address_bits", "cpu_byteorder"}
 
 // noteCarved reports a directory in which nothing can be created any more. What
 // is so everywhere is not worth a warning, unless the policy names just that
@@ -324,6 +341,9 @@ func (w *walker) grantDevices(n *node, dir string, want, have Rights) {
 	w.emit(n, own, have, "devices")
 	w.plan.Carved = append(w.plan.Carved, Carved{Path: n.path, Cause: "devices"})
 	list, err := n.entries(func(e entry) bool { return w.wantsEntry(n, dir, e) })
+	if w.outOfResources(n.path, err) {
+		return
+	}
 	if err != nil {
 		w.plan.warn("%s cannot be listed and no device in it is granted: %v", n.path, err)
 		return

@@ -293,6 +293,10 @@ func (t *tree) enter() error {
 	}
 	// The old root is put above the new one, and taken away there: pivot_root(2).
 	if err := unix.PivotRoot(".", "."); err != nil {
+		if err == unix.EINVAL && onRootfs() {
+			return fmt.Errorf("putting the copies in the place of the root directory, which is the initramfs: "+
+				"Linux before 7.0 cannot move that away; start from a root that is mounted, or without --pin: %w", err)
+		}
 		return fmt.Errorf("putting the copies in the place of the root directory: %w", err)
 	}
 	if err := unix.Unmount(".", unix.MNT_DETACH); err != nil {
@@ -305,4 +309,11 @@ func (t *tree) enter() error {
 		return fmt.Errorf("going back to the working directory %q: %w", wd, err)
 	}
 	return nil
+}
+
+// onRootfs reports whether the root directory is the file system that the kernel
+// started with. Where another one was mounted over it, it is in no mount table.
+func onRootfs() bool {
+	table, err := os.ReadFile("/proc/thread-self/mountinfo")
+	return err == nil && strings.Contains(string(table), " - rootfs ")
 }
