@@ -137,11 +137,10 @@ func capSet(value []byte) kernel.CapSet {
 
 // second is the second number of a line, or -1.
 func second(value []byte) int {
-	fields := bytes.Fields(value)
-	if len(fields) < 2 {
-		return -1
-	}
-	return last(fields[1])
+	value = bytes.TrimSpace(value)
+	_, rest, _ := bytes.Cut(value, []byte{'\t'})
+	number, _, _ := bytes.Cut(rest, []byte{'\t'})
+	return last(number)
 }
 
 // last is the last number of a line, or -1.
