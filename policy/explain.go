@@ -267,8 +267,3 @@ func (e *explainer) openMemory(writing bool) {
 	}
 	e.remedy("--memory "+access.String(), "memory.access", strconv.Quote(access.String()))
 }
-
-// quoteList writes one path as the list of a file.
-func quoteList(path string) string {
-	return "[" + strconv.Quote(strings.ReplaceAll(path, "${", "$${")) + "]"
-}

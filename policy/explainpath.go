@@ -136,7 +136,7 @@ func (e *explainer) device(o Object) {
 		e.decide(true, LayerLandlock, "", "", "it is the terminal that the sandbox starts on")
 	case o.Device == DeviceUnlisted:
 		e.decide(false, LayerLandlock, "paths.devices", "", "the device is not one of those that are granted without being named")
-		e.remedy("--device "+o.Path, "paths.devices", quoteList(o.Path))
+		e.pathRemedy("--device", "paths.devices", o.Path)
 	case !e.policy.Paths.Present || o.Device == DeviceBasic:
 		e.decide(true, LayerLandlock, "", "", "it is one of the devices that reach nobody's memory")
 	case rights&need == need:
@@ -144,7 +144,7 @@ func (e *explainer) device(o Object) {
 		e.takeRules()
 	default:
 		e.decide(false, LayerLandlock, "", "", "no path rule contains the device")
-		e.remedy("--device "+o.Path, "paths.devices", quoteList(o.Path))
+		e.pathRemedy("--device", "paths.devices", o.Path)
 	}
 }
 
@@ -190,12 +190,15 @@ func (e *explainer) rulesOn(o Object) (rule PathRule, rights Rights) {
 // Without other path rules that one would close everything else.
 func (e *explainer) delegate(path string, present bool) {
 	if present {
-		e.remedy("--rw "+path, "paths.rw", quoteList(path))
+		e.pathRemedy("--rw", "paths.rw", path)
 		return
 	}
-	flags := "--rwx / --rw " + path
-	line := fmt.Sprintf("paths = { rwx = [\"/\"], rw = %s }", quoteList(path))
-	e.answer.Remedy = Remedy{Flag: flags, Line: line, Text: "add " + flags + ", which leaves all other paths as usual"}
+	e.pathRemedy("--rwx / --rw", "paths.rw", path)
+	r := &e.answer.Remedy
+	if list, ok := quoteList(path); ok {
+		r.Line = fmt.Sprintf("paths = { rwx = [\"/\"], rw = %s }", list)
+	}
+	r.Text += ", which leaves all other paths as usual"
 }
 
 // takeRules is the remedy that removes the path rules which give the right.
@@ -311,7 +314,7 @@ func (e *explainer) noRule(o Object, rule PathRule, need Rights) {
 		}
 	}
 	list := (has | need | MayRead).String()
-	e.remedy("--"+list+" "+top, "paths."+list, quoteList(top))
+	e.pathRemedy("--"+list, "paths."+list, top)
 	if need == MayWrite && o.Code != "" && e.policy.Memory.CodeFiles == CodeFilesProtect {
 		e.note("%s is protected besides: add --allow code-files=allow", o.Code)
 	}

@@ -138,12 +138,29 @@ func (p *Plan) SignalsStayInside() bool {
 	return p.Rules != nil && p.Rules.Scoped&landlock.ScopeSignal != 0
 }
 
+// pathHint says what of a program the path rules do not let be executed.
+func (p *Plan) pathHint(program string) string {
+	if p.Rules == nil {
+		return ""
+	}
+	rules := NewRuleSum(granted(p.Rules))
+	file, interpreter, refused := rules.NotExecutable(program)
+	switch {
+	case !refused:
+		return "the path rules let it be executed; what refuses it is not known"
+	case interpreter != "":
+		return fmt.Sprintf("it is run by %s, which no path rule lets be executed: add --add-exec, or --rox %s and what that reads",
+			interpreter, policy.ShellWord(file))
+	}
+	return fmt.Sprintf("no path rule lets it be executed: add --add-exec, or --rox %s", policy.ShellWord(file))
+}
+
 // execHint explains a refusal of execve that the file's own permissions do not.
 func (p *Plan) execHint(errno unix.Errno) string {
 	path := p.starter.Path
 	switch {
 	case errno == unix.EACCES && p.options.Policy.Paths.Present && executable(path) == nil:
-		return fmt.Sprintf("no path rule lets it be executed: add --add-exec, or --rox %s", path)
+		return p.pathHint(path)
 	case errno == unix.ENOENT:
 		return "the interpreter that it names is missing"
 	case errno == unix.EACCES && executable(path) == nil:

@@ -425,6 +425,7 @@ func (p *Plan) seccomp() error {
 		o.GuardListen = network.GuardsListen()
 		o.AskReads = pol.Memory.Access == policy.AccessDeny
 		o.AskWrites = pol.WritesProcfs() && pol.Memory.Access != policy.AccessAllow
+		o.WatchNew = p.options.Reports
 		if p.options.Reports && pol.Paths.Present {
 			o.AskReads, o.AskWrites, o.WatchPaths = pol.Memory.Access == policy.AccessDeny, true, true
 		}

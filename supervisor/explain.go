@@ -5,6 +5,7 @@ import (
 	"strconv"
 
 	"github.com/memjail/memjail/sandbox/kernel"
+	"github.com/memjail/memjail/supervisor/decide"
 	"github.com/memjail/memjail/supervisor/resolve"
 	"golang.org/x/sys/unix"
 )
@@ -14,6 +15,7 @@ type Access string
 
 const (
 	AccessRead    Access = "read"
+	AccessList    Access = "list" // a directory; events say "read"
 	AccessWrite   Access = "write"
 	AccessExecute Access = "execute"
 	AccessConnect Access = "connect"
@@ -44,22 +46,48 @@ func (r *receiver) explainOpen(q *request, flags int) {
 	if !r.explains() || flags&unix.O_PATH != 0 {
 		return
 	}
+	var want decide.Request
+	if q.kind == kindOpenat2 {
+		var ok bool
+		if want, ok = r.wanted(q); !ok {
+			return
+		}
+		flags = want.Flags
+	}
 	access := AccessRead
 	if flags&(unix.O_ACCMODE|unix.O_TRUNC|unix.O_CREAT) != 0 {
 		access = AccessWrite
 	}
+	if access == AccessRead && !r.s.options.Policy.Paths.Present && !r.path.MayBeDevice() {
+		return // without path rules everything else can be read
+	}
 	caller := resolve.Caller{TID: q.tid, Dir: q.dir(), NoFollow: flags&unix.O_NOFOLLOW != 0}
+	if r.s.resolver.FailsByItself(caller, &r.path, want.Resolve) {
+		return
+	}
 	r.explainPath(q, caller, access, flags&unix.O_CREAT != 0)
 }
 
 func (r *receiver) explainPath(q *request, caller resolve.Caller, access Access, creates bool) {
 	// An ordinary user's supervisor may do what its callers may: what they could not
 	// do outside either is not the sandbox's refusal.
-	path, missing, err := resolve.Canonical(caller, &r.path, creates, r.mode(access))
+	target, err := r.s.resolver.Canonical(caller, &r.path, creates, r.mode(access))
+	if err == unix.ELOOP && caller.TGID == 0 {
+		id, unknown := r.identify(q.tid)
+		if unknown != nil {
+			return
+		}
+		caller.TGID = id.tgid
+		target, err = r.s.resolver.Canonical(caller, &r.path, creates, r.mode(access))
+	}
 	if err != nil {
 		return
 	}
-	refusal, refused := r.s.options.Explain.Path(path, access, missing)
+	asked := access
+	if access == AccessRead && target.Directory {
+		asked = AccessList
+	}
+	refusal, refused := r.s.options.Explain.Path(target.Path, asked, target.Missing)
 	if !refused {
 		return
 	}

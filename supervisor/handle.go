@@ -426,6 +426,10 @@ func (r *receiver) sameProcess(id identity, tid int) bool {
 }
 
 func (r *receiver) reportOpen(q *request, want decide.Request, o decide.Object) {
+	caller := resolve.Caller{TID: q.tid, Dir: q.dir()}
+	if r.s.resolver.FailsByItself(caller, &r.path, want.Resolve) {
+		return
+	}
 	r.report(q, func() Event {
 		call := map[kind]string{kindOpen: "open", kindOpenat: "openat", kindOpenat2: "openat2", kindCreat: "creat"}[q.kind]
 		e := Event{Call: call, Path: r.path.String(), Access: "read", Layer: Landlock, Errno: "EACCES", Predicted: true}

@@ -18,6 +18,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // Closure is what a program needs.
@@ -121,6 +123,31 @@ func readHead(path string) ([]byte, error) {
 		return nil, reason(err)
 	}
 	return head[:n], nil
+}
+
+// Interpreter is what the kernel itself runs to have the file at path run: what the
+// "#!" line of a script names, or the loader that an ELF program does; "" for a program
+// that needs none.
+func Interpreter(path string) (string, error) {
+	file, err := os.OpenFile(path, os.O_RDONLY|unix.O_NONBLOCK, 0)
+	if err != nil {
+		return "", &Error{Path: path, Err: reason(err)}
+	}
+	defer file.Close()
+	head := make([]byte, headSize)
+	n, _ := file.ReadAt(head, 0) // a short one names none
+	if line, script := strings.CutPrefix(string(head[:n]), "#!"); script {
+		line, _, _ = strings.Cut(line, "\n")
+		if words := strings.Fields(line); len(words) > 0 {
+			return words[0], nil
+		}
+		return "", nil
+	}
+	program, err := load(file)
+	if err != nil {
+		return "", &Error{Path: path, Err: err}
+	}
+	return program.interp, nil
 }
 
 // reason is an error of package os without the path, which is told already.

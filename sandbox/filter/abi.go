@@ -28,8 +28,9 @@ type abi struct {
 }
 
 const (
-	pathOnlyX86 = 0o10000000 | 0o200000 // O_PATH, O_DIRECTORY
-	pathOnlyARM = 0o10000000 | 0o040000
+	openPath    = 0o10000000          // O_PATH, the same everywhere
+	pathOnlyX86 = openPath | 0o200000 // O_DIRECTORY
+	pathOnlyARM = openPath | 0o040000
 )
 
 var (

@@ -50,10 +50,13 @@ type Options struct {
 	// AskWrites notifies opens for writing, creat(2) included (procfs.write
 	// grants something).
 	AskWrites bool
-	// WatchPaths and WatchPorts notify execve(2) and execveat(2), and connect(2) and
-	// bind(2), so that the supervisor can tell what the kernel is going to refuse of
+	// WatchPaths and WatchPorts notify execve(2) and execveat(2), with opens those of
+	// directories to be listed, and connect(2) and bind(2), so that the supervisor can tell what the kernel is going to refuse of
 	// them. They are no denials: the kernel always goes on with the calls.
 	WatchPaths, WatchPorts bool
+	// WatchNew notifies, with opens for writing, those of files that must not exist yet
+	// (O_EXCL), which WatchPaths does besides.
+	WatchNew bool
 	// WatchChroot notifies chroot(2). It is no denial: the supervisor always
 	// lets the kernel go on with it, and knows that somebody's root has moved.
 	WatchChroot bool

@@ -85,11 +85,14 @@ func oracleOpens(o Options, d Data, name string) (Verdict, bool) {
 	if o.Arch == "arm64" {
 		directory = 0o40000
 	}
+	if o.WatchPaths {
+		directory = 0
+	}
 	asked := o.AskWrites
 	if flags&3 == 0 {
 		asked = o.AskReads
 	}
-	exclusive := flags&0o200 != 0 && !o.WatchPaths
+	exclusive := flags&0o200 != 0 && !o.WatchPaths && !o.WatchNew
 	if o.Listener && asked && !exclusive && flags&(directory|0o10000000) == 0 {
 		return Notify, true
 	}
@@ -331,6 +334,7 @@ func variants(t *testing.T, arch string) []Options {
 			Options{Arch: arch, Listener: listener, RefuseMetadata: true},
 			Options{Arch: arch, Listener: listener, GuardTCP: true},
 			Options{Arch: arch, Listener: listener, WatchPaths: true},
+			Options{Arch: arch, Listener: listener, AskReads: true, AskWrites: true, WatchNew: true},
 			Options{Arch: arch, Listener: listener, WatchPorts: true},
 			Options{Arch: arch, Listener: listener, GuardMemfds: true},
 			Options{Arch: arch, Listener: listener, RefuseSharedFiles: true},

@@ -233,20 +233,22 @@ func (h *head) opens(a *abi) {
 
 func (h *head) openFlags(a *abi, arg uint32) {
 	allow, notify := h.to(Allow), h.to(Notify)
-	h.loadLow(arg)
-	unasked := a.pathOnly
-	if !h.options.WatchPaths {
-		// A file that must not exist yet is none of procfs, where nobody makes any. A
-		// report may still want to name the path rule that refuses to make it.
-		unasked |= unix.O_EXCL
+	// A file that must not exist yet is none of procfs, where nobody makes any.
+	harmless := a.pathOnly | unix.O_EXCL
+	switch {
+	case h.options.WatchPaths: // that a directory cannot be listed is told, too
+		harmless = openPath
+	case h.options.WatchNew:
+		harmless = a.pathOnly
 	}
+	h.loadLow(arg)
 	switch o := h.options; {
 	case o.AskReads && o.AskWrites:
-		h.anyBit(unasked, allow, notify)
+		h.anyBit(harmless, allow, notify)
 	case o.AskReads:
-		h.anyBit(unasked|unix.O_ACCMODE, allow, notify)
+		h.anyBit(harmless|unix.O_ACCMODE, allow, notify)
 	default:
-		h.anyBit(unasked, allow, next)
+		h.anyBit(harmless, allow, next)
 		h.anyBit(unix.O_ACCMODE, notify, allow)
 	}
 }

@@ -180,7 +180,7 @@ func detachedConfig(pol policy.Policy, plan *sandbox.Plan, report Detached) (suc
 		PID: os.Getpid(), Exec: true, Guard: guardOf(pol), OwnMounts: plan.MountNamespace != nil,
 		SlowMounts: plan.Mounts != nil && plan.Mounts.HasRemote(), Writable: plan.Writable}
 	config.Policy.Tests = nil
-	if config.Reports && plan.Rules != nil && explainable(pol) {
+	if config.Reports && plan.Rules != nil {
 		facts, err := plan.Facts(nil)
 		if err != nil {
 			return successorConfig{}, err

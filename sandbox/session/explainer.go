@@ -1,7 +1,6 @@
 package session
 
 import (
-	"path"
 	"slices"
 	"strings"
 	"sync"
@@ -17,7 +16,7 @@ import (
 type explainer struct {
 	policy policy.Policy
 	look   func() (*sandbox.Facts, error)
-	rules  map[string]landlock.Rights
+	rules  sandbox.RuleSum
 
 	mu    sync.Mutex
 	facts *sandbox.Facts // made when the first refusal is explained
@@ -32,14 +31,9 @@ type explained struct {
 // maxExplained bounds what is remembered: the sandbox chooses how much there is.
 const maxExplained = 1024
 
-// explainable: there are rules about paths or ports.
-func explainable(pol policy.Policy) bool {
-	return pol.Paths.Present || pol.Network.RestrictConnect || pol.Network.RestrictBind
-}
-
-// newExplainer returns nil where no rules are about paths or ports.
+// newExplainer returns nil where there are no rules.
 func newExplainer(pol policy.Policy, plan *sandbox.Plan) supervisor.Explainer {
-	if plan.Rules == nil || !explainable(pol) {
+	if plan.Rules == nil {
 		return nil
 	}
 	e := emptyExplainer(pol, func() (*sandbox.Facts, error) { return plan.Facts(ProcfsFile) })
@@ -63,39 +57,47 @@ func handedExplainer(pol policy.Policy, handed *sandbox.HandedFacts) supervisor.
 
 // emptyExplainer is one without rules.
 func emptyExplainer(pol policy.Policy, look func() (*sandbox.Facts, error)) *explainer {
-	return &explainer{policy: pol, look: look, rules: map[string]landlock.Rights{}, known: map[policy.Request]explained{}}
+	return &explainer{policy: pol, look: look, rules: sandbox.RuleSum{}, known: map[policy.Request]explained{}}
 }
 
 var actions = map[supervisor.Access]policy.Action{
-	supervisor.AccessRead: policy.ActionRead, supervisor.AccessWrite: policy.ActionWrite, supervisor.AccessExecute: policy.ActionExecute,
+	supervisor.AccessRead: policy.ActionRead, supervisor.AccessList: policy.ActionRead, supervisor.AccessWrite: policy.ActionWrite, supervisor.AccessExecute: policy.ActionExecute,
 	supervisor.AccessConnect: policy.ActionConnect, supervisor.AccessBind: policy.ActionBind,
 }
 
 func (e *explainer) Path(name string, access supervisor.Access, missing bool) (supervisor.Refusal, bool) {
-	if !e.policy.Paths.Present {
-		return supervisor.Refusal{}, false
+	if access == supervisor.AccessExecute {
+		return e.program(name)
 	}
 	var need landlock.Rights
 	switch {
-	case access == supervisor.AccessExecute:
-		need = landlock.Execute
+	case access == supervisor.AccessList:
+		need = landlock.ReadDir
 	case access == supervisor.AccessRead:
-		need = landlock.ReadFile // a directory has it where it has the right to be listed
+		need = landlock.ReadFile
 	case missing:
 		need = landlock.MakeReg
 	default:
 		need = landlock.WriteFile
 	}
-	var have landlock.Rights
-	for up := name; ; up = path.Dir(up) {
-		if have |= e.rules[up]; have&need != 0 {
-			return supervisor.Refusal{}, false
-		}
-		if up == "/" {
-			break
-		}
+	if e.rules.Gives(name, need) {
+		return supervisor.Refusal{}, false
 	}
 	return e.explain(policy.Request{Action: actions[access], Path: name})
+}
+
+// program: the kernel opens the interpreter of a script, and the loader of a program,
+// by the same rules.
+func (e *explainer) program(name string) (supervisor.Refusal, bool) {
+	file, interpreter, refused := e.rules.NotExecutable(name)
+	if !refused || !e.policy.Paths.Present {
+		return supervisor.Refusal{}, false
+	}
+	refusal, refused := e.explain(policy.Request{Action: policy.ActionExecute, Path: file})
+	if interpreter != "" {
+		refusal.Reason = "it is run by " + interpreter + ": " + refusal.Reason
+	}
+	return refusal, refused
 }
 
 func (e *explainer) Port(port uint16, access supervisor.Access) (supervisor.Refusal, bool) {

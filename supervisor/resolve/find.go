@@ -18,7 +18,8 @@ import (
 // sameRoot: nobody inside has another root than this process, so that the kernel may
 // resolve by itself what does not lead through procfs.
 //
-// It may wait for a disk or a server. The error is the errno that the kernel would give
+// It may wait for a disk or a server. Without the caller's process (Caller.TGID) what
+// leads through procfs is not found (ELOOP). The error is the errno that the kernel would give
 // the caller, EACCES where a path goes through another process's links in procfs.
 func (r *Resolver) Find(c Caller, p *Path, sameRoot bool) (fd int, err error) {
 	if p.length == 0 {
@@ -29,6 +30,9 @@ func (r *Resolver) Find(c Caller, p *Path, sameRoot bool) (fd int, err error) {
 		if err != unix.ELOOP && err != unix.ENOSYS {
 			return fd, err
 		}
+	}
+	if c.TGID == 0 {
+		return -1, unix.ELOOP
 	}
 	c.keepLink, c.NoFollow, c.MayWait = c.NoFollow, false, true
 	w := walker{resolver: r, caller: c, root: -1, at: -1}

@@ -46,6 +46,9 @@ func (p *Path) Length() int { return p.length }
 // String returns the path. It is hostile input.
 func (p *Path) String() string { return string(p.unsafeBytes()) }
 
+// MayBeDevice tells whether the path is spelled as those of device nodes are.
+func (p *Path) MayBeDevice() bool { return hasPrefix(p.unsafeBytes(), "/dev/") }
+
 func (p *Path) unsafeBytes() []byte { return p.buf[headroom : headroom+p.length] }
 
 // Caller is the thread whose view counts.

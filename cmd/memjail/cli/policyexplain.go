@@ -152,24 +152,24 @@ func printAnswer(w io.Writer, a policy.Answer) error {
 	if a.Allowed {
 		verdict = "allowed"
 	}
-	fmt.Fprintf(&b, "%s: %s %s\n", verdict, a.Request.Action, object)
+	fmt.Fprintf(&b, "%s: %s %s\n", verdict, a.Request.Action, printable(object))
 	if a.Layer != policy.LayerNone {
 		fmt.Fprintf(&b, "  layer   %s\n", a.Layer)
 	}
 	if a.Key != "" {
-		fmt.Fprintf(&b, "  rule    %s\n", strings.TrimSpace(a.Key+" "+a.Value)+" ("+a.Origin.String()+")")
+		fmt.Fprintf(&b, "  rule    %s\n", printable(strings.TrimSpace(a.Key+" "+a.Value)+" ("+a.Origin.String()+")"))
 	}
-	fmt.Fprintf(&b, "  why     %s\n", a.Why)
+	fmt.Fprintf(&b, "  why     %s\n", printable(a.Why))
 	switch {
 	case a.Remedy.Line != "" && a.Remedy.Flag != "":
-		fmt.Fprintf(&b, "  change  %s, or the line %s\n", a.Remedy.Flag, a.Remedy.Line)
+		fmt.Fprintf(&b, "  change  %s, or the line %s\n", printable(a.Remedy.Flag), printable(a.Remedy.Line))
 	case a.Remedy.Text != "":
-		fmt.Fprintf(&b, "  change  %s\n", a.Remedy.Text)
+		fmt.Fprintf(&b, "  change  %s\n", printable(a.Remedy.Text))
 	default:
 		b.WriteString("  change  no change of a policy turns this\n")
 	}
 	for _, note := range a.Notes {
-		fmt.Fprintf(&b, "  note    %s\n", note)
+		fmt.Fprintf(&b, "  note    %s\n", printable(note))
 	}
 	_, err := io.WriteString(w, b.String())
 	return err

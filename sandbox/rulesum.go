@@ -1,0 +1,56 @@
+package sandbox
+
+import (
+	"path"
+	"path/filepath"
+
+	"github.com/memjail/memjail/sandbox/closure"
+	"github.com/memjail/memjail/sandbox/landlock"
+)
+
+// RuleSum adds rules up as the kernel does. What it says is for reports.
+type RuleSum map[string]landlock.Rights
+
+// NewRuleSum adds up rules by the paths that they were made for.
+func NewRuleSum(rules []GrantedRule) RuleSum {
+	sum := RuleSum{}
+	for _, r := range rules {
+		sum[r.Path] |= r.Rights
+	}
+	return sum
+}
+
+// Gives tells whether a path without symbolic links has one of the rights, by a rule on
+// itself or on a directory above.
+func (s RuleSum) Gives(name string, any landlock.Rights) bool {
+	for up := name; ; up = path.Dir(up) {
+		if s[up]&any != 0 {
+			return true
+		}
+		if up == "/" {
+			return false
+		}
+	}
+}
+
+// maxInterpreters is how many interpreters the kernel follows: each may be a script.
+const maxInterpreters = 5
+
+// NotExecutable looks for what keeps the kernel from starting a program: itself, or what
+// runs it (interpreter, as the program names it), whose path is file.
+func (s RuleSum) NotExecutable(program string) (file, interpreter string, refused bool) {
+	for range maxInterpreters {
+		file, err := filepath.EvalSymlinks(program)
+		if err != nil {
+			return "", "", false
+		}
+		if !s.Gives(file, landlock.Execute) {
+			return file, interpreter, true
+		}
+		if program, err = closure.Interpreter(file); err != nil || program == "" {
+			return "", "", false
+		}
+		interpreter = program
+	}
+	return "", "", false
+}
