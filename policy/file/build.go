@@ -285,7 +285,19 @@ func familyNames() []string {
 	return names
 }
 
+// unixAll is the value of network.unix by which a layer takes back what those below
+// restrict.
+const unixAll = "all"
+
 func (b *builder) unix(v value) {
+	n := &b.policy.Network
+	if v.shape == shapeString && v.text == unixAll {
+		addList(b, value{shape: shapeArray, at: v.at}, &n.Unix, b.pathItem)
+		b.policy.Origins.Forget(b.key.name, "")
+		n.RestrictUnix = false
+		n.Present = n.RestrictFamilies || n.RestrictConnect || n.RestrictBind
+		return
+	}
 	addList(b, v, &b.policy.Network.Unix, b.pathItem)
 	b.policy.Network.RestrictUnix, b.policy.Network.Present = true, true
 }

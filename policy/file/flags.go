@@ -245,6 +245,15 @@ func (b *builder) flagUnix(args []string) {
 	if b.emptied(k, args) {
 		return
 	}
+	if slices.Contains(args, unixAll) {
+		b.key, b.flag, b.inList = k, k.flag+" "+unixAll, false
+		if len(args) > 1 {
+			b.wrong(value{}, "contradicts the other %s", k.flag)
+			return
+		}
+		k.set(b, value{shape: shapeString, text: unixAll})
+		return
+	}
 	for _, arg := range args {
 		b.key, b.flag, b.inList = k, k.flag+" "+arg, false
 		if clean, ok := b.flagPath(arg); ok {

@@ -65,6 +65,8 @@ func pathSchema() node {
 
 func pathsSchema() node { return listSchema(pathSchema()) }
 
+func unixSchema() node { return node{"anyOf": []node{pathsSchema(), {"const": unixAll}}} }
+
 func extendsSchema() node {
 	item := node{"anyOf": []node{
 		{"enum": profiles.Names()},

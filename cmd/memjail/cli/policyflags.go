@@ -29,7 +29,7 @@ func (p *policyFlags) declare(f *pflag.FlagSet) {
 	f.StringArrayVar(&p.overrides.Network, "network", nil, "allow sockets of the address `FAMILY` only (inet, inet6, unix, netlink, ...); several with commas, or none")
 	f.StringArrayVar(&p.overrides.ConnectTCP, "connect-tcp", nil, "allow TCP connections to `PORT` only; several with commas, or none")
 	f.StringArrayVar(&p.overrides.BindTCP, "bind-tcp", nil, "allow TCP sockets to bind `PORT` only; several with commas, or none")
-	f.StringArrayVar(&p.overrides.Unix, "unix", nil, "allow UNIX sockets at `PATH` only, or none")
+	f.StringArrayVar(&p.overrides.Unix, "unix", nil, "allow UNIX sockets at `PATH` only, or none, or all")
 	f.StringArrayVar(&p.overrides.Env, "env", nil, "`NAME` keeps only the variables so named, NAME=VALUE sets one")
 }
 

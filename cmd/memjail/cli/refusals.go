@@ -23,7 +23,7 @@ func allowFlag(key string, args [6]uint64) string {
 		}
 		return "--allow namespaces=user"
 	case "network.unix":
-		return "a [network] without unix"
+		return `--unix all (in a policy: network.unix = "all")`
 	case "network.bind-tcp":
 		return "--bind-tcp PORT and binding to it, or --bind-tcp 0 (any free port)"
 	case "network.connect-tcp":
