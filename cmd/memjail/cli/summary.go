@@ -11,6 +11,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/memjail/memjail/policy"
 	"github.com/memjail/memjail/supervisor"
 )
 
@@ -192,6 +193,16 @@ func (c *collector) summary(w io.Writer) {
 		}
 		fmt.Fprintf(w, "memjail:   %s%s\n", describe(k.event), times)
 	}
+}
+
+// untold says which refusals are told nowhere: those of calls that programs do not
+// expect to be interrupted, as a call may be that the supervisor is asked about.
+func untold(pol policy.Policy) string {
+	calls := "clone with CLONE_NEWUSER, signals to processes outside"
+	if pol.Paths.Present {
+		calls = "mkdir, unlink, rename, link and the like, " + calls
+	}
+	return "not told are refusals of " + calls + `: "memjail policy explain --write PATH" (or --call NAME) answers for them`
 }
 
 // describe says in one line who attempted what, which layer refused it and what
