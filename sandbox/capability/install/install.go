@@ -65,6 +65,9 @@ func Install(o Options) (*Installed, error) {
 	if err := supported(); err != nil {
 		return nil, err
 	}
+	if unix.Geteuid() != 0 {
+		return nil, fmt.Errorf("it needs root: %w", unix.EPERM)
+	}
 	if err := makeDirectory(); err != nil {
 		return nil, err
 	}

@@ -1,0 +1,182 @@
+package main_test
+
+import (
+	"fmt"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+)
+
+// buildCapabilityAttack makes testdata/attacks/capability/attack.c, a static program.
+var buildCapabilityAttack = sync.OnceValues(func() (string, error) {
+	dir, err := e2eDir()
+	if err != nil {
+		return "", err
+	}
+	bin := filepath.Join(dir, "attack-capability")
+	out, err := exec.Command("gcc", "-O1", "-Wall", "-Wno-unused-result", "-static", "-pthread", "-z", "noexecstack", "-o", bin,
+		attackSource("capability/attack.c")).CombinedOutput()
+	if err != nil {
+		return "", fmt.Errorf("compiling the attacks: %w\n%s", err, out)
+	}
+	return bin, nil
+})
+
+func capabilityGuest(t *testing.T, kernel, arguments string) guest {
+	t.Helper()
+	if _, err := exec.LookPath("gcc"); err != nil {
+		t.Skip("this machine has no gcc")
+	}
+	attack, err := buildCapabilityAttack()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return guest{kernel: kernel, append: arguments, memory: 1024, limit: 20 * time.Minute, files: map[string]string{
+		"/usr/local/bin/memjail": memjailPath(t), "/bin/attack": attack, "/capability.sh": kernelFile(t, "capability.sh")}}
+}
+
+// sections splits what capability.sh printed at its headings.
+func sections(out string) map[string][]string {
+	all, title := map[string][]string{}, ""
+	for line := range strings.Lines(out) {
+		line = strings.TrimSpace(line)
+		if name, ok := strings.CutPrefix(line, "== "); ok {
+			title = name
+		} else if line != "" {
+			all[title] = append(all[title], line)
+		}
+	}
+	return all
+}
+
+// harmlessAttempts are those that must succeed for who has dropped the capability, too.
+var harmlessAttempts = []string{"receive_plain", "own_files", "own_thread_by_number", "prctl_answers"}
+
+// TestCapability attacks the memory capability on stock kernels: every attempt
+// succeeds before it is installed, and none does by or on a process that dropped it.
+func TestCapability(t *testing.T) {
+	for _, test := range []struct {
+		kernel, arguments string
+		short             bool
+	}{
+		{"6.1", "", true}, {"6.1", "", false}, {"6.12", "", false}, {"newest", "", false},
+	} {
+		g := guest{always: test.short}
+		if !g.wanted() {
+			continue
+		}
+		name := test.kernel
+		command := []string{"sh", "/capability.sh"}
+		if test.short {
+			name, command = name+" short", append(command, "short")
+		}
+		t.Run(name, func(t *testing.T) {
+			out, _ := capabilityGuest(t, test.kernel, test.arguments).boot(t, command...)
+			got := sections(out)
+			control, dropped := got["control"], got["drop"]
+			if len(control) < 10 || len(dropped) < 10 {
+				t.Fatalf("the attempts were not made:\n%s", out)
+			}
+			attempts := 0
+			for _, line := range control {
+				name, outcome, ok := strings.Cut(line, " ")
+				if !ok || strings.Contains(outcome, " ") {
+					continue // not an attempt
+				}
+				attempts++
+				if outcome != "open" {
+					t.Errorf("control: %s; it proves nothing", line)
+				}
+				want := name + " closed"
+				if slices.Contains(harmlessAttempts, name) {
+					want = name + " open"
+				}
+				if !slices.Contains(dropped, want) && name != "own_process_vm" && name != "outside_fd" {
+					t.Errorf("missing %q", want)
+				}
+			}
+			if attempts < 12 {
+				t.Errorf("%d attempts", attempts)
+			}
+			for _, want := range capabilityLines(test.short) {
+				if !strings.Contains(out, want) {
+					t.Errorf("missing %q", want)
+				}
+			}
+			if t.Failed() {
+				t.Log(out)
+			}
+		})
+	}
+}
+
+// capabilityLines are what capability.sh has to print besides the attempts.
+func capabilityLines(short bool) []string {
+	lines := []string{"ftrace open 0", "ftrace closed 1", "other settings open",
+		"kernel.ftrace_enabled is 0", "install while ftrace is off: status 3",
+		"it needs root", "install as a user: status 125",
+		"\ninstall: status 0", "\nstatus: status 0", "status as a user: status 0",
+		"== still open\nown_process_vm open\noutside_fd open\ninside_mem open"}
+	if short {
+		return lines
+	}
+	return append(lines, "dropped: own_mem closed", "would have it again", "uninstall while it lives: status 125",
+		"upgrade: status 0", "after the upgrade: own_mem closed",
+		"outsiders now: outside_fd closed, without the drop: outside_fd open",
+		"after umount of the pins: own_mem closed", "new drops then: own_mem closed",
+		"after the end of the holder, too: own_mem open", // the control of the two above
+		"\nstatus: status 3", "installed again: status 0", "\nuninstall: status 0", "after that: own_mem open")
+}
+
+// TestCapabilityUnsupported: a kernel that cannot have the capability says so, and
+// nothing of it stays.
+func TestCapabilityUnsupported(t *testing.T) {
+	const script = "memjail capability install 2>&1; echo install $?; memjail capability status; echo status $?; ls -A /sys/fs/bpf"
+	for _, test := range []struct{ name, kernel, arguments, says string }{
+		{"too old", "5.10", "", "BPF LSM is not active"},
+		{"left out at boot", "6.1", "lsm=lockdown,landlock,yama", "BPF LSM is not active"},
+		{"lockdown", "6.1", "lockdown=confidentiality", "lockdown is \"confidentiality\""},
+		{"lockdown", "6.12", "lockdown=confidentiality", "lockdown is \"confidentiality\""},
+	} {
+		if !(guest{}).wanted() {
+			continue
+		}
+		t.Run(test.kernel+" "+test.name, func(t *testing.T) {
+			out, _ := capabilityGuest(t, test.kernel, test.arguments).boot(t, "sh", "-c", script)
+			if !strings.Contains(out, test.says) || !strings.HasSuffix(strings.TrimSpace(out), "install 3\nnot installed (as root: memjail capability install)\nstatus 3") {
+				t.Errorf("got\n%s", out)
+			}
+		})
+	}
+}
+
+// TestCapabilityRace opens memory and starts children in a race with all that the
+// kernel does, where it may be interrupted anywhere: the mark is never missed.
+func TestCapabilityRace(t *testing.T) {
+	const script = "attack control race 3; memjail capability install && attack drop race $0"
+	for _, kernel := range []string{"6.1", "6.12"} {
+		if !(guest{}).wanted() {
+			continue
+		}
+		t.Run(kernel, func(t *testing.T) {
+			out, _ := capabilityGuest(t, kernel, "preempt=full").boot(t, "sh", "-c", script, "300")
+			var lines []string
+			for line := range strings.Lines(out) {
+				if strings.HasPrefix(line, "race: ") {
+					lines = append(lines, strings.TrimSpace(line))
+				}
+			}
+			if len(lines) != 2 || strings.HasPrefix(lines[0], "race: 0 ") || strings.Contains(lines[0], ", 0 of") {
+				t.Fatalf("the control: %q\n%s", lines, out)
+			}
+			t.Log(lines)
+			if !strings.HasPrefix(lines[1], "race: 0 of") || !strings.Contains(lines[1], "opens, 0 of") {
+				t.Errorf("lost: %s", lines[1])
+			}
+		})
+	}
+}

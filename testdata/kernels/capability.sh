@@ -1,0 +1,84 @@
+# The memory capability on this kernel: installed, attacked as a user and as root,
+# taken away from, upgraded, uninstalled. TestCapability reads the lines. With the
+# argument "short" only what takes little time.
+say() { echo "$*"; }
+user() { su user -c "$*"; }
+settle() { sleep 3; } # the kernel lets go of programs a moment later
+
+outside="own_process_vm outside_fd" # what the capability alone leaves open
+harmless="receive_plain own_files own_thread_by_number prctl_answers"
+root="bpf_call tracefs_file kallsyms marks_changed pin_removed pin_renamed pin_directory_removed bpffs_unmounted"
+all=all
+if [ "$1" = short ]; then
+	all="own_mem child_exec old_thread_execs sibling inside_trace outside_mem outside_trace receive_mem traced_before
+		exec_memfd core_limit_before other_thread_setuid"
+	all=$(echo $all)
+	root="marks_changed pin_removed"
+fi
+
+sysctl -q -w kernel.perf_event_paranoid=2 kernel.yama.ptrace_scope=0 vm.nr_hugepages=4 2>/dev/null
+sysctl -q -w vm.unprivileged_userfaultfd=1 kernel.unprivileged_userns_clone=1 2>/dev/null
+echo core >/proc/sys/kernel/core_pattern
+cp /bin/attack /tmp/setuid && chmod 4755 /tmp/setuid
+mount -t tracefs tracefs /sys/kernel/tracing
+bpffs() { mkdir -p /tmp/bpffs && mount -t bpf bpf /tmp/bpffs; }
+
+say "== control"
+bpffs
+user attack control $all $outside $harmless
+attack control $root
+bpffs
+echo 0 >/proc/sys/kernel/ftrace_enabled && say "ftrace open $(cat /proc/sys/kernel/ftrace_enabled)"
+memjail capability install 2>&1
+say "install while ftrace is off: status $?"
+echo 1 >/proc/sys/kernel/ftrace_enabled
+
+say "== install"
+user memjail capability install 2>&1
+say "install as a user: status $?"
+memjail capability install
+say "install: status $?"
+memjail capability status
+say "status: status $?"
+user memjail capability status
+say "status as a user: status $?"
+
+say "== drop"
+user attack drop $all $harmless
+attack drop $root
+say "== still open"
+user attack drop $outside
+user attack control inside_mem
+
+say "== switch"
+echo 0 2>/dev/null >/proc/sys/kernel/ftrace_enabled || say "ftrace closed $(cat /proc/sys/kernel/ftrace_enabled)"
+echo 1 2>/dev/null >/proc/sys/kernel/randomize_va_space && say "other settings open"
+[ "$1" = short ] && exit 0
+
+say "== pins"
+mkfifo /tmp/ask /tmp/told
+user "attack drop wait" </tmp/ask >/tmp/told &
+exec 8>/tmp/ask 9</tmp/told
+tries() { echo >&8; read -r line <&9; say "$1: $line"; }
+read -r line <&9
+tries "dropped"
+memjail capability uninstall 2>&1
+say "uninstall while it lives: status $?"
+memjail capability install --outside all
+say "upgrade: status $?"
+tries "after the upgrade"
+say "outsiders now: $(user attack drop outside_fd), without the drop: $(user attack control outside_fd)"
+umount -l /sys/fs/bpf
+settle
+tries "after umount of the pins"
+say "new drops then: $(user attack drop own_mem)"
+kill $(pgrep -f "capability hold")
+settle
+tries "after the end of the holder, too"
+memjail capability status
+say "status: status $?"
+memjail capability install
+say "installed again: status $?"
+memjail capability uninstall
+say "uninstall: status $?"
+say "after that: $(user attack control own_mem)"
