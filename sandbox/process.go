@@ -19,6 +19,7 @@ type Process struct {
 
 	plan  *Plan
 	child *kernel.Child
+	null  int // /dev/null, for DropDescriptors
 }
 
 // WaitListener waits until the starter has made the listener and returns it; nil:
@@ -40,10 +41,14 @@ func (p *Plan) Start() (*Process, error) {
 	p.starter.ParentPD, p.starter.Parent = unix.SIGKILL, unix.Getpid()
 	p.starter.BeforeGate = p.Shape != ShapeSupervised || p.options.Policy.OnSupervisorExit != policy.OnSupervisorExitKill
 	steps, err := p.starter.Steps()
+	null := -1
+	if err == nil {
+		null, err = unix.Open("/dev/null", unix.O_RDWR|unix.O_CLOEXEC, 0)
+	}
 	if err == nil {
 		var child *kernel.Child
 		if child, err = kernel.Launch(steps, true); err == nil {
-			return &Process{PID: child.PID, PIDFD: child.PIDFD, plan: p, child: child}, nil
+			return &Process{PID: child.PID, PIDFD: child.PIDFD, plan: p, child: child, null: null}, nil
 		}
 	}
 	p.starter.Progress.Abandon()
@@ -63,16 +68,12 @@ func (p *Process) DropDescriptors(spare ...int) error {
 			unix.Close(fd)
 		}
 	}
-	null, err := unix.Open("/dev/null", unix.O_RDWR|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return fmt.Errorf("letting go of the command's descriptors: %w", err)
-	}
-	defer unix.Close(null)
+	defer unix.Close(p.null)
 	for fd := range 2 {
 		if slices.Contains(spare, fd) {
 			continue
 		}
-		if err := unix.Dup3(null, fd, unix.O_CLOEXEC); err != nil {
+		if err := unix.Dup3(p.null, fd, unix.O_CLOEXEC); err != nil {
 			return fmt.Errorf("letting go of the command's descriptor %d: %w", fd, err)
 		}
 	}

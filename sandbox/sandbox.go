@@ -168,6 +168,7 @@ func (p *Plan) prepare() error {
 		argv = append([]string{o.Argv0}, o.Args[1:]...)
 	}
 	p.starter = starter.Plan{Path: path, Argv: argv, Env: env, Progress: progress, Ignored: ignoredSignals(), Mask: startMask()}
+	p.raiseLimits()
 	steps := []func() error{p.lookAround, p.descriptors, p.pin, p.landlock, p.startingPoints, p.seccomp, p.denies, p.limits, p.capabilities}
 	for _, step := range steps {
 		if err := step(); err != nil {
@@ -507,13 +508,11 @@ func (p *Plan) yamaBlinds() bool {
 	return false
 }
 
-// limits restores what the Go runtime changed and closes core dumps: the limit 1
+// limits sets those of the policy and closes core dumps: the limit 1
 // also keeps a handler behind a pipe from being started, and an empty
 // coredump_filter, which is inherited and which nothing inside can open, keeps
 // memory out of any dump that happens all the same (see coredump.go).
 func (p *Plan) limits() error {
-	p.starter.Limits = append(p.starter.Limits, starter.Limit{Name: "RLIMIT_NOFILE", Resource: unix.RLIMIT_NOFILE,
-		Value: unix.Rlimit{Cur: early.Nofile[0], Max: early.Nofile[1]}})
 	if err := p.namedLimits(); err != nil {
 		return err
 	}

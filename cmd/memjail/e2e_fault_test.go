@@ -5,8 +5,11 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // The tests here make one call of memjail's own fail, or take away what it needs, and
@@ -93,6 +96,59 @@ func TestStartLimits(t *testing.T) {
 	}
 }
 
+// TestOwnLimits: a limit that is memjail's business alone is raised for it as far as it may
+// be, and the command gets it as it was; one that cannot be raised is named in one line.
+func TestOwnLimits(t *testing.T) {
+	forAccounts(t, func(t *testing.T, as account) {
+		for _, test := range []struct {
+			limit, show, want string
+			code              int
+		}{
+			{"-Sn 20", "ulimit -n", "20\n", 0},
+			{"-Sv 100000", "ulimit -v", "100000\n", 0},
+			{"-v 100000", "", "RLIMIT_AS (ulimit -v)", 125},
+			{"-f 0", "ulimit -f", "0\n", 0},
+		} {
+			for _, command := range []string{"run", "exec"} {
+				if test.code == 125 && os.Geteuid() == 0 && as.isRoot() {
+					if caps := capabilitiesInEffect(t); caps>>unix.CAP_SYS_RESOURCE&1 == 1 {
+						continue // it may raise it
+					}
+				}
+				script := "ulimit " + test.limit + "; exec " + memjailPath(t) + " " + command + " -- bash -c '" + test.show + "'"
+				o := job{as: as, dir: as.workDir(t), argv: []string{"bash", "-c", script}}.run(t)
+				said := o.stdout
+				if test.code != 0 {
+					said = o.stderr
+				}
+				if o.code != test.code || !strings.Contains(said, test.want) || strings.Count(said, "\n") != 1 {
+					t.Errorf("%s, ulimit %s: %v", command, test.limit, o)
+				}
+			}
+		}
+		// What the command leaves is handed over, although no file can be written.
+		script := "ulimit -f 0; exec " + memjailPath(t) + " run -- bash -c '(sleep 0.5; head -c 5 /proc/self/status) & exit 3'"
+		if o := (job{as: as, dir: as.workDir(t), argv: []string{"bash", "-c", script}}).run(t); o.code != 3 || o.stdout != "Name:" {
+			t.Errorf("handed over: %v", o)
+		}
+	})
+}
+
+func capabilitiesInEffect(t *testing.T) uint64 {
+	t.Helper()
+	status, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, after, _ := strings.Cut(string(status), "\nCapEff:\t")
+	line, _, _ := strings.Cut(after, "\n")
+	caps, err := strconv.ParseUint(line, 16, 64)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return caps
+}
+
 // TestExecFewProcesses: a supervisor that cannot make its threads is told of.
 func TestExecFewProcesses(t *testing.T) {
 	if os.Geteuid() != 0 {
@@ -108,7 +164,7 @@ func TestExecFewProcesses(t *testing.T) {
 		}
 	}
 	ran := 0
-	for n := 5; n <= 26; n += 3 {
+	for n := 1; n <= 46; n += 3 {
 		script := fmt.Sprintf("ulimit -u %d; exec %s exec -- /bin/echo ran", n, memjailPath(t))
 		argv := []string{"setpriv", "--reuid", fmt.Sprint(61000 + n), "--regid", "65534", "--clear-groups", "bash", "-c", script}
 		o := job{as: accounts()[0], dir: dir, argv: argv}.run(t)

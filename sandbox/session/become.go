@@ -35,7 +35,9 @@ func ReapsOthers() bool {
 // Become turns this process into the command, beside a detached supervisor where the
 // policy needs one. It is called on the main thread and returns only an error; the
 // process is to end then, for it may be restricted already.
-func Become(o Options) error {
+func Become(o Options) error { return withLimitHint(become(o)) }
+
+func become(o Options) error {
 	o.Sandbox.Detached = true
 	o.Sandbox.Guard = guardOf(o.Sandbox.Policy) != noGuard
 	plan, _, err := prepare(o)
@@ -144,7 +146,7 @@ func startDetached(pol policy.Policy, plan *sandbox.Plan, report Detached) (*bes
 	if err != nil {
 		return nil, err
 	}
-	file, err := config.file()
+	file, err := config.pipe()
 	if err != nil {
 		return nil, err
 	}

@@ -175,8 +175,7 @@ func (h *handoverFiles) make(s *session) error {
 	return nil
 }
 
-// successorConfig writes what a successor has to know to a file of its own, which
-// holds any length.
+// successorConfig is a pipe with what a successor has to know.
 func (s *session) successorConfig() (*os.File, error) {
 	config := successorConfig{Policy: s.policy, Reports: s.options.Sandbox.Reports, PID: s.cmd.PID,
 		OwnMounts: s.plan.MountNamespace != nil, Chrooted: s.supervisor.Chrooted(), Writable: s.plan.Writable}
@@ -190,25 +189,21 @@ func (s *session) successorConfig() (*os.File, error) {
 	if s.plan.Mounts != nil {
 		config.SlowMounts = s.plan.Mounts.HasRemote()
 	}
-	return config.file()
+	return config.pipe()
 }
 
-// file is a file of its own with the configuration, to be read from its beginning.
-func (config successorConfig) file() (*os.File, error) {
-	fd, err := unix.MemfdCreate("memjail hand-over", unix.MFD_CLOEXEC)
+// pipe is a pipe from which the configuration can be read. A file, be it in memory, would
+// not be one under RLIMIT_FSIZE.
+func (config successorConfig) pipe() (*os.File, error) {
+	r, w, err := os.Pipe()
 	if err != nil {
 		return nil, err
 	}
-	file := os.NewFile(uintptr(fd), "hand-over")
-	err = json.NewEncoder(file).Encode(config)
-	if err == nil {
-		_, err = file.Seek(0, io.SeekStart)
-	}
-	if err != nil {
-		file.Close()
-		return nil, err
-	}
-	return file, nil
+	go func() {
+		json.NewEncoder(w).Encode(config) // a reader that has ended is noticed elsewhere
+		w.Close()
+	}()
+	return r, nil
 }
 
 // openSelf holds this program, under a number that no descriptor which is
@@ -222,7 +217,7 @@ func openSelf() (*os.File, error) {
 	if high := DupFile(int(exe.Fd())); high != nil {
 		return high, nil
 	}
-	return nil, fmt.Errorf("holding memjail's own program: %w: it takes about eighty descriptors, and RLIMIT_NOFILE allows fewer", unix.EMFILE)
+	return nil, fmt.Errorf("holding memjail's own program: %w", unix.EMFILE)
 }
 
 // DupFile duplicates a descriptor to a number above those that a detached supervisor
@@ -300,7 +295,7 @@ func limitHint() string {
 	if unix.Getrlimit(unix.RLIMIT_NPROC, &limit) != nil || limit.Cur > fewProcesses {
 		return ""
 	}
-	return fmt.Sprintf("; RLIMIT_NPROC (ulimit -u) is %d, and it needs about 16 processes of its own", limit.Cur)
+	return fmt.Sprintf("; RLIMIT_NPROC (ulimit -u) is %d, and memjail and its supervisor need about 40 processes and threads", limit.Cur)
 }
 
 // fewProcesses is a limit of processes that the threads of a supervisor may well meet.

@@ -123,6 +123,20 @@ func prepare(o Options) (*sandbox.Plan, Observer, error) {
 // as a supervisor afterwards. Errors: those of [sandbox.Prepare] and
 // [sandbox.Process.Ended], after which the command has not run.
 func Run(o Options) (Status, error) {
+	status, err := run(o)
+	return status, withLimitHint(err)
+}
+
+// withLimitHint names the limit that a start has met.
+func withLimitHint(err error) error {
+	hint := sandbox.LimitHint(err)
+	if hint == "" {
+		return err
+	}
+	return fmt.Errorf("%w%s", err, hint)
+}
+
+func run(o Options) (Status, error) {
 	o.Sandbox.Guard = o.needsGuard()
 	plan, observer, err := prepare(o)
 	if err != nil {

@@ -168,7 +168,7 @@ func (p *Plan) outerSteps() []kernel.Step {
 	for _, fd := range p.CloseFDs {
 		add(kernel.StepCloseFD(fd))
 	}
-	add(p.limitSteps(func(resource int) bool { return resource != unix.RLIMIT_NOFILE })...)
+	add(p.limitSteps(func(resource int) bool { return !lateLimit(resource) })...)
 	add(p.capabilitySteps()...)
 	add(kernel.StepNoNewPrivs())
 	if p.NoWritableCode {
@@ -200,8 +200,9 @@ func (p *Plan) checkAndExec() ([]kernel.Step, error) {
 	add(kernel.StepsSelfCheck(p.SelfCheck)...)
 	// Not earlier: the descriptor table is shared with memjail, which holds many,
 	// so that under a low limit neither the listener nor a file of the self-check
-	// would get a number, and the check would take that for a refusal.
-	add(p.limitSteps(func(resource int) bool { return resource == unix.RLIMIT_NOFILE })...)
+	// would get a number, and the check would take that for a refusal. And where this
+	// process becomes the program, its runtime needs address space until then.
+	add(p.limitSteps(lateLimit)...)
 	add(kernel.StepMark(&p.Progress.checked))
 	if gate := p.Progress.gate; gate != nil {
 		add(kernel.StepGate(int(gate.Fd())))
@@ -220,6 +221,10 @@ func (p *Plan) checkAndExec() ([]kernel.Step, error) {
 		return nil, err
 	}
 	return append(steps, exec...), nil
+}
+
+func lateLimit(resource int) bool {
+	return resource == unix.RLIMIT_NOFILE || resource == unix.RLIMIT_AS
 }
 
 func (p *Plan) limitSteps(which func(resource int) bool) []kernel.Step {

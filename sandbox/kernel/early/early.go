@@ -7,6 +7,10 @@
 // share the table, each time it grows the kernel waits for all CPUs (an RCU grace
 // period): some milliseconds, and a policy with many rules needs many descriptors.
 //
+// And it makes sure that the runtime can start: it raises a limit of address space that
+// is too low, and where a limit of processes is, it tries whether there is room for
+// memjail's threads. The runtime does not survive a thread that it cannot make.
+//
 // It imports nothing: packages are initialised in the order of their paths once
 // their imports are, so this one comes before package syscall. For the signals
 // even that is too late: they are read at the program's entry point, if it was
@@ -23,6 +27,26 @@ var Nofile [2]uint64
 
 // The reason for an init: any later moment is after the change.
 func init() { prlimit(rlimitNofile, &Nofile) }
+
+// What the entry point says, and ends with 125 instead of starting a runtime that would
+// end with a trace: at the entry there is one thread and nothing to be undone.
+var (
+	fewProcesses = "memjail: RLIMIT_NPROC (ulimit -u) leaves no room for the 20 processes and threads that memjail needs: raise it\n"
+	littleMemory = "memjail: RLIMIT_AS (ulimit -v) leaves less than 1536 MB of address space, which memjail needs: raise it\n"
+)
+
+// addressSpace is RLIMIT_AS as memjail was started with, and whether the entry point has
+// raised it.
+var addressSpace struct {
+	soft, hard uint64
+	raised     uint64
+}
+
+// AddressSpace returns the limits RLIMIT_AS that memjail was started with, if the entry
+// point had to raise them for the runtime.
+func AddressSpace() (limit [2]uint64, raised bool) {
+	return [2]uint64{addressSpace.soft, addressSpace.hard}, addressSpace.raised != 0
+}
 
 // atEntry is written at the entry point: what was so then, and that it was reached
 // at all. Signal n is bit n-1, descriptor n bit n.

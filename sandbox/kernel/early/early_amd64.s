@@ -65,10 +65,117 @@ open:
 	MOVQ	$72, AX // fcntl
 	SYSCALL
 	CMPQ	AX, $0
-	JLT	enter
+	JLT	space
 	MOVQ	AX, DI
 	MOVQ	$3, AX // close
 	SYSCALL
+space:
+	MOVQ	$0, DI
+	MOVQ	$9, SI // RLIMIT_AS
+	MOVQ	$0, DX
+	LEAQ	·addressSpace+0(SB), R10
+	MOVQ	$302, AX // prlimit64
+	SYSCALL
+	CMPQ	AX, $0
+	JNE	processes
+	MOVQ	$1610612736, BX
+	CMPQ	·addressSpace+0(SB), BX
+	JCC	processes
+	MOVQ	$-1, AX // no limit, for who may raise it
+	MOVQ	AX, 0(SP)
+	MOVQ	AX, 8(SP)
+	MOVQ	$1, ·addressSpace+16(SB)
+	MOVQ	$0, DI
+	MOVQ	$9, SI
+	MOVQ	SP, DX
+	MOVQ	$0, R10
+	MOVQ	$302, AX
+	SYSCALL
+	CMPQ	AX, $0
+	JEQ	processes
+	MOVQ	·addressSpace+8(SB), AX // the hard limit
+	CMPQ	AX, BX
+	JCS	little
+	MOVQ	AX, 0(SP)
+	MOVQ	AX, 8(SP)
+	MOVQ	$0, DI
+	MOVQ	$9, SI
+	MOVQ	SP, DX
+	MOVQ	$0, R10
+	MOVQ	$302, AX
+	SYSCALL
+	CMPQ	AX, $0
+	JNE	little
+processes:
+	MOVQ	$0, DI
+	MOVQ	$6, SI // RLIMIT_NPROC
+	MOVQ	$0, DX
+	MOVQ	SP, R10
+	MOVQ	$302, AX
+	SYSCALL
+	CMPQ	AX, $0
+	JNE	enter
+	CMPQ	0(SP), $1024
+	JCC	enter
+	MOVQ	$0, BX // how many children there are; their numbers are on the stack
+fork:
+	MOVQ	$17, DI // SIGCHLD
+	MOVQ	$0, SI
+	MOVQ	$0, DX
+	MOVQ	$0, R10
+	MOVQ	$0, R8
+	MOVQ	$56, AX // clone
+	SYSCALL
+	MOVQ	AX, R12
+	CMPQ	AX, $0
+	JEQ	child
+	JLT	end
+	MOVQ	AX, 0(SP)(BX*8)
+	INCQ	BX
+	CMPQ	BX, $18
+	JLT	fork
+end:
+	CMPQ	BX, $0
+	JEQ	ended
+	DECQ	BX
+	MOVQ	0(SP)(BX*8), DI
+	MOVQ	$9, SI
+	MOVQ	$62, AX // kill
+	SYSCALL
+	MOVQ	0(SP)(BX*8), DI
+	MOVQ	$0, SI
+	MOVQ	$0, DX
+	MOVQ	$0, R10
+	MOVQ	$61, AX // wait4
+	SYSCALL
+	JMP	end
+ended:
+	CMPQ	R12, $0
+	JLT	few
 enter:
 	ADDQ	$160, SP
 	JMP	_rt0_amd64_linux(SB)
+child:
+	MOVQ	$1, DI // PR_SET_PDEATHSIG
+	MOVQ	$9, SI
+	MOVQ	$157, AX // prctl
+	SYSCALL
+pause:
+	MOVQ	$34, AX // pause
+	SYSCALL
+	JMP	pause
+little:
+	MOVQ	·littleMemory+0(SB), SI
+	MOVQ	·littleMemory+8(SB), DX
+	JMP	say
+few:
+	MOVQ	·fewProcesses+0(SB), SI
+	MOVQ	·fewProcesses+8(SB), DX
+say:
+	MOVQ	$2, DI
+	MOVQ	$1, AX // write
+	SYSCALL
+	MOVQ	$125, DI
+	MOVQ	$231, AX // exit_group
+	SYSCALL
+	JMP	say

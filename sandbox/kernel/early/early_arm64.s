@@ -70,9 +70,120 @@ open:
 	MOVD	$1000, R2 // the descriptor table is made large while no thread shares it
 	MOVD	$25, R8 // fcntl
 	SVC
-	TBNZ	$63, R0, enter
+	TBNZ	$63, R0, space
 	MOVD	$57, R8 // close
 	SVC
+space:
+	MOVD	$0, R0
+	MOVD	$9, R1 // RLIMIT_AS
+	MOVD	$0, R2
+	MOVD	RSP, R3
+	MOVD	$261, R8 // prlimit64
+	SVC
+	CBNZ	R0, processes
+	MOVD	0(RSP), R20
+	MOVD	8(RSP), R21
+	MOVD	R20, ·addressSpace+0(SB)
+	MOVD	R21, ·addressSpace+8(SB)
+	MOVD	$1610612736, R22
+	CMP	R22, R20
+	BHS	processes
+	MOVD	$1, R4
+	MOVD	R4, ·addressSpace+16(SB)
+	MOVD	$-1, R4 // no limit, for who may raise it
+	MOVD	R4, 0(RSP)
+	MOVD	R4, 8(RSP)
+	MOVD	$0, R0
+	MOVD	$9, R1
+	MOVD	RSP, R2
+	MOVD	$0, R3
+	MOVD	$261, R8
+	SVC
+	CBZ	R0, processes
+	CMP	R22, R21 // the hard limit
+	BLO	little
+	MOVD	R21, 0(RSP)
+	MOVD	R21, 8(RSP)
+	MOVD	$0, R0
+	MOVD	$9, R1
+	MOVD	RSP, R2
+	MOVD	$0, R3
+	MOVD	$261, R8
+	SVC
+	CBNZ	R0, little
+processes:
+	MOVD	$0, R0
+	MOVD	$6, R1 // RLIMIT_NPROC
+	MOVD	$0, R2
+	MOVD	RSP, R3
+	MOVD	$261, R8
+	SVC
+	CBNZ	R0, enter
+	MOVD	0(RSP), R4
+	CMP	$1024, R4
+	BHS	enter
+	MOVD	$0, R19 // how many children there are; their numbers are on the stack
+	MOVD	RSP, R23
+fork:
+	MOVD	$17, R0 // SIGCHLD
+	MOVD	$0, R1
+	MOVD	$0, R2
+	MOVD	$0, R3
+	MOVD	$0, R4
+	MOVD	$220, R8 // clone
+	SVC
+	MOVD	R0, R24
+	CBZ	R0, child
+	TBNZ	$63, R0, end
+	MOVD	R0, (R23)(R19<<3)
+	ADD	$1, R19, R19
+	CMP	$18, R19
+	BLT	fork
+end:
+	CBZ	R19, ended
+	SUB	$1, R19, R19
+	MOVD	(R23)(R19<<3), R0
+	MOVD	$9, R1
+	MOVD	$129, R8 // kill
+	SVC
+	MOVD	(R23)(R19<<3), R0
+	MOVD	$0, R1
+	MOVD	$0, R2
+	MOVD	$0, R3
+	MOVD	$260, R8 // wait4
+	SVC
+	B	end
+ended:
+	TBNZ	$63, R24, few
 enter:
 	ADD	$160, RSP
 	JMP	_rt0_arm64_linux(SB)
+child:
+	MOVD	$1, R0 // PR_SET_PDEATHSIG
+	MOVD	$9, R1
+	MOVD	$167, R8 // prctl
+	SVC
+pause:
+	MOVD	$0, R0
+	MOVD	$0, R1
+	MOVD	$0, R2
+	MOVD	$0, R3
+	MOVD	$0, R4
+	MOVD	$73, R8 // ppoll of nothing
+	SVC
+	B	pause
+little:
+	MOVD	·littleMemory+0(SB), R1
+	MOVD	·littleMemory+8(SB), R2
+	B	say
+few:
+	MOVD	·fewProcesses+0(SB), R1
+	MOVD	·fewProcesses+8(SB), R2
+say:
+	MOVD	$2, R0
+	MOVD	$64, R8 // write
+	SVC
+	MOVD	$125, R0
+	MOVD	$94, R8 // exit_group
+	SVC
+	B	say

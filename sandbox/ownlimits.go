@@ -1,0 +1,57 @@
+package sandbox
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/memjail/memjail/sandbox/kernel/early"
+	"github.com/memjail/memjail/sandbox/starter"
+	"golang.org/x/sys/unix"
+)
+
+// raiseLimits raises the limits of this process that stand in the way of preparing a
+// start, as far as it may, and has the program get them back as they were: how many
+// descriptors the rules take, or how long a copy of a program is, is not its business.
+func (p *Plan) raiseLimits() {
+	var open unix.Rlimit
+	if err := unix.Prlimit(0, unix.RLIMIT_NOFILE, nil, &open); err == nil && open.Cur < enoughDescriptors {
+		raise(unix.RLIMIT_NOFILE, open.Max, enoughDescriptors)
+	}
+	p.starter.Limits = append(p.starter.Limits, starter.Limit{Name: "RLIMIT_NOFILE", Resource: unix.RLIMIT_NOFILE,
+		Value: unix.Rlimit{Cur: early.Nofile[0], Max: early.Nofile[1]}})
+	var size unix.Rlimit
+	if err := unix.Prlimit(0, unix.RLIMIT_FSIZE, nil, &size); err == nil && size.Cur != unix.RLIM_INFINITY {
+		raise(unix.RLIMIT_FSIZE, size.Max, unix.RLIM_INFINITY)
+		p.starter.Limits = append(p.starter.Limits, starter.Limit{Name: "RLIMIT_FSIZE", Resource: unix.RLIMIT_FSIZE, Value: size})
+	}
+	if as, raised := early.AddressSpace(); raised {
+		p.starter.Limits = append(p.starter.Limits, starter.Limit{Name: "RLIMIT_AS", Resource: unix.RLIMIT_AS,
+			Value: unix.Rlimit{Cur: as[0], Max: as[1]}})
+	}
+}
+
+// enoughDescriptors is a number of descriptors that rules for a system of the usual kind
+// do not take.
+const enoughDescriptors = 1024
+
+// raise raises a limit to wanted, or where that is not allowed to the hard limit.
+func raise(resource int, hard, wanted uint64) {
+	if hard >= wanted || unix.Prlimit(0, resource, &unix.Rlimit{Cur: wanted, Max: wanted}, nil) != nil {
+		unix.Prlimit(0, resource, &unix.Rlimit{Cur: hard, Max: hard}, nil)
+	}
+}
+
+// LimitHint names the limit that an error of a start has met, for a user to raise; empty:
+// it is no such error.
+func LimitHint(err error) string {
+	switch {
+	case errors.Is(err, unix.EMFILE):
+		return fmt.Sprintf(": RLIMIT_NOFILE (ulimit -n) is %d, and memjail needs about 100 descriptors, more with many path rules: raise it",
+			early.Nofile[1])
+	case errors.Is(err, unix.EAGAIN):
+		return ": RLIMIT_NPROC (ulimit -u), or the limit of the cgroup (TasksMax=, pids.max), leaves no room for memjail's processes: raise it"
+	case errors.Is(err, unix.EFBIG):
+		return ": RLIMIT_FSIZE (ulimit -f) is too low: raise it"
+	}
+	return ""
+}
