@@ -474,7 +474,7 @@ func (p *Plan) canSupervise() bool {
 	case p.foreignProcfs():
 		p.Warnings = append(p.Warnings, "no file of /proc can be granted: /proc belongs to another pid namespace (mount one of this namespace: unshare --fork --pid --mount-proc)")
 		return false
-	case p.yamaBlinds():
+	case YamaBlinds(p.options.Detached):
 		p.Warnings = append(p.Warnings, "no file of /proc can be granted: kernel.yama.ptrace_scope keeps memjail from reading which one is asked for")
 		return false
 	}
@@ -488,20 +488,25 @@ func (p *Plan) foreignProcfs() bool {
 	return kernel.ProveOwnProcfs() != nil
 }
 
-// yamaBlinds tells whether the Yama security module keeps a supervisor from reading
-// the paths that its targets hand to the kernel: scope 1 leaves it to ancestors,
-// 2 to CAP_SYS_PTRACE, 3 to nobody. See Documentation/admin-guide/LSM/Yama.rst.
-func (p *Plan) yamaBlinds() bool {
+// YamaBlinds reports whether the Yama security module keeps a supervisor from reading the
+// paths that its targets hand to the kernel. detached: it is no ancestor of theirs.
+func YamaBlinds(detached bool) bool {
 	scope, err := os.ReadFile("/proc/sys/kernel/yama/ptrace_scope")
 	if err != nil {
 		return false // no Yama
 	}
 	caps, err := kernel.ThreadCapabilities()
-	switch strings.TrimSpace(string(scope)) {
+	return yamaBlinds(strings.TrimSpace(string(scope)), detached, err == nil && caps.Effective.Has(unix.CAP_SYS_PTRACE))
+}
+
+// yamaBlinds is the rule: scope 1 leaves reading to ancestors, 2 to CAP_SYS_PTRACE, 3 to
+// nobody. See Documentation/admin-guide/LSM/Yama.rst.
+func yamaBlinds(scope string, detached, capable bool) bool {
+	switch scope {
 	case "1":
-		return p.options.Detached && (err != nil || !caps.Effective.Has(unix.CAP_SYS_PTRACE))
+		return detached && !capable
 	case "2":
-		return err != nil || !caps.Effective.Has(unix.CAP_SYS_PTRACE)
+		return !capable
 	case "3":
 		return true
 	}

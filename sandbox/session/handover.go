@@ -76,6 +76,12 @@ type successor struct {
 // readyDeadline is how long a detached supervisor may take to be ready.
 const readyDeadline = 10 * time.Second
 
+// ErrBlind is the warning that comes with a hand-over to a supervisor that can grant
+// nothing: it is a child of this process, and the command's ancestors are others.
+var ErrBlind = errors.New("from now on no file of /proc is granted in this sandbox: kernel.yama.ptrace_scope is 1, " +
+	"and supervision was handed to a process that is no ancestor of the command's (the job was stopped, or the command " +
+	"has ended and left processes); where that matters: sysctl kernel.yama.ptrace_scope=0")
+
 // handOver starts a detached supervisor, waits until it serves, and ends this
 // one's. From then on neither a stop nor the end of this process keeps the
 // sandbox waiting.
@@ -102,6 +108,9 @@ func (s *session) handOver() error {
 		return fmt.Errorf("waiting for the new supervisor: %w", err)
 	}
 	s.successor = &successor{pid: child.PID, events: make(chan struct{})}
+	if sandbox.YamaBlinds(true) {
+		s.observer.Warn(ErrBlind)
+	}
 	go s.successor.forward(handover.takeEvents(), s.observer.Refused)
 	if err := s.supervisor.Retire(); err != nil {
 		return err
