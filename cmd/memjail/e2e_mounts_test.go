@@ -265,3 +265,25 @@ func TestListingProcfs(t *testing.T) {
 		}
 	}
 }
+
+// TestNestedUnderPathRules: inside a sandbox with path rules / cannot be listed, and
+// another memjail there grants as much as the outer one does.
+func TestNestedUnderPathRules(t *testing.T) {
+	const script = `echo x >file && cat file /etc/hostname && echo y >/dev/null && head -c 1 /dev/zero | wc -c; cat /proc/self/mem 2>/dev/null || echo closed`
+	for _, who := range accounts() {
+		dir := who.workDir(t)
+		run := func(launcher ...string) (string, string) {
+			cmd := exec.Command(memjailPath(t), append(launcher, "sh", "-c", script)...)
+			var stderr strings.Builder
+			cmd.Dir, cmd.Env, cmd.SysProcAttr, cmd.Stderr = dir, who.environ(t, dir), &syscall.SysProcAttr{Credential: who.credential()}, &stderr
+			out, _ := cmd.Output()
+			return string(out), stderr.String()
+		}
+		outer := []string{"run", "-q", "-p", "workspace", "--rox", memjailPath(t), "--"}
+		want, _ := run(outer...)
+		got, said := run(append(outer, memjailPath(t), "run", "--")...)
+		if got != want || !strings.HasSuffix(want, "1\nclosed\n") || strings.Contains(said, "cannot be listed") {
+			t.Errorf("%s: %s\nwant %s\n%s", who.name, got, want, said)
+		}
+	}
+}

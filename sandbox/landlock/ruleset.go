@@ -152,7 +152,7 @@ func (p *Plan) fill(r Request) error {
 	if err != nil {
 		return err
 	}
-	w.privileged = r.Privileged
+	w.privileged, w.known = r.Privileged, r.Busy
 	if r.Policy.Network.RestrictUnix {
 		w.withheld = ResolveUnix
 	}

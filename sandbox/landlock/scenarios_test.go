@@ -415,8 +415,9 @@ func touch(path string, flags int) error {
 // sysfsOrdinary: what a file's mode gives to an ordinary user can be opened by a
 // path rule, and no more than it.
 func sysfsOrdinary(st *stage) []attempt {
-	const thp, ksm = "/sys/kernel/mm/transparent_hugepage/enabled", "/sys/kernel/mm/transparent_hugepage/defrag"
-	for _, file := range []string{thp, ksm} {
+	const thp, defrag = "/sys/kernel/mm/transparent_hugepage/enabled", "/sys/kernel/mm/transparent_hugepage/defrag"
+	afterwards(st.dir, "chown 0:0 "+thp+" "+defrag)
+	for _, file := range []string{thp, defrag} {
 		check(os.Chown(file, 65534, 65534))
 	}
 	st.request.Policy = withPolicy(func(p *policy.Policy) {
@@ -425,20 +426,24 @@ func sysfsOrdinary(st *stage) []attempt {
 	st.asUser()
 	return []attempt{
 		open("named", thp, os.O_WRONLY, nil),
-		open("not named", ksm, os.O_WRONLY, unix.EACCES),
+		open("not named", defrag, os.O_WRONLY, unix.EACCES),
 	}
 }
 
-// makeCgroup makes a cgroup, which a process outside the domain removes when this
-// one has ended.
+// makeCgroup makes a cgroup, which goes when this process has ended.
 func (st *stage) makeCgroup(name string) string {
 	dir := st.path("cg", "memjail-landlock-test-"+name+"-"+strconv.Itoa(os.Getpid()))
 	check(os.Mkdir(dir, 0o755))
-	remover := exec.Command("sh", "-c", `read wait; rmdir "$0"`, filepath.Base(dir))
-	remover.Dir = filepath.Dir(dir) // the way there may be gone by then
-	must(remover.StdinPipe())
-	check(remover.Start())
+	afterwards(filepath.Dir(dir), "rmdir "+filepath.Base(dir)) // the way there may be gone by then
 	return dir
+}
+
+// afterwards has a process outside the domain run a command when this one has ended.
+func afterwards(dir, command string) {
+	cmd := exec.Command("sh", "-c", "read wait; "+command)
+	cmd.Dir = dir
+	must(cmd.StdinPipe())
+	check(cmd.Start())
 }
 
 // delegatedCgroup: in one that an ordinary user owns, processes can be ended and

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -20,8 +21,9 @@ type walker struct {
 	// lifted are limits that the path rule being granted overrides, for what it
 	// names and nothing else.
 	lifted []*object
-	// privileged is [Request.Privileged].
+	// privileged is [Request.Privileged], known [Request.Busy].
 	privileged bool
+	known      []string
 	// short is that descriptors or memory ran out: what was not looked at could be
 	// among what has to stay closed.
 	short error
@@ -289,6 +291,9 @@ func (w *walker) carveAt(n *node, e *edge, want, have Rights) {
 	if w.outOfResources(n.path, err) {
 		return
 	}
+	if err == unix.EACCES {
+		list, err = w.knownEntries(n.path), nil
+	}
 	if err != nil {
 		w.plan.warn("%s cannot be listed and nothing in it is granted: %v (carved because of %s)", n.path, err, e.object.cause)
 		return
@@ -299,6 +304,41 @@ func (w *walker) carveAt(n *node, e *edge, want, have Rights) {
 			w.release(c)
 		}
 	}
+}
+
+// usualNames are the entries of / that systems have, hier(7) and some distributions.
+var usualNames = []string{
+	"bin", "boot", "dev", "etc", "gnu", "home", "lib", "lib32", "lib64", "libx32", "media", "mnt", "nix", "opt", "proc",
+	"root", "run", "sbin", "snap", "srv", "sys", "tmp", "usr", "var",
+}
+
+// knownEntries stands in for the list of a directory that may be entered and not
+// listed, such as / inside a sandbox with path rules: the names in it that the mount
+// table, the working directory and the like lead through, and the usual ones of /.
+// Each is looked at like one that was listed; of what is not there nothing comes.
+func (w *walker) knownEntries(dir string) []entry {
+	var names []string
+	if dir == "/" {
+		names = slices.Clone(usualNames)
+	}
+	through := func(path string) {
+		if path != dir && within(dir, path) {
+			name, _, _ := strings.Cut(relative(dir, path), "/")
+			names = append(names, name)
+		}
+	}
+	for i := range w.table.mounts {
+		through(w.table.mounts[i].Point)
+	}
+	for _, path := range w.known {
+		through(path)
+	}
+	slices.Sort(names)
+	var list []entry
+	for _, name := range slices.Compact(names) {
+		list = append(list, entry{name: name, kind: unix.DT_UNKNOWN})
+	}
+	return list
 }
 
 // noteCarved reports a directory in which nothing can be created any more. What
@@ -343,6 +383,12 @@ func (w *walker) grantDevices(n *node, dir string, want, have Rights) {
 	list, err := n.entries(func(e entry) bool { return w.wantsEntry(n, dir, e) })
 	if w.outOfResources(n.path, err) {
 		return
+	}
+	if err == unix.EACCES && dir == "" { // see knownEntries
+		for _, name := range slices.Concat(basicDevices, wholeDeviceDirs) {
+			list = append(list, entry{name: name, kind: unix.DT_UNKNOWN})
+		}
+		err = nil
 	}
 	if err != nil {
 		w.plan.warn("%s cannot be listed and no device in it is granted: %v", n.path, err)
