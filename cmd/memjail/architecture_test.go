@@ -86,6 +86,11 @@ var archRules = []archRule{
 		find:   findLoader,
 	},
 	{
+		name:   "one package writes reports",
+		reason: "a text that was not written by memjail must mean nothing to a terminal or a parser, and who escapes it a second time forgets one",
+		find:   findReports,
+	},
+	{
 		name:   "only main ends the process",
 		reason: "an exit from the depths skips the clean-up and the table that turns errors into statuses",
 		find:   findExit,
@@ -134,6 +139,10 @@ func TestArchitectureNotices(t *testing.T) {
 		{"linkname", "sandbox/x.go", "package x\n\n//go:linkname a runtime.a\nfunc a()", "go:linkname"},
 		{"the floor may", "sandbox/kernel/x.go", `package x; import "unsafe"; var _ unsafe.Pointer`, ""},
 		{"its namesake may not", "sandbox/kernelish/x.go", `package x; import "unsafe"; var _ unsafe.Pointer`, "imports unsafe"},
+		{"a second XML", "sandbox/verify/x.go", `package x; import "encoding/xml"; var _ xml.Name`, "encoding/xml"},
+		{"the first XML", "sandbox/report/x.go", `package x; import "encoding/xml"; var _ xml.Name`, ""},
+		{"a second escape", "sandbox/probe/x.go", `package x; func printable(s string) string { return s }`, "printable"},
+		{"the writer knows a suite", "sandbox/report/x.go", `package x; import "github.com/memjail/memjail/sandbox/probe"; var _ probe.Report`, "sandbox/probe"},
 		{"cgo", "sandbox/filter/x.go", `package x; import "C"`, "cgo"},
 		{"cgo when generating", "sandbox/filter/generate/x.go", "//go:build libseccomp\n\npackage x\nimport \"C\"", ""},
 		{"cgo by another tag", "sandbox/filter/x.go", "//go:build libseccomp || linux\n\npackage x\nimport \"C\"", "cgo"},
@@ -341,6 +350,29 @@ func findLoader(f *archFile) []archBreach {
 		return nil
 	}
 	return f.ours(func(dir string) (string, bool) { return f.dir + " imports " + dir, below(dir, loader) })
+}
+
+// findReports finds formats of reports, and ways to make texts harmless, that are written
+// twice; and what the one package for them must not know.
+func findReports(f *archFile) []archBreach {
+	if f.test {
+		return nil
+	}
+	if f.dir == "sandbox/report" {
+		return f.ours(func(dir string) (string, bool) { return "reports import " + dir, dir != f.dir })
+	}
+	var found []archBreach
+	for _, spec := range f.syntax.Imports {
+		if importPath(spec) == "encoding/xml" {
+			found = append(found, archBreach{spec.Pos(), "encoding/xml"})
+		}
+	}
+	for _, d := range f.syntax.Decls {
+		if fn, ok := d.(*ast.FuncDecl); ok && strings.EqualFold(fn.Name.Name, "printable") {
+			found = append(found, archBreach{fn.Pos(), "a printable of its own"})
+		}
+	}
+	return found
 }
 
 func findExit(f *archFile) []archBreach {

@@ -1,14 +1,12 @@
 package doctor
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
-	"strconv"
 	"strings"
 	"unicode/utf8"
 
-	"github.com/memjail/memjail/sandbox/text"
+	"github.com/memjail/memjail/sandbox/report"
 )
 
 // width is that of a line of text, in columns.
@@ -30,11 +28,11 @@ func Text(w io.Writer, findings []Finding, color bool) error {
 			out.WriteByte('\n')
 		}
 		fmt.Fprintf(&out, "%s%s  %-*s  %s\n", paint(f.Verdict, color),
-			strings.Repeat(" ", verdicts-len(f.Verdict.String())), titles, f.Title, printable(f.Value))
+			strings.Repeat(" ", verdicts-len(f.Verdict.String())), titles, f.Title, report.Printable(f.Value))
 		indent := strings.Repeat(" ", verdicts+2)
-		text.Wrap(&out, width, indent, printable(f.Why))
+		report.Wrap(&out, width, indent, report.Printable(f.Why))
 		if f.Fix != "" {
-			text.Wrap(&out, width, indent, printable("To change it: "+f.Fix))
+			report.Wrap(&out, width, indent, report.Printable("To change it: "+f.Fix))
 		}
 	}
 	_, err := io.WriteString(w, out.String())
@@ -50,24 +48,10 @@ func paint(v Verdict, color bool) string {
 	return codes[v] + v.String() + reset
 }
 
-// printable quotes what could steer a terminal: the name of a mount point or a
-// core pattern can be anything.
-func printable(s string) string {
-	for _, r := range s {
-		if !strconv.IsPrint(r) {
-			return strconv.Quote(s)
-		}
-	}
-	return s
-}
-
 // JSON writes one object: the findings in their order and the gravest verdict.
 // Errors are those of w.
 func JSON(w io.Writer, findings []Finding) error {
-	e := json.NewEncoder(w)
-	e.SetIndent("", "  ")
-	e.SetEscapeHTML(false)
-	return e.Encode(struct {
+	return report.EncodeJSON(w, struct {
 		Worst    Verdict   `json:"worst"`
 		Findings []Finding `json:"findings"`
 	}{Worst(findings), findings})

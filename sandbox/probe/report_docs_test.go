@@ -5,6 +5,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/memjail/memjail/sandbox/report"
 )
 
 // TestDocsProbes holds docs/probes.md and the catalogue together; -update writes
@@ -69,5 +71,5 @@ func probesPage(all []Attempt) string {
 
 // cell is a text as Markdown has it in a table.
 func cell(s string) string {
-	return strings.NewReplacer("|", `\|`, "<", "&lt;", "*", `\*`, "_", `\_`).Replace(printable(s))
+	return strings.NewReplacer("|", `\|`, "<", "&lt;", "*", `\*`, "_", `\_`).Replace(report.Printable(s))
 }

@@ -6,6 +6,8 @@ import (
 	"io"
 	"slices"
 	"strings"
+
+	"github.com/memjail/memjail/sandbox/report"
 )
 
 // pageStyle is the style sheet that the page carries within itself.
@@ -169,4 +171,28 @@ func (m *markup) result(r Result, name string) {
 		}
 	}
 	m.raw("</dl></details>\n")
+}
+
+// markup collects HTML. What stands in a format is markup; what is put into
+// it is text, whatever it is.
+type markup struct{ strings.Builder }
+
+// raw writes markup.
+func (m *markup) raw(s string) { m.WriteString(s) }
+
+// tag writes markup with texts and numbers in it. A text is also good within the
+// quotes of an attribute.
+func (m *markup) tag(format string, args ...any) {
+	for i, arg := range args {
+		switch arg := arg.(type) {
+		case int, float64:
+		default:
+			args[i] = escapeMarkup(fmt.Sprint(arg))
+		}
+	}
+	fmt.Fprintf(m, format, args...)
+}
+
+func escapeMarkup(s string) string {
+	return strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", `"`, "&#34;", "'", "&#39;").Replace(report.Printable(s))
 }

@@ -1,8 +1,9 @@
 package probe
 
 import (
-	"encoding/json"
 	"io"
+
+	"github.com/memjail/memjail/sandbox/report"
 )
 
 // jsonFormat names the form that docs/probe-schema.json describes. A change that
@@ -25,12 +26,5 @@ func (r *Report) writeJSON(w io.Writer) error {
 		copied.Results = []Result{} // a list, not null
 		j.Report = &copied
 	}
-	return encodeIndented(w, j)
-}
-
-func encodeIndented(w io.Writer, v any) error {
-	enc := json.NewEncoder(w)
-	enc.SetEscapeHTML(false)
-	enc.SetIndent("", "  ")
-	return enc.Encode(v)
+	return report.EncodeJSON(w, j)
 }

@@ -164,7 +164,8 @@ func TestReportsKeepTexts(t *testing.T) {
 
 func TestReportEmpty(t *testing.T) {
 	for _, f := range Formats() {
-		if text := written(t, &Report{}, f, Style{}); len(text) == 0 {
+		// Where nothing is to be seen, GitHub is told nothing.
+		if text := written(t, &Report{}, f, Style{}); len(text) == 0 && f != GitHub {
 			t.Errorf("%s: nothing", f)
 		}
 	}

@@ -5,7 +5,7 @@ import (
 	"io"
 	"strings"
 
-	"github.com/memjail/memjail/sandbox/text"
+	"github.com/memjail/memjail/sandbox/report"
 )
 
 // textWriter collects the report for people.
@@ -16,7 +16,7 @@ type textWriter struct {
 
 func (r *Report) writeText(w io.Writer, style Style) error {
 	t := &textWriter{color: style.Color}
-	fmt.Fprintf(t, "%s\nLinux %s, uid %d, %s in %.1f s\n\n", t.bold(printable(r.Launcher)), printable(r.Kernel), r.UID,
+	fmt.Fprintf(t, "%s\nLinux %s, uid %d, %s in %.1f s\n\n", t.bold(report.Printable(r.Launcher)), report.Printable(r.Kernel), r.UID,
 		plural(len(r.Results), "attempt"), r.Seconds)
 	if !style.Quiet {
 		t.table(r)
@@ -51,7 +51,7 @@ func (t *textWriter) table(r *Report) {
 		fmt.Fprintf(t, "%s: %s\n", t.bold(group.route), counted(group.results))
 		for _, result := range group.results {
 			line := fmt.Sprintf("  %s  %-*s  %-*s  %s", t.verdict(result.Verdict), width, result.short(), layers, result.Layer,
-				printable(result.ended()))
+				report.Printable(result.ended()))
 			t.WriteString(strings.TrimRight(line, " ") + "\n")
 		}
 		t.WriteByte('\n')
@@ -104,7 +104,7 @@ func (t *textWriter) grouped(title string, results []Result, why func(Result) st
 	}
 	for _, reason := range order {
 		if alone := names[reason]; len(alone) == 1 {
-			fmt.Fprintf(t, "  %s: %s\n", t.paint(alone[0].Verdict, alone[0].Name), printable(reason))
+			fmt.Fprintf(t, "  %s: %s\n", t.paint(alone[0].Verdict, alone[0].Name), report.Printable(reason))
 			continue
 		}
 		t.wrapped("  ", reason+":")
@@ -132,7 +132,7 @@ func (t *textWriter) summary(r *Report) {
 const columns = 100
 
 func (t *textWriter) wrapped(indent, s string) {
-	text.Wrap(&t.Builder, columns, indent, printable(s))
+	report.Wrap(&t.Builder, columns, indent, report.Printable(s))
 }
 
 func (t *textWriter) bold(s string) string { return t.escape("1", s) }

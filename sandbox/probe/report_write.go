@@ -5,22 +5,25 @@ import (
 	"io"
 	"slices"
 	"strings"
+
+	"github.com/memjail/memjail/sandbox/report"
 )
 
 // Format is a form in which a report can be written.
-type Format string
+type Format = report.Format
 
 const (
-	Text  Format = "text"  // for people, on a terminal
-	JSON  Format = "json"  // docs/probe-schema.json
-	JUnit Format = "junit" // XML, as continuous integration reads it
-	TAP   Format = "tap"   // Test Anything Protocol, version 14
-	SARIF Format = "sarif" // Static Analysis Results Interchange Format 2.1.0
-	HTML  Format = "html"  // one page that needs nothing else
+	Text   Format = "text" // for people, on a terminal
+	JSON   Format = "json" // docs/probe-schema.json
+	JUnit         = report.JUnit
+	TAP           = report.TAP
+	SARIF         = report.SARIF
+	GitHub        = report.GitHub
+	HTML   Format = "html" // one page that needs nothing else
 )
 
 // Formats are all forms of a report.
-func Formats() []Format { return []Format{Text, JSON, JUnit, TAP, SARIF, HTML} }
+func Formats() []Format { return []Format{Text, JSON, JUnit, TAP, SARIF, GitHub, HTML} }
 
 // Style says how [Text] looks.
 type Style struct {
@@ -37,16 +40,10 @@ func (r *Report) Write(w io.Writer, f Format, style Style) error {
 		return r.writeText(w, style)
 	case JSON:
 		return r.writeJSON(w)
-	case JUnit:
-		return r.writeJUnit(w)
-	case TAP:
-		return r.writeTAP(w)
-	case SARIF:
-		return r.writeSARIF(w)
 	case HTML:
 		return r.writeHTML(w)
 	default:
-		return fmt.Errorf("writing a report: no format is called %q", f)
+		return r.suite().Write(w, f)
 	}
 }
 
@@ -158,15 +155,4 @@ func (r Result) ended() string {
 		return r.Control
 	}
 	return r.Detail
-}
-
-// printable keeps what an attacker says from meaning something to a terminal or a
-// parser: control characters and what is not UTF-8 are replaced.
-func printable(s string) string {
-	return strings.Map(func(c rune) rune {
-		if c < ' ' || c >= 0x7f && c < 0xa0 || c >= 0xfffe && c <= 0xffff {
-			return '\ufffd'
-		}
-		return c
-	}, strings.ToValidUTF8(s, "\ufffd"))
 }

@@ -102,8 +102,8 @@ func TestStartTellsWhose(t *testing.T) {
 	}
 }
 
-// report has a result of each kind and status.
-func report() *Report {
+// sample has a result of each kind and status.
+func sample() *Report {
 	at := func(line int) policy.Origin {
 		return policy.Origin{Kind: policy.OriginFile, Source: "sandbox/a b:c.toml", Line: line, Column: 3}
 	}
@@ -149,7 +149,7 @@ func TestAccept(t *testing.T) {
 		{"of an attempt that is made", "[[accept]]\nid='pidfd/x'\nreason='r'\nexpires=2030-01-01", nil, Failed, "nothing needs"},
 		{"a note needs none", "[[accept]]\nid='min-abi'\nreason='r'\nexpires=2030-01-01", nil, Failed, "nothing needs"},
 	} {
-		r := report()
+		r := sample()
 		r.Accept(accept(t, c.text), day, c.left)
 		if r.Results[0].Status != c.status || c.status == Accepted && r.Results[0].Reason != "r" {
 			t.Errorf("%s: %+v", c.name, r.Results[0])
@@ -178,19 +178,66 @@ func TestSamePolicy(t *testing.T) {
 	}
 }
 
-// TestSARIF holds the structure to what readers of the format ask for.
-func TestSARIF(t *testing.T) {
-	r := report()
-	r.Accept(accept(t, "[[accept]]\nid='root-granted'\nreason='seen'\nexpires=9999-01-01"), time.Now(), nil)
+// written is the report in a format.
+func written(t *testing.T, r *Report, f Format) []byte {
+	t.Helper()
 	var out bytes.Buffer
-	if err := r.Write(&out, SARIF); err != nil {
+	if err := r.Write(&out, f); err != nil {
 		t.Fatal(err)
 	}
-	log := r.sarif()
-	run := log.Runs[0]
-	if log.Version != "2.1.0" || !strings.HasPrefix(log.Schema, "https://") || run.Tool.Driver.Name == "" || !json.Valid(out.Bytes()) {
-		t.Errorf("head of the log: %+v", log)
+	return out.Bytes()
+}
+
+// sarifRun is what is asked of a run in SARIF.
+type sarifRun struct {
+	Tool struct {
+		Driver struct {
+			Name  string
+			Rules []struct {
+				ID                     string
+				ShortDescription, Help struct{ Text string }
+			}
+		}
 	}
+	Invocations []struct {
+		ToolExecutionNotifications []struct{ Message struct{ Text string } }
+	}
+	Results []struct {
+		RuleID    string
+		RuleIndex int
+		Level     string
+		Message   struct{ Text string }
+		Locations []struct {
+			PhysicalLocation struct {
+				ArtifactLocation struct{ URI string }
+				Region           *struct{ StartLine, StartColumn int }
+			}
+		}
+		Suppressions []struct{ Kind, Justification string }
+	}
+}
+
+func asSARIF(t *testing.T, r *Report) sarifRun {
+	t.Helper()
+	var log struct {
+		Version string
+		Schema  string `json:"$schema"`
+		Runs    []sarifRun
+	}
+	if err := json.Unmarshal(written(t, r, SARIF), &log); err != nil {
+		t.Fatal(err)
+	}
+	if log.Version != "2.1.0" || !strings.HasPrefix(log.Schema, "https://") || len(log.Runs) != 1 || log.Runs[0].Tool.Driver.Name == "" {
+		t.Fatalf("head of the log: %+v", log)
+	}
+	return log.Runs[0]
+}
+
+// TestSARIF holds the structure to what readers of the format ask for.
+func TestSARIF(t *testing.T) {
+	r := sample()
+	r.Accept(accept(t, "[[accept]]\nid='root-granted'\nreason='seen'\nexpires=9999-01-01"), time.Now(), nil)
+	run := asSARIF(t, r)
 	ids := map[string]bool{}
 	for _, rule := range run.Tool.Driver.Rules {
 		if ids[rule.ID] || rule.ShortDescription.Text == "" || rule.Help.Text == "" {
@@ -207,10 +254,10 @@ func TestSARIF(t *testing.T) {
 			t.Errorf("result %+v", result)
 			continue
 		}
-		at := result.Locations[0].Physical
-		uri, err := url.Parse(at.Artifact.URI)
+		at := result.Locations[0].PhysicalLocation
+		uri, err := url.Parse(at.ArtifactLocation.URI)
 		if err != nil || uri.Scheme != "" || uri.Path != "sandbox/a b:c.toml" {
-			t.Errorf("%s: URI %q: %v", result.RuleID, at.Artifact.URI, err)
+			t.Errorf("%s: URI %q: %v", result.RuleID, at.ArtifactLocation.URI, err)
 		}
 		// An attempt is made on the policy as a whole.
 		if probed := result.RuleID == "probe" || strings.HasPrefix(result.RuleID, "proc-mem"); probed != (at.Region == nil) {
@@ -220,33 +267,56 @@ func TestSARIF(t *testing.T) {
 			t.Errorf("%s: suppressions %+v", result.RuleID, result.Suppressions)
 		}
 	}
-	if notes := run.Invocations[0].Notifications; len(notes) != 1 || !strings.Contains(notes[0].Message.Text, "test/u") {
+	if notes := run.Invocations[0].ToolExecutionNotifications; len(notes) != 1 || !strings.Contains(notes[0].Message.Text, "test/u") {
 		t.Errorf("notifications %+v", notes)
 	}
 	// A name whose first part has a colon is no scheme.
 	r.Results = r.Results[:1]
 	r.Results[0].Origin.Source = "x:y.toml"
-	if uri := r.sarif().Runs[0].Results[0].Locations[0].Physical.Artifact.URI; uri != "./x:y.toml" || filepath.Clean(uri) != "x:y.toml" {
+	uri := asSARIF(t, r).Results[0].Locations[0].PhysicalLocation.ArtifactLocation.URI
+	if uri != "./x:y.toml" || filepath.Clean(uri) != "x:y.toml" {
 		t.Errorf("URI %q", uri)
 	}
 }
 
 func TestJUnit(t *testing.T) {
-	var out bytes.Buffer
-	if err := report().Write(&out, JUnit); err != nil {
-		t.Fatal(err)
+	var suites struct {
+		Tests    int `xml:"tests,attr"`
+		Failures int `xml:"failures,attr"`
+		Skipped  int `xml:"skipped,attr"`
+		Suites   []struct {
+			Cases []struct{} `xml:"testcase"`
+		} `xml:"testsuite"`
 	}
-	var suites junitSuites
-	if err := xml.Unmarshal(out.Bytes(), &suites); err != nil {
-		t.Fatalf("%v\n%s", err, out.String())
+	text := written(t, sample(), JUnit)
+	if err := xml.Unmarshal(text, &suites); err != nil {
+		t.Fatalf("%v\n%s", err, text)
 	}
 	if suites.Tests != 7 || suites.Failures != 3 || suites.Skipped != 1 || len(suites.Suites) != 1 || len(suites.Suites[0].Cases) != suites.Tests {
 		t.Errorf("%+v", suites)
 	}
 }
 
+// TestGitHub: a failure is shown at its line, and what held is not shown.
+func TestGitHub(t *testing.T) {
+	text := string(written(t, sample(), GitHub))
+	if !strings.Contains(text, "::error title=root-granted /,file=sandbox/a b%3Ac.toml,line=4,col=3::") || strings.Contains(text, "test/h") {
+		t.Error(text)
+	}
+}
+
+// TestHostileText: what a program printed inside steers no terminal.
+func TestHostileText(t *testing.T) {
+	r := &Report{Results: []Result{{Policy: "p\x1b.toml", Kind: KindTest, ID: "test/\x1b]0;x\a", Status: Failed, What: "inside said \x1b[31m\n::error::x", Fix: "\x1b"}}}
+	for _, f := range Formats() {
+		if text := string(written(t, r, f)); strings.ContainsAny(text, "\x1b\a") || strings.Contains(text, "\n::error::x") {
+			t.Errorf("%s: %q", f, text)
+		}
+	}
+}
+
 func TestTAP(t *testing.T) {
-	r := report()
+	r := sample()
 	r.Accept(accept(t, "[[accept]]\nid='root-granted'\nreason='seen # it'\nexpires=9999-01-01"), time.Now(), nil)
 	var out bytes.Buffer
 	if err := r.Write(&out, TAP); err != nil {
@@ -262,7 +332,7 @@ func TestTAP(t *testing.T) {
 	if !strings.HasPrefix(text, "TAP version 14\n1..7\n") || len(points) != 7 || strings.Count(text, "\n  ---\n") != strings.Count(text, "\n  ...\n") {
 		t.Errorf("%d points in\n%s", len(points), text)
 	}
-	for _, want := range []string{`# TODO accepted until 9999-01-01: seen \# it`, `test/a \# b c /x`, `test/u # SKIP not proven: nobody can`} {
+	for _, want := range []string{`# TODO accepted until 9999-01-01: seen \# it`, `test/a \# b\\nc /x`, `test/u # SKIP not proven: nobody can`} {
 		if !strings.Contains(text, want) {
 			t.Errorf("nothing says %q in\n%s", want, text)
 		}

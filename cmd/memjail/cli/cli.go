@@ -39,7 +39,7 @@ func Main(args, env []string, stdout, stderr io.Writer) int {
 	root.SetOut(stdout)
 	root.SetErr(stderr)
 	err := root.Execute()
-	return report(err, stderr)
+	return reportError(err, stderr)
 }
 
 // commands are memjail's own; cobra adds help and completion.
@@ -119,7 +119,7 @@ type statusError int
 
 func (e statusError) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
 
-func report(err error, stderr io.Writer) int {
+func reportError(err error, stderr io.Writer) int {
 	var status statusError
 	if err == nil {
 		return exitOK

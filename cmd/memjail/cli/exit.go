@@ -7,6 +7,7 @@ import (
 
 	"github.com/memjail/memjail/sandbox"
 	"github.com/memjail/memjail/sandbox/doctor"
+	"github.com/memjail/memjail/sandbox/report"
 	"golang.org/x/sys/unix"
 )
 
@@ -38,10 +39,14 @@ func exitStatus(err error) int {
 	return exitCannotExec
 }
 
-// oneLine keeps a message in one line, so that it can be told from what the
-// command prints; the errors of a policy file are one line each.
+// oneLine keeps a message in one line, so that it can be told from what the command
+// prints; the errors of a policy file are one line each. What it quotes may be anything.
 func oneLine(s string) string {
-	return strings.ReplaceAll(strings.TrimSpace(s), "\n", "\nmemjail: ")
+	lines := strings.Split(strings.TrimSpace(s), "\n")
+	for i, line := range lines {
+		lines[i] = report.Printable(strings.TrimRight(line, "\r"))
+	}
+	return strings.Join(lines, "\nmemjail: ")
 }
 
 func runDoctor(io streams, asJSON bool) error {

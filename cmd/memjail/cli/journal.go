@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/memjail/memjail/policy"
+	"github.com/memjail/memjail/sandbox/report"
 	"github.com/memjail/memjail/sandbox/session"
 	"github.com/memjail/memjail/supervisor"
 	"golang.org/x/sys/unix"
@@ -246,7 +247,7 @@ func startEntry(policyName, command, shape string) fields {
 }
 
 func mountEntry(policyName string, m *session.MountError) fields {
-	f := newFields(messageMount, priorityWarning, "mount", printable(m.Error()), policyName)
+	f := newFields(messageMount, priorityWarning, "mount", report.Printable(m.Error()), policyName)
 	f.add("MEMJAIL_RULE", "on-mount")
 	f.add("MEMJAIL_PID", strconv.Itoa(m.PID))
 	return f

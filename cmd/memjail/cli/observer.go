@@ -8,6 +8,7 @@ import (
 	"os"
 
 	"github.com/memjail/memjail/sandbox"
+	"github.com/memjail/memjail/sandbox/report"
 	"github.com/memjail/memjail/sandbox/session"
 	"github.com/memjail/memjail/supervisor"
 	"golang.org/x/sys/unix"
@@ -44,7 +45,7 @@ func (r *runner) Mounted(m *session.MountError) { r.journal.tell(mountEntry(r.po
 
 func (r *runner) SupervisorEnded(pid int) { r.journal.tell(supervisorEndEntry(r.policy.Name, pid)) }
 
-func (r *runner) Warn(err error) { r.say("warning: %s", printable(err.Error())) }
+func (r *runner) Warn(err error) { r.say("warning: %s", report.Printable(err.Error())) }
 
 // exit turns the command's end into memjail's own: the same exit status, or death by
 // the same signal.

@@ -11,6 +11,7 @@ import (
 	"github.com/memjail/memjail/policy/file"
 	"github.com/memjail/memjail/profiles"
 	"github.com/memjail/memjail/sandbox"
+	"github.com/memjail/memjail/sandbox/report"
 	"github.com/memjail/memjail/supervisor/decide"
 	"github.com/spf13/cobra"
 )
@@ -169,7 +170,7 @@ func diffPolicies(io streams, a, b string, asJSON bool) error {
 		if c.Value != "" {
 			what += " " + c.Value
 		}
-		if _, err := fmt.Fprintf(io.out, "%s: %s: %s → %s\n", c.Effect, what, c.A, c.B); err != nil {
+		if _, err := fmt.Fprintf(io.out, "%s: %s: %s → %s\n", c.Effect, report.Printable(what), report.Printable(c.A), report.Printable(c.B)); err != nil {
 			return err
 		}
 	}
@@ -235,7 +236,8 @@ func printLint(io streams, all []linted, asJSON bool) error {
 	}
 	for _, l := range all {
 		for _, f := range l.Findings {
-			_, err := fmt.Fprintf(io.out, "%s: %s: %s: %s; %s [%s]\n", f.Origin, f.Level, f.What, f.Why, f.Fix, f.ID)
+			text := fmt.Sprintf("%s: %s: %s: %s; %s [%s]", f.Origin, f.Level, f.What, f.Why, f.Fix, f.ID)
+			_, err := fmt.Fprintln(io.out, report.Printable(text))
 			if err != nil {
 				return err
 			}

@@ -10,6 +10,7 @@ import (
 	"strings"
 
 	"github.com/memjail/memjail/policy"
+	"github.com/memjail/memjail/sandbox/report"
 	"github.com/memjail/memjail/sandbox/session"
 	"github.com/spf13/cobra"
 )
@@ -152,24 +153,24 @@ func printAnswer(w io.Writer, a policy.Answer) error {
 	if a.Allowed {
 		verdict = "allowed"
 	}
-	fmt.Fprintf(&b, "%s: %s %s\n", verdict, a.Request.Action, printable(object))
+	fmt.Fprintf(&b, "%s: %s %s\n", verdict, a.Request.Action, report.Printable(object))
 	if a.Layer != policy.LayerNone {
 		fmt.Fprintf(&b, "  layer   %s\n", a.Layer)
 	}
 	if a.Key != "" {
-		fmt.Fprintf(&b, "  rule    %s\n", printable(strings.TrimSpace(a.Key+" "+a.Value)+" ("+a.Origin.String()+")"))
+		fmt.Fprintf(&b, "  rule    %s\n", report.Printable(strings.TrimSpace(a.Key+" "+a.Value)+" ("+a.Origin.String()+")"))
 	}
-	fmt.Fprintf(&b, "  why     %s\n", printable(a.Why))
+	fmt.Fprintf(&b, "  why     %s\n", report.Printable(a.Why))
 	switch {
 	case a.Remedy.Line != "" && a.Remedy.Flag != "":
-		fmt.Fprintf(&b, "  change  %s, or the line %s\n", printable(a.Remedy.Flag), printable(a.Remedy.Line))
+		fmt.Fprintf(&b, "  change  %s, or the line %s\n", report.Printable(a.Remedy.Flag), report.Printable(a.Remedy.Line))
 	case a.Remedy.Text != "":
-		fmt.Fprintf(&b, "  change  %s\n", printable(a.Remedy.Text))
+		fmt.Fprintf(&b, "  change  %s\n", report.Printable(a.Remedy.Text))
 	default:
 		b.WriteString("  change  no change of a policy turns this\n")
 	}
 	for _, note := range a.Notes {
-		fmt.Fprintf(&b, "  note    %s\n", printable(note))
+		fmt.Fprintf(&b, "  note    %s\n", report.Printable(note))
 	}
 	_, err := io.WriteString(w, b.String())
 	return err

@@ -132,7 +132,7 @@ func TestProbeStatus(t *testing.T) {
 }
 
 // exitOf is the status that an error comes to, without a word.
-func exitOf(err error) int { return report(err, &bytes.Buffer{}) }
+func exitOf(err error) int { return reportError(err, &bytes.Buffer{}) }
 
 func TestProbeRunError(t *testing.T) {
 	interrupted, cancel := context.WithCancel(t.Context())

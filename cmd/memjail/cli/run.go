@@ -314,7 +314,7 @@ func statusLine(status session.Status, err error) string {
 	var b strings.Builder
 	switch {
 	case err != nil:
-		quoted, _ := json.Marshal(oneLine(err.Error()))
+		quoted, _ := json.Marshal(strings.TrimSpace(err.Error()))
 		fmt.Fprintf(&b, `{"who":"memjail","exit":%d,"error":%s}`, exitStatus(err), quoted)
 	case status.Signal != 0:
 		fmt.Fprintf(&b, `{"who":"command","pid":%d,"signal":%d}`, status.PID, int(status.Signal))

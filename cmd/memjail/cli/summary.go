@@ -9,9 +9,9 @@ import (
 	"strings"
 	"sync"
 	"time"
-	"unicode/utf8"
 
 	"github.com/memjail/memjail/policy"
+	"github.com/memjail/memjail/sandbox/report"
 	"github.com/memjail/memjail/supervisor"
 )
 
@@ -218,32 +218,12 @@ func describe(e supervisor.Event) string {
 	}
 	fmt.Fprintf(&b, ": %s by %s", e.Errno, e.Layer)
 	if e.Reason != "" {
-		fmt.Fprintf(&b, ": %s", printable(e.Reason))
+		fmt.Fprintf(&b, ": %s", report.Printable(e.Reason))
 	}
 	if e.Allow != "" {
-		fmt.Fprintf(&b, "; to allow it: %s", printable(e.Allow))
+		fmt.Fprintf(&b, "; to allow it: %s", report.Printable(e.Allow))
 	} else {
 		b.WriteString("; nothing allows it")
-	}
-	return b.String()
-}
-
-// printable escapes what a terminal would act upon, or a reader take for a new line, in
-// a sentence that names paths from inside.
-func printable(s string) string {
-	if !strings.ContainsFunc(s, func(c rune) bool { return !strconv.IsPrint(c) || c == utf8.RuneError }) {
-		return s
-	}
-	var b strings.Builder
-	for len(s) > 0 {
-		c, size := utf8.DecodeRuneInString(s)
-		if strconv.IsPrint(c) && c != utf8.RuneError {
-			b.WriteString(s[:size])
-		} else {
-			quoted := strconv.Quote(s[:size])
-			b.WriteString(quoted[1 : len(quoted)-1])
-		}
-		s = s[size:]
 	}
 	return b.String()
 }

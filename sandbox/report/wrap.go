@@ -1,5 +1,4 @@
-// Package text lays text out for people.
-package text
+package report
 
 import (
 	"strings"
