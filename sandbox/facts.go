@@ -94,6 +94,9 @@ func (f *Facts) Denials(call string) []policy.Denial {
 type fileID struct{ device, inode uint64 }
 
 func identify(name string) (id fileID, ok bool) {
+	if !path.IsAbs(name) {
+		return id, false // a rule on what has no path
+	}
 	var st unix.Stat_t
 	err := unix.Stat(name, &st)
 	return fileID{uint64(st.Dev), st.Ino}, err == nil //nolint:unconvert // its width differs between architectures

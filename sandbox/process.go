@@ -43,7 +43,7 @@ func (p *Plan) Start() (*Process, error) {
 	steps, err := p.starter.Steps()
 	null := -1
 	if err == nil {
-		null, err = unix.Open("/dev/null", unix.O_RDWR|unix.O_CLOEXEC, 0)
+		null, err = openPlaceholder()
 	}
 	if err == nil {
 		var child *kernel.Child
@@ -53,6 +53,22 @@ func (p *Plan) Start() (*Process, error) {
 	}
 	p.starter.Progress.Abandon()
 	return nil, err
+}
+
+// openPlaceholder opens what takes the place of the command's descriptors here:
+// /dev/null, or where there is none or it cannot be opened (a chroot without devices,
+// bwrap --ro-bind / /) an object that nobody else has.
+func openPlaceholder() (int, error) {
+	null, err := unix.Open("/dev/null", unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err == nil || short(err) {
+		return null, err
+	}
+	return unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
+}
+
+// short reports whether an error is a lack of descriptors or memory.
+func short(err error) bool {
+	return errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) || errors.Is(err, unix.ENOMEM)
 }
 
 // Admit lets the program be executed, once everything that can fail beside it is there.

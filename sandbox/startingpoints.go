@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"os"
+	"path/filepath"
 	"strconv"
 	"strings"
 
@@ -64,6 +65,9 @@ type foreignFile struct {
 	name  string // as the kernel gives it, which need not lead there from here
 	st    unix.Stat_t
 	flags int
+	// witness is a process that has the file's mount where its name says; 0: none
+	// was found.
+	witness int
 }
 
 // noteForeign remembers a regular file that lies on no mount of the table and could
@@ -77,7 +81,7 @@ func (p *Plan) noteForeign(fd int, st *unix.Stat_t, flags int) error {
 	if err != nil {
 		return fmt.Errorf("looking at descriptor %d: %w", fd, err)
 	}
-	f := foreignFile{fd, name, *st, flags}
+	f := foreignFile{fd: fd, name: name, st: *st, flags: flags}
 	if place == landlock.Foreign && f.reopensWithMore() && !p.sameAbove(&f) {
 		p.foreign = append(p.foreign, f)
 	}
@@ -101,6 +105,7 @@ func (p *Plan) sameAbove(f *foreignFile) bool {
 			continue
 		}
 		if place, _, err := there.Place(f.fd); err == nil && place == landlock.Listed {
+			f.witness = pid
 			return p.started.SameAbove(there, f.name)
 		}
 	}
@@ -122,13 +127,16 @@ func parentOf(pid int) int {
 	return parent
 }
 
-// foreignFiles decides about the files that were noted. One stays if its path leads
-// to it here, too, and the rules give as much on that path; or that path is opened in
+// foreignFiles decides about the files that were noted. One stays if no rule is on
+// what lies above it there, or if its path leads to it here, too, and the rules give as much on that path; or that path is opened in
 // its place, where nobody can tell the difference: what is written is appended, or it
 // is only read. Any other is refused.
 func (p *Plan) foreignFiles() error {
 	for i := range p.foreign {
 		f := &p.foreign[i]
+		if !p.ruledAbove(f) {
+			continue
+		}
 		if p.replaceForeign(f) != nil {
 			return &DescriptorError{FD: f.fd,
 				What: "a file (" + f.name + ") of another mount namespace, where it could be opened again with more rights than here",
@@ -136,6 +144,33 @@ func (p *Plan) foreignFiles() error {
 		}
 	}
 	return nil
+}
+
+// ruledAbove reports whether, or that it is not known whether, a rule is on one of
+// the directories above the file that gives more than the descriptor does. It looks
+// at them through a process that sees them, such as the shell that opened the file
+// for chroot(8).
+func (p *Plan) ruledAbove(f *foreignFile) bool {
+	if f.witness == 0 {
+		return true
+	}
+	rules := map[fileID]landlock.Rights{}
+	for _, r := range p.Rules.Rules {
+		if id, ok := identify(r.Path); ok {
+			rules[id] |= r.Rights
+		}
+	}
+	const onFiles = landlock.ReadFile | landlock.WriteFile | landlock.Truncate | landlock.Execute
+	root := fmt.Sprintf("/proc/%d/root", f.witness)
+	for up := filepath.Dir(f.name); ; up = filepath.Dir(up) {
+		id, ok := identify(root + up)
+		if !ok || rules[id]&onFiles&^rightsOf(f.flags) != 0 {
+			return true
+		}
+		if up == "/" {
+			return false
+		}
+	}
 }
 
 // reopensWithMore reports whether this process could open a file again in a way that

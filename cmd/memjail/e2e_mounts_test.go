@@ -287,3 +287,20 @@ func TestNestedUnderPathRules(t *testing.T) {
 		}
 	}
 }
+
+// TestPlainChroot: root starts in a chroot into a plain directory, without devices and
+// with a second procfs, its output going to a file outside.
+func TestPlainChroot(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can mount")
+	}
+	const script = `mkdir jail jail/proc jail/p2; cp $1 jail/memjail
+mount -t proc proc jail/proc; mount -t proc proc jail/p2
+chroot jail /memjail run -q -- /memjail version >out && grep -c . out
+chroot jail /memjail run -q --allow private-mounts=yes -- /memjail version >out 2>&1; grep -c 'is no mount' out`
+	cmd := exec.Command("unshare", "-m", "--propagation", "private", "sh", "-c", script, "sh", memjailPath(t))
+	cmd.Dir = t.TempDir()
+	if out, err := cmd.CombinedOutput(); err != nil || string(out) != "1\n1\n" {
+		t.Errorf("%v: %s", err, out)
+	}
+}
