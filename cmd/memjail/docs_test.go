@@ -56,6 +56,65 @@ func TestDocsLinks(t *testing.T) {
 	}
 }
 
+// TestDocsFiles: a source file that the architecture page names is where it says, also
+// where a list names the others of a directory by their names alone.
+func TestDocsFiles(t *testing.T) {
+	page := docsPages(t)["docs/architecture.md"]
+	list := regexp.MustCompile(`[a-z]+(?:/[a-z]+)+\.go(?:, [a-z]+\.go)*`)
+	found := 0
+	for _, names := range list.FindAllString(page, -1) {
+		dir := ""
+		for name := range strings.SplitSeq(names, ", ") {
+			found++
+			if strings.Contains(name, "/") {
+				dir = filepath.Dir(name)
+			} else {
+				name = filepath.Join(dir, name)
+			}
+			if _, err := os.Stat(filepath.Join("..", "..", name)); err != nil {
+				t.Errorf("docs/architecture.md: %v", err)
+			}
+		}
+	}
+	if found < 20 {
+		t.Errorf("found %d names: looked for the wrong thing", found)
+	}
+}
+
+// TestDocsLayout: the layout table has each directory of packages, and no other.
+func TestDocsLayout(t *testing.T) {
+	_, table, _ := strings.Cut(docsPages(t)["docs/architecture.md"], "## Layout")
+	table, _, _ = strings.Cut(table, "\n## ")
+	var listed []string
+	for _, m := range regexp.MustCompile("(?m)^\\| `([a-z/]+)` ").FindAllStringSubmatch(table, -1) {
+		listed = append(listed, m[1])
+	}
+	out, err := exec.Command("go", "list", "-f", "{{.Dir}}", "../../...").Output()
+	if err != nil {
+		t.Fatal("listing the packages: ", err)
+	}
+	top, err := filepath.Abs("../..")
+	if err != nil {
+		t.Fatal(err)
+	}
+	there := map[string]bool{}
+	for dir := range strings.FieldsSeq(string(out)) {
+		rel, _ := filepath.Rel(top, dir)
+		there[rel] = true
+		if strings.Contains(rel, "testdata") || strings.Contains(rel, "/generate") {
+			continue // described with what they belong to
+		}
+		if !slices.Contains(listed, rel) {
+			t.Errorf("the table lacks %s", rel)
+		}
+	}
+	for _, dir := range listed {
+		if !there[dir] && dir != "testdata" {
+			t.Errorf("the table has %s, which is no package", dir)
+		}
+	}
+}
+
 // TestDocsPolicyKeys: the policy page names every key of the built-in profile,
 // which is commented to have them all, and every value a key can have.
 func TestDocsPolicyKeys(t *testing.T) {
