@@ -11,6 +11,7 @@ import (
 	"github.com/memjail/memjail/policy"
 	"github.com/memjail/memjail/sandbox/kernel/early"
 	"github.com/memjail/memjail/sandbox/landlock"
+	"github.com/memjail/memjail/sandbox/specialfs"
 	"golang.org/x/sys/unix"
 )
 
@@ -176,17 +177,9 @@ func (p *Plan) harmless(fd int) (what string, ok bool) {
 	if fs.Type == unix.PROC_SUPER_MAGIC {
 		return p.procfsFile(fd, name, flags)
 	}
-	if slices.Contains(specialMagic, fs.Type) {
-		return name, false
-	}
-	return name, true
+	special := specialfs.OfMagic(uint32(fs.Type)) //nolint:unconvert // its width differs between architectures
+	return name, special == ""
 }
-
-// specialMagic are the file systems through which the kernel lets memory be read
-// or configured.
-var specialMagic = []int64{unix.TRACEFS_MAGIC, unix.DEBUGFS_MAGIC, unix.BPF_FS_MAGIC, unix.SECURITYFS_MAGIC, configfsMagic, unix.BINFMTFS_MAGIC}
-
-const configfsMagic = 0x62656570 // CONFIGFS_MAGIC, fs/configfs
 
 // mountOf returns the ID of the mount on which an open file is, as in mountinfo.
 func mountOf(fd int) (int, error) {

@@ -8,9 +8,11 @@ import (
 	"strings"
 
 	"github.com/memjail/memjail/policy"
+	"github.com/memjail/memjail/policy/abspath"
 	"github.com/memjail/memjail/sandbox/filter"
 	"github.com/memjail/memjail/sandbox/landlock"
 	"github.com/memjail/memjail/sandbox/pin"
+	"github.com/memjail/memjail/sandbox/specialfs"
 	"golang.org/x/sys/unix"
 )
 
@@ -203,36 +205,22 @@ func (f *Facts) missing(o *policy.Object) {
 	}
 }
 
-// specialNames are the file systems that are never granted, by statfs(2)'s type.
-var specialNames = map[uint32]string{
-	unix.PROC_SUPER_MAGIC: "proc", unix.TRACEFS_MAGIC: "tracefs", unix.DEBUGFS_MAGIC: "debugfs", 0x62656570: "configfs",
-	unix.BPF_FS_MAGIC: "bpf", unix.SECURITYFS_MAGIC: "securityfs", unix.BINFMTFS_MAGIC: "binfmt_misc",
-	0xabba1974: "xenfs", 0x23c9b64e: "spufs",
-}
-
-// specialPlaces are closed whether the file system is mounted there or not.
-var specialPlaces = map[string]string{
-	"/sys/kernel/debug": "debugfs", "/sys/kernel/tracing": "tracefs", "/sys/kernel/config": "configfs",
-	"/sys/kernel/security": "securityfs", "/sys/fs/bpf": "bpf",
-}
-
 func (f *Facts) fileSystem(o *policy.Object, fd int) {
 	var st unix.Statfs_t
 	if unix.Fstatfs(fd, &st) != nil {
 		return
 	}
 	magic := uint32(st.Type)
-	o.Special = specialNames[magic]
+	o.Special = specialfs.OfMagic(magic)
 	if (magic == unix.TMPFS_MAGIC || magic == unix.HUGETLBFS_MAGIC) && o.Kind == policy.KindFile && strings.HasPrefix(o.Path, "/memfd:") {
 		o.Memfd = true
 		return
 	}
-	for place, name := range specialPlaces {
-		if o.Special == "" && (o.Path == place || strings.HasPrefix(o.Path, place+"/")) {
-			o.Special = name
-		}
+	// What is mounted over a part of /proc is granted.
+	if name, _ := specialfs.At(o.Path); o.Special == "" && name != specialfs.Proc {
+		o.Special = name
 	}
-	if o.Special == "proc" && o.Kind == policy.KindFile && f.procfs != nil {
+	if o.Special == specialfs.Proc && o.Kind == policy.KindFile && f.procfs != nil {
 		if below, ok := strings.CutPrefix(o.Path, "/proc/"); ok {
 			o.Procfs = f.procfs(below)
 		}
@@ -250,7 +238,7 @@ func (f *Facts) fileSystem(o *policy.Object, fd int) {
 func (f *Facts) code(name string) string {
 	inner := ""
 	for _, r := range f.bare {
-		if r.Path != name && r.Path != "/" && !strings.HasPrefix(name, r.Path+"/") {
+		if !abspath.Within(r.Path, name) {
 			continue
 		}
 		switch {

@@ -13,6 +13,7 @@ import (
 	"github.com/memjail/memjail/sandbox/kernel"
 	"github.com/memjail/memjail/sandbox/kernel/early"
 	"github.com/memjail/memjail/sandbox/kernel/fault"
+	"github.com/memjail/memjail/sandbox/kernel/mountinfo"
 	"github.com/memjail/memjail/sandbox/landlock"
 	"github.com/memjail/memjail/sandbox/pin"
 	"github.com/memjail/memjail/sandbox/starter"
@@ -302,7 +303,7 @@ func busyDirectories(env []string) []string {
 	return busy
 }
 
-// privateMounts hides procfs and the like outside their fixed places in a mount
+// privateMounts hides procfs and the like outside their customary places in a mount
 // namespace of the sandbox's own, which later mounts outside do not reach either.
 func (p *Plan) privateMounts() error {
 	hidden := landlock.HiddenMounts(p.Mounts)
@@ -364,7 +365,7 @@ func unshareMounts() error {
 	return nil
 }
 
-func hideMounts(hidden []landlock.Mount) error {
+func hideMounts(hidden []mountinfo.Mount) error {
 	if err := unshareMounts(); err != nil {
 		return err
 	}

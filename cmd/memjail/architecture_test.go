@@ -91,6 +91,11 @@ var archRules = []archRule{
 		find:   findReports,
 	},
 	{
+		name:   "one table of special file systems, one parser of mount tables",
+		reason: "a file system or an escape that a second one forgets is a way to memory that only one part of memjail closes",
+		find:   findTables,
+	},
+	{
 		name:   "only main ends the process",
 		reason: "an exit from the depths skips the clean-up and the table that turns errors into statuses",
 		find:   findExit,
@@ -143,6 +148,12 @@ func TestArchitectureNotices(t *testing.T) {
 		{"the first XML", "sandbox/report/x.go", `package x; import "encoding/xml"; var _ xml.Name`, ""},
 		{"a second escape", "sandbox/probe/x.go", `package x; func printable(s string) string { return s }`, "printable"},
 		{"the writer knows a suite", "sandbox/report/x.go", `package x; import "github.com/memjail/memjail/sandbox/probe"; var _ probe.Report`, "sandbox/probe"},
+		{"a second table", "sandbox/x.go", `package x; import u "golang.org/x/sys/unix"; var _ = u.DEBUGFS_MAGIC`, "unix.DEBUGFS_MAGIC"},
+		{"a number without a name", "sandbox/x.go", `package x; var configfs = 0x62656570`, "0x62656570"},
+		{"the table itself", "sandbox/specialfs/x.go", `package x; import "golang.org/x/sys/unix"; var _ = unix.DEBUGFS_MAGIC`, ""},
+		{"the table stands alone", "sandbox/specialfs/x.go", `package x; import "github.com/memjail/memjail/sandbox/landlock"`, "specialfs imports sandbox/landlock"},
+		{"a second parser", "supervisor/x.go", "package x; import \"strings\"; func f(s string) { strings.Cut(s, ` - `) }", "mount table"},
+		{"the parser", "sandbox/kernel/mountinfo/x.go", `package x; import "strings"; func f(s string) { strings.Cut(s, " - ") }`, ""},
 		{"cgo", "sandbox/filter/x.go", `package x; import "C"`, "cgo"},
 		{"cgo when generating", "sandbox/filter/generate/x.go", "//go:build libseccomp\n\npackage x\nimport \"C\"", ""},
 		{"cgo by another tag", "sandbox/filter/x.go", "//go:build libseccomp || linux\n\npackage x\nimport \"C\"", "cgo"},
@@ -372,6 +383,39 @@ func findReports(f *archFile) []archBreach {
 			found = append(found, archBreach{fn.Pos(), "a printable of its own"})
 		}
 	}
+	return found
+}
+
+// findTables finds special file systems named by number outside their table, and lines of
+// mount tables (whose halves " - " separates) that are taken apart outside their parser.
+func findTables(f *archFile) []archBreach {
+	const table, parser = "sandbox/specialfs", "sandbox/kernel/mountinfo"
+	if f.test {
+		return nil
+	}
+	var found []archBreach
+	if f.dir == table {
+		return f.ours(func(dir string) (string, bool) {
+			return "specialfs imports " + dir, dir != "policy/abspath"
+		})
+	}
+	found = append(found, f.uses("golang.org/x/sys/unix", func(name string) bool {
+		return slices.Contains([]string{"TRACEFS_MAGIC", "DEBUGFS_MAGIC", "SECURITYFS_MAGIC", "BINFMTFS_MAGIC"}, name)
+	})...)
+	ast.Inspect(f.syntax, func(n ast.Node) bool {
+		lit, ok := n.(*ast.BasicLit)
+		if !ok {
+			return true
+		}
+		text, err := strconv.Unquote(lit.Value)
+		switch {
+		case lit.Kind == token.INT && strings.EqualFold(lit.Value, "0x62656570"):
+			found = append(found, archBreach{lit.Pos(), lit.Value + ", which is configfs"})
+		case lit.Kind == token.STRING && err == nil && text == " - " && f.dir != parser:
+			found = append(found, archBreach{lit.Pos(), "a line of a mount table is taken apart"})
+		}
+		return true
+	})
 	return found
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/memjail/memjail/sandbox/filter"
 	"github.com/memjail/memjail/sandbox/kernel"
+	"github.com/memjail/memjail/sandbox/specialfs"
 	"golang.org/x/sys/unix"
 )
 
@@ -161,10 +162,6 @@ func untraced() error {
 // anonymousMemory are the kernel's objects without a file by which memory is reached.
 var anonymousMemory = []string{"[userfaultfd]", "[perf_event]", "[io_uring]"}
 
-// closedMagic are the file systems whose files the programs in the kernel judge.
-var closedMagic = []int64{unix.PROC_SUPER_MAGIC, unix.TRACEFS_MAGIC, unix.DEBUGFS_MAGIC, unix.BPF_FS_MAGIC, unix.SECURITYFS_MAGIC,
-	unix.BINFMTFS_MAGIC, 0x62656570 /* configfs */}
-
 // descriptors looks for one by which memory is reached. Files of procfs and its like
 // are opened again, so that the kernel judges them.
 func descriptors() error {
@@ -201,10 +198,7 @@ func harmless(fd int) (what string, ok bool) {
 		return name, true
 	}
 	err = unix.Fstatfs(fd, &fs)
-	special := err != nil
-	for _, magic := range closedMagic {
-		special = special || int64(fs.Type) == magic
-	}
+	special := err != nil || specialfs.OfMagic(uint32(fs.Type)) != "" //nolint:unconvert // its width differs between architectures
 	device := st.Mode&unix.S_IFMT == unix.S_IFCHR && unix.Major(uint64(st.Rdev)) == 1 && unix.Minor(uint64(st.Rdev)) < 5 && unix.Minor(uint64(st.Rdev)) != 3
 	if st.Mode&unix.S_IFMT == unix.S_IFDIR || !special && !device {
 		return name, true

@@ -55,7 +55,7 @@ const (
 	coreLimits = "Limit                     Soft Limit           Hard Limit           Units     \n" +
 		"Max stack size            8388608              unlimited            bytes     \n" +
 		"Max core file size        0                    unlimited            bytes     \n"
-	mountinfo = "22 27 0:21 / /proc rw,relatime - proc proc rw\n" +
+	mountTable = "22 27 0:21 / /proc rw,relatime - proc proc rw\n" +
 		"23 27 0:22 / /sys rw,relatime shared:2 - sysfs sysfs rw\n" +
 		"27 1 254:0 / / rw,relatime - ext4 /dev/vda rw\n"
 )
@@ -65,7 +65,7 @@ func modern() map[string]string {
 	return map[string]string{
 		"proc/sys/kernel/osrelease":                 "7.2.13-amd64\n",
 		"proc/self/status":                          userStatus,
-		"proc/self/mountinfo":                       mountinfo,
+		"proc/self/mountinfo":                       mountTable,
 		"proc/self/limits":                          coreLimits,
 		"proc/self/cgroup":                          "0::/user.slice\n",
 		"proc/cmdline":                              "quiet proc_mem.force_override=never\n",
@@ -274,13 +274,13 @@ var verdicts = []struct {
 	{"core-pattern", sysctl + "kernel/core_pattern", "@/run/coredump", "socket: @/run/coredump", Warn},
 	{"core-pattern", sysctl + "kernel/core_pattern", "\n", "empty", OK},
 	{"suid-dumpable", sysctl + "fs/suid_dumpable", "1", "1", Warn},
-	{"proc-mounts", "proc/self/mountinfo", mountinfo + `40 27 0:21 / /srv/a\040b/proc rw - proc proc rw` + "\n", "/srv/a b/proc", Warn},
-	{"proc-mounts", "proc/self/mountinfo", mountinfo + "40 27 0:21 /77/mem /tmp/x rw - proc proc rw\n", "/tmp/x", Warn},
-	{"proc-mounts", "proc/self/mountinfo", mountinfo + "40 22 0:21 /sys /proc/sys ro - proc proc rw\n", "none", OK},
+	{"proc-mounts", "proc/self/mountinfo", mountTable + `40 27 0:21 / /srv/a\040b/proc rw - proc proc rw` + "\n", "/srv/a b/proc", Warn},
+	{"proc-mounts", "proc/self/mountinfo", mountTable + "40 27 0:21 /77/mem /tmp/x rw - proc proc rw\n", "/tmp/x", Warn},
+	{"proc-mounts", "proc/self/mountinfo", mountTable + "40 22 0:21 /sys /proc/sys ro - proc proc rw\n", "none", OK},
 	{"proc-mounts", "proc/self/mountinfo", "27 1 254:0 / / rw - ext4 /dev/vda rw\nnonsense\n", "/proc is no procfs", Bad},
 	{"proc-mounts", "proc/self/mountinfo", "", "could not tell", Unknown},
-	{"trace-mounts", "proc/self/mountinfo", mountinfo + "40 23 0:9 / /sys/kernel/tracing rw - tracefs t rw\n", "/sys/kernel/tracing", OK},
-	{"trace-mounts", "proc/self/mountinfo", mountinfo + "40 23 0:9 / /trace rw - tracefs t rw\n", "/trace", Warn},
+	{"trace-mounts", "proc/self/mountinfo", mountTable + "40 23 0:9 / /sys/kernel/tracing rw - tracefs t rw\n", "/sys/kernel/tracing", OK},
+	{"trace-mounts", "proc/self/mountinfo", mountTable + "40 23 0:9 / /trace rw - tracefs t rw\n", "/trace", Warn},
 	{"trace-mounts", "proc/self/mountinfo", "", "could not tell", Unknown},
 	{"privileges", "proc/self/status", rootStatus, "root, 13 capabilities", OK},
 	{"privileges", "proc/self/status", userStatus, "ordinary user", OK},
@@ -378,7 +378,7 @@ func TestForceOverrideFromConfig(t *testing.T) {
 func TestTextIsPrintable(t *testing.T) {
 	m := machine(with(map[string]string{
 		"proc/sys/kernel/core_pattern": "x\x1b[2J\u202e",
-		"proc/self/mountinfo":          mountinfo + "40 27 0:21 / /a\x1b]0;x\a rw - proc proc rw\n",
+		"proc/self/mountinfo":          mountTable + "40 27 0:21 / /a\x1b]0;x\a rw - proc proc rw\n",
 	}), modernKernel, nil)
 	var out bytes.Buffer
 	if err := Text(&out, Examine(m), false); err != nil {

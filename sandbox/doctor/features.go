@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/memjail/memjail/sandbox/kernel/mountinfo"
 	"golang.org/x/sys/unix"
 )
 
@@ -36,7 +37,7 @@ type facts struct {
 	notif, killable, pidfds answer
 
 	status map[string]string // /proc/self/status; nil if it could not be read
-	mounts []mount
+	mounts []mountinfo.Mount
 	// mountsErr says why there are none.
 	mountsErr error
 }

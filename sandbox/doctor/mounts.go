@@ -2,34 +2,21 @@ package doctor
 
 import (
 	"fmt"
-	"slices"
 	"strings"
+
+	"github.com/memjail/memjail/sandbox/kernel/mountinfo"
+	"github.com/memjail/memjail/sandbox/specialfs"
 )
 
-// mount is what matters of a line of /proc/self/mountinfo (proc_pid_mountinfo(5)).
-type mount struct {
-	root  string // the part of the file system that is shown
-	point string // where
-	kind  string // the file system's type
-}
-
 // parseMounts reads the table; lines that are not understood are left out.
-func parseMounts(text string) []mount {
-	var all []mount
-	for line := range strings.Lines(text) {
-		before, after, ok := strings.Cut(line, " - ")
-		fields, kinds := strings.Fields(before), strings.Fields(after)
-		if !ok || len(fields) < 5 || len(kinds) < 1 {
-			continue
+func parseMounts(text string) []mountinfo.Mount {
+	var all []mountinfo.Mount
+	for m, err := range mountinfo.Lines(text) {
+		if err == nil {
+			all = append(all, m)
 		}
-		all = append(all, mount{root: unescape(fields[3]), point: unescape(fields[4]), kind: kinds[0]})
 	}
 	return all
-}
-
-// unescape undoes the octal spelling (\040) of blanks and backslashes.
-func unescape(s string) string {
-	return strings.NewReplacer(`\040`, " ", `\011`, "\t", `\012`, "\n", `\134`, `\`).Replace(s)
 }
 
 func (f *facts) unknownMounts(g Finding) Finding {
@@ -49,12 +36,12 @@ func (f *facts) procMounts() Finding {
 	var others []string
 	for _, m := range f.mounts {
 		switch {
-		case m.kind != "proc":
-		case m.point == "/proc" && m.root == "/":
+		case m.FSType != specialfs.Proc:
+		case m.Point == "/proc" && m.Root == "/":
 			proper = true
-		case strings.HasPrefix(m.point, "/proc/"): // a part over another part (containers)
+		case strings.HasPrefix(m.Point, "/proc/"): // a part over another part (containers)
 		default:
-			others = append(others, m.point)
+			others = append(others, m.Point)
 		}
 	}
 	switch {
@@ -81,21 +68,20 @@ func (f *facts) foreignProcfs() bool {
 }
 
 // traceMounts looks for the file systems of tracing and debugging anywhere but
-// at their fixed places, which are closed inside whether mounted or not.
+// at their customary places, which are closed inside whether mounted or not.
 func (f *facts) traceMounts() Finding {
 	g := Finding{ID: "trace-mounts", Title: "tracefs, debugfs", Value: "not mounted"}
 	if f.mountsErr != nil {
 		return f.unknownMounts(g)
 	}
-	fixed := []string{"/sys/kernel/tracing", "/sys/kernel/debug", "/sys/kernel/debug/tracing"}
 	var all, others []string
 	for _, m := range f.mounts {
-		if m.kind != "tracefs" && m.kind != "debugfs" {
+		if m.FSType != "tracefs" && m.FSType != "debugfs" {
 			continue
 		}
-		all = append(all, m.point)
-		if !slices.Contains(fixed, m.point) {
-			others = append(others, m.point)
+		all = append(all, m.Point)
+		if _, customary := specialfs.At(m.Point); customary == "" {
+			others = append(others, m.Point)
 		}
 	}
 	if len(all) > 0 {

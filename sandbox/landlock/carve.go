@@ -6,6 +6,9 @@ import (
 	"strings"
 
 	"github.com/memjail/memjail/policy"
+	"github.com/memjail/memjail/policy/abspath"
+	"github.com/memjail/memjail/sandbox/kernel/mountinfo"
+	"github.com/memjail/memjail/sandbox/specialfs"
 )
 
 // kind says how a closed or restricted tree is treated.
@@ -83,9 +86,11 @@ const sysLimit = readRights
 // carve decides. It makes no system call of its own.
 func (t *MountTable) carve(o carveOptions) *carving {
 	c := &carving{objects: map[string]*object{}, edges: map[string]edge{}}
-	for _, path := range fixedPlaces {
-		if path != "/proc" || o.access == policy.AccessDeny {
-			c.add(object{path: path, kind: excluded, cause: path, standing: true})
+	for _, fs := range specialfs.All() {
+		for _, path := range fs.Places {
+			if fs.Name != specialfs.Proc || o.access == policy.AccessDeny {
+				c.add(object{path: path, kind: excluded, cause: path, standing: true})
+			}
 		}
 	}
 	c.add(object{path: "/dev", kind: devices, cause: "/dev", standing: true})
@@ -127,11 +132,12 @@ func (c *carving) add(o object) {
 	}
 }
 
-func (c *carving) addMount(t *MountTable, m *Mount, o carveOptions) {
+func (c *carving) addMount(t *MountTable, m *mountinfo.Mount, o carveOptions) {
 	cause := m.FSType + " on " + m.Point
-	standing := atFixedPlace(m.Point)
+	_, customary := specialfs.At(m.Point)
+	standing := customary != ""
 	switch {
-	case Special(m.FSType):
+	case specialfs.Named(m.FSType):
 		if !t.visible(m) {
 			return
 		}
@@ -144,9 +150,9 @@ func (c *carving) addMount(t *MountTable, m *Mount, o carveOptions) {
 			c.add(object{path: m.Point, kind: devices, cause: cause, standing: m.Point == "/dev"})
 		}
 	case m.FSType == "sysfs" || m.FSType == "cgroup" || m.FSType == "cgroup2":
-		inSys := m.Point != "/sys" && within("/sys", m.Point) && c.objects["/sys"] != nil
+		inSys := m.Point != "/sys" && abspath.Within("/sys", m.Point) && c.objects["/sys"] != nil
 		if !inSys && t.visible(m) {
-			c.add(object{path: m.Point, limit: sysLimit, cause: cause, standing: within("/sys", m.Point), system: true})
+			c.add(object{path: m.Point, limit: sysLimit, cause: cause, standing: abspath.Within("/sys", m.Point), system: true})
 		}
 	}
 }
@@ -182,11 +188,11 @@ func (c *carving) addShadows(t *MountTable, handle Rights) {
 }
 
 // shadows lists where else the directory that m is mounted on can be reached.
-func (t *MountTable) shadows(m, parent *Mount) []string {
-	if parent.Point == m.Point || parent.deleted || !within(parent.Point, m.Point) {
+func (t *MountTable) shadows(m, parent *mountinfo.Mount) []string {
+	if parent.Point == m.Point || parent.Deleted || !abspath.Within(parent.Point, m.Point) {
 		return nil // stacked: the mount below has the place
 	}
-	views := t.views(place{parent.dev(), join(parent.Root, relative(parent.Point, m.Point))})
+	views := t.views(place{parent.Dev(), abspath.Join(parent.Root, abspath.Relative(parent.Point, m.Point))})
 	return slices.DeleteFunc(views, func(view string) bool { return view == m.Point })
 }
 
@@ -195,19 +201,19 @@ func (t *MountTable) shadows(m, parent *Mount) []string {
 // wherever it is shown: a rule is tied to its root directory's inode. What is
 // mounted below it stays part of it, since a rule on anything below would be
 // lost together with the short-lived inodes of procfs.
-func (c *carving) addProcfs(t *MountTable, m *Mount, o carveOptions) bool {
+func (c *carving) addProcfs(t *MountTable, m *mountinfo.Mount, o carveOptions) bool {
 	proc := t.at("/proc")
 	switch {
 	case proc == nil || proc.FSType != "proc":
 		return false
-	case within("/proc", m.Point) && m != proc:
+	case abspath.Within("/proc", m.Point) && m != proc:
 		return true
 	case m.FSType != "proc":
 		return false
 	case o.access == policy.AccessAllow:
 		c.add(object{path: m.Point, limit: o.handle &^ makeNode, procfs: true, standing: m == proc, cause: "proc on " + m.Point})
 		return true
-	case m.dev() == proc.dev() && m.Root == proc.Root:
+	case m.Dev() == proc.Dev() && m.Root == proc.Root:
 		c.add(object{path: m.Point, limit: readRights, procfs: true, standing: m == proc, cause: "proc on " + m.Point})
 		return true
 	}
@@ -223,11 +229,12 @@ func (c *carving) findIslands(t *MountTable, o carveOptions) {
 	}
 	for i := range t.mounts {
 		m := &t.mounts[i]
-		if Special(m.FSType) || m.FSType == "autofs" || slices.Contains(fixedPlaces, m.Point) || !t.visible(m) {
+		_, customary := specialfs.At(m.Point)
+		if specialfs.Named(m.FSType) || m.FSType == "autofs" || m.Point == customary || !t.visible(m) {
 			continue
 		}
 		parent := t.byID(m.Parent)
-		if parent != nil && parent.Point != m.Point && Special(parent.FSType) { // not a cover of all of it
+		if parent != nil && parent.Point != m.Point && specialfs.Named(parent.FSType) { // not a cover of all of it
 			c.islands = append(c.islands, m.Point)
 		}
 	}
@@ -240,7 +247,7 @@ func (c *carving) prune() {
 	var drop []string
 	for path, o := range c.objects {
 		for up := path; up != "/" && !slices.Contains(c.islands, up); {
-			up = parentOf(up)
+			up = abspath.Parent(up)
 			if outer := c.objects[up]; outer != nil && outer.covers(o) {
 				drop = append(drop, path)
 				break
@@ -276,7 +283,7 @@ func (c *carving) findEdges() {
 			limit = o.limit & (readRights | Execute)
 		}
 		for up := o.path; up != "/"; {
-			up = parentOf(up)
+			up = abspath.Parent(up)
 			e, ok := c.edges[up]
 			switch {
 			case !ok:
@@ -304,7 +311,7 @@ func (c *carving) sorted() []*object {
 // an island around it: what lies further up has no say there.
 func (c *carving) enclosing(path string) []*object {
 	var found []*object
-	for up := path; ; up = parentOf(up) {
+	for up := path; ; up = abspath.Parent(up) {
 		if o := c.objects[up]; o != nil {
 			found = append(found, o)
 		}

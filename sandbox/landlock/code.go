@@ -7,6 +7,9 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/memjail/memjail/policy/abspath"
+	"github.com/memjail/memjail/sandbox/kernel/mountinfo"
+	"github.com/memjail/memjail/sandbox/specialfs"
 	"golang.org/x/sys/unix"
 )
 
@@ -42,7 +45,7 @@ func codeRoots(resolve func(string) (string, bool), lost *error) []string {
 		if !ok || canonical == "/" {
 			continue // a loader that searches "/" protects nothing by it
 		}
-		if !slices.ContainsFunc(roots, func(root string) bool { return within(root, canonical) }) {
+		if !slices.ContainsFunc(roots, func(root string) bool { return abspath.Within(root, canonical) }) {
 			roots = append(roots, canonical)
 		}
 	}
@@ -81,9 +84,9 @@ func loaderDirs(file string, depth int, lost *error) []string {
 // component only, as every distribution's has.
 func includedDirs(file, pattern string, depth int, lost *error) []string {
 	if !strings.HasPrefix(pattern, "/") {
-		pattern = join(parentOf(file), pattern)
+		pattern = abspath.Join(abspath.Parent(file), pattern)
 	}
-	dir, last := parentOf(pattern), pattern[strings.LastIndexByte(pattern, '/')+1:]
+	dir, last := abspath.Parent(pattern), pattern[strings.LastIndexByte(pattern, '/')+1:]
 	fd, err := openat(unix.AT_FDCWD, dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC)
 	if err != nil {
 		noteShort(lost, dir, err)
@@ -101,7 +104,7 @@ func includedDirs(file, pattern string, depth int, lost *error) []string {
 	slices.SortFunc(list, func(a, b entry) int { return strings.Compare(a.name, b.name) })
 	var dirs []string
 	for _, e := range list {
-		dirs = append(dirs, loaderDirs(join(dir, e.name), depth+1, lost)...)
+		dirs = append(dirs, loaderDirs(abspath.Join(dir, e.name), depth+1, lost)...)
 	}
 	return dirs
 }
@@ -183,13 +186,13 @@ func (s *codeSearch) visit(path, name string) {
 	}
 	for i := range s.table.mounts {
 		m := &s.table.mounts[i]
-		if m.Point != path && within(path, m.Point) && !Special(m.FSType) && s.table.visible(m) {
+		if m.Point != path && abspath.Within(path, m.Point) && !specialfs.Named(m.FSType) && s.table.visible(m) {
 			s.visitPlace(m.Point, m, name)
 		}
 	}
 }
 
-func (s *codeSearch) visitPlace(path string, m *Mount, name string) {
+func (s *codeSearch) visitPlace(path string, m *mountinfo.Mount, name string) {
 	p, ok := s.table.locate(path)
 	if !ok || s.seen[p] {
 		return
@@ -197,7 +200,7 @@ func (s *codeSearch) visitPlace(path string, m *Mount, name string) {
 	s.seen[p] = true
 	for _, view := range s.table.views(p) {
 		if view != path {
-			s.views = append(s.views, codeView{view, name + " shown on " + view, within(name, view)})
+			s.views = append(s.views, codeView{view, name + " shown on " + view, abspath.Within(name, view)})
 		}
 	}
 	if m.FSType != "overlay" {
@@ -206,7 +209,7 @@ func (s *codeSearch) visitPlace(path string, m *Mount, name string) {
 	for _, layer := range overlayLayers(m.SuperOptions) {
 		below := layer.path
 		if !layer.whole {
-			below = join(below, relative("/", p.path))
+			below = abspath.Join(below, abspath.Relative("/", p.path))
 		}
 		canonical, ok := s.resolve(below)
 		if !ok || canonical == "/" {
@@ -249,7 +252,7 @@ func overlayLayers(options string) []overlayLayer {
 	var layers []overlayLayer
 	eachLayer(options, func(path string, whole bool) {
 		// A layer that was named by a descriptor cannot be found by that name.
-		if strings.HasPrefix(path, "/") && !within("/proc", path) {
+		if strings.HasPrefix(path, "/") && !abspath.Within("/proc", path) {
 			layers = append(layers, overlayLayer{slashpath.Clean(path), whole})
 		}
 	})

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/memjail/memjail/sandbox/kernel/mountinfo"
 	"golang.org/x/sys/unix"
 )
 
@@ -30,7 +31,7 @@ var remoteTypes = []string{"fuse", "fuse.", "fuseblk", "nfs", "nfs4", "cifs", "s
 
 // HasRemote tells whether a file system of such a type is mounted anywhere.
 func (t *MountTable) HasRemote() bool {
-	return slices.ContainsFunc(t.mounts, func(m Mount) bool {
+	return slices.ContainsFunc(t.mounts, func(m mountinfo.Mount) bool {
 		return slices.ContainsFunc(remoteTypes, func(name string) bool {
 			return m.FSType == name || strings.HasSuffix(name, ".") && strings.HasPrefix(m.FSType, name)
 		})

@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/memjail/memjail/sandbox/specialfs"
 	"golang.org/x/sys/unix"
 )
 
@@ -69,7 +70,7 @@ func (n *node) onSpecial() (bool, error) {
 			continue
 		}
 		// The field's width and sign differ between architectures.
-		return specialMagic(uint32(st.Type)), err //nolint:unconvert
+		return specialfs.OfMagic(uint32(st.Type)) != "", err //nolint:unconvert
 	}
 }
 

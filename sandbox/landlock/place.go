@@ -5,6 +5,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/memjail/memjail/policy/abspath"
 	llsys "github.com/memjail/memjail/sandbox/kernel/landlockabi"
 	"golang.org/x/sys/unix"
 )
@@ -68,7 +69,7 @@ func belowRoot(n *node) bool {
 	path := n.path
 	parent := strings.HasSuffix(path, " (deleted)")
 	if parent {
-		path = parentOf(path)
+		path = abspath.Parent(path)
 	}
 	fd, err := openat(unix.AT_FDCWD, path, lookFlags)
 	if err != nil {
@@ -107,6 +108,6 @@ func (t *MountTable) SameAbove(other *MountTable, path string) bool {
 		if path == "/" {
 			return true
 		}
-		path = parentOf(path)
+		path = abspath.Parent(path)
 	}
 }

@@ -8,7 +8,9 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/memjail/memjail/policy/abspath"
 	llsys "github.com/memjail/memjail/sandbox/kernel/landlockabi"
+	"github.com/memjail/memjail/sandbox/kernel/mountinfo"
 	"golang.org/x/sys/unix"
 
 	"github.com/memjail/memjail/policy"
@@ -217,7 +219,7 @@ func TestPlan(t *testing.T) {
 		if r.Path == "/" && r.Rights != ReadDir {
 			t.Errorf("/ is granted %v", r.Rights)
 		}
-		if within("/proc", r.Path) && !slices.ContainsFunc(mounts.mounts, func(m Mount) bool { return m.Point == r.Path }) {
+		if abspath.Within("/proc", r.Path) && !slices.ContainsFunc(mounts.mounts, func(m mountinfo.Mount) bool { return m.Point == r.Path }) {
 			t.Errorf("%s is granted %v", r.Path, r.Rights)
 		}
 	}
@@ -263,7 +265,7 @@ func TestWatchRefusesPolledFile(t *testing.T) {
 		t.Skip(err)
 	}
 	defer f.Close()
-	if err := Watch(t.Context(), f, &MountTable{root: -1}, func(Mount) {}); !errors.Is(err, unix.EINVAL) {
+	if err := Watch(t.Context(), f, &MountTable{root: -1}, func(mountinfo.Mount) {}); !errors.Is(err, unix.EINVAL) {
 		t.Errorf("got %v", err)
 	}
 }

@@ -6,7 +6,9 @@ import (
 	"os"
 	"slices"
 
+	"github.com/memjail/memjail/policy/abspath"
 	llsys "github.com/memjail/memjail/sandbox/kernel/landlockabi"
+	"github.com/memjail/memjail/sandbox/kernel/mountinfo"
 	"golang.org/x/sys/unix"
 
 	"github.com/memjail/memjail/policy"
@@ -203,7 +205,7 @@ func (w *walker) grantAll() {
 // directory can be reached by another mount, which takes CAP_SYS_ADMIN; without that
 // the queues stay closed.
 func (w *walker) grantQueues(want Rights) {
-	if slices.ContainsFunc(w.table.mounts, func(m Mount) bool { return m.FSType == "mqueue" && w.table.visible(&m) }) {
+	if slices.ContainsFunc(w.table.mounts, func(m mountinfo.Mount) bool { return m.FSType == "mqueue" && w.table.visible(&m) }) {
 		return
 	}
 	fs, err := unix.Fsopen("mqueue", unix.FSOPEN_CLOEXEC)
@@ -399,9 +401,9 @@ func (w *walker) delegable(path string) bool {
 // grantInDevices grants a directory that a path rule names below /dev: as it is
 // if it is one of those that are no device directories, else its devices.
 func (w *walker) grantInDevices(n *node, o *object, want Rights) {
-	below := relative(o.path, n.path)
+	below := abspath.Relative(o.path, n.path)
 	for _, whole := range wholeDeviceDirs {
-		if within("/"+whole, "/"+below) {
+		if abspath.Within("/"+whole, "/"+below) {
 			w.grant(n, want, 0)
 			return
 		}

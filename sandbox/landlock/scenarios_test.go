@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/memjail/memjail/policy"
+	"github.com/memjail/memjail/sandbox/kernel/mountinfo"
 )
 
 var scenarios = map[string]scenario{
@@ -836,7 +837,7 @@ func (st *stage) watch() error {
 	defer cancel()
 	points, ended := make(chan string, 16), make(chan error, 1)
 	go func() {
-		ended <- Watch(ctx, f, known, func(m Mount) { points <- m.Point })
+		ended <- Watch(ctx, f, known, func(m mountinfo.Mount) { points <- m.Point })
 	}()
 	expect := func(want string) {
 		select {

@@ -3,6 +3,8 @@ package landlock
 import (
 	"fmt"
 	"strings"
+
+	"github.com/memjail/memjail/sandbox/kernel/mountinfo"
 )
 
 const swapsPath = "/proc/swaps"
@@ -31,7 +33,7 @@ func parseSwaps(text string) []string {
 		if len(fields) < 2 || fields[1] != "file" || !strings.HasPrefix(fields[0], "/") {
 			continue
 		}
-		files = append(files, unescape(fields[0]))
+		files = append(files, mountinfo.Unescape(fields[0]))
 	}
 	return files
 }

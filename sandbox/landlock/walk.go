@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/memjail/memjail/policy/abspath"
 	"golang.org/x/sys/unix"
 )
 
@@ -115,8 +116,8 @@ func (w *walker) at(path string) *node {
 		return n
 	}
 	var n *node
-	if parent := w.at(parentOf(path)); parent != nil {
-		if n = w.open(parent, relative(parent.path, path), path); n != nil {
+	if parent := w.at(abspath.Parent(path)); parent != nil {
+		if n = w.open(parent, abspath.Relative(parent.path, path), path); n != nil {
 			n.cached = true
 		}
 	}
@@ -192,7 +193,7 @@ func short(err error) bool {
 }
 
 func (w *walker) child(parent *node, name string) *node {
-	path := join(parent.path, name)
+	path := abspath.Join(parent.path, name)
 	if n, ok := w.cache[path]; ok {
 		return n
 	}
@@ -322,8 +323,8 @@ func (w *walker) knownEntries(dir string) []entry {
 		names = slices.Clone(usualNames)
 	}
 	through := func(path string) {
-		if path != dir && within(dir, path) {
-			name, _, _ := strings.Cut(relative(dir, path), "/")
+		if path != dir && abspath.Within(dir, path) {
+			name, _, _ := strings.Cut(abspath.Relative(dir, path), "/")
 			names = append(names, name)
 		}
 	}
@@ -405,7 +406,7 @@ func (w *walker) grantDevices(n *node, dir string, want, have Rights) {
 // wantsEntry saves opening the many nodes of /dev that are not on the list.
 func (w *walker) wantsEntry(n *node, dir string, e entry) bool {
 	if _, ok := w.carve.edges[n.path]; ok { // something below is named
-		path := join(n.path, e.name)
+		path := abspath.Join(n.path, e.name)
 		if _, ok := w.carve.edges[path]; ok || w.carve.objects[path] != nil {
 			return true
 		}

@@ -7,6 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/memjail/memjail/policy"
+	"github.com/memjail/memjail/policy/abspath"
 )
 
 func (p *Plan) warn(format string, args ...any) {
@@ -44,7 +45,7 @@ func (p *Plan) warnBusy(busy []string) {
 func (p *Plan) warnLayers(t *MountTable, code []string) {
 	for i := range t.mounts {
 		m := &t.mounts[i]
-		if m.FSType != "overlay" || !slices.ContainsFunc(code, func(dir string) bool { return within(dir, m.Point) }) {
+		if m.FSType != "overlay" || !slices.ContainsFunc(code, func(dir string) bool { return abspath.Within(dir, m.Point) }) {
 			continue
 		}
 		if layer := relativeLayer(m.SuperOptions); layer != "" {

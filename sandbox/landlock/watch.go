@@ -9,22 +9,23 @@ import (
 	"time"
 
 	"github.com/memjail/memjail/sandbox/kernel"
+	"github.com/memjail/memjail/sandbox/kernel/mountinfo"
 	"golang.org/x/sys/unix"
 )
 
-// Watch calls onMount for each mount of a special file system (see [Special])
-// that appears outside the fixed places and is not in known: what somebody
+// Watch calls onMount for each mount of a special file system (package specialfs)
+// that appears outside the customary places and is not in known: what somebody
 // mounts into a granted tree after the domain was entered can be reached. The
 // table is read once at the start, so nothing is lost between known and the
 // watch, and then whenever the kernel says that it changed (poll(2) with POLLPRI
 // on a mountinfo file, proc_pid_mounts(5)); in between the watch sleeps.
 //
-// mountinfo comes from [OpenMountinfo]. Watch uses it alone and does not close
+// file comes from [OpenMountinfo]. Watch uses it alone and does not close
 // it. It returns nil when the context ends, else why it cannot go on; from then
 // on mounts go unnoticed.
-func Watch(ctx context.Context, mountinfo *os.File, known *MountTable, onMount func(Mount)) error {
-	if mountinfo.SetReadDeadline(time.Time{}) == nil {
-		return fmt.Errorf("watching the mount table: %q belongs to the runtime's poller, which would take the events: %w", mountinfo.Name(), unix.EINVAL)
+func Watch(ctx context.Context, file *os.File, known *MountTable, onMount func(mountinfo.Mount)) error {
+	if file.SetReadDeadline(time.Time{}) == nil {
+		return fmt.Errorf("watching the mount table: %q belongs to the runtime's poller, which would take the events: %w", file.Name(), unix.EINVAL)
 	}
 	wakeRead, wakeWrite, err := os.Pipe()
 	if err != nil {
@@ -39,12 +40,12 @@ func Watch(ctx context.Context, mountinfo *os.File, known *MountTable, onMount f
 		seen[keyOf(&m)] = true
 	}
 	for ctx.Err() == nil {
-		table, err := rereadMountTable(mountinfo)
+		table, err := rereadMountTable(file)
 		if err != nil {
 			return fmt.Errorf("watching the mount table: %w", err)
 		}
 		seen = report(table, seen, onMount)
-		if err := waitForMounts(mountinfo, wakeRead); err != nil {
+		if err := waitForMounts(file, wakeRead); err != nil {
 			return fmt.Errorf("watching the mount table: %w", err)
 		}
 	}
@@ -79,11 +80,11 @@ type seenMount struct {
 	point  string
 }
 
-func keyOf(m *Mount) seenMount { return seenMount{m.ID, m.dev(), m.FSType, m.Root, m.Point} }
+func keyOf(m *mountinfo.Mount) seenMount { return seenMount{m.ID, m.Dev(), m.FSType, m.Root, m.Point} }
 
 // report tells what is new and returns what there is now: a mount that went and
 // came back is new again.
-func report(table *MountTable, seen map[seenMount]bool, onMount func(Mount)) map[seenMount]bool {
+func report(table *MountTable, seen map[seenMount]bool, onMount func(mountinfo.Mount)) map[seenMount]bool {
 	now := map[seenMount]bool{}
 	for _, m := range HiddenMounts(table) {
 		key := keyOf(&m)
@@ -97,17 +98,17 @@ func report(table *MountTable, seen map[seenMount]bool, onMount func(Mount)) map
 
 // rereadMountTable reads an open mountinfo file from its beginning. A change
 // during the reading is told by the next poll.
-func rereadMountTable(mountinfo *os.File) (*MountTable, error) {
-	if _, err := mountinfo.Seek(0, io.SeekStart); err != nil {
+func rereadMountTable(file *os.File) (*MountTable, error) {
+	if _, err := file.Seek(0, io.SeekStart); err != nil {
 		return nil, err
 	}
-	return ParseMountTable(mountinfo)
+	return ParseMountTable(file)
 }
 
 // waitForMounts sleeps until the table changes or wake is readable. Control
 // keeps both descriptors open meanwhile.
-func waitForMounts(mountinfo, wake *os.File) error {
-	return control(mountinfo, func(table int) error {
+func waitForMounts(file, wake *os.File) error {
+	return control(file, func(table int) error {
 		return control(wake, func(stop int) error {
 			for {
 				fds := []unix.PollFd{{Fd: int32(table), Events: unix.POLLPRI}, {Fd: int32(stop), Events: unix.POLLIN}}

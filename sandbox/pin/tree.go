@@ -10,6 +10,8 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/memjail/memjail/policy/abspath"
+	"github.com/memjail/memjail/sandbox/kernel/mountinfo"
 	"golang.org/x/sys/unix"
 )
 
@@ -162,14 +164,14 @@ const manyEntries = 64
 func (t *tree) surround(l *layout, o Options) error {
 	var overlaid []string
 	for _, dir := range l.sortedDirs() {
-		if slices.ContainsFunc(overlaid, func(top string) bool { return within(top, dir) }) {
+		if slices.ContainsFunc(overlaid, func(top string) bool { return abspath.Within(top, dir) }) {
 			continue
 		}
 		list, err := os.ReadDir(dir)
 		if err != nil {
 			return fmt.Errorf("listing %q: %w", dir, err)
 		}
-		if len(list) > manyEntries && slices.ContainsFunc(o.Code, func(code string) bool { return within(code, dir) }) {
+		if len(list) > manyEntries && slices.ContainsFunc(o.Code, func(code string) bool { return abspath.Within(code, dir) }) {
 			mounts := o.Mounts.Below(dir)
 			// What is mounted on the way to a copy would cover it.
 			if !slices.ContainsFunc(mounts, l.has) && t.overlay(dir) == nil {
@@ -185,10 +187,6 @@ func (t *tree) surround(l *layout, o Options) error {
 		}
 	}
 	return nil
-}
-
-func within(dir, path string) bool {
-	return path == dir || dir == "/" || strings.HasPrefix(path, dir+"/")
 }
 
 // overlay shows a directory below the copies in it, read-only.
@@ -218,7 +216,7 @@ func (t *tree) overlay(dir string) error {
 func (t *tree) bindMounts(points []string) error {
 	last := ""
 	for _, point := range slices.Sorted(slices.Values(points)) {
-		if last != "" && within(last, point) {
+		if last != "" && abspath.Within(last, point) {
 			continue // it came along
 		}
 		if err := t.bind(unix.AT_FDCWD, point, point); err != nil {
@@ -315,5 +313,13 @@ func (t *tree) enter() error {
 // started with. Where another one was mounted over it, it is in no mount table.
 func onRootfs() bool {
 	table, err := os.ReadFile("/proc/thread-self/mountinfo")
-	return err == nil && strings.Contains(string(table), " - rootfs ")
+	if err != nil {
+		return false
+	}
+	for m := range mountinfo.Lines(string(table)) {
+		if m.FSType == "rootfs" {
+			return true
+		}
+	}
+	return false
 }

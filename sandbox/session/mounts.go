@@ -7,6 +7,7 @@ import (
 
 	"github.com/memjail/memjail/policy"
 	"github.com/memjail/memjail/sandbox/kernel"
+	"github.com/memjail/memjail/sandbox/kernel/mountinfo"
 	"github.com/memjail/memjail/sandbox/landlock"
 	"golang.org/x/sys/unix"
 )
@@ -27,7 +28,7 @@ func (s *session) watchMounts() {
 	s.stopWatch = stop
 }
 
-func (s *session) onForbiddenMount(m landlock.Mount) { s.onMount(&MountError{Mount: m}) }
+func (s *session) onForbiddenMount(m mountinfo.Mount) { s.onMount(&MountError{Mount: m}) }
 
 // mountWatchFailed: the mount table cannot be watched, so nobody would see what on-mount
 // is there for.
@@ -69,7 +70,7 @@ func watchMountsDetached(config successorConfig, observer Observer, guard *guard
 		}
 	}
 	// This process is in the sandbox's mount namespace.
-	watchMounts(table, os.Getpid(), func(m landlock.Mount) { onMount(&MountError{Mount: m}) },
+	watchMounts(table, os.Getpid(), func(m mountinfo.Mount) { onMount(&MountError{Mount: m}) },
 		func(err error) { onMount(&MountError{Err: err}) })
 }
 
@@ -80,7 +81,7 @@ const watchDelay = 20 * time.Millisecond
 // watchMounts watches the mount table that the process pid sees and calls onMount
 // for what is new and not to be reached, or onFailure once if it cannot go on. stop
 // ends it.
-func watchMounts(known *landlock.MountTable, pid int, onMount func(landlock.Mount),
+func watchMounts(known *landlock.MountTable, pid int, onMount func(mountinfo.Mount),
 	onFailure func(error)) (stop func(), err error) {
 	mountinfo, err := landlock.OpenMountinfo(pid)
 	if err != nil {

@@ -5,7 +5,7 @@ import (
 
 	"github.com/memjail/memjail/policy"
 	"github.com/memjail/memjail/sandbox"
-	"github.com/memjail/memjail/sandbox/landlock"
+	"github.com/memjail/memjail/sandbox/kernel/mountinfo"
 	"github.com/memjail/memjail/supervisor"
 )
 
@@ -55,7 +55,7 @@ type MountError struct {
 	// PID is the command.
 	PID int
 	// Mount is what somebody outside mounted, if Err is nil.
-	Mount landlock.Mount
+	Mount mountinfo.Mount
 	// Err is why the mount table cannot be watched any more.
 	Err error
 	// Action is what the policy does about it.

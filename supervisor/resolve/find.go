@@ -6,6 +6,7 @@ import (
 	"strconv"
 
 	"github.com/memjail/memjail/sandbox/kernel"
+	"github.com/memjail/memjail/sandbox/kernel/mountinfo"
 	"golang.org/x/sys/unix"
 )
 
@@ -155,6 +156,6 @@ func Mounted(fd int) bool {
 	if err != nil {
 		return false
 	}
-	_, found := findMount(string(table), st.Mnt_id)
+	_, found := mountinfo.Find(string(table), st.Mnt_id)
 	return found
 }

@@ -11,7 +11,7 @@ import (
 	"time"
 	"unicode/utf8"
 
-	"github.com/memjail/memjail/sandbox/landlock"
+	"github.com/memjail/memjail/sandbox/kernel/mountinfo"
 	"github.com/memjail/memjail/sandbox/session"
 	"github.com/memjail/memjail/supervisor"
 	"golang.org/x/sys/unix"
@@ -99,7 +99,7 @@ func TestJournalMessages(t *testing.T) {
 	ids := map[string]string{}
 	for _, entry := range []fields{
 		refusedEntry(odd, supervisor.Event{Comm: odd, Path: "/" + odd, Call: "openat", Reason: "for /" + odd, Allow: "--ro /" + odd}, 10),
-		untoldEntry(odd, 1), startEntry(odd, odd, "shape"), mountEntry(odd, &session.MountError{PID: 7, Mount: landlock.Mount{FSType: "proc", Point: "/" + odd}}), supervisorEndEntry(odd, 7),
+		untoldEntry(odd, 1), startEntry(odd, odd, "shape"), mountEntry(odd, &session.MountError{PID: 7, Mount: mountinfo.Mount{FSType: "proc", Point: "/" + odd}}), supervisorEndEntry(odd, 7),
 	} {
 		f := parseEntry(t, entry)
 		if other, taken := ids[f["MESSAGE_ID"]]; taken || len(f["MESSAGE_ID"]) != 32 {

@@ -7,6 +7,7 @@ import (
 	"strings"
 
 	"github.com/memjail/memjail/policy"
+	"github.com/memjail/memjail/policy/abspath"
 	"github.com/memjail/memjail/policy/file"
 	"github.com/memjail/memjail/sandbox"
 	"github.com/memjail/memjail/sandbox/filter"
@@ -220,7 +221,7 @@ func codeText(pol policy.Policy) string {
 func writableTrees(pol policy.Policy, protected []string) []string {
 	var trees []string
 	for _, r := range pol.Paths.Rules() {
-		inside := slices.ContainsFunc(protected, func(dir string) bool { return r.Path == dir || strings.HasPrefix(r.Path, dir+"/") })
+		inside := slices.ContainsFunc(protected, func(dir string) bool { return abspath.Within(dir, r.Path) })
 		if r.Rights&policy.MayWrite != 0 && !inside {
 			trees = append(trees, r.Path)
 		}

@@ -1,9 +1,7 @@
 package landlock
 
 import (
-	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"slices"
 	"strings"
@@ -28,64 +26,6 @@ func table(t *testing.T, lines string) *MountTable {
 		t.Fatal(err)
 	}
 	return m
-}
-
-func TestParseMount(t *testing.T) {
-	tests := []struct {
-		name, line string
-		want       Mount
-	}{
-		{
-			"plain", "36 35 98:0 /mnt1 /mnt2 rw,noatime - ext3 /dev/root rw,errors=continue",
-			Mount{ID: 36, Parent: 35, Major: 98, Root: "/mnt1", Point: "/mnt2", FSType: "ext3", Source: "/dev/root", SuperOptions: "rw,errors=continue"},
-		},
-		{
-			"optional fields", "36 35 0:7 / /m rw shared:1 master:2 propagate_from:3 unbindable - tmpfs none rw",
-			Mount{ID: 36, Parent: 35, Minor: 7, Root: "/", Point: "/m", FSType: "tmpfs", Source: "none", SuperOptions: "rw"},
-		},
-		{
-			"escapes", `36 35 0:7 /a\040b /c\011d\134e\012f\043 rw - fuse.x\040y src\040z rw,lowerdir=/l\040m`,
-			Mount{ID: 36, Parent: 35, Minor: 7, Root: "/a b", Point: "/c\td\\e\nf#", FSType: "fuse.x y", Source: "src z", SuperOptions: "rw,lowerdir=/l m"},
-		},
-		{
-			"empty source", "36 35 0:7 / /m rw - tmpfs  rw",
-			Mount{ID: 36, Parent: 35, Minor: 7, Root: "/", Point: "/m", FSType: "tmpfs", SuperOptions: "rw"},
-		},
-		{
-			"deleted source", "36 35 0:7 /x//deleted /m rw - tmpfs t rw",
-			Mount{ID: 36, Parent: 35, Minor: 7, Root: "/x", Point: "/m", FSType: "tmpfs", Source: "t", SuperOptions: "rw", deleted: true},
-		},
-		{
-			"read-only mount", "36 35 0:7 / /m ro,nosuid - tmpfs t rw",
-			Mount{ID: 36, Parent: 35, Minor: 7, Root: "/", Point: "/m", FSType: "tmpfs", Source: "t", SuperOptions: "rw", ReadOnly: true},
-		},
-		{
-			"read-only file system", "36 35 0:7 / /m rw - squashfs t ro,errors=continue",
-			Mount{ID: 36, Parent: 35, Minor: 7, Root: "/", Point: "/m", FSType: "squashfs", Source: "t", SuperOptions: "ro,errors=continue", ReadOnly: true},
-		},
-	}
-	for _, tt := range tests {
-		t.Run(tt.name, func(t *testing.T) {
-			got, err := parseMount(tt.line)
-			if err != nil || got != tt.want {
-				t.Errorf("got %+v, %v\nwant %+v", got, err, tt.want)
-			}
-		})
-	}
-}
-
-func TestParseMountTableErrors(t *testing.T) {
-	for _, text := range []string{
-		"", "\n", "36 35 0:7 / /m rw", "36 35 0:7 / /m rw - tmpfs t", "x 35 0:7 / /m rw - tmpfs t rw",
-		"36 35 0 / /m rw - tmpfs t rw", "36 35 0:7 / - tmpfs t rw",
-	} {
-		if m, err := ParseMountTable(strings.NewReader(text)); err == nil {
-			t.Errorf("%q gave %+v", text, m)
-		}
-	}
-	if _, err := ParseMountTable(strings.NewReader("")); !errors.Is(err, io.ErrUnexpectedEOF) {
-		t.Errorf("empty: %v", err)
-	}
 }
 
 func TestAt(t *testing.T) {
