@@ -132,16 +132,16 @@ func (d *differ) paths() {
 
 // grants compares two lists of what is allowed. One that is not restricted allows
 // everything.
-func grants[T cmp.Ordered](d *differ, key string, restrictA bool, a []T, restrictB bool, b []T) {
-	if restrictA != restrictB {
+func grants[T Element](d *differ, key string, a, b Only[T]) {
+	if a.Restricted() != b.Restricted() {
 		effect, sides := EffectAllows, [2]string{"only what is listed", "as usual"}
-		if restrictB {
+		if b.Restricted() {
 			effect, sides = EffectRefuses, [2]string{"as usual", "only what is listed"}
 		}
 		d.add(key, "", sides[0], sides[1], effect)
 		return
 	}
-	elements(d, key, a, b, EffectAllows, EffectRefuses)
+	elements(d, key, a.List(), b.List(), EffectAllows, EffectRefuses)
 }
 
 // elements compares two lists, of which an element more in b has the effect more.
@@ -163,11 +163,11 @@ func (d *differ) lists() {
 	a, b := d.a, d.b
 	elements(d, "paths.devices", a.Devices, b.Devices, EffectAllows, EffectRefuses)
 	elements(d, "procfs.write", writeNames(a), writeNames(b), EffectAllows, EffectRefuses)
-	grants(d, "network.families", a.Network.RestrictFamilies, a.Network.Families, b.Network.RestrictFamilies, b.Network.Families)
-	grants(d, "network.connect-tcp", a.Network.RestrictConnect, a.Network.ConnectTCP, b.Network.RestrictConnect, b.Network.ConnectTCP)
-	grants(d, "network.bind-tcp", a.Network.RestrictBind, a.Network.BindTCP, b.Network.RestrictBind, b.Network.BindTCP)
-	grants(d, "network.unix", a.Network.RestrictUnix, a.Network.Unix, b.Network.RestrictUnix, b.Network.Unix)
-	grants(d, "environment.keep", a.Environment.Restrict, a.Environment.Keep, b.Environment.Restrict, b.Environment.Keep)
+	grants(d, "network.families", a.Network.Families, b.Network.Families)
+	grants(d, "network.connect-tcp", a.Network.ConnectTCP, b.Network.ConnectTCP)
+	grants(d, "network.bind-tcp", a.Network.BindTCP, b.Network.BindTCP)
+	grants(d, "network.unix", a.Network.Unix, b.Network.Unix)
+	grants(d, "environment.keep", a.Environment.Keep, b.Environment.Keep)
 	elements(d, "environment.set", assignments(a), assignments(b), EffectDiffers, EffectDiffers)
 	elements(d, "capabilities.keep", a.Capabilities.Keep, b.Capabilities.Keep, EffectAllows, EffectRefuses)
 	elements(d, "syscalls.deny", a.Syscalls.Deny, b.Syscalls.Deny, EffectRefuses, EffectAllows)

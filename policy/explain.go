@@ -73,9 +73,9 @@ func Explain(p Policy, r Request, f Facts) (Answer, error) {
 		}
 		e.path()
 	case ActionConnect:
-		e.port(p.Network.RestrictConnect, p.Network.ConnectTCP, "connect-tcp")
+		e.port(p.Network.ConnectTCP, "connect-tcp")
 	case ActionBind:
-		e.port(p.Network.RestrictBind, p.Network.BindTCP, "bind-tcp")
+		e.port(p.Network.BindTCP, "bind-tcp")
 	case ActionCall:
 		if !KnownCall(r.Call) {
 			return Answer{}, fmt.Errorf("explaining the system call %q: no call of Linux 6.18 has this name: %w", r.Call, ErrRequest)
@@ -124,17 +124,17 @@ func (e *explainer) note(format string, args ...any) {
 	e.answer.Notes = append(e.answer.Notes, fmt.Sprintf(format, args...))
 }
 
-func (e *explainer) port(restrict bool, list []uint16, name string) {
+func (e *explainer) port(list Only[uint16], name string) {
 	port := strconv.Itoa(int(e.answer.Request.Port))
 	key := "network." + name
 	switch {
 	case !e.policy.Network.MakesFamily("inet", "inet6"):
 		e.decide(false, LayerSeccomp, "network.families", "", "network.families lists neither inet nor inet6, so there are no TCP sockets")
 		e.remedy("--network inet,inet6", "network.families", `["inet", "inet6"]`)
-	case !restrict:
+	case !list.Restricted():
 		e.decide(true, LayerNone, "", "", "%s is absent, so TCP ports are as usual", key)
 		e.answer.Remedy = Remedy{Line: key + " = []", Flag: "--" + name + " none", Text: "write " + key + " with the ports that are needed"}
-	case slices.Contains(list, e.answer.Request.Port):
+	case list.Lists(e.answer.Request.Port):
 		e.decide(true, LayerLandlock, key, port, "%s lists the port", key)
 		e.takeAway()
 	default:
@@ -166,7 +166,7 @@ func (e *explainer) call() {
 		case d.Call == "memfd_create" && strings.HasPrefix(d.Condition, "without "): // asked about, and not refused
 		case d.Done:
 			e.note("without effect, and answered as done: %s (%s)", d.Condition, d.Reason)
-		case d.Key == "network.families" && d.Call == "socket" && len(e.policy.Network.Families) == 0:
+		case d.Key == "network.families" && d.Call == "socket" && e.policy.Network.Families.None():
 			e.decide(false, LayerSeccomp, d.Key, "", "network.families is empty, so no socket is made")
 			e.remedy("--network inet,inet6", d.Key, `["inet", "inet6"]`)
 			return
@@ -222,13 +222,13 @@ func lifted(p *Policy, d Denial) bool {
 		return !p.Network.refusesUnix()
 	case "network.connect-tcp":
 		// Of a call within socketcall(2) the family is not seen.
-		return !p.Network.RestrictConnect && !p.Network.RestrictBind && !p.Network.RestrictFamilies && (d.Condition != "SYS_SOCKET" || !p.Network.refusesUnix())
+		return !p.Network.ConnectTCP.Restricted() && !p.Network.BindTCP.Restricted() && !p.Network.Families.Restricted() && (d.Condition != "SYS_SOCKET" || !p.Network.refusesUnix())
 	case "ipc.namespaces":
 		return p.IPC.Namespaces == NamespacesUser
 	case "ipc.terminals":
 		return p.IPC.Terminals == TerminalsAllow
 	case "network.families":
-		return !p.Network.RestrictFamilies
+		return !p.Network.Families.Restricted()
 	case "network.bind-tcp":
 		return !p.Network.GuardsListen()
 	}
@@ -241,7 +241,7 @@ func readsOnly(call string) bool { return call == "process_vm_readv" || call == 
 
 // refusesUnix tells whether no UNIX socket can be made but pairs.
 func (n *Network) refusesUnix() bool {
-	return n.RestrictUnix && len(n.Unix) == 0 || !n.MakesFamily("unix")
+	return n.Unix.None() || !n.MakesFamily("unix")
 }
 
 func (e *explainer) liftDenial(d Denial) {

@@ -247,8 +247,8 @@ func TestExplainCode(t *testing.T) {
 		p.Memory.WritableCode, p.Memory.SharedFiles, p.Paths.Metadata = WritableCodeDeny, SharedFilesDeny, MetadataDeny
 		p.Memory.CoreDumps = CoreDumpsAllow
 	})
-	noUnix := with(usual, func(p *Policy) { p.Network = Network{Present: true, RestrictUnix: true} })
-	ports := with(usual, func(p *Policy) { p.Network = Network{Present: true, RestrictBind: true} })
+	noUnix := with(usual, func(p *Policy) { p.Network = Network{Unix: OnlyThese[string]()} })
+	ports := with(usual, func(p *Policy) { p.Network = Network{BindTCP: OnlyThese[uint16]()} })
 	call := func(name string) Request { return Request{Action: ActionCall, Call: name} }
 	for _, c := range []struct {
 		name    string
@@ -303,7 +303,7 @@ func TestExplainCode(t *testing.T) {
 
 func TestExplainRest(t *testing.T) {
 	closed := with(usual, func(p *Policy) {
-		p.Network = Network{Present: true, RestrictConnect: true, ConnectTCP: []uint16{443}, RestrictBind: true}
+		p.Network = Network{ConnectTCP: OnlyThese[uint16](443), BindTCP: OnlyThese[uint16]()}
 		p.Syscalls = Syscalls{Deny: []string{"keyctl"}}
 	})
 	children := with(usual, func(p *Policy) { p.Memory.Ptrace = PtraceChildren })

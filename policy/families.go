@@ -40,7 +40,7 @@ func ParseSocketFamily(s string) (f SocketFamily, ok bool) {
 // policy restricts them.
 func (n *Network) FamilyNumbers() []uint32 {
 	var numbers []uint32
-	for _, name := range n.Families {
+	for _, name := range n.Families.List() {
 		if f, ok := ParseSocketFamily(name); ok {
 			numbers = append(numbers, f.Number)
 		}
@@ -50,9 +50,9 @@ func (n *Network) FamilyNumbers() []uint32 {
 
 // MakesFamily reports whether a policy lets sockets of one of the families be made.
 func (n *Network) MakesFamily(names ...string) bool {
-	return !n.RestrictFamilies || slices.ContainsFunc(names, func(name string) bool { return slices.Contains(n.Families, name) })
+	return slices.ContainsFunc(names, n.Families.Allows)
 }
 
 // GuardsListen reports whether a TCP socket may listen only on a port that it was bound
 // to: one that is not bound gets any free port, without a rule being asked.
-func (n *Network) GuardsListen() bool { return n.RestrictBind && !slices.Contains(n.BindTCP, 0) }
+func (n *Network) GuardsListen() bool { return !n.BindTCP.Allows(0) }

@@ -196,13 +196,13 @@ func (l *linter) startups() {
 
 func (l *linter) sockets() {
 	n := l.policy.Network
-	for _, path := range n.Unix {
+	for _, path := range n.Unix.List() {
 		if found := l.overlapping(control, path); len(found) > 0 {
 			l.report(LevelWarning, "network.unix", path, "network.unix contains "+path,
 				"it controls "+found[0].what+": "+contents(found), "name the sockets that are needed")
 		}
 	}
-	if n.RestrictUnix {
+	if n.Unix.Restricted() {
 		return
 	}
 	for _, r := range l.rules {
@@ -213,7 +213,7 @@ func (l *linter) sockets() {
 }
 
 func (l *linter) socketsOpen() {
-	if l.policy.Paths.Present && !l.policy.Network.RestrictUnix {
+	if l.policy.Paths.Present && !l.policy.Network.Unix.Restricted() {
 		l.report(LevelNote, "paths", "", "[paths] is there and network.unix is not",
 			"before Landlock ABI 9 a socket can be connected to wherever it lies: /run/docker.sock too, if its mode allows it",
 			"write network.unix = [] where no UNIX sockets are needed")
@@ -280,9 +280,9 @@ func (l *linter) familyClosed() {
 		elements int
 		families []string
 	}{
-		{"network.connect-tcp", len(n.ConnectTCP), []string{"inet", "inet6"}},
-		{"network.bind-tcp", len(n.BindTCP), []string{"inet", "inet6"}},
-		{"network.unix", len(n.Unix), []string{"unix"}},
+		{"network.connect-tcp", n.ConnectTCP.Len(), []string{"inet", "inet6"}},
+		{"network.bind-tcp", n.BindTCP.Len(), []string{"inet", "inet6"}},
+		{"network.unix", n.Unix.Len(), []string{"unix"}},
 	} {
 		if list.elements > 0 && !n.MakesFamily(list.families...) {
 			l.report(LevelWarning, list.key, "", list.key+" lists something and network.families has no "+strings.Join(list.families, " and no "),
@@ -443,13 +443,13 @@ func (l *linter) minABI() {
 	if p.IPC.AbstractSockets == ScopeSandbox {
 		needs = append(needs, need{6, LevelNote, "ipc.abstract-sockets"})
 	}
-	if p.Network.RestrictConnect {
+	if p.Network.ConnectTCP.Restricted() {
 		needs = append(needs, need{4, LevelWarning, "network.connect-tcp"})
 	}
-	if p.Network.RestrictBind {
+	if p.Network.BindTCP.Restricted() {
 		needs = append(needs, need{4, LevelWarning, "network.bind-tcp"})
 	}
-	if len(p.Network.Unix) > 0 {
+	if p.Network.Unix.Len() > 0 {
 		needs = append(needs, need{9, LevelWarning, "network.unix"})
 	}
 	needs = slices.DeleteFunc(needs, func(n need) bool { return n.abi <= p.MinABI })

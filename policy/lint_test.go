@@ -29,10 +29,10 @@ func TestLint(t *testing.T) {
 		{"startup-writable", paths(func(p *Paths) { p.RO = []string{"/etc"} }), ""},
 		{"control-sockets", paths(func(p *Paths) { p.RW = []string{"/var/run/docker.sock"} }), "warning paths.rw /var/run/docker.sock"},
 		{"control-sockets", paths(func(p *Paths) { p.RO = []string{"/run/user/1"} }), "warning paths.ro /run/user/1"},
-		{"control-sockets", func(p *Policy) { p.Network = Network{Present: true, RestrictUnix: true, Unix: []string{"/run"}} }, "warning network.unix /run"},
+		{"control-sockets", func(p *Policy) { p.Network = Network{Unix: OnlyThese("/run")} }, "warning network.unix /run"},
 		{"control-sockets", func(p *Policy) {
 			p.Paths.RW = []string{"/run"}
-			p.Network = Network{Present: true, RestrictUnix: true}
+			p.Network = Network{Unix: OnlyThese[string]()}
 		}, ""},
 		{"sockets-open", func(*Policy) {}, "note paths"},
 		{"metadata-open", func(*Policy) {}, "note paths.metadata"},
@@ -61,8 +61,8 @@ func TestLint(t *testing.T) {
 		{"call-variants", func(p *Policy) { p.Syscalls.Deny = []string{"setuid"} }, "warning syscalls.deny setuid"},
 		{"call-variants", func(p *Policy) { p.Syscalls.Deny = []string{"connect"} }, "warning syscalls.deny connect"},
 		{"call-variants", func(p *Policy) { p.Syscalls.Deny = []string{"setuid", "setuid32"} }, ""},
-		{"min-abi", func(p *Policy) { p.Network = Network{Present: true, RestrictBind: true} }, "warning network.bind-tcp"},
-		{"min-abi", func(p *Policy) { p.MinABI, p.Network = 4, Network{Present: true, RestrictBind: true} }, ""},
+		{"min-abi", func(p *Policy) { p.Network = Network{BindTCP: OnlyThese[uint16]()} }, "warning network.bind-tcp"},
+		{"min-abi", func(p *Policy) { p.MinABI, p.Network = 4, Network{BindTCP: OnlyThese[uint16]()} }, ""},
 		{"min-abi", func(p *Policy) { p.IPC.AbstractSockets = ScopeSandbox }, "note ipc.abstract-sockets"},
 		{"secret-in-policy", func(p *Policy) { p.Environment.Set = map[string]string{"API_TOKEN": "x"} }, "warning environment.set API_TOKEN"},
 	} {

@@ -86,27 +86,19 @@ type Paths struct {
 	Metadata Metadata
 }
 
-// Network says which sockets there are and what they may be connected to. Each of the
-// lists is absent (its Restrict is false: as usual) or complete: nothing that is not in it is allowed.
-// Present tells that at least one of them is there; the ways around the kernel's
-// TCP rules are closed then (MPTCP, SMC, TCP fast open by sendto(2)).
+// Network says which sockets there are and what they may be connected to, each list by
+// itself. With one about TCP ports the ways around the kernel's rules are closed, too
+// (MPTCP, SMC, TCP fast open by sendto(2)).
 type Network struct {
-	Present bool
-
-	// RestrictFamilies with an empty list means no network at all: no socket can be made
-	// but stream pairs by socketpair(2).
-	RestrictFamilies bool
-	Families         []string // names of [SocketFamilies], sorted
-
-	RestrictConnect bool
-	ConnectTCP      []uint16 // port numbers, sorted
-	RestrictBind    bool
-	BindTCP         []uint16 // 0 is "any port that the kernel picks"
-
-	// RestrictUnix with an empty list means that no AF_UNIX socket can be made
-	// but by socketpair(2). A list needs Landlock ABI 9.
-	RestrictUnix bool
-	Unix         []string // absolute paths of sockets, or of directories of them
+	// Families are names of [SocketFamilies]. None means no network at all: no socket can
+	// be made but stream pairs by socketpair(2).
+	Families Only[string]
+	// ConnectTCP and BindTCP are ports (Landlock ABI 4). To bind 0 is to bind any port
+	// that the kernel picks.
+	ConnectTCP, BindTCP Only[uint16]
+	// Unix are absolute paths of sockets, or of directories of them. None means that no
+	// AF_UNIX socket can be made but by socketpair(2). A list needs Landlock ABI 9.
+	Unix Only[string]
 }
 
 // Syscalls are the calls that a policy refuses beside those that open memory.
@@ -137,10 +129,9 @@ type IPC struct {
 
 // Environment says what CMD finds in its environment.
 type Environment struct {
-	// Keep lists names, or prefixes that end in "*". Restrict false keeps all.
-	Restrict bool
-	Keep     []string
-	Set      map[string]string
+	// Keep are names, or prefixes that end in "*".
+	Keep Only[string]
+	Set  map[string]string
 }
 
 // Capabilities says which of the capabilities that open memory stay.
@@ -162,13 +153,8 @@ func (p Policy) Clone() Policy {
 	p.Paths.RWX = slices.Clone(p.Paths.RWX)
 	p.Paths.Optional = slices.Clone(p.Paths.Optional)
 	p.Devices = slices.Clone(p.Devices)
-	p.Environment.Keep = slices.Clone(p.Environment.Keep)
 	p.Environment.Set = maps.Clone(p.Environment.Set)
 	p.Capabilities.Keep = slices.Clone(p.Capabilities.Keep)
-	p.Network.Families = slices.Clone(p.Network.Families)
-	p.Network.ConnectTCP = slices.Clone(p.Network.ConnectTCP)
-	p.Network.BindTCP = slices.Clone(p.Network.BindTCP)
-	p.Network.Unix = slices.Clone(p.Network.Unix)
 	p.Limits = slices.Clone(p.Limits)
 	p.Syscalls.Deny = slices.Clone(p.Syscalls.Deny)
 	p.Tests = slices.Clone(p.Tests)

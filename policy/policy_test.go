@@ -68,7 +68,9 @@ func fill(v reflect.Value) {
 	switch v.Kind() {
 	case reflect.Struct:
 		for i := range v.NumField() {
-			fill(v.Field(i))
+			if v.Type().Field(i).IsExported() { // an Only cannot be changed, so it may be shared
+				fill(v.Field(i))
+			}
 		}
 	case reflect.Slice:
 		v.Set(reflect.MakeSlice(v.Type(), 1, 4))
@@ -84,7 +86,9 @@ func shared(t *testing.T, path string, a, b reflect.Value) {
 	switch a.Kind() {
 	case reflect.Struct:
 		for i := range a.NumField() {
-			shared(t, path+"."+a.Type().Field(i).Name, a.Field(i), b.Field(i))
+			if a.Type().Field(i).IsExported() {
+				shared(t, path+"."+a.Type().Field(i).Name, a.Field(i), b.Field(i))
+			}
 		}
 	case reflect.Slice, reflect.Map:
 		if a.Pointer() == b.Pointer() {

@@ -19,8 +19,7 @@ type InvalidError struct {
 func (e *InvalidError) Error() string { return "the policy is not valid: " + e.Field + ": " + e.Reason }
 
 // Validate reports what no policy file could say: values outside the closed sets,
-// lists that are not in order or whose switch (Present, RestrictConnect, ...) is off,
-// paths that are relative, unknown names. What package policy/file makes is valid, and
+// lists that are not in order, paths that are relative, unknown names. What package policy/file makes is valid, and
 // so is the zero Policy. The error joins an [*InvalidError] for each fault; whoever
 // enforces a policy asks first, since a value that nobody knows must not be taken for
 // one that opens something.
@@ -133,36 +132,24 @@ func (v *validator) paths(p *Policy) {
 }
 
 func (v *validator) network(n *Network) {
-	v.switched("Network.Families", "RestrictFamilies", n.RestrictFamilies, len(n.Families))
-	v.switched("Network.ConnectTCP", "RestrictConnect", n.RestrictConnect, len(n.ConnectTCP))
-	v.switched("Network.BindTCP", "RestrictBind", n.RestrictBind, len(n.BindTCP))
-	v.switched("Network.Unix", "RestrictUnix", n.RestrictUnix, len(n.Unix))
-	if !n.Present && (n.RestrictFamilies || n.RestrictConnect || n.RestrictBind || n.RestrictUnix) {
-		v.wrong("Network", "Present is false, and something is restricted")
-	}
-	for _, name := range n.Families {
+	for _, name := range n.Families.List() {
 		if f, ok := ParseSocketFamily(name); !ok || f.Name != name {
 			v.wrong("Network.Families", "%q is the name of no address family that a policy can allow", name)
 		}
 	}
-	ordered(v, "Network.Families", n.Families)
-	ordered(v, "Network.ConnectTCP", n.ConnectTCP)
-	ordered(v, "Network.BindTCP", n.BindTCP)
-	if slices.Contains(n.ConnectTCP, 0) {
+	if n.ConnectTCP.Lists(0) {
 		v.wrong("Network.ConnectTCP", "0 is no port to connect to")
 	}
-	v.places("Network.Unix", n.Unix)
+	v.places("Network.Unix", n.Unix.List())
 }
 
 // environment never shows the value of a variable.
 func (v *validator) environment(e *Environment) {
-	v.switched("Environment.Keep", "Restrict", e.Restrict, len(e.Keep))
-	for _, name := range e.Keep {
+	for _, name := range e.Keep.List() {
 		if stem := strings.TrimSuffix(name, "*"); name == "" || strings.ContainsAny(stem, "=*\x00") {
 			v.wrong("Environment.Keep", "%q is neither a name nor the beginning of one with '*'", name)
 		}
 	}
-	ordered(v, "Environment.Keep", e.Keep)
 	for _, name := range sortedNames(e.Set) {
 		if name == "" || strings.ContainsAny(name, "=*\x00") {
 			v.wrong("Environment.Set", "%q is no name of a variable", name)

@@ -35,7 +35,7 @@ func (p *Plan) network(abi int) error {
 // warnRawTCP says when a program could speak TCP by itself.
 func (p *Plan) warnRawTCP() error {
 	n := p.options.Policy.Network
-	if !n.RestrictConnect && !n.RestrictBind || !n.MakesFamily("inet", "inet6", "packet") {
+	if !n.ConnectTCP.Restricted() && !n.BindTCP.Restricted() || !n.MakesFamily("inet", "inet6", "packet") {
 		return nil
 	}
 	caps, err := kernel.ThreadCapabilities()

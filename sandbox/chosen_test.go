@@ -393,7 +393,7 @@ func TestNetworkTCP(t *testing.T) {
 		refused["socketcall-32"] = "ENOSYS<EFAULT"
 		list = append(list, "socketcall-32")
 	}
-	p := policy.Policy{Network: policy.Network{Present: true, RestrictConnect: true, ConnectTCP: []uint16{port(granted)}, RestrictBind: true}}
+	p := policy.Policy{Network: policy.Network{ConnectTCP: policy.OnlyThese(port(granted)), BindTCP: policy.OnlyThese[uint16]()}}
 	compare(t, p, refused, list...)
 }
 
@@ -403,7 +403,7 @@ func TestListen(t *testing.T) {
 	if needSandbox(t).Version < 4 {
 		t.Skip("Landlock has rules about TCP from ABI 4 on")
 	}
-	p := policy.Policy{Network: policy.Network{Present: true, RestrictBind: true}}
+	p := policy.Policy{Network: policy.Network{BindTCP: policy.OnlyThese[uint16]()}}
 	refused := map[string]string{"listen": "EACCES", "listen-6": "EACCES", "listen-unix": "EACCES"}
 	list := []string{"listen", "listen-6", "listen-unix"}
 	if runtime.GOARCH == "amd64" {
@@ -411,12 +411,12 @@ func TestListen(t *testing.T) {
 		list = append(list, "listen-32")
 	}
 	compare(t, p, refused, list...)
-	p.Network.BindTCP = []uint16{0}
+	p.Network.BindTCP = policy.OnlyThese[uint16](0)
 	compare(t, p, map[string]string{"listen": "ok", "listen-unix": "ok"}, "listen", "listen-unix")
 }
 
 func TestNetworkFamilies(t *testing.T) {
-	none := policy.Policy{Network: policy.Network{Present: true, RestrictFamilies: true}}
+	none := policy.Policy{Network: policy.Network{Families: policy.OnlyThese[string]()}}
 	refused := map[string]string{"udp": "EAFNOSUPPORT", "netlink": "EAFNOSUPPORT", "listen-unix": "EAFNOSUPPORT", "unix-pair": "ok"}
 	list := []string{"udp", "netlink", "listen-unix", "unix-pair"}
 	if runtime.GOARCH == "amd64" {
@@ -424,7 +424,7 @@ func TestNetworkFamilies(t *testing.T) {
 		list = append(list, "socketcall-32", "tcp-32")
 	}
 	compare(t, none, refused, list...)
-	some := policy.Policy{Network: policy.Network{Present: true, RestrictFamilies: true, Families: []string{"netlink", "unix"}}}
+	some := policy.Policy{Network: policy.Network{Families: policy.OnlyThese("netlink", "unix")}}
 	compare(t, some, map[string]string{"udp": "EAFNOSUPPORT", "netlink": "ok", "listen-unix": "ok"}, "udp", "netlink", "listen-unix")
 }
 
@@ -435,8 +435,8 @@ func TestNetworkNeedsItsABI(t *testing.T) {
 		abi     int
 		need    string
 	}{
-		{policy.Network{Present: true, RestrictConnect: true}, 3, "landlock ABI 4 (Linux 6.7) is needed"},
-		{policy.Network{Present: true, RestrictUnix: true, Unix: []string{"/run/x"}}, 8, "landlock ABI 9 (Linux 7.1) is needed"},
+		{policy.Network{ConnectTCP: policy.OnlyThese[uint16]()}, 3, "landlock ABI 4 (Linux 6.7) is needed"},
+		{policy.Network{Unix: policy.OnlyThese("/run/x")}, 8, "landlock ABI 9 (Linux 7.1) is needed"},
 	} {
 		o := launchOptions{Policy: policy.Policy{Network: test.network}, LandlockABI: test.abi}
 		_, stderr, err := tryAttempts(t, &o, "getpriority")
@@ -461,7 +461,7 @@ func TestNetworkUnix(t *testing.T) {
 	if err := unix.Bind(fd, &unix.SockaddrUnix{Name: path}); err != nil {
 		t.Fatal(err)
 	}
-	p := policy.Policy{Network: policy.Network{Present: true, RestrictUnix: true}}
+	p := policy.Policy{Network: policy.Network{Unix: policy.OnlyThese[string]()}}
 	compare(t, p, map[string]string{"unix-socket": "EAFNOSUPPORT", "unix-datagram": "ESOCKTNOSUPPORT", "unix-pair": "ok"},
 		"unix-socket="+path, "unix-datagram="+path, "unix-pair")
 	var got []string

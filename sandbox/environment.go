@@ -17,9 +17,10 @@ import (
 // is set stands last.
 func environment(e policy.Environment, env []string) ([]string, error) {
 	var out []string
+	patterns := e.Keep.List()
 	for _, entry := range env {
 		name, _, _ := strings.Cut(entry, "=")
-		if _, replaced := e.Set[name]; !replaced && (!e.Restrict || keeps(e.Keep, name)) {
+		if _, replaced := e.Set[name]; !replaced && (!e.Keep.Restricted() || keeps(patterns, name)) {
 			out = append(out, entry)
 		}
 	}

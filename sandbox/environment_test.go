@@ -20,10 +20,10 @@ func TestEnvironment(t *testing.T) {
 		want []string
 	}{
 		{"everything", policy.Environment{}, env},
-		{"only named", policy.Environment{Restrict: true, Keep: []string{"PATH", "LC_*"}}, []string{"PATH=/bin", "LC_ALL=C", "PATH=/usr/bin"}},
-		{"nothing", policy.Environment{Restrict: true}, nil},
+		{"only named", policy.Environment{Keep: policy.OnlyThese("PATH", "LC_*")}, []string{"PATH=/bin", "LC_ALL=C", "PATH=/usr/bin"}},
+		{"nothing", policy.Environment{Keep: policy.OnlyThese[string]()}, nil},
 		{"set replaces", policy.Environment{Set: map[string]string{"SECRET": "y", "B": ""}}, []string{"PATH=/bin", "LC_ALL=C", "PATH=/usr/bin", "B=", "SECRET=y"}},
-		{"a prefix is no pattern by itself", policy.Environment{Restrict: true, Keep: []string{"LC_"}}, nil},
+		{"a prefix is no pattern by itself", policy.Environment{Keep: policy.OnlyThese("LC_")}, nil},
 	} {
 		got, err := environment(test.e, env)
 		if err != nil || !slices.Equal(got, test.want) {

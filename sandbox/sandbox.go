@@ -393,10 +393,10 @@ func (p *Plan) seccomp() error {
 	network := pol.Network
 	o.RefuseMetadata = pol.Paths.Metadata != policy.MetadataAllow
 	o.GuardTCP = p.Rules != nil && p.Rules.Net != 0
-	o.RestrictFamilies, o.Families = network.RestrictFamilies, network.FamilyNumbers()
+	o.RestrictFamilies, o.Families = network.Families.Restricted(), network.FamilyNumbers()
 	// Without a supervisor nobody can tell a socket that is bound.
-	o.GuardListen = network.GuardsListen() && len(network.BindTCP) == 0
-	o.RefuseUnix = network.RestrictUnix && len(network.Unix) == 0
+	o.GuardListen = network.BindTCP.None()
+	o.RefuseUnix = network.Unix.None()
 	if err := p.code(&o); err != nil {
 		return err
 	}
@@ -431,7 +431,7 @@ func (p *Plan) seccomp() error {
 		if p.options.Reports && pol.Paths.Present {
 			o.AskReads, o.AskWrites, o.WatchPaths = pol.Memory.Access == policy.AccessDeny, true, true
 		}
-		o.WatchPorts = p.options.Reports && (network.RestrictConnect || network.RestrictBind)
+		o.WatchPorts = p.options.Reports && (network.ConnectTCP.Restricted() || network.BindTCP.Restricted())
 		if p.Filter, err = filter.Build(o); err != nil {
 			return p.cannot("the seccomp filter", err)
 		}

@@ -29,7 +29,7 @@ func (r *receiver) listen(q *request, number int32) {
 		if !r.s.listener.Valid(q.id) {
 			return unix.EINTR // nobody hears it
 		}
-		return listenOn(fd, int(int32(q.args[1])), r.s.options.Policy.Network.BindTCP)
+		return listenOn(fd, int(int32(q.args[1])), r.s.options.Policy.Network.BindTCP.List())
 	})
 	switch errno := errnoOf(err); {
 	case err == nil:

@@ -159,6 +159,14 @@ func addList[T cmp.Ordered](b *builder, v value, target *[]T, parse func(item va
 	*target = sortedSet(*target)
 }
 
+// addOnly is addList for a list that restricts from its first element on, or by being
+// empty.
+func addOnly[T policy.Element](b *builder, v value, target *policy.Only[T], parse func(item value) ([]T, bool)) {
+	list := target.List()
+	addList(b, v, &list, parse)
+	*target = policy.OnlyThese(list...)
+}
+
 // identity is equal for two items of a list of which one is superfluous. Two that
 // happen to be the same for a user's variables are not.
 func identity[T cmp.Ordered](elements []T, item value) string {
@@ -202,7 +210,7 @@ func capabilityNames() []string {
 }
 
 func (b *builder) environmentKeep(v value) {
-	addList(b, v, &b.policy.Environment.Keep, func(item value) ([]string, bool) {
+	addOnly(b, v, &b.policy.Environment.Keep, func(item value) ([]string, bool) {
 		text, ok := b.text(item)
 		if !ok {
 			return nil, false
@@ -215,7 +223,6 @@ func (b *builder) environmentKeep(v value) {
 		}
 		return []string{text}, true
 	})
-	b.policy.Environment.Restrict = true
 }
 
 // environmentSet adds to the variables of the layers before; a name that is
@@ -248,22 +255,20 @@ func parsePort(v value, lowest int) (uint16, bool) {
 	return uint16(n), true
 }
 
-// ports adds to a list of TCP ports. Port 0 can be bound to, which lets the
-// kernel pick one, and not connected to.
-func (b *builder) ports(v value, list *[]uint16, restrict *bool, lowest int) {
-	addList(b, v, list, func(item value) ([]uint16, bool) {
+// ports adds to a list of ports, from the lowest on.
+func (b *builder) ports(v value, list *policy.Only[uint16], lowest int) {
+	addOnly(b, v, list, func(item value) ([]uint16, bool) {
 		port, ok := parsePort(item, lowest)
 		if !ok {
 			b.wrong(item, "want a port, a whole number from %d to %d", lowest, maxPort)
 		}
 		return []uint16{port}, ok
 	})
-	*restrict, b.policy.Network.Present = true, true
 }
 
 // families adds to the list of address families.
 func (b *builder) families(v value) {
-	addList(b, v, &b.policy.Network.Families, func(item value) ([]string, bool) {
+	addOnly(b, v, &b.policy.Network.Families, func(item value) ([]string, bool) {
 		text, ok := b.text(item)
 		if !ok {
 			return nil, false
@@ -274,7 +279,6 @@ func (b *builder) families(v value) {
 		b.wrong(item, "no address family that a policy can allow has this name%s; want %s", didYouMean(strings.ToLower(text), familyNames()), oneOf(familyNames()))
 		return nil, false
 	})
-	b.policy.Network.RestrictFamilies, b.policy.Network.Present = true, true
 }
 
 func familyNames() []string {
@@ -290,16 +294,14 @@ func familyNames() []string {
 const unixAll = "all"
 
 func (b *builder) unix(v value) {
-	n := &b.policy.Network
+	list := &b.policy.Network.Unix
 	if v.shape == shapeString && v.text == unixAll {
-		addList(b, value{shape: shapeArray, at: v.at}, &n.Unix, b.pathItem)
+		addOnly(b, value{shape: shapeArray, at: v.at}, list, b.pathItem)
 		b.policy.Origins.Forget(b.key.name, "")
-		n.RestrictUnix = false
-		n.Present = n.RestrictFamilies || n.RestrictConnect || n.RestrictBind
+		*list = policy.Only[string]{}
 		return
 	}
-	addList(b, v, &b.policy.Network.Unix, b.pathItem)
-	b.policy.Network.RestrictUnix, b.policy.Network.Present = true, true
+	addOnly(b, v, list, b.pathItem)
 }
 
 func (b *builder) devices(v value) {

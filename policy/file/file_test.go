@@ -119,12 +119,9 @@ func TestValid(t *testing.T) {
 		"paths-empty":  func(p *policy.Policy) { p.Paths.Present = true },
 		"network": func(p *policy.Policy) {
 			p.MinABI = 9
-			p.Network = policy.Network{
-				Present: true, RestrictConnect: true, ConnectTCP: []uint16{80, 443, 8080}, RestrictBind: true, BindTCP: []uint16{0},
-				RestrictUnix: true, Unix: []string{"/run/app", "/run/user/1000/bus"},
-			}
+			p.Network = policy.Network{ConnectTCP: policy.OnlyThese[uint16](80, 443, 8080), BindTCP: policy.OnlyThese[uint16](0), Unix: policy.OnlyThese("/run/app", "/run/user/1000/bus")}
 		},
-		"network-unix": func(p *policy.Policy) { p.Network = policy.Network{Present: true, RestrictUnix: true} },
+		"network-unix": func(p *policy.Policy) { p.Network = policy.Network{Unix: policy.OnlyThese[string]()} },
 		"limits":       limits,
 		"syscalls": func(p *policy.Policy) {
 			p.Syscalls = policy.Syscalls{Deny: []string{"keyctl", "swapoff", "swapon"}, ABI: policy.SyscallABINative}
@@ -198,8 +195,8 @@ func layered(p *policy.Policy) {
 	p.Paths = policy.Paths{
 		Present: true, RO: []string{"/etc", "/var/lib/app"}, RW: []string{"/srv/shared"}, Optional: []string{"/srv/shared"},
 	}
-	p.Environment = policy.Environment{Restrict: true, Keep: []string{"HOME", "PATH"}}
-	p.Network = policy.Network{Present: true, RestrictConnect: true, ConnectTCP: []uint16{5432}, RestrictBind: true}
+	p.Environment = policy.Environment{Keep: policy.OnlyThese("HOME", "PATH")}
+	p.Network = policy.Network{ConnectTCP: policy.OnlyThese[uint16](5432), BindTCP: policy.OnlyThese[uint16]()}
 	p.Tests = []policy.Test{
 		{Name: "configuration", Access: policy.ActionRead, Path: "/etc/passwd"},
 		{Name: "data", Access: policy.ActionWrite, Path: "/var/lib/app", Expect: policy.ExpectDeny},
@@ -225,8 +222,8 @@ func everything(p *policy.Policy) {
 		Devices: []string{"/dev/kvm"},
 		IPC:     policy.IPC{Signals: policy.ScopeAll, AbstractSockets: policy.ScopeSandbox, Namespaces: policy.NamespacesUser},
 		Environment: policy.Environment{
-			Restrict: true, Keep: []string{"HOME", "LC_*", "PATH"},
-			Set: map[string]string{"CI": "1", "with.dot": ""},
+			Keep: policy.OnlyThese("HOME", "LC_*", "PATH"),
+			Set:  map[string]string{"CI": "1", "with.dot": ""},
 		},
 		Capabilities: policy.Capabilities{Keep: []string{"CAP_BPF", "CAP_SYS_PTRACE"}},
 		Report:       policy.Report{Denials: policy.DenialsOff},

@@ -13,7 +13,7 @@ import (
 func TestApply(t *testing.T) {
 	strict := Default()
 	strict.Paths = policy.Paths{Present: true, RO: []string{"/etc", "/srv"}, ROX: []string{"/usr"}}
-	strict.Environment = policy.Environment{Restrict: true, Keep: []string{"PATH"}, Set: map[string]string{"A": "1"}}
+	strict.Environment = policy.Environment{Keep: policy.OnlyThese("PATH"), Set: map[string]string{"A": "1"}}
 	strict.Procfs.System = policy.SystemNone
 
 	for _, c := range []struct {
@@ -46,22 +46,22 @@ func TestApply(t *testing.T) {
 		}},
 		{"a device is no path rule", Default(), Overrides{Devices: []string{"/dev/kvm"}}, func(p *policy.Policy) { p.Devices = []string{"/dev/kvm"} }},
 		{"first variable closes the rest", Default(), Overrides{Env: []string{"PATH", "LC_*"}}, func(p *policy.Policy) {
-			p.Environment.Restrict, p.Environment.Keep = true, []string{"LC_*", "PATH"}
+			p.Environment.Keep = policy.OnlyThese("LC_*", "PATH")
 		}},
 		{"setting closes nothing", Default(), Overrides{Env: []string{"A=x=y", "B="}}, func(p *policy.Policy) {
 			p.Environment.Set = map[string]string{"A": "x=y", "B": ""}
 		}},
 		{"ports", Default(), Overrides{ConnectTCP: []string{"443,80", "80"}, BindTCP: []string{"none"}}, func(p *policy.Policy) {
-			p.Network = policy.Network{Present: true, RestrictConnect: true, ConnectTCP: []uint16{80, 443}, RestrictBind: true}
+			p.Network = policy.Network{ConnectTCP: policy.OnlyThese[uint16](80, 443), BindTCP: policy.OnlyThese[uint16]()}
 		}},
 		{"families", Default(), Overrides{Network: []string{"AF_UNIX,inet", "inet"}}, func(p *policy.Policy) {
-			p.Network = policy.Network{Present: true, RestrictFamilies: true, Families: []string{"inet", "unix"}}
+			p.Network = policy.Network{Families: policy.OnlyThese("inet", "unix")}
 		}},
 		{"no network", Default(), Overrides{Network: []string{"none"}}, func(p *policy.Policy) {
-			p.Network = policy.Network{Present: true, RestrictFamilies: true}
+			p.Network = policy.Network{Families: policy.OnlyThese[string]()}
 		}},
 		{"sockets", Default(), Overrides{Unix: []string{"/run/b", "/run/a/"}}, func(p *policy.Policy) {
-			p.Network = policy.Network{Present: true, RestrictUnix: true, Unix: []string{"/run/a", "/run/b"}}
+			p.Network = policy.Network{Unix: policy.OnlyThese("/run/a", "/run/b")}
 		}},
 		{"limits", Default(), Overrides{Allow: []string{"nofile=10:20", "limits.as=1G"}}, func(p *policy.Policy) {
 			p.Limits = []policy.Limit{{Name: "as", Soft: 1 << 30, Hard: 1 << 30}, {Name: "nofile", Soft: 10, Hard: 20}}
@@ -70,7 +70,7 @@ func TestApply(t *testing.T) {
 			p.Syscalls = policy.Syscalls{Deny: []string{"keyctl", "swapoff", "swapon"}, ABI: policy.SyscallABINative}
 		}},
 		{"variables add", strict, Overrides{Env: []string{"HOME", "A=2"}}, func(p *policy.Policy) {
-			p.Environment.Keep, p.Environment.Set = []string{"HOME", "PATH"}, map[string]string{"A": "2"}
+			p.Environment.Keep, p.Environment.Set = policy.OnlyThese("HOME", "PATH"), map[string]string{"A": "2"}
 		}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -107,22 +107,14 @@ func restKeys() []*key {
 		enumKey("ipc.namespaces", func(p *policy.Policy) *policy.Namespaces { return &p.IPC.Namespaces }),
 		enumKey("ipc.terminals", func(p *policy.Policy) *policy.Terminals { return &p.IPC.Terminals }),
 		{name: "network.families", shape: shapeArray, want: wantStrings, set: (*builder).families, flag: "--network",
-			get:    func(p *policy.Policy) any { return listed(p.Network.RestrictFamilies, p.Network.Families) },
+			get:    func(p *policy.Policy) any { return restricted(p.Network.Families) },
 			schema: familySchema},
-		{name: "network.connect-tcp", shape: shapeArray, want: "a list of ports", flag: "--connect-tcp",
-			set: func(b *builder, v value) {
-				b.ports(v, &b.policy.Network.ConnectTCP, &b.policy.Network.RestrictConnect, 1)
-			},
-			get:    func(p *policy.Policy) any { return listed(p.Network.RestrictConnect, p.Network.ConnectTCP) },
-			schema: func() node { return listSchema(integerSchema(1, maxPort)) }},
-		{name: "network.bind-tcp", shape: shapeArray, want: "a list of ports", flag: "--bind-tcp",
-			set:    func(b *builder, v value) { b.ports(v, &b.policy.Network.BindTCP, &b.policy.Network.RestrictBind, 0) },
-			get:    func(p *policy.Policy) any { return listed(p.Network.RestrictBind, p.Network.BindTCP) },
-			schema: func() node { return listSchema(integerSchema(0, maxPort)) }},
+		portKey("network.connect-tcp", "--connect-tcp", 1, func(p *policy.Policy) *policy.Only[uint16] { return &p.Network.ConnectTCP }),
+		portKey("network.bind-tcp", "--bind-tcp", 0, func(p *policy.Policy) *policy.Only[uint16] { return &p.Network.BindTCP }),
 		{name: "network.unix", shape: shapeArray, want: `a list of strings, or "all"`, set: (*builder).unix, flag: "--unix",
-			get: func(p *policy.Policy) any { return listed(p.Network.RestrictUnix, p.Network.Unix) }, schema: unixSchema},
+			get: func(p *policy.Policy) any { return restricted(p.Network.Unix) }, schema: unixSchema},
 		{name: "environment.keep", shape: shapeArray, want: wantStrings, set: (*builder).environmentKeep, flag: "--env",
-			get: func(p *policy.Policy) any { return listed(p.Environment.Restrict, p.Environment.Keep) }, schema: keepSchema},
+			get: func(p *policy.Policy) any { return restricted(p.Environment.Keep) }, schema: keepSchema},
 		{name: "environment.set", shape: shapeTable, want: "a table of strings", set: (*builder).environmentSet, flag: "--env",
 			get: getEnvironmentSet, schema: setSchema},
 		{name: "capabilities.keep", shape: shapeArray, want: wantStrings, set: (*builder).capabilitiesKeep,
@@ -164,6 +156,15 @@ func boolKey(name string, target func(*policy.Policy) *bool) *key {
 	}
 	return &key{name: name, shape: shapeBool, want: "true or false", set: set,
 		get: func(p *policy.Policy) any { return *target(p) }, schema: func() node { return node{"type": "boolean"} }}
+}
+
+// portKey is a list of ports. Port 0 can be bound to, which lets the kernel pick one, and
+// not connected to.
+func portKey(name, flag string, lowest int, target func(*policy.Policy) *policy.Only[uint16]) *key {
+	return &key{name: name, shape: shapeArray, want: "a list of ports", flag: flag,
+		set:    func(b *builder, v value) { b.ports(v, target(b.policy), lowest) },
+		get:    func(p *policy.Policy) any { return restricted(*target(p)) },
+		schema: func() node { return listSchema(integerSchema(lowest, maxPort)) }}
 }
 
 // underDeny is a key that may be written only where memory.access closes procfs.
@@ -213,6 +214,9 @@ func listed[T any](empty bool, list []T) any {
 	}
 	return list
 }
+
+// restricted is a list to write if it restricts anything.
+func restricted[T policy.Element](o policy.Only[T]) any { return listed(o.Restricted(), o.List()) }
 
 func findKey(name string) *key {
 	for _, k := range keys() {

@@ -299,10 +299,10 @@ func TestFindDenial(t *testing.T) {
 		{"ioctl", [6]uint64{0, garbage | 0x5416}, unix.EPERM, "ipc.terminals", true, nil},
 		{"read", [6]uint64{}, 0, "", false, nil},
 		{"socket", [6]uint64{2, 1}, 0, "", false, nil},
-		{"socket", [6]uint64{2, 1}, unix.EAFNOSUPPORT, "network.families", true, &policy.Network{RestrictFamilies: true}},
-		{"socket", [6]uint64{garbage | 1, 1}, unix.EAFNOSUPPORT, "network.families", true, &policy.Network{RestrictFamilies: true, Families: []string{"inet"}}},
-		{"socket", [6]uint64{1, 1}, unix.EAFNOSUPPORT, "network.unix", true, &policy.Network{RestrictFamilies: true, RestrictUnix: true}},
-		{"socket", [6]uint64{44, 3}, unix.EAFNOSUPPORT, "", true, &policy.Network{RestrictFamilies: true}},
+		{"socket", [6]uint64{2, 1}, unix.EAFNOSUPPORT, "network.families", true, &policy.Network{Families: policy.OnlyThese[string]()}},
+		{"socket", [6]uint64{garbage | 1, 1}, unix.EAFNOSUPPORT, "network.families", true, &policy.Network{Families: policy.OnlyThese("inet")}},
+		{"socket", [6]uint64{1, 1}, unix.EAFNOSUPPORT, "network.unix", true, &policy.Network{Families: policy.OnlyThese[string](), Unix: policy.OnlyThese[string]()}},
+		{"socket", [6]uint64{44, 3}, unix.EAFNOSUPPORT, "", true, &policy.Network{Families: policy.OnlyThese[string]()}},
 		{"listen", [6]uint64{3, 5}, unix.EACCES, "network.bind-tcp", true, nil},
 	} {
 		d, found := FindDenial(test.call, test.args, test.network)

@@ -595,8 +595,8 @@ func Denials() []Denial {
 func FindDenial(call string, args [6]uint64, n *policy.Network) (d Denial, ok bool) {
 	for i := range rules {
 		r := &rules[i]
-		if r.home == forUnix && n != nil && !n.RestrictUnix ||
-			r.home == forFamilies && (n == nil || !n.RestrictFamilies || slices.Contains(n.FamilyNumbers(), uint32(args[0]))) {
+		if r.home == forUnix && n != nil && !n.Unix.Restricted() ||
+			r.home == forFamilies && (n == nil || !n.Families.Restricted() || slices.Contains(n.FamilyNumbers(), uint32(args[0]))) {
 			continue
 		}
 		if slices.Contains(r.calls, call) && !slices.ContainsFunc(r.when, func(c condition) bool { return !c.holds(args) }) {

@@ -109,10 +109,7 @@ func RestrictSelf(p policy.Policy) (Restricted, error) {
 	}
 	// Once more with the mark, which carries the notes over.
 	o.Env = append(env, restrictedVariable+"="+mark+notes)
-	if o.Policy.Environment.Restrict {
-		o.Policy = o.Policy.Clone()
-		o.Policy.Environment.Keep = append(o.Policy.Environment.Keep, restrictedVariable)
-	}
+	o.Policy.Environment.Keep = o.Policy.Environment.Keep.With(restrictedVariable)
 	if plan, err = sandbox.Prepare(o); err != nil {
 		return Restricted{}, err
 	}

@@ -26,10 +26,10 @@ type PortRule struct {
 // ports, and that for the list of UNIX sockets; 0 where the policy has none. An
 // empty list of UNIX sockets needs no Landlock: the seccomp filter refuses them.
 func NetworkABI(n policy.Network) (tcp, unixSockets int) {
-	if n.RestrictConnect || n.RestrictBind {
+	if n.ConnectTCP.Restricted() || n.BindTCP.Restricted() {
 		tcp = tcpABI
 	}
-	if n.RestrictUnix && len(n.Unix) > 0 {
+	if n.Unix.Len() > 0 {
 		unixSockets = unixABI
 	}
 	return tcp, unixSockets
@@ -38,18 +38,17 @@ func NetworkABI(n policy.Network) (tcp, unixSockets int) {
 // network decides the rules about ports, as far as the ABI goes.
 func (p *Plan) network(n policy.Network) {
 	for _, kind := range []struct {
-		restrict bool
-		ports    []uint16
-		right    uint64
+		ports policy.Only[uint16]
+		right uint64
 	}{
-		{n.RestrictConnect, n.ConnectTCP, llsys.AccessNetConnectTCP},
-		{n.RestrictBind, n.BindTCP, llsys.AccessNetBindTCP},
+		{n.ConnectTCP, llsys.AccessNetConnectTCP},
+		{n.BindTCP, llsys.AccessNetBindTCP},
 	} {
-		if !kind.restrict || p.ABI.Net&kind.right == 0 {
+		if !kind.ports.Restricted() || p.ABI.Net&kind.right == 0 {
 			continue
 		}
 		p.Net |= kind.right
-		for _, port := range kind.ports {
+		for _, port := range kind.ports.List() {
 			p.Ports = append(p.Ports, PortRule{port, kind.right})
 		}
 	}
@@ -71,7 +70,7 @@ func (w *walker) grantSockets(p policy.Policy) error {
 	if !w.plan.Handled.has(ResolveUnix) {
 		return nil
 	}
-	for _, path := range p.Network.Unix {
+	for _, path := range p.Network.Unix.List() {
 		fd, err := openat(unix.AT_FDCWD, path, unix.O_PATH|unix.O_CLOEXEC)
 		if err != nil {
 			return &RuleError{Path: path, Err: err}

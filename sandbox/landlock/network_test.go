@@ -64,7 +64,7 @@ func tcpPorts(st *stage) []attempt {
 	granted, other := listenTCP(), listenTCP()
 	mayBind, mayNot := freePort(), freePort()
 	st.request.Policy = withPolicy(func(p *policy.Policy) {
-		p.Network = policy.Network{Present: true, RestrictConnect: true, ConnectTCP: []uint16{granted}, RestrictBind: true, BindTCP: []uint16{mayBind}}
+		p.Network = policy.Network{ConnectTCP: policy.OnlyThese(granted), BindTCP: policy.OnlyThese(mayBind)}
 	})
 	st.check = expectWarning("UDP")
 	return []attempt{
@@ -81,7 +81,7 @@ func tcpPorts(st *stage) []attempt {
 func noTCPPorts(st *stage) []attempt {
 	port, free := listenTCP(), freePort()
 	st.request.Policy = withPolicy(func(p *policy.Policy) {
-		p.Network = policy.Network{Present: true, RestrictConnect: true}
+		p.Network = policy.Network{ConnectTCP: policy.OnlyThese[uint16]()}
 	})
 	return []attempt{
 		connectTCP("any port", port, unix.EACCES),
@@ -95,10 +95,10 @@ func TestNetworkABI(t *testing.T) {
 		tcp, unix int
 	}{
 		{policy.Network{}, 0, 0},
-		{policy.Network{Present: true, RestrictConnect: true}, 4, 0},
-		{policy.Network{Present: true, RestrictBind: true}, 4, 0},
-		{policy.Network{Present: true, RestrictUnix: true}, 0, 0},
-		{policy.Network{Present: true, RestrictUnix: true, Unix: []string{"/run/x"}}, 0, 9},
+		{policy.Network{ConnectTCP: policy.OnlyThese[uint16]()}, 4, 0},
+		{policy.Network{BindTCP: policy.OnlyThese[uint16]()}, 4, 0},
+		{policy.Network{Unix: policy.OnlyThese[string]()}, 0, 0},
+		{policy.Network{Unix: policy.OnlyThese("/run/x")}, 0, 9},
 	} {
 		if tcp, sockets := NetworkABI(test.network); tcp != test.tcp || sockets != test.unix {
 			t.Errorf("%+v: %d, %d", test.network, tcp, sockets)
@@ -123,7 +123,7 @@ func netPlan(t *testing.T, version int, n policy.Network) (*Plan, error) {
 }
 
 func TestPortsNeedTheirABI(t *testing.T) {
-	n := policy.Network{Present: true, RestrictConnect: true, ConnectTCP: []uint16{443}}
+	n := policy.Network{ConnectTCP: policy.OnlyThese[uint16](443)}
 	for version, want := range map[int]int{3: 0, 4: 1} {
 		p, err := netPlan(t, version, n)
 		if err != nil {
@@ -142,7 +142,7 @@ func TestNamedSockets(t *testing.T) {
 	fd := must(unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0))
 	defer unix.Close(fd)
 	check(unix.Bind(fd, &unix.SockaddrUnix{Name: dir + "/socket"}))
-	p, err := netPlan(t, 9, policy.Network{Present: true, RestrictUnix: true, Unix: []string{dir + "/socket"}})
+	p, err := netPlan(t, 9, policy.Network{Unix: policy.OnlyThese(dir + "/socket")})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -155,13 +155,13 @@ func TestNamedSockets(t *testing.T) {
 	if !slices.Equal(paths, []string{dir + "/socket"}) || p.Scoped == 0 {
 		t.Errorf("sockets can be reached at %q, scopes %#x", paths, p.Scoped)
 	}
-	p, err = netPlan(t, 8, policy.Network{Present: true, RestrictUnix: true, Unix: []string{dir + "/socket"}})
+	p, err = netPlan(t, 8, policy.Network{Unix: policy.OnlyThese(dir + "/socket")})
 	if err != nil || p.Handled&ResolveUnix != 0 {
 		t.Errorf("ABI 8: %v", err)
 	}
 	var wrong *RuleError
 	for _, path := range []string{dir + "/missing", "/etc/passwd", "/proc/self"} {
-		if _, err := netPlan(t, 9, policy.Network{Present: true, RestrictUnix: true, Unix: []string{path}}); !errors.As(err, &wrong) {
+		if _, err := netPlan(t, 9, policy.Network{Unix: policy.OnlyThese(path)}); !errors.As(err, &wrong) {
 			t.Errorf("%s: %v", path, err)
 		}
 	}

@@ -112,7 +112,7 @@ func NewPlan(r Request) (*Plan, error) {
 	if r.Policy.IPC.Signals == policy.ScopeSandbox {
 		p.Scoped |= llsys.ScopeSignal & r.ABI.Scoped
 	}
-	if r.Policy.IPC.AbstractSockets == policy.ScopeSandbox || r.Policy.Network.RestrictUnix {
+	if r.Policy.IPC.AbstractSockets == policy.ScopeSandbox || r.Policy.Network.Unix.Restricted() {
 		p.Scoped |= llsys.ScopeAbstractUnixSocket & r.ABI.Scoped
 	}
 	p.network(r.Policy.Network)
@@ -155,7 +155,7 @@ func (p *Plan) fill(r Request) error {
 		return err
 	}
 	w.privileged, w.known = r.Privileged, r.Busy
-	if r.Policy.Network.RestrictUnix {
+	if r.Policy.Network.Unix.Restricted() {
 		w.withheld = ResolveUnix
 	}
 	if r.Policy.Paths.Present {

@@ -21,7 +21,7 @@ func (c calls) Refusal(name string, args [6]uint64) supervisor.Refusal {
 	if !ok {
 		return supervisor.Refusal{Errno: unix.EPERM, Reason: "a call that the filter refuses"}
 	}
-	if d.Key == "network.unix" && c.network != nil && !c.network.RestrictUnix {
+	if d.Key == "network.unix" && c.network != nil && !c.network.Unix.Restricted() {
 		d.Key = "network.families" // a pair, where the policy does not list AF_UNIX
 	}
 	allow := d.Key

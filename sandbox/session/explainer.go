@@ -1,7 +1,6 @@
 package session
 
 import (
-	"slices"
 	"strings"
 	"sync"
 
@@ -103,8 +102,8 @@ func (e *explainer) program(name string) (supervisor.Refusal, bool) {
 func (e *explainer) Port(port uint16, access supervisor.Access) (supervisor.Refusal, bool) {
 	n := e.policy.Network
 	switch {
-	case access == supervisor.AccessConnect && (!n.RestrictConnect || slices.Contains(n.ConnectTCP, port)),
-		access == supervisor.AccessBind && (!n.RestrictBind || slices.Contains(n.BindTCP, port)):
+	case access == supervisor.AccessConnect && n.ConnectTCP.Allows(port),
+		access == supervisor.AccessBind && n.BindTCP.Allows(port):
 		return supervisor.Refusal{}, false
 	}
 	return e.explain(policy.Request{Action: actions[access], Port: port})

@@ -43,10 +43,7 @@ func execute(o *runOptions, args, env []string, io streams) error {
 		return err
 	}
 	// What a service manager says to the service is for the service.
-	if r.policy.Environment.Restrict {
-		r.policy = r.policy.Clone()
-		r.policy.Environment.Keep = append(r.policy.Environment.Keep, managerVariables...)
-	}
+	r.policy.Environment.Keep = r.policy.Environment.Keep.With(managerVariables...)
 	fds, err := handedSockets(env)
 	if err != nil {
 		return err

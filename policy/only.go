@@ -1,0 +1,86 @@
+package policy
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"slices"
+)
+
+// Only is a list that a policy may leave out. Its zero value restricts nothing:
+// everything is as usual. What [OnlyThese] makes allows what it lists and nothing else.
+// An Only cannot be changed, so copies of it may share what they list.
+type Only[T Element] struct {
+	restricted bool
+	list       []T // sorted, each once; nil if there is none
+}
+
+// Element is what the lists of a policy consist of.
+type Element interface{ string | uint16 }
+
+// OnlyThese allows the elements and nothing else; without elements it allows nothing.
+// Their order and repetitions make no difference.
+func OnlyThese[T Element](elements ...T) Only[T] {
+	if len(elements) == 0 {
+		return Only[T]{restricted: true}
+	}
+	list := slices.Clone(elements)
+	slices.SortFunc(list, cmp.Compare)
+	return Only[T]{restricted: true, list: slices.Clip(slices.Compact(list))}
+}
+
+// Restricted reports whether only what is listed is allowed.
+func (o Only[T]) Restricted() bool { return o.restricted }
+
+// None reports whether nothing is allowed.
+func (o Only[T]) None() bool { return o.restricted && len(o.list) == 0 }
+
+// Allows reports whether an element is listed, or everything is as usual.
+func (o Only[T]) Allows(element T) bool { return !o.restricted || o.Lists(element) }
+
+// Lists reports whether an element is listed.
+func (o Only[T]) Lists(element T) bool { return slices.Contains(o.list, element) }
+
+// Len is the number of elements that are listed.
+func (o Only[T]) Len() int { return len(o.list) }
+
+// List returns what is listed, sorted. The caller owns the slice.
+func (o Only[T]) List() []T { return slices.Clone(o.list) }
+
+// With allows more elements. Where everything is as usual they are allowed already,
+// and nothing changes.
+func (o Only[T]) With(more ...T) Only[T] {
+	if !o.restricted {
+		return o
+	}
+	return OnlyThese(append(o.List(), more...)...)
+}
+
+// String writes "as usual", or the list.
+func (o Only[T]) String() string {
+	if !o.restricted {
+		return "as usual"
+	}
+	return fmt.Sprint("only ", o.list)
+}
+
+// MarshalJSON writes null for "as usual", or an array.
+func (o Only[T]) MarshalJSON() ([]byte, error) {
+	if o.None() {
+		return []byte("[]"), nil
+	}
+	return json.Marshal(o.list)
+}
+
+// UnmarshalJSON reads what MarshalJSON writes.
+func (o *Only[T]) UnmarshalJSON(text []byte) error {
+	var list []T
+	if err := json.Unmarshal(text, &list); err != nil {
+		return err
+	}
+	*o = Only[T]{}
+	if list != nil {
+		*o = OnlyThese(list...)
+	}
+	return nil
+}
