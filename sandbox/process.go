@@ -121,9 +121,10 @@ func (p *Plan) failed(err error) error {
 // Become applies the plan to this process and executes the program in it. It is
 // called on the thread that called [Prepare], and returns only an error; the process
 // is to end then, for it may be restricted already. Where the plan has a supervisor
-// handOver gets the listener, which is to be served when it returns. around, if it is
-// not nil, is called before, in a domain around the sandbox's: see [Options.Guard].
-func (p *Plan) Become(around func() error, handOver func(listener int) error) error {
+// handOver gets the listener, which is to be served when it returns, and checked is called
+// after the self-check, just before the program is executed. around, if it is not nil, is
+// called before, in a domain around the sandbox's: see [Options.Guard].
+func (p *Plan) Become(around func() error, handOver func(listener int) error, checked func()) error {
 	phases, err := p.starter.Phases()
 	if err != nil {
 		return err
@@ -141,12 +142,19 @@ func (p *Plan) Become(around func() error, handOver func(listener int) error) er
 			return p.failed(err)
 		}
 	}
-	if listener := p.starter.Progress.Listener(); listener != 0 {
+	listener := p.starter.Progress.Listener()
+	if listener != 0 {
 		if err := handOver(listener); err != nil {
 			return err
 		}
 	}
-	return p.failed(kernel.Become(phases.After))
+	if err := kernel.Become(phases.Check); err != nil {
+		return p.failed(err)
+	}
+	if listener != 0 {
+		checked()
+	}
+	return p.failed(kernel.Become(phases.Exec))
 }
 
 // SignalsStayInside tells whether the kernel lets nobody inside signal anybody outside

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
-	"strings"
 	"sync"
 
 	"github.com/memjail/memjail/policy"
@@ -95,6 +94,10 @@ type Plan struct {
 	// Writable are the places where a supervisor lets metadata be changed, with what
 	// stands there (paths.metadata = "granted"); nil: the policy does not ask.
 	Writable map[string]kernel.FileID
+
+	// CommandClosed: nobody may read the program's memory, so that a supervisor can grant it
+	// nothing.
+	CommandClosed bool
 
 	// Guard kills all that is in the sandbox; nil: nobody asked, or the kernel keeps no
 	// signals inside. Close leaves it open.
@@ -383,7 +386,10 @@ func (p *Plan) seccomp() error {
 	pol := &p.options.Policy
 	supervised := p.options.Supervised && pol.NeedsSupervisor()
 	if supervised {
-		supervised = p.canSupervise()
+		if err := p.canSupervise(); err != nil {
+			supervised = false
+			p.Warnings = append(p.Warnings, fmt.Sprintf("no file of /proc can be granted: %v", err))
+		}
 	}
 	o := filter.Options{Access: pol.Memory.Access, Ptrace: pol.Memory.Ptrace, Namespaces: pol.IPC.Namespaces, CoreDumps: pol.Memory.CoreDumps,
 		Terminals: pol.IPC.Terminals, RefuseOwnerSignals: p.owned, RefuseSocketcall: pol.Memory.Access != policy.AccessAllow && p.makesXDP()}
@@ -441,6 +447,7 @@ func (p *Plan) seccomp() error {
 		if err := p.writable(); err != nil {
 			return err
 		}
+		p.warnCommandClosed()
 	}
 	p.starter.Filter, p.starter.Plain, p.starter.Listener = p.Filter.SockFilters(), plain.SockFilters(), supervised
 	closed := p.starter.Ruleset != nil
@@ -461,57 +468,6 @@ func (p *Plan) seccomp() error {
 func filtered() bool {
 	mode, err := unix.PrctlRetInt(unix.PR_GET_SECCOMP, 0, 0, 0, 0)
 	return err == nil && mode == unix.SECCOMP_MODE_FILTER
-}
-
-// canSupervise says whether the kernel has what a supervisor needs; without one
-// nothing of procfs is granted, which is less and not more.
-func (p *Plan) canSupervise() bool {
-	killable, err := kernel.FilterFlagSupported(kernel.FilterWaitKillableRecv)
-	switch {
-	case err != nil:
-		p.Warnings = append(p.Warnings, fmt.Sprintf("no file of /proc can be granted: %v", err))
-	case !killable:
-		p.Warnings = append(p.Warnings, "no file of /proc can be granted: seccomp's WAIT_KILLABLE_RECV is missing (Linux 5.19 has it)")
-	case p.foreignProcfs():
-		p.Warnings = append(p.Warnings, "no file of /proc can be granted: /proc belongs to another pid namespace (mount one of this namespace: unshare --fork --pid --mount-proc)")
-		return false
-	case YamaBlinds(p.options.Detached):
-		p.Warnings = append(p.Warnings, "no file of /proc can be granted: kernel.yama.ptrace_scope keeps memjail from reading which one is asked for")
-		return false
-	}
-	return err == nil && killable
-}
-
-// foreignProcfs tells whether /proc numbers processes otherwise than the kernel does for
-// this process: the supervisor would take a caller for the
-// process that has its number there.
-func (p *Plan) foreignProcfs() bool {
-	return kernel.ProveOwnProcfs() != nil
-}
-
-// YamaBlinds reports whether the Yama security module keeps a supervisor from reading the
-// paths that its targets hand to the kernel. detached: it is no ancestor of theirs.
-func YamaBlinds(detached bool) bool {
-	scope, err := os.ReadFile("/proc/sys/kernel/yama/ptrace_scope")
-	if err != nil {
-		return false // no Yama
-	}
-	caps, err := kernel.ThreadCapabilities()
-	return yamaBlinds(strings.TrimSpace(string(scope)), detached, err == nil && caps.Effective.Has(unix.CAP_SYS_PTRACE))
-}
-
-// yamaBlinds is the rule: scope 1 leaves reading to ancestors, 2 to CAP_SYS_PTRACE, 3 to
-// nobody. See Documentation/admin-guide/LSM/Yama.rst.
-func yamaBlinds(scope string, detached, capable bool) bool {
-	switch scope {
-	case "1":
-		return detached && !capable
-	case "2":
-		return !capable
-	case "3":
-		return true
-	}
-	return false
 }
 
 // limits sets those of the policy and closes core dumps: the limit 1

@@ -47,6 +47,9 @@ const (
 	kindRefused
 )
 
+// executes reports whether the call makes the caller another program.
+func (k kind) executes() bool { return k == kindExec || k == kindExecAt }
+
 var kindByName = map[string]kind{
 	"open": kindOpen, "openat": kindOpenat, "openat2": kindOpenat2, "creat": kindCreat,
 	"execve": kindExec, "execveat": kindExecAt, "connect": kindConnect, "bind": kindBind,

@@ -16,7 +16,7 @@ func (r *receiver) read(tid int, buf []byte, unsafeAddress uint64) (int, error) 
 	if err == unix.EPERM || err == unix.EACCES || err == unix.ENOSYS {
 		n, err = r.readFile(tid, buf, unsafeAddress)
 	}
-	r.s.noteRead(tid, err)
+	r.noteRead(tid, err)
 	return n, err
 }
 
@@ -55,12 +55,13 @@ func (r *receiver) readFile(tid int, buf []byte, unsafeAddress uint64) (int, err
 
 // noteRead finds out whether callers can be read at all, and tells it once if not even
 // the first one can. Later ones may have closed themselves, prctl(2) PR_SET_DUMPABLE.
-func (s *Supervisor) noteRead(tid int, err error) {
-	if tid == 0 || s.readable.Load() || (s.options.Quiet != nil && s.options.Quiet()) {
+func (r *receiver) noteRead(tid int, err error) {
+	s := r.s
+	if tid == 0 || s.readable.Load() || s.options.StarterShares && (r.request.kind.executes() || s.options.Quiet != nil && s.options.Quiet()) {
 		return
 	}
 	refused := err == unix.EPERM || err == unix.EACCES || err == unix.ENOSYS
-	if s.readable.Store(true); refused && s.options.Unreadable != nil {
-		s.options.Unreadable(fmt.Errorf("the supervisor cannot read which file is asked for, so all of /proc is refused: %w", err))
+	if s.readable.CompareAndSwap(false, true) && refused && s.options.Unreadable != nil {
+		s.options.Unreadable(fmt.Errorf("no file of /proc can be granted: memjail cannot read which one is asked for: %w", err))
 	}
 }

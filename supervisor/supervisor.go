@@ -38,10 +38,13 @@ type Options struct {
 	// could be neither received nor answered. By then nothing of the listener is held
 	// any more, so that what is asked inside fails instead of waiting. Nil: nobody asks.
 	Failed func(error)
-	// Unreadable is called once, on a receiver's thread, if the memory of the first caller
-	// after the self-check cannot be read: then no file can be granted. It must return at
-	// once. Nil: nobody asks.
+	// Unreadable is called once, on a receiver's thread and before the call is answered, if
+	// the memory of the first caller cannot be read: then no file can be granted. It must
+	// return at once. Nil: nobody asks.
 	Unreadable func(error)
+	// StarterShares: the caller that makes the self-check and executes the command shares
+	// this process's memory, which is no proof that others can be read.
+	StarterShares bool
 	// Quiet holds reports back while it says true: the self-check is at work.
 	Quiet func() bool
 	// MountNamespace is the sandbox's own, if it has one; nil: this process's.

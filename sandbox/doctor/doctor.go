@@ -2,7 +2,7 @@
 // decide how safe memory is, on this machine and for memjail in particular.
 //
 // It only looks: each probe either reads a file or makes a call that fails or
-// changes nothing. A probe has three answers, yes, no (with the version that it
+// changes nothing, one of them in a child. A probe has three answers, yes, no (with the version that it
 // takes) and could not tell.
 package doctor
 
@@ -62,6 +62,8 @@ type Kernel interface {
 	WaitKillableRecv() (bool, error)
 	// PIDFD: descriptors for processes, 5.3.
 	PIDFD() (bool, error)
+	// ReadsChildren: the memory of a child can be read; the error says why not.
+	ReadsChildren() error
 }
 
 // Machine is what is examined.
@@ -88,6 +90,8 @@ func (running) WaitKillableRecv() (bool, error) {
 	return kernel.FilterFlagSupported(kernel.FilterWaitKillableRecv)
 }
 
+func (running) ReadsChildren() error { return kernel.ReadsChildren() }
+
 func (running) PIDFD() (bool, error) {
 	f, err := kernel.OpenPIDFD(os.Getpid())
 	if err != nil {
@@ -103,7 +107,7 @@ func Examine(m Machine) []Finding {
 	f := gather(m)
 	all := []Finding{
 		f.kernelRelease(), f.landlock(), f.errata(),
-		f.userNotif(), f.waitKillable(), f.syncWakeUp(), f.injection(), f.pidfd(),
+		f.userNotif(), f.waitKillable(), f.syncWakeUp(), f.quickAnswers(), f.pidfd(), f.childReading(),
 		f.yama(), f.forceOverride(),
 	}
 	for _, s := range settings {

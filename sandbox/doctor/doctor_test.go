@@ -26,6 +26,7 @@ type answers struct {
 	errataErr       error
 	notif, killable answer
 	pidfd           answer
+	children        error
 }
 
 func (a answers) LandlockABI() (int, error)       { return a.abi, a.abiErr }
@@ -33,6 +34,7 @@ func (a answers) LandlockErrata() (int, error)    { return a.errata, a.errataErr
 func (a answers) UserNotif() (bool, error)        { return a.notif.yes, a.notif.err }
 func (a answers) WaitKillableRecv() (bool, error) { return a.killable.yes, a.killable.err }
 func (a answers) PIDFD() (bool, error)            { return a.pidfd.yes, a.pidfd.err }
+func (a answers) ReadsChildren() error            { return a.children }
 
 // closed is a file system in which some files may not be read.
 type closed struct {
@@ -235,8 +237,8 @@ var verdicts = []struct {
 	{"kernel", sysctl + "kernel/osrelease", "", "could not tell", Unknown},
 	{"sync-wake-up", sysctl + "kernel/osrelease", "6.5.0", "no, by the release", Warn},
 	{"sync-wake-up", sysctl + "kernel/osrelease", "6.6.0", "yes, by the release", OK},
-	{"addfd-send", sysctl + "kernel/osrelease", "6.17.9", "yes", Warn},
-	{"addfd-send", sysctl + "kernel/osrelease", "6.18.0", "yes", OK},
+	{"quick-answers", sysctl + "kernel/osrelease", "6.17.9", "no, by the release", Warn},
+	{"quick-answers", sysctl + "kernel/osrelease", "6.18.0", "yes, by the release", OK},
 	{"yama", sysctl + "kernel/yama/ptrace_scope", "", "not there", Warn},
 	{"yama", sysctl + "kernel/yama/ptrace_scope", "0", "0", Warn},
 	{"yama", sysctl + "kernel/yama/ptrace_scope", "1", "1", OK},
@@ -330,6 +332,7 @@ func TestShape(t *testing.T) {
 		{"notification hidden", nil, change(func(a *answers) { a.notif = eperm }), ShapeUncertain, Unknown},
 		{"5.18", nil, change(func(a *answers) { a.killable = no }), ShapeNoGrants, Warn},
 		{"no pidfd", nil, change(func(a *answers) { a.pidfd = no }), ShapeNoGrants, Warn},
+		{"children cannot be read", nil, change(func(a *answers) { a.children = unix.EACCES }), ShapeNoGrants, Warn},
 		{"Yama 2, user", scope("2", userStatus), modernKernel, ShapeNoGrants, Warn},
 		{"Yama 2, root", scope("2", rootStatus), modernKernel, ShapeComplete, OK},
 		{"Yama 3, root", scope("3", rootStatus), modernKernel, ShapeNoGrants, Warn},

@@ -35,6 +35,8 @@ type facts struct {
 	abiErr error
 
 	notif, killable, pidfds answer
+	// children says why a child of this process cannot be read.
+	children error
 
 	status map[string]string // /proc/self/status; nil if it could not be read
 	mounts []mountinfo.Mount
@@ -50,6 +52,7 @@ func gather(m Machine) *facts {
 	f.notif.yes, f.notif.err = m.Kernel.UserNotif()
 	f.killable.yes, f.killable.err = m.Kernel.WaitKillableRecv()
 	f.pidfds.yes, f.pidfds.err = m.Kernel.PIDFD()
+	f.children = m.Kernel.ReadsChildren()
 	if text, err := m.text("proc/self/status"); err == nil {
 		f.status = parseStatus(text)
 	}
@@ -187,18 +190,29 @@ func (f *facts) syncWakeUp() Finding {
 		"Opening a file inside costs up to ten times more than it would with it.")
 }
 
-// injection is about ADDFD_FLAG_SEND (5.14), which WAIT_KILLABLE_RECV implies, and
-// the fix of 6.18 that keeps a fast answer from being lost to a signal.
-func (f *facts) injection() Finding {
-	g := Finding{ID: "addfd-send", Title: "seccomp ADDFD_SEND"}
-	if f.killable.err == nil && f.killable.yes {
-		g.Value = "yes"
-	} else if g = f.byRelease(g, 5, 14, "No descriptor can be given in one step: no supervisor."); g.Verdict != OK {
-		return g
+// quickAnswers is about a race of WAIT_KILLABLE_RECV, which Linux 6.18 has the fix of.
+func (f *facts) quickAnswers() Finding {
+	g := f.byRelease(Finding{ID: "quick-answers", Title: "seccomp keeps quick answers"}, 6, 18,
+		"A signal that arrives while a quick answer is on its way can make the call run twice, unless the distribution brought the fix of 6.18 back.")
+	if g.Fix != "" {
+		g.Fix = "Linux 6.18, or a stable release of an older series that has the fix"
 	}
-	if f.dated && !f.version.atLeast(6, 18) {
-		g.Verdict, g.Fix = Warn, "Linux 6.18, or a stable release of 6.17 that has the fix"
-		g.Why = "A signal that arrives while a quick answer is on its way can make the call run twice, unless the distribution brought the fix of 6.18 back."
+	return g
+}
+
+// childReading is about reading what a target hands to the kernel, tried on a child.
+func (f *facts) childReading() Finding {
+	g := Finding{ID: "read-children", Title: "reading a child's memory", Value: "yes"}
+	switch {
+	case f.foreignProcfs():
+		g.Value, g.Verdict, g.Why = "could not tell", Unknown, "/proc does not show this process by its number."
+	case f.children != nil:
+		g.Value, g.Verdict = "no", Warn
+		g.Why = fmt.Sprintf("A supervisor cannot read which file is asked for, so all of /proc is closed inside, the harmless files too (%v).", f.children)
+		g.Fix = "let the container or filter above permit process_vm_readv"
+		if !f.sameIDs() {
+			g.Fix = "start memjail with equal real and effective user and group IDs"
+		}
 	}
 	return g
 }

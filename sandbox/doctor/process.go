@@ -38,6 +38,17 @@ func (f *facts) root() bool {
 	return len(uids) > 1 && uids[1] == "0"
 }
 
+// sameIDs reports whether real, effective and saved IDs are the same.
+func (f *facts) sameIDs() bool {
+	for _, key := range []string{"Uid", "Gid"} {
+		ids := strings.Fields(f.status[key])
+		if len(ids) > 2 && (ids[0] != ids[1] || ids[1] != ids[2]) {
+			return false
+		}
+	}
+	return true
+}
+
 func (f *facts) privileges() Finding {
 	g := Finding{ID: "privileges", Title: "this process"}
 	if _, ok := f.effective(); !ok {

@@ -66,6 +66,10 @@ func (f *facts) supervision(g *Finding) {
 		g.Value, g.Verdict, g.Why = ShapeNoGrants, Warn, why
 		return
 	}
+	if read := f.childReading(); read.Verdict == Warn {
+		g.Value, g.Verdict, g.Why, g.Fix = ShapeNoGrants, Warn, read.Why, read.Fix
+		return
+	}
 	if f.filters().Verdict == Unknown {
 		g.Verdict = Unknown
 		g.Why = "Unless a seccomp filter above this process has a listener: then the sandbox is without a supervisor."

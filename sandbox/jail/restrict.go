@@ -114,7 +114,7 @@ func RestrictSelf(p policy.Policy) (Restricted, error) {
 		return Restricted{}, err
 	}
 	defer plan.Close()
-	return Restricted{}, plan.Become(nil, nil)
+	return Restricted{}, plan.Become(nil, nil, nil)
 }
 
 // closed tries whether memory is closed as the policy says.

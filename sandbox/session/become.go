@@ -2,6 +2,7 @@ package session
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 
@@ -40,13 +41,13 @@ func Become(o Options) error { return withLimitHint(become(o)) }
 func become(o Options) error {
 	o.Sandbox.Detached = true
 	o.Sandbox.Guard = guardOf(o.Sandbox.Policy) != noGuard
-	plan, _, err := prepare(o)
+	plan, observer, err := prepare(o)
 	if err != nil {
 		return err
 	}
 	defer plan.Close()
 	if plan.Shape != sandbox.ShapeSupervised {
-		return plan.Become(nil, nil)
+		return plan.Become(nil, nil, nil)
 	}
 	var report Detached
 	if o.Detached != nil {
@@ -59,7 +60,24 @@ func become(o Options) error {
 		return err
 	}
 	defer beside.socket.Close()
-	return plan.Become(beside.startGuard, func(listener int) error { return passListener(beside.socket, listener) })
+	handOver := func(listener int) error { return passListener(beside.socket, listener) }
+	return plan.Become(beside.startGuard, handOver, func() {
+		if err := whyBlind(beside.socket); err != nil {
+			observer.Warn(err)
+		}
+	})
+}
+
+// whyBlind is what the supervisor has said about the self-check, if it could not read what
+// that asked for; nil: it could. If this process is one that nobody may read, that says
+// nothing about the command.
+func whyBlind(socket *os.File) error {
+	var text [maxFailure]byte
+	n, _, err := unix.Recvfrom(int(socket.Fd()), text[:], unix.MSG_DONTWAIT)
+	if err != nil || n <= 0 || kernel.ClosedToOthers() {
+		return nil
+	}
+	return errors.New(string(text[:n]))
 }
 
 // beside is what this process has of a detached supervisor and its guard, until the

@@ -70,6 +70,8 @@ func (config successorConfig) supervisorOptions(observer DetachedObserver) super
 	}
 	if config.Exec { // what the self-check tries is no attempt of the command's
 		o.Quiet = selfCheckRunning(fdListener)
+		// The self-check is the first to ask, and the launching process tells the user.
+		o.Unreadable = func(err error) { unix.Send(fdListener, []byte(err.Error()), unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL) }
 	}
 	return o
 }

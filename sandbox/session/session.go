@@ -237,8 +237,11 @@ func (s *session) abort(err error) (Status, error) {
 // going to make.
 func (s *session) supervise() error {
 	o := supervisor.Options{Policy: s.policy, Calls: calls{s.options.Allow, &s.policy.Network}, MountNamespace: s.plan.MountNamespace,
-		Members: s.plan.Members, Writable: s.plan.Writable, Failed: s.supervisionFailed, Unreadable: s.observer.Warn,
+		Members: s.plan.Members, Writable: s.plan.Writable, Failed: s.supervisionFailed, StarterShares: true,
 		Quiet: func() bool { return !s.plan.Checked() }}
+	if !s.plan.CommandClosed {
+		o.Unreadable = s.observer.Warn
+	}
 	if s.plan.Mounts != nil {
 		o.SlowMounts = s.plan.Mounts.HasRemote()
 	}

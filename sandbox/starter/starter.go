@@ -133,24 +133,25 @@ func (p *Progress) Checked() bool { return p.checked.Load() != 0 }
 
 // Steps returns the list for kernel.Launch.
 func (p *Plan) Steps() ([]kernel.Step, error) {
-	after, err := p.checkAndExec()
-	return append(p.filterSteps(p.domainSteps(p.outerSteps())), after...), err
+	exec, err := p.execSteps()
+	steps := p.filterSteps(p.domainSteps(p.outerSteps()))
+	return append(append(steps, kernel.StepsSelfCheck(p.SelfCheck)...), exec...), err
 }
 
-// Phases are the list of a start in four parts.
+// Phases are the list of a start in five parts.
 type Phases struct {
 	// Outer goes up to the domain around the program's, if there is one.
 	Outer []kernel.Step
 	// Domain is the program's own domain, Filter the filter with its listener.
 	Domain, Filter []kernel.Step
-	// After begins with the self-check, which needs a supervisor that serves.
-	After []kernel.Step
+	// Check is the self-check, which needs a supervisor that serves, Exec what comes after.
+	Check, Exec []kernel.Step
 }
 
 // Phases returns the same list in parts.
 func (p *Plan) Phases() (Phases, error) {
-	after, err := p.checkAndExec()
-	return Phases{p.outerSteps(), p.domainSteps(nil), p.filterSteps(nil), after}, err
+	exec, err := p.execSteps()
+	return Phases{p.outerSteps(), p.domainSteps(nil), p.filterSteps(nil), kernel.StepsSelfCheck(p.SelfCheck), exec}, err
 }
 
 // outerSteps are those before the program's own domain.
@@ -194,10 +195,10 @@ func (p *Plan) domainSteps(steps []kernel.Step) []kernel.Step {
 	return steps
 }
 
-func (p *Plan) checkAndExec() ([]kernel.Step, error) {
+// execSteps are those after the self-check.
+func (p *Plan) execSteps() ([]kernel.Step, error) {
 	var steps []kernel.Step
 	add := func(more ...kernel.Step) { steps = append(steps, more...) }
-	add(kernel.StepsSelfCheck(p.SelfCheck)...)
 	// Not earlier: the descriptor table is shared with memjail, which holds many,
 	// so that under a low limit neither the listener nor a file of the self-check
 	// would get a number, and the check would take that for a refusal. And where this

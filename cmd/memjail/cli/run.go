@@ -300,6 +300,8 @@ func (r *runner) startEntry(p *sandbox.Plan) fields {
 
 func shapeText(access policy.Access, p *sandbox.Plan) string {
 	switch {
+	case p.Shape == sandbox.ShapePlain && access == policy.AccessDeny:
+		return "the kernel closes /proc, and nothing there is granted (no supervisor)"
 	case p.Shape == sandbox.ShapePlain:
 		return "enforced by the kernel alone"
 	case access == policy.AccessNoWrite:
