@@ -90,9 +90,8 @@ func TestSlowDeadline(t *testing.T) {
 	}
 	dir := t.TempDir()
 	server := mountStuck(t, dir)
-	o := testOptions()
-	o.SlowMounts = true
-	g, s := served(t, o)
+	g, s := served(t, testOptions())
+	s.SetSlowMounts(true)   // as who watches the mount table does when it is mounted
 	t.Cleanup(server.abort) // before the target is waited for, which hangs in it
 	began := time.Now()
 	g.do(t, "background %d %s/NUMBER", slowLimit+10, dir)

@@ -32,12 +32,3 @@ func LandlockErrata() (int, error) {
 	}
 	return v, nil
 }
-
-// LandlockRestrictSelf puts the calling thread under the ruleset; the caller has
-// locked the goroutine to its thread and set no_new_privs. Nothing undoes it.
-func LandlockRestrictSelf(ruleset int) error {
-	if err := llsys.LandlockRestrictSelf(ruleset, 0); err != nil {
-		return fmt.Errorf("restricting the thread by landlock: %w", err)
-	}
-	return nil
-}

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"sync/atomic"
 	"syscall"
 	"time"
 
@@ -836,8 +837,10 @@ func (st *stage) watch() error {
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
 	points, ended := make(chan string, 16), make(chan error, 1)
+	var seen atomic.Int64 // mounts of the last table
 	go func() {
-		ended <- Watch(ctx, f, known, func(m mountinfo.Mount) { points <- m.Point })
+		ended <- Watch(ctx, f, known, func(m mountinfo.Mount) { points <- m.Point },
+			func(t *MountTable) { seen.Store(int64(len(t.mounts))) })
 	}()
 	expect := func(want string) {
 		select {
@@ -859,6 +862,9 @@ func (st *stage) watch() error {
 	}
 	bind("/proc/1", st.path("bound"))
 	expect(st.path("bound"))
+	if now := must(ReadMountTable()); seen.Load() != int64(len(now.mounts)) {
+		return fmt.Errorf("the last table that was handed on has %d mounts, and there are %d", seen.Load(), len(now.mounts))
+	}
 	before := cpuTime()
 	time.Sleep(100 * time.Millisecond)
 	if used := cpuTime() - before; used > 50*time.Millisecond {

@@ -18,12 +18,14 @@ import (
 // mounts into a granted tree after the domain was entered can be reached. The
 // table is read once at the start, so nothing is lost between known and the
 // watch, and then whenever the kernel says that it changed (poll(2) with POLLPRI
-// on a mountinfo file, proc_pid_mounts(5)); in between the watch sleeps.
+// on a mountinfo file, proc_pid_mounts(5)); in between the watch sleeps. onTable, if it
+// is not nil, gets each table that was read, before its mounts.
 //
 // file comes from [OpenMountinfo]. Watch uses it alone and does not close
 // it. It returns nil when the context ends, else why it cannot go on; from then
 // on mounts go unnoticed.
-func Watch(ctx context.Context, file *os.File, known *MountTable, onMount func(mountinfo.Mount)) error {
+func Watch(ctx context.Context, file *os.File, known *MountTable, onMount func(mountinfo.Mount),
+	onTable func(*MountTable)) error {
 	if file.SetReadDeadline(time.Time{}) == nil {
 		return fmt.Errorf("watching the mount table: %q belongs to the runtime's poller, which would take the events: %w", file.Name(), unix.EINVAL)
 	}
@@ -43,6 +45,9 @@ func Watch(ctx context.Context, file *os.File, known *MountTable, onMount func(m
 		table, err := rereadMountTable(file)
 		if err != nil {
 			return fmt.Errorf("watching the mount table: %w", err)
+		}
+		if onTable != nil {
+			onTable(table)
 		}
 		seen = report(table, seen, onMount)
 		if err := waitForMounts(file, wakeRead); err != nil {

@@ -117,7 +117,7 @@ func serveDetached(config successorConfig, s *supervisor.Supervisor, members *ke
 	default:
 		ready.Close()
 	}
-	watchMountsDetached(config, observer, guard)
+	watchMountsDetached(config, s, observer, guard)
 	select {
 	case <-s.Gone():
 	case err := <-failed: // a guard is not told that all is well, and kills the command

@@ -9,6 +9,7 @@ import (
 	"github.com/memjail/memjail/sandbox/kernel"
 	"github.com/memjail/memjail/sandbox/kernel/mountinfo"
 	"github.com/memjail/memjail/sandbox/landlock"
+	"github.com/memjail/memjail/supervisor"
 	"golang.org/x/sys/unix"
 )
 
@@ -20,7 +21,8 @@ func (s *session) watchMounts() {
 	}
 	// The main thread is in the sandbox's mount namespace; the command may have ended by
 	// now.
-	stop, err := watchMounts(s.plan.Mounts, os.Getpid(), s.onForbiddenMount, s.mountWatchFailed)
+	stop, err := watchMounts(s.plan.Mounts, os.Getpid(), s.onForbiddenMount, s.mountWatchFailed,
+		noticeSlowMounts(s.supervisor))
 	if err != nil {
 		s.mountWatchFailed(err)
 		return
@@ -45,21 +47,30 @@ func (s *session) onMount(m *MountError) {
 	s.observer.Warn(m)
 }
 
+// noticeSlowMounts has a supervisor know of network and FUSE file systems that are mounted
+// after the start: resolving a name there may take for ever.
+func noticeSlowMounts(s *supervisor.Supervisor) func(*landlock.MountTable) {
+	return func(table *landlock.MountTable) {
+		if s != nil {
+			s.SetSlowMounts(table.HasRemote())
+		}
+	}
+}
+
 // watchMountsDetached goes on watching the mount table in a detached supervisor. A guard
 // ends all of the sandbox; without one only the command can be ended.
-func watchMountsDetached(config successorConfig, observer Observer, guard *guardPipe) {
-	if config.Policy.OnMount != policy.OnMountEnd && !config.ReportMounts {
-		return
-	}
+func watchMountsDetached(config successorConfig, s *supervisor.Supervisor, observer Observer,
+	guard *guardPipe) {
 	pidfd, err := kernel.OpenPIDFD(config.PID)
-	if err != nil && guard == nil {
-		return // the command has ended
-	}
+	acts := config.Policy.OnMount == policy.OnMountEnd && (err == nil || guard != nil)
 	table, err := landlock.ReadMountTable()
 	if err != nil {
 		return
 	}
 	onMount := func(m *MountError) {
+		if !acts && !config.ReportMounts {
+			return // the command has ended, or nobody asks
+		}
 		m.PID, m.Action = config.PID, config.Policy.OnMount
 		observer.Mounted(m)
 		if m.Action == policy.OnMountEnd {
@@ -71,7 +82,7 @@ func watchMountsDetached(config successorConfig, observer Observer, guard *guard
 	}
 	// This process is in the sandbox's mount namespace.
 	watchMounts(table, os.Getpid(), func(m mountinfo.Mount) { onMount(&MountError{Mount: m}) },
-		func(err error) { onMount(&MountError{Err: err}) })
+		func(err error) { onMount(&MountError{Err: err}) }, noticeSlowMounts(s))
 }
 
 // watchDelay keeps the watch, which needs a thread, out of the way of the start.
@@ -79,10 +90,10 @@ func watchMountsDetached(config successorConfig, observer Observer, guard *guard
 const watchDelay = 20 * time.Millisecond
 
 // watchMounts watches the mount table that the process pid sees and calls onMount
-// for what is new and not to be reached, or onFailure once if it cannot go on. stop
-// ends it.
+// for what is new and not to be reached, or onFailure once if it cannot go on; onTable
+// gets the table whenever it has changed. stop ends it.
 func watchMounts(known *landlock.MountTable, pid int, onMount func(mountinfo.Mount),
-	onFailure func(error)) (stop func(), err error) {
+	onFailure func(error), onTable func(*landlock.MountTable)) (stop func(), err error) {
 	mountinfo, err := landlock.OpenMountinfo(pid)
 	if err != nil {
 		return nil, err
@@ -95,7 +106,7 @@ func watchMounts(known *landlock.MountTable, pid int, onMount func(mountinfo.Mou
 		case <-ctx.Done():
 			return
 		}
-		if err := landlock.Watch(ctx, mountinfo, known, onMount); err != nil {
+		if err := landlock.Watch(ctx, mountinfo, known, onMount, onTable); err != nil {
 			onFailure(err)
 		}
 	}()
