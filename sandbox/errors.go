@@ -3,6 +3,8 @@ package sandbox
 import (
 	"errors"
 	"fmt"
+
+	"github.com/memjail/memjail/sandbox/program"
 )
 
 // ErrNothingEnforced says that not even the part that a best effort needs could
@@ -21,21 +23,7 @@ func (e *UnenforceableError) Unwrap() error { return e.Err }
 
 // CommandError says that the program cannot be found or executed, as opposed to
 // memjail failing.
-type CommandError struct {
-	Name string
-	Err  error
-	// Hint says what would help, or is empty.
-	Hint string
-}
-
-func (e *CommandError) Error() string {
-	if e.Hint != "" {
-		return fmt.Sprintf("%s: %v (%s)", e.Name, e.Err, e.Hint)
-	}
-	return fmt.Sprintf("%s: %v", e.Name, e.Err)
-}
-
-func (e *CommandError) Unwrap() error { return e.Err }
+type CommandError = program.Error
 
 // WorkingDirectoryError says that the working directory was entered in another
 // mount namespace. To start elsewhere instead would have CMD's relative paths name

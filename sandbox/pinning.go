@@ -11,6 +11,7 @@ import (
 	"github.com/memjail/memjail/sandbox/kernel"
 	"github.com/memjail/memjail/sandbox/landlock"
 	"github.com/memjail/memjail/sandbox/pin"
+	"github.com/memjail/memjail/sandbox/program"
 	"golang.org/x/sys/unix"
 )
 
@@ -51,66 +52,13 @@ func (p *Plan) pin() error {
 
 // PinSums returns the checksums that [Options.PinSums] compares with, for a program as
 // it is now. Errors: [*CommandError], and those of reading.
-func PinSums(pol policy.Policy, program string, env []string) (*pin.Sums, error) {
+func PinSums(pol policy.Policy, name string, env []string) (*pin.Sums, error) {
 	var sums *pin.Sums
-	err := pinnable(pol, program, env, func(path string, env []string) (err error) {
+	err := program.With(pol.Environment, name, env, func(path string, env []string) (err error) {
 		sums, err = pin.Sum(path, env)
 		return err
 	})
 	return sums, err
-}
-
-// Pin has the facts tell what pinning a program does to paths. Errors:
-// [*CommandError], and those of looking at the files.
-func (f *Facts) Pin(pol policy.Policy, program string, env []string) error {
-	return pinnable(pol, program, env, func(path string, env []string) error {
-		pinned, err := pin.Find(path, env)
-		f.pinned = pinned
-		return err
-	})
-}
-
-// pinnable does something with a program as it would be pinned: with its absolute
-// path and the environment that it gets.
-func pinnable(pol policy.Policy, program string, env []string, do func(path string, env []string) error) error {
-	env, err := environment(pol.Environment, env)
-	if err != nil {
-		return err
-	}
-	path, err := findProgram(program, env)
-	if err != nil {
-		return err
-	}
-	if path, err = filepath.Abs(path); err != nil {
-		return &CommandError{Name: program, Err: err}
-	}
-	err = do(path, env)
-	var missing *closure.Error
-	if errors.As(err, &missing) {
-		return &CommandError{Name: program, Err: err}
-	}
-	return err
-}
-
-// pinning says what pinning a program does to a path.
-func (f *Facts) pinning(o *policy.Object) policy.Pinning {
-	if f.pinned == nil {
-		return policy.PinUnknown
-	}
-	in := func(sorted []string, path string) bool {
-		_, found := slices.BinarySearch(sorted, path)
-		return found
-	}
-	beside := in(f.pinned.Frozen, filepath.Dir(o.Path))
-	switch {
-	case in(f.pinned.Files, o.Path):
-		return policy.PinCopy
-	case o.Kind == policy.KindDirectory && in(f.pinned.Frozen, o.Path), o.Kind == policy.KindMissing && beside:
-		return policy.PinWay
-	case o.Kind == policy.KindFile && beside:
-		return policy.PinBeside
-	}
-	return policy.PinApart
 }
 
 func (p *Plan) pinOptions() (pin.Options, error) {

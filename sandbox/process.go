@@ -7,8 +7,10 @@ import (
 	"slices"
 
 	"github.com/memjail/memjail/policy"
+	"github.com/memjail/memjail/sandbox/facts"
 	"github.com/memjail/memjail/sandbox/kernel"
 	"github.com/memjail/memjail/sandbox/landlock"
+	"github.com/memjail/memjail/sandbox/program"
 	"golang.org/x/sys/unix"
 )
 
@@ -164,12 +166,12 @@ func (p *Plan) SignalsStayInside() bool {
 }
 
 // pathHint says what of a program the path rules do not let be executed.
-func (p *Plan) pathHint(program string) string {
+func (p *Plan) pathHint(path string) string {
 	if p.Rules == nil {
 		return ""
 	}
-	rules := NewRuleSum(granted(p.Rules))
-	file, interpreter, refused := rules.NotExecutable(program)
+	rules := facts.NewRuleSum(facts.RulesOf(p.Rules))
+	file, interpreter, refused := rules.NotExecutable(path)
 	switch {
 	case !refused:
 		return "the path rules let it be executed; what refuses it is not known"
@@ -184,11 +186,11 @@ func (p *Plan) pathHint(program string) string {
 func (p *Plan) execHint(errno unix.Errno) string {
 	path := p.starter.Path
 	switch {
-	case errno == unix.EACCES && p.options.Policy.Paths.Present && executable(path) == nil:
+	case errno == unix.EACCES && p.options.Policy.Paths.Present && program.Executable(path) == nil:
 		return p.pathHint(path)
 	case errno == unix.ENOENT:
 		return "the interpreter that it names is missing"
-	case errno == unix.EACCES && executable(path) == nil:
+	case errno == unix.EACCES && program.Executable(path) == nil:
 		return "it, or the interpreter that it names, may not be executed here"
 	}
 	return ""

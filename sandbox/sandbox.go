@@ -8,6 +8,7 @@ import (
 	"sync"
 
 	"github.com/memjail/memjail/policy"
+	"github.com/memjail/memjail/sandbox/facts"
 	"github.com/memjail/memjail/sandbox/filter"
 	"github.com/memjail/memjail/sandbox/kernel"
 	"github.com/memjail/memjail/sandbox/kernel/early"
@@ -15,6 +16,7 @@ import (
 	"github.com/memjail/memjail/sandbox/kernel/mountinfo"
 	"github.com/memjail/memjail/sandbox/landlock"
 	"github.com/memjail/memjail/sandbox/pin"
+	"github.com/memjail/memjail/sandbox/program"
 	"github.com/memjail/memjail/sandbox/starter"
 	"golang.org/x/sys/unix"
 )
@@ -150,16 +152,17 @@ func Prepare(o Options) (*Plan, error) {
 
 func (p *Plan) prepare() error {
 	o := &p.options
-	env, err := environment(o.Policy.Environment, o.Env)
+	env, err := program.Environment(o.Policy.Environment, o.Env)
 	if err != nil {
 		return err
 	}
-	path, err := findProgram(o.Args[0], env)
+	path, err := program.Find(o.Args[0], env)
 	if err != nil {
 		return err
 	}
-	if o.AddExec {
-		if err := p.addExec(path, env); err != nil {
+	if o.AddExec && o.Policy.Paths.Present {
+		o.Policy = o.Policy.Clone()
+		if err := program.AddNeeds(&o.Policy.Paths, o.Args[0], path, env); err != nil {
 			return err
 		}
 	}
@@ -300,7 +303,7 @@ func busyDirectories(env []string) []string {
 	if wd, err := os.Getwd(); err == nil {
 		busy = append(busy, wd)
 	}
-	if home := lookup(env, "HOME"); home != "" {
+	if home := program.Getenv(env, "HOME"); home != "" {
 		busy = append(busy, home)
 	}
 	return busy
@@ -530,4 +533,11 @@ func (p *Plan) Close() error {
 		p.closeErr = errors.Join(errs...)
 	})
 	return p.closeErr
+}
+
+// Facts returns what [policy.Explain] asks about this system, for this plan; see
+// [facts.New].
+func (p *Plan) Facts(procfs func(below string) *policy.ProcfsFile) (*facts.Facts, error) {
+	return facts.New(facts.View{Policy: p.options.Policy, Rules: p.Rules, Mounts: p.Mounts, CodeViews: p.codeViews,
+		Privileged: p.privileged, Pinned: p.Pinned}, procfs)
 }

@@ -8,7 +8,7 @@ import (
 	"strconv"
 	"strings"
 
-	"github.com/memjail/memjail/policy"
+	"github.com/memjail/memjail/sandbox/facts"
 	"github.com/memjail/memjail/sandbox/kernel"
 	"github.com/memjail/memjail/sandbox/landlock"
 	"golang.org/x/sys/unix"
@@ -154,17 +154,12 @@ func (p *Plan) ruledAbove(f *foreignFile) bool {
 	if f.witness == 0 {
 		return true
 	}
-	rules := map[fileID]landlock.Rights{}
-	for _, r := range p.Rules.Rules {
-		if id, ok := identify(r.Path); ok {
-			rules[id] |= r.Rights
-		}
-	}
+	rules := facts.ByObject(facts.RulesOf(p.Rules))
 	const onFiles = landlock.ReadFile | landlock.WriteFile | landlock.Truncate | landlock.Execute
 	root := fmt.Sprintf("/proc/%d/root", f.witness)
 	for up := filepath.Dir(f.name); ; up = filepath.Dir(up) {
-		id, ok := identify(root + up)
-		if !ok || rules[id]&onFiles&^rightsOf(f.flags) != 0 {
+		rights, ok := rules.On(root + up)
+		if !ok || rights&onFiles&^rightsOf(f.flags) != 0 {
 			return true
 		}
 		if up == "/" {
@@ -205,9 +200,8 @@ func (p *Plan) replaceForeign(f *foreignFile) error {
 	if err != nil || place != landlock.Listed || st.Dev != f.st.Dev || st.Ino != f.st.Ino {
 		return unix.EXDEV
 	}
-	facts := Facts{rules: granted(p.Rules)}
-	file := policy.Object{Path: f.name, Kind: policy.KindFile}
-	if facts.Granted(file, policy.MayRead) != "" && facts.Granted(file, policy.MayWrite) != "" {
+	rules := facts.ByObject(facts.RulesOf(p.Rules))
+	if rules.Granting(f.name, landlock.ReadFile) != "" && rules.Granting(f.name, landlock.WriteFile) != "" {
 		return nil
 	}
 	appends := f.flags&unix.O_APPEND != 0 && f.flags&unix.O_ACCMODE == unix.O_WRONLY

@@ -205,7 +205,7 @@ func detachedConfig(pol policy.Policy, plan *sandbox.Plan, report Detached) (suc
 		if err != nil {
 			return successorConfig{}, err
 		}
-		handed := facts.Hand()
+		handed := facts.Snapshot()
 		config.Facts = &handed
 	} else {
 		config.Policy.Origins = nil // nobody asks for them

@@ -6,19 +6,20 @@ import (
 
 	"github.com/memjail/memjail/policy"
 	"github.com/memjail/memjail/sandbox"
+	"github.com/memjail/memjail/sandbox/facts"
 	"github.com/memjail/memjail/sandbox/landlock"
 	"github.com/memjail/memjail/supervisor"
 )
 
-// explainer tells the supervisor what the kernel's rules refuse, and what would
+// explainer describes to the supervisor what the kernel's rules refuse, and what would
 // allow it. What is allowed, by far the most, costs a few look-ups.
 type explainer struct {
 	policy policy.Policy
-	look   func() (*sandbox.Facts, error)
-	rules  sandbox.RuleSum
+	look   func() (*facts.Facts, error)
+	rules  facts.RuleSum
 
 	mu    sync.Mutex
-	facts *sandbox.Facts // made when the first refusal is explained
+	facts *facts.Facts // made when the first refusal is explained
 	known map[policy.Request]explained
 }
 
@@ -35,28 +36,19 @@ func newExplainer(pol policy.Policy, plan *sandbox.Plan) supervisor.Explainer {
 	if plan.Rules == nil {
 		return nil
 	}
-	e := emptyExplainer(pol, func() (*sandbox.Facts, error) { return plan.Facts(ProcfsFile) })
-	for _, r := range plan.Rules.Rules {
-		e.rules[r.Path] |= r.Rights
-	}
-	return e
+	return explainerOf(pol, facts.RulesOf(plan.Rules), func() (*facts.Facts, error) { return plan.Facts(ProcfsFile) })
 }
 
 // handedExplainer is that of a supervisor without a plan of its own.
-func handedExplainer(pol policy.Policy, handed *sandbox.HandedFacts) supervisor.Explainer {
+func handedExplainer(pol policy.Policy, handed *facts.Snapshot) supervisor.Explainer {
 	if handed == nil {
 		return nil
 	}
-	e := emptyExplainer(pol, func() (*sandbox.Facts, error) { return handed.Facts(ProcfsFile), nil })
-	for _, r := range handed.Rules {
-		e.rules[r.Path] |= r.Rights
-	}
-	return e
+	return explainerOf(pol, handed.Rules, func() (*facts.Facts, error) { return handed.Facts(ProcfsFile), nil })
 }
 
-// emptyExplainer is one without rules.
-func emptyExplainer(pol policy.Policy, look func() (*sandbox.Facts, error)) *explainer {
-	return &explainer{policy: pol, look: look, rules: sandbox.RuleSum{}, known: map[policy.Request]explained{}}
+func explainerOf(pol policy.Policy, rules []facts.Rule, look func() (*facts.Facts, error)) *explainer {
+	return &explainer{policy: pol, look: look, rules: facts.NewRuleSum(rules), known: map[policy.Request]explained{}}
 }
 
 var actions = map[supervisor.Access]policy.Action{

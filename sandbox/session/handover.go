@@ -11,6 +11,7 @@ import (
 
 	"github.com/memjail/memjail/policy"
 	"github.com/memjail/memjail/sandbox"
+	"github.com/memjail/memjail/sandbox/facts"
 	"github.com/memjail/memjail/sandbox/kernel"
 	"github.com/memjail/memjail/supervisor"
 	"golang.org/x/sys/unix"
@@ -49,7 +50,7 @@ type successorConfig struct {
 	// over which the listener comes, and on which readiness is reported.
 	Exec bool
 	// Facts are for explaining refusals; nil: nobody asks.
-	Facts *sandbox.HandedFacts
+	Facts *facts.Snapshot
 	// Observer is what the observer there is made from, which gets fdEvents; nil: events
 	// go to fdEvents as one JSON object a line.
 	Observer json.RawMessage

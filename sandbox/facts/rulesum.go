@@ -1,4 +1,4 @@
-package sandbox
+package facts
 
 import (
 	"path"
@@ -12,7 +12,7 @@ import (
 type RuleSum map[string]landlock.Rights
 
 // NewRuleSum adds up rules by the paths that they were made for.
-func NewRuleSum(rules []GrantedRule) RuleSum {
+func NewRuleSum(rules []Rule) RuleSum {
 	sum := RuleSum{}
 	for _, r := range rules {
 		sum[r.Path] |= r.Rights
@@ -20,7 +20,7 @@ func NewRuleSum(rules []GrantedRule) RuleSum {
 	return sum
 }
 
-// Gives tells whether a path without symbolic links has one of the rights, by a rule on
+// Gives reports whether a path without symbolic links has one of the rights, by a rule on
 // itself or on a directory above.
 func (s RuleSum) Gives(name string, any landlock.Rights) bool {
 	for up := name; ; up = path.Dir(up) {

@@ -1,4 +1,6 @@
-package sandbox
+// Package facts answers what [policy.Explain] asks about a system, for the policy of one
+// plan.
+package facts
 
 import (
 	"fmt"
@@ -16,69 +18,88 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Facts are what [policy.Explain] asks about this machine, for the policy of one
-// plan. They look at the file system as it is now.
+// Facts are what [policy.Explain] asks about this system, for the policy of one plan. They
+// look at the file system as it is now.
 type Facts struct {
-	carved map[string]string
-	rules  []GrantedRule           // of the plan itself
-	ruled  map[fileID]*GrantedRule // the same by what they stand on, once that is asked
-	bare   []GrantedRule
-	procfs func(below string) *policy.ProcfsFile
-	// delegable says that a path rule can open files of sysfs for writing.
+	carved   map[string]string
+	rules    []Rule  // of the plan itself
+	objects  Objects // the same by what they are on, once that is asked
+	baseline []Rule
+	procfs   func(below string) *policy.ProcfsFile
+	// delegable reports that a path rule can open files of sysfs for writing.
 	delegable bool
 	pinned    *pin.Pinned // nil: the program is not known, or not pinned
 }
 
-// GrantedRule is a rule of a plan. Those that a policy without path rules would have
-// show what is protected, whatever the policy grants.
-type GrantedRule struct {
+// Rule is a rule of a plan.
+type Rule struct {
 	Path   string
 	Rights landlock.Rights
 }
 
-// HandedFacts are facts on the way to another process.
-type HandedFacts struct {
-	Rules, Bare []GrantedRule
-	Carved      map[string]string
-	Delegable   bool
-}
-
-// Hand returns what another process has to know.
-func (f *Facts) Hand() HandedFacts { return HandedFacts{f.rules, f.bare, f.carved, f.delegable} }
-
-// Facts returns the facts again; procfs is as for [Plan.Facts].
-func (h HandedFacts) Facts(procfs func(below string) *policy.ProcfsFile) *Facts {
-	return &Facts{carved: h.Carved, rules: h.Rules, bare: h.Bare, delegable: h.Delegable, procfs: procfs}
-}
-
-// Facts returns the facts for this plan, which needs its Landlock part. procfs
-// says what the supervisor's table has for a file, named below the root of procfs;
-// nil is "nothing". The error is one of making a second plan.
-func (p *Plan) Facts(procfs func(below string) *policy.ProcfsFile) (*Facts, error) {
-	if p.Rules == nil {
-		return nil, fmt.Errorf("looking at the machine for the policy: %w", &landlock.ABIError{Need: 1})
-	}
-	f := &Facts{carved: map[string]string{}, procfs: procfs, delegable: !p.privileged, pinned: p.Pinned}
-	pol := p.options.Policy.Clone()
-	pol.Paths = policy.Paths{}
-	pol.Memory.CodeFiles = policy.CodeFilesProtect
-	bare, err := landlock.NewPlan(landlock.Request{Policy: pol, ABI: p.Rules.ABI, Mounts: p.Mounts, Privileged: p.privileged, CodeViews: p.codeViews})
-	if err != nil {
-		return nil, fmt.Errorf("looking at the machine for the policy: %w", err)
-	}
-	f.bare, f.rules = granted(bare), granted(p.Rules)
-	for _, c := range p.Rules.Carved {
-		f.carved[c.Path] = c.Cause
-	}
-	return f, bare.Close()
-}
-
-func granted(p *landlock.Plan) []GrantedRule {
-	var rules []GrantedRule
+// RulesOf returns the rules of a plan.
+func RulesOf(p *landlock.Plan) []Rule {
+	var rules []Rule
 	for _, r := range p.Rules {
-		rules = append(rules, GrantedRule{r.Path, r.Rights})
+		rules = append(rules, Rule{r.Path, r.Rights})
 	}
 	return rules
+}
+
+// Snapshot is facts on the way to another process.
+type Snapshot struct {
+	// Rules are those of the plan, Baseline those that a policy without path rules would
+	// have, which show what is protected whatever the policy grants.
+	Rules, Baseline []Rule
+	// Carved are the directories that the rules leave a part of out of, with the cause.
+	Carved map[string]string
+	// Delegable reports that a path rule can open files of sysfs for writing.
+	Delegable bool
+}
+
+// Snapshot returns what another process has to know.
+func (f *Facts) Snapshot() Snapshot { return Snapshot{f.rules, f.baseline, f.carved, f.delegable} }
+
+// Facts returns the facts again; procfs is as for [New].
+func (s Snapshot) Facts(procfs func(below string) *policy.ProcfsFile) *Facts {
+	return &Facts{carved: s.Carved, rules: s.Rules, baseline: s.Baseline, delegable: s.Delegable, procfs: procfs}
+}
+
+// View is what of a plan the facts are about.
+type View struct {
+	Policy policy.Policy
+	// Rules is the Landlock part, nil if there is none; Mounts and CodeViews are what it
+	// was made from.
+	Rules     *landlock.Plan
+	Mounts    *landlock.MountTable
+	CodeViews []string
+	// Privileged is what [kernel.Privileged] reports of the process that made the plan.
+	Privileged bool
+	// Pinned are the files that the program is run from copies of, or nil.
+	Pinned *pin.Pinned
+}
+
+// New looks at the system for a plan, which needs its Landlock part. procfs returns what
+// the supervisor's table has for a file, named below the root of procfs; nil is
+// "nothing". The error is one of making a second plan, or [*landlock.ABIError].
+func New(v View, procfs func(below string) *policy.ProcfsFile) (*Facts, error) {
+	if v.Rules == nil {
+		return nil, fmt.Errorf("inspecting the system: %w", &landlock.ABIError{Need: 1})
+	}
+	f := &Facts{carved: map[string]string{}, procfs: procfs, delegable: !v.Privileged, pinned: v.Pinned}
+	pol := v.Policy.Clone()
+	pol.Paths = policy.Paths{}
+	pol.Memory.CodeFiles = policy.CodeFilesProtect
+	baseline, err := landlock.NewPlan(landlock.Request{Policy: pol, ABI: v.Rules.ABI, Mounts: v.Mounts,
+		Privileged: v.Privileged, CodeViews: v.CodeViews})
+	if err != nil {
+		return nil, fmt.Errorf("inspecting the system: %w", err)
+	}
+	f.baseline, f.rules = RulesOf(baseline), RulesOf(v.Rules)
+	for _, c := range v.Rules.Carved {
+		f.carved[c.Path] = c.Cause
+	}
+	return f, baseline.Close()
 }
 
 // Denials lists the rows of the filter's table about a call.
@@ -92,45 +113,13 @@ func (f *Facts) Denials(call string) []policy.Denial {
 	return found
 }
 
-// fileID is what the kernel ties a rule to.
-type fileID struct{ device, inode uint64 }
-
-func identify(name string) (id fileID, ok bool) {
-	if !path.IsAbs(name) {
-		return id, false // a rule on what has no path
-	}
-	var st unix.Stat_t
-	err := unix.Stat(name, &st)
-	return fileID{uint64(st.Dev), st.Ino}, err == nil //nolint:unconvert // its width differs between architectures
-}
-
 // Granted adds up rules as the kernel does: those on the object, and on all
 // directories on the way to it.
 func (f *Facts) Granted(o policy.Object, need policy.Rights) (rule string) {
-	if f.ruled == nil {
-		f.ruled = map[fileID]*GrantedRule{}
-		for i := range f.rules {
-			r := &f.rules[i]
-			id, ok := identify(r.Path)
-			if ok && f.ruled[id] == nil {
-				f.ruled[id] = &GrantedRule{Path: r.Path}
-			}
-			if ok {
-				f.ruled[id].Rights |= r.Rights
-			}
-		}
+	if f.objects == nil {
+		f.objects = ByObject(f.rules)
 	}
-	right := neededRight(o.Kind, need)
-	for at := o.Path; ; at = path.Dir(at) {
-		if id, ok := identify(at); ok {
-			if r := f.ruled[id]; r != nil && r.Rights&right == right {
-				return r.Path
-			}
-		}
-		if at == "/" {
-			return ""
-		}
-	}
+	return f.objects.Granting(o.Path, neededRight(o.Kind, need))
 }
 
 func neededRight(kind policy.ObjectKind, need policy.Rights) landlock.Rights {
@@ -237,7 +226,7 @@ func (f *Facts) fileSystem(o *policy.Object, fd int) {
 // rules that give the right to run programs, if none gives the right to write.
 func (f *Facts) code(name string) string {
 	inner := ""
-	for _, r := range f.bare {
+	for _, r := range f.baseline {
 		if !abspath.Within(r.Path, name) {
 			continue
 		}

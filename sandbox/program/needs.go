@@ -1,4 +1,4 @@
-package sandbox
+package program
 
 import (
 	"path/filepath"
@@ -8,22 +8,17 @@ import (
 	"github.com/memjail/memjail/sandbox/closure"
 )
 
-// addExec adds rules for what the program needs to come to run. The policy is the
-// plan's own from then on.
-func (p *Plan) addExec(program string, env []string) error {
-	if !p.options.Policy.Paths.Present {
-		return nil
-	}
-	absolute, err := filepath.Abs(program)
+// AddNeeds adds rules for what a program, given by a path, needs to start: its interpreter
+// and libraries. name is the program's as its user wrote it. Error: [*Error].
+func AddNeeds(paths *policy.Paths, name, path string, env []string) error {
+	absolute, err := filepath.Abs(path)
 	if err != nil {
-		return &CommandError{Name: p.options.Args[0], Err: err}
+		return &Error{Name: name, Err: err}
 	}
 	needs, err := closure.Of(absolute, env)
 	if err != nil {
-		return &CommandError{Name: p.options.Args[0], Err: err, Hint: "--add-exec cannot say what it needs"}
+		return &Error{Name: name, Err: err, Hint: "--add-exec cannot say what it needs"}
 	}
-	p.options.Policy = p.options.Policy.Clone()
-	paths := &p.options.Policy.Paths
 	add(paths, &paths.ROX, needs.Run, policy.MayRead|policy.MayExecute)
 	add(paths, &paths.RO, needs.Read, policy.MayRead)
 	return nil

@@ -1,4 +1,4 @@
-package sandbox
+package program
 
 import (
 	"errors"
@@ -25,17 +25,17 @@ func TestEnvironment(t *testing.T) {
 		{"set replaces", policy.Environment{Set: map[string]string{"SECRET": "y", "B": ""}}, []string{"PATH=/bin", "LC_ALL=C", "PATH=/usr/bin", "B=", "SECRET=y"}},
 		{"a prefix is no pattern by itself", policy.Environment{Keep: policy.OnlyThese("LC_")}, nil},
 	} {
-		got, err := environment(test.e, env)
+		got, err := Environment(test.e, env)
 		if err != nil || !slices.Equal(got, test.want) {
 			t.Errorf("%s: %q, %v; want %q", test.name, got, err, test.want)
 		}
 	}
-	if _, err := environment(policy.Environment{Set: map[string]string{"A=B": "c"}}, nil); !errors.Is(err, unix.EINVAL) {
+	if _, err := Environment(policy.Environment{Set: map[string]string{"A=B": "c"}}, nil); !errors.Is(err, unix.EINVAL) {
 		t.Errorf("a name with an equals sign: %v", err)
 	}
 }
 
-func TestFindProgram(t *testing.T) {
+func TestFind(t *testing.T) {
 	dir := t.TempDir()
 	second := filepath.Join(dir, "second")
 	for path, mode := range map[string]os.FileMode{"tool": 0o755, "text": 0o644, "second/late": 0o755} {
@@ -60,10 +60,10 @@ func TestFindProgram(t *testing.T) {
 		{dir, "", unix.EISDIR},
 		{"", "", fs.ErrNotExist},
 	} {
-		got, err := findProgram(test.name, env)
-		var command *CommandError
+		got, err := Find(test.name, env)
+		var command *Error
 		if got != test.want || !errors.Is(err, test.err) || (err != nil) != errors.As(err, &command) {
-			t.Errorf("findProgram(%q): %q, %v; want %q, %v", test.name, got, err, test.want, test.err)
+			t.Errorf("Find(%q): %q, %v; want %q, %v", test.name, got, err, test.want, test.err)
 		}
 	}
 }

@@ -1,0 +1,54 @@
+package program
+
+import (
+	"fmt"
+	"sort"
+	"strings"
+
+	"github.com/memjail/memjail/policy"
+	"golang.org/x/sys/unix"
+)
+
+// Environment applies a policy's [environment] to env: what is not kept goes, what
+// is set stands last. Errors: EINVAL, a variable that cannot be set.
+func Environment(e policy.Environment, env []string) ([]string, error) {
+	var out []string
+	patterns := e.Keep.List()
+	for _, entry := range env {
+		name, _, _ := strings.Cut(entry, "=")
+		if _, replaced := e.Set[name]; !replaced && (!e.Keep.Restricted() || keeps(patterns, name)) {
+			out = append(out, entry)
+		}
+	}
+	names := make([]string, 0, len(e.Set))
+	for name := range e.Set {
+		names = append(names, name)
+	}
+	sort.Strings(names)
+	for _, name := range names {
+		if name == "" || strings.ContainsAny(name, "=\x00") || strings.Contains(e.Set[name], "\x00") {
+			return nil, fmt.Errorf("setting the environment variable %q: %w", name, unix.EINVAL)
+		}
+		out = append(out, name+"="+e.Set[name])
+	}
+	return out, nil
+}
+
+func keeps(patterns []string, name string) bool {
+	for _, pattern := range patterns {
+		if prefix, open := strings.CutSuffix(pattern, "*"); name == pattern || open && strings.HasPrefix(name, prefix) {
+			return true
+		}
+	}
+	return false
+}
+
+// Getenv finds a variable in an environment; the last entry counts.
+func Getenv(env []string, name string) string {
+	for i := len(env) - 1; i >= 0; i-- {
+		if value, ok := strings.CutPrefix(env[i], name+"="); ok {
+			return value
+		}
+	}
+	return ""
+}
