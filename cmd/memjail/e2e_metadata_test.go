@@ -121,6 +121,32 @@ func TestMetadataTold(t *testing.T) {
 	}
 }
 
+// TestVersionOfFile sets the version of a file (FS_IOC_SETVERSION) through a descriptor
+// for reading, where the policy lets the file be read only. The control is the same
+// without memjail, and the effect is what lsattr(1) shows.
+func TestVersionOfFile(t *testing.T) {
+	forAccounts(t, func(t *testing.T, as account) {
+		as.needs(t, "chattr", "lsattr")
+		dir := as.workDir(t)
+		file := filepath.Join(dir, "file")
+		if err := os.WriteFile(file, nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		as.own(t, file)
+		version := func() string {
+			o := job{as: as, dir: dir, argv: []string{"lsattr", "-v", file}}.run(t)
+			return strings.Join(strings.Fields(o.stdout)[:min(1, len(strings.Fields(o.stdout)))], "")
+		}
+		if o := (job{as: as, dir: dir, argv: []string{"chattr", "-v", "7", file}}).run(t); o.code != 0 || version() != "7" {
+			t.Skipf("the file system of /tmp has no versions of files: %v", o)
+		}
+		o := job{as: as, dir: "/", argv: []string{memjailPath(t), "run", "-p", "workspace", "--ro", dir, "--", "chattr", "-v", "8", file}}.run(t)
+		if o.code == 0 || version() != "7" {
+			t.Errorf("the version is %s: %v", version(), o)
+		}
+	})
+}
+
 // attributesOf lists the extended attributes of a file.
 func attributesOf(t *testing.T, name string) string {
 	t.Helper()

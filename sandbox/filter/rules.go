@@ -201,6 +201,17 @@ const (
 	setFlags32    = 0x40046602 // ... and of a 32-bit one
 	setAttributes = 0x401c5820 // FS_IOC_FSSETXATTR, the same in both
 	setFAT        = 0x40047211 // FAT_IOCTL_SET_ATTRIBUTES, linux/msdos_fs.h
+	// Of setVersion and setVersionExt the name, as above.
+	setVersion    = 0x40007602 // FS_IOC_SETVERSION, FS_IOC32_SETVERSION
+	setVersionExt = 0x40006604 // EXT4_IOC_SETVERSION, fs/ext4
+	migrate       = 0x6609     // EXT4_IOC_MIGRATE
+	enableVerity  = 0x40806685 // FS_IOC_ENABLE_VERITY, linux/fsverity.h
+	setEncryption = 0x800c6613 // FS_IOC_SET_ENCRYPTION_POLICY, linux/fscrypt.h
+	removeKey     = 0xc0406618 // FS_IOC_REMOVE_ENCRYPTION_KEY
+	removeKeyAll  = 0xc0406619 // FS_IOC_REMOVE_ENCRYPTION_KEY_ALL_USERS
+	pinFile       = 0x4004f50d // F2FS_IOC_SET_PIN_FILE, linux/f2fs.h
+	cephLayout    = 0x40289702 // CEPH_IOC_SET_LAYOUT, fs/ceph
+	cephPolicy    = 0x40289705 // CEPH_IOC_SET_LAYOUT_POLICY
 
 	memfdNoExec   = 0x8 // MFD_NOEXEC_SEAL, linux/memfd.h
 	memfdHuge     = 0x4 // MFD_HUGETLB
@@ -466,6 +477,30 @@ var rules = [...]rule{
 		home: forMetadata, errno: unix.EPERM, notified: true, key: keyMetadata, reason: reasonFlags},
 	{calls: []string{"ioctl"}, when: []condition{number(1, setFAT)}, condition: "request FAT_IOCTL_SET_ATTRIBUTES",
 		home: forMetadata, errno: unix.EPERM, notified: true, key: keyMetadata, reason: reasonFlags},
+	// These take a descriptor that was opened for reading. Others that change a file ask for
+	// one that was opened for writing (EXT4_IOC_MOVE_EXT, EXT4_IOC_SWAP_BOOT, those of F2FS
+	// for compression) or for CAP_SYS_ADMIN, or change nothing that can be seen
+	// (FIDEDUPERANGE, FS_IOC_ADD_ENCRYPTION_KEY).
+	{calls: []string{"ioctl"}, when: []condition{masked(1, ioctlName, setVersion)}, condition: "request FS_IOC_SETVERSION",
+		home: forMetadata, errno: unix.EPERM, notified: true, key: keyMetadata, reason: reasonChanges},
+	{calls: []string{"ioctl"}, when: []condition{masked(1, ioctlName, setVersionExt)}, condition: "request EXT4_IOC_SETVERSION",
+		home: forMetadata, errno: unix.EPERM, notified: true, key: keyMetadata, reason: reasonChanges},
+	{calls: []string{"ioctl"}, when: []condition{number(1, migrate)}, condition: "request EXT4_IOC_MIGRATE",
+		home: forMetadata, errno: unix.EPERM, notified: true, key: keyMetadata, reason: reasonChanges},
+	{calls: []string{"ioctl"}, when: []condition{number(1, enableVerity)}, condition: "request FS_IOC_ENABLE_VERITY",
+		home: forMetadata, errno: unix.EPERM, notified: true, key: keyMetadata, reason: "nobody can write the file any more then"},
+	{calls: []string{"ioctl"}, when: []condition{number(1, setEncryption)}, condition: "request FS_IOC_SET_ENCRYPTION_POLICY",
+		home: forMetadata, errno: unix.EPERM, notified: true, key: keyMetadata, reason: reasonChanges},
+	{calls: []string{"ioctl"}, when: []condition{number(1, removeKey)}, condition: "request FS_IOC_REMOVE_ENCRYPTION_KEY",
+		home: forMetadata, errno: unix.EPERM, notified: true, key: keyMetadata, reason: reasonLocks},
+	{calls: []string{"ioctl"}, when: []condition{number(1, removeKeyAll)}, condition: "request FS_IOC_REMOVE_ENCRYPTION_KEY_ALL_USERS",
+		home: forMetadata, errno: unix.EPERM, notified: true, key: keyMetadata, reason: reasonLocks},
+	{calls: []string{"ioctl"}, when: []condition{number(1, pinFile)}, condition: "request F2FS_IOC_SET_PIN_FILE",
+		home: forMetadata, errno: unix.EPERM, notified: true, key: keyMetadata, reason: reasonChanges},
+	{calls: []string{"ioctl"}, when: []condition{number(1, cephLayout)}, condition: "request CEPH_IOC_SET_LAYOUT",
+		home: forMetadata, errno: unix.EPERM, notified: true, key: keyMetadata, reason: reasonChanges},
+	{calls: []string{"ioctl"}, when: []condition{number(1, cephPolicy)}, condition: "request CEPH_IOC_SET_LAYOUT_POLICY",
+		home: forMetadata, errno: unix.EPERM, notified: true, key: keyMetadata, reason: reasonChanges},
 
 	{calls: []string{"memfd_create"}, when: []condition{masked(1, memfdNoExec, 0)}, condition: "without flag MFD_NOEXEC_SEAL",
 		home: forMemfds, errno: unix.EACCES, notified: true, key: keyMemfds,
@@ -569,6 +604,8 @@ const (
 	reasonShared    = "another process can change such memory"
 	reasonCode      = "such memory can be written and then run"
 	reasonACL       = "an ACL can make a memfd executable that is sealed against it"
+	reasonChanges   = "it changes a file that is open for reading only"
+	reasonLocks     = "it locks files that processes outside use"
 	reasonFlags     = "the policy keeps the attributes of every file as they are"
 	reasonPastTCP   = "the kernel's rules about TCP ports do not hold for it; TCP itself does the same"
 	reasonFastOpen  = "it connects without asking the kernel's rules about TCP ports; connect(2) does the same"
