@@ -90,7 +90,7 @@ func calls() []Attempt {
 // memory of a process outside.
 func TestPermits(t *testing.T) {
 	open := policy.Policy{Memory: policy.Memory{Access: policy.AccessAllow, Ptrace: policy.PtraceAllow, CoreDumps: policy.CoreDumpsAllow, AnonymousExec: policy.AnonymousExecAllow},
-		IPC: policy.IPC{Signals: policy.ScopeAll, Namespaces: policy.NamespacesUser}}
+		IPC: policy.IPC{Signals: policy.ScopeAll, Namespaces: policy.NamespacesUser, Terminals: policy.TerminalsAllow}}
 	for _, a := range calls() {
 		if a.Permits == nil {
 			continue

@@ -95,7 +95,7 @@ func loosenings() []string {
 	all := []string{
 		"memory.access=no-write", "memory.access=allow", "memory.ptrace=children", "memory.ptrace=allow",
 		"memory.code-files=allow", "memory.anonymous-exec=allow", "memory.core-dumps=allow", "ipc.signals=all", "ipc.abstract-sockets=all",
-		"ipc.namespaces=user",
+		"ipc.namespaces=user", "ipc.terminals=allow",
 	}
 	for _, c := range policy.MemoryCapabilities() {
 		all = append(all, "capabilities.keep="+c.Name)
