@@ -527,7 +527,7 @@ func unitCheck(t *testing.T, m *machine) {
 	out := m.sh(t, "memjail systemd check c")
 	wanted := []string{"not wrapped", "covers  NoNewPrivileges=yes (/run/systemd/system/c.service:", "exposure by systemd-analyze"}
 	if m.version(t) < 257 { // @system-service has them from then on
-		wanted = append(wanted, "the drop-in adds SystemCallFilter=landlock_add_rule landlock_create_ruleset landlock_restrict_self seccomp")
+		wanted = append(wanted, "the drop-in adds SystemCallFilter=fsopen landlock_add_rule landlock_create_ruleset landlock_restrict_self ptrace seccomp")
 	}
 	for _, want := range wanted {
 		if !strings.Contains(out, want) {

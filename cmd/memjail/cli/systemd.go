@@ -67,7 +67,7 @@ memjail itself needs is added to it.
 
 The flags are those of "memjail exec". Nothing is written if the service would not
 start, or not work, like this: see "memjail systemd check". Where systemd runs,
-"memjail run -- /bin/true" is started before, as the unit's user and with the
+"memjail exec -- memjail version" is started before, as the unit's user and with the
 unit's restrictions.`,
 		Example: `  memjail systemd drop-in nginx -p service --rw /run --rw /var/log/nginx --rw /var/lib/nginx
   memjail systemd drop-in redis-server -p /etc/memjail/redis.toml --print`,

@@ -37,7 +37,7 @@ func (o *unitOptions) tryStart(u *systemd.Unit, w systemd.Wrapping, io streams) 
 			fmt.Fprintf(io.err, "memjail: whether %s can start memjail could not be tried: %s\n", u.Name, firstLine(said, err))
 			return nil
 		}
-		return misusedf("nothing was written: as %s would start it, \"memjail run -- /bin/true\" ends with status %d: %s\n"+
+		return misusedf("nothing was written: as %s would start it, \"memjail exec -- memjail version\" ends with status %d: %s\n"+
 			"to see more: systemd-run %s\n(--force writes the drop-in all the same)", u.Name, exit.ExitCode(), trialReason(exit.ExitCode(), said, w.Memjail), shellQuoted(args))
 	}
 }

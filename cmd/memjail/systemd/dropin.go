@@ -33,21 +33,23 @@ const ours = "# Written by memjail: "
 // neededCalls are what memjail itself calls, from its start until the program has
 // been executed, and its supervisor: seen with strace(1). Those of the group @default
 // are in every filter. connect, sendto and socket are for the journal, kill and
-// pidfd_send_signal for the guard. io_uring_setup, process_vm_readv, process_vm_writev and
-// userfaultfd are tried by the self-check, to see that they are refused.
+// pidfd_send_signal for the guard, fsopen for POSIX message queues. io_uring_setup,
+// process_vm_readv, process_vm_writev, ptrace and userfaultfd are tried by the self-check,
+// to see that they are refused.
 var neededCalls = []string{
 	"capget", "capset", "chdir", "clone", "close", "close_range", "connect", "dup3", "epoll_create1", "epoll_ctl", "epoll_pwait",
-	"eventfd2", "execve", "execveat", "exit", "exit_group", "faccessat2", "fcntl", "fstat", "fstatfs", "futex", "getdents64",
-	"getcwd", "getgroups", "io_uring_setup", "ioctl", "kill", "landlock_add_rule", "landlock_create_ruleset", "landlock_restrict_self", "lseek",
+	"eventfd2", "execve", "execveat", "exit", "exit_group", "faccessat2", "fcntl", "fsconfig", "fsmount", "fsopen", "fstat",
+	"fstatfs", "futex", "getdents64", "getcwd", "getgroups", "getpriority", "getsockopt", "io_uring_setup", "ioctl", "kill",
+	"landlock_add_rule", "landlock_create_ruleset", "landlock_restrict_self", "lseek",
 	"madvise", "memfd_create", "mmap", "munmap", "nanosleep", "newfstatat", "openat", "openat2", "pidfd_open", "pidfd_send_signal", "pipe2", "ppoll",
-	"prctl", "pread64", "prlimit64", "process_vm_readv", "process_vm_writev", "read", "readlinkat", "recvmsg", "rt_sigaction",
-	"rt_sigprocmask", "rt_sigreturn", "sched_getaffinity", "sched_yield", "seccomp", "sendmsg", "sendto", "setgroups", "setresgid",
-	"setresuid", "setsid", "sigaltstack", "socket", "socketpair", "statx", "tgkill", "userfaultfd", "wait4", "write",
+	"prctl", "pread64", "prlimit64", "process_vm_readv", "process_vm_writev", "ptrace", "read", "readlinkat", "recvmsg", "rt_sigaction",
+	"rt_sigprocmask", "rt_sigreturn", "rt_sigtimedwait", "sched_getaffinity", "sched_yield", "seccomp", "sendmsg", "sendto", "setgroups", "setresgid",
+	"setpriority", "setresuid", "setsid", "setsockopt", "sigaltstack", "socket", "socketpair", "statx", "tgkill", "userfaultfd", "wait4", "write",
 }
 
 // rootsCalls are those of neededCalls that only a start as root makes: to drop
-// capabilities, and to open files as whoever asks for them.
-var rootsCalls = []string{"capset", "setgroups", "setresgid", "setresuid"}
+// capabilities, to open files as whoever asks for them, and to reach message queues.
+var rootsCalls = []string{"capset", "fsconfig", "fsmount", "setgroups", "setresgid", "setresuid"}
 
 // missing are the calls of memjail's own that the unit's list does not let through.
 func (u *Unit) missing(w Wrapping) []string {

@@ -210,17 +210,11 @@ var trialKeys = []string{
 }
 
 // Trial are the arguments of systemd-run(1) that start memjail as the unit would, with
-// true(1) for the service. It is empty where the unit says things that a transient one
-// cannot say: a template without an instance, a root of its own without true(1).
+// memjail itself for the service, which can be executed and makes no call that is not let
+// through where memjail can start at all. It is empty for a template without an instance.
 func (u *Unit) Trial(w Wrapping) []string {
 	if strings.Contains(u.Name, "@.") {
 		return nil
-	}
-	command := "/bin/true"
-	if s := u.last("RootDirectory"); s.Key != "" {
-		if _, err := os.Stat(filepath.Join(s.Value, command)); err != nil {
-			command = w.Memjail // which describes its version
-		}
 	}
 	args := []string{"--quiet", "--wait", "--pipe", "--collect", "--service-type=exec"}
 	property := func(key, value string) { args = append(args, "--property="+key+"="+value) }
@@ -237,9 +231,5 @@ func (u *Unit) Trial(w Wrapping) []string {
 	if u.last("NoExecPaths").Key != "" {
 		property("ExecPaths", w.Memjail)
 	}
-	args = append(args, w.Memjail, "run", "--", command)
-	if command == w.Memjail {
-		args = append(args, "version")
-	}
-	return args
+	return append(args, w.Memjail, "exec", "--", w.Memjail, "version")
 }

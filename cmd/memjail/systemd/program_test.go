@@ -139,7 +139,7 @@ func TestTrial(t *testing.T) {
 			}
 		}
 	}
-	if tail := args[len(args)-4:]; !slices.Equal(tail, []string{"/m", "run", "--", "/bin/true"}) {
+	if tail := args[len(args)-5:]; !slices.Equal(tail, []string{"/m", "exec", "--", "/m", "version"}) {
 		t.Errorf("it starts %q", tail)
 	}
 	u.Name = "a@.service"
