@@ -78,7 +78,7 @@ func TestStartLimits(t *testing.T) {
 	program := attackProgram(t, "c/ran.c")
 	ran, refused := 0, 0
 	for _, command := range []string{"run", "exec"} {
-		for n := 40; n <= 96; n += 4 {
+		for n := 40; n <= 320; n += 10 {
 			script := fmt.Sprintf("ulimit -n %d; exec %s %s -q -- %s", n, memjailPath(t), command, program)
 			o := job{as: as, dir: dir, argv: []string{"sh", "-c", script}}.run(t)
 			switch {

@@ -110,8 +110,11 @@ func holdGuard(pipe *os.File) error {
 	return nil
 }
 
-// passListener hands the listener to the supervisor and waits until it serves.
+// passListener hands the listener to the supervisor and waits until it serves. This process
+// keeps no copy: if the supervisor ends, the last one is gone with it, and what is asked
+// from here on fails instead of waiting for ever.
 func passListener(socket *os.File, listener int) error {
+	defer unix.Close(listener)
 	err := unix.Sendmsg(int(socket.Fd()), []byte{0}, unix.UnixRights(listener), nil, unix.MSG_NOSIGNAL)
 	if err != nil {
 		return fmt.Errorf("handing the listener to the supervisor: %w", readiness(nil, err))
