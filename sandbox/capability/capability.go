@@ -24,12 +24,14 @@ import (
 // Numbers of prctl(2), as in install/bpf/capability.bpf.c.
 const (
 	// PrctlOption is the option; the operation is the second argument, the rights the
-	// third, the others are 0.
+	// third, the token the fourth, the fifth is 0.
 	PrctlOption = 0x4d454d4a
 	// OperationQuery answers EALREADY (dropped) or ENODATA (installed, not dropped).
 	OperationQuery = 0x100
 	// OperationDrop answers EALREADY: it is in force.
 	OperationDrop = 0x101
+	// OperationSupervise answers EALREADY, too.
+	OperationSupervise = 0x102
 )
 
 // Rights are what a process keeps that drops the capability. They only get fewer: what
@@ -93,4 +95,15 @@ func Dropped() (bool, error) {
 	default:
 		return false, fmt.Errorf("asking for the memory capability: %w", err)
 	}
+}
+
+// Supervise lets this process reach the memory of those that drop the capability with
+// the same token, which is not 0 and known to nobody else: a supervisor has to read what
+// the calls of its sandbox point to. It holds for this process's life.
+func Supervise(token uint64) error {
+	err := unix.Prctl(PrctlOption, OperationSupervise, 0, uintptr(token), 0)
+	if err != unix.EALREADY {
+		return fmt.Errorf("becoming the supervisor of what drops the memory capability: %w", err)
+	}
+	return nil
 }

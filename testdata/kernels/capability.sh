@@ -6,7 +6,7 @@ user() { su user -c "$*"; }
 settle() { sleep 3; } # the kernel lets go of programs a moment later
 
 outside="own_process_vm outside_fd" # what the capability alone leaves open
-harmless="receive_plain own_files own_thread_by_number prctl_answers"
+harmless="receive_plain own_files own_thread_by_number prctl_answers supervisor_of_it"
 root="bpf_call tracefs_file kallsyms marks_changed pin_removed pin_renamed pin_directory_removed bpffs_unmounted"
 all=all
 if [ "$1" = short ]; then
@@ -72,7 +72,9 @@ umount -l /sys/fs/bpf
 settle
 tries "after umount of the pins"
 say "new drops then: $(user attack drop own_mem)"
-kill $(pgrep -f "capability hold")
+for p in /proc/[0-9]*; do
+	tr '\0' ' ' <$p/cmdline 2>/dev/null | grep -q "^memjail capability hold" && kill "${p#/proc/}"
+done
 settle
 tries "after the end of the holder, too"
 memjail capability status

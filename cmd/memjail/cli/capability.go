@@ -223,8 +223,8 @@ func newCapabilityUninstall(io streams) *cobra.Command {
 			if err != nil {
 				return fmt.Errorf("uninstalling the memory capability: %w", err)
 			}
-			// The kernel lets go of the programs a moment later.
-			for range 200 {
+			// The kernel lets go of the programs a moment later, some seconds if it is busy.
+			for range 1500 {
 				if inForce, _ := capability.Installed(); !inForce {
 					break
 				}

@@ -127,7 +127,7 @@ type loader struct {
 	programs  map[string]*ebpf.Program
 	maps      map[string]*ebpf.Map
 	links     []*os.File
-	newMarks  bool
+	pinned    []string // maps
 }
 
 func (l *loader) close() {
@@ -142,12 +142,12 @@ func (l *loader) close() {
 	}
 }
 
-// undo takes out what was put in. The map of marks stays where another generation has it.
+// undo takes out what was put in. The shared maps stay where another generation has them.
 func (l *loader) undo(others bool) error {
 	err := removeGeneration(l.installed.Generation)
 	if !others {
-		if l.newMarks {
-			os.Remove(marksPin)
+		for _, name := range l.pinned {
+			os.Remove(sharedPin(name))
 		}
 		os.Remove(directory)
 	}
@@ -164,16 +164,15 @@ func (l *loader) load() error {
 		return err
 	}
 	coreSpec := only(spec, core)
-	marks, err := existingMarks(spec.Maps["marks"])
+	given, err := takeOver(spec)
 	if err != nil {
 		return err
 	}
-	l.maps = map[string]*ebpf.Map{}
-	given := map[string]*ebpf.Map{}
-	if marks != nil {
-		given["marks"] = marks
-		defer marks.Close()
-	}
+	defer func() {
+		for _, m := range given {
+			m.Close()
+		}
+	}()
 	collection, err := ebpf.NewCollectionWithOptions(coreSpec, ebpf.CollectionOptions{MapReplacements: given})
 	if err != nil {
 		return unsupportedLoad(err)
@@ -188,7 +187,7 @@ func (l *loader) load() error {
 		l.programs[name] = more.DetachProgram(name)
 		more.Close()
 	}
-	return l.fill(marks == nil)
+	return l.fill(given)
 }
 
 // set writes the settings, which the kernel freezes.
@@ -221,27 +220,27 @@ func (l *loader) missing(name string, err error) {
 }
 
 // fill fills the table and freezes the maps: the programs may go on writing theirs,
-// nobody else may, by no capability.
-func (l *loader) fill(freshMarks bool) error {
+// nobody else may, by no capability. Those in given are so already.
+func (l *loader) fill(given map[string]*ebpf.Map) error {
 	for key, value := range l.table {
 		if err := l.maps["grants"].Put(key, value); err != nil {
 			return fmt.Errorf("filling the table of grants: %w", err)
 		}
 	}
-	freeze := []string{"grants"}
-	if freshMarks {
-		freeze = append(freeze, "marks")
-	}
-	for _, name := range freeze {
+	for _, name := range append([]string{"grants"}, shared...) {
+		if given[name] != nil {
+			continue
+		}
 		if err := l.maps[name].Freeze(); err != nil {
 			return fmt.Errorf("freezing the map %q: %w", name, err)
 		}
-	}
-	if freshMarks {
-		l.newMarks = true
-		if err := l.maps["marks"].Pin(marksPin); err != nil {
-			return fmt.Errorf("pinning the marks: %w", err)
+		if name == "grants" {
+			continue
 		}
+		if err := l.maps[name].Pin(sharedPin(name)); err != nil {
+			return fmt.Errorf("pinning the map %q: %w", name, err)
+		}
+		l.pinned = append(l.pinned, name)
 	}
 	return nil
 }
@@ -280,18 +279,21 @@ func (l *loader) attach() error {
 	return nil
 }
 
-// existingMarks opens the map of marks of an earlier installation; nil: there is none.
-func existingMarks(spec *ebpf.MapSpec) (*ebpf.Map, error) {
-	marks, err := ebpf.LoadPinnedMap(marksPin, nil)
-	if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ENOENT) {
-		return nil, nil
+// takeOver opens the maps of an earlier installation, if there is one.
+func takeOver(spec *ebpf.CollectionSpec) (map[string]*ebpf.Map, error) {
+	given := map[string]*ebpf.Map{}
+	for _, name := range shared {
+		m, err := ebpf.LoadPinnedMap(sharedPin(name), nil)
+		if errors.Is(err, os.ErrNotExist) {
+			continue
+		}
+		if err == nil {
+			given[name] = m
+			err = spec.Maps[name].Compatible(m)
+		}
+		if err != nil {
+			return given, fmt.Errorf("taking over the map %q of an earlier installation: %w", name, err)
+		}
 	}
-	if err != nil {
-		return nil, fmt.Errorf("opening the marks of an earlier installation: %w", err)
-	}
-	if err := spec.Compatible(marks); err != nil {
-		marks.Close()
-		return nil, fmt.Errorf("taking over the marks of an earlier installation: %w", err)
-	}
-	return marks, nil
+	return given, nil
 }

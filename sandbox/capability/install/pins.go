@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -14,15 +15,20 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Where the pins are. The map of marks is one for all generations, named by the
-// version of its values; each generation's programs have a directory.
+// Where the pins are. The shared maps are named by the version of their values; each
+// generation's programs have a directory.
 const (
 	bpffs     = "/sys/fs/bpf"
 	directory = bpffs + "/memjail"
-	marksPin  = directory + "/marks-v1"
 	// holders has a FIFO for each process that holds a generation.
 	holders = "/run/memjail"
 )
+
+// shared are the maps that every generation goes on with: without the marks of the one
+// before, processes would have the capability again.
+var shared = []string{"marks", "supervisors"}
+
+func sharedPin(name string) string { return filepath.Join(directory, name+"-v1") }
 
 func generationDir(name string) string { return filepath.Join(directory, "programs-"+name) }
 
@@ -93,7 +99,7 @@ func Hold(generation string, ready func() error) error {
 	if err != nil {
 		return fmt.Errorf("looking for pins: %w", err)
 	}
-	paths := []string{marksPin}
+	paths := []string{sharedPin("marks"), sharedPin("supervisors")}
 	for _, e := range entries {
 		paths = append(paths, filepath.Join(dir, e.Name()))
 	}
@@ -182,8 +188,10 @@ func Uninstall(force bool) (bool, error) {
 			return false, err
 		}
 	}
-	if err := os.Remove(marksPin); err != nil && !errors.Is(err, os.ErrNotExist) {
-		return false, err
+	for _, name := range shared {
+		if err := os.Remove(sharedPin(name)); err != nil && !errors.Is(err, os.ErrNotExist) {
+			return false, err
+		}
 	}
 	if err := os.Remove(directory); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return false, err
@@ -194,13 +202,13 @@ func Uninstall(force bool) (bool, error) {
 // MarkedTasks counts the threads that have dropped the capability. The error is
 // [os.ErrNotExist] where it is not installed.
 func MarkedTasks() (int, error) {
-	marks, err := ebpf.LoadPinnedMap(marksPin, &ebpf.LoadPinOptions{ReadOnly: true})
+	marks, err := ebpf.LoadPinnedMap(sharedPin("marks"), &ebpf.LoadPinOptions{ReadOnly: true})
 	if err != nil {
 		return 0, fmt.Errorf("opening the marks: %w", err)
 	}
 	defer marks.Close()
 	var task uint64
-	var value [16]byte
+	var value [24]byte // struct mark
 	count := 0
 	entries := marks.Iterate()
 	for entries.Next(&task, &value) {
@@ -239,18 +247,9 @@ func Look() (*State, error) {
 func (s *State) Missing() []string {
 	var missing []string
 	for name, open := range optional {
-		if !contains(s.Programs, name) {
+		if !slices.Contains(s.Programs, name) {
 			missing = append(missing, name+": "+open)
 		}
 	}
 	return missing
-}
-
-func contains(list []string, s string) bool {
-	for _, l := range list {
-		if l == s {
-			return true
-		}
-	}
-	return false
 }

@@ -18,6 +18,7 @@ import (
 const (
 	programsMapGrants        = "grants"
 	programsMapMarks         = "marks"
+	programsMapSupervisors   = "supervisors"
 	programsProgAccess       = "access"
 	programsProgAnonymous    = "anonymous"
 	programsProgBpfCall      = "bpf_call"
@@ -103,8 +104,9 @@ type programsProgramSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type programsMapSpecs struct {
-	Grants *ebpf.MapSpec `ebpf:"grants"`
-	Marks  *ebpf.MapSpec `ebpf:"marks"`
+	Grants      *ebpf.MapSpec `ebpf:"grants"`
+	Marks       *ebpf.MapSpec `ebpf:"marks"`
+	Supervisors *ebpf.MapSpec `ebpf:"supervisors"`
 }
 
 // programsVariableSpecs contains global variables before they are loaded into the kernel.
@@ -136,14 +138,16 @@ func (o *programsObjects) Close() error {
 //
 // It can be passed to loadProgramsObjects or ebpf.CollectionSpec.LoadAndAssign.
 type programsMaps struct {
-	Grants *ebpf.Map `ebpf:"grants"`
-	Marks  *ebpf.Map `ebpf:"marks"`
+	Grants      *ebpf.Map `ebpf:"grants"`
+	Marks       *ebpf.Map `ebpf:"marks"`
+	Supervisors *ebpf.Map `ebpf:"supervisors"`
 }
 
 func (m *programsMaps) Close() error {
 	return _ProgramsClose(
 		m.Grants,
 		m.Marks,
+		m.Supervisors,
 	)
 }
 

@@ -71,6 +71,7 @@ func TestNumbers(t *testing.T) {
 	}
 	for name, want := range map[string]uint64{
 		"PR_MEMORY_CAPABILITY": capability.PrctlOption, "OP_QUERY": capability.OperationQuery, "OP_DROP": capability.OperationDrop,
+		"OP_SUPERVISE":    capability.OperationSupervise,
 		"KEEP_WRITE_COMM": uint64(capability.WriteComm), "KEEP_WRITE_OOM_SCORE_ADJ": uint64(capability.WriteOOMScoreAdj),
 		"KEEP_READ_PROCESS": uint64(capability.ReadProcess), "KEEP_READ_SYSTEM": uint64(capability.ReadSystem),
 		"KEEP_READ_SANDBOX": uint64(capability.ReadSandbox), "KEEP_CORE_DUMP": uint64(capability.CoreDumps),

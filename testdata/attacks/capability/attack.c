@@ -34,7 +34,7 @@
 #include <unistd.h>
 
 enum { OPEN = 1, CLOSED = 0, UNPROVEN = -1 };
-enum { OPTION = 0x4d454d4a, QUERY = 0x100, DROP = 0x101, DEFAULT = 79, NO_MEMFD = 15, NO_SYSTEM = 71 };
+enum { OPTION = 0x4d454d4a, QUERY = 0x100, DROP = 0x101, SUPERVISE = 0x102, DEFAULT = 79, NO_MEMFD = 15, NO_SYSTEM = 71 };
 
 static int drops; // this run is with the capability dropped
 static const char *self;
@@ -288,9 +288,10 @@ OUTSIDE(mem) OUTSIDE(readv) OUTSIDE(writev) OUTSIDE(trace) OUTSIDE(kcmp) OUTSIDE
 
 static int vm_child_traces(void) // C5: one address space, two processes
 {
-	drop();
-	pid_t me = getpid();
+	static pid_t me;
 	int attacks(void) { return ptrace(PTRACE_SEIZE, me, 0, 0) == 0; }
+	me = getpid();
+	drop();
 	pid_t pid = fork(); // a plain child first, so that a refusal by the order of birth shows
 	if (!pid)
 		answer(CLOSED);
@@ -486,6 +487,34 @@ static int intersection(void) // C15: whoever drops first, the fewer rights hold
 }
 static int fewer_second(void) { return first = DEFAULT, second = NO_SYSTEM, intersection(); }
 static int fewer_first(void) { return first = NO_SYSTEM, second = DEFAULT, intersection(); }
+static int supervised(unsigned long knows) // by one that is no parent
+{
+	int ready[2];
+	char c;
+	pipe(ready);
+	pid_t v = fork();
+	if (!v) {
+		if (drops) {
+			prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+			if (prctl(OPTION, DROP, DEFAULT, 4711, 0) != -1 || errno != EALREADY)
+				_exit(1);
+		}
+		write(ready[1], "r", 1);
+		for (;;)
+			pause();
+	}
+	read(ready[0], &c, 1);
+	if (drops && knows)
+		prctl(OPTION, SUPERVISE, 0, knows, 0);
+	return end(v, attack_readv(v) && attack_mem(v));
+}
+static int supervisor_of_it(void) { return supervised(4711); }
+static int supervisor_of_others(void) { return supervised(4712); }
+static int supervisor_marked(void) // knows the token, and has dropped the capability itself
+{
+	drop();
+	return supervised(4711);
+}
 static int drop_again(void) { return drop(), drop_to(127), exec_mem(); }
 
 /* ---- core files ---- */
@@ -612,7 +641,7 @@ static int prctl_answers(void) // C23
 		return OPEN;
 	int q(unsigned long op, unsigned long a, unsigned long b) { return prctl(OPTION, op, a, b, 0) ? errno : 0; }
 	if (q(QUERY, 0, 0) != ENODATA || q(QUERY, 1, 0) != EINVAL || q(QUERY, 0, 1) != EINVAL || q(7, 0, 0) != EINVAL ||
-	    q(DROP, 1 << 20, 0) != EINVAL || q(DROP, DEFAULT, 1) != EINVAL || (geteuid() && q(DROP, DEFAULT, 0) != EPERM))
+	    q(DROP, 1 << 20, 0) != EINVAL || prctl(OPTION, DROP, DEFAULT, 0, 1) != -1 || errno != EINVAL || q(SUPERVISE, 0, 0) != EINVAL || (geteuid() && q(DROP, DEFAULT, 0) != EPERM))
 		return CLOSED;
 	drop();
 	return q(QUERY, 0, 0) == EALREADY && q(DROP, DEFAULT, 0) == EALREADY;
@@ -626,9 +655,9 @@ static const struct { const char *name; int (*try)(void); } attempts[] = {
 	A(inside_getfd), A(inside_environ), A(inside_exe), A(inside_perf), A(outside_mem), A(outside_readv), A(outside_writev), A(outside_trace),
 	A(outside_kcmp), A(outside_getfd), A(outside_perf), A(vm_child_traces), A(traced_before), A(traces_before), A(traceme_to_dropped),
 	A(traceme_inside), A(receive_mem), A(receive_uffd), A(make_uffd), A(exec_memfd), A(exec_huge_memfd), A(other_thread_setuid),
-	A(userns_capability), A(other_procfs), A(fewer_second), A(fewer_first), A(drop_again), A(core_limit_raised), A(core_limit_before),
+	A(userns_capability), A(other_procfs), A(fewer_second), A(fewer_first), A(drop_again), A(supervisor_of_others), A(supervisor_marked), A(core_limit_raised), A(core_limit_before),
 	{0, 0}, // from here on not part of "all"
-	A(outside_fd), A(own_process_vm), A(receive_plain), A(own_files), A(own_thread_by_number), A(prctl_answers),
+	A(outside_fd), A(own_process_vm), A(receive_plain), A(own_files), A(own_thread_by_number), A(prctl_answers), A(supervisor_of_it),
 	A(dev_mem), A(bpf_call), A(tracefs_file), A(kallsyms), A(pin_removed), A(pin_renamed),
 	A(pin_directory_removed), A(bpffs_unmounted), A(marks_changed),
 };

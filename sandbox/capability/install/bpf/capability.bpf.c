@@ -23,9 +23,13 @@ char LICENSE[] SEC("license") = "Dual MIT/GPL";
 
 enum { EPERM = 1, EAGAIN = 11, ENOMEM = 12, EACCES = 13, EBUSY = 16, EEXIST = 17, EINVAL = 22, ENODATA = 61, EALREADY = 114 };
 
-/* prctl(PR_MEMORY_CAPABILITY, operation, rights, 0, 0). prctl can answer a program of
- * this kind by an errno only, so EALREADY says: in force. */
-enum { PR_SET_MM = 35, PR_MEMORY_CAPABILITY = 0x4d454d4a, OP_QUERY = 0x100, OP_DROP = 0x101 };
+/* prctl(PR_MEMORY_CAPABILITY, OP_QUERY, 0, 0, 0)
+ *       (PR_MEMORY_CAPABILITY, OP_DROP, rights, token, 0)
+ *       (PR_MEMORY_CAPABILITY, OP_SUPERVISE, 0, token, 0)
+ * prctl can answer a program of this kind by an errno only, so EALREADY says: in force.
+ * A process that knows the token of a drop, and is not marked, may reach what dropped it:
+ * the supervisor that reads the paths of a sandbox's calls. */
+enum { PR_SET_MM = 35, PR_MEMORY_CAPABILITY = 0x4d454d4a, OP_QUERY = 0x100, OP_DROP = 0x101, OP_SUPERVISE = 0x102 };
 
 /* What a marked process keeps. */
 enum {
@@ -55,7 +59,7 @@ enum {
 volatile const __u32 outside_all = 0;    /* outsiders may not even read /proc/PID/fd, maps, ... */
 volatile const __u32 administrator = 1;  /* CAP_SYS_PTRACE of the initial user namespace may, unmarked */
 
-struct mark { __u32 rights, version; __u64 group; };
+struct mark { __u32 rights, version; __u64 group, token; };
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
@@ -63,6 +67,15 @@ struct {
 	__type(key, __u64);
 	__type(value, struct mark);
 } marks SEC(".maps");
+
+/* Supervisors, by the address of the process's leader. */
+struct {
+	__uint(type, BPF_MAP_TYPE_HASH);
+	__uint(map_flags, BPF_F_NO_PREALLOC);
+	__uint(max_entries, 1 << 16);
+	__type(key, __u64);
+	__type(value, __u64);
+} supervisors SEC(".maps");
 
 /* The table of supervisor/decide: what of procfs may be opened. */
 struct name { char s[32]; };
@@ -97,6 +110,7 @@ static __always_inline int effective(__u64 task, __u64 leader, struct mark *out)
 	if (own) {
 		out->rights &= own->rights;
 		out->group = own->group;
+		out->token = own->token;
 		found = 1;
 	}
 	barrier_var(found); /* or the compiler ors two pointers, which the verifier refuses */
@@ -105,6 +119,7 @@ static __always_inline int effective(__u64 task, __u64 leader, struct mark *out)
 		if (found && out->group != process->group)
 			out->rights &= ~KEEP_READ_SANDBOX;
 		out->group = process->group;
+		out->token = process->token;
 		found = 1;
 	}
 	return found;
@@ -117,17 +132,17 @@ static __always_inline int marked(struct task_struct *t, struct mark *out)
 
 /* mark changes a mark in its place, and never replaces it: who reads it meanwhile must
  * not read another's. */
-static __always_inline int mark(__u64 task, __u32 rights, __u64 group)
+static __always_inline int mark(__u64 task, const struct mark *m)
 {
-	struct mark new = {.rights = rights, .version = 1, .group = group};
+	struct mark new = {.rights = m->rights, .version = 1, .group = m->group, .token = m->token};
 	int err = bpf_map_update_elem(&marks, &task, &new, 1 /* BPF_NOEXIST */);
 	if (err != -EEXIST)
 		return err;
 	struct mark *old = bpf_map_lookup_elem(&marks, &task);
 	if (!old)
 		return -EAGAIN;
-	__sync_fetch_and_and(&old->rights, rights);
-	old->group = group;
+	__sync_fetch_and_and(&old->rights, m->rights);
+	old->group = m->group; /* the token stays: nobody gets rid of his supervisor */
 	return 0;
 }
 
@@ -140,10 +155,12 @@ int BPF_PROG(inherit, struct task_struct *task)
 	__u64 key = (__u64)task;
 	if (marked(bpf_get_current_task_btf(), &m)) {
 		bpf_map_delete_elem(&marks, &key);
-		return verdict(mark(key, m.rights, m.group), EAGAIN);
+		return verdict(mark(key, &m), EAGAIN);
 	}
 	if (bpf_map_lookup_elem(&marks, &key))
 		bpf_map_delete_elem(&marks, &key);
+	if (bpf_map_lookup_elem(&supervisors, &key))
+		bpf_map_delete_elem(&supervisors, &key);
 	return 0;
 }
 
@@ -152,6 +169,8 @@ int BPF_PROG(forget, struct task_struct *task)
 {
 	__u64 key = (__u64)task;
 	bpf_map_delete_elem(&marks, &key);
+	if (bpf_map_lookup_elem(&supervisors, &key))
+		bpf_map_delete_elem(&supervisors, &key);
 	return 0;
 }
 
@@ -184,7 +203,7 @@ static __always_inline int traces(struct task_struct *t)
 }
 
 SEC("lsm/task_prctl")
-int BPF_PROG(control, int option, unsigned long operation, unsigned long rights, unsigned long a4, unsigned long a5)
+int BPF_PROG(control, int option, unsigned long operation, unsigned long rights, unsigned long token, unsigned long a5)
 {
 	struct task_struct *t = bpf_get_current_task_btf(), *leader = t->group_leader;
 	struct mark m;
@@ -192,17 +211,23 @@ int BPF_PROG(control, int option, unsigned long operation, unsigned long rights,
 		return verdict(marked(t, &m), EPERM);
 	if (option != PR_MEMORY_CAPABILITY)
 		return 0;
-	if (operation == OP_QUERY && !rights && !a4 && !a5)
+	if (operation == OP_QUERY && !rights && !token && !a5)
 		return marked(t, &m) ? -EALREADY : -ENODATA;
-	if (operation != OP_DROP || (rights & ~KEEP_ALL) || a4 || a5)
+	if (operation == OP_SUPERVISE && !rights && token && !a5) {
+		__u64 key = (__u64)leader, value = token;
+		if (marked(t, &m))
+			return -EPERM;
+		return bpf_map_update_elem(&supervisors, &key, &value, BPF_ANY) ? -ENOMEM : -EALREADY;
+	}
+	if (operation != OP_DROP || (rights & ~KEEP_ALL) || a5)
 		return -EINVAL;
 	/* As seccomp and Landlock ask: nobody weakens a set-uid program that he starts. */
 	if (!(t->atomic_flags & PFA_NO_NEW_PRIVS) && !capable(t->cred, CAP_SYS_ADMIN))
 		return -EPERM;
 	if (in_charge(t->cred, CAP_SYS_ADMIN))
 		rights |= GAIN_BY_EXEC;
-	__u64 group = bpf_ktime_get_ns();
-	if (mark((__u64)leader, rights, group) || mark((__u64)t, rights, group))
+	m = (struct mark){.rights = rights, .group = bpf_ktime_get_ns(), .token = token};
+	if (mark((__u64)leader, &m) || mark((__u64)t, &m))
 		return -ENOMEM;
 	/* First mark, then look, with a barrier between: who is missed by the look has
 	 * seen the mark. */
@@ -234,7 +259,7 @@ int BPF_PROG(execute, struct linux_binprm *bprm)
 		return 0;
 	if (!(m.rights & GAIN_BY_EXEC) && !(t->atomic_flags & PFA_NO_NEW_PRIVS) && gains(bprm->cred, t->cred))
 		return -EPERM;
-	return verdict(mark((__u64)t, m.rights, m.group), EAGAIN);
+	return verdict(mark((__u64)t, &m), EAGAIN);
 }
 
 /* ---- files ---- */
@@ -409,6 +434,12 @@ static __always_inline int may_look(struct task_struct *current, int current_mar
 	return !current_marked && administrator && in_charge(current->cred, CAP_SYS_PTRACE);
 }
 
+static __always_inline int supervises(struct task_struct *t, __u64 token)
+{
+	__u64 key = (__u64)t->group_leader, *known = bpf_map_lookup_elem(&supervisors, &key);
+	return known && token && *known == token;
+}
+
 /* The kernel does not ask for threads of one process. */
 SEC("lsm/ptrace_access_check")
 int BPF_PROG(access, struct task_struct *child, unsigned int mode)
@@ -416,7 +447,7 @@ int BPF_PROG(access, struct task_struct *child, unsigned int mode)
 	struct task_struct *t = bpf_get_current_task_btf();
 	struct mark mine = {}, theirs = {};
 	int inside = marked(t, &mine), target = marked(child, &theirs);
-	if (!inside && !target)
+	if (!inside && (!target || supervises(t, theirs.token)))
 		return 0;
 	/* READ by real credentials is what perf, kcmp, move_pages and get_robust_list ask. */
 	if (mode & (PTRACE_MODE_ATTACH | PTRACE_MODE_REALCREDS))
