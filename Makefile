@@ -58,7 +58,7 @@ soak: build ## the races and the long runs, SOAK=10m each
 .PHONY: kernels
 kernels: build ## stock Debian kernels in qemu: the promise on each of them
 	@DEPS=$(DEPS) .ci/deps busybox-static gcc libc6-dev qemu-system-x86
-	MEMJAIL_KERNELS=all $(GO) test -count=1 -timeout 1h -run "Kernel|Capability" -v ./cmd/memjail
+	MEMJAIL_KERNELS=all $(GO) test -count=1 -timeout 1h -run "Kernel|Capability|Drop" -v ./cmd/memjail
 
 .PHONY: comparison
 comparison: build ## attack memjail and other launchers alike: docs/comparison.md

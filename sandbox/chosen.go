@@ -58,7 +58,7 @@ func (p *Plan) warnRawTCP() error {
 // hangs on the signal scope; without that less is granted.
 func (p *Plan) members() error {
 	pol := &p.options.Policy
-	if pol.Procfs.Processes != policy.ProcessesSandbox || pol.Memory.Access != policy.AccessDeny {
+	if p.Capability || pol.Procfs.Processes != policy.ProcessesSandbox || pol.Memory.Access != policy.AccessDeny {
 		return nil
 	}
 	if !p.SignalsStayInside() {

@@ -33,6 +33,9 @@ func (p *Plan) code(o *filter.Options) error {
 
 // memfds has the supervisor make memfds. Inside another sandbox that one's does.
 func (p *Plan) memfds(o *filter.Options) error {
+	if p.Capability {
+		return nil // the kernel refuses to execute one
+	}
 	if p.options.Policy.Memory.AnonymousExec == policy.AnonymousExecDeny {
 		fd, err := unix.MemfdCreate("memjail", unix.MFD_CLOEXEC|unix.MFD_NOEXEC_SEAL)
 		if err != nil {
@@ -49,6 +52,9 @@ func (p *Plan) memfds(o *filter.Options) error {
 // policy that asks for it in so many words cannot be applied then.
 func (p *Plan) noMemfds() error {
 	pol := &p.options.Policy
+	if p.Capability {
+		return nil
+	}
 	asked := pol.Origins.Of("memory.anonymous-exec", "").Kind
 	if pol.Memory.AnonymousExec != policy.AnonymousExecDeny || asked != policy.OriginFile && asked != policy.OriginFlag {
 		return nil
@@ -61,7 +67,7 @@ func (p *Plan) noMemfds() error {
 // error says that it cannot be told.
 func (p *Plan) runnableMemfd(fd int, st *unix.Stat_t, fs *unix.Statfs_t) (bool, error) {
 	pol := &p.options.Policy
-	if pol.Memory.AnonymousExec != policy.AnonymousExecDeny || !p.options.Supervised || !pol.NeedsSupervisor() {
+	if pol.Memory.AnonymousExec != policy.AnonymousExecDeny || p.Capability || !p.options.Supervised || !p.needsSupervisor() {
 		return false, nil // where memfds are not guarded inside, one more makes no difference
 	}
 	flags := unix.MFD_CLOEXEC | unix.MFD_NOEXEC_SEAL

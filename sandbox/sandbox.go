@@ -42,6 +42,8 @@ type Options struct {
 	BestEffort bool
 	// LandlockABI acts as on a kernel that has no newer one; 0: the kernel's own.
 	LandlockABI int
+	// NoCapability leaves the memory capability alone, where the kernel has it.
+	NoCapability bool
 	// Detached: the supervisor is no ancestor of the program, so that some systems
 	// do not let it look at the program (Yama), and it learns of no members.
 	Detached bool
@@ -100,6 +102,12 @@ type Plan struct {
 	// CommandClosed: nobody may read the program's memory, so that a supervisor can grant it
 	// nothing.
 	CommandClosed bool
+	// Capability: the kernel itself decides what of procfs may be opened for reading, for
+	// the program drops the memory capability.
+	Capability bool
+	// Token lets a supervisor reach the memory of the sandbox then, see
+	// [capability.Supervise].
+	Token uint64
 
 	// Guard kills all that is in the sandbox; nil: nobody asked, or the kernel keeps no
 	// signals inside. Close leaves it open.
@@ -176,7 +184,7 @@ func (p *Plan) prepare() error {
 	}
 	p.starter = starter.Plan{Path: path, Argv: argv, Env: env, Progress: progress, Ignored: ignoredSignals(), Mask: startMask()}
 	p.raiseLimits()
-	steps := []func() error{p.lookAround, p.descriptors, p.pin, p.landlock, p.startingPoints, p.seccomp, p.denies, p.limits, p.capabilities}
+	steps := []func() error{p.lookAround, p.memoryCapability, p.descriptors, p.pin, p.landlock, p.startingPoints, p.seccomp, p.denies, p.limits, p.capabilities}
 	for _, step := range steps {
 		if err := step(); err != nil {
 			return err
@@ -257,6 +265,9 @@ func (p *Plan) landlock() error {
 		return err
 	}
 	granted := p.options.Policy
+	if p.Capability {
+		granted.Memory.Access = policy.AccessNoWrite // reading is the capability's to decide
+	}
 	if fault.Injected(fault.Carve) {
 		granted.Memory.Access = policy.AccessAllow
 	}
@@ -387,11 +398,15 @@ func hideMounts(hidden []mountinfo.Mount) error {
 // seccomp builds the filter for the shape that policy and kernel give.
 func (p *Plan) seccomp() error {
 	pol := &p.options.Policy
-	supervised := p.options.Supervised && pol.NeedsSupervisor()
+	supervised := p.options.Supervised && p.needsSupervisor()
 	if supervised {
 		if err := p.canSupervise(); err != nil {
 			supervised = false
-			p.Warnings = append(p.Warnings, fmt.Sprintf("no file of /proc can be granted: %v", err))
+			what := "granted"
+			if p.Capability {
+				what = "written" // reading is the kernel's to decide
+			}
+			p.Warnings = append(p.Warnings, fmt.Sprintf("no file of /proc can be %s: %v", what, err))
 		}
 	}
 	o := filter.Options{Access: pol.Memory.Access, Ptrace: pol.Memory.Ptrace, Namespaces: pol.IPC.Namespaces, CoreDumps: pol.Memory.CoreDumps,
@@ -434,11 +449,11 @@ func (p *Plan) seccomp() error {
 		p.Shape = ShapeSupervised
 		o.Listener, o.WatchChroot = true, true
 		o.GuardListen = network.GuardsListen()
-		o.AskReads = pol.Memory.Access == policy.AccessDeny
+		o.AskReads = pol.Memory.Access == policy.AccessDeny && !p.Capability
 		o.AskWrites = pol.WritesProcfs() && pol.Memory.Access != policy.AccessAllow
 		o.WatchNew = p.options.Reports
 		if p.options.Reports && pol.Paths.Present {
-			o.AskReads, o.AskWrites, o.WatchPaths = pol.Memory.Access == policy.AccessDeny, true, true
+			o.AskReads, o.AskWrites, o.WatchPaths = pol.Memory.Access == policy.AccessDeny && !p.Capability, true, true
 		}
 		o.WatchPorts = p.options.Reports && (network.ConnectTCP.Restricted() || network.BindTCP.Restricted())
 		if p.Filter, err = filter.Build(o); err != nil {

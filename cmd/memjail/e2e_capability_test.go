@@ -180,3 +180,106 @@ func TestCapabilityRace(t *testing.T) {
 		})
 	}
 }
+
+// TestCapabilityShape holds the promise of run and exec where the kernel decides what of
+// procfs may be read: as root, as a user, inside another memjail, with a supervisor for
+// what may be written and without one.
+func TestCapabilityShape(t *testing.T) {
+	for _, kernel := range []string{"6.1", "6.12", "newest"} {
+		if !(guest{}).wanted() {
+			continue
+		}
+		t.Run(kernel, func(t *testing.T) {
+			g := capabilityGuest(t, kernel, "")
+			g.memory = 1500
+			g.files["/bin/eintr"] = staticAttack(t, "capability/eintr.c")
+			g.files["/shape.sh"] = kernelFile(t, "shape.sh")
+			out, _ := g.boot(t, "sh", "/shape.sh", "probe")
+			got := sections(out)
+			if slices.ContainsFunc(got["control"][:5], func(line string) bool { return !strings.HasSuffix(line, ": open") }) {
+				t.Errorf("the control: %q", got["control"])
+			}
+			want := []string{"memory to write: closed", "memory to read: closed", "maps: open", "of another: closed", "status of another: open"}
+			for _, who := range []string{"root", "user"} {
+				for _, command := range []string{"run -q", "exec -q", "run -q -p /tmp/writes-nothing.toml", "run -q -- memjail run -q"} {
+					comm := "comm: renamed"
+					if strings.HasSuffix(command, ".toml") {
+						comm = "comm: sh"
+					}
+					if lines := got[who+" "+command]; !slices.Equal(lines, append(slices.Clone(want), comm)) {
+						t.Errorf("%s %s: %q", who, command, lines)
+					}
+				}
+				more := strings.Join(got[who+" more"], "\n") + "\n"
+				for _, line := range []string{"shape: the memory capability decides\n", "shape without a supervisor: by the kernel alone\n",
+					"shape without it: a supervisor grants what is harmless\n", "proc can be listed under path rules: 1\n",
+					"procfs mounted elsewhere: \n", "interrupted: 0 of 200000 opens failed, interrupted\n"} {
+					if !strings.Contains(more, line) {
+						t.Errorf("%s: missing %q in %q", who, line, more)
+					}
+				}
+				if probed := strings.Join(got[who+" probe"], "\n"); !strings.Contains(probed, " 0 open, ") {
+					t.Errorf("the attacks as %s:\n%s", who, probed)
+				}
+			}
+			for _, line := range []string{"procfs mounted elsewhere, outside: open", "interrupted, outside: 0 of 20000"} {
+				if !strings.Contains(out, line) {
+					t.Errorf("missing %q", line)
+				}
+			}
+			if strings.Contains(out, "interrupted, with a supervisor: 0 of") {
+				t.Log("no open failed under a supervisor either: this machine is too fast for the attempt")
+			}
+		})
+	}
+}
+
+// TestDrop: memjail drop becomes its command, which has dropped the capability and keeps
+// everything else.
+func TestDrop(t *testing.T) {
+	const script = `memjail capability install || exit
+exec 9</proc/self/mem; memjail drop -- true 2>&1; echo "held: $?"; exec 9<&-
+for who in root user; do
+	as() { if [ $who = root ]; then sh -c "$1"; else su user -c "$1"; fi; }
+	as "attack control own_process_vm own_mem"
+	as "memjail drop -- attack control own_process_vm own_mem own_files" | sed 's/^/dropped: /'
+	as "memjail drop -- sh -c 'exit 5'"; echo "$who exit: $?"
+	as "memjail drop -- nosuch" 2>/dev/null; echo "$who missing: $?"
+	as "memjail drop -- /etc/passwd" 2>/dev/null; echo "$who not executable: $?"
+	as "memjail drop -- sh -c 'kill \$\$'" 2>/dev/null; echo "$who killed: $?"
+	as "memjail drop -- sh -c 'ulimit -c; cat /proc/self/coredump_filter'" | tr '\n' ' '
+done
+memjail drop --keep-capabilities -- true 2>&1
+memjail drop -- memjail run -q -- sh -c 'head -n 1 /proc/self/maps | wc -l; (exec 3</proc/self/mem) 2>/dev/null || echo nested'`
+	if !(guest{}).wanted() {
+		return
+	}
+	out, _ := capabilityGuest(t, "6.1", "").boot(t, "sh", "-c", script)
+	for _, who := range []string{"root", "user"} {
+		for _, line := range []string{" exit: 5\n", " missing: 127\n", " not executable: 126\n", " killed: 143\n"} {
+			if !strings.Contains(out, who+line) {
+				t.Errorf("missing %q", who+line)
+			}
+		}
+	}
+	for line, count := range map[string]int{"\nown_process_vm open\nown_mem open\n": 2,
+		"dropped: own_process_vm closed\ndropped: own_mem closed\ndropped: own_files open\n": 2,
+		"by which memory is reached\nheld: 125\n": 1, "0 00000000 ": 2, "warning: root keeps its capabilities": 1, "\n1\nnested\n": 1} {
+		if got := strings.Count(out, line); got != count {
+			t.Errorf("%q %d times, want %d", line, got, count)
+		}
+	}
+	if t.Failed() {
+		t.Log(out)
+	}
+}
+
+// staticAttack builds a program of testdata/attacks without libraries.
+func staticAttack(t *testing.T, source string) string {
+	t.Helper()
+	bin := filepath.Join(t.TempDir(), "attack")
+	if out, err := exec.Command("gcc", "-O1", "-Wall", "-static", "-o", bin, attackSource(source)).CombinedOutput(); err != nil {
+		t.Fatalf("compiling %s: %v\n%s", source, err, out)
+	}
+	return bin
+}

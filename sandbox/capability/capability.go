@@ -18,6 +18,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/memjail/memjail/sandbox/kernel"
 	"golang.org/x/sys/unix"
 )
 
@@ -106,4 +107,10 @@ func Supervise(token uint64) error {
 		return fmt.Errorf("becoming the supervisor of what drops the memory capability: %w", err)
 	}
 	return nil
+}
+
+// Step is the drop as a step of a start, with the token of a supervisor, or 0.
+func Step(keep Rights, token uint64) kernel.Step {
+	return kernel.StepPrctl("dropping the memory capability (EBUSY: a debugger or strace is attached)", unix.EALREADY,
+		[5]uintptr{PrctlOption, OperationDrop, uintptr(keep), uintptr(token)})
 }

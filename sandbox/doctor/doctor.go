@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/memjail/memjail/sandbox/capability"
 	"github.com/memjail/memjail/sandbox/kernel"
 	"github.com/memjail/memjail/sandbox/kernel/early"
 )
@@ -64,6 +65,8 @@ type Kernel interface {
 	PIDFD() (bool, error)
 	// ReadsChildren: the memory of a child can be read; the error says why not.
 	ReadsChildren() error
+	// MemoryCapability: root has installed it.
+	MemoryCapability() (bool, error)
 }
 
 // Machine is what is examined.
@@ -91,6 +94,7 @@ func (running) WaitKillableRecv() (bool, error) {
 }
 
 func (running) ReadsChildren() error { return kernel.ReadsChildren() }
+func (running) MemoryCapability() (bool, error) { return capability.Installed() }
 
 func (running) PIDFD() (bool, error) {
 	f, err := kernel.OpenPIDFD(os.Getpid())
@@ -107,7 +111,7 @@ func Examine(m Machine) []Finding {
 	f := gather(m)
 	all := []Finding{
 		f.kernelRelease(), f.landlock(), f.errata(),
-		f.userNotif(), f.waitKillable(), f.syncWakeUp(), f.quickAnswers(), f.pidfd(), f.childReading(),
+		f.userNotif(), f.waitKillable(), f.syncWakeUp(), f.quickAnswers(), f.pidfd(), f.childReading(), f.memoryCapability(),
 		f.yama(), f.forceOverride(),
 	}
 	for _, s := range settings {

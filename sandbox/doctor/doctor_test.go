@@ -22,6 +22,7 @@ var update = flag.Bool("update", false, "write the expected texts of testdata an
 type answers struct {
 	abi             int
 	abiErr          error
+	capability      bool
 	errata          int
 	errataErr       error
 	notif, killable answer
@@ -29,6 +30,7 @@ type answers struct {
 	children        error
 }
 
+func (a answers) MemoryCapability() (bool, error) { return a.capability, nil }
 func (a answers) LandlockABI() (int, error)       { return a.abi, a.abiErr }
 func (a answers) LandlockErrata() (int, error)    { return a.errata, a.errataErr }
 func (a answers) UserNotif() (bool, error)        { return a.notif.yes, a.notif.err }

@@ -34,6 +34,9 @@ type facts struct {
 	abi    int // of Landlock; 0 if there is none
 	abiErr error
 
+	capability    bool
+	capabilityErr error
+
 	notif, killable, pidfds answer
 	// children says why a child of this process cannot be read.
 	children error
@@ -49,6 +52,7 @@ func gather(m Machine) *facts {
 	f.release, _ = m.text("proc/sys/kernel/osrelease")
 	f.version, f.dated = parseVersion(f.release)
 	f.abi, f.abiErr = m.Kernel.LandlockABI()
+	f.capability, f.capabilityErr = m.Kernel.MemoryCapability()
 	f.notif.yes, f.notif.err = m.Kernel.UserNotif()
 	f.killable.yes, f.killable.err = m.Kernel.WaitKillableRecv()
 	f.pidfds.yes, f.pidfds.err = m.Kernel.PIDFD()
@@ -136,6 +140,19 @@ func (f *facts) landlock() Finding {
 				g.Why = strings.TrimSpace(g.Why + " " + s.below)
 			}
 		}
+	}
+	return g
+}
+
+func (f *facts) memoryCapability() Finding {
+	g := Finding{ID: "capability", Title: "memory capability", Value: "not installed"}
+	switch {
+	case f.capabilityErr != nil:
+		g.Value, g.Verdict = "could not tell", Unknown
+		g.Why = fmt.Sprintf("The question was answered with %q; a filter above this process may have refused it.", f.capabilityErr)
+	case f.capability:
+		g.Value = "installed"
+		g.Why = "The kernel decides what of /proc may be read: no supervisor is asked about it."
 	}
 	return g
 }

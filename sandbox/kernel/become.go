@@ -60,6 +60,10 @@ func (s *Step) judge(i int, r uintptr, errno unix.Errno) (next int, err error) {
 		if errno != 0 || r != s.Value {
 			return 0, failure
 		}
+	case WantErrno:
+		if uintptr(errno) != s.Value {
+			return 0, failure
+		}
 	case WantNothing:
 	}
 	if errno != 0 {

@@ -54,6 +54,9 @@ const (
 	WantValue
 	// WantNothing: whatever it returns is fine.
 	WantNothing
+	// WantErrno: the call must fail with the errno Value, by which the kernel says that
+	// what was asked for is in force.
+	WantErrno
 )
 
 // LaunchError says which step ended a start. Hole: a call that had to be refused
@@ -198,6 +201,10 @@ func runSteps(j *job) {
 			}
 		case WantValue:
 			if errno != 0 || r != s.Value {
+				abandon(j, i, uintptr(errno), 0)
+			}
+		case WantErrno:
+			if uintptr(errno) != s.Value {
 				abandon(j, i, uintptr(errno), 0)
 			}
 		}

@@ -121,6 +121,12 @@ func StepNoNewPrivs() Step {
 	return Step{Name: "setting no_new_privs", Number: unix.SYS_PRCTL, Args: [6]uintptr{unix.PR_SET_NO_NEW_PRIVS, 1}}
 }
 
+// StepPrctl makes a prctl(2) that has to fail with an errno.
+func StepPrctl(name string, want unix.Errno, args [5]uintptr) Step {
+	return Step{Name: name, Number: unix.SYS_PRCTL, Want: WantErrno, Value: uintptr(want),
+		Args: [6]uintptr{args[0], args[1], args[2], args[3], args[4]}}
+}
+
 // StepRestrictSelf enters a Landlock domain, as landlock_restrict_self(2).
 func StepRestrictSelf(ruleset int) Step {
 	return Step{Name: "entering the landlock domain", Number: unix.SYS_LANDLOCK_RESTRICT_SELF, Args: [6]uintptr{uintptr(ruleset)}}

@@ -46,6 +46,9 @@ func Supervise(allow func(key string, args [6]uint64) string,
 			unix.Shutdown(fdListener, unix.SHUT_RD) // nothing waits for the command's execve any more
 		}
 	}
+	if err := superviseCapability(config.Token); err != nil {
+		return err
+	}
 	s, err := supervisor.New(o)
 	if err != nil {
 		return err

@@ -46,6 +46,7 @@ type successorConfig struct {
 	Helper     int  // the membership helper's number; 0: fdMembers is not there
 	PID        int  // the command, for its view of the mount table
 	Guard      guardKind
+	Token      uint64 // of the memory capability; 0: it was not dropped
 	// Exec: the command has taken the launching process's place. fdListener is a socket
 	// over which the listener comes, and on which readiness is reported.
 	Exec bool
@@ -188,7 +189,7 @@ func (h *handoverFiles) make(s *session) error {
 // successorConfig is a pipe with what a successor has to know.
 func (s *session) successorConfig() (*os.File, error) {
 	config := successorConfig{Policy: s.policy, Reports: s.options.Sandbox.Reports, PID: s.cmd.PID,
-		OwnMounts: s.plan.MountNamespace != nil, Chrooted: s.supervisor.Chrooted(), Writable: s.plan.Writable}
+		OwnMounts: s.plan.MountNamespace != nil, Chrooted: s.supervisor.Chrooted(), Writable: s.plan.Writable, Token: s.plan.Token}
 	config.Policy.Origins, config.Policy.Tests = nil, nil // nobody asks a supervisor for them
 	if s.plan.Guard != nil {
 		config.Guard = guardOnByte

@@ -18,6 +18,7 @@ import (
 
 	"github.com/memjail/memjail/policy"
 	"github.com/memjail/memjail/sandbox"
+	"github.com/memjail/memjail/sandbox/capability"
 	"github.com/memjail/memjail/sandbox/filter"
 	"github.com/memjail/memjail/sandbox/kernel"
 	"github.com/memjail/memjail/supervisor"
@@ -249,7 +250,10 @@ func (s *session) supervise() error {
 		o.Report = s.observer.Refused
 		o.Explain = newExplainer(s.policy, s.plan)
 	}
-	var err error
+	err := superviseCapability(s.plan.Token)
+	if err != nil {
+		return err
+	}
 	if s.supervisor, err = supervisor.New(o); err != nil {
 		return err
 	}
@@ -264,6 +268,15 @@ func (s *session) supervise() error {
 		return l
 	})
 	return nil
+}
+
+// superviseCapability lets this process reach what drops the memory capability with the
+// token; 0: nobody does.
+func superviseCapability(token uint64) error {
+	if token == 0 {
+		return nil
+	}
+	return capability.Supervise(token)
 }
 
 // supervisionFailed does what the policy's on-supervisor-exit says.

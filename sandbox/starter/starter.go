@@ -48,6 +48,8 @@ type Plan struct {
 	Outer   *os.File
 	Guard   *kernel.DomainGuard
 	Ruleset *os.File // nil: no Landlock domain
+	// Capability drops the memory capability; nil: it is not there.
+	Capability *kernel.Step
 	// NoWritableCode has the kernel refuse memory that is written and then run.
 	NoWritableCode bool
 	// Members has a helper started inside the domain; nil: none. It needs Ruleset.
@@ -188,6 +190,9 @@ func (p *Plan) outerSteps() []kernel.Step {
 func (p *Plan) domainSteps(steps []kernel.Step) []kernel.Step {
 	if p.Ruleset != nil {
 		steps = append(steps, kernel.StepRestrictSelf(int(p.Ruleset.Fd())))
+	}
+	if p.Capability != nil {
+		steps = append(steps, *p.Capability)
 	}
 	if p.Members != nil {
 		steps = append(steps, kernel.StepsMembers(p.Members, len(steps))...)

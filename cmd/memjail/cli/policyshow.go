@@ -238,7 +238,7 @@ func costs(pol policy.Policy, plan *sandbox.Plan) []string {
 	}
 	if plan.Shape == sandbox.ShapeSupervised {
 		what := "every open of a file"
-		if pol.Memory.Access == policy.AccessNoWrite {
+		if plan.Capability || pol.Memory.Access == policy.AccessNoWrite {
 			what = "every open of a file for writing"
 		}
 		list = append(list, what+": a round trip to the supervisor, some microseconds; one of /proc that it grants: about twice that")

@@ -18,21 +18,22 @@ import (
 // runOptions are the flags of run.
 type runOptions struct {
 	policyFlags
-	addExec    bool
-	pin        bool
-	pinHash    string
-	keepFDs    []int
-	bestEffort bool
-	logFile    string
-	logFormat  string
-	report     string
-	statusFD   int
-	quiet      bool
-	verbose    bool
-	waitRest   bool
-	killRest   bool
-	abi        int
-	argv0      string
+	addExec      bool
+	pin          bool
+	pinHash      string
+	keepFDs      []int
+	bestEffort   bool
+	logFile      string
+	logFormat    string
+	report       string
+	statusFD     int
+	quiet        bool
+	verbose      bool
+	waitRest     bool
+	killRest     bool
+	abi          int
+	noCapability bool
+	argv0        string
 }
 
 func newRun(env []string, io streams) *cobra.Command {
@@ -77,6 +78,7 @@ func (o *runOptions) declareCommon(f *pflag.FlagSet) {
 	f.StringVar(&o.report, "report", "", "`auto` (on a terminal, with -v or --log), all or off: tell what was refused")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "no warnings and no summary")
 	f.BoolVarP(&o.verbose, "verbose", "v", false, "say how the policy is enforced, and the summary also off a terminal")
+	f.BoolVar(&o.noCapability, "no-capability", false, "do not use the memory capability, where it is installed")
 	f.IntVar(&o.abi, "landlock-abi", 0, "act as on a kernel with this Landlock ABI")
 	f.MarkHidden("landlock-abi")
 }
@@ -223,7 +225,7 @@ func (r *runner) showsSummary() bool {
 func (r *runner) sandboxOptions(args, env []string) sandbox.Options {
 	return sandbox.Options{Policy: r.policy, Args: args, Env: env, AddExec: r.options.addExec, PinSums: r.pinSums,
 		Reports: r.collect != nil, KeepFDs: r.options.keepFDs, Argv0: r.options.argv0, BestEffort: r.options.bestEffort,
-		LandlockABI: r.options.abi}
+		LandlockABI: r.options.abi, NoCapability: r.options.noCapability}
 }
 
 // sessionOptions are what a session is made from, which r observes.
@@ -300,6 +302,10 @@ func (r *runner) startEntry(p *sandbox.Plan) fields {
 
 func shapeText(access policy.Access, p *sandbox.Plan) string {
 	switch {
+	case p.Capability && p.Shape == sandbox.ShapePlain:
+		return "by the memory capability, by the kernel alone"
+	case p.Capability:
+		return "the memory capability decides what of /proc may be read, a supervisor grants what may be written there"
 	case p.Shape == sandbox.ShapePlain && access == policy.AccessDeny:
 		return "the kernel closes /proc, and nothing there is granted (no supervisor)"
 	case p.Shape == sandbox.ShapePlain:
