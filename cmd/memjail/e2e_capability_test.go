@@ -264,7 +264,7 @@ memjail drop -- memjail run -q -- sh -c 'head -n 1 /proc/self/maps | wc -l; (exe
 	}
 	for line, count := range map[string]int{"\nown_process_vm open\nown_mem open\n": 2,
 		"dropped: own_process_vm closed\ndropped: own_mem closed\ndropped: own_files open\n": 2,
-		"by which memory is reached\nheld: 125\n": 1, "0 00000000 ": 2, "warning: root keeps its capabilities": 1, "\n1\nnested\n": 1} {
+		"by which memory is reached\nheld: 125\n":                                            1, "0 00000000 ": 2, "warning: root keeps its capabilities": 1, "\n1\nnested\n": 1} {
 		if got := strings.Count(out, line); got != count {
 			t.Errorf("%q %d times, want %d", line, got, count)
 		}
@@ -282,4 +282,63 @@ func staticAttack(t *testing.T, source string) string {
 		t.Fatalf("compiling %s: %v\n%s", source, err, out)
 	}
 	return bin
+}
+
+// TestCapabilitySnippets runs what docs/capability.md gives to runtimes in C, Rust and
+// Python: before the capability is installed it does nothing, afterwards it drops it.
+func TestCapabilitySnippets(t *testing.T) {
+	if !(guest{}).wanted() {
+		return
+	}
+	snippet := func(name string) string { return attackSource("../capability/" + name) }
+	g := capabilityGuest(t, "6.1", "")
+	g.files["/bin/drop-c"] = staticAttack(t, "../capability/drop.c")
+	script := "drop-c"
+	want := map[string]string{"c": "c: 38, memory open\nc: 0, memory closed\n"}
+	if _, err := exec.LookPath("rustc"); err == nil {
+		rust := filepath.Join(t.TempDir(), "rust")
+		if out, err := exec.Command("rustc", "-O", "-C", "target-feature=+crt-static", "-o", rust, snippet("drop.rs")).CombinedOutput(); err != nil {
+			t.Fatalf("compiling drop.rs: %v\n%s", err, out)
+		}
+		g.files["/bin/drop-rust"] = rust
+		script += "; drop-rust"
+		want["rust"] = "rust: Ok(false), memory open\nrust: Ok(true), memory closed\n"
+	}
+	const python = "/usr/bin/python3"
+	// What Python has loaded, it needs in the guest, too.
+	const loaded = `import runpy, sys; runpy.run_path(sys.argv[1])
+files = {m.__file__ for m in list(sys.modules.values()) if getattr(m, "__file__", None)} | {l.split()[-1] for l in open("/proc/self/maps") if " /" in l}
+print(*sorted(files), sep="\n")`
+	if out, err := exec.Command(python, "-IBSc", loaded, snippet("drop.py")).Output(); err == nil {
+		g.files["/drop.py"], g.files[python] = snippet("drop.py"), python
+		for line := range strings.Lines(string(out)) {
+			if path := strings.TrimSpace(line); strings.HasPrefix(path, "/") {
+				g.files[path] = path
+				// The loader looks for libz.so.1, and libz.so.1.2.13 is mapped.
+				if stem, version, ok := strings.Cut(path, ".so."); ok {
+					major, _, _ := strings.Cut(version, ".")
+					g.files[stem+".so."+major] = path
+				}
+			}
+		}
+		// The loader goes by another name than the one that is mapped.
+		g.files["/lib64/ld-linux-x86-64.so.2"] = "/lib64/ld-linux-x86-64.so.2"
+		script += "; PYTHONHOME=/usr " + python + " -IBS /drop.py"
+		want["python"] = "python: False memory open\npython: True memory closed\n"
+	}
+	out, _ := g.boot(t, "sh", "-c", script+"; memjail capability install; "+script)
+	for name, lines := range want {
+		var got strings.Builder
+		for line := range strings.Lines(out) {
+			if strings.HasPrefix(line, name+": ") {
+				got.WriteString(line)
+			}
+		}
+		if got.String() != lines {
+			t.Errorf("%s: %q, want %q in\n%s", name, got.String(), lines, out)
+		}
+	}
+	if len(want) < 3 {
+		t.Logf("tried only %d languages: this machine lacks the others", len(want))
+	}
 }

@@ -1,0 +1,36 @@
+// How a runtime in Rust drops the memory capability when it starts.
+use std::io::Error;
+
+extern "C" {
+    fn prctl(option: i32, ...) -> i32;
+}
+
+/// Ok(true): dropped. Ok(false): not installed here.
+fn drop_memory_capability() -> Result<bool, Error> {
+    const OPTION: i32 = 0x4d454d4a;
+    const KEEP: u64 = 1 | 2 | 4 | 8 | 64;
+    let ask = |option: i32, a: u64, b: u64| {
+        let r = unsafe { prctl(option, a, b, 0u64, 0u64) };
+        if r == 0 { 0 } else { Error::last_os_error().raw_os_error().unwrap_or(0) }
+    };
+    if ask(OPTION, 0x100, 0) == 22 {
+        return Ok(false); // EINVAL
+    }
+    match ask(38, 1, 0) {
+        0 => {} // PR_SET_NO_NEW_PRIVS
+        errno => return Err(Error::from_raw_os_error(errno)),
+    }
+    loop {
+        match ask(OPTION, 0x101, KEEP) {
+            114 => return Ok(true), // EALREADY: it is in force
+            11 => continue,         // EAGAIN: a thread executes a program
+            errno => return Err(Error::from_raw_os_error(errno)),
+        }
+    }
+}
+
+fn main() {
+    let dropped = drop_memory_capability();
+    let mem = std::fs::OpenOptions::new().read(true).write(true).open("/proc/self/mem");
+    println!("rust: {:?}, memory {}", dropped, if mem.is_ok() { "open" } else { "closed" });
+}
