@@ -94,6 +94,7 @@ func (running) WaitKillableRecv() (bool, error) {
 }
 
 func (running) ReadsChildren() error { return kernel.ReadsChildren() }
+
 func (running) MemoryCapability() (bool, error) { return capability.Installed() }
 
 func (running) PIDFD() (bool, error) {
