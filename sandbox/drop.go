@@ -3,6 +3,7 @@ package sandbox
 import (
 	"github.com/memjail/memjail/sandbox/kernel"
 	"github.com/memjail/memjail/sandbox/kernel/early"
+	"github.com/memjail/memjail/sandbox/program"
 	"github.com/memjail/memjail/sandbox/starter"
 	"golang.org/x/sys/unix"
 )
@@ -13,7 +14,7 @@ import (
 // which memory is reached otherwise, unless they are kept. That is called on the same
 // thread and returns only an error: see [Plan.Become].
 func PrepareDrop(args, env []string, keepCapabilities bool) (become func() error, err error) {
-	path, err := findProgram(args[0], env)
+	path, err := program.Find(args[0], env)
 	if err != nil {
 		return nil, err
 	}
