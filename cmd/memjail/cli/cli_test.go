@@ -70,6 +70,23 @@ func event(comm, call, path string) supervisor.Event {
 		Layer: supervisor.Landlock, Errno: "EACCES", Reason: "the memory of its own process", Allow: "--memory allow"}
 }
 
+// TestSummaryWithoutPaths: one line must not advise for what only looks alike.
+func TestSummaryWithoutPaths(t *testing.T) {
+	c := newCollector(nil, logLine)
+	for _, family := range []string{"unix", "inet", "unix"} {
+		e := event("curl", "socket", "")
+		e.Allow = "--network " + family
+		c.add(e)
+	}
+	var out bytes.Buffer
+	c.summary(&out)
+	for _, want := range []string{"--network unix (2 times)\n", "--network inet\n"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("no line ends with %q:\n%s", want, out.String())
+		}
+	}
+}
+
 func TestSummary(t *testing.T) {
 	c := newCollector(nil, logLine)
 	var out bytes.Buffer

@@ -38,13 +38,19 @@ type collector struct {
 	dropped int
 }
 
-// kindKey is what makes attempts alike: the numbers of processes do not.
+// kindKey is what makes attempts alike: the numbers of processes do not. Where there is
+// no path, what the arguments were is told by the reason and by what would allow it
+// alone: sockets of two families are two kinds.
 type kindKey struct {
-	comm, call, path, access, errno string
+	comm, call, path, access, errno, reason, allow string
 }
 
 func kindOf(e supervisor.Event) kindKey {
-	return kindKey{e.Comm, e.Call, alikePath(e), e.Access, e.Errno}
+	k := kindKey{comm: e.Comm, call: e.Call, path: alikePath(e), access: e.Access, errno: e.Errno}
+	if e.Path == "" {
+		k.reason, k.allow = e.Reason, e.Allow
+	}
+	return k
 }
 
 type kindCount struct {
