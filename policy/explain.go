@@ -131,6 +131,9 @@ func (e *explainer) port(list Only[uint16], name string) {
 	case !e.policy.Network.MakesFamily("inet", "inet6"):
 		e.decide(false, LayerSeccomp, "network.families", "", "network.families lists neither inet nor inet6, so there are no TCP sockets")
 		e.remedy("--network inet,inet6", "network.families", `["inet", "inet6"]`)
+		if list.Restricted() && !list.Lists(e.answer.Request.Port) {
+			e.note("%s does not list the port either: add --%s %s, too", key, name, port)
+		}
 	case !list.Restricted():
 		e.decide(true, LayerNone, "", "", "%s is absent, so TCP ports are as usual", key)
 		e.answer.Remedy = Remedy{Line: key + " = []", Flag: "--" + name + " none", Text: "write " + key + " with the ports that are needed"}
@@ -252,7 +255,13 @@ func (e *explainer) liftDenial(d Denial) {
 		e.allowKey(d.Key, PtraceChildren.String())
 	case "ipc.terminals":
 		e.allowKey(d.Key, TerminalsAllow.String())
-	case "paths.metadata", "memory.core-dumps", "memory.anonymous-exec", "memory.writable-code", "memory.shared-files":
+	case "paths.metadata":
+		value := MetadataGranted
+		if d.Call == "ioctl" || d.Call == "file_setattr" {
+			value = MetadataAllow // refused under both others
+		}
+		e.allowKey(d.Key, value.String())
+	case "memory.core-dumps", "memory.anonymous-exec", "memory.writable-code", "memory.shared-files":
 		e.allowKey(d.Key, CoreDumpsAllow.String())
 	case "ipc.namespaces":
 		e.allowKey(d.Key, NamespacesUser.String())

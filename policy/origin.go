@@ -1,6 +1,9 @@
 package policy
 
-import "fmt"
+import (
+	"fmt"
+	"strings"
+)
 
 // OriginKind says what set a value.
 type OriginKind string
@@ -27,6 +30,16 @@ type Origin struct {
 	// Written is the value as it stands there if that is another text than what
 	// it was resolved to: "${PWD}", "@mount".
 	Written string `json:"written,omitempty"`
+}
+
+// InPlace is what to do with a flag that is advised where o decided. It cannot stand
+// beside the flag that has emptied the same list ("--network none").
+func (o Origin) InPlace(flag string) string {
+	name, _, _ := strings.Cut(flag, " ")
+	if o.Kind == OriginFlag && o.Source == name+" none" {
+		return flag + " in place of " + o.Source
+	}
+	return flag
 }
 
 // String writes FILE:LINE:COLUMN, "built-in NAME:LINE:COLUMN" or "flag FLAG".

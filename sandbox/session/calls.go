@@ -11,6 +11,7 @@ import (
 type calls struct {
 	allow   func(key string, args [6]uint64) string
 	network *policy.Network
+	origins policy.Origins
 }
 
 func (calls) Name(arch uint32, number int32) string { return filter.CallName(arch, number) }
@@ -32,7 +33,7 @@ func (c calls) Refusal(name string, args [6]uint64) supervisor.Refusal {
 	default:
 		allow = c.allow(d.Key, args)
 	}
-	return supervisor.Refusal{Errno: d.Errno, Reason: d.Reason, Rule: d.Key, Allow: allow}
+	return supervisor.Refusal{Errno: d.Errno, Reason: d.Reason, Rule: d.Key, Allow: c.origins.Of(d.Key, "").InPlace(allow)}
 }
 
 // allowFamily is the flag that lets sockets of an address family be made; "" for one

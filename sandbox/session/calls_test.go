@@ -30,7 +30,7 @@ func TestCallsRefusal(t *testing.T) {
 		{"socketpair", [6]uint64{unix.AF_UNIX, unix.SOCK_DGRAM}, "--network unix"},
 		{"socket", [6]uint64{unix.AF_DECnet}, ""},
 	} {
-		c := calls{func(string, [6]uint64) string { return "" }, &policy.Network{Families: policy.OnlyThese[string]()}}
+		c := calls{func(string, [6]uint64) string { return "" }, &policy.Network{Families: policy.OnlyThese[string]()}, nil}
 		if r := c.Refusal(test.call, test.args); r.Allow != test.allow || r.Rule != "network.families" {
 			t.Errorf("%s%v: %+v", test.call, test.args, r)
 		}

@@ -38,7 +38,7 @@ func Supervise(allow func(key string, args [6]uint64) string,
 		return err
 	}
 	o := config.supervisorOptions(observer)
-	o.Calls = calls{allow, &o.Policy.Network}
+	o.Calls = calls{allow, &o.Policy.Network, o.Policy.Origins}
 	failed := make(chan error, 1)
 	o.Failed = func(err error) {
 		failed <- err

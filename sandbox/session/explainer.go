@@ -135,9 +135,9 @@ func remedyText(a policy.Answer) string {
 	text := r.Text
 	switch {
 	case r.Flag != "" && r.Line != "":
-		text = r.Flag + " (in a policy: " + r.Line + ")"
+		text = a.Origin.InPlace(r.Flag) + " (in a policy: " + r.Line + ")"
 	case r.Flag != "":
-		text = r.Flag
+		text = a.Origin.InPlace(r.Flag)
 	}
 	for _, note := range a.Notes {
 		if strings.Contains(note, "add --") {

@@ -237,7 +237,7 @@ func (s *session) abort(err error) (Status, error) {
 // supervise makes the supervisor ready to serve the listener that the starter is
 // going to make.
 func (s *session) supervise() error {
-	o := supervisor.Options{Policy: s.policy, Calls: calls{s.options.Allow, &s.policy.Network}, MountNamespace: s.plan.MountNamespace,
+	o := supervisor.Options{Policy: s.policy, Calls: calls{s.options.Allow, &s.policy.Network, s.policy.Origins}, MountNamespace: s.plan.MountNamespace,
 		Members: s.plan.Members, Writable: s.plan.Writable, Failed: s.supervisionFailed, StarterShares: true,
 		Quiet: func() bool { return !s.plan.Checked() }}
 	if !s.plan.CommandClosed {

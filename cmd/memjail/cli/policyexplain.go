@@ -163,7 +163,7 @@ func printAnswer(w io.Writer, a policy.Answer) error {
 	fmt.Fprintf(&b, "  why     %s\n", report.Printable(a.Why))
 	switch {
 	case a.Remedy.Line != "" && a.Remedy.Flag != "":
-		fmt.Fprintf(&b, "  change  %s, or the line %s\n", report.Printable(a.Remedy.Flag), report.Printable(a.Remedy.Line))
+		fmt.Fprintf(&b, "  change  %s, or the line %s\n", report.Printable(a.Origin.InPlace(a.Remedy.Flag)), report.Printable(a.Remedy.Line))
 	case a.Remedy.Text != "":
 		fmt.Fprintf(&b, "  change  %s\n", report.Printable(a.Remedy.Text))
 	default:
