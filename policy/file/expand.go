@@ -29,7 +29,8 @@ type variableError struct {
 func (s scope) lookup(name string) (string, *variableError) {
 	if name == "PWD" {
 		if s.dir == "" {
-			return "", &variableError{"${PWD} is not known here", true}
+			return "", &variableError{"${PWD} is the working directory, to which no path leads from here (it was removed, or it lies " +
+				"in another mount namespace or outside the root directory): change to the directory to work in by a path (cd /path/to/it)", true}
 		}
 		return s.dir, nil
 	}

@@ -30,6 +30,7 @@ func openCases() []benchCase {
 		"/proc/cpuinfo", "/proc/stat", "/proc/loadavg", "/proc/filesystems"}
 	cases = append(cases, openCase{"inject/ten-files", []goal{{"an injected open, by the bare limit", "memjail", "limit", 1.5}},
 		"inject", nil, append([]string{"10000", "1", "1"}, files...)}.build())
+	cases = append(cases, stepsCase())
 	for _, file := range files {
 		name := "inject/" + strings.ReplaceAll(strings.TrimPrefix(file, "/proc/"), "/", "-")
 		cases = append(cases, openCase{name, nil, "inject", nil, []string{"5000", "1", "1", file}}.build())
@@ -53,6 +54,17 @@ func (o openCase) build() benchCase {
 		s.printing("native", program...)
 		s.printing("limit", slices.Concat([]string{s.limit, o.limit}, program)...)
 		s.printing("memjail", slices.Concat(s.inside(o.flags...), program)...)
+		return nil
+	}}
+}
+
+// stepsCase is what it costs to add a descriptor first and to answer the call with its
+// number afterwards, which memjail does, against both in one step.
+func stepsCase() benchCase {
+	return benchCase{name: "inject/steps", unit: nanoseconds, runs: 25, prepare: func(s *stage) error {
+		program := []string{s.opens, "5000", "1", "1", "/proc/self/stat"}
+		s.printing("one-step", slices.Concat([]string{s.limit, "inject"}, program)...)
+		s.printing("two-steps", slices.Concat([]string{s.limit, "inject-in-two-steps"}, program)...)
 		return nil
 	}}
 }

@@ -4,6 +4,9 @@
  *
  *	limit continue CMD...   opens are notified; the path is read, the call goes on
  *	limit inject CMD...     the same, and what lies in /proc is opened and injected
+ *	limit inject-in-two-steps CMD...
+ *	                        the same, but the call is answered with the number that the
+ *	                        descriptor has got: in one step it can be answered with 0
  *	limit landlock CMD...   no supervisor: a rule for each entry of / but /proc
  */
 #define _GNU_SOURCE
@@ -40,7 +43,7 @@
 #define ALLOW BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)
 
 static volatile int *listener;
-static int injecting;
+static int injecting, steps = 1;
 
 static void die(const char *what)
 {
@@ -81,12 +84,14 @@ static void answer(int fd, struct seccomp_notif *n)
 		else
 			strcpy(own, path);
 		int file = open(own, (int)n->data.args[2], 0);
-		struct seccomp_notif_addfd add = { .id = n->id, .flags = SECCOMP_ADDFD_FLAG_SEND,
+		struct seccomp_notif_addfd add = { .id = n->id, .flags = steps == 1 ? SECCOMP_ADDFD_FLAG_SEND : 0,
 			.srcfd = file, .newfd_flags = n->data.args[2] & O_CLOEXEC };
-		int done = file >= 0 && ioctl(fd, SECCOMP_IOCTL_NOTIF_ADDFD, &add) >= 0;
+		int number = file < 0 ? -1 : ioctl(fd, SECCOMP_IOCTL_NOTIF_ADDFD, &add);
 		close(file);
-		if (done)
+		if (number >= 0 && steps == 1)
 			return;
+		if (number >= 0)
+			go.val = number, go.flags = 0;
 	}
 	ioctl(fd, SECCOMP_IOCTL_NOTIF_SEND, &go);
 }
@@ -173,7 +178,7 @@ static void restrict_self(void)
 int main(int argc, char **argv)
 {
 	if (argc < 3) {
-		fprintf(stderr, "usage: limit continue|inject|landlock CMD...\n");
+		fprintf(stderr, "usage: limit continue|inject|inject-in-two-steps|landlock CMD...\n");
 		return 2;
 	}
 	if (!strcmp(argv[1], "landlock")) {
@@ -181,6 +186,8 @@ int main(int argc, char **argv)
 		execvp(argv[2], argv + 2);
 		die("executing the command");
 	}
-	injecting = !strcmp(argv[1], "inject");
+	injecting = !strncmp(argv[1], "inject", 6);
+	if (!strcmp(argv[1], "inject-in-two-steps"))
+		steps = 2;
 	return supervise(argv + 2);
 }
