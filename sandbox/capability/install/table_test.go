@@ -8,6 +8,7 @@ import (
 	"testing"
 
 	"github.com/memjail/memjail/sandbox/capability"
+	"github.com/memjail/memjail/sandbox/specialfs"
 )
 
 func key(system bool, names ...string) (k fileKey) {
@@ -84,6 +85,33 @@ func TestNumbers(t *testing.T) {
 		}
 		if got, err := strconv.ParseUint(string(match[1]), 0, 64); err != nil || got != want {
 			t.Errorf("%s is %s in the programs, %#x in Go", name, match[1], want)
+		}
+	}
+}
+
+// TestSpecialFileSystems: what no sandbox is granted, the programs close.
+func TestSpecialFileSystems(t *testing.T) {
+	source, err := os.ReadFile("bpf/capability.bpf.c")
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, body, _ := strings.Cut(string(source), "int closed_file_system(unsigned long magic)")
+	body, _, _ = strings.Cut(body, "\n}")
+	closed := map[uint64]bool{}
+	for _, name := range regexp.MustCompile(`magic == (\w+)`).FindAllStringSubmatch(body, -1) {
+		match := regexp.MustCompile(`\b` + name[1] + ` = (0x\w+)`).FindSubmatch(source)
+		if match == nil {
+			t.Fatalf("%s has no number", name[1])
+		}
+		magic, err := strconv.ParseUint(string(match[1]), 0, 32)
+		if err != nil {
+			t.Fatal(err)
+		}
+		closed[magic] = true
+	}
+	for _, fs := range specialfs.All() {
+		if fs.Name != specialfs.Proc && !closed[uint64(fs.Magic)] {
+			t.Errorf("the programs do not close %s", fs.Name)
 		}
 	}
 }

@@ -12,8 +12,8 @@
  * - In doubt: closed. A mark that cannot be stored fails the fork.
  * - No program sleeps, and none reads the result of the programs before it, whose
  *   place differs between kernels: a refusal of theirs ends the chain anyway.
- * - Numbers of prctl, rights and settings are those of Go's package capability; a
- *   test compares them. */
+ * - Numbers of prctl and rights are those of Go's package capability, file systems
+ *   those of package specialfs; a test compares them. */
 #include "kernel.h"
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
@@ -52,7 +52,7 @@ enum { RLIMIT_CORE = 4, PFA_NO_NEW_PRIVS = 1 };
 #define SB_NOUSER (1UL << 31)
 enum {
 	PROC = 0x9fa0, TRACEFS = 0x74726163, DEBUGFS = 0x64626720, CONFIGFS = 0x62656570, BPFFS = 0xcafe4a11,
-	SECURITYFS = 0x73636673, BINFMT_MISC = 0x42494e4d, HUGETLBFS = 0x958458f6, ANON_INODES = 0x09041934,
+	SECURITYFS = 0x73636673, BINFMT_MISC = 0x42494e4d, XENFS = 0xabba1974, SPUFS = 0x23c9b64e, HUGETLBFS = 0x958458f6, ANON_INODES = 0x09041934,
 };
 
 /* Settings of the installation. */
@@ -357,7 +357,8 @@ static __always_inline int closed(struct file *file, struct mark *m, int mine)
 
 static __always_inline int closed_file_system(unsigned long magic)
 {
-	return magic == TRACEFS || magic == DEBUGFS || magic == CONFIGFS || magic == BPFFS || magic == SECURITYFS || magic == BINFMT_MISC;
+	return magic == TRACEFS || magic == DEBUGFS || magic == CONFIGFS || magic == BPFFS || magic == SECURITYFS ||
+	       magic == BINFMT_MISC || magic == XENFS || magic == SPUFS;
 }
 
 static __always_inline int memory_device(struct inode *inode) /* mem, kmem, port */
