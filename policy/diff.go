@@ -166,6 +166,8 @@ func (d *differ) lists() {
 	grants(d, "network.families", a.Network.Families, b.Network.Families)
 	grants(d, "network.connect-tcp", a.Network.ConnectTCP, b.Network.ConnectTCP)
 	grants(d, "network.bind-tcp", a.Network.BindTCP, b.Network.BindTCP)
+	grants(d, "network.connect-udp", a.Network.ConnectUDP, b.Network.ConnectUDP)
+	grants(d, "network.bind-udp", a.Network.BindUDP, b.Network.BindUDP)
 	grants(d, "network.unix", a.Network.Unix, b.Network.Unix)
 	grants(d, "environment.keep", a.Environment.Keep, b.Environment.Keep)
 	elements(d, "environment.set", assignments(a), assignments(b), EffectDiffers, EffectDiffers)

@@ -158,6 +158,8 @@ const (
 	ActionExecute
 	ActionConnect // to a TCP port
 	ActionBind    // to a TCP port
+	ActionSend    // a datagram to a UDP port, from a socket that is not bound
+	ActionReceive // bind to a UDP port
 	ActionCall    // a system call
 	ActionRun     // a program, as a whole
 )
@@ -189,7 +191,7 @@ var (
 	processesNames     = []string{"own", "sandbox"}
 	metadataNames      = []string{"allow", "granted", "deny"}
 	syscallABINames    = []string{"all", "native"}
-	actionNames        = []string{"read", "write", "execute", "connect", "bind", "call", "run"}
+	actionNames        = []string{"read", "write", "execute", "connect", "bind", "send", "receive", "call", "run"}
 	expectNames        = []string{"allow", "deny"}
 )
 

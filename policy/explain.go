@@ -14,7 +14,7 @@ import (
 type Request struct {
 	Action Action `json:"action"`
 	Path   string `json:"path,omitempty"` // absolute
-	Port   uint16 `json:"port,omitempty"` // TCP
+	Port   uint16 `json:"port,omitempty"` // TCP to connect and bind, UDP to send and receive
 	Call   string `json:"call,omitempty"`
 }
 
@@ -76,13 +76,17 @@ func Explain(p Policy, r Request, f Facts) (Answer, error) {
 		e.port(p.Network.ConnectTCP, "connect-tcp")
 	case ActionBind:
 		e.port(p.Network.BindTCP, "bind-tcp")
+	case ActionSend:
+		e.send()
+	case ActionReceive:
+		e.port(p.Network.BindUDP, "bind-udp")
 	case ActionCall:
 		if !KnownCall(r.Call) {
 			return Answer{}, fmt.Errorf("explaining the system call %q: no call of Linux 6.18 has this name: %w", r.Call, ErrRequest)
 		}
 		e.call()
 	default:
-		return Answer{}, fmt.Errorf("explaining %q: want read, write, execute, connect, bind or call: %w", r.Action, ErrRequest)
+		return Answer{}, fmt.Errorf("explaining %q: want read, write, execute, connect, bind, send, receive or call: %w", r.Action, ErrRequest)
 	}
 	return e.answer, nil
 }
@@ -126,16 +130,16 @@ func (e *explainer) note(format string, args ...any) {
 
 func (e *explainer) port(list Only[uint16], name string) {
 	port := strconv.Itoa(int(e.answer.Request.Port))
-	key := "network." + name
+	key, protocol := "network."+name, strings.ToUpper(name[len(name)-len("tcp"):])
 	switch {
 	case !e.policy.Network.MakesFamily("inet", "inet6"):
-		e.decide(false, LayerSeccomp, "network.families", "", "network.families lists neither inet nor inet6, so there are no TCP sockets")
+		e.decide(false, LayerSeccomp, "network.families", "", "network.families lists neither inet nor inet6, so there are no %s sockets", protocol)
 		e.remedy("--network inet,inet6", "network.families", `["inet", "inet6"]`)
 		if list.Restricted() && !list.Lists(e.answer.Request.Port) {
 			e.note("%s does not list the port either: add --%s %s, too", key, name, port)
 		}
 	case !list.Restricted():
-		e.decide(true, LayerNone, "", "", "%s is absent, so TCP ports are as usual", key)
+		e.decide(true, LayerNone, "", "", "%s is absent, so %s ports are as usual", key, protocol)
 		e.answer.Remedy = Remedy{Line: key + " = []", Flag: "--" + name + " none", Text: "write " + key + " with the ports that are needed"}
 	case list.Lists(e.answer.Request.Port):
 		e.decide(true, LayerLandlock, key, port, "%s lists the port", key)
@@ -144,7 +148,24 @@ func (e *explainer) port(list Only[uint16], name string) {
 		e.decide(false, LayerLandlock, key, "", "%s does not list the port", key)
 		e.remedy("--"+name+" "+port, key, "["+port+"]")
 	}
-	e.note("UDP is not covered by rules on TCP ports")
+	if n := &e.policy.Network; protocol == "TCP" && !n.RestrictsUDP() {
+		e.note("UDP is not covered by rules on TCP ports: network.connect-udp and network.bind-udp are")
+	}
+}
+
+// send: a socket that is not bound gets a port as it sends, which is a matter of binding.
+func (e *explainer) send() {
+	n := &e.policy.Network
+	e.port(n.ConnectUDP, "connect-udp")
+	if !e.answer.Allowed || n.BindUDP.Allows(0) {
+		return
+	}
+	const key = "network.bind-udp"
+	e.decide(false, LayerLandlock, key, "", "a socket that is not bound gets any free port as it sends, which takes 0 in %s", key)
+	e.remedy("--bind-udp 0", key, "[0]")
+	if n.BindUDP.Len() > 0 {
+		e.note("a socket that is bound to a port of %s can send", key)
+	}
 }
 
 func (e *explainer) call() {
@@ -223,9 +244,11 @@ func lifted(p *Policy, d Denial) bool {
 		return p.Paths.Metadata == MetadataAllow
 	case "network.unix":
 		return !p.Network.refusesUnix()
+	case "network.connect-udp":
+		return !p.Network.RestrictsUDP()
 	case "network.connect-tcp":
 		// Of a call within socketcall(2) the family is not seen.
-		return !p.Network.ConnectTCP.Restricted() && !p.Network.BindTCP.Restricted() && !p.Network.Families.Restricted() && (d.Condition != "SYS_SOCKET" || !p.Network.refusesUnix())
+		return !p.Network.RestrictsTCP() && !p.Network.RestrictsUDP() && !p.Network.Families.Restricted() && (d.Condition != "SYS_SOCKET" || !p.Network.refusesUnix())
 	case "ipc.namespaces":
 		return p.IPC.Namespaces == NamespacesUser
 	case "ipc.terminals":

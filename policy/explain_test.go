@@ -306,9 +306,13 @@ func TestExplainRest(t *testing.T) {
 		p.Network = Network{ConnectTCP: OnlyThese[uint16](443), BindTCP: OnlyThese[uint16]()}
 		p.Syscalls = Syscalls{Deny: []string{"keyctl"}}
 	})
+	udp := with(usual, func(p *Policy) {
+		p.Network = Network{ConnectUDP: OnlyThese[uint16](53), BindUDP: OnlyThese[uint16](0, 5353)}
+	})
+	bound := with(udp, func(p *Policy) { p.Network.BindUDP = OnlyThese[uint16](5353) })
 	children := with(usual, func(p *Policy) { p.Memory.Ptrace = PtraceChildren })
 	kept := with(usual, func(p *Policy) { p.Capabilities.Keep = []string{"CAP_SYS_ADMIN"} })
-	notes := map[string]int{"ptrace of children": 1, "some uses": 2, "some uses of a capability": 1}
+	notes := map[string]int{"ptrace of children": 1, "some uses": 2, "some uses of a capability": 1, "port": 1, "TCP beside UDP": 0, "unbound": 1}
 	for _, c := range []struct {
 		name    string
 		policy  Policy
@@ -322,6 +326,13 @@ func TestExplainRest(t *testing.T) {
 		{"port", closed, Request{Action: ActionConnect, Port: 443}, true, LayerLandlock, "network.connect-tcp 443", `remove "443" from network.connect-tcp (built-in memory)`},
 		{"other port", closed, Request{Action: ActionConnect, Port: 80}, false, LayerLandlock, "network.connect-tcp", "--connect-tcp 80"},
 		{"bind", closed, Request{Action: ActionBind}, false, LayerLandlock, "network.bind-tcp", "--bind-tcp 0"},
+		{"datagrams as usual", usual, Request{Action: ActionSend, Port: 53}, true, LayerNone, "", "--connect-udp none"},
+		{"datagram", udp, Request{Action: ActionSend, Port: 53}, true, LayerLandlock, "network.connect-udp 53", `remove "53" from network.connect-udp (built-in memory)`},
+		{"other datagram", udp, Request{Action: ActionSend, Port: 54}, false, LayerLandlock, "network.connect-udp", "--connect-udp 54"},
+		{"TCP beside UDP", udp, Request{Action: ActionConnect, Port: 53}, true, LayerNone, "", "--connect-tcp none"},
+		{"unbound", bound, Request{Action: ActionSend, Port: 53}, false, LayerLandlock, "network.bind-udp", "--bind-udp 0"},
+		{"receive", bound, Request{Action: ActionReceive, Port: 5353}, true, LayerLandlock, "network.bind-udp 5353", `remove "5353" from network.bind-udp (built-in memory)`},
+		{"receive elsewhere", bound, Request{Action: ActionReceive, Port: 53}, false, LayerLandlock, "network.bind-udp", "--bind-udp 53"},
 		{"own denial", closed, Request{Action: ActionCall, Call: "keyctl"}, false, LayerSeccomp, "syscalls.deny keyctl", `remove "keyctl" from syscalls.deny (built-in memory)`},
 		{"open call", usual, Request{Action: ActionCall, Call: "keyctl"}, true, LayerNone, "", "add it to syscalls.deny"},
 		{"vital call", usual, Request{Action: ActionCall, Call: "execve"}, true, LayerNone, "", ""},

@@ -53,6 +53,12 @@ func (n *Network) MakesFamily(names ...string) bool {
 	return slices.ContainsFunc(names, n.Families.Allows)
 }
 
+// RestrictsTCP reports whether there are rules about TCP ports.
+func (n *Network) RestrictsTCP() bool { return n.ConnectTCP.Restricted() || n.BindTCP.Restricted() }
+
+// RestrictsUDP reports whether there are rules about UDP ports.
+func (n *Network) RestrictsUDP() bool { return n.ConnectUDP.Restricted() || n.BindUDP.Restricted() }
+
 // GuardsListen reports whether a TCP socket may listen only on a port that it was bound
 // to: one that is not bound gets any free port, without a rule being asked.
 func (n *Network) GuardsListen() bool { return !n.BindTCP.Allows(0) }

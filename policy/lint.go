@@ -67,6 +67,7 @@ var lintRules = [...]LintRule{
 	{"memory-back-door", "memory is closed and something else in the policy opens it", (*linter).backDoors},
 	{"call-variants", "a system call is refused in one of its forms only", (*linter).variants},
 	{"breaks-programs", "a key refuses what common programs cannot do without", (*linter).breaksPrograms},
+	{"port-useless", "datagrams may be sent, and no socket can have a port to send from", (*linter).unsendable},
 	{"min-abi", "the policy needs a newer Landlock ABI than min-abi says", (*linter).minABI},
 	{"secret-in-policy", "a variable that looks like a secret is set in the policy", (*linter).secretVariables},
 }
@@ -282,12 +283,21 @@ func (l *linter) familyClosed() {
 	}{
 		{"network.connect-tcp", n.ConnectTCP.Len(), []string{"inet", "inet6"}},
 		{"network.bind-tcp", n.BindTCP.Len(), []string{"inet", "inet6"}},
+		{"network.connect-udp", n.ConnectUDP.Len(), []string{"inet", "inet6"}},
+		{"network.bind-udp", n.BindUDP.Len(), []string{"inet", "inet6"}},
 		{"network.unix", n.Unix.Len(), []string{"unix"}},
 	} {
 		if list.elements > 0 && !n.MakesFamily(list.families...) {
 			l.report(LevelWarning, list.key, "", list.key+" lists something and network.families has no "+strings.Join(list.families, " and no "),
 				"no such socket can be made", "add the family, or remove the list")
 		}
+	}
+}
+
+func (l *linter) unsendable() {
+	if n := &l.policy.Network; n.ConnectUDP.Len() > 0 && n.BindUDP.None() {
+		l.report(LevelWarning, "network.connect-udp", "", "network.connect-udp lists ports and network.bind-udp is empty",
+			"a socket needs a port to send from, also one that is not bound: it gets any free one", "write network.bind-udp = [0]")
 	}
 }
 
@@ -443,14 +453,20 @@ func (l *linter) minABI() {
 	if p.IPC.AbstractSockets == ScopeSandbox {
 		needs = append(needs, need{6, LevelNote, "ipc.abstract-sockets"})
 	}
-	if p.Network.ConnectTCP.Restricted() {
-		needs = append(needs, need{4, LevelWarning, "network.connect-tcp"})
-	}
-	if p.Network.BindTCP.Restricted() {
-		needs = append(needs, need{4, LevelWarning, "network.bind-tcp"})
-	}
-	if p.Network.Unix.Len() > 0 {
-		needs = append(needs, need{9, LevelWarning, "network.unix"})
+	n := &p.Network
+	inet := n.MakesFamily("inet", "inet6")
+	for _, list := range []struct {
+		restricts bool
+		abi       int
+		key       string
+	}{
+		{n.ConnectTCP.Restricted(), 4, "network.connect-tcp"}, {n.BindTCP.Restricted(), 4, "network.bind-tcp"},
+		{n.ConnectUDP.Restricted() && inet, 10, "network.connect-udp"}, {n.BindUDP.Restricted() && inet, 10, "network.bind-udp"},
+		{n.Unix.Len() > 0, 9, "network.unix"},
+	} {
+		if list.restricts {
+			needs = append(needs, need{list.abi, LevelWarning, list.key})
+		}
 	}
 	needs = slices.DeleteFunc(needs, func(n need) bool { return n.abi <= p.MinABI })
 	slices.SortStableFunc(needs, func(a, b need) int { return cmp.Compare(b.abi, a.abi) })

@@ -62,6 +62,12 @@ func TestLint(t *testing.T) {
 		{"call-variants", func(p *Policy) { p.Syscalls.Deny = []string{"connect"} }, "warning syscalls.deny connect"},
 		{"call-variants", func(p *Policy) { p.Syscalls.Deny = []string{"setuid", "setuid32"} }, ""},
 		{"min-abi", func(p *Policy) { p.Network = Network{BindTCP: OnlyThese[uint16]()} }, "warning network.bind-tcp"},
+		{"min-abi", func(p *Policy) { p.Network = Network{ConnectUDP: OnlyThese[uint16]()} }, "warning network.connect-udp"},
+		{"min-abi", func(p *Policy) { p.Network = Network{BindUDP: OnlyThese[uint16](0), Families: OnlyThese("unix")} }, ""},
+		{"family-closed", func(p *Policy) { p.Network = Network{BindUDP: OnlyThese[uint16](0), Families: OnlyThese("unix")} }, "warning network.bind-udp"},
+		{"port-useless", func(p *Policy) {
+			p.Network = Network{ConnectUDP: OnlyThese[uint16](53), BindUDP: OnlyThese[uint16]()}
+		}, "warning network.connect-udp"},
 		{"min-abi", func(p *Policy) { p.MinABI, p.Network = 4, Network{BindTCP: OnlyThese[uint16]()} }, ""},
 		{"min-abi", func(p *Policy) { p.IPC.AbstractSockets = ScopeSandbox }, "note ipc.abstract-sockets"},
 		{"secret-in-policy", func(p *Policy) { p.Environment.Set = map[string]string{"API_TOKEN": "x"} }, "warning environment.set API_TOKEN"},

@@ -88,7 +88,8 @@ type Paths struct {
 
 // Network says which sockets there are and what they may be connected to, each list by
 // itself. With one about TCP ports the ways around the kernel's rules are closed, too
-// (MPTCP, SMC, TCP fast open by sendto(2)).
+// (MPTCP, SMC, TCP fast open by sendto(2)), and with one about UDP ports those around
+// them (RxRPC).
 type Network struct {
 	// Families are names of [SocketFamilies]. None means no network at all: no socket can
 	// be made but stream pairs by socketpair(2).
@@ -96,6 +97,10 @@ type Network struct {
 	// ConnectTCP and BindTCP are ports (Landlock ABI 4). To bind 0 is to bind any port
 	// that the kernel picks.
 	ConnectTCP, BindTCP Only[uint16]
+	// ConnectUDP are ports that datagrams may be sent to, connected or not, and BindUDP
+	// those that a socket may have (Landlock ABI 10). One that is not bound gets a port
+	// as it connects or sends, which takes 0 in BindUDP.
+	ConnectUDP, BindUDP Only[uint16]
 	// Unix are absolute paths of sockets, or of directories of them. None means that no
 	// AF_UNIX socket can be made but by socketpair(2). A list needs Landlock ABI 9.
 	Unix Only[string]
@@ -113,7 +118,7 @@ type Test struct {
 	Name   string // unique in the policy
 	Access Action
 	Path   string   // read, write, execute: absolute
-	Port   uint16   // connect, bind
+	Port   uint16   // connect, bind (TCP), send, receive (UDP)
 	Call   string   // call: the name of a system call
 	Run    []string // run: a program and its arguments, never empty
 	Expect Expect

@@ -140,6 +140,9 @@ func (v *validator) network(n *Network) {
 	if n.ConnectTCP.Lists(0) {
 		v.wrong("Network.ConnectTCP", "0 is no port to connect to")
 	}
+	if n.ConnectUDP.Lists(0) {
+		v.wrong("Network.ConnectUDP", "0 is no port to send to")
+	}
 	v.places("Network.Unix", n.Unix.List())
 }
 

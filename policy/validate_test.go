@@ -25,6 +25,7 @@ func TestValidate(t *testing.T) {
 		{"Paths.Optional", func(p *Policy) { p.Paths.Optional = []string{"/a"} }},
 		{"Devices", func(p *Policy) { p.Devices = []string{"kvm"} }},
 		{"Network.ConnectTCP", func(p *Policy) { p.Network = Network{ConnectTCP: OnlyThese[uint16](0)} }},
+		{"Network.ConnectUDP", func(p *Policy) { p.Network.ConnectUDP = OnlyThese[uint16](0) }},
 		{"Network.Families", func(p *Policy) { p.Network = Network{Families: OnlyThese("xdp")} }},
 		{"Network.Unix", func(p *Policy) { p.Network.Unix = OnlyThese("s") }},
 		{"Environment.Keep", func(p *Policy) { p.Environment.Keep = OnlyThese("A*B") }},

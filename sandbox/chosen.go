@@ -17,25 +17,30 @@ import (
 
 // network finds out whether the kernel can hold the rules of [network].
 func (p *Plan) network(abi int) error {
-	tcp, sockets := landlock.NetworkABI(p.options.Policy.Network)
-	if abi < tcp {
-		if err := p.cannot("the rules about TCP ports (network.connect-tcp, network.bind-tcp)", &landlock.ABIError{Need: tcp, Have: abi}); err != nil {
+	needs := landlock.NetworkABI(p.options.Policy.Network)
+	for _, part := range []struct {
+		need int
+		what string
+	}{
+		{needs.TCP, "the rules about TCP ports (network.connect-tcp, network.bind-tcp)"},
+		{needs.UDP, "the rules about UDP ports (network.connect-udp, network.bind-udp; " +
+			"network.families without inet and inet6, which refuses UDP and TCP, can be enforced)"},
+		{needs.Unix, "the list of UNIX sockets (network.unix; an empty list, which refuses all, can be enforced)"},
+	} {
+		if abi >= part.need {
+			continue
+		}
+		if err := p.cannot(part.what, &landlock.ABIError{Need: part.need, Have: abi}); err != nil {
 			return err
 		}
 	}
-	if abi < sockets {
-		err := &landlock.ABIError{Need: sockets, Have: abi}
-		if err := p.cannot("the list of UNIX sockets (network.unix; an empty list, which refuses all, can be enforced)", err); err != nil {
-			return err
-		}
-	}
-	return p.warnRawTCP()
+	return p.warnRawSockets()
 }
 
-// warnRawTCP says when a program could speak TCP by itself.
-func (p *Plan) warnRawTCP() error {
+// warnRawSockets says when a program could speak TCP or UDP by itself.
+func (p *Plan) warnRawSockets() error {
 	n := p.options.Policy.Network
-	if !n.ConnectTCP.Restricted() && !n.BindTCP.Restricted() || !n.MakesFamily("inet", "inet6", "packet") {
+	if !n.RestrictsTCP() && !n.RestrictsUDP() || !n.MakesFamily("inet", "inet6", "packet") {
 		return nil
 	}
 	caps, err := kernel.ThreadCapabilities()
@@ -47,7 +52,7 @@ func (p *Plan) warnRawTCP() error {
 		name string
 	}{{unix.CAP_NET_RAW, "CAP_NET_RAW"}, {unix.CAP_NET_ADMIN, "CAP_NET_ADMIN"}} {
 		if caps.Permitted.Has(c.bit) {
-			p.Warnings = append(p.Warnings, "the rules about TCP ports do not hold a program with "+c.name+", which this one has")
+			p.Warnings = append(p.Warnings, "the rules about ports do not hold a program with "+c.name+", which this one has")
 			return nil
 		}
 	}

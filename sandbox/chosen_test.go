@@ -436,6 +436,8 @@ func TestNetworkNeedsItsABI(t *testing.T) {
 		need    string
 	}{
 		{policy.Network{ConnectTCP: policy.OnlyThese[uint16]()}, 3, "landlock ABI 4 (Linux 6.7) is needed"},
+		{policy.Network{ConnectUDP: policy.OnlyThese[uint16]()}, 9, "landlock ABI 10 (Linux 7.2) is needed"},
+		{policy.Network{BindUDP: policy.OnlyThese[uint16](0)}, 4, "landlock ABI 10 (Linux 7.2) is needed"},
 		{policy.Network{Unix: policy.OnlyThese("/run/x")}, 8, "landlock ABI 9 (Linux 7.1) is needed"},
 	} {
 		o := launchOptions{Policy: policy.Policy{Network: test.network}, LandlockABI: test.abi}

@@ -416,7 +416,7 @@ func (p *Plan) seccomp() error {
 	}
 	network := pol.Network
 	o.RefuseMetadata = pol.Paths.Metadata != policy.MetadataAllow
-	o.GuardTCP = p.Rules != nil && p.Rules.Net != 0
+	o.GuardTCP, o.GuardUDP = p.Rules != nil && p.Rules.HandlesTCP(), p.Rules != nil && p.Rules.HandlesUDP()
 	o.RestrictFamilies, o.Families = network.Families.Restricted(), network.FamilyNumbers()
 	// Without a supervisor nobody can tell a socket that is bound.
 	o.GuardListen = network.BindTCP.None()
@@ -455,7 +455,7 @@ func (p *Plan) seccomp() error {
 		if p.options.Reports && pol.Paths.Present {
 			o.AskReads, o.AskWrites, o.WatchPaths = pol.Memory.Access == policy.AccessDeny && !p.Capability, true, true
 		}
-		o.WatchPorts = p.options.Reports && (network.ConnectTCP.Restricted() || network.BindTCP.Restricted())
+		o.WatchPorts = p.options.Reports && (network.RestrictsTCP() || network.RestrictsUDP())
 		if p.Filter, err = filter.Build(o); err != nil {
 			return p.cannot("the seccomp filter", err)
 		}

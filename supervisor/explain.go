@@ -20,6 +20,8 @@ const (
 	AccessExecute Access = "execute"
 	AccessConnect Access = "connect"
 	AccessBind    Access = "bind"
+	AccessSend    Access = "send"    // to a UDP port
+	AccessReceive Access = "receive" // bind to a UDP port
 )
 
 // Explainer knows what the kernel's rules come to. It is asked about calls that
@@ -143,9 +145,9 @@ func (r *receiver) port(q *request) {
 }
 
 func (r *receiver) explainPort(q *request) {
-	access := AccessConnect
+	tcp, udp := AccessConnect, AccessSend
 	if q.kind == kindBind {
-		access = AccessBind
+		tcp, udp = AccessBind, AccessReceive
 	}
 	var unsafeAddress [28]byte // struct sockaddr_in6
 	size := min(q.args[2], uint64(len(unsafeAddress)))
@@ -158,29 +160,43 @@ func (r *receiver) explainPort(q *request) {
 	if family != unix.AF_INET && family != unix.AF_INET6 {
 		return
 	}
-	refusal, refused := r.s.options.Explain.Port(port, access)
-	if !refused || !isTCP(q.tid, int(int32(q.args[0]))) {
+	access, protocol := tcp, "TCP"
+	refusal, refused := r.s.options.Explain.Port(port, tcp)
+	ofUDP, refusedUDP := r.s.options.Explain.Port(port, udp)
+	if !refused && !refusedUDP {
+		return
+	}
+	switch socketProtocol(q.tid, int(int32(q.args[0]))) {
+	case unix.IPPROTO_TCP:
+	case unix.IPPROTO_UDP:
+		refusal, refused, access, protocol = ofUDP, refusedUDP, udp, "UDP"
+	default: // the rules are about no other
+		return
+	}
+	if !refused {
 		return
 	}
 	r.report(q, func() Event {
-		return Event{Call: r.callName(), Path: "TCP port " + strconv.Itoa(int(port)), Access: string(access), Layer: Landlock, Errno: "EACCES",
+		return Event{Call: r.callName(), Path: protocol + " port " + strconv.Itoa(int(port)), Access: string(access), Layer: Landlock, Errno: "EACCES",
 			Reason: refusal.Reason, Rule: refusal.Rule, Allow: refusal.Allow, Predicted: true}
 	})
 }
 
-// isTCP tells whether a descriptor of a thread is a TCP socket. The rules are about
-// no others; where it cannot be told nothing is reported.
-func isTCP(tid, fd int) bool {
+// socketProtocol is the protocol of a thread's socket, IPPROTO_TCP; -1: it cannot be told.
+func socketProtocol(tid, fd int) int {
 	pidfd, err := kernel.OpenPIDFD(tid)
 	if err != nil {
-		return false
+		return -1
 	}
 	defer pidfd.Close()
 	own, err := unix.PidfdGetfd(int(pidfd.Fd()), fd, 0)
 	if err != nil {
-		return false
+		return -1
 	}
 	defer unix.Close(own)
 	protocol, err := unix.GetsockoptInt(own, unix.SOL_SOCKET, unix.SO_PROTOCOL)
-	return err == nil && protocol == unix.IPPROTO_TCP
+	if err != nil {
+		return -1
+	}
+	return protocol
 }

@@ -129,3 +129,25 @@ func TestKernels(t *testing.T) {
 		})
 	}
 }
+
+// TestKernelPorts: the newest kernel judges ports as the scenarios of package landlock
+// say, UDP included, which this machine's kernel may know nothing about.
+func TestKernelPorts(t *testing.T) {
+	bin := filepath.Join(t.TempDir(), "landlock.test")
+	build := exec.Command("go", "test", "-c", "-o", bin, "./sandbox/landlock")
+	build.Dir = filepath.Join("..", "..")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("building the tests: %v\n%s", err, out)
+	}
+	g := guest{kernel: "newest", files: map[string]string{"/landlock.test": bin, "/usr/local/bin/memjail": memjailPath(t)}}
+	const run = `cd /tmp && /landlock.test -test.v -test.run 'TestScenarios/(TCP|no_TCP|UDP|a_bound_UDP)'
+		memjail run --connect-udp 53 -- true; echo "starts: $?"`
+	out, _ := g.boot(t, "sh", "-c", run)
+	for _, want := range []string{"PASS: TestScenarios/TCP_ports", "PASS: TestScenarios/no_TCP_ports", "PASS: TestScenarios/UDP_ports",
+		"PASS: TestScenarios/a_bound_UDP_port", "\nPASS", "starts: 0"} {
+		if !strings.Contains(out, want) {
+			t.Errorf("missing %q in\n%s", want, out)
+		}
+	}
+}

@@ -18,7 +18,7 @@ var testKeys = []string{"name", "access", "path", "port", "call", "run", "expect
 // testObject is the key that says what a test of each access is about.
 var testObject = map[policy.Action]string{
 	policy.ActionRead: "path", policy.ActionWrite: "path", policy.ActionExecute: "path",
-	policy.ActionConnect: "port", policy.ActionBind: "port", policy.ActionCall: "call", policy.ActionRun: "run",
+	policy.ActionConnect: "port", policy.ActionBind: "port", policy.ActionSend: "port", policy.ActionReceive: "port", policy.ActionCall: "call", policy.ActionRun: "run",
 }
 
 // testCase builds one test.
@@ -154,7 +154,7 @@ func (t *testCase) object(name string, v value) {
 		t.test.Path = clean
 	case "port":
 		lowest := 1
-		if t.test.Access == policy.ActionBind {
+		if t.test.Access == policy.ActionBind || t.test.Access == policy.ActionReceive {
 			lowest = 0
 		}
 		port, ok := parsePort(v, lowest)

@@ -119,7 +119,11 @@ func TestValid(t *testing.T) {
 		"paths-empty":  func(p *policy.Policy) { p.Paths.Present = true },
 		"network": func(p *policy.Policy) {
 			p.MinABI = 9
-			p.Network = policy.Network{ConnectTCP: policy.OnlyThese[uint16](80, 443, 8080), BindTCP: policy.OnlyThese[uint16](0), Unix: policy.OnlyThese("/run/app", "/run/user/1000/bus")}
+			p.Network = policy.Network{
+				ConnectTCP: policy.OnlyThese[uint16](80, 443, 8080), BindTCP: policy.OnlyThese[uint16](0),
+				ConnectUDP: policy.OnlyThese[uint16](53), BindUDP: policy.OnlyThese[uint16](0),
+				Unix: policy.OnlyThese("/run/app", "/run/user/1000/bus"),
+			}
 		},
 		"network-unix": func(p *policy.Policy) { p.Network = policy.Network{Unix: policy.OnlyThese[string]()} },
 		"limits":       limits,

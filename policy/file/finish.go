@@ -141,7 +141,8 @@ func (b *builder) finishNetwork(doc *document) {
 	}
 	if written {
 		b.errs = append(b.errs, &Error{Source: b.file, Position: at, Key: "network",
-			Reason: "the table is empty, which restricts nothing: write families = [] for no network at all, connect-tcp = [], bind-tcp = [] or unix = [], " +
+			Reason: "the table is empty, which restricts nothing: write families = [] for no network at all, connect-tcp = [], bind-tcp = [], " +
+				`connect-udp = [], bind-udp = [] or unix = [], ` +
 				`unix = "all" to take a restriction of an extended policy back, or remove it`})
 	}
 }

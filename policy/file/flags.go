@@ -35,6 +35,8 @@ type Overrides struct {
 	// commas; from the first on, only those and what the policy lists are open.
 	// "none" empties the list.
 	ConnectTCP, BindTCP []string
+	// ConnectUDP and BindUDP do the same for UDP.
+	ConnectUDP, BindUDP []string
 	// Unix adds sockets, or directories of sockets, in the same way.
 	Unix []string
 }
@@ -58,6 +60,8 @@ func (l Loader) Apply(p policy.Policy, o Overrides) (policy.Policy, error) {
 	b.flagList("network.families", shapeString, o.Network)
 	b.flagList("network.connect-tcp", shapeInteger, o.ConnectTCP)
 	b.flagList("network.bind-tcp", shapeInteger, o.BindTCP)
+	b.flagList("network.connect-udp", shapeInteger, o.ConnectUDP)
+	b.flagList("network.bind-udp", shapeInteger, o.BindUDP)
 	b.flagUnix(o.Unix)
 	b.normalize()
 	if len(b.errs) > 0 {
@@ -216,8 +220,8 @@ func (b *builder) emptied(k *key, args []string) bool {
 	return true
 }
 
-// flagList applies --network, --connect-tcp or --bind-tcp, whose elements have commas
-// between them.
+// flagList applies --network, or a flag about ports, whose elements have commas between
+// them.
 func (b *builder) flagList(name string, element shape, args []string) {
 	if len(args) == 0 {
 		return

@@ -54,6 +54,9 @@ func TestApply(t *testing.T) {
 		{"ports", Default(), Overrides{ConnectTCP: []string{"443,80", "80"}, BindTCP: []string{"none"}}, func(p *policy.Policy) {
 			p.Network = policy.Network{ConnectTCP: policy.OnlyThese[uint16](80, 443), BindTCP: policy.OnlyThese[uint16]()}
 		}},
+		{"UDP ports", Default(), Overrides{ConnectUDP: []string{"53,123"}, BindUDP: []string{"0"}}, func(p *policy.Policy) {
+			p.Network = policy.Network{ConnectUDP: policy.OnlyThese[uint16](53, 123), BindUDP: policy.OnlyThese[uint16](0)}
+		}},
 		{"families", Default(), Overrides{Network: []string{"AF_UNIX,inet", "inet"}}, func(p *policy.Policy) {
 			p.Network = policy.Network{Families: policy.OnlyThese("inet", "unix")}
 		}},
@@ -119,6 +122,7 @@ func TestApplyErrors(t *testing.T) {
 		{Default(), Overrides{Env: []string{"A*=secret"}}, `--env A*: '*' stands only at the end of a name that is kept`},
 		{Default(), Overrides{ConnectTCP: []string{"0"}}, `--connect-tcp 0: want a port, a whole number from 1 to 65535`},
 		{Default(), Overrides{BindTCP: []string{"80,http"}}, `--bind-tcp 80,http: http: want a port, a whole number from 0 to 65535`},
+		{Default(), Overrides{ConnectUDP: []string{"0"}}, `--connect-udp 0: want a port, a whole number from 1 to 65535`},
 		{Default(), Overrides{BindTCP: []string{"80", "none"}}, `--bind-tcp none: contradicts --bind-tcp 80`},
 		{Default(), Overrides{Network: []string{"inet", "none"}}, `--network none: contradicts --network inet`},
 		{Default(), Overrides{Network: []string{"ip"}}, `--network ip: no address family that a policy can allow has this name (did you mean "tipc"?); want alg, bluetooth, can, inet, inet6, kcm, key, netlink, packet, qipcrtr, smc, tipc, unix or vsock`},

@@ -34,7 +34,7 @@ var ruleLists = [...]string{0: "paths.ro", mayExecute: "paths.rox", mayWrite: "p
 
 var (
 	pathKeys    = []string{"paths.ro", "paths.rox", "paths.rw", "paths.rwx", optionalKey, devicesKey, "paths.metadata"}
-	networkKeys = []string{"network.families", "network.connect-tcp", "network.bind-tcp", "network.unix"}
+	networkKeys = []string{"network.families", "network.connect-tcp", "network.bind-tcp", "network.connect-udp", "network.bind-udp", "network.unix"}
 	procfsKeys  = []string{"procfs.processes", "procfs.write", "procfs.system"}
 )
 
@@ -111,6 +111,8 @@ func restKeys() []*key {
 			schema: familySchema},
 		portKey("network.connect-tcp", "--connect-tcp", 1, func(p *policy.Policy) *policy.Only[uint16] { return &p.Network.ConnectTCP }),
 		portKey("network.bind-tcp", "--bind-tcp", 0, func(p *policy.Policy) *policy.Only[uint16] { return &p.Network.BindTCP }),
+		portKey("network.connect-udp", "--connect-udp", 1, func(p *policy.Policy) *policy.Only[uint16] { return &p.Network.ConnectUDP }),
+		portKey("network.bind-udp", "--bind-udp", 0, func(p *policy.Policy) *policy.Only[uint16] { return &p.Network.BindUDP }),
 		{name: "network.unix", shape: shapeArray, want: `a list of strings, or "all"`, set: (*builder).unix, flag: "--unix",
 			get: func(p *policy.Policy) any { return restricted(p.Network.Unix) }, schema: unixSchema},
 		{name: "environment.keep", shape: shapeArray, want: wantStrings, set: (*builder).environmentKeep, flag: "--env",

@@ -82,6 +82,8 @@ func (r random) policyText() string {
 	line("network.families = %s", quotedList(some(r, familyNames()), false))
 	line("network.connect-tcp = [%s]", strings.Join(some(r, lawPorts), ", "))
 	line("network.bind-tcp = [%s]", strings.Join(some(r, lawPorts), ", "))
+	line("network.connect-udp = [%s]", strings.Join(some(r, lawPorts), ", "))
+	line("network.bind-udp = [%s]", strings.Join(some(r, lawPorts), ", "))
 	line("network.unix = %s", quotedList(some(r, lawPaths), true))
 	line("environment.keep = %s", quotedList(some(r, lawNames[:4]), false))
 	line("environment.set = { A = %s, %s = \"\" }", tomlString(unexpanded("${"+pick(lawPaths))), tomlString(lawNames[4]))
@@ -237,10 +239,12 @@ func TestLawFlags(t *testing.T) {
 		o.Devices = some(r, lawDevices)
 		add("paths.devices", o.Devices, true)
 		o.ConnectTCP, o.BindTCP = some(r, lawPorts), some(r, lawPorts)
+		o.ConnectUDP, o.BindUDP = some(r, lawPorts), some(r, lawPorts)
 		for _, l := range []struct {
 			key  string
 			list *[]string
-		}{{"network.connect-tcp", &o.ConnectTCP}, {"network.bind-tcp", &o.BindTCP}} {
+		}{{"network.connect-tcp", &o.ConnectTCP}, {"network.bind-tcp", &o.BindTCP},
+			{"network.connect-udp", &o.ConnectUDP}, {"network.bind-udp", &o.BindUDP}} {
 			if len(*l.list) > 0 {
 				lines = append(lines, l.key+" = ["+strings.Join(*l.list, ", ")+"]")
 			} else if r.IntN(2) == 0 {

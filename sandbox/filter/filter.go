@@ -111,6 +111,9 @@ type Options struct {
 	// and fast open by a send. In the 32-bit ABI of x86 it refuses the calls that
 	// programs make through socketcall(2) for the same.
 	GuardTCP bool
+	// GuardUDP closes RxRPC, whose datagrams the kernel sends past Landlock's rules about
+	// UDP ports.
+	GuardUDP bool
 	// RestrictFamilies refuses sockets of address families whose numbers are not in
 	// Families, and UNIX datagram pairs where AF_UNIX (1) is not (network.families).
 	RestrictFamilies bool

@@ -206,6 +206,10 @@ func oracleChosen(o Options, d Data, name string) (Verdict, bool) {
 		name == "shmat" && o.RefuseWritableCode && low(2)&0x8000 != 0,
 		name == "ipc" && o.RefuseWritableCode && low(0)&0xffff == 21 && low(2)&0x8000 != 0:
 		return eacces, true
+	case name == "socket" && o.GuardUDP && low(0) == 33:
+		return ErrnoVerdict(unix.EAFNOSUPPORT), true
+	case name == "socketcall" && o.GuardUDP && low(0) == 1:
+		return enosys, true
 	case !o.GuardTCP:
 		return 0, false
 	case name == "socket" && inet && (low(2) == 256 || low(2) == 262):
@@ -290,7 +294,7 @@ func oraclePrlimit(o Options, d Data, reported Verdict) Verdict {
 // touch the same calls, with the ones for old kernels all off, all on and singly.
 func variants(t *testing.T, arch string) []Options {
 	t.Helper()
-	if n := reflect.TypeFor[Options]().NumField(); n != 26 {
+	if n := reflect.TypeFor[Options]().NumField(); n != 27 {
 		t.Fatalf("Options has %d fields: decide how the tests vary the new one", n)
 	}
 	bools := []bool{false, true}
@@ -311,7 +315,7 @@ func variants(t *testing.T, arch string) []Options {
 								continue // the rest touches other calls
 							}
 							o.RefuseCoreSignals, o.RefuseTruncate, o.WatchChroot = true, true, true
-							o.RefuseMetadata, o.GuardTCP, o.RefuseUnix = true, true, true
+							o.RefuseMetadata, o.GuardTCP, o.GuardUDP, o.RefuseUnix = true, true, true, true
 							o.WatchPaths, o.WatchPorts = true, true
 							o.RefuseOwnerSignals, o.RefuseSocketcall = true, true
 							o.GuardListen, o.RestrictFamilies, o.Families = true, true, []uint32{2, 16}
@@ -335,6 +339,7 @@ func variants(t *testing.T, arch string) []Options {
 			Options{Arch: arch, Listener: listener, WatchChroot: true},
 			Options{Arch: arch, Listener: listener, RefuseMetadata: true},
 			Options{Arch: arch, Listener: listener, GuardTCP: true},
+			Options{Arch: arch, Listener: listener, GuardUDP: true},
 			Options{Arch: arch, Listener: listener, WatchPaths: true},
 			Options{Arch: arch, Listener: listener, AskReads: true, AskWrites: true, WatchNew: true},
 			Options{Arch: arch, Listener: listener, WatchPorts: true},
@@ -376,7 +381,7 @@ func interesting() map[string][6][]uint64 {
 			0x4020bc10, 0x4020bc11, 0x4030bc1d, 0x4030bc1e, 0x40186f04, 0x40049409, 0xc0189436, 0x80089418, 0x80089419,
 			0x5416, 0x5417, 0x5418, 0x5423, 0x542f, 0xc0285443, 0x4b47, 0x4b48, 0x4b49, 0x4b4b, 0x4b4d, 0x4bfb, 0x40084504, 0x40284504, 0x80084504,
 			0x5452, 0x5421, garbage | 0x5416, garbage | 0x5452}},
-		"socket":            {{1, 2, 10, 16, 17, 21, 43, 44, 45, garbage | 44, 44 << 32, garbage | 1, garbage | 2, garbage | 43, 1 << 32}, {1, 2}, {0, 6, 256, 262, garbage | 256, garbage | 262, 262 << 32}},
+		"socket":            {{1, 2, 10, 16, 17, 21, 33, garbage | 33, 43, 44, 45, garbage | 44, 44 << 32, garbage | 1, garbage | 2, garbage | 43, 1 << 32}, {1, 2}, {0, 6, 256, 262, garbage | 256, garbage | 262, 262 << 32}},
 		"socketpair":        {{1, 30, garbage | 1}, {1, 2, 3, 5, 0x80801, 0x80802, 0x80803, garbage | 2, garbage | 5}},
 		"setsockopt":        {{3}, {0, 1, 6, garbage | 6, 6 << 32}, {1, 30, 31, 32, garbage | 31}},
 		"sendto":            {{3}, {pointer}, {1}, {0, 0x4000, 1 << 29, 1<<29 | 0x4000, garbage | 1<<29, 1 << 61}, {0, pointer}},

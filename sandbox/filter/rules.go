@@ -44,11 +44,12 @@ const (
 	onOldKernels             // in the prologue, by an option
 	forMetadata              // in the prologue, by Options.RefuseMetadata
 	forTCP                   // in the prologue, by Options.GuardTCP
+	forUDP                   // in the prologue, by Options.GuardUDP
 	forUnix                  // in the prologue, by Options.RefuseUnix
 	forFamilies              // in the prologue, by Options.RestrictFamilies
 	forPairs                 // in the prologue, by the last or Options.RefuseUnix
 	forListen                // in the prologue, by Options.GuardListen
-	forSockets               // in the prologue, by GuardTCP, RefuseUnix, RestrictFamilies or RefuseSocketcall
+	forSockets               // in the prologue, by GuardTCP, GuardUDP, RefuseUnix, RestrictFamilies or RefuseSocketcall
 	forMemfds                // in the prologue, by Options.GuardMemfds
 	forShared                // in the prologue, by Options.RefuseSharedFiles
 	forCode                  // in the prologue, by Options.RefuseWritableCode
@@ -67,6 +68,8 @@ func (o *Options) asked(h home) bool {
 		return o.RefuseMetadata
 	case forTCP:
 		return o.GuardTCP
+	case forUDP:
+		return o.GuardUDP
 	case forUnix:
 		return o.RefuseUnix
 	case forMemfds:
@@ -82,7 +85,7 @@ func (o *Options) asked(h home) bool {
 	case forListen:
 		return o.GuardListen
 	case forSockets:
-		return o.RestrictFamilies || o.GuardTCP || o.RefuseUnix || o.RefuseSocketcall
+		return o.RestrictFamilies || o.GuardTCP || o.GuardUDP || o.RefuseUnix || o.RefuseSocketcall
 	}
 	return false
 }
@@ -233,6 +236,7 @@ const (
 	familyINET  = 2
 	familyINET6 = 10
 	familyRDS   = 21
+	familyRxRPC = 33
 	familySMC   = 43
 	familyXDP   = 44
 	datagram    = 0x2 // SOCK_DGRAM, and with its lowest bit SOCK_RAW, which AF_UNIX takes for the same
@@ -261,6 +265,7 @@ const (
 	keyTerminals  = "ipc.terminals"
 	keyMetadata   = "paths.metadata"
 	keyTCP        = "network.connect-tcp"
+	keyUDP        = "network.connect-udp"
 	keyUnix       = "network.unix"
 	keyFamilies   = "network.families"
 	keyBind       = "network.bind-tcp"
@@ -560,6 +565,8 @@ var rules = [...]rule{
 		home: forTCP, errno: unix.EPROTONOSUPPORT, key: keyTCP, reason: reasonPastTCP},
 	{calls: []string{"socket"}, when: []condition{number(0, familySMC)}, condition: "family AF_SMC",
 		home: forTCP, errno: unix.EAFNOSUPPORT, key: keyTCP, reason: reasonPastTCP},
+	{calls: []string{"socket"}, when: []condition{number(0, familyRxRPC)}, condition: "family AF_RXRPC",
+		home: forUDP, errno: unix.EAFNOSUPPORT, key: keyUDP, reason: "the kernel sends its datagrams past the rules about UDP ports"},
 	// The name of the protocol is in memory: "smc" makes the socket one of SMC
 	// (Linux 5.17 and later), "tls" speeds TLS up, which libraries do without.
 	{calls: []string{"setsockopt"}, when: []condition{number(1, levelTCP), number(2, optionULP)}, condition: "option TCP_ULP",

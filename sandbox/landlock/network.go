@@ -11,28 +11,41 @@ import (
 
 // The ABI from which the kernel can hold a part of [network].
 const (
-	tcpABI  = 4 // Linux 6.7
-	unixABI = 9 // Linux 7.1
+	tcpABI  = 4  // Linux 6.7
+	unixABI = 9  // Linux 7.1
+	udpABI  = 10 // Linux 7.2
 )
 
 // PortRule grants Rights, LANDLOCK_ACCESS_NET_* bits, on a port. Port 0 in a rule
-// about bind(2) is the range that the kernel picks from.
+// about bind(2) is the range that the kernel picks from, also for a UDP socket that is
+// not bound when it connects or sends.
 type PortRule struct {
 	Port   uint16
 	Rights uint64
 }
 
-// NetworkABI returns the Landlock ABI that it takes to hold the rules about TCP
-// ports, and that for the list of UNIX sockets; 0 where the policy has none. An
-// empty list of UNIX sockets needs no Landlock: the seccomp filter refuses them.
-func NetworkABI(n policy.Network) (tcp, unixSockets int) {
-	if n.ConnectTCP.Restricted() || n.BindTCP.Restricted() {
-		tcp = tcpABI
+// NetworkNeeds are the Landlock ABIs that it takes to hold the parts of [network]; 0 is
+// none.
+type NetworkNeeds struct {
+	TCP, UDP int // the rules about ports
+	Unix     int // the list of UNIX sockets
+}
+
+// NetworkABI returns what the kernel needs for a policy. An empty list of UNIX sockets
+// needs no Landlock, and neither have rules about UDP ports where no socket for them can
+// be made: the seccomp filter refuses it.
+func NetworkABI(n policy.Network) NetworkNeeds {
+	var needs NetworkNeeds
+	if n.RestrictsTCP() {
+		needs.TCP = tcpABI
+	}
+	if n.RestrictsUDP() && n.MakesFamily("inet", "inet6") {
+		needs.UDP = udpABI
 	}
 	if n.Unix.Len() > 0 {
-		unixSockets = unixABI
+		needs.Unix = unixABI
 	}
-	return tcp, unixSockets
+	return needs
 }
 
 // network decides the rules about ports, as far as the ABI goes.
@@ -43,6 +56,8 @@ func (p *Plan) network(n policy.Network) {
 	}{
 		{n.ConnectTCP, llsys.AccessNetConnectTCP},
 		{n.BindTCP, llsys.AccessNetBindTCP},
+		{n.ConnectUDP, llsys.AccessNetConnectSendUDP},
+		{n.BindUDP, llsys.AccessNetBindUDP},
 	} {
 		if !kind.ports.Restricted() || p.ABI.Net&kind.right == 0 {
 			continue
@@ -54,11 +69,17 @@ func (p *Plan) network(n policy.Network) {
 	}
 }
 
+// HandlesTCP reports whether the kernel judges TCP ports.
+func (p *Plan) HandlesTCP() bool { return p.Net&netTCP != 0 }
+
+// HandlesUDP reports whether the kernel judges UDP ports.
+func (p *Plan) HandlesUDP() bool { return p.Net&netUDP != 0 }
+
 func (p *Plan) addPorts(ruleset int) error {
 	for _, r := range p.Ports {
 		rule := llsys.NetPortAttr{AllowedAccess: r.Rights, Port: uint64(r.Port)}
 		if err := llsys.LandlockAddNetPortRule(ruleset, &rule, 0); err != nil {
-			return fmt.Errorf("adding the landlock rule on TCP port %d: %w", r.Port, err)
+			return fmt.Errorf("adding the landlock rule on port %d: %w", r.Port, err)
 		}
 	}
 	return nil

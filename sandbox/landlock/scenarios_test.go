@@ -63,6 +63,8 @@ var scenarios = map[string]scenario{
 	"watch":                        {watchScenario},
 	"TCP ports":                    {tcpPorts},
 	"no TCP ports":                 {noTCPPorts},
+	"UDP ports":                    {udpPorts},
+	"a bound UDP port":             {boundUDP},
 }
 
 func ownProcfs(st *stage) []attempt {

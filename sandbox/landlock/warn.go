@@ -69,7 +69,7 @@ func (p *Plan) warnMissing(r Request) {
 	if v < 6 && r.Policy.IPC.AbstractSockets == policy.ScopeSandbox {
 		p.warn("landlock ABI %d cannot refuse abstract sockets of processes outside the sandbox", v)
 	}
-	if p.Net != 0 && r.Policy.Network.MakesFamily("inet", "inet6") {
+	if p.HandlesTCP() && !r.Policy.Network.RestrictsUDP() && r.Policy.Network.MakesFamily("inet", "inet6") {
 		p.warn("the rules about TCP ports do not hold for UDP: datagrams go to every port")
 	}
 }

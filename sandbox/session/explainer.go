@@ -54,6 +54,7 @@ func explainerOf(pol policy.Policy, rules []facts.Rule, look func() (*facts.Fact
 var actions = map[supervisor.Access]policy.Action{
 	supervisor.AccessRead: policy.ActionRead, supervisor.AccessList: policy.ActionRead, supervisor.AccessWrite: policy.ActionWrite, supervisor.AccessExecute: policy.ActionExecute,
 	supervisor.AccessConnect: policy.ActionConnect, supervisor.AccessBind: policy.ActionBind,
+	supervisor.AccessSend: policy.ActionSend, supervisor.AccessReceive: policy.ActionReceive,
 }
 
 func (e *explainer) Path(name string, access supervisor.Access, missing bool) (supervisor.Refusal, bool) {
@@ -95,7 +96,11 @@ func (e *explainer) Port(port uint16, access supervisor.Access) (supervisor.Refu
 	n := e.policy.Network
 	switch {
 	case access == supervisor.AccessConnect && n.ConnectTCP.Allows(port),
-		access == supervisor.AccessBind && n.BindTCP.Allows(port):
+		access == supervisor.AccessBind && n.BindTCP.Allows(port),
+		access == supervisor.AccessReceive && n.BindUDP.Allows(port),
+		// A socket that is not bound also needs a port. Whether this one is bound is not
+		// looked at.
+		access == supervisor.AccessSend && n.ConnectUDP.Allows(port):
 		return supervisor.Refusal{}, false
 	}
 	return e.explain(policy.Request{Action: actions[access], Port: port})

@@ -62,7 +62,7 @@ func (r *Report) Tests(ctx context.Context, name string, p policy.Policy, run Ru
 // object is what a test is about.
 func object(t policy.Test) string {
 	switch t.Access {
-	case policy.ActionConnect, policy.ActionBind:
+	case policy.ActionConnect, policy.ActionBind, policy.ActionSend, policy.ActionReceive:
 		return fmt.Sprint(t.Port)
 	case policy.ActionCall:
 		return t.Call
@@ -101,7 +101,8 @@ func judge(t policy.Test, outside, inside attempt, result *Result) {
 // question is the test as policy explain asks it.
 func question(t policy.Test) string {
 	flag := map[policy.Action]string{policy.ActionRead: "--read", policy.ActionWrite: "--write", policy.ActionExecute: "--exec",
-		policy.ActionConnect: "--connect", policy.ActionBind: "--bind", policy.ActionCall: "--call"}[t.Access]
+		policy.ActionConnect: "--connect", policy.ActionBind: "--bind",
+		policy.ActionSend: "--send", policy.ActionReceive: "--receive", policy.ActionCall: "--call"}[t.Access]
 	return flag + " " + object(t)
 }
 

@@ -91,7 +91,7 @@ func try(t policy.Test) attempt {
 		err = tryWrite(t.Path)
 	case policy.ActionExecute:
 		err = tryExecute(t.Path)
-	case policy.ActionConnect, policy.ActionBind:
+	case policy.ActionConnect, policy.ActionBind, policy.ActionSend, policy.ActionReceive:
 		err = tryPort(t)
 	case policy.ActionCall:
 		return tryCall(t.Call)
@@ -212,16 +212,20 @@ func execveat(name string, argv []byte, flags uintptr) unix.Errno {
 
 const atCWD = ^uintptr(0) - 99 // AT_FDCWD, -100
 
-// tryPort uses the loopback interface. That nobody listens, or somebody already
+// tryPort uses the loopback interface, and sends nothing: a UDP socket is connected. That nobody listens, or somebody already
 // does, is no refusal.
 func tryPort(t policy.Test) error {
-	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
+	kind := unix.SOCK_STREAM
+	if t.Access == policy.ActionSend || t.Access == policy.ActionReceive {
+		kind = unix.SOCK_DGRAM
+	}
+	fd, err := unix.Socket(unix.AF_INET, kind|unix.SOCK_NONBLOCK|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return err
 	}
 	defer unix.Close(fd)
 	address := &unix.SockaddrInet4{Port: int(t.Port), Addr: [4]byte{127, 0, 0, 1}}
-	if t.Access == policy.ActionBind {
+	if t.Access == policy.ActionBind || t.Access == policy.ActionReceive {
 		err = unix.Bind(fd, address)
 	} else {
 		err = unix.Connect(fd, address)

@@ -20,6 +20,7 @@ type explainOptions struct {
 	policyFlags
 	read, write, exec, call []string
 	connect, bind           []uint
+	send, receive           []uint
 	program                 string
 	asJSON                  bool
 }
@@ -48,6 +49,8 @@ in the order of the kinds below.`,
 	f.StringArrayVar(&o.call, "call", nil, "may the system call `NAME` be made?")
 	f.UintSliceVar(&o.connect, "connect", nil, "may a TCP connection to `PORT` be made?")
 	f.UintSliceVar(&o.bind, "bind", nil, "may a TCP socket bind `PORT`?")
+	f.UintSliceVar(&o.send, "send", nil, "may a UDP datagram be sent to `PORT`?")
+	f.UintSliceVar(&o.receive, "receive", nil, "may a UDP socket bind `PORT`?")
 	f.StringVar(&o.program, "program", "", "answer for `CMD` as the program that memory.pin pins")
 	f.BoolVar(&o.asJSON, "json", false, "print JSON")
 	return cmd
@@ -101,16 +104,16 @@ func (o *explainOptions) requests() ([]policy.Request, error) {
 	for _, q := range []struct {
 		action policy.Action
 		ports  []uint
-	}{{policy.ActionConnect, o.connect}, {policy.ActionBind, o.bind}} {
+	}{{policy.ActionConnect, o.connect}, {policy.ActionBind, o.bind}, {policy.ActionSend, o.send}, {policy.ActionReceive, o.receive}} {
 		for _, port := range q.ports {
 			if port > math.MaxUint16 {
-				return nil, misusedf("explaining the TCP port %d: ports end at 65535", port)
+				return nil, misusedf("explaining the port %d: ports end at 65535", port)
 			}
 			asked = append(asked, policy.Request{Action: q.action, Port: uint16(port)})
 		}
 	}
 	if len(asked) == 0 {
-		return nil, misusedf("explain wants a question: --read, --write, --exec, --call, --connect or --bind")
+		return nil, misusedf("explain wants a question: --read, --write, --exec, --call, --connect, --bind, --send or --receive")
 	}
 	return asked, nil
 }
@@ -146,7 +149,8 @@ func explainAll(pol policy.Policy, requests []policy.Request, program string) ([
 func printAnswer(w io.Writer, a policy.Answer) error {
 	var b strings.Builder
 	object := a.Request.Path + a.Request.Call
-	if a.Request.Action == policy.ActionConnect || a.Request.Action == policy.ActionBind {
+	switch a.Request.Action {
+	case policy.ActionConnect, policy.ActionBind, policy.ActionSend, policy.ActionReceive:
 		object = strconv.Itoa(int(a.Request.Port))
 	}
 	verdict := "refused"

@@ -28,6 +28,8 @@ func (p *policyFlags) declare(f *pflag.FlagSet) {
 	f.StringArrayVar(&p.overrides.Devices, "device", nil, "allow the device node `PATH`")
 	f.StringArrayVar(&p.overrides.Network, "network", nil, "allow sockets of the address `FAMILY` only (inet, inet6, unix, netlink, ...); several with commas, or none")
 	f.StringArrayVar(&p.overrides.ConnectTCP, "connect-tcp", nil, "allow TCP connections to `PORT` only; several with commas, or none")
+	f.StringArrayVar(&p.overrides.ConnectUDP, "connect-udp", nil, "allow UDP datagrams to `PORT` only; several with commas, or none")
+	f.StringArrayVar(&p.overrides.BindUDP, "bind-udp", nil, "allow UDP sockets to have `PORT` only, 0 for any free one; several with commas, or none")
 	f.StringArrayVar(&p.overrides.BindTCP, "bind-tcp", nil, "allow TCP sockets to bind `PORT` only; several with commas, or none")
 	f.StringArrayVar(&p.overrides.Unix, "unix", nil, "allow UNIX sockets at `PATH` only, or none, or all")
 	f.StringArrayVar(&p.overrides.Env, "env", nil, "`NAME` keeps only the variables so named, NAME=VALUE sets one")
@@ -51,7 +53,8 @@ func (p *policyFlags) args() []string {
 	}{
 		{"--ro", p.overrides.RO}, {"--rox", p.overrides.ROX}, {"--rw", p.overrides.RW}, {"--rwx", p.overrides.RWX},
 		{"--allow", p.overrides.Allow}, {"--device", p.overrides.Devices},
-		{"--network", p.overrides.Network}, {"--connect-tcp", p.overrides.ConnectTCP}, {"--bind-tcp", p.overrides.BindTCP}, {"--unix", p.overrides.Unix}, {"--env", p.overrides.Env},
+		{"--network", p.overrides.Network}, {"--connect-tcp", p.overrides.ConnectTCP}, {"--bind-tcp", p.overrides.BindTCP},
+		{"--connect-udp", p.overrides.ConnectUDP}, {"--bind-udp", p.overrides.BindUDP}, {"--unix", p.overrides.Unix}, {"--env", p.overrides.Env},
 	} {
 		for _, value := range list.values {
 			args = append(args, list.flag, value)

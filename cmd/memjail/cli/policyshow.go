@@ -101,6 +101,8 @@ type shownPolicy struct {
 	Rules    []shownRule    `json:"rules"`
 	Connect  *[]uint16      `json:"connect_tcp,omitempty"` // absent: the rules are not about it
 	Bind     *[]uint16      `json:"bind_tcp,omitempty"`
+	SendUDP  *[]uint16      `json:"connect_udp,omitempty"`
+	BindUDP  *[]uint16      `json:"bind_udp,omitempty"`
 	Code     string         `json:"code"`
 	Carved   []shownCarved  `json:"carved"`
 	Costs    []string       `json:"costs"`
@@ -169,6 +171,8 @@ func newShown(pol policy.Policy, plan *sandbox.Plan) (*shownPolicy, error) {
 	}
 	s.Connect = portsOf(plan.Rules, unix.LANDLOCK_ACCESS_NET_CONNECT_TCP)
 	s.Bind = portsOf(plan.Rules, unix.LANDLOCK_ACCESS_NET_BIND_TCP)
+	s.SendUDP = portsOf(plan.Rules, unix.LANDLOCK_ACCESS_NET_CONNECT_SEND_UDP)
+	s.BindUDP = portsOf(plan.Rules, unix.LANDLOCK_ACCESS_NET_BIND_UDP)
 	for _, c := range plan.Rules.Carved {
 		s.Carved = append(s.Carved, shownCarved{c.Path, c.Cause})
 	}
@@ -297,13 +301,13 @@ func (s *shownPolicy) ruleLines() []string {
 	for _, p := range []struct {
 		what string
 		list *[]uint16
-	}{{"connect", s.Connect}, {"bind", s.Bind}} {
+	}{{"TCP connect", s.Connect}, {"TCP bind", s.Bind}, {"UDP connect", s.SendUDP}, {"UDP bind", s.BindUDP}} {
 		switch {
 		case p.list == nil:
 		case len(*p.list) == 0:
-			lines = append(lines, "TCP "+p.what+"  no port")
+			lines = append(lines, p.what+"  no port")
 		default:
-			lines = append(lines, "TCP "+p.what+"  "+strings.Trim(fmt.Sprint(*p.list), "[]"))
+			lines = append(lines, p.what+"  "+strings.Trim(fmt.Sprint(*p.list), "[]"))
 		}
 	}
 	for _, c := range s.Carved {

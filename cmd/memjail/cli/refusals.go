@@ -26,6 +26,8 @@ func allowFlag(key string, args [6]uint64) string {
 		return `--unix all (in a policy: network.unix = "all")`
 	case "network.bind-tcp":
 		return "--bind-tcp PORT and binding to it, or --bind-tcp 0 (any free port)"
+	case "network.connect-udp":
+		return "a [network] without connect-udp and bind-udp"
 	case "network.connect-tcp":
 		return "a [network] without connect-tcp and bind-tcp"
 	default:
