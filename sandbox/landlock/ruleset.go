@@ -8,7 +8,6 @@ import (
 
 	"github.com/memjail/memjail/policy/abspath"
 	llsys "github.com/memjail/memjail/sandbox/kernel/landlockabi"
-	"github.com/memjail/memjail/sandbox/kernel/mountinfo"
 	"golang.org/x/sys/unix"
 
 	"github.com/memjail/memjail/policy"
@@ -200,12 +199,23 @@ func (w *walker) grantAll() {
 	w.grantQueues(full)
 }
 
-// grantQueues grants POSIX message queues where their file system is mounted nowhere:
-// mq_open(2) opens files of it all the same, which then lie below no rule. Its top
-// directory can be reached by another mount, which takes CAP_SYS_ADMIN; without that
-// the queues stay closed.
+// grantQueues grants POSIX message queues: mq_open(2) opens files of a mount of the
+// kernel's own, which lie below no rule but one on the top directory of their file
+// system, however that is mounted. Where it is mounted nowhere another mount shows it,
+// which takes CAP_SYS_ADMIN; without that the queues stay closed.
 func (w *walker) grantQueues(want Rights) {
-	if slices.ContainsFunc(w.table.mounts, func(m mountinfo.Mount) bool { return m.FSType == "mqueue" && w.table.visible(&m) }) {
+	mounted := false
+	for i := range w.table.mounts {
+		if m := &w.table.mounts[i]; m.FSType != "mqueue" || !w.table.visible(m) {
+			continue
+		} else if n := w.at(m.Point); n != nil {
+			mounted = true
+			if !n.ruled && !n.special {
+				w.emit(n, want, 0, "message queues")
+			}
+		}
+	}
+	if mounted {
 		return
 	}
 	fs, err := unix.Fsopen("mqueue", unix.FSOPEN_CLOEXEC)
