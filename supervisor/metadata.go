@@ -71,6 +71,9 @@ func (r *receiver) change(q *request) {
 	if err == nil {
 		id, err = r.changer(q.tid)
 	}
+	if err == nil {
+		err = r.translateOwners(id.tgid, &c)
+	}
 	if err != nil {
 		r.answer(q, decide.Refuse{Errno: errnoOf(err)}, noFile)
 		return
@@ -130,17 +133,24 @@ func (r *receiver) changer(tid int) (identity, error) {
 // sameNamespace is what of a caller's capabilities holds here: those of another user
 // namespace are about that one only.
 func (r *receiver) sameNamespace(id identity) kernel.CapSet {
-	if r.s.options.Policy.IPC.Namespaces == policy.NamespacesDeny {
-		return id.caps // nobody inside can have made one
-	}
-	own, err := os.Readlink("/proc/thread-self/ns/user")
-	if err != nil {
-		return 0
-	}
-	if theirs, err := r.s.resolver.Procfs.ReadLink(id.tgid, "ns/user"); err != nil || theirs != own {
+	if !r.inOwnNamespace(id.tgid) {
 		return 0
 	}
 	return id.caps
+}
+
+// inOwnNamespace reports whether a process is in this one's user namespace. One that
+// cannot be looked at is not.
+func (r *receiver) inOwnNamespace(tgid int) bool {
+	if r.s.options.Policy.IPC.Namespaces == policy.NamespacesDeny {
+		return true // nobody inside can have made one
+	}
+	own, err := os.Readlink("/proc/thread-self/ns/user")
+	if err != nil {
+		return false
+	}
+	theirs, err := r.s.resolver.Procfs.ReadLink(tgid, "ns/user")
+	return err == nil && theirs == own
 }
 
 // changing are the capabilities for a change: the caller's, and what it takes to look

@@ -18,6 +18,7 @@ type change struct {
 	keepLink   bool   // a symbolic link at the end is not followed
 	nothing    bool   // there is nothing to do, whatever it is about
 	attribute  string // the name of the extended attribute that is set
+	owner      *owner // whom it gives the object to; nil: it is not about that
 	// apply makes the call about a name that leads to the object and nowhere else.
 	apply func(name string) error
 }
@@ -167,8 +168,9 @@ func readOwner(_ *receiver, q *request, first int, c *change) error {
 		}
 		return int(int32(uint32(arg)))
 	}
-	uid, gid := id(q.args[first]), id(q.args[first+1])
-	c.apply = func(name string) error { return unix.Fchownat(unix.AT_FDCWD, name, uid, gid, 0) }
+	o := &owner{uid: id(q.args[first]), gid: id(q.args[first+1])}
+	c.owner = o
+	c.apply = func(name string) error { return unix.Fchownat(unix.AT_FDCWD, name, o.uid, o.gid, 0) }
 	return nil
 }
 

@@ -54,9 +54,9 @@ func TestMetadataElsewhere(t *testing.T) {
 	const script = `
 chmod 666 "$1"; chmod 666 link; touch -d 2001-01-01 "$1" 2>/dev/null; chown "$(id -u)" "$1"; setfattr -n user.x -v y "$1"; setfacl -m u:1:r "$1"
 (cd "${1%/*}" && chmod 666 "${1##*/}"); chmod 666 "/proc/self/cwd/$1" "/proc/self/root/$1"
-python3 -c 'import os; os.fchmod(0, 0o644); os.utime(0); os.setxattr(0, b"user.y", b"y" * 28)'; chmod 604 /proc/self/fd/0 /dev/stdin`
+/usr/bin/python3 -c 'import os; os.fchmod(0, 0o644); os.utime(0); os.setxattr(0, b"user.y", b"y" * 28)'; chmod 604 /proc/self/fd/0 /dev/stdin`
 	forAccounts(t, func(t *testing.T, as account) {
-		as.needs(t, "setfattr", "setfacl", "python3")
+		as.needs(t, "setfattr", "setfacl", "/usr/bin/python3")
 		for _, test := range []struct {
 			name    string
 			argv    []string
@@ -156,4 +156,52 @@ func attributesOf(t *testing.T, name string) string {
 		t.Fatal(err)
 	}
 	return string(list[:n])
+}
+
+// owners gives files away within a user namespace in which the caller is 0 and nobody else
+// is anybody.
+const owners = `
+import ctypes, os, sys
+uid, gid = os.geteuid(), os.getegid()
+libc = ctypes.CDLL(None, use_errno=True)
+r, w = os.pipe(); hold, release = os.pipe()
+child = os.fork()
+if child == 0:
+    print("unshare", libc.unshare(0x10000000), flush=True)
+    os.write(w, b"1"); os.read(hold, 1)
+    for call in (lambda: os.chown("f", 0, -1), lambda: os.chown("f", -1, 0), lambda: os.lchown("f", 0, 0),
+                 lambda: os.chown("f", 1, -1), lambda: os.chown("f", -1, 7), lambda: os.chown("f", -1, 65534)):
+        try: call(); print("ok")
+        except OSError as e: print(e.strerror)
+    sys.stdout.flush(); os._exit(0)
+os.read(r, 1)
+def write(name, text):
+    with open(f"/proc/{child}/{name}", "w") as f: f.write(text)
+write("setgroups", "deny"); write("uid_map", f"0 {uid} 1"); write("gid_map", f"0 {gid} 1")
+os.write(release, b"1"); os.wait()
+s = os.stat("f"); print(s.st_uid == uid, s.st_gid == gid)
+`
+
+// TestOwnersInNamespace: the IDs that chown(2) is given mean what they mean in the user
+// namespace of the caller, also where the supervisor makes the call.
+func TestOwnersInNamespace(t *testing.T) {
+	forAccounts(t, func(t *testing.T, as account) {
+		as.needs(t, "/usr/bin/python3")
+		run := func(flags ...string) outcome {
+			dir := as.workDir(t)
+			plantFile(t, as, dir, "f", "")
+			argv := []string{"/usr/bin/python3", "-c", owners}
+			if flags != nil {
+				argv = append(append([]string{memjailPath(t), "run", "-q"}, flags...), argv...)
+			}
+			return job{as: as, dir: dir, argv: argv}.run(t)
+		}
+		const want = "unshare 0\nok\nok\nok\nInvalid argument\nInvalid argument\nInvalid argument\nTrue True\n"
+		if o := run(); o.stdout != want {
+			t.Fatalf("control: %v", o)
+		}
+		if o := run("-p", "workspace", "--allow", "namespaces=user", "--"); o.stdout != want {
+			t.Errorf("inside: %v", o)
+		}
+	})
 }
