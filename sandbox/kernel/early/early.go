@@ -29,7 +29,10 @@ var Nofile [2]uint64
 func init() { prlimit(rlimitNofile, &Nofile) }
 
 // What the entry point says, and ends with 125 instead of starting a runtime that would
-// end with a trace: at the entry there is one thread and nothing to be undone.
+// end with a trace: at the entry there is one thread and nothing to be undone. The
+// assembly prints them.
+//
+//lint:file-ignore U1000 the analyser does not read assembly
 var (
 	fewProcesses = "memjail: RLIMIT_NPROC (ulimit -u) leaves no room for the 20 processes and threads that memjail needs: raise it\n"
 	littleMemory = "memjail: RLIMIT_AS (ulimit -v) leaves less than 1536 MB of address space, which memjail needs: raise it\n"
