@@ -162,7 +162,7 @@ func (p *Plan) ruledAbove(f *foreignFile) bool {
 		if !ok || rights&onFiles&^rightsOf(f.flags) != 0 {
 			return true
 		}
-		if up == "/" {
+		if up == "/" || up == "." {
 			return false
 		}
 	}

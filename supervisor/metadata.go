@@ -257,7 +257,7 @@ func (w Writable) contains(place string) bool {
 		if id, ok := w[up]; ok && id == identifyPath(up) {
 			return true
 		}
-		if up == "/" {
+		if up == "/" || up == "." {
 			return false
 		}
 	}

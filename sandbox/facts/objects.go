@@ -47,7 +47,7 @@ func (o Objects) Granting(name string, right landlock.Rights) (rule string) {
 				return r.Path
 			}
 		}
-		if at == "/" {
+		if at == "/" || at == "." {
 			return ""
 		}
 	}

@@ -27,7 +27,7 @@ func (s RuleSum) Gives(name string, any landlock.Rights) bool {
 		if s[up]&any != 0 {
 			return true
 		}
-		if up == "/" {
+		if up == "/" || up == "." {
 			return false
 		}
 	}
@@ -40,7 +40,10 @@ const maxInterpreters = 5
 // runs it (interpreter, as the program names it), whose path is file.
 func (s RuleSum) NotExecutable(program string) (file, interpreter string, refused bool) {
 	for range maxInterpreters {
-		file, err := filepath.EvalSymlinks(program)
+		file, err := filepath.Abs(program)
+		if err == nil {
+			file, err = filepath.EvalSymlinks(file)
+		}
 		if err != nil {
 			return "", "", false
 		}

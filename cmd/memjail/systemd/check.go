@@ -229,7 +229,7 @@ func notForOthers(path string) string {
 		if info, err := os.Stat(dir); err != nil || info.Mode().Perm()&0o001 == 0 {
 			return dir
 		}
-		if dir == "/" {
+		if dir == "/" || dir == "." {
 			return ""
 		}
 	}

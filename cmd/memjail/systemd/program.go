@@ -95,7 +95,7 @@ func (u *Unit) checkModes(root, program string) []Finding {
 				f := finding(Breaks, who, "may not execute memjail: "+path+" is closed to that user")
 				return []Finding{f.remedy(install(program))}
 			}
-			if path == "/" {
+			if path == "/" || path == "." {
 				break
 			}
 		}
