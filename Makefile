@@ -41,7 +41,7 @@ demo: build ## show a real program working, and attempts on memory failing
 
 .PHONY: test
 test: deps build format vet generated arm64 ## everything that has to hold; installs what it needs (DEPS=skip: does not)
-	$(GO) test -count=1 -timeout 15m ./...
+	$(GO) test -count=1 -timeout 19m ./...
 
 .PHONY: check
 check: format tidy vet lint architecture fuzz ## what can be said without starting a sandbox
