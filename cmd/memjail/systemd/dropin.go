@@ -33,7 +33,8 @@ const ours = "# Written by memjail: "
 // neededCalls are what memjail itself calls, from its start until the program has
 // been executed, and its supervisor: seen with strace(1). Those of the group @default
 // are in every filter. connect, sendto and socket are for the journal, kill and
-// pidfd_send_signal for the guard, fsopen for POSIX message queues. io_uring_setup,
+// pidfd_send_signal for the guard, recvfrom for what the supervisor says of the self-check,
+// fsopen for POSIX message queues. io_uring_setup,
 // process_vm_readv, process_vm_writev, ptrace and userfaultfd are tried by the self-check,
 // to see that they are refused.
 var neededCalls = []string{
@@ -42,7 +43,7 @@ var neededCalls = []string{
 	"fstatfs", "futex", "getdents64", "getcwd", "getgroups", "getpriority", "getsockopt", "io_uring_setup", "ioctl", "kill",
 	"landlock_add_rule", "landlock_create_ruleset", "landlock_restrict_self", "lseek",
 	"madvise", "memfd_create", "mmap", "munmap", "nanosleep", "newfstatat", "openat", "openat2", "pidfd_open", "pidfd_send_signal", "pipe2", "ppoll",
-	"prctl", "pread64", "prlimit64", "process_vm_readv", "process_vm_writev", "ptrace", "read", "readlinkat", "recvmsg", "rt_sigaction",
+	"prctl", "pread64", "prlimit64", "process_vm_readv", "process_vm_writev", "ptrace", "read", "readlinkat", "recvfrom", "recvmsg", "rt_sigaction",
 	"rt_sigprocmask", "rt_sigreturn", "rt_sigtimedwait", "sched_getaffinity", "sched_yield", "seccomp", "sendmsg", "sendto", "setgroups", "setresgid",
 	"setpriority", "setresuid", "setsid", "setsockopt", "sigaltstack", "socket", "socketpair", "statx", "tgkill", "userfaultfd", "wait4", "write",
 }
