@@ -1,11 +1,11 @@
 package sandbox
 
 import (
+	"github.com/memjail/memjail/sandbox/descriptors"
 	"github.com/memjail/memjail/sandbox/kernel"
-	"github.com/memjail/memjail/sandbox/kernel/early"
+	"github.com/memjail/memjail/sandbox/limits"
 	"github.com/memjail/memjail/sandbox/program"
 	"github.com/memjail/memjail/sandbox/starter"
-	"golang.org/x/sys/unix"
 )
 
 // PrepareDrop finds the program that is to follow once this process has dropped the
@@ -22,24 +22,23 @@ func PrepareDrop(args, env []string, keepCapabilities bool) (become func() error
 	if err != nil {
 		return nil, err
 	}
-	p := &Plan{options: Options{Args: args}}
-	p.starter = starter.Plan{Path: path, Argv: args, Env: env, Progress: progress, Ignored: ignoredSignals(), Mask: startMask(),
-		SelfCheck: kernel.SelfCheck{Read: true, Trace: !filtered()}}
-	for fd := range 3 {
-		if early.Closed(fd) {
-			p.starter.CloseFDs = append(p.starter.CloseFDs, fd)
+	o := &Options{Args: args}
+	p := &parts{
+		command: command{path, args, env}, progress: progress, limits: []starter.Limit{limits.OpenFiles()},
+		files: &descriptors.Inherited{Close: descriptors.Closed()},
+		calls: calls{selfCheck: kernel.SelfCheck{Read: true, Trace: !filtered()}},
+	}
+	if !keepCapabilities {
+		if p.held, p.drop, err = o.capabilities(); err != nil {
+			return nil, err
 		}
 	}
-	p.starter.Limits = []starter.Limit{{Name: "RLIMIT_NOFILE", Resource: unix.RLIMIT_NOFILE,
-		Value: unix.Rlimit{Cur: early.Nofile[0], Max: early.Nofile[1]}}}
-	if !keepCapabilities {
-		err = p.capabilities()
-	}
+	plan := o.assemble(p, &effort{})
 	return func() error {
-		steps, err := p.starter.Steps()
+		steps, err := plan.starter.Steps()
 		if err != nil {
 			return err
 		}
-		return p.failed(kernel.Become(steps))
-	}, err
+		return plan.failed(kernel.Become(steps))
+	}, nil
 }

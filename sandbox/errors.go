@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 
+	"github.com/memjail/memjail/sandbox/descriptors"
 	"github.com/memjail/memjail/sandbox/program"
 )
 
@@ -26,32 +27,29 @@ func (e *UnenforceableError) Unwrap() error { return e.Err }
 type CommandError = program.Error
 
 // WorkingDirectoryError says that the working directory was entered in another
-// mount namespace. To start elsewhere instead would have CMD's relative paths name
-// other files than its caller meant.
-type WorkingDirectoryError struct {
-	Path string // as the kernel gives it, which is not where the path leads here
-	// Hint says why the mounts differ, or is empty.
-	Hint string
+// mount namespace.
+type WorkingDirectoryError = descriptors.WorkingDirectoryError
+
+// DescriptorError says that a descriptor would carry access into the sandbox that no
+// policy allows.
+type DescriptorError = descriptors.Error
+
+// effort is what a preparation puts up with, and what it put up with.
+type effort struct {
+	best              bool // [Options.BestEffort]
+	warnings, dropped []string
 }
 
-func (e *WorkingDirectoryError) Error() string {
-	return fmt.Sprintf("the working directory (%s) lies on a mount that the sandbox does not see, "+
-		"from where what is closed can be reached%s: change to another directory first (cd /)", e.Path, e.Hint)
-}
+// Warn notes what is worth a line at the start.
+func (e *effort) Warn(text string) { e.warnings = append(e.warnings, text) }
 
-// DescriptorError says that a descriptor would carry access into the sandbox that
-// the policy gives to nobody.
-type DescriptorError struct {
-	FD   int
-	What string // "the memory of process 12 (/proc/12/mem)"
-	// Hint says what to do, or is empty.
-	Hint string
-}
-
-func (e *DescriptorError) Error() string {
-	text := fmt.Sprintf("descriptor %d is %s, which no policy allows", e.FD, e.What)
-	if e.Hint != "" {
-		text += ": " + e.Hint
+// DropOrFail decides what becomes of a restriction that cannot be applied: an error
+// ([*UnenforceableError]), or with best effort a line in the list and nil.
+func (e *effort) DropOrFail(what string, err error) error {
+	failure := &UnenforceableError{What: what, Err: err}
+	if !e.best {
+		return failure
 	}
-	return text
+	e.dropped = append(e.dropped, failure.Error())
+	return nil
 }

@@ -6,37 +6,46 @@ import (
 
 	"github.com/memjail/memjail/policy"
 	"github.com/memjail/memjail/sandbox/capability"
+	"github.com/memjail/memjail/sandbox/kernel"
 	"golang.org/x/sys/unix"
 )
+
+// memoryCapability is the part of a plan about the memory capability.
+type memoryCapability struct {
+	// step drops it; nil: it is not there. token is [Plan.Token].
+	step  *kernel.Step
+	token uint64
+}
+
+// dropped reports whether the program drops the memory capability.
+func (m memoryCapability) dropped() bool { return m.step != nil }
 
 // memoryCapability has the program drop the memory capability, where the kernel has it
 // and the policy closes memory. It is the first of two walls then: the Landlock domain
 // is the other, which refuses every open of procfs for writing, so that memory cannot be
 // changed whatever becomes of the programs in the kernel. The self-check tries both.
-func (p *Plan) memoryCapability() error {
-	pol := &p.options.Policy
-	if p.options.NoCapability || pol.Memory.Access != policy.AccessDeny || p.abi == 0 {
-		return nil
+func (o *Options) memoryCapability(s system) (m memoryCapability, err error) {
+	if o.NoCapability || o.Policy.Memory.Access != policy.AccessDeny || s.abi == 0 {
+		return m, nil
 	}
 	if there, err := capability.Installed(); err != nil || !there {
-		return nil // no errno says for certain that it is not there; without it all is asked about
+		return m, nil // no errno says for certain that it is not there; without it all is asked about
 	}
 	var token [8]byte
 	if _, err := unix.Getrandom(token[:], 0); err != nil {
-		return fmt.Errorf("making a token for the supervisor: %w", err)
+		return m, fmt.Errorf("making a token for the supervisor: %w", err)
 	}
-	p.Capability = true
 	if dropped, _ := capability.Dropped(); !dropped { // else the supervisor above stays the only one
-		p.Token = binary.NativeEndian.Uint64(token[:]) | 1
+		m.token = binary.NativeEndian.Uint64(token[:]) | 1
 	}
-	step := capability.Step(p.rights(), p.Token)
-	p.starter.Capability = &step
-	return nil
+	step := capability.Step(o.rights(), m.token)
+	m.step = &step
+	return m, nil
 }
 
 // rights are what the policy leaves to the program.
-func (p *Plan) rights() capability.Rights {
-	pol := &p.options.Policy
+func (o *Options) rights() capability.Rights {
+	pol := &o.Policy
 	rights := capability.ReadProcess
 	for _, w := range pol.Procfs.Write {
 		switch w {
@@ -63,9 +72,9 @@ func (p *Plan) rights() capability.Rights {
 
 // needsSupervisor reports whether anything is left to ask a supervisor about. With the
 // capability reading is not: only the few files that may be written.
-func (p *Plan) needsSupervisor() bool {
-	pol := p.options.Policy
-	if p.Capability {
+func (o *Options) needsSupervisor(m memoryCapability) bool {
+	pol := o.Policy
+	if m.dropped() {
 		pol.Memory.Access = policy.AccessNoWrite
 	}
 	return pol.NeedsSupervisor()

@@ -18,10 +18,9 @@ import (
 // pinning names the restriction in messages.
 const pinning = "running the program from a copy of its own (memory.pin)"
 
-// pin puts the program and its closure where nobody outside changes them. The main
-// thread sees what the sandbox is going to see from then on.
-func (p *Plan) pin() error {
-	if !p.options.Policy.Memory.Pin {
+// pin puts the program and its closure where nobody outside changes them.
+func (o *Options) pin(v *view, c *command, s system, e *effort) error {
+	if !o.Policy.Memory.Pin {
 		return nil
 	}
 	caps, err := kernel.ThreadCapabilities()
@@ -29,24 +28,24 @@ func (p *Plan) pin() error {
 		return err
 	}
 	if !caps.Effective.Has(unix.CAP_SYS_ADMIN) || !caps.Effective.Has(unix.CAP_SYS_CHROOT) {
-		return p.cannot(pinning, fmt.Errorf("it needs CAP_SYS_ADMIN and CAP_SYS_CHROOT: start it as root, or without --pin; "+
+		return e.DropOrFail(pinning, fmt.Errorf("it needs CAP_SYS_ADMIN and CAP_SYS_CHROOT: start it as root, or without --pin; "+
 			"what an ordinary user makes, every process of the same user can change: %w", unix.EPERM))
 	}
-	o, err := p.pinOptions()
+	options, err := o.pinOptions(v, c, s)
 	if err != nil {
 		return err
 	}
 	if err := unshareMounts(); err != nil {
-		return p.cannot(pinning, err)
+		return e.DropOrFail(pinning, err)
 	}
-	if p.Pinned, err = pin.Enter(o); err != nil {
-		return p.pinFailed(err)
+	if v.pinned, err = pin.Enter(options); err != nil {
+		return o.pinFailed(err)
 	}
-	p.warnFrozen()
-	if err := p.holdMountNamespace(); err != nil || p.Mounts == nil {
+	o.warnFrozen(v.pinned, e)
+	if err := v.holdMountNamespace(); err != nil || v.mounts == nil {
 		return err
 	}
-	p.Mounts, err = landlock.ReadMountTable()
+	v.mounts, err = landlock.ReadMountTable()
 	return err
 }
 
@@ -61,43 +60,43 @@ func PinSums(pol policy.Policy, name string, env []string) (*pin.Sums, error) {
 	return sums, err
 }
 
-func (p *Plan) pinOptions() (pin.Options, error) {
-	program, err := filepath.Abs(p.starter.Path)
+func (o *Options) pinOptions(v *view, c *command, s system) (pin.Options, error) {
+	path, err := filepath.Abs(c.path)
 	if err != nil {
-		return pin.Options{}, &CommandError{Name: p.options.Args[0], Err: err}
+		return pin.Options{}, &CommandError{Name: o.Args[0], Err: err}
 	}
-	o := pin.Options{Program: program, Env: p.starter.Env, Sums: p.options.PinSums, Mounts: p.started}
-	if o.Mounts == nil { // a best effort without Landlock
-		if o.Mounts, err = landlock.ReadMountTable(); err != nil {
-			return o, err
+	options := pin.Options{Program: path, Env: c.env, Sums: o.PinSums, Mounts: s.mounts}
+	if options.Mounts == nil { // a best effort without Landlock
+		if options.Mounts, err = landlock.ReadMountTable(); err != nil {
+			return options, err
 		}
 	}
-	if p.options.Policy.Memory.CodeFiles != policy.CodeFilesProtect {
-		return o, nil
+	if o.Policy.Memory.CodeFiles != policy.CodeFilesProtect {
+		return options, nil
 	}
-	if o.Code, err = landlock.CodeRoots(); err != nil {
-		return o, err
+	if options.Code, err = landlock.CodeRoots(); err != nil {
+		return options, err
 	}
-	p.codeViews, err = o.Mounts.CodeViews()
-	return o, err
+	v.codeViews, err = options.Mounts.CodeViews()
+	return options, err
 }
 
 // pinFailed says whose fault it is. The thread may be anywhere between two file
 // systems, so that no best effort goes on from here.
-func (p *Plan) pinFailed(err error) error {
+func (o *Options) pinFailed(err error) error {
 	var missing *closure.Error
 	if errors.As(err, &missing) {
-		return &CommandError{Name: p.options.Args[0], Err: err, Hint: "memory.pin cannot say what it needs"}
+		return &CommandError{Name: o.Args[0], Err: err, Hint: "memory.pin cannot say what it needs"}
 	}
 	return &UnenforceableError{What: pinning, Err: err}
 }
 
 // warnFrozen says where programs expect to create files and no longer can.
-func (p *Plan) warnFrozen() {
-	expected := slices.Concat(busyDirectories(p.options.Env), p.options.Policy.Paths.RW, p.options.Policy.Paths.RWX)
-	for _, dir := range p.Pinned.Frozen {
+func (o *Options) warnFrozen(pinned *pin.Pinned, e *effort) {
+	expected := slices.Concat(commonWorkDirs(o.Env), o.Policy.Paths.RW, o.Policy.Paths.RWX)
+	for _, dir := range pinned.Frozen {
 		if dir != "/" && slices.ContainsFunc(expected, func(name string) bool { return sameFile(dir, name) }) {
-			p.Warnings = append(p.Warnings, fmt.Sprintf("nothing new can be created directly in %s, because the way to the pinned program leads through it", dir))
+			e.Warn(fmt.Sprintf("nothing new can be created directly in %s, because the way to the pinned program leads through it", dir))
 		}
 	}
 }

@@ -9,7 +9,6 @@ import (
 	"github.com/memjail/memjail/policy"
 	"github.com/memjail/memjail/sandbox/facts"
 	"github.com/memjail/memjail/sandbox/kernel"
-	"github.com/memjail/memjail/sandbox/landlock"
 	"github.com/memjail/memjail/sandbox/program"
 	"golang.org/x/sys/unix"
 )
@@ -40,9 +39,10 @@ func (p *Plan) Nested() bool { return p.starter.Progress.Nested() }
 // It returns at once: the program is executed after [Process.Admit]. Whether it came to
 // run is known when it has ended.
 func (p *Plan) Start() (*Process, error) {
-	p.starter.ParentPD, p.starter.Parent = unix.SIGKILL, unix.Getpid()
-	p.starter.BeforeGate = p.Shape != ShapeSupervised || p.options.Policy.OnSupervisorExit != policy.OnSupervisorExitKill
-	steps, err := p.starter.Steps()
+	start := p.starter // as it is, for a process that becomes the program itself
+	start.ParentPD, start.Parent = unix.SIGKILL, unix.Getpid()
+	start.BeforeGate = p.Shape != ShapeSupervised || p.options.Policy.OnSupervisorExit != policy.OnSupervisorExitKill
+	steps, err := start.Steps()
 	null := -1
 	if err == nil {
 		null, err = openPlaceholder()
@@ -159,10 +159,10 @@ func (p *Plan) Become(around func() error, handOver func(listener int) error, ch
 	return p.failed(kernel.Become(phases.Exec))
 }
 
-// SignalsStayInside tells whether the kernel lets nobody inside signal anybody outside
+// SignalsStayInside reports whether the kernel lets nobody inside signal anybody outside
 // (Landlock's signal scope, ABI 6).
 func (p *Plan) SignalsStayInside() bool {
-	return p.Rules != nil && p.Rules.Scoped&landlock.ScopeSignal != 0
+	return p.domain.signalsStayInside()
 }
 
 // pathHint says what of a program the path rules do not let be executed.

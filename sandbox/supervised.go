@@ -6,13 +6,14 @@ import (
 	"os"
 	"strings"
 
+	"github.com/memjail/memjail/policy"
 	"github.com/memjail/memjail/sandbox/kernel"
 	"golang.org/x/sys/unix"
 )
 
-// canSupervise says what a supervisor lacks here, or nil; without one nothing of procfs
+// canSupervise returns what a supervisor lacks here, or nil; without one nothing of procfs
 // is granted, which is less and not more.
-func (p *Plan) canSupervise() error {
+func (o *Options) canSupervise() error {
 	killable, err := kernel.FilterFlagSupported(kernel.FilterWaitKillableRecv)
 	if err != nil {
 		return err
@@ -26,7 +27,7 @@ func (p *Plan) canSupervise() error {
 	} else if err != nil {
 		return err
 	}
-	if YamaBlinds(p.options.Detached) {
+	if YamaBlinds(o.Detached) {
 		return errors.New("kernel.yama.ptrace_scope keeps memjail from reading which one is asked for")
 	}
 	if err := blind(); err != nil {
@@ -46,19 +47,19 @@ func blind() error {
 	return kernel.ReadsChildren()
 }
 
-// warnCommandClosed says so if the kernel is going to let nobody read the program's
-// memory, because its user may not read its file: see would_dump() in fs/exec.c.
-func (p *Plan) warnCommandClosed() {
+// commandClosed reports, with a warning, whether the kernel is going to let nobody read the
+// program's memory, because its user may not read its file: see would_dump() in fs/exec.c.
+func (o *Options) commandClosed(p *parts, e *effort) bool {
 	caps, err := kernel.ThreadCapabilities()
-	if err != nil || caps.Effective.Has(unix.CAP_SYS_PTRACE) || p.Pinned != nil {
-		return
+	if err != nil || caps.Effective.Has(unix.CAP_SYS_PTRACE) || p.view.pinned != nil {
+		return false
 	}
-	if unix.Faccessat(unix.AT_FDCWD, p.starter.Path, unix.R_OK, unix.AT_EACCESS) != unix.EACCES {
-		return
+	if unix.Faccessat(unix.AT_FDCWD, p.command.path, unix.R_OK, unix.AT_EACCESS) != unix.EACCES {
+		return false
 	}
-	p.CommandClosed = true
-	p.Warnings = append(p.Warnings, "no file of /proc can be granted to "+p.options.Args[0]+
+	e.Warn("no file of /proc can be granted to " + o.Args[0] +
 		": its user may not read the file, so the kernel lets nobody read its memory, nor memjail which file is asked for")
+	return true
 }
 
 // YamaBlinds reports whether the Yama security module keeps a supervisor from reading the
@@ -84,4 +85,23 @@ func yamaBlinds(scope string, detached, capable bool) bool {
 		return true
 	}
 	return false
+}
+
+// members prepares the helper that knows who is in the sandbox. The kernel's answer
+// hangs on the signal scope; without that less is granted.
+func (o *Options) members(p *parts, e *effort) (*kernel.Members, error) {
+	pol := &o.Policy
+	if p.capability.dropped() || pol.Procfs.Processes != policy.ProcessesSandbox || pol.Memory.Access != policy.AccessDeny {
+		return nil, nil
+	}
+	if !p.domain.signalsStayInside() {
+		e.Warn(`procfs.processes = "sandbox" grants nothing here: who is in the sandbox can only be told by ` +
+			`Landlock's border for signals (ABI 6, ipc.signals = "sandbox")`)
+		return nil, nil
+	}
+	if o.Detached {
+		e.Warn(`procfs.processes = "sandbox" grants nothing here: a program that takes memjail's place has nobody who tells who is in the sandbox`)
+		return nil, nil
+	}
+	return kernel.NewMembers()
 }

@@ -71,6 +71,11 @@ var archRules = []archRule{
 		find:   findEngine,
 	},
 	{
+		name:   "a plan is filled in one place",
+		reason: "the parts of a start are functions of what they are given; a part that sees the plan writes to it, and then nobody knows who did",
+		find:   findParts,
+	},
+	{
 		name:   "policy is pure",
 		reason: "a policy can be checked on any system, by any program; it knows nothing of how it is enforced",
 		find:   findPolicy,
@@ -168,6 +173,12 @@ func TestArchitectureNotices(t *testing.T) {
 		{"a second launcher", "cmd/memjail/cli/x.go", `package x; import "github.com/memjail/memjail/sandbox/kernel"; var _ = kernel.Launch`, "kernel.Launch"},
 		{"the library sees events", "sandbox/jail/x.go", `package x; import "github.com/memjail/memjail/supervisor"; var _ supervisor.Event`, ""},
 		{"and decides nothing", "sandbox/jail/x.go", `package x; import "github.com/memjail/memjail/supervisor/decide"`, "sandbox/jail imports supervisor/decide"},
+		{"a part", "sandbox/descriptors/x.go", `package x; import "github.com/memjail/memjail/sandbox/facts"`, ""},
+		{"a part that knows the plan", "sandbox/limits/x.go", `package x; import "github.com/memjail/memjail/sandbox"`, "sandbox/limits imports sandbox"},
+		{"a part that knows too much", "sandbox/program/x.go", `package x; import "github.com/memjail/memjail/sandbox/landlock"`, "sandbox/program imports sandbox/landlock"},
+		{"a second writer", "sandbox/x.go", `package x; import "github.com/memjail/memjail/sandbox/starter"; var _ = &starter.Plan{}`, "a plan of the starter"},
+		{"the writer", "sandbox/prepare.go", `package x; import "github.com/memjail/memjail/sandbox/starter"; var _ = starter.Plan{}`, ""},
+		{"a writer of one field", "sandbox/x.go", `package x; func f(p *Plan) { p.starter.Path = "" }`, "the starter's plan is changed"},
 		{"supervisor to sandbox", "supervisor/x.go", `package x; import "github.com/memjail/memjail/sandbox/landlock"`, "sandbox/landlock"},
 		{"supervisor to the floor", "supervisor/x.go", `package x; import "github.com/memjail/memjail/sandbox/kernel"`, ""},
 		{"policy", "policy/x.go", `package x; import "github.com/memjail/memjail/sandbox"`, "policy imports"},
@@ -310,6 +321,48 @@ func findEngine(f *archFile) []archBreach {
 	if below(f.dir, "cmd") { // sandbox starts children, but with a plan they are the engine's
 		found = append(found, f.uses(archModule+"/sandbox/kernel", is("Launch", "Become", "LoadFilter", "CatchSignals"))...)
 	}
+	return found
+}
+
+// findParts finds parts of a start that know more than they are given, and plans of the
+// starter that are made or changed elsewhere than in the one place.
+func findParts(f *archFile) []archBreach {
+	if f.test || f.path == "sandbox/prepare.go" {
+		return nil
+	}
+	known := map[string][]string{ // besides the floor and package policy
+		"sandbox/program":     {"sandbox/closure"},
+		"sandbox/limits":      {"sandbox/starter"},
+		"sandbox/facts":       {"sandbox/closure", "sandbox/filter", "sandbox/landlock", "sandbox/pin", "sandbox/program", "sandbox/specialfs"},
+		"sandbox/descriptors": {"sandbox/facts", "sandbox/landlock", "sandbox/specialfs"},
+	}
+	var found []archBreach
+	if allowed, part := known[f.dir]; part {
+		found = f.ours(func(dir string) (string, bool) {
+			return f.dir + " imports " + dir, !below(dir, "policy") && !inFloor(dir) && !slices.Contains(allowed, dir)
+		})
+	}
+	ast.Inspect(f.syntax, func(n ast.Node) bool {
+		switch n := n.(type) {
+		case *ast.CompositeLit:
+			sel, ok := n.Type.(*ast.SelectorExpr)
+			if !ok || sel.Sel.Name != "Plan" {
+				break
+			}
+			if id, ok := sel.X.(*ast.Ident); ok && f.imports[id.Name] == archModule+"/sandbox/starter" {
+				found = append(found, archBreach{n.Pos(), "a plan of the starter"})
+			}
+		case *ast.AssignStmt:
+			for _, to := range n.Lhs {
+				if field, ok := to.(*ast.SelectorExpr); ok && f.dir == "sandbox" {
+					if of, ok := field.X.(*ast.SelectorExpr); ok && of.Sel.Name == "starter" {
+						found = append(found, archBreach{n.Pos(), "the starter's plan is changed"})
+					}
+				}
+			}
+		}
+		return true
+	})
 	return found
 }
 

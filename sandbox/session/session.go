@@ -21,6 +21,7 @@ import (
 	"github.com/memjail/memjail/sandbox/capability"
 	"github.com/memjail/memjail/sandbox/filter"
 	"github.com/memjail/memjail/sandbox/kernel"
+	"github.com/memjail/memjail/sandbox/limits"
 	"github.com/memjail/memjail/supervisor"
 	"github.com/memjail/memjail/supervisor/decide"
 	"golang.org/x/sys/unix"
@@ -130,7 +131,7 @@ func Run(o Options) (Status, error) {
 
 // withLimitHint names the limit that a start has met.
 func withLimitHint(err error) error {
-	hint := sandbox.LimitHint(err)
+	hint := limits.Hint(err)
 	if hint == "" {
 		return err
 	}

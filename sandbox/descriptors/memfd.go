@@ -1,74 +1,18 @@
-package sandbox
+package descriptors
 
 import (
 	"errors"
-	"fmt"
 	"math/bits"
-	"path"
 
-	"github.com/memjail/memjail/policy"
-	"github.com/memjail/memjail/sandbox/filter"
 	"golang.org/x/sys/unix"
 )
 
-// code applies what a policy says about code in memory and memory in files.
-func (p *Plan) code(o *filter.Options) error {
-	m := p.options.Policy.Memory
-	o.RefuseSharedFiles = m.SharedFiles == policy.SharedFilesDeny
-	if o.RefuseSharedFiles && path.Base(p.starter.Path) == "java" {
-		p.Warnings = append(p.Warnings, `Java does not run under memory.shared-files = "deny": it dies of SIGSEGV as it starts`)
-	}
-	if m.WritableCode == policy.WritableCodeDeny {
-		if _, err := unix.PrctlRetInt(unix.PR_GET_MDWE, 0, 0, 0, 0); err != nil {
-			if err := p.cannot(`memory.writable-code = "deny" (it needs Linux 6.3)`, fmt.Errorf("asking for PR_SET_MDWE: %w", err)); err != nil {
-				return err
-			}
-		} else {
-			p.starter.NoWritableCode = true
-		}
-		o.RefuseWritableCode = true
-	}
-	return nil
-}
-
-// memfds has the supervisor make memfds. Inside another sandbox that one's does.
-func (p *Plan) memfds(o *filter.Options) error {
-	if p.Capability {
-		return nil // the kernel refuses to execute one
-	}
-	if p.options.Policy.Memory.AnonymousExec == policy.AnonymousExecDeny {
-		fd, err := unix.MemfdCreate("memjail", unix.MFD_CLOEXEC|unix.MFD_NOEXEC_SEAL)
-		if err != nil {
-			p.Warnings = append(p.Warnings, fmt.Sprintf("a memfd can be executed (memory.anonymous-exec needs Linux 6.3): %v", err))
-			return nil
-		}
-		unix.Close(fd)
-		o.GuardMemfds = true
-	}
-	return nil
-}
-
-// noMemfds is the same without a supervisor, who alone can keep memfds useful. Only a
-// policy that asks for it in so many words cannot be applied then.
-func (p *Plan) noMemfds() error {
-	pol := &p.options.Policy
-	if p.Capability {
-		return nil
-	}
-	asked := pol.Origins.Of("memory.anonymous-exec", "").Kind
-	if pol.Memory.AnonymousExec != policy.AnonymousExecDeny || asked != policy.OriginFile && asked != policy.OriginFlag {
-		return nil
-	}
-	return p.cannot(`memory.anonymous-exec = "deny"`, errors.New("it takes a supervisor, which there is none of"))
-}
-
-// runnableMemfd tells whether a descriptor of a regular file is a memfd that may be
+// runnableMemfd reports whether a descriptor of a regular file is a memfd that may be
 // executed, although the policy refuses that: it was made outside and handed in. The
 // error says that it cannot be told.
-func (p *Plan) runnableMemfd(fd int, st *unix.Stat_t, fs *unix.Statfs_t) (bool, error) {
-	pol := &p.options.Policy
-	if pol.Memory.AnonymousExec != policy.AnonymousExecDeny || p.Capability || !p.options.Supervised || !p.needsSupervisor() {
-		return false, nil // where memfds are not guarded inside, one more makes no difference
+func (in *Inherited) runnableMemfd(fd int, st *unix.Stat_t, fs *unix.Statfs_t) (bool, error) {
+	if !in.view.GuardMemfds {
+		return false, nil // where they are made inside, one more makes no difference
 	}
 	flags := unix.MFD_CLOEXEC | unix.MFD_NOEXEC_SEAL
 	switch uint32(fs.Type) {
@@ -136,4 +80,17 @@ func replaceSealed(fd int, st *unix.Stat_t) error {
 		return err
 	}
 	return replaceDescriptor(own, fd)
+}
+
+// replaceDescriptor makes fd what own is, and leaves it closed or open on execve(2)
+// as it was.
+func replaceDescriptor(own, fd int) error {
+	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
+	if err != nil {
+		return err
+	}
+	if flags&unix.FD_CLOEXEC != 0 {
+		return unix.Dup3(own, fd, unix.O_CLOEXEC)
+	}
+	return unix.Dup3(own, fd, 0)
 }

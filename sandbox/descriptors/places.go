@@ -1,4 +1,4 @@
-package sandbox
+package descriptors
 
 import (
 	"bytes"
@@ -21,42 +21,58 @@ import (
 // rules give more rights than here. So whatever CMD starts with has to lie where the
 // mount table has it.
 
-// startingPoints examines the directories that CMD starts with (the working directory
+// WorkingDirectoryError says that the working directory was entered in another
+// mount namespace. To start elsewhere instead would have the program's relative paths name
+// other files than its caller meant.
+type WorkingDirectoryError struct {
+	Path string // as the kernel gives it, which is not where the path leads here
+	// Hint says why the mounts differ, or is empty.
+	Hint string
+}
+
+func (e *WorkingDirectoryError) Error() string {
+	return fmt.Sprintf("the working directory (%s) lies on a mount that the sandbox does not see, "+
+		"from where what is closed can be reached%s: change to another directory first (cd /)", e.Path, e.Hint)
+}
+
+// Sandbox is what a program will see and may open.
+type Sandbox struct {
+	Mounts *landlock.MountTable
+	Rules  *landlock.Plan
+	// Why explains that the mounts are not those of [View], for messages; empty: they are.
+	Why string
+}
+
+// CheckPlaces examines the directories that a program starts with (the working directory
 // and each descriptor of one, or that only names something, O_PATH), and decides
-// about the files that were noted.
-func (p *Plan) startingPoints() error {
-	if p.Mounts == nil {
-		return nil
-	}
-	place, name, err := p.Mounts.Place(landlock.WorkingDirectory)
+// about the files that were opened elsewhere. Errors: [*WorkingDirectoryError], [*Error],
+// and those of looking.
+func (in *Inherited) CheckPlaces(s Sandbox) error {
+	place, name, err := s.Mounts.Place(landlock.WorkingDirectory)
 	if err != nil {
 		return fmt.Errorf("looking at the working directory: %w", err)
 	}
 	if place == landlock.Foreign {
-		return &WorkingDirectoryError{Path: name, Hint: p.ownMounts()}
+		return &WorkingDirectoryError{Path: name, Hint: s.Why}
 	}
-	for _, fd := range p.directories {
-		place, name, err := p.Mounts.Place(fd)
-		if err != nil {
-			return fmt.Errorf("looking at descriptor %d: %w", fd, err)
-		}
-		if place == landlock.Foreign {
-			return &DescriptorError{FD: fd, What: "a directory (" + name + ") of a mount that the sandbox does not see, " +
-				"from where what is closed can be reached" + p.ownMounts(), Hint: "open it in the mount namespace that memjail is started in"}
+	for _, fd := range in.directories {
+		if err := s.checkDirectoryFD(fd); err != nil {
+			return err
 		}
 	}
-	return p.foreignFiles()
+	return in.foreignFiles(s)
 }
 
-// ownMounts explains why the sandbox sees other mounts than its caller, or nothing.
-func (p *Plan) ownMounts() string {
-	switch {
-	case p.MountNamespace == nil:
-		return ""
-	case p.options.Policy.Memory.Pin:
-		return " (the program is pinned, memory.pin, so that it has mounts of its own)"
+func (s *Sandbox) checkDirectoryFD(fd int) error {
+	place, name, err := s.Mounts.Place(fd)
+	if err != nil {
+		return fmt.Errorf("looking at descriptor %d: %w", fd, err)
 	}
-	return " (the sandbox has private mounts, because of " + strings.Join(p.hidden, ", ") + "; --allow private-mounts=no closes it otherwise)"
+	if place == landlock.Foreign {
+		return &Error{FD: fd, What: "a directory (" + name + ") of a mount that the sandbox does not see, " +
+			"from where what is closed can be reached" + s.Why, Hint: "open it in the mount namespace that memjail is started in"}
+	}
+	return nil
 }
 
 // foreignFile is a regular file that CMD is to hold and that was opened elsewhere.
@@ -73,17 +89,17 @@ type foreignFile struct {
 // noteForeign remembers a regular file that lies on no mount of the table and could
 // be opened again with more rights than the descriptor has: that depends on what is
 // above it, there.
-func (p *Plan) noteForeign(fd int, st *unix.Stat_t, flags int) error {
-	if p.started == nil {
+func (in *Inherited) noteForeign(fd int, st *unix.Stat_t, flags int) error {
+	if in.view.Mounts == nil {
 		return nil
 	}
-	place, name, err := p.started.Place(fd)
+	place, name, err := in.view.Mounts.Place(fd)
 	if err != nil {
 		return fmt.Errorf("looking at descriptor %d: %w", fd, err)
 	}
 	f := foreignFile{fd: fd, name: name, st: *st, flags: flags}
-	if place == landlock.Foreign && f.reopensWithMore() && !p.sameAbove(&f) {
-		p.foreign = append(p.foreign, f)
+	if place == landlock.Foreign && f.reopensWithMore() && !in.sameAbove(&f) {
+		in.foreign = append(in.foreign, f)
 	}
 	return nil
 }
@@ -92,9 +108,9 @@ func (p *Plan) noteForeign(fd int, st *unix.Stat_t, flags int) error {
 // as here, so that the rules on them are those for its path. A process further up
 // may still be in the other mount namespace, as the shell is that opened the file
 // for unshare(1). (Which process shows the table does not matter: it has the mount.)
-func (p *Plan) sameAbove(f *foreignFile) bool {
+func (in *Inherited) sameAbove(f *foreignFile) bool {
 	const most = 32
-	for pid, n := unix.Getppid(), 0; pid > 0 && n < most; pid, n = parentOf(pid), n+1 {
+	for pid, n := unix.Getppid(), 0; pid > 0 && n < most; pid, n = parentProcess(pid), n+1 {
 		mountinfo, err := os.Open(fmt.Sprintf("/proc/%d/mountinfo", pid))
 		if err != nil {
 			continue
@@ -106,14 +122,14 @@ func (p *Plan) sameAbove(f *foreignFile) bool {
 		}
 		if place, _, err := there.Place(f.fd); err == nil && place == landlock.Listed {
 			f.witness = pid
-			return p.started.SameAbove(there, f.name)
+			return in.view.Mounts.SameAbove(there, f.name)
 		}
 	}
 	return false
 }
 
-// parentOf returns the parent of a process; 0: it has none, or it is not known.
-func parentOf(pid int) int {
+// parentProcess returns the parent of a process; 0: it has none, or it is not known.
+func parentProcess(pid int) int {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
 	if err != nil {
 		return 0
@@ -128,17 +144,21 @@ func parentOf(pid int) int {
 }
 
 // foreignFiles decides about the files that were noted. One stays if no rule is on
-// what lies above it there, or if its path leads to it here, too, and the rules give as much on that path; or that path is opened in
-// its place, where nobody can tell the difference: what is written is appended, or it
-// is only read. Any other is refused.
-func (p *Plan) foreignFiles() error {
-	for i := range p.foreign {
-		f := &p.foreign[i]
-		if !p.ruledAbove(f) {
+// what lies above it there, or if its path leads to it here, too, and the rules give as
+// much on that path; or that path is opened in its place, where nobody can tell the
+// difference: what is written is appended, or it is only read. Any other is refused.
+func (in *Inherited) foreignFiles(s Sandbox) error {
+	if len(in.foreign) == 0 {
+		return nil
+	}
+	rules := facts.ByObject(facts.RulesOf(s.Rules))
+	for i := range in.foreign {
+		f := &in.foreign[i]
+		if !f.ruledAbove(rules) {
 			continue
 		}
-		if p.replaceForeign(f) != nil {
-			return &DescriptorError{FD: f.fd,
+		if f.replace(s.Mounts, rules) != nil {
+			return &Error{FD: f.fd,
 				What: "a file (" + f.name + ") of another mount namespace, where it could be opened again with more rights than here",
 				Hint: "open it in this one, or put a pipe in between (cat FILE | memjail ..., memjail ... | cat >>FILE)"}
 		}
@@ -150,11 +170,10 @@ func (p *Plan) foreignFiles() error {
 // the directories above the file that gives more than the descriptor does. It looks
 // at them through a process that sees them, such as the shell that opened the file
 // for chroot(8).
-func (p *Plan) ruledAbove(f *foreignFile) bool {
+func (f *foreignFile) ruledAbove(rules facts.Objects) bool {
 	if f.witness == 0 {
 		return true
 	}
-	rules := facts.ByObject(facts.RulesOf(p.Rules))
 	const onFiles = landlock.ReadFile | landlock.WriteFile | landlock.Truncate | landlock.Execute
 	root := fmt.Sprintf("/proc/%d/root", f.witness)
 	for up := filepath.Dir(f.name); ; up = filepath.Dir(up) {
@@ -183,9 +202,9 @@ func (f *foreignFile) reopensWithMore() bool {
 	return mode == unix.O_WRONLY && may(unix.R_OK) || mode == unix.O_RDONLY && may(unix.W_OK) || may(unix.X_OK)
 }
 
-// replaceForeign sees to it that opening the file again gives no more than its path
+// replace sees to it that opening the file again gives no more than its path
 // does here: it leaves the descriptor as it is, or puts another in its place.
-func (p *Plan) replaceForeign(f *foreignFile) error {
+func (f *foreignFile) replace(mounts *landlock.MountTable, rules facts.Objects) error {
 	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC, Resolve: unix.RESOLVE_NO_SYMLINKS}
 	named, err := unix.Openat2(unix.AT_FDCWD, f.name, &how)
 	if err != nil {
@@ -196,11 +215,10 @@ func (p *Plan) replaceForeign(f *foreignFile) error {
 	if err := unix.Fstat(named, &st); err != nil {
 		return err
 	}
-	place, _, err := p.Mounts.Place(named)
+	place, _, err := mounts.Place(named)
 	if err != nil || place != landlock.Listed || st.Dev != f.st.Dev || st.Ino != f.st.Ino {
 		return unix.EXDEV
 	}
-	rules := facts.ByObject(facts.RulesOf(p.Rules))
 	if rules.Granting(f.name, landlock.ReadFile) != "" && rules.Granting(f.name, landlock.WriteFile) != "" {
 		return nil
 	}
@@ -224,17 +242,4 @@ func (p *Plan) replaceForeign(f *foreignFile) error {
 		}
 	}
 	return replaceDescriptor(own, f.fd)
-}
-
-// replaceDescriptor makes fd what own is, and leaves it closed or open on execve(2)
-// as it was.
-func replaceDescriptor(own, fd int) error {
-	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
-	if err != nil {
-		return err
-	}
-	if flags&unix.FD_CLOEXEC != 0 {
-		return unix.Dup3(own, fd, unix.O_CLOEXEC)
-	}
-	return unix.Dup3(own, fd, 0)
 }

@@ -1,4 +1,6 @@
-package sandbox
+// Package limits decides about the resource limits of a program: those of its policy, the
+// one that keeps core dumps away, and those that memjail raised for itself.
+package limits
 
 import (
 	"errors"
@@ -9,25 +11,39 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// raiseLimits raises the limits of this process that stand in the way of preparing a
-// start, as far as it may, and has the program get them back as they were: how many
+// Effort decides what becomes of a limit that cannot be applied.
+type Effort interface {
+	// DropOrFail returns the error for the caller to fail with; nil: go on without.
+	DropOrFail(what string, err error) error
+	// Warn notes what is worth a line at the start.
+	Warn(text string)
+}
+
+// Raise raises the limits of this process that stand in the way of preparing a start, as
+// far as it may, and returns them as they were, for the program to get back: how many
 // descriptors the rules take, or how long a copy of a program is, is not its business.
-func (p *Plan) raiseLimits() {
+func Raise() []starter.Limit {
 	var open unix.Rlimit
 	if err := unix.Prlimit(0, unix.RLIMIT_NOFILE, nil, &open); err == nil && open.Cur < enoughDescriptors {
 		raise(unix.RLIMIT_NOFILE, open.Max, enoughDescriptors)
 	}
-	p.starter.Limits = append(p.starter.Limits, starter.Limit{Name: "RLIMIT_NOFILE", Resource: unix.RLIMIT_NOFILE,
-		Value: unix.Rlimit{Cur: early.Nofile[0], Max: early.Nofile[1]}})
+	before := []starter.Limit{OpenFiles()}
 	var size unix.Rlimit
 	if err := unix.Prlimit(0, unix.RLIMIT_FSIZE, nil, &size); err == nil && size.Cur != unix.RLIM_INFINITY {
 		raise(unix.RLIMIT_FSIZE, size.Max, unix.RLIM_INFINITY)
-		p.starter.Limits = append(p.starter.Limits, starter.Limit{Name: "RLIMIT_FSIZE", Resource: unix.RLIMIT_FSIZE, Value: size})
+		before = append(before, starter.Limit{Name: "RLIMIT_FSIZE", Resource: unix.RLIMIT_FSIZE, Value: size})
 	}
 	if as, raised := early.AddressSpace(); raised {
-		p.starter.Limits = append(p.starter.Limits, starter.Limit{Name: "RLIMIT_AS", Resource: unix.RLIMIT_AS,
+		before = append(before, starter.Limit{Name: "RLIMIT_AS", Resource: unix.RLIMIT_AS,
 			Value: unix.Rlimit{Cur: as[0], Max: as[1]}})
 	}
+	return before
+}
+
+// OpenFiles is the limit of open files as memjail found it: the Go runtime raises it.
+func OpenFiles() starter.Limit {
+	return starter.Limit{Name: "RLIMIT_NOFILE", Resource: unix.RLIMIT_NOFILE,
+		Value: unix.Rlimit{Cur: early.Nofile[0], Max: early.Nofile[1]}}
 }
 
 // enoughDescriptors is a number of descriptors that rules for a system of the usual kind
@@ -41,9 +57,9 @@ func raise(resource int, hard, wanted uint64) {
 	}
 }
 
-// LimitHint names the limit that an error of a start has met, for a user to raise; empty:
+// Hint names the limit that an error of a start has met, for a user to raise; empty:
 // it is no such error.
-func LimitHint(err error) string {
+func Hint(err error) string {
 	switch {
 	case errors.Is(err, unix.EMFILE):
 		return fmt.Sprintf(": RLIMIT_NOFILE (ulimit -n) is %d, and memjail needs about 100 descriptors, more with many path rules: raise it",

@@ -1,16 +1,11 @@
-package sandbox
+package descriptors
 
 import (
 	"fmt"
 	"slices"
 
-	"github.com/memjail/memjail/policy"
-	"github.com/memjail/memjail/sandbox/kernel"
 	"golang.org/x/sys/unix"
 )
-
-// This file judges what inherited descriptors carry beside access to a file: sockets,
-// and signals to an owner.
 
 // harmlessFamilies are the families of sockets (linux/socket.h) that move bytes and
 // reach nobody's memory. AF_XDP and AF_RDS have the kernel read and write memory of the
@@ -38,14 +33,4 @@ func hasOwner(fd int) bool {
 	// The number of a process group comes back negative, which looks like an error.
 	owner, err := unix.FcntlInt(uintptr(fd), unix.F_GETOWN, 0)
 	return owner != 0 || err != nil
-}
-
-// makesXDP reports whether a process inside could make an AF_XDP socket: that takes
-// CAP_NET_RAW, in a user namespace of its own too.
-func (p *Plan) makesXDP() bool {
-	if p.options.Policy.IPC.Namespaces == policy.NamespacesUser {
-		return true
-	}
-	caps, err := kernel.ThreadCapabilities()
-	return err != nil || (caps.Permitted | caps.Inheritable).Has(unix.CAP_NET_RAW)
 }

@@ -1,4 +1,6 @@
-package sandbox
+// Package descriptors examines what a program is to hold when it starts: a right travels
+// with its descriptor, so none may carry access into a sandbox that nobody could get there.
+package descriptors
 
 import (
 	"errors"
@@ -15,12 +17,88 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// descriptors examines what CMD will hold: 0, 1, 2 and those asked for. An argument
+// View is what of a policy and of the system the examination hangs on.
+type View struct {
+	// Access is memory.access: under "allow" files of procfs are no exception.
+	Access policy.Access
+	// Devices are those that the policy grants by name.
+	Devices []string
+	// GuardMemfds: memfds that can be executed are not made inside, so none is let in.
+	GuardMemfds bool
+	// ProcfsGranted reports whether a file of procfs, named below its root, is one that
+	// everybody may have open for reading; nil: none is.
+	ProcfsGranted func(below string) bool
+	// Mounts is the mount table as it is before the sandbox gets mounts of its own; nil:
+	// there is no Landlock, and no file is looked for in it.
+	Mounts *landlock.MountTable
+}
+
+// Inherited are descriptors that were examined.
+type Inherited struct {
+	// Keep are those beside 0, 1 and 2 that the program gets, sorted; Close those of 0, 1
+	// and 2 that it does not have.
+	Keep, Close []int
+	// Owned: one of them sends signals to somebody outside.
+	Owned bool
+	// Held are the files among them, for the rules.
+	Held []landlock.HeldFile
+
+	view        View
+	directories []int         // for [Inherited.CheckPlaces]
+	foreign     []foreignFile // likewise
+}
+
+// Error says that a descriptor would carry access into the sandbox that no policy allows.
+type Error struct {
+	FD   int
+	What string // "the memory of process 12 (/proc/12/mem)"
+	// Hint says what to do, or is empty.
+	Hint string
+}
+
+func (e *Error) Error() string {
+	text := fmt.Sprintf("descriptor %d is %s, which no policy allows", e.FD, e.What)
+	if e.Hint != "" {
+		text += ": " + e.Hint
+	}
+	return text
+}
+
+// Examine looks at what a program will hold: 0, 1, 2 and those asked for. An argument
 // that spells a descriptor (/dev/fd/63, as a shell's process substitution does) asks
-// for it.
-func (p *Plan) descriptors() error {
-	keep := slices.Clone(p.options.KeepFDs)
-	for _, arg := range p.options.Args[1:] {
+// for it. All others of this process are closed on execve(2). Errors: [*Error]; EBADF, one
+// that was asked for is not open; and those of looking.
+func Examine(v View, args []string, keep []int) (*Inherited, error) {
+	in := &Inherited{view: v, Keep: askedFor(args, keep)}
+	for _, fd := range append([]int{0, 1, 2}, in.Keep...) {
+		if fd > 2 && !inherited(fd) || fd < 0 {
+			return nil, fmt.Errorf("keeping descriptor %d: %w", fd, unix.EBADF)
+		}
+		if err := in.examine(fd); err != nil {
+			return nil, err
+		}
+		in.Owned = in.Owned || hasOwner(fd)
+	}
+	in.Close = Closed()
+	return in, closeOthers()
+}
+
+// Closed lists those of 0, 1 and 2 that this process was started without: the Go runtime
+// put /dev/null there.
+func Closed() []int {
+	var closed []int
+	for fd := range 3 {
+		if early.Closed(fd) {
+			closed = append(closed, fd)
+		}
+	}
+	return closed
+}
+
+// askedFor adds the descriptors that arguments spell to those to keep.
+func askedFor(args []string, keep []int) []int {
+	keep = slices.Clone(keep)
+	for _, arg := range args {
 		for _, prefix := range []string{"/dev/fd/", "/proc/self/fd/"} {
 			if text, ok := strings.CutPrefix(arg, prefix); ok {
 				if fd, err := strconv.Atoi(text); err == nil && inherited(fd) {
@@ -31,23 +109,7 @@ func (p *Plan) descriptors() error {
 	}
 	slices.Sort(keep)
 	keep = slices.Compact(keep)
-	keep = slices.DeleteFunc(keep, func(fd int) bool { return fd >= 0 && fd <= 2 })
-	for _, fd := range append([]int{0, 1, 2}, keep...) {
-		if fd > 2 && !inherited(fd) || fd < 0 {
-			return fmt.Errorf("keeping descriptor %d: %w", fd, unix.EBADF)
-		}
-		if err := p.examine(fd); err != nil {
-			return err
-		}
-		p.owned = p.owned || hasOwner(fd)
-	}
-	for fd := range 3 {
-		if early.Closed(fd) { // the Go runtime put /dev/null there
-			p.starter.CloseFDs = append(p.starter.CloseFDs, fd)
-		}
-	}
-	p.starter.KeepFDs = keep
-	return closeOthers()
+	return slices.DeleteFunc(keep, func(fd int) bool { return fd >= 0 && fd <= 2 })
 }
 
 // closeOthers makes every descriptor but 0, 1 and 2 close on execve; the starter
@@ -81,7 +143,7 @@ func wrapClosing(err error) error {
 	return nil
 }
 
-// inherited tells whether a descriptor was handed to this process: what this one
+// inherited reports whether a descriptor was handed to this process: what this one
 // opened itself is closed by execve, and must not be taken for one of the caller's.
 func inherited(fd int) bool {
 	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
@@ -93,10 +155,10 @@ func inherited(fd int) bool {
 var harmlessAnonymous = []string{"[eventfd]", "[eventpoll]", "[signalfd]", "[timerfd]", "inotify", "[pidfd]", "[fanotify]"}
 
 // examine looks at a descriptor that CMD is to hold. The error is a
-// [*DescriptorError], or one of looking at it.
-func (p *Plan) examine(fd int) error {
-	if what, ok := p.harmless(fd); !ok {
-		return &DescriptorError{FD: fd, What: what}
+// [*Error], or one of looking at it.
+func (in *Inherited) examine(fd int) error {
+	if what, ok := in.checkInheritedFD(fd); !ok {
+		return &Error{FD: fd, What: what}
 	}
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err == unix.EBADF {
@@ -112,11 +174,11 @@ func (p *Plan) examine(fd int) error {
 	if flags&unix.O_PATH != 0 || kind != unix.S_IFREG && kind != unix.S_IFIFO {
 		return nil
 	}
-	p.held = append(p.held, landlock.HeldFile{FD: fd, Rights: rightsOf(flags)})
+	in.Held = append(in.Held, landlock.HeldFile{FD: fd, Rights: rightsOf(flags)})
 	if kind == unix.S_IFIFO {
 		return nil
 	}
-	return p.noteForeign(fd, &st, flags)
+	return in.noteForeign(fd, &st, flags)
 }
 
 // rightsOf is what an open file's flags let its holder do.
@@ -130,9 +192,9 @@ func rightsOf(flags int) landlock.Rights {
 	return landlock.ReadFile | landlock.WriteFile | landlock.Truncate
 }
 
-// harmless looks at an open descriptor: what it is, and whether it carries no
+// checkInheritedFD looks at an open descriptor: what it is, and whether it carries no
 // access that the sandbox would refuse to open. One that is not open carries none.
-func (p *Plan) harmless(fd int) (what string, ok bool) {
+func (in *Inherited) checkInheritedFD(fd int) (what string, ok bool) {
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
 		return "", errors.Is(err, unix.EBADF)
@@ -150,7 +212,7 @@ func (p *Plan) harmless(fd int) (what string, ok bool) {
 		return name, false
 	}
 	if st.Mode&unix.S_IFMT == unix.S_IFREG {
-		runs, err := p.runnableMemfd(fd, &st, &fs)
+		runs, err := in.runnableMemfd(fd, &st, &fs)
 		if err == nil && runs && replaceSealed(fd, &st) == nil {
 			return name, true
 		}
@@ -160,7 +222,7 @@ func (p *Plan) harmless(fd int) (what string, ok bool) {
 		}
 	}
 	if flags&unix.O_PATH != 0 || st.Mode&unix.S_IFMT == unix.S_IFDIR {
-		p.directories = append(p.directories, fd) // judged by startingPoints
+		in.directories = append(in.directories, fd) // judged by CheckPlaces
 		return name, true
 	}
 	if kind, anonymous := strings.CutPrefix(name, "anon_inode:"); anonymous {
@@ -170,12 +232,12 @@ func (p *Plan) harmless(fd int) (what string, ok bool) {
 	case unix.S_IFSOCK:
 		return harmlessSocket(fd)
 	case unix.S_IFBLK:
-		return "the block device " + name, landlock.DeviceGranted(uint64(st.Rdev), true, p.options.Policy.Devices)
+		return "the block device " + name, landlock.DeviceGranted(uint64(st.Rdev), true, in.view.Devices)
 	case unix.S_IFCHR:
-		return "the device " + name, landlock.DeviceGranted(uint64(st.Rdev), false, p.options.Policy.Devices)
+		return "the device " + name, landlock.DeviceGranted(uint64(st.Rdev), false, in.view.Devices)
 	}
 	if fs.Type == unix.PROC_SUPER_MAGIC {
-		return p.procfsFile(fd, name, flags)
+		return in.procfsFile(fd, name, flags)
 	}
 	special := specialfs.OfMagic(uint32(fs.Type)) //nolint:unconvert // its width differs between architectures
 	return name, special == ""
@@ -193,8 +255,8 @@ func mountOf(fd int) (int, error) {
 	return int(st.Mnt_id), nil
 }
 
-func (p *Plan) procfsFile(fd int, name string, flags int) (string, bool) {
-	if p.options.Policy.Memory.Access == policy.AccessAllow {
+func (in *Inherited) procfsFile(fd int, name string, flags int) (string, bool) {
+	if in.view.Access == policy.AccessAllow {
 		return name, true
 	}
 	what := "a file of procfs (" + name + ")"
@@ -209,7 +271,7 @@ func (p *Plan) procfsFile(fd int, name string, flags int) (string, bool) {
 		known = false
 	}
 	readOnly := flags&unix.O_ACCMODE == unix.O_RDONLY
-	return what, known && readOnly && p.options.ProcfsGranted != nil && p.options.ProcfsGranted(below)
+	return what, known && readOnly && in.view.ProcfsGranted != nil && in.view.ProcfsGranted(below)
 }
 
 // mountAt returns the ID of the mount whose root is at path.

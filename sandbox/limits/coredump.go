@@ -1,4 +1,4 @@
-package sandbox
+package limits
 
 import (
 	"errors"
@@ -6,6 +6,7 @@ import (
 	"os"
 	"strings"
 
+	"github.com/memjail/memjail/sandbox/starter"
 	"golang.org/x/sys/unix"
 )
 
@@ -14,10 +15,23 @@ const (
 	corePattern    = "/proc/sys/kernel/core_pattern"
 )
 
+// NoCoreDumps returns the limit that keeps core dumps away: 1 also keeps a handler behind a
+// pipe from being started. An empty coredump_filter, which is inherited and which nothing
+// inside can open, keeps memory out of any dump that happens all the same.
+func NoCoreDumps(e Effort) (starter.Limit, error) {
+	var now unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_CORE, &now); err != nil {
+		return starter.Limit{}, fmt.Errorf("reading the limit RLIMIT_CORE: %w", err)
+	}
+	limit := min(now.Max, 1)
+	none := starter.Limit{Name: "RLIMIT_CORE", Resource: unix.RLIMIT_CORE, Value: unix.Rlimit{Cur: limit, Max: limit}}
+	return none, emptyCoreDumps(limit, e)
+}
+
 // emptyCoreDumps has dumps hold no memory. Where procfs is read-only, as in other
 // sandboxes, the limit RLIMIT_CORE has to do: neither a file nor a pipe (for which the
 // value 1 stands for "none", but not 0) gets a dump then, but a socket does, core(5).
-func (p *Plan) emptyCoreDumps(limit uint64) error {
+func emptyCoreDumps(limit uint64, e Effort) error {
 	unwritable := setCoredumpFilter()
 	if unwritable == nil {
 		return nil
@@ -25,9 +39,9 @@ func (p *Plan) emptyCoreDumps(limit uint64) error {
 	pattern, err := os.ReadFile(corePattern)
 	pipe, socket := strings.HasPrefix(string(pattern), "|"), strings.HasPrefix(string(pattern), "@")
 	if err != nil || socket || pipe && limit == 0 {
-		return p.cannot("keeping memory out of core dumps", unwritable)
+		return e.DropOrFail("keeping memory out of core dumps", unwritable)
 	}
-	p.Warnings = append(p.Warnings, fmt.Sprintf("only the limit RLIMIT_CORE keeps core dumps away, which kernel.core_pattern would go past "+
+	e.Warn(fmt.Sprintf("only the limit RLIMIT_CORE keeps core dumps away, which kernel.core_pattern would go past "+
 		"if somebody set it to a socket meanwhile: %v", unwritable))
 	return nil
 }

@@ -1,4 +1,4 @@
-package sandbox
+package descriptors
 
 import (
 	"errors"
@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// TestHarmless looks at descriptors of every kind that can be made here.
-func TestHarmless(t *testing.T) {
+// TestCheckInheritedFD looks at descriptors of every kind that can be made here.
+func TestCheckInheritedFD(t *testing.T) {
 	open := func(path string, flags int) int {
 		fd, err := unix.Open(path, flags|unix.O_CLOEXEC, 0)
 		if err != nil {
@@ -53,7 +53,7 @@ func TestHarmless(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := &Plan{Mounts: mounts, started: mounts, options: Options{Supervised: true, ProcfsGranted: func(below string) bool { return below == "cpuinfo" }}}
+	in := &Inherited{view: View{Mounts: mounts, GuardMemfds: true, ProcfsGranted: func(below string) bool { return below == "cpuinfo" }}}
 	self := "/proc/" + strconv.Itoa(os.Getpid())
 	for _, test := range []struct {
 		name string
@@ -81,16 +81,16 @@ func TestHarmless(t *testing.T) {
 		{"a granted file, to write", open(self+"/comm", unix.O_WRONLY), false},
 		{"memory by name only", open(self+"/mem", unix.O_PATH), true},
 	} {
-		if what, ok := p.harmless(test.fd); ok != test.want {
-			t.Errorf("%s (%s): harmless %v, want %v", test.name, what, ok, test.want)
+		if what, ok := in.checkInheritedFD(test.fd); ok != test.want {
+			t.Errorf("%s (%s): let in: %v, want %v", test.name, what, ok, test.want)
 		}
 	}
-	p.options.Policy.Memory.AnonymousExec = policy.AnonymousExecAllow
-	if what, ok := p.harmless(named); !ok {
+	in.view.GuardMemfds = false
+	if what, ok := in.checkInheritedFD(named); !ok {
 		t.Errorf("under a policy that allows executing it: %s is refused", what)
 	}
-	p.options.Policy.Memory.Access = policy.AccessAllow
-	if what, ok := p.harmless(open(self+"/mem", unix.O_RDWR)); !ok {
+	in.view.Access = policy.AccessAllow
+	if what, ok := in.checkInheritedFD(open(self+"/mem", unix.O_RDWR)); !ok {
 		t.Errorf("under a policy that allows memory: %s is refused", what)
 	}
 }
@@ -107,26 +107,23 @@ func TestDescriptorsAskedFor(t *testing.T) {
 		keep []int
 		want []int
 	}{
-		{[]string{"cat", "/dev/fd/" + number}, nil, []int{fd}},
-		{[]string{"cat", "/proc/self/fd/" + number, "/dev/fd/" + number}, []int{fd}, []int{fd}},
-		{[]string{"cat", "/dev/fd/0", "/dev/fd/999", "/dev/fd/x", "/dev/fd/" + number + "/x"}, []int{1}, nil},
+		{[]string{"/dev/fd/" + number}, nil, []int{fd}},
+		{[]string{"/proc/self/fd/" + number, "/dev/fd/" + number}, []int{fd}, []int{fd}},
+		{[]string{"/dev/fd/0", "/dev/fd/999", "/dev/fd/x", "/dev/fd/" + number + "/x"}, []int{1}, nil},
 	} {
 		if _, err := unix.FcntlInt(uintptr(fd), unix.F_SETFD, 0); err != nil { // as one that was inherited
 			t.Fatal(err)
 		}
-		p := &Plan{options: Options{Args: test.args, KeepFDs: test.keep}}
-		err := p.descriptors()
-		got := p.starter.KeepFDs
-		if err != nil || !slices.Equal(got, test.want) {
-			t.Errorf("%q keeping %v: %v, %v; want %v", test.args, test.keep, got, err, test.want)
+		in, err := Examine(View{}, test.args, test.keep)
+		if err != nil || !slices.Equal(in.Keep, test.want) {
+			t.Errorf("%q keeping %v: %+v, %v; want %v", test.args, test.keep, in, err, test.want)
 		}
 	}
-	p := &Plan{options: Options{Args: []string{"true"}, KeepFDs: []int{999}}}
-	if err := p.descriptors(); !errors.Is(err, unix.EBADF) {
+	if _, err := Examine(View{}, nil, []int{999}); !errors.Is(err, unix.EBADF) {
 		t.Errorf("keeping a closed descriptor: %v", err)
 	}
-	p = &Plan{options: Options{Args: []string{"true"}, KeepFDs: []int{fd}}} // closed on execve, as this process's own are
-	if err := p.descriptors(); !errors.Is(err, unix.EBADF) {
+	// It is closed on execve, as this process's own are.
+	if _, err := Examine(View{}, nil, []int{fd}); !errors.Is(err, unix.EBADF) {
 		t.Errorf("keeping a descriptor of memjail's own: %v", err)
 	}
 }

@@ -1,0 +1,124 @@
+package sandbox
+
+import (
+	"fmt"
+	"os"
+	"strings"
+
+	"github.com/memjail/memjail/policy"
+	"github.com/memjail/memjail/sandbox/kernel"
+	"github.com/memjail/memjail/sandbox/kernel/mountinfo"
+	"github.com/memjail/memjail/sandbox/landlock"
+	"github.com/memjail/memjail/sandbox/pin"
+	"golang.org/x/sys/unix"
+)
+
+// view is the file system as the sandbox sees it.
+type view struct {
+	// mounts is the mount table that the rules are made for; nil without Landlock.
+	mounts *landlock.MountTable
+	// namespace is the sandbox's own mount namespace, or nil.
+	namespace *os.File
+	// pinned are the files that the program is run from copies of, or nil; codeViews are
+	// where the program directories were shown besides before that.
+	pinned    *pin.Pinned
+	codeViews []string
+	hidden    []string // mount points that the private mounts leave out
+}
+
+// sandboxView gives the sandbox mounts of its own where the policy asks for what needs
+// them. The main thread sees what the sandbox is going to see from then on.
+func (o *Options) sandboxView(c *command, s system, e *effort) (view, error) {
+	v := view{mounts: s.mounts}
+	if err := o.pin(&v, c, s, e); err != nil || s.abi == 0 {
+		return v, err
+	}
+	return v, o.privateMounts(&v, e)
+}
+
+// whyOtherMounts explains why the sandbox sees other mounts than its caller, or nothing.
+func (o *Options) whyOtherMounts(v *view) string {
+	switch {
+	case v.namespace == nil:
+		return ""
+	case o.Policy.Memory.Pin:
+		return " (the program is pinned, memory.pin, so that it has mounts of its own)"
+	}
+	return " (the sandbox has private mounts, because of " + strings.Join(v.hidden, ", ") +
+		"; --allow private-mounts=no closes it otherwise)"
+}
+
+// privateMounts hides procfs and the like outside their customary places in a mount
+// namespace of the sandbox's own, which later mounts outside do not reach either.
+func (o *Options) privateMounts(v *view, e *effort) error {
+	hidden := landlock.HiddenMounts(v.mounts)
+	caps, err := kernel.ThreadCapabilities()
+	if err != nil {
+		return err
+	}
+	able := caps.Effective.Has(unix.CAP_SYS_ADMIN) && caps.Effective.Has(unix.CAP_SYS_CHROOT)
+	switch o.Policy.PrivateMounts {
+	case policy.PrivateMountsNo:
+		return nil
+	case policy.PrivateMountsAuto: // what cannot be covered is carved out
+		if !able || len(hidden) == 0 || !v.mounts.HasRoot() {
+			return nil
+		}
+	case policy.PrivateMountsYes:
+		if !able {
+			return e.DropOrFail("private mounts", fmt.Errorf("they need CAP_SYS_ADMIN and CAP_SYS_CHROOT: %w", unix.EPERM))
+		}
+		if !v.mounts.HasRoot() {
+			return e.DropOrFail("private mounts", fmt.Errorf("the root directory is no mount (a chroot into a plain directory), "+
+				"so that what is covered would be covered outside too: %w", unix.EINVAL))
+		}
+	}
+	if err := hideMounts(hidden); err != nil {
+		return e.DropOrFail("private mounts", err)
+	}
+	if err := v.holdMountNamespace(); err != nil {
+		return err
+	}
+	for _, m := range hidden {
+		v.hidden = append(v.hidden, m.Point)
+	}
+	v.mounts, err = landlock.ReadMountTable()
+	return err
+}
+
+// holdMountNamespace keeps the namespace that the main thread has moved into.
+func (v *view) holdMountNamespace() error {
+	ns, err := os.Open("/proc/thread-self/ns/mnt")
+	if err != nil {
+		return fmt.Errorf("looking at the private mount namespace: %w", err)
+	}
+	if v.namespace != nil {
+		v.namespace.Close()
+	}
+	v.namespace = ns
+	return nil
+}
+
+// unshareMounts moves the main thread into a mount namespace of its own.
+func unshareMounts() error {
+	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
+		return fmt.Errorf("making a mount namespace: %w", err)
+	}
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return fmt.Errorf("making the mounts private: %w", err)
+	}
+	return nil
+}
+
+func hideMounts(hidden []mountinfo.Mount) error {
+	if err := unshareMounts(); err != nil {
+		return err
+	}
+	for _, m := range hidden {
+		err := unix.Unmount(m.Point, unix.MNT_DETACH)
+		if err != nil && err != unix.EINVAL && err != unix.ENOENT { // went with the mount above it
+			return fmt.Errorf("hiding the %s mounted at %s: %w", m.FSType, m.Point, err)
+		}
+	}
+	return nil
+}

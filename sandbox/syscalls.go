@@ -1,0 +1,177 @@
+package sandbox
+
+import (
+	"fmt"
+	"path"
+
+	"github.com/memjail/memjail/policy"
+	"github.com/memjail/memjail/sandbox/filter"
+	"github.com/memjail/memjail/sandbox/kernel"
+	"github.com/memjail/memjail/sandbox/kernel/fault"
+	"golang.org/x/sys/unix"
+)
+
+// calls is the seccomp part of a plan.
+type calls struct {
+	shape Shape
+	// filter is the program of the shape, plain the one without a listener, denies the one
+	// on top with the policy's own refusals; nil: none.
+	filter, plain, denies filter.Program
+	selfCheck             kernel.SelfCheck
+	// noWritableCode: the kernel refuses memory that is written and then executed.
+	noWritableCode bool
+	// members, writable and commandClosed are for the supervisor: see [Plan].
+	members       *kernel.Members
+	writable      map[string]kernel.FileID
+	commandClosed bool
+}
+
+// restrictCalls builds the filters for the shape that policy and kernel give.
+func (o *Options) restrictCalls(p *parts, e *effort) (c calls, err error) {
+	supervised := o.Supervised && o.needsSupervisor(p.capability)
+	if supervised {
+		if err := o.canSupervise(); err != nil {
+			supervised = false
+			what := "granted"
+			if p.capability.dropped() {
+				what = "written" // reading is the kernel's to decide
+			}
+			e.Warn(fmt.Sprintf("no file of /proc can be %s: %v", what, err))
+		}
+	}
+	f := o.filterOptions(p)
+	if f.RefuseSharedFiles && path.Base(p.command.path) == "java" {
+		e.Warn(`Java does not run under memory.shared-files = "deny": it dies of SIGSEGV as it starts`)
+	}
+	if c.noWritableCode, err = o.refuseWritableCode(&f, e); err != nil {
+		return c, err
+	}
+	if c.plain, err = filter.Build(f); err == nil {
+		if c.filter = c.plain; supervised {
+			err = o.supervise(&c, f, p, e)
+		} else {
+			err = o.unsupervised(p, e)
+		}
+		if err != nil {
+			return c, err
+		}
+		c.selfCheck = o.selfCheck(&p.domain)
+	} else if err = e.DropOrFail("the seccomp filter", err); err != nil {
+		return c, err
+	}
+	c.denies, err = o.ownDenials(e)
+	return c, err
+}
+
+// filterOptions are those of the filter without a supervisor.
+func (o *Options) filterOptions(p *parts) filter.Options {
+	pol, rules := &o.Policy, p.domain.rules
+	f := filter.Options{
+		Access: pol.Memory.Access, Ptrace: pol.Memory.Ptrace, Namespaces: pol.IPC.Namespaces,
+		CoreDumps: pol.Memory.CoreDumps, Terminals: pol.IPC.Terminals,
+		RefuseOwnerSignals: p.files.Owned,
+		RefuseSocketcall:   pol.Memory.Access != policy.AccessAllow && o.makesXDP(),
+		RefuseMetadata:     pol.Paths.Metadata != policy.MetadataAllow,
+		RefuseSharedFiles:  pol.Memory.SharedFiles == policy.SharedFilesDeny,
+		RestrictFamilies:   pol.Network.Families.Restricted(),
+		Families:           pol.Network.FamilyNumbers(),
+		// Without a supervisor nobody can tell a socket that is bound.
+		GuardListen: pol.Network.BindTCP.None(),
+		RefuseUnix:  pol.Network.Unix.None(),
+	}
+	if fault.Injected(fault.Filter) {
+		f.Ptrace = policy.PtraceAllow
+	}
+	if rules != nil {
+		f.GuardTCP, f.GuardUDP = rules.HandlesTCP(), rules.HandlesUDP()
+		f.RefuseCoreSignals = rules.ABI.Version < 6 && pol.IPC.Signals == policy.ScopeSandbox
+		f.RefuseTruncate = rules.ABI.Version < 3
+	}
+	return f
+}
+
+// unsupervised warns of what nothing but a supervisor could do.
+func (o *Options) unsupervised(p *parts, e *effort) error {
+	if o.Policy.Network.GuardsListen() && !o.Policy.Network.BindTCP.None() {
+		e.Warn("without a supervisor, listening on a TCP port that the kernel picks is not refused: " +
+			"listen(2) without bind(2) does so")
+	}
+	o.warnMetadata(e)
+	if p.capability.dropped() {
+		return nil // the kernel refuses to execute a memfd
+	}
+	return o.unguardedMemfds(e)
+}
+
+// supervise has a supervisor asked about what the policy lets it decide.
+func (o *Options) supervise(c *calls, f filter.Options, p *parts, e *effort) (err error) {
+	pol := &o.Policy
+	reads := pol.Memory.Access == policy.AccessDeny && !p.capability.dropped()
+	if !p.capability.dropped() { // else the kernel refuses to execute a memfd
+		o.guardMemfds(&f, e)
+	}
+	f.Listener, f.WatchChroot = true, true
+	f.GuardListen = pol.Network.GuardsListen()
+	f.AskReads = reads
+	f.AskWrites = pol.WritesProcfs() && pol.Memory.Access != policy.AccessAllow
+	f.WatchNew = o.Reports
+	if o.Reports && pol.Paths.Present {
+		f.AskReads, f.AskWrites, f.WatchPaths = reads, true, true
+	}
+	f.WatchPorts = o.Reports && (pol.Network.RestrictsTCP() || pol.Network.RestrictsUDP())
+	asking, err := filter.Build(f)
+	if err != nil {
+		return e.DropOrFail("the seccomp filter", err)
+	}
+	c.shape, c.filter = ShapeSupervised, asking
+	if c.members, err = o.members(p, e); err != nil {
+		return err
+	}
+	if p.domain.rules != nil && pol.Paths.Metadata == policy.MetadataGranted {
+		if c.writable, err = p.domain.rules.Writable(); err != nil {
+			return err
+		}
+	}
+	c.commandClosed = o.commandClosed(p, e)
+	return nil
+}
+
+// warnMetadata: where no supervisor can tell one file from another, none of them is
+// changed.
+func (o *Options) warnMetadata(e *effort) {
+	if o.Policy.Paths.Metadata == policy.MetadataGranted {
+		e.Warn(`owner, mode, times and attributes of files cannot be changed at all: paths.metadata = "granted" ` +
+			`needs a supervisor, and this sandbox has none; --allow metadata=allow lets them be changed wherever file permissions do`)
+	}
+}
+
+// ownDenials builds the program of the policy's own refusals.
+func (o *Options) ownDenials(e *effort) (filter.Program, error) {
+	s := o.Policy.Syscalls
+	program, err := filter.Denies("", s.Deny, s.ABI == policy.SyscallABINative)
+	if err != nil {
+		return nil, e.DropOrFail("[syscalls] deny", err)
+	}
+	return program, nil
+}
+
+// selfCheck is what the starter tries on itself.
+func (o *Options) selfCheck(d *domain) kernel.SelfCheck {
+	if fault.Injected(fault.SelfCheck) {
+		return kernel.SelfCheck{}
+	}
+	m, closed := o.Policy.Memory, d.ruleset != nil
+	return kernel.SelfCheck{
+		Write: closed && m.Access != policy.AccessAllow,
+		Read:  closed && m.Access == policy.AccessDeny,
+		Trace: m.Ptrace == policy.PtraceDeny && !filtered(),
+	}
+}
+
+// filtered reports whether a seccomp filter is already installed, such as that of a
+// unit with SystemCallFilter=. It may kill whoever tries ptrace, which is more than
+// the self-check wants to know.
+func filtered() bool {
+	mode, err := unix.PrctlRetInt(unix.PR_GET_SECCOMP, 0, 0, 0, 0)
+	return err == nil && mode == unix.SECCOMP_MODE_FILTER
+}
