@@ -1,6 +1,9 @@
 package policy
 
-import "strings"
+import (
+	"strings"
+	"sync"
+)
 
 // placeKind is why a path matters to somebody outside the sandbox.
 type placeKind uint8
@@ -21,7 +24,7 @@ type place struct {
 
 // places lists what a system usually has of these. The list is about mistakes; it
 // cannot be complete.
-func places() []place {
+var places = sync.OnceValue(func() []place {
 	var list []place
 	add := func(kind placeKind, what, paths string) {
 		for _, path := range strings.Fields(paths) {
@@ -51,7 +54,7 @@ func places() []place {
 	add(control, "keys and passwords", "$/gnupg $/keyring $/ssh-agent.socket $/gcr")
 	add(control, "the screen, the keyboard and the sound", "/tmp/.X11-unix $/wayland-0 $/pipewire-0 $/pulse")
 	return list
-}
+})
 
 // harmless are the names below a secret place that may be shown.
 var harmless = []string{"~/.ssh/config", "~/.ssh/known_hosts"}
@@ -67,4 +70,30 @@ func resolvePlace(path, home, runtime string) string {
 		}
 	}
 	return path
+}
+
+// Sensitive is a place that a rule should not open unawares.
+type Sensitive struct {
+	Path string // absolute
+	What string // "tokens"
+}
+
+// SecretPlaces lists places with keys, tokens and passwords that the path is, lies in, or
+// contains, as far as their names are known.
+func SecretPlaces(path string, f LintFacts) []Sensitive { return sensitive(secret, path, f) }
+
+// StartupPlaces lists places of the same kind in which whoever writes has code run outside
+// the sandbox.
+func StartupPlaces(path string, f LintFacts) []Sensitive { return sensitive(startup, path, f) }
+
+// ControlSockets lists places with sockets of daemons that act for whoever connects.
+func ControlSockets(path string, f LintFacts) []Sensitive { return sensitive(control, path, f) }
+
+func sensitive(kind placeKind, path string, f LintFacts) []Sensitive {
+	l := &linter{facts: f}
+	var found []Sensitive
+	for _, p := range l.overlapping(kind, path) {
+		found = append(found, Sensitive{Path: p.path, What: p.what})
+	}
+	return found
 }

@@ -45,9 +45,9 @@ func ShellWord(s string) string {
 	return b.String() + "'"
 }
 
-// tomlString writes a string as TOML does; ok is false for one that is not UTF-8, which
+// TOMLString writes a string as TOML does; ok is false for one that is not UTF-8, which
 // no TOML file can hold.
-func tomlString(s string) (text string, ok bool) {
+func TOMLString(s string) (text string, ok bool) {
 	if !utf8.ValidString(s) {
 		return "", false
 	}
@@ -79,6 +79,6 @@ func (e *explainer) pathRemedy(flag, key, path string) {
 
 // quoteList writes one path as the list of a file.
 func quoteList(path string) (list string, ok bool) {
-	text, ok := tomlString(strings.ReplaceAll(path, "${", "$${"))
+	text, ok := TOMLString(strings.ReplaceAll(path, "${", "$${"))
 	return "[" + text + "]", ok
 }

@@ -15,7 +15,7 @@ func TestQuoting(t *testing.T) {
 		if got := ShellWord(c.text); got != c.shell {
 			t.Errorf("%q for a shell: %s, should be %s", c.text, got, c.shell)
 		}
-		if got, ok := tomlString(c.text); got != c.toml || ok != (c.toml != "") {
+		if got, ok := TOMLString(c.text); got != c.toml || ok != (c.toml != "") {
 			t.Errorf("%q for TOML: %s %v, should be %s", c.text, got, ok, c.toml)
 		}
 	}

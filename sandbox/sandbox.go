@@ -28,6 +28,9 @@ type Options struct {
 	AddExec bool
 	// Reports: what the rules about paths and ports refuse is to be reported, so the supervisor is asked about more calls.
 	Reports bool
+	// Observe are calls that the supervisor is asked about although nothing refuses them,
+	// besides opens, execve(2), execveat(2), connect(2) and bind(2); none: nobody observes.
+	Observe []string
 	// KeepFDs are handed on besides 0, 1 and 2; each is examined.
 	KeepFDs []int
 	// BestEffort leaves out what cannot be applied, and lists it.

@@ -119,6 +119,9 @@ func (o *Options) supervise(c *calls, f filter.Options, p *parts, e *effort) (er
 		f.AskReads, f.AskWrites, f.WatchPaths = reads, true, true
 	}
 	f.WatchPorts = o.Reports && (pol.Network.RestrictsTCP() || pol.Network.RestrictsUDP())
+	if len(o.Observe) > 0 {
+		f.AskReads, f.AskWrites, f.WatchPaths, f.WatchPorts, f.Observe = true, true, true, true, o.Observe
+	}
 	asking, err := filter.Build(f)
 	if err != nil {
 		return e.DropOrFail("the seccomp filter", err)

@@ -123,13 +123,18 @@ const executeAt = unix.AT_EMPTY_PATH
 
 // exec leaves an execve to the kernel and reports it if that is going to refuse.
 func (r *receiver) exec(q *request) {
-	if r.explains() {
+	if r.explains() || r.observes() {
 		caller, address, flags := resolve.Caller{TID: q.tid, Dir: unix.AT_FDCWD}, q.args[0], uint64(0)
 		if q.kind == kindExecAt {
 			caller.Dir, address, flags = int(int32(q.args[0])), q.args[1], q.args[4]
 		}
 		if flags&executeAt == 0 && r.copyPath(q.tid, address) {
-			r.explainPath(q, caller, AccessExecute, false)
+			if r.observes() {
+				r.observePath(q, caller, AccessExecute, false)
+			}
+			if r.explains() {
+				r.explainPath(q, caller, AccessExecute, false)
+			}
 		}
 	}
 	r.answer(q, leaveToKernel, noFile)
@@ -138,6 +143,7 @@ func (r *receiver) exec(q *request) {
 // port leaves a connect or bind to the kernel and reports it if that is going to
 // refuse.
 func (r *receiver) port(q *request) {
+	r.observeAddress(q, q.args[1], q.args[2])
 	if r.explains() {
 		r.explainPort(q)
 	}

@@ -43,6 +43,9 @@ func (r *receiver) handle(n *kernel.Notification) (injected bool) {
 	if fault.Injected(fault.Supervisor) {
 		return r.answer(q, decide.Continue{Behind: decide.BehindNothing}, noFile)
 	}
+	if r.onlyObserved(q, n.Data.Number) {
+		return false
+	}
 	switch q.kind {
 	case kindOpen, kindOpenat, kindOpenat2, kindCreat:
 		return r.open(q)
@@ -175,6 +178,7 @@ func (r *receiver) open(q *request) bool {
 	if !r.copyPath(q.tid, q.unsafePathAddress()) {
 		return r.answer(q, leaveToKernel, noFile)
 	}
+	r.observeOpen(q)
 	caller := resolve.Caller{TID: q.tid, Dir: q.dir()}
 	if !r.s.chrooted.Load() {
 		if r.s.slowMounts.Load() && r.s.resolver.Slow(caller, &r.path) {

@@ -34,6 +34,10 @@ type Options struct {
 	// Explain is asked about what is left to the kernel, for reports; nil: nobody
 	// wants to know.
 	Explain Explainer
+	// Observe is called for every use of a file or address that the filter asks about
+	// (see [ObservedCalls]), on a receiver's thread: it must return at once. The policy
+	// must not restrict metadata. Nil: nobody observes.
+	Observe func(Observation)
 	// Failed is called once if supervision has to end before the sandbox does: a call
 	// could be neither received nor answered. By then nothing of the listener is held
 	// any more, so that what is asked inside fails instead of waiting. Nil: nobody asks.

@@ -284,8 +284,9 @@ func findSides(f *archFile) []archBreach {
 	switch {
 	case f.dir == "sandbox/session":
 		return nil // the engine: it wires both
-	case f.dir == "sandbox/jail":
-		// The library is an API over the engine; of the supervisor it knows events.
+	case f.dir == "sandbox/jail", f.dir == "sandbox/learn":
+		// The library is an API over the engine; of the supervisor it knows events. What
+		// is learned is learned from a supervisor's observations.
 		return f.ours(func(dir string) (string, bool) {
 			return f.dir + " imports " + dir, below(dir, "supervisor") && dir != "supervisor" || dir == "sandbox/filter"
 		})

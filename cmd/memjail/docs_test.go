@@ -184,7 +184,7 @@ func TestDocsFlags(t *testing.T) {
 	known := map[string]bool{}
 	// Flags stand at the beginning of a line; other commands' are in the examples.
 	long := regexp.MustCompile(`(?m)^ +(?:-[a-z], )?--([a-z][a-z-]+)`)
-	for _, command := range []string{"run", "exec", "pin", "probe", "doctor", "drop", "capability install", "capability status", "capability uninstall", "policy show", "policy explain", "policy lint", "policy diff", "policy list", "policy schema", "verify", "systemd drop-in", "systemd check", "systemd remove"} {
+	for _, command := range []string{"run", "exec", "learn", "pin", "probe", "doctor", "drop", "capability install", "capability status", "capability uninstall", "policy show", "policy explain", "policy lint", "policy diff", "policy list", "policy schema", "verify", "systemd drop-in", "systemd check", "systemd remove"} {
 		help, err := exec.Command(memjail, append(strings.Fields(command), "--help")...).Output()
 		if err != nil {
 			t.Fatalf("memjail %s --help: %v", command, err)

@@ -57,6 +57,11 @@ type Options struct {
 	// WatchNew notifies, with opens for writing, those of files that must not exist yet
 	// (O_EXCL), which WatchPaths does besides.
 	WatchNew bool
+	// Observe are calls that are notified although nothing refuses them, so that the
+	// supervisor sees what a program uses: those that name files. Opens with every flag
+	// but O_PATH, execve(2), execveat(2), connect(2) and bind(2) are notified as well.
+	// A call that the filter refuses is not observed.
+	Observe []string
 	// WatchChroot notifies chroot(2). It is no denial: the supervisor always
 	// lets the kernel go on with it, and knows that somebody's root has moved.
 	WatchChroot bool

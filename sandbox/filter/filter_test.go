@@ -352,6 +352,18 @@ func TestLoadable(t *testing.T) {
 	}
 }
 
+// TestObserveRefused: a call is not let in for the sake of being observed.
+func TestObserveRefused(t *testing.T) {
+	for _, name := range []string{"ptrace", "process_vm_writev", "prctl"} {
+		if _, err := Build(Options{Listener: true, Observe: []string{name}}); err == nil {
+			t.Errorf("%s is observed", name)
+		}
+	}
+	if _, err := Build(Options{Listener: true, Observe: []string{"mkdir"}}); err != nil {
+		t.Error(err)
+	}
+}
+
 func loadable(p Program) error {
 	if len(p) == 0 || len(p) >= 4096 {
 		return fmt.Errorf("%d instructions", len(p))

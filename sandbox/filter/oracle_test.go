@@ -61,6 +61,9 @@ func oracle(o Options, d Data) Verdict {
 	if v, ok := oracleChosen(o, d, name); ok {
 		return v
 	}
+	if o.Listener && slices.Contains(o.Observe, name) && (name != "sendto" || uint32(d.Args[4]) != 0) {
+		return Notify
+	}
 	return oracleRefused(o, d, name, reported)
 }
 
@@ -294,7 +297,7 @@ func oraclePrlimit(o Options, d Data, reported Verdict) Verdict {
 // touch the same calls, with the ones for old kernels all off, all on and singly.
 func variants(t *testing.T, arch string) []Options {
 	t.Helper()
-	if n := reflect.TypeFor[Options]().NumField(); n != 27 {
+	if n := reflect.TypeFor[Options]().NumField(); n != 28 {
 		t.Fatalf("Options has %d fields: decide how the tests vary the new one", n)
 	}
 	bools := []bool{false, true}
@@ -330,6 +333,8 @@ func variants(t *testing.T, arch string) []Options {
 		all = append(all,
 			Options{Arch: arch, Listener: listener, RefuseCoreSignals: true},
 			Options{Arch: arch, Listener: listener, RefuseTruncate: true},
+			Options{Arch: arch, Listener: listener, AskReads: true, AskWrites: true, WatchPaths: true, WatchPorts: true, RefuseMetadata: true,
+				Observe: []string{"mkdir", "mkdirat", "renameat2", "chmod", "truncate", "sendto", "unlinkat"}},
 			Options{Arch: arch, Listener: listener, RefuseOwnerSignals: true},
 			Options{Arch: arch, Listener: listener, RefuseSocketcall: true},
 			Options{Arch: arch, Listener: listener, Terminals: policy.TerminalsAllow},

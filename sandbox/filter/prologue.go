@@ -1,6 +1,8 @@
 package filter
 
 import (
+	"errors"
+	"fmt"
 	"slices"
 
 	"github.com/memjail/memjail/policy"
@@ -29,6 +31,11 @@ type end struct {
 }
 
 func prologue(m machine, o Options) (Program, error) {
+	for _, name := range o.Observe {
+		if refusedInBody(name) {
+			return nil, fmt.Errorf("observing %s, uses of which are refused: %w", name, errors.ErrUnsupported)
+		}
+	}
 	h := &head{assembler: newAssembler(), options: o}
 	h.body = h.newLabel()
 	compat := h.newLabel()
@@ -42,6 +49,12 @@ func prologue(m machine, o Options) (Program, error) {
 	h.calls(m.compat)
 	h.place(h.body)
 	return h.assemble()
+}
+
+// refusedInBody reports whether the body refuses uses of a call, which the prologue must
+// not notify for another purpose.
+func refusedInBody(name string) bool {
+	return slices.ContainsFunc(rules[:], func(r rule) bool { return r.home == inBody && r.about(name) })
 }
 
 // finish ends a part of the program that conditional jumps reach the end of: they
@@ -87,13 +100,26 @@ func (h *head) calls(a *abi) {
 // watched notifies the calls whose refusal by the kernel somebody wants explained.
 // It comes last: what the policy refuses by the filter is refused.
 func (h *head) watched(a *abi) {
-	if h.options.Listener && h.options.WatchPaths {
+	if !h.options.Listener {
+		return
+	}
+	if h.options.WatchPaths {
 		h.verdict(a, "execve", Notify)
 		h.verdict(a, "execveat", Notify)
 	}
-	if h.options.Listener && h.options.WatchPorts {
+	if h.options.WatchPorts {
 		h.verdict(a, "connect", Notify)
 		h.verdict(a, "bind", Notify)
+	}
+	for _, name := range h.options.Observe {
+		if name == "sendto" { // most often without an address
+			h.call(a, name, func() {
+				h.loadLow(4)
+				h.equal(0, h.rest, h.to(Notify))
+			})
+			continue
+		}
+		h.verdict(a, name, Notify)
 	}
 }
 

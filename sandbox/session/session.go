@@ -36,6 +36,10 @@ type Options struct {
 	// Allow names what a user has to write to loosen a policy key, for a call that was
 	// refused with these arguments; nil: the key itself.
 	Allow func(key string, args [6]uint64) string
+	// Observe is called for every use of a file or address by the program, on a thread of
+	// the supervisor while the program waits; nil: nobody observes. See
+	// [supervisor.Options.Observe].
+	Observe func(supervisor.Observation)
 	// Remaining is what becomes of the processes that the command leaves behind, under
 	// Run.
 	Remaining Remaining
@@ -109,6 +113,9 @@ func prepare(o Options) (*sandbox.Plan, Observer, error) {
 		observer = Silent{}
 	}
 	o.Sandbox.Supervised, o.Sandbox.ProcfsGranted = true, decide.Everybody
+	if o.Observe != nil {
+		o.Sandbox.Observe = supervisor.ObservedCalls()
+	}
 	plan, err := sandbox.Prepare(o.Sandbox)
 	if err != nil {
 		return nil, nil, err
@@ -240,7 +247,8 @@ func (s *session) abort(err error) (Status, error) {
 func (s *session) supervise() error {
 	o := supervisor.Options{Policy: s.policy, Calls: calls{s.options.Allow, &s.policy.Network, s.policy.Origins}, MountNamespace: s.plan.MountNamespace,
 		Members: s.plan.Members, Writable: s.plan.Writable, Failed: s.supervisionFailed, StarterShares: true,
-		Quiet: func() bool { return !s.plan.Checked() }}
+		Observe: s.options.Observe,
+		Quiet:   func() bool { return !s.plan.Checked() }}
 	if !s.plan.CommandClosed {
 		o.Unreadable = s.observer.Warn
 	}

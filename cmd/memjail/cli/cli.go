@@ -49,6 +49,7 @@ var commands = []struct {
 }{
 	{"run", newRun},
 	{"exec", newExec},
+	{"learn", newLearn},
 	{"drop", newDrop},
 	{"pin", newPin},
 	{"probe", func(_ []string, io streams) *cobra.Command { return newProbe(io) }},

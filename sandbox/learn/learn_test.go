@@ -1,0 +1,208 @@
+package learn
+
+import (
+	"fmt"
+	"math/rand/v2"
+	"path"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/memjail/memjail/policy"
+	"github.com/memjail/memjail/policy/abspath"
+	"github.com/memjail/memjail/policy/file"
+	"github.com/memjail/memjail/supervisor"
+	"golang.org/x/sys/unix"
+)
+
+var testPlaces = Places{Home: "/home/u", Dir: "/home/u/src/p", Runtime: "/run/user/1000"}
+
+func record(observations ...supervisor.Observation) *Recorder {
+	r := NewRecorder()
+	for _, o := range observations {
+		r.Observe(o)
+	}
+	return r
+}
+
+func see(access supervisor.Access, paths ...string) []supervisor.Observation {
+	var all []supervisor.Observation
+	for _, p := range paths {
+		all = append(all, supervisor.Observation{Comm: "x", Access: access, Path: p})
+	}
+	return all
+}
+
+func create(paths ...string) []supervisor.Observation {
+	all := see(supervisor.AccessMake, paths...)
+	for i := range all {
+		all[i].Missing = true
+	}
+	return all
+}
+
+func rules(p Proposal) string {
+	var all []string
+	for _, g := range p.Grants {
+		all = append(all, g.Rights.String()+" "+g.Path)
+	}
+	return strings.Join(all, ", ")
+}
+
+func TestCollapse(t *testing.T) {
+	read, list, execute := supervisor.AccessRead, supervisor.AccessList, supervisor.AccessExecute
+	write, remove, change := supervisor.AccessWrite, supervisor.AccessRemove, supervisor.AccessChange
+	for _, test := range []struct {
+		name string
+		seen []supervisor.Observation
+		want string
+	}{
+		{"the system whole", see(read, "/usr/lib/a.so", "/usr/share/x"), "rox /usr"},
+		{"one file of /etc", see(read, "/etc/passwd"), "ro /etc/passwd"},
+		{"a directory of /etc", see(read, "/etc/fonts/fonts.conf", "/etc/fonts/conf.d/a"), "ro /etc/fonts"},
+		{"never the keys of the system", see(read, "/etc/ssl/certs/a.pem"), "ro /etc/ssl/certs"},
+		{"the working directory", see(list, "/home/u/src/p"), "ro /home/u/src/p"},
+		{"written", see(write, "/home/u/src/p/f"), "rw /home/u/src/p"},
+		{"removed", see(remove, "/home/u/src/p/d/f"), "rw /home/u/src/p"},
+		{"made and executed", append(create("/home/u/src/p/a.out"), see(execute, "/home/u/src/p/a.out")...), "rwx /home/u/src/p"},
+		{"made in what was made", append(create("/srv/d/new", "/srv/d/new/f"), see(read, "/srv/d/new/f")...), "rw /srv/d"},
+		{"a cache", create("/home/u/.cache/pip/x/y"), "rw /home/u/.cache/pip"},
+		{"configuration", see(read, "/home/u/.config/nvim/init.lua"), "ro /home/u/.config/nvim"},
+		{"beside a token", see(read, "/home/u/.cargo/registry/index/x"), "ro /home/u/.cargo/registry"},
+		{"a file of the home directory", see(read, "/home/u/.inputrc"), "ro /home/u/.inputrc"},
+		{"read what git runs", see(read, "/home/u/.gitconfig"), "ro /home/u/.gitconfig"},
+		{"temporary", create("/tmp/x"), "rw /tmp"},
+		{"few files", see(read, "/srv/a/1", "/srv/a/2", "/srv/a/3"), "ro /srv/a/1, ro /srv/a/2, ro /srv/a/3"},
+		{"many files", see(read, "/srv/a/1", "/srv/a/2", "/srv/a/3", "/srv/a/4"), "ro /srv/a"},
+		{"metadata", see(change, "/srv/f"), "rw /srv/f"},
+		{"no procfs", see(read, "/proc/self/status", "/sys/kernel/tracing/x", "/dev/null"), ""},
+		{"processors", see(read, "/sys/devices/system/cpu/online"), "ro /sys/devices/system/cpu"},
+	} {
+		p := record(test.seen...).Propose(Options{Places: testPlaces})
+		if got := rules(p); got != test.want {
+			t.Errorf("%s: %q, want %q (withheld: %v)", test.name, got, test.want, p.Withheld)
+		}
+	}
+}
+
+func TestWithheld(t *testing.T) {
+	read, list, write := supervisor.AccessRead, supervisor.AccessList, supervisor.AccessWrite
+	for _, test := range []struct {
+		name string
+		seen []supervisor.Observation
+		path string
+		why  string
+	}{
+		{"a key", see(read, "/home/u/.ssh/id_ed25519"), "/home/u/.ssh/id_ed25519", "keys"},
+		{"a token", see(read, "/home/u/.npmrc"), "/home/u/.npmrc", "tokens"},
+		{"a shell's start", see(write, "/home/u/.bashrc"), "/home/u/.bashrc", "what shells run when they start"},
+		{"the shadow file", see(read, "/etc/shadow"), "/etc/shadow", "keys and passwords of the system"},
+		{"names in the home directory", create("/home/u/.x.tmp"), "/home/u", "names are made directly in it"},
+		{"the system", see(write, "/usr/bin/ls"), "/usr/bin/ls", "the system would be changed"},
+		{"a socket", []supervisor.Observation{{Access: supervisor.AccessConnect, Family: unix.AF_UNIX, Path: "/run/docker.sock"}},
+			"/run/docker.sock", "a UNIX socket"},
+	} {
+		p := record(test.seen...).Propose(Options{Places: testPlaces})
+		if len(p.Grants) != 0 || len(p.Withheld) != 1 || p.Withheld[0].Path != test.path || !strings.HasPrefix(p.Withheld[0].Why, test.why) {
+			t.Errorf("%s: grants %v, withheld %+v", test.name, rules(p), p.Withheld)
+		}
+	}
+	p := record(see(list, "/home/u")...).Propose(Options{Places: testPlaces})
+	if len(p.Grants) != 0 || len(p.Listed) != 1 {
+		t.Errorf("the list of the home directory: grants %v, listed %+v", rules(p), p.Listed)
+	}
+	// The control: on request they are granted.
+	p = record(see(read, "/home/u/.ssh/id_ed25519")...).Propose(Options{Places: testPlaces, Secrets: true})
+	if got := rules(p); got != "ro /home/u/.ssh/id_ed25519" {
+		t.Errorf("with secrets: %q", got)
+	}
+}
+
+func TestNetwork(t *testing.T) {
+	p := record(
+		supervisor.Observation{Access: supervisor.AccessConnect, Family: unix.AF_INET6, Protocol: unix.IPPROTO_TCP, Port: 443},
+		supervisor.Observation{Access: supervisor.AccessBind, Family: unix.AF_INET, Protocol: unix.IPPROTO_TCP},
+		supervisor.Observation{Access: supervisor.AccessConnect, Family: unix.AF_INET, Protocol: unix.IPPROTO_UDP, Port: 53},
+		supervisor.Observation{Access: supervisor.AccessBind, Family: unix.AF_NETLINK},
+		supervisor.Observation{Access: supervisor.AccessConnect, Family: unix.AF_UNIX, Path: "/run/nscd/socket"},
+	).Propose(Options{Places: testPlaces})
+	if got := fmt.Sprint(p.Families, p.ConnectTCP, p.BindTCP, p.UDP, p.OwnSockets); got != "[inet inet6 netlink] [443] [0] true false" {
+		t.Error(got)
+	}
+	p = record(
+		supervisor.Observation{Access: supervisor.AccessBind, Family: unix.AF_UNIX, Path: "/tmp/s", Missing: true},
+		supervisor.Observation{Access: supervisor.AccessConnect, Family: unix.AF_UNIX, Path: "/tmp/s"},
+	).Propose(Options{Places: testPlaces})
+	if got := fmt.Sprintf("%v %v %s %d", p.Families, p.OwnSockets, rules(p), len(p.Withheld)); got != "[unix] true rw /tmp 0" {
+		t.Error(got)
+	}
+}
+
+// TestLaws: whatever is observed, the policy can be read, grants each use or says that it
+// does not, and no rule holds a secret.
+func TestLaws(t *testing.T) {
+	names := []string{"usr", "etc", "home", "u", "src", "p", ".ssh", ".cargo", "credentials.toml", ".npmrc", ".cache", "a", "b", "c",
+		"tmp", "root", "shadow", "x\ny", "${HOME}", "\"", "\xff", "\x1b]0;x\a", "#", "srv", ".bashrc", "ssl", "private"}
+	accesses := []supervisor.Access{supervisor.AccessRead, supervisor.AccessList, supervisor.AccessWrite, supervisor.AccessExecute,
+		supervisor.AccessMake, supervisor.AccessRemove, supervisor.AccessChange}
+	random := rand.New(rand.NewPCG(1, 2))
+	loader := file.Loader{Env: []string{"HOME=" + testPlaces.Home, "XDG_RUNTIME_DIR=" + testPlaces.Runtime}, Dir: testPlaces.Dir}
+	for range 500 {
+		r := NewRecorder()
+		for range 1 + random.IntN(30) {
+			name := "/"
+			if random.IntN(2) == 0 {
+				name = testPlaces.Home
+			}
+			for range 1 + random.IntN(4) {
+				name = path.Join(name, names[random.IntN(len(names))])
+			}
+			r.Observe(supervisor.Observation{Comm: names[random.IntN(len(names))], Access: accesses[random.IntN(len(accesses))],
+				Path: name, Missing: random.IntN(3) == 0})
+		}
+		p := r.Propose(Options{Places: testPlaces})
+		text := p.TOML([]string{"cmd", "x\ny"})
+		if _, err := loader.Parse("learned.toml", text, file.Default()); err != nil {
+			t.Fatalf("%v\n%s", err, text)
+		}
+		if strings.ContainsAny(string(text), "\x1b\a\xff") {
+			t.Fatalf("control characters in\n%s", text)
+		}
+		checkLaws(t, r, &p)
+	}
+}
+
+func checkLaws(t *testing.T, r *Recorder, p *Proposal) {
+	t.Helper()
+	c := newCollapser(testPlaces)
+	for _, g := range p.Grants {
+		if found := c.secretsIn(g.Path); len(found) > 0 {
+			t.Fatalf("%s holds %v", g.Path, found)
+		}
+		if found := policy.StartupPlaces(g.Path, c.facts); g.Rights&policy.MayWrite != 0 && len(found) > 0 {
+			t.Fatalf("%s can be written and holds %v", g.Path, found)
+		}
+	}
+	for name, u := range r.paths {
+		told := func(w Withheld) bool { return w.Path == name }
+		if c.supervised(name) || slices.ContainsFunc(p.Withheld, told) || slices.ContainsFunc(p.Listed, told) {
+			continue
+		}
+		var rights policy.Rights
+		for _, g := range p.Grants {
+			if abspath.Within(g.Path, name) {
+				rights |= g.Rights
+			}
+		}
+		want := policy.MayRead
+		if u.need&NeedExecute != 0 {
+			want |= policy.MayExecute
+		}
+		if u.need&changes != 0 {
+			want |= policy.MayWrite
+		}
+		if rights&want != want {
+			t.Fatalf("%q needs %v and has %v", name, want, rights)
+		}
+	}
+}

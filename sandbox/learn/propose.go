@@ -1,0 +1,352 @@
+package learn
+
+import (
+	"cmp"
+	"path"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/memjail/memjail/policy"
+	"github.com/memjail/memjail/policy/abspath"
+	"github.com/memjail/memjail/sandbox/closure"
+	"github.com/memjail/memjail/supervisor"
+	"golang.org/x/sys/unix"
+)
+
+// Grant is one rule of a proposal.
+type Grant struct {
+	Path   string
+	Rights policy.Rights
+	// Programs are the first few that needed it, Count is how often.
+	Programs []string
+	Count    int
+	group    group
+}
+
+// Withheld is a use that the proposal does not allow, on purpose.
+type Withheld struct {
+	Path     string
+	Need     Need
+	Programs []string
+	Count    int
+	Why      string
+}
+
+// Proposal is a policy for what was observed.
+type Proposal struct {
+	Grants   []Grant // by group, then path
+	Withheld []Withheld
+	// Listed are directories of which only the names were read, and which no grant holds.
+	Listed []Withheld
+
+	ConnectTCP, BindTCP []uint16
+	UDP                 bool // UDP sockets were connected or bound
+	Families            []string
+	// OwnSockets: the program bound UNIX sockets of its own.
+	OwnSockets bool
+	// Truncated: there was more than can be remembered.
+	Truncated bool
+
+	places Places
+}
+
+// Options say what to propose.
+type Options struct {
+	Places Places
+	// Secrets grants keys, tokens, start-up files and sockets of daemons like anything
+	// else.
+	Secrets bool
+}
+
+// Propose makes a policy of what has been observed so far. It looks at the files that
+// were executed, for what runs them.
+func (r *Recorder) Propose(o Options) Proposal {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	b := &builder{options: o, collapser: newCollapser(o.Places), grants: map[string]*Grant{}}
+	b.addInterpreters(r.paths)
+	for _, name := range sortedKeys(r.paths) {
+		b.path(name, r.paths[name])
+	}
+	b.mergeSiblings()
+	b.dropCovered()
+	b.placeListed()
+	b.sockets(r)
+	p := Proposal{Withheld: b.withheld, Listed: b.unlisted, Families: familyNames(r.families, b.socketsGranted || len(r.own) > 0),
+		OwnSockets: len(r.own) > 0 || b.socketsGranted, Truncated: r.truncated, places: o.Places}
+	for key := range r.ports {
+		switch {
+		case key.protocol == unix.IPPROTO_UDP:
+			p.UDP = true
+		case key.access == supervisor.AccessConnect:
+			p.ConnectTCP = append(p.ConnectTCP, key.number)
+		default:
+			p.BindTCP = append(p.BindTCP, key.number)
+		}
+	}
+	slices.Sort(p.ConnectTCP)
+	slices.Sort(p.BindTCP)
+	for _, g := range b.grants {
+		p.Grants = append(p.Grants, *g)
+	}
+	slices.SortFunc(p.Grants, func(x, y Grant) int {
+		return cmp.Or(cmp.Compare(x.group, y.group), strings.Compare(x.Path, y.Path))
+	})
+	return p
+}
+
+// familyNames are those of network.families.
+func familyNames(numbers map[uint16]bool, sockets bool) []string {
+	var names []string
+	for _, f := range policy.SocketFamilies() {
+		if numbers[uint16(f.Number)] && (f.Number != unix.AF_UNIX || sockets) {
+			names = append(names, f.Name)
+		}
+	}
+	return names
+}
+
+func sortedKeys[V any](m map[string]V) []string {
+	keys := make([]string, 0, len(m))
+	for k := range m {
+		keys = append(keys, k)
+	}
+	slices.Sort(keys)
+	return keys
+}
+
+// builder makes a proposal.
+type builder struct {
+	options   Options
+	collapser *collapser
+	grants    map[string]*Grant
+	withheld  []Withheld
+	listed    []Withheld // directories that were listed, before it is known what is granted
+	unlisted  []Withheld
+
+	socketsGranted bool
+}
+
+// maxInterpreters is how many interpreters the kernel follows: each may be a script.
+const maxInterpreters = 5
+
+// addInterpreters adds what the kernel opens when a program is executed, without a call
+// that could be observed: the interpreter of a script, the loader.
+func (b *builder) addInterpreters(paths map[string]*use) {
+	for _, name := range sortedKeys(paths) {
+		u := paths[name]
+		if u.need&NeedExecute == 0 {
+			continue
+		}
+		program := name
+		for range maxInterpreters {
+			next, err := closure.Interpreter(program)
+			if err != nil || next == "" {
+				break
+			}
+			if next, err = filepath.EvalSymlinks(next); err != nil {
+				break
+			}
+			if paths[next] == nil {
+				paths[next] = &use{}
+			}
+			paths[next].add(NeedExecute|NeedRead, u.count, u.by...)
+			program = next
+		}
+	}
+}
+
+const changes = NeedWrite | NeedMake
+
+// path decides about one path.
+func (b *builder) path(name string, u *use) {
+	c := b.collapser
+	if c.supervised(name) {
+		return
+	}
+	entry := Withheld{Path: name, Need: u.need, Programs: u.by, Count: u.count}
+	if why := b.refusal(name, u.need); why != "" && !b.options.Secrets {
+		entry.Why = why
+		b.withheld = append(b.withheld, entry)
+		return
+	}
+	if u.need == NeedList && !c.listable(name) {
+		b.listed = append(b.listed, entry)
+		return
+	}
+	if u.need == NeedMake|NeedList || u.need == NeedMake {
+		if wide := b.tooWide(name); wide != "" {
+			entry.Why = wide
+			b.withheld = append(b.withheld, entry)
+			return
+		}
+	}
+	written := u.need&changes != 0
+	directory := u.need&(NeedList|NeedMake) != 0
+	t := c.of(name, directory, written)
+	if !b.options.Secrets && !c.clear(t.path, written) {
+		t.path = name
+		if !c.clear(name, written) {
+			entry.Why = "a rule would also open what is secret, or what is run outside, below it"
+			b.withheld = append(b.withheld, entry)
+			return
+		}
+	}
+	b.grant(t, u)
+}
+
+// refusal is why a use is not granted; "": it is.
+func (b *builder) refusal(name string, need Need) string {
+	within := func(places []policy.Sensitive) string {
+		for _, s := range places {
+			if abspath.Within(s.Path, name) {
+				return s.What
+			}
+		}
+		return ""
+	}
+	c := b.collapser
+	if need&changes != 0 && c.inSystem(name) {
+		return "the system would be changed"
+	}
+	if what := within(c.secretsIn(name)); what != "" {
+		return what
+	}
+	if need&changes != 0 {
+		if what := within(policy.StartupPlaces(name, c.facts)); what != "" {
+			return what
+		}
+	}
+	return ""
+}
+
+// tooWide is why names in a directory cannot be made: the rule would open all below it.
+func (b *builder) tooWide(dir string) string {
+	p := b.options.Places
+	switch {
+	case dir == "/" || abspath.Within(dir, p.Home) && dir != p.Dir:
+		return "names are made directly in it, and a rule would open all that it holds"
+	case b.collapser.inSystem(dir):
+		return "the system would be changed"
+	}
+	return ""
+}
+
+func (b *builder) grant(t target, u *use) {
+	g := b.grants[t.path]
+	if g == nil {
+		g = &Grant{Path: t.path, group: t.group}
+		b.grants[t.path] = g
+	}
+	g.Rights |= policy.MayRead
+	if u.need&NeedExecute != 0 || t.group == groupSystem {
+		g.Rights |= policy.MayExecute
+	}
+	if u.need&changes != 0 {
+		g.Rights |= policy.MayWrite
+	}
+	g.add(u.count, u.by)
+}
+
+func (g *Grant) add(count int, programs []string) {
+	sum := use{by: g.Programs}
+	sum.add(0, count, programs...)
+	g.Count, g.Programs = g.Count+count, sum.by
+}
+
+// siblings is from how many granted entries on a directory is granted as a whole.
+const siblings = 4
+
+// mergeSiblings grants a directory where many of its entries would be.
+func (b *builder) mergeSiblings() {
+	for again := true; again; {
+		again = false
+		entries := map[string][]string{}
+		for _, name := range sortedKeys(b.grants) {
+			dir := path.Dir(name)
+			entries[dir] = append(entries[dir], name)
+		}
+		for _, dir := range sortedKeys(entries) {
+			if len(entries[dir]) < siblings || !b.mergeable(dir, entries[dir]) {
+				continue
+			}
+			for _, name := range entries[dir] {
+				g := b.grants[name]
+				delete(b.grants, name)
+				b.merge(dir, g)
+			}
+			again = true
+		}
+	}
+}
+
+// mergeable reports whether a directory can be granted whole.
+func (b *builder) mergeable(dir string, entries []string) bool {
+	p := b.options.Places
+	if strings.Count(dir, "/") < 2 || abspath.Within(dir, p.Home) {
+		return false
+	}
+	var rights policy.Rights
+	for _, name := range entries {
+		rights |= b.grants[name].Rights
+	}
+	return b.collapser.clear(dir, rights&policy.MayWrite != 0)
+}
+
+func (b *builder) merge(dir string, from *Grant) {
+	g := b.grants[dir]
+	if g == nil {
+		g = &Grant{Path: dir, group: from.group}
+		b.grants[dir] = g
+	}
+	g.Rights |= from.Rights
+	g.add(from.Count, from.Programs)
+}
+
+// dropCovered removes grants that give nothing that one above does not give.
+func (b *builder) dropCovered() {
+	for _, name := range sortedKeys(b.grants) {
+		g := b.grants[name]
+		for up := path.Dir(name); ; up = path.Dir(up) {
+			if above := b.grants[up]; above != nil && above != g && above.Rights&g.Rights == g.Rights {
+				above.add(g.Count, g.Programs)
+				delete(b.grants, name)
+				break
+			}
+			if up == "/" {
+				break
+			}
+		}
+	}
+}
+
+// placeListed keeps the listed directories that no grant holds.
+func (b *builder) placeListed() {
+	for _, l := range b.listed {
+		held := false
+		for name, g := range b.grants {
+			if abspath.Within(name, l.Path) {
+				held = true
+				g.add(l.Count, l.Programs)
+				break
+			}
+		}
+		if !held {
+			b.unlisted = append(b.unlisted, l)
+		}
+	}
+}
+
+// sockets decides about UNIX sockets outside.
+func (b *builder) sockets(r *Recorder) {
+	for _, name := range sortedKeys(r.sockets) {
+		u := r.sockets[name]
+		if b.options.Secrets || strings.HasPrefix(name, "@") && r.own[name] {
+			b.socketsGranted = true
+			continue
+		}
+		b.withheld = append(b.withheld, Withheld{Path: name, Need: u.need, Programs: u.by, Count: u.count,
+			Why: "a UNIX socket: whoever listens acts outside the sandbox"})
+	}
+}

@@ -1,0 +1,259 @@
+package supervisor
+
+import (
+	"encoding/binary"
+	"time"
+
+	"github.com/memjail/memjail/supervisor/decide"
+	"github.com/memjail/memjail/supervisor/resolve"
+	"golang.org/x/sys/unix"
+)
+
+// Observation is one use of a file or an address by a program, as far as a policy can
+// restrict it. It says what was asked for: the kernel may still have refused it.
+type Observation struct {
+	Time time.Time
+	PID  int
+	Comm string // comes from inside the sandbox and can hold anything
+	Call string
+
+	Access Access
+	// Path is canonical: absolute and without symbolic links. It is empty for network
+	// addresses, and begins with "@" for an abstract UNIX socket.
+	Path string
+	// Spelled is the path as the program gave it.
+	Spelled string
+	// Missing reports that Path did not exist before the call.
+	Missing bool
+
+	Family   uint16 // of connect and bind: AF_INET and others
+	Protocol int    // IPPROTO_TCP or IPPROTO_UDP, where it is known
+	Port     uint16
+}
+
+// What [Observation.Access] has besides the accesses that are explained.
+const (
+	AccessMake   Access = "make"   // a name is made in a directory
+	AccessRemove Access = "remove" // a name is removed from a directory
+	AccessChange Access = "change" // owner, mode, times
+)
+
+// observedPath describes one path among the arguments of a call.
+type observedPath struct {
+	path     int // the argument
+	dir      int // the argument with the descriptor that it starts from; -1: there is none
+	access   Access
+	keepLink bool // a symbolic link at the end is not followed
+}
+
+// observedCalls are the calls that are only observed, never refused. Opens, execve(2),
+// connect(2), bind(2) and sendto(2) are observed on their own ways.
+var observedCalls = map[string][]observedPath{
+	"mkdir":            {{path: 0, dir: -1, access: AccessMake, keepLink: true}},
+	"mkdirat":          {{path: 1, dir: 0, access: AccessMake, keepLink: true}},
+	"mknod":            {{path: 0, dir: -1, access: AccessMake, keepLink: true}},
+	"mknodat":          {{path: 1, dir: 0, access: AccessMake, keepLink: true}},
+	"symlink":          {{path: 1, dir: -1, access: AccessMake, keepLink: true}},
+	"symlinkat":        {{path: 2, dir: 1, access: AccessMake, keepLink: true}},
+	"link":             {{path: 0, dir: -1, access: AccessRead, keepLink: true}, {path: 1, dir: -1, access: AccessMake, keepLink: true}},
+	"linkat":           {{path: 1, dir: 0, access: AccessRead, keepLink: true}, {path: 3, dir: 2, access: AccessMake, keepLink: true}},
+	"rename":           {{path: 0, dir: -1, access: AccessRemove, keepLink: true}, {path: 1, dir: -1, access: AccessMake, keepLink: true}},
+	"renameat":         {{path: 1, dir: 0, access: AccessRemove, keepLink: true}, {path: 3, dir: 2, access: AccessMake, keepLink: true}},
+	"renameat2":        {{path: 1, dir: 0, access: AccessRemove, keepLink: true}, {path: 3, dir: 2, access: AccessMake, keepLink: true}},
+	"rmdir":            {{path: 0, dir: -1, access: AccessRemove, keepLink: true}},
+	"unlink":           {{path: 0, dir: -1, access: AccessRemove, keepLink: true}},
+	"unlinkat":         {{path: 1, dir: 0, access: AccessRemove, keepLink: true}},
+	"truncate":         {{path: 0, dir: -1, access: AccessWrite}},
+	"truncate64":       {{path: 0, dir: -1, access: AccessWrite}},
+	"chmod":            {{path: 0, dir: -1, access: AccessChange}},
+	"fchmodat":         {{path: 1, dir: 0, access: AccessChange}},
+	"fchmodat2":        {{path: 1, dir: 0, access: AccessChange}},
+	"chown":            {{path: 0, dir: -1, access: AccessChange}},
+	"chown32":          {{path: 0, dir: -1, access: AccessChange}},
+	"lchown":           {{path: 0, dir: -1, access: AccessChange, keepLink: true}},
+	"lchown32":         {{path: 0, dir: -1, access: AccessChange, keepLink: true}},
+	"fchownat":         {{path: 1, dir: 0, access: AccessChange}},
+	"utime":            {{path: 0, dir: -1, access: AccessChange}},
+	"utimes":           {{path: 0, dir: -1, access: AccessChange}},
+	"futimesat":        {{path: 1, dir: 0, access: AccessChange}},
+	"utimensat":        {{path: 1, dir: 0, access: AccessChange}},
+	"utimensat_time64": {{path: 1, dir: 0, access: AccessChange}},
+}
+
+// ObservedCalls returns the names of the calls that the filter has to ask about for
+// [Options.Observe], besides opens, execve(2), execveat(2), connect(2) and bind(2).
+func ObservedCalls() []string {
+	names := make([]string, 0, len(observedCalls)+1)
+	names = append(names, "sendto")
+	for name := range observedCalls {
+		names = append(names, name)
+	}
+	return names
+}
+
+// observes reports whether somebody wants to know what is asked for.
+func (r *receiver) observes() bool {
+	o := &r.s.options
+	return o.Observe != nil && !r.s.chrooted.Load() && (o.Quiet == nil || !o.Quiet())
+}
+
+// onlyObserved answers a call that is asked about for the observer alone, and reports
+// whether it was one.
+func (r *receiver) onlyObserved(q *request, number int32) bool {
+	if r.s.options.Observe == nil || q.kind != kindRefused && q.kind != kindMetadata {
+		return false
+	}
+	name := r.s.options.Calls.Name(q.arch, number)
+	paths, ok := observedCalls[name]
+	if !ok && name != "sendto" {
+		return false
+	}
+	if r.observes() {
+		if name == "sendto" {
+			r.observeAddress(q, q.args[4], q.args[5])
+		}
+		for _, p := range paths {
+			r.observeArgument(q, p)
+		}
+	}
+	r.answer(q, decide.Continue{Behind: decide.BehindKernel}, noFile)
+	return true
+}
+
+func (r *receiver) observeArgument(q *request, p observedPath) {
+	caller := resolve.Caller{TID: q.tid, Dir: unix.AT_FDCWD, NoFollow: p.keepLink}
+	if p.dir >= 0 {
+		caller.Dir = int(int32(q.args[p.dir]))
+	}
+	if q.args[p.path] == 0 || !r.copyPath(q.tid, q.args[p.path]) {
+		return
+	}
+	r.observePath(q, caller, p.access, p.access == AccessMake)
+}
+
+// observePath finds the object in the caller's view and passes it on. What does not
+// exist, and what the caller may not reach without a sandbox either, is left out.
+func (r *receiver) observePath(q *request, caller resolve.Caller, access Access, creates bool) {
+	mode := uint32(0)
+	switch access {
+	case AccessRead, AccessWrite, AccessExecute:
+		mode = r.mode(access)
+	}
+	if id, err := r.identify(q.tid); err == nil {
+		caller.TGID = id.tgid
+	}
+	target, err := r.s.resolver.Canonical(caller, &r.path, creates, mode)
+	if err != nil {
+		return
+	}
+	switch {
+	case access == AccessRead && target.Directory:
+		access = AccessList
+	case access == AccessWrite && target.Missing:
+		access = AccessMake
+	}
+	r.observed(q, Observation{Access: access, Path: target.Path, Spelled: r.path.String(), Missing: target.Missing})
+}
+
+// observeOpen observes an open(2), whose path has been copied.
+func (r *receiver) observeOpen(q *request) {
+	if !r.observes() {
+		return
+	}
+	flags := q.flags()
+	if q.kind == kindOpenat2 {
+		want, ok := r.wanted(q)
+		if !ok {
+			return
+		}
+		flags = want.Flags
+	}
+	if flags&unix.O_PATH != 0 {
+		return
+	}
+	access := AccessRead
+	if flags&(unix.O_ACCMODE|unix.O_TRUNC) != 0 {
+		access = AccessWrite
+	}
+	caller := resolve.Caller{TID: q.tid, Dir: q.dir(), NoFollow: flags&unix.O_NOFOLLOW != 0}
+	creates := flags&unix.O_CREAT != 0 || flags&unix.O_TMPFILE == unix.O_TMPFILE
+	if creates && access == AccessRead {
+		access = AccessWrite
+	}
+	r.observePath(q, caller, access, creates)
+	if access == AccessWrite && flags&unix.O_ACCMODE == unix.O_RDWR {
+		r.observePath(q, caller, AccessRead, false)
+	}
+}
+
+// observeAddress observes the address of a connect(2), bind(2) or sendto(2).
+func (r *receiver) observeAddress(q *request, address, length uint64) {
+	if !r.observes() {
+		return
+	}
+	var unsafeAddress [110]byte // struct sockaddr_un
+	size := min(length, uint64(len(unsafeAddress)))
+	n, err := r.read(q.tid, unsafeAddress[:size], address)
+	if err != nil || n < 2 {
+		return
+	}
+	o := Observation{Access: AccessConnect, Family: binary.NativeEndian.Uint16(unsafeAddress[:])}
+	if q.kind == kindBind {
+		o.Access = AccessBind
+	}
+	switch o.Family {
+	case unix.AF_INET, unix.AF_INET6:
+		if n < 4 {
+			return
+		}
+		o.Port = binary.BigEndian.Uint16(unsafeAddress[2:])
+		o.Protocol = socketProtocol(q.tid, int(int32(q.args[0])))
+	case unix.AF_UNIX:
+		o.Spelled = socketName(unsafeAddress[2:n])
+		if o.Path = o.Spelled; o.Path != "" && o.Path[0] != '@' {
+			r.observeSocketFile(q, o)
+			return
+		}
+	}
+	r.observed(q, o)
+}
+
+// observeSocketFile observes the use of a socket that has a name in the file system.
+func (r *receiver) observeSocketFile(q *request, o Observation) {
+	r.path.SetLength(copy(r.path.Buffer(), o.Spelled))
+	r.path.Buffer()[r.path.Length()] = 0
+	caller := resolve.Caller{TID: q.tid, Dir: unix.AT_FDCWD}
+	target, err := r.s.resolver.Canonical(caller, &r.path, o.Access == AccessBind, 0)
+	if err != nil {
+		return
+	}
+	o.Path, o.Missing = target.Path, target.Missing
+	r.observed(q, o)
+}
+
+// socketName is what a sockaddr_un names, unix(7).
+func socketName(unsafePath []byte) string {
+	if len(unsafePath) == 0 {
+		return ""
+	}
+	if unsafePath[0] == 0 {
+		return "@" + string(unsafePath[1:])
+	}
+	for i, c := range unsafePath {
+		if c == 0 {
+			return string(unsafePath[:i])
+		}
+	}
+	return string(unsafePath)
+}
+
+// observed completes an observation and passes it on while the caller still waits.
+func (r *receiver) observed(q *request, o Observation) {
+	o.Time, o.PID, o.Call, o.Comm = time.Now(), q.tid, r.callName(), comm(r.s.resolver.Procfs, q.tid)
+	if id, err := r.identify(q.tid); err == nil {
+		o.PID = id.tgid
+	}
+	if r.s.listener.Valid(q.id) {
+		r.s.options.Observe(o)
+	}
+}
