@@ -48,100 +48,80 @@ func (d *differ) add(key, value, a, b string, effect Effect) {
 	d.changes = append(d.changes, Change{Key: key, Value: value, Effect: effect, A: a, B: b})
 }
 
-// scalar compares a value of which a higher rank allows more.
-func (d *differ) scalar(key string, rank func(*Policy) int, name func(*Policy) string) {
-	switch ra, rb := rank(d.a), rank(d.b); {
-	case rb > ra:
-		d.add(key, "", name(d.a), name(d.b), EffectAllows)
-	case rb < ra:
-		d.add(key, "", name(d.a), name(d.b), EffectRefuses)
-	}
-}
-
-// enum compares a closed set whose constants go from strict to open, or with
-// reverse the other way round.
-func enum[E Enum](d *differ, key string, reverse bool, get func(*Policy) E) {
-	rank := func(p *Policy) int {
-		if reverse {
-			return -int(get(p))
-		}
-		return int(get(p))
-	}
-	d.scalar(key, rank, func(p *Policy) string { return get(p).String() })
-}
-
-// other compares a closed set in which no value allows more than another.
-func other[E Enum](d *differ, key string, get func(*Policy) E) {
-	if get(d.a) != get(d.b) {
-		d.add(key, "", get(d.a).String(), get(d.b).String(), EffectDiffers)
-	}
-}
-
+// scalars compares the keys with one value.
 func (d *differ) scalars() {
-	d.scalar("min-abi", func(p *Policy) int { return -p.MinABI }, func(p *Policy) string { return strconv.Itoa(p.MinABI) })
-	other(d, "private-mounts", func(p *Policy) PrivateMounts { return p.PrivateMounts })
-	enum(d, "on-mount", true, func(p *Policy) OnMount { return p.OnMount })
-	other(d, "on-supervisor-exit", func(p *Policy) OnSupervisorExit { return p.OnSupervisorExit })
-	enum(d, "memory.access", false, func(p *Policy) Access { return p.Memory.Access })
-	enum(d, "memory.ptrace", false, func(p *Policy) Ptrace { return p.Memory.Ptrace })
-	enum(d, "memory.code-files", false, func(p *Policy) CodeFiles { return p.Memory.CodeFiles })
-	enum(d, "memory.anonymous-exec", false, func(p *Policy) AnonymousExec { return p.Memory.AnonymousExec })
-	enum(d, "memory.writable-code", true, func(p *Policy) WritableCode { return p.Memory.WritableCode })
-	enum(d, "memory.shared-files", true, func(p *Policy) SharedFiles { return p.Memory.SharedFiles })
-	enum(d, "memory.core-dumps", false, func(p *Policy) CoreDumps { return p.Memory.CoreDumps })
-	if d.a.Memory.Pin != d.b.Memory.Pin { // it allows and refuses the program nothing
-		d.add("memory.pin", "", strconv.FormatBool(d.a.Memory.Pin), strconv.FormatBool(d.b.Memory.Pin), EffectDiffers)
+	a, b := d.a, d.b
+	if a.MinABI != b.MinABI {
+		d.add("min-abi", "", strconv.Itoa(a.MinABI), strconv.Itoa(b.MinABI), effectOf(a.MinABI-b.MinABI))
 	}
-	enum(d, "procfs.processes", false, func(p *Policy) ProcfsProcesses { return p.Procfs.Processes })
-	enum(d, "procfs.system", true, func(p *Policy) ProcfsSystem { return p.Procfs.System })
-	enum(d, "paths.metadata", true, func(p *Policy) Metadata { return p.Paths.Metadata })
-	enum(d, "ipc.signals", false, func(p *Policy) Scope { return p.IPC.Signals })
-	enum(d, "ipc.abstract-sockets", false, func(p *Policy) Scope { return p.IPC.AbstractSockets })
-	enum(d, "ipc.namespaces", false, func(p *Policy) Namespaces { return p.IPC.Namespaces })
-	enum(d, "ipc.terminals", false, func(p *Policy) Terminals { return p.IPC.Terminals })
-	enum(d, "syscalls.abi", true, func(p *Policy) SyscallABI { return p.Syscalls.ABI })
+	for _, f := range enumFields() {
+		more := f.value(b) - f.value(a)
+		if more == 0 || f.order == allowsNothing {
+			continue
+		}
+		effect := EffectDiffers
+		switch f.order {
+		case allowsMore:
+			effect = effectOf(more)
+		case allowsLess:
+			effect = effectOf(-more)
+		}
+		d.add(f.key, "", f.name(a), f.name(b), effect)
+	}
+	if a.Memory.Pin != b.Memory.Pin { // it allows and refuses the program nothing
+		d.add("memory.pin", "", strconv.FormatBool(a.Memory.Pin), strconv.FormatBool(b.Memory.Pin), EffectDiffers)
+	}
+}
+
+// effectOf is the effect of a change by which a policy allows more, or with a negative
+// number less.
+func effectOf(more int) Effect {
+	if more > 0 {
+		return EffectAllows
+	}
+	return EffectRefuses
 }
 
 // paths compares what the rules add up to, at every path that either names.
 func (d *differ) paths() {
-	if d.a.Paths.Present != d.b.Paths.Present {
-		if d.b.Paths.Present {
-			d.add("paths", "", "as usual", "only what is listed", EffectRefuses)
-		} else {
-			d.add("paths", "", "only what is listed", "as usual", EffectAllows)
-		}
+	a, b := d.a.Paths, d.b.Paths
+	if d.restriction("paths", a.Rules.Restricted(), b.Rules.Restricted()) {
 		return
 	}
 	var named []string
-	for _, r := range slices.Concat(d.a.Paths.Rules(), d.b.Paths.Rules()) {
+	for _, r := range slices.Concat(a.Rules.List(), b.Rules.List()) {
 		named = append(named, r.Path)
 	}
 	slices.Sort(named)
 	for _, path := range slices.Compact(named) {
-		ra, rb := d.a.Paths.rightsAt(path), d.b.Paths.rightsAt(path)
+		ra, rb := a.rightsAt(path), b.rightsAt(path)
 		if rb&^ra != 0 {
 			d.add("paths", path, ra.String(), rb.String(), EffectAllows)
-		} else if ra&^rb != 0 {
-			d.add("paths", path, ra.String(), rb.String(), EffectRefuses)
 		}
-		if rb&^ra != 0 && ra&^rb != 0 {
+		if ra&^rb != 0 {
 			d.add("paths", path, ra.String(), rb.String(), EffectRefuses)
 		}
 	}
 }
 
+// restriction compares whether a key restricts anything, and reports whether that differs.
+func (d *differ) restriction(key string, a, b bool) bool {
+	const open, closed = "as usual", "only what is listed"
+	switch {
+	case b && !a:
+		d.add(key, "", open, closed, EffectRefuses)
+	case a && !b:
+		d.add(key, "", closed, open, EffectAllows)
+	}
+	return a != b
+}
+
 // grants compares two lists of what is allowed. One that is not restricted allows
 // everything.
-func grants[T Element](d *differ, key string, a, b Only[T]) {
-	if a.Restricted() != b.Restricted() {
-		effect, sides := EffectAllows, [2]string{"only what is listed", "as usual"}
-		if b.Restricted() {
-			effect, sides = EffectRefuses, [2]string{"as usual", "only what is listed"}
-		}
-		d.add(key, "", sides[0], sides[1], effect)
-		return
+func grants[T string | uint16](d *differ, key string, a, b Only[T]) {
+	if !d.restriction(key, a.Restricted(), b.Restricted()) {
+		elements(d, key, a.List(), b.List(), EffectAllows, EffectRefuses)
 	}
-	elements(d, key, a.List(), b.List(), EffectAllows, EffectRefuses)
 }
 
 // elements compares two lists, of which an element more in b has the effect more.
@@ -161,7 +141,7 @@ func elements[T cmp.Ordered](d *differ, key string, a, b []T, more, less Effect)
 
 func (d *differ) lists() {
 	a, b := d.a, d.b
-	elements(d, "paths.devices", a.Devices, b.Devices, EffectAllows, EffectRefuses)
+	elements(d, "paths.devices", devicePaths(a), devicePaths(b), EffectAllows, EffectRefuses)
 	elements(d, "procfs.write", writeNames(a), writeNames(b), EffectAllows, EffectRefuses)
 	grants(d, "network.families", a.Network.Families, b.Network.Families)
 	grants(d, "network.connect-tcp", a.Network.ConnectTCP, b.Network.ConnectTCP)
@@ -173,6 +153,14 @@ func (d *differ) lists() {
 	elements(d, "environment.set", assignments(a), assignments(b), EffectDiffers, EffectDiffers)
 	elements(d, "capabilities.keep", a.Capabilities.Keep, b.Capabilities.Keep, EffectAllows, EffectRefuses)
 	elements(d, "syscalls.deny", a.Syscalls.Deny, b.Syscalls.Deny, EffectRefuses, EffectAllows)
+}
+
+func devicePaths(p *Policy) []string {
+	var paths []string
+	for _, d := range p.Devices {
+		paths = append(paths, d.Path)
+	}
+	return paths
 }
 
 func writeNames(p *Policy) []string {

@@ -9,7 +9,7 @@ import (
 
 func TestDiff(t *testing.T) {
 	base := usual.Clone()
-	base.Paths = Paths{Present: true, RO: []string{"/etc"}, RW: []string{"/srv"}}
+	base.Paths.Rules = rulesOf(Grant(ro, "/etc"), Grant(rw, "/srv"))
 	base.Network = Network{ConnectTCP: OnlyThese[uint16](443)}
 	base.Limits = []Limit{{"nofile", 10, 20}}
 	base.Syscalls.Deny = []string{"keyctl"}
@@ -24,10 +24,10 @@ func TestDiff(t *testing.T) {
 		{"min-abi", func(p *Policy) { p.MinABI = 6 }, "refuses min-abi: 0, 6"},
 		{"exit", func(p *Policy) { p.OnSupervisorExit = OnSupervisorExitDeny }, "differs on-supervisor-exit: kill, deny"},
 		{"metadata", func(p *Policy) { p.Paths.Metadata = MetadataDeny }, "refuses paths.metadata: allow, deny"},
-		{"more", func(p *Policy) { p.Paths.RO, p.Paths.ROX = nil, []string{"/etc"} }, "allows paths /etc: ro, rox"},
-		{"less", func(p *Policy) { p.Paths.RO = nil }, "refuses paths /etc: ro, none"},
-		{"both", func(p *Policy) { p.Paths.RW, p.Paths.ROX = nil, []string{"/srv"} }, "allows paths /srv: rw, rox; refuses paths /srv: rw, rox"},
-		{"said otherwise", func(p *Policy) { p.Paths.RO = []string{"/etc", "/srv/x"} }, ""},
+		{"more", func(p *Policy) { p.Paths.Rules = rulesOf(Grant(rox, "/etc"), Grant(rw, "/srv")) }, "allows paths /etc: ro, rox"},
+		{"less", func(p *Policy) { p.Paths.Rules = rulesOf(Grant(rw, "/srv")) }, "refuses paths /etc: ro, none"},
+		{"both", func(p *Policy) { p.Paths.Rules = rulesOf(Grant(ro, "/etc"), Grant(rox, "/srv")) }, "allows paths /srv: rw, rox; refuses paths /srv: rw, rox"},
+		{"said otherwise", func(p *Policy) { p.Paths.Rules = p.Paths.Rules.With(Grant(ro, "/srv/x")...) }, ""},
 		{"no rules", func(p *Policy) { p.Paths = Paths{} }, "allows paths: only what is listed, as usual"},
 		{"port", func(p *Policy) { p.Network.ConnectTCP = OnlyThese[uint16](80) }, "allows network.connect-tcp 80: not listed, listed; refuses network.connect-tcp 443: listed, not listed"},
 		{"ports", func(p *Policy) { p.Network.ConnectTCP = Only[uint16]{} }, "allows network.connect-tcp: only what is listed, as usual"},
@@ -37,7 +37,7 @@ func TestDiff(t *testing.T) {
 		{"new limit", func(p *Policy) { p.Limits = append(p.Limits, Limit{"nproc", 1, 1}) }, "refuses limits nproc: as it was, 1:1"},
 		{"crossed limit", func(p *Policy) { p.Limits = []Limit{{"nofile", 15, 15}} }, "differs limits nofile: 10:20, 15:15"},
 		{"variable", func(p *Policy) { p.Environment.Set = map[string]string{"A": "1"} }, "differs environment.set A=1: not listed, listed"},
-		{"device", func(p *Policy) { p.Devices = []string{"/dev/kvm"} }, "allows paths.devices /dev/kvm: not listed, listed"},
+		{"device", func(p *Policy) { p.Devices = []Device{{Path: "/dev/kvm"}} }, "allows paths.devices /dev/kvm: not listed, listed"},
 	} {
 		changed := base.Clone()
 		c.change(&changed)
@@ -63,7 +63,6 @@ func diffText(changes []Change) string {
 // notCompared are the fields that Diff leaves out, each with its reason.
 var notCompared = map[string]string{
 	"Name": "a name allows nothing", "Report": "telling allows nothing", "Tests": "claims allow nothing", "Origins": "no effect",
-	"Paths.Optional": "a path that may be missing is granted alike",
 }
 
 // A field that is added to Policy and forgotten in Diff fails here.
@@ -80,11 +79,7 @@ func TestDiffSeesEveryField(t *testing.T) {
 				walk(path, at, f.Type)
 				continue
 			}
-			if !strings.HasPrefix(path, "Paths.") || path == "Paths.Present" || path == "Paths.Metadata" {
-				changeAndDiff(t, path, at, Policy{})
-			} else {
-				changeAndDiff(t, path, at, Policy{Paths: Paths{Present: true}})
-			}
+			changeAndDiff(t, path, at, Policy{})
 		}
 	}
 	walk("", nil, reflect.TypeFor[Policy]())
@@ -103,6 +98,10 @@ func changeAndDiff(t *testing.T, name string, at []int, a Policy) {
 		*list = OnlyThese[uint16]()
 		seen(t, name, a, b)
 		a, *list = b.Clone(), OnlyThese[uint16](1)
+	case *Only[Rule]:
+		*list = OnlyThese[Rule]()
+		seen(t, name, a, b)
+		a, *list = b.Clone(), OnlyThese(Grant(ro, "/x")...)
 	}
 	switch field.Kind() {
 	case reflect.Struct: // an Only, which is done
@@ -114,10 +113,13 @@ func changeAndDiff(t *testing.T, name string, at []int, a Policy) {
 		field.SetUint(1)
 	case reflect.Slice:
 		field.Set(reflect.MakeSlice(field.Type(), 1, 1))
-		if e := field.Index(0); e.Kind() == reflect.String {
+		switch e := field.Index(0); e.Type() {
+		case reflect.TypeFor[string]():
 			e.SetString("/x")
-		} else if e.Type() == reflect.TypeFor[Limit]() {
+		case reflect.TypeFor[Limit]():
 			e.Set(reflect.ValueOf(Limit{Name: "cpu"}))
+		case reflect.TypeFor[Device]():
+			e.Set(reflect.ValueOf(Device{Path: "/x"}))
 		}
 	case reflect.Map:
 		field.Set(reflect.ValueOf(map[string]string{"A": "1"}))

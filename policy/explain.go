@@ -96,7 +96,7 @@ type explainer struct {
 	policy *Policy
 	facts  Facts
 	answer Answer
-	giving []PathRule // the path rules that give the right which is needed
+	giving []Rule // the path rules that give the right which is needed
 }
 
 // decide states the answer and the rule behind it.
@@ -105,7 +105,7 @@ func (e *explainer) decide(allowed bool, layer Layer, key, value, why string, ar
 	a.Allowed, a.Layer, a.Key, a.Value = allowed, layer, key, value
 	a.Why = fmt.Sprintf(why, args...)
 	if key != "" {
-		a.Origin = e.policy.Origins.Of(key, value)
+		a.Origin = e.policy.Origin(key, value)
 	}
 }
 

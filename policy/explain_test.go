@@ -103,11 +103,10 @@ var (
 	usual = Policy{Procfs: Procfs{Write: []ProcfsWrite{WriteComm}}, IPC: IPC{AbstractSockets: ScopeAll}}
 	ruled = func() Policy {
 		p := usual
-		p.Paths = Paths{
-			Present: true, RO: []string{"/etc", "/home/u", "/sys/power"}, ROX: []string{"/bin", "/usr"}, RW: []string{"/sys/fs/cgroup/a"},
-			RWX: []string{"/home/u/p"}, Optional: []string{"/missing"},
-		}
-		p.Origins.Note("paths.ro", "/etc", Origin{Kind: OriginFile, Source: "x.toml", Line: 3, Column: 7})
+		p.Paths.Rules = rulesOf(
+			[]Rule{{Path: "/etc", Rights: ro, Origin: Origin{Kind: OriginFile, Source: "x.toml", Line: 3, Column: 7}}},
+			Grant(ro, "/home/u", "/sys/power"), Grant(rox, "/bin", "/usr"), Grant(rw, "/sys/fs/cgroup/a"), Grant(rwx, "/home/u/p"),
+			[]Rule{{Path: "/missing", Rights: rox, Optional: true}})
 		return p
 	}()
 )
@@ -153,10 +152,10 @@ func TestExplainPaths(t *testing.T) {
 		{"new file elsewhere", ruled, ActionWrite, "/srv/new", false, LayerLandlock, "", "--rw /srv"},
 		{"outer rule", ruled, ActionWrite, "/home/u", false, LayerLandlock, "paths.ro /home/u", "--rw /home/u"},
 		{"sysfs rule", ruled, ActionRead, "/sys/power/state", true, LayerLandlock, "paths.ro /sys/power", `remove "/sys/power" from paths.ro (built-in memory)`},
-		{"sysfs rule to write", with(ruled, func(p *Policy) { p.Paths.RW = []string{"/sys/power"} }), ActionWrite, "/sys/power/state", false, LayerLandlock, "", ""},
+		{"sysfs rule to write", with(ruled, func(p *Policy) { p.Paths.Rules = p.Paths.Rules.With(Grant(rw, "/sys/power")...) }), ActionWrite, "/sys/power/state", false, LayerLandlock, "", ""},
 		{"cgroup rule", ruled, ActionWrite, "/sys/fs/cgroup/a", true, LayerLandlock, "paths.rw /sys/fs/cgroup/a", `remove "/sys/fs/cgroup/a" from paths.rw (built-in memory)`},
 		{"procfs can be listed", ruled, ActionRead, "/proc", true, LayerLandlock, "", ""},
-		{"but below a rule on /", with(ruled, func(p *Policy) { p.Paths.RO = []string{"/"} }), ActionRead, "/proc", true, LayerLandlock, "paths.ro /", `remove "/" from paths.ro (built-in memory)`},
+		{"but below a rule on /", with(ruled, func(p *Policy) { p.Paths.Rules = p.Paths.Rules.With(Grant(ro, "/")...) }), ActionRead, "/proc", true, LayerLandlock, "paths.ro /", `remove "/" from paths.ro (built-in memory)`},
 
 		{"memory", usual, ActionRead, "/proc/self/mem", false, LayerLandlock, "memory.access", "--memory no-write"},
 		{"memory to write", usual, ActionWrite, "/proc/self/mem", false, LayerLandlock, "memory.access", "--memory allow"},
@@ -177,9 +176,9 @@ func TestExplainPaths(t *testing.T) {
 		{"null", ruled, ActionWrite, "/dev/null", true, LayerLandlock, "", ""},
 		{"sound", usual, ActionWrite, "/dev/snd/pcm", true, LayerLandlock, "", ""},
 		{"sound under rules", ruled, ActionRead, "/dev/snd/pcm", false, LayerLandlock, "", "--device /dev/snd/pcm"},
-		{"sound by rule", with(ruled, func(p *Policy) { p.Paths.RW = []string{"/dev/snd"} }), ActionWrite, "/dev/snd/pcm", true, LayerLandlock, "paths.rw /dev/snd", `remove "/dev/snd" from paths.rw (built-in memory)`},
+		{"sound by rule", with(ruled, func(p *Policy) { p.Paths.Rules = p.Paths.Rules.With(Grant(rw, "/dev/snd")...) }), ActionWrite, "/dev/snd/pcm", true, LayerLandlock, "paths.rw /dev/snd", `remove "/dev/snd" from paths.rw (built-in memory)`},
 		{"kvm", usual, ActionWrite, "/dev/kvm", false, LayerLandlock, "paths.devices", "--device /dev/kvm"},
-		{"kvm named", with(ruled, func(p *Policy) { p.Devices = []string{"/dev/kvm"} }), ActionWrite, "/dev/kvm", true, LayerLandlock, "paths.devices /dev/kvm", `remove "/dev/kvm" from paths.devices (built-in memory)`},
+		{"kvm named", with(ruled, func(p *Policy) { p.Devices = []Device{{Path: "/dev/kvm"}} }), ActionWrite, "/dev/kvm", true, LayerLandlock, "paths.devices /dev/kvm", `remove "/dev/kvm" from paths.devices (built-in memory)`},
 		{"terminal", ruled, ActionRead, "/dev/tty5", true, LayerLandlock, "", ""},
 		{"device run", usual, ActionExecute, "/dev/null", false, LayerLandlock, "", ""},
 	} {

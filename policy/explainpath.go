@@ -5,6 +5,8 @@ import (
 	"path"
 	"slices"
 	"strings"
+
+	"github.com/memjail/memjail/policy/abspath"
 )
 
 // path explains what happens to a path. The order is that of the kernel's
@@ -40,14 +42,14 @@ func (e *explainer) path() {
 func (e *explainer) listSpecial(o Object) {
 	rule, rights := e.rulesOn(o)
 	switch {
-	case !e.policy.Paths.Present:
+	case !e.policy.Paths.Rules.Restricted():
 		e.decide(true, LayerNone, "", "", "directories can be listed everywhere")
 	case rights != 0:
-		e.decide(true, LayerLandlock, rule.Key, rule.Path, "a path rule gives the directories below %s", rule.Path)
+		e.decide(true, LayerLandlock, rule.Key(), rule.Path, "a path rule gives the directories below %s", rule.Path)
 		e.takeRules()
 	case e.policy.Memory.Access != AccessDeny && o.Special == "proc":
 		e.decide(true, LayerLandlock, "memory.access", "", "memory.access = %q opens procfs", e.policy.Memory.Access)
-	case o.Special == "proc" && within("/proc", o.Path):
+	case o.Special == "proc" && abspath.Within("/proc", o.Path):
 		e.decide(true, LayerLandlock, "", "", "every directory of /proc can be listed; its files are another matter")
 	default:
 		e.decide(false, LayerLandlock, "", "", "no path rule contains it, and none can name it")
@@ -120,8 +122,8 @@ func quoted(s string) string { return `"` + s + `"` }
 func (e *explainer) device(o Object) {
 	named := ""
 	for _, device := range e.policy.Devices {
-		if device == o.Path || e.facts.Look(device).Path == o.Path {
-			named = device
+		if device.Path == o.Path || e.facts.Look(device.Path).Path == o.Path {
+			named = device.Path
 		}
 	}
 	need := e.need()
@@ -137,10 +139,10 @@ func (e *explainer) device(o Object) {
 	case o.Device == DeviceUnlisted:
 		e.decide(false, LayerLandlock, "paths.devices", "", "the device is not one of those that are granted without being named")
 		e.pathRemedy("--device", "paths.devices", o.Path)
-	case !e.policy.Paths.Present || o.Device == DeviceBasic:
+	case !e.policy.Paths.Rules.Restricted() || o.Device == DeviceBasic:
 		e.decide(true, LayerLandlock, "", "", "it is one of the devices that reach nobody's memory")
 	case rights&need == need:
-		e.decide(true, LayerLandlock, rule.Key, rule.Path, "a path rule contains the device")
+		e.decide(true, LayerLandlock, rule.Key(), rule.Path, "a path rule contains the device")
 		e.takeRules()
 	default:
 		e.decide(false, LayerLandlock, "", "", "no path rule contains the device")
@@ -162,13 +164,13 @@ func (e *explainer) need() Rights {
 // rulesOn adds up what the path rules give on an object. The rule that it returns
 // is the innermost of those that say the right which is needed, or else of all
 // that contain the object.
-func (e *explainer) rulesOn(o Object) (rule PathRule, rights Rights) {
+func (e *explainer) rulesOn(o Object) (rule Rule, rights Rights) {
 	need := e.need()
 	best, depth := Rights(0), 0
 	e.giving = nil
-	for _, r := range e.policy.Paths.Rules() {
+	for _, r := range e.policy.Paths.Rules.List() {
 		top := e.facts.Look(r.Path)
-		if top.Kind == KindMissing || !within(top.Path, o.Path) {
+		if top.Kind == KindMissing || !abspath.Within(top.Path, o.Path) {
 			continue
 		}
 		gives := r.Rights
@@ -179,7 +181,7 @@ func (e *explainer) rulesOn(o Object) (rule PathRule, rights Rights) {
 		if gives&need != 0 {
 			e.giving = append(e.giving, r)
 		}
-		if says := r.Rights & need; rule.Key == "" || says > best || says == best && len(top.Path) > depth {
+		if says := r.Rights & need; rule.Path == "" || says > best || says == best && len(top.Path) > depth {
 			rule, best, depth = r, says, len(top.Path)
 		}
 	}
@@ -205,7 +207,7 @@ func (e *explainer) delegate(path string, present bool) {
 func (e *explainer) takeRules() {
 	var parts []string
 	for _, r := range e.giving {
-		parts = append(parts, fmt.Sprintf("%q from %s (%s)", r.Path, r.Key, e.policy.Origins.Of(r.Key, r.Path)))
+		parts = append(parts, fmt.Sprintf("%q from %s (%s)", r.Path, r.Key(), r.Origin))
 	}
 	e.answer.Remedy.Text = "remove " + strings.Join(parts, " and ")
 }
@@ -213,7 +215,7 @@ func (e *explainer) takeRules() {
 // file is everything else: an ordinary file or directory, or what would be one.
 func (e *explainer) file(o Object) {
 	need := e.need()
-	present := e.policy.Paths.Present
+	present := e.policy.Paths.Rules.Restricted()
 	rule, rights := e.rulesOn(o)
 	writing := need == MayWrite
 	switch {
@@ -239,7 +241,7 @@ func (e *explainer) file(o Object) {
 		e.decide(true, LayerNone, "", "", "the policy has no path rules, so paths are as usual")
 		e.answer.Remedy.Text = "write [paths], with all that is to stay open"
 	default:
-		e.decide(true, LayerLandlock, rule.Key, rule.Path, "%s contains it", rule.Key)
+		e.decide(true, LayerLandlock, rule.Key(), rule.Path, "%s contains it", rule.Key())
 		e.takeRules()
 	}
 	if !e.answer.Allowed && e.answer.Layer != LayerMounts {
@@ -286,9 +288,9 @@ func (e *explainer) otherName(o Object, need Rights) {
 	e.answer.Key, e.answer.Value, e.answer.Origin = "", "", Origin{}
 	e.decide(true, LayerLandlock, "", "", "the rule on %s holds here too: rules belong to files and directories, and this is one under another name", rule)
 	e.answer.Remedy = Remedy{Text: "make a copy of it, so that the two have rules of their own"}
-	for _, r := range e.policy.Paths.Rules() {
+	for _, r := range e.policy.Paths.Rules.List() {
 		if r.Rights&need != 0 && e.facts.Look(r.Path).Path == rule {
-			e.answer.Key, e.answer.Value, e.answer.Origin = r.Key, r.Path, e.policy.Origins.Of(r.Key, r.Path)
+			e.answer.Key, e.answer.Value, e.answer.Origin = r.Key(), r.Path, r.Origin
 			e.takeAway()
 		}
 	}
@@ -296,25 +298,31 @@ func (e *explainer) otherName(o Object, need Rights) {
 
 // noRule: [paths] is there and gives no such right. The change is the narrowest
 // rule that would, with the rights that the path has already.
-func (e *explainer) noRule(o Object, rule PathRule, need Rights) {
+func (e *explainer) noRule(o Object, rule Rule, need Rights) {
 	top := o.Path
 	if o.Kind == KindMissing {
 		top = path.Dir(o.Path)
 	}
-	if rule.Key == "" {
+	if rule.Path == "" {
 		e.decide(false, LayerLandlock, "", "", "no path rule contains it")
-		e.answer.Origin = e.policy.Origins.Of("paths", "")
+		e.answer.Origin = e.policy.Origin("paths", "")
 	} else {
-		e.decide(false, LayerLandlock, rule.Key, rule.Path, "%s is as far as the path rules go here", rule.Key)
+		e.decide(false, LayerLandlock, rule.Key(), rule.Path, "%s is as far as the path rules go here", rule.Key())
 	}
 	var has Rights
-	for _, r := range e.policy.Paths.Rules() {
-		if l := e.facts.Look(r.Path); l.Kind != KindMissing && within(l.Path, top) {
+	for _, r := range e.policy.Paths.Rules.List() {
+		switch l := e.facts.Look(r.Path); {
+		case l.Kind != KindMissing && abspath.Within(l.Path, top):
 			has |= r.Rights
+		case l.Kind == KindMissing && abspath.Within(l.Path, o.Path) && r.Rights&need != 0:
+			e.note("%s lists %s, which does not exist: a rule holds for what is there when the sandbox starts", r.Key(), r.Path)
 		}
 	}
 	list := (has | need | MayRead).String()
 	e.pathRemedy("--"+list, "paths."+list, top)
+	if o.Kind == KindMissing && e.facts.Look(top).Kind == KindMissing { // the start would not find it
+		e.answer.Remedy = Remedy{Text: "create " + top + " first, then " + e.answer.Remedy.Text}
+	}
 	if need == MayWrite && o.Code != "" && e.policy.Memory.CodeFiles == CodeFilesProtect {
 		e.note("%s is protected besides: add --allow code-files=allow", o.Code)
 	}

@@ -1,7 +1,5 @@
 package policy
 
-import "strings"
-
 // Facts answer what [Explain] and [Lint] need to know of the machine, of the
 // user and of how the policy is enforced there. They are the facts for the policy
 // that is asked about: which directories are carved depends on it.
@@ -103,9 +101,4 @@ type Denial struct {
 	Done      bool   // it is not refused but answered as done, without being done
 	Reason    string
 	Key       string // the policy's key that lifts it, "" if none does
-}
-
-// within tells whether path is dir or lies below it; both are clean.
-func within(dir, path string) bool {
-	return dir == path || dir == "/" || strings.HasPrefix(path, dir) && path[len(dir)] == '/'
 }

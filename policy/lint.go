@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+
+	"github.com/memjail/memjail/policy/abspath"
 )
 
 // Level is how much a finding matters.
@@ -81,7 +83,7 @@ func LintRules() []LintRule {
 // Lint looks for what is probably a mistake. The findings are in the order of
 // [LintRules], and within a rule in that of the policy.
 func Lint(p Policy, f LintFacts) []Finding {
-	l := &linter{policy: &p, facts: f, rules: p.Paths.Rules()}
+	l := &linter{policy: &p, facts: f, rules: p.Paths.Rules.List()}
 	for i := range lintRules {
 		l.id = lintRules[i].ID
 		lintRules[i].check(l)
@@ -93,19 +95,19 @@ func Lint(p Policy, f LintFacts) []Finding {
 type linter struct {
 	policy *Policy
 	facts  LintFacts
-	rules  []PathRule
+	rules  []Rule
 	id     string
 	found  []Finding
 }
 
 func (l *linter) report(level Level, key, value, what, why, fix string) {
 	l.found = append(l.found, Finding{
-		ID: l.id, Level: level, Key: key, Value: value, Origin: l.policy.Origins.Of(key, value), What: what, Why: why, Fix: fix,
+		ID: l.id, Level: level, Key: key, Value: value, Origin: l.policy.Origin(key, value), What: what, Why: why, Fix: fix,
 	})
 }
 
-func (l *linter) reportRule(level Level, r PathRule, why, fix string) {
-	l.report(level, r.Key, r.Path, r.Key+" contains "+r.Path, why, fix)
+func (l *linter) reportRule(level Level, r Rule, why, fix string) {
+	l.report(level, r.Key(), r.Path, r.Key()+" contains "+r.Path, why, fix)
 }
 
 func (l *linter) rootGranted() {
@@ -123,7 +125,7 @@ func (l *linter) rootGranted() {
 
 func (l *linter) procGranted() {
 	for _, r := range l.rules {
-		if within("/proc", r.Path) {
+		if abspath.Within("/proc", r.Path) {
 			l.reportRule(LevelError, r, "a rule on procfs would open the memory of processes, so a start is refused",
 				"remove it; [procfs] says what is granted there")
 		}
@@ -150,7 +152,7 @@ func (l *linter) overlapping(kind placeKind, path string) []place {
 	var found []place
 	for _, p := range places() {
 		p.path = resolvePlace(p.path, l.facts.Home, l.facts.RuntimeDir)
-		if p.kind == kind && p.path != "" && (within(path, p.path) || within(p.path, path)) {
+		if p.kind == kind && p.path != "" && (abspath.Within(path, p.path) || abspath.Within(p.path, path)) {
 			found = append(found, p)
 		}
 	}
@@ -214,7 +216,7 @@ func (l *linter) sockets() {
 }
 
 func (l *linter) socketsOpen() {
-	if l.policy.Paths.Present && !l.policy.Network.Unix.Restricted() {
+	if l.policy.Paths.Rules.Restricted() && !l.policy.Network.Unix.Restricted() {
 		l.report(LevelNote, "paths", "", "[paths] is there and network.unix is not",
 			"before Landlock ABI 9 a socket can be connected to wherever it lies: /run/docker.sock too, if its mode allows it",
 			"write network.unix = [] where no UNIX sockets are needed")
@@ -230,8 +232,8 @@ func (l *linter) writableExecutable() {
 			continue
 		}
 		for _, o := range l.rules {
-			if o.Path != r.Path && within(o.Path, r.Path) && o.Rights&both != both && (r.Rights|o.Rights)&both == both {
-				l.reportRule(LevelWarning, r, fmt.Sprintf("%s, since %s contains %s and rights add up", why, o.Key, o.Path), "separate the two trees")
+			if o.Path != r.Path && abspath.Within(o.Path, r.Path) && o.Rights&both != both && (r.Rights|o.Rights)&both == both {
+				l.reportRule(LevelWarning, r, fmt.Sprintf("%s, since %s contains %s and rights add up", why, o.Key(), o.Path), "separate the two trees")
 			}
 		}
 	}
@@ -239,16 +241,16 @@ func (l *linter) writableExecutable() {
 
 // literal tells whether a rule was written as the path that it is. Two rules of
 // which one comes from a variable are redundant on one machine only.
-func (l *linter) literal(r PathRule) bool {
-	written := l.policy.Origins.Of(r.Key, r.Path).Written
+func (l *linter) literal(r Rule) bool {
+	written := r.Origin.Written
 	return !strings.Contains(written, "${") && !strings.HasPrefix(written, "~")
 }
 
 // covering calls f for the pairs of rules of which outer contains inner.
-func (l *linter) covering(f func(inner, outer PathRule)) {
+func (l *linter) covering(f func(inner, outer Rule)) {
 	for _, inner := range l.rules {
 		for _, outer := range l.rules {
-			if inner.Path != outer.Path && within(outer.Path, inner.Path) && inner.Rights&^outer.Rights == 0 &&
+			if inner.Path != outer.Path && abspath.Within(outer.Path, inner.Path) && inner.Rights&^outer.Rights == 0 &&
 				l.literal(inner) && l.literal(outer) {
 				f(inner, outer)
 				break
@@ -258,18 +260,18 @@ func (l *linter) covering(f func(inner, outer PathRule)) {
 }
 
 func (l *linter) overridden() {
-	l.covering(func(inner, outer PathRule) {
+	l.covering(func(inner, outer Rule) {
 		if inner.Rights != outer.Rights {
-			l.reportRule(LevelWarning, inner, fmt.Sprintf("%s contains %s and gives more there: rights add up, a rule takes none away", outer.Key, outer.Path),
+			l.reportRule(LevelWarning, inner, fmt.Sprintf("%s contains %s and gives more there: rights add up, a rule takes none away", outer.Key(), outer.Path),
 				fmt.Sprintf("split %s, or remove this rule", outer.Path))
 		}
 	})
 }
 
 func (l *linter) useless() {
-	l.covering(func(inner, outer PathRule) {
+	l.covering(func(inner, outer Rule) {
 		if inner.Rights == outer.Rights {
-			l.reportRule(LevelWarning, inner, fmt.Sprintf("%s contains %s already", outer.Key, outer.Path), "remove it")
+			l.reportRule(LevelWarning, inner, fmt.Sprintf("%s contains %s already", outer.Key(), outer.Path), "remove it")
 		}
 	})
 }
@@ -307,7 +309,7 @@ func (l *linter) protected() {
 	}
 	for _, r := range l.rules {
 		for _, dir := range []string{"/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32"} {
-			if r.Rights&MayWrite != 0 && within(dir, r.Path) {
+			if r.Rights&MayWrite != 0 && abspath.Within(dir, r.Path) {
 				l.reportRule(LevelWarning, r, dir+" stays read-only: memory.code-files protects programs and libraries",
 					`use ro or rox, or memory.code-files = "allow"`)
 			}
@@ -316,7 +318,7 @@ func (l *linter) protected() {
 }
 
 func (l *linter) linked() {
-	writes := !l.policy.Paths.Present || slices.ContainsFunc(l.rules, func(r PathRule) bool { return r.Rights&MayWrite != 0 })
+	writes := !l.policy.Paths.Rules.Restricted() || slices.ContainsFunc(l.rules, func(r Rule) bool { return r.Rights&MayWrite != 0 })
 	if len(l.facts.Linked) == 0 || !writes || l.policy.Memory.CodeFiles != CodeFilesProtect {
 		return
 	}
@@ -326,8 +328,8 @@ func (l *linter) linked() {
 }
 
 func (l *linter) loader() {
-	runs := slices.ContainsFunc(l.rules, func(r PathRule) bool {
-		return r.Rights&MayExecute != 0 && (within(r.Path, "/usr/lib") || within(r.Path, "/lib") || within(r.Path, "/lib64"))
+	runs := slices.ContainsFunc(l.rules, func(r Rule) bool {
+		return r.Rights&MayExecute != 0 && (abspath.Within(r.Path, "/usr/lib") || abspath.Within(r.Path, "/lib") || abspath.Within(r.Path, "/lib64"))
 	})
 	for _, r := range l.rules {
 		if runs && r.Rights&(MayWrite|MayExecute) == MayWrite && r.Path != "/dev/shm" {
@@ -339,7 +341,8 @@ func (l *linter) loader() {
 func (l *linter) devices() {
 	memory := []string{"mem", "kmem", "port", "kvm", "kcore", "crash", "udmabuf", "userfaultfd", "vhost", "cpu/", "dax", "pmem", "uio", "vfio", "nvidia-uvm"}
 	disks := []string{"sd", "nvme", "vd", "xvd", "hd", "loop", "dm-", "md", "mapper/", "disk/", "mmcblk", "zram", "nbd"}
-	for _, device := range l.policy.Devices {
+	for _, d := range l.policy.Devices {
+		device := d.Path
 		name := strings.TrimPrefix(device, "/dev/")
 		starts := func(prefix string) bool { return strings.HasPrefix(name, prefix) }
 		switch {
@@ -354,7 +357,7 @@ func (l *linter) devices() {
 }
 
 func (l *linter) metadataOpen() {
-	if l.policy.Paths.Present && l.policy.Paths.Metadata == MetadataAllow {
+	if l.policy.Paths.Rules.Restricted() && l.policy.Paths.Metadata == MetadataAllow {
 		l.report(LevelNote, "paths.metadata", "", `paths.metadata is "allow"`,
 			"mode, owner, times and attributes of files that the path rules close can be changed: chmod 666 ~/.ssh/id_ed25519", `use "granted"`)
 	}

@@ -10,50 +10,49 @@ import (
 // Each mistake is found by the rule that is for it, and a sound policy breaks none.
 func TestLint(t *testing.T) {
 	facts := LintFacts{Home: "/home/u", RuntimeDir: "/run/user/1", Linked: []string{"/usr/bin/a"}}
-	paths := func(change func(*Paths)) func(*Policy) {
-		return func(p *Policy) { change(&p.Paths) }
+	paths := func(rules ...[]Rule) func(*Policy) {
+		return func(p *Policy) { p.Paths.Rules = rulesOf(rules...) }
 	}
 	for _, c := range []struct {
 		id     string
 		change func(*Policy)
 		want   string // level, key, value
 	}{
-		{"root-granted", paths(func(p *Paths) { p.RO = []string{"/"} }), "warning paths.ro /"},
-		{"root-granted", paths(func(p *Paths) { p.RWX = []string{"/"} }), "error paths.rwx /"},
-		{"proc-granted", paths(func(p *Paths) { p.RO = []string{"/proc"} }), "error paths.ro /proc"},
-		{"secrets-readable", paths(func(p *Paths) { p.RO = []string{"/home/u"} }), "warning paths.ro /home/u"},
-		{"secrets-readable", paths(func(p *Paths) { p.RO = []string{"/home/u/.ssh/id_rsa"} }), "warning paths.ro /home/u/.ssh/id_rsa"},
-		{"secrets-readable", paths(func(p *Paths) { p.RO = []string{"/home/u/.ssh/config"} }), ""},
-		{"startup-writable", paths(func(p *Paths) { p.RW = []string{"/etc"} }), "warning paths.rw /etc"},
-		{"startup-writable", paths(func(p *Paths) { p.RW = []string{"/home/u/.config/systemd/user"} }), "warning paths.rw /home/u/.config/systemd/user"},
-		{"startup-writable", paths(func(p *Paths) { p.RO = []string{"/etc"} }), ""},
-		{"control-sockets", paths(func(p *Paths) { p.RW = []string{"/var/run/docker.sock"} }), "warning paths.rw /var/run/docker.sock"},
-		{"control-sockets", paths(func(p *Paths) { p.RO = []string{"/run/user/1"} }), "warning paths.ro /run/user/1"},
+		{"root-granted", paths(Grant(ro, "/")), "warning paths.ro /"},
+		{"root-granted", paths(Grant(rwx, "/")), "error paths.rwx /"},
+		{"proc-granted", paths(Grant(ro, "/proc")), "error paths.ro /proc"},
+		{"secrets-readable", paths(Grant(ro, "/home/u")), "warning paths.ro /home/u"},
+		{"secrets-readable", paths(Grant(ro, "/home/u/.ssh/id_rsa")), "warning paths.ro /home/u/.ssh/id_rsa"},
+		{"secrets-readable", paths(Grant(ro, "/home/u/.ssh/config")), ""},
+		{"startup-writable", paths(Grant(rw, "/etc")), "warning paths.rw /etc"},
+		{"startup-writable", paths(Grant(rw, "/home/u/.config/systemd/user")), "warning paths.rw /home/u/.config/systemd/user"},
+		{"startup-writable", paths(Grant(ro, "/etc")), ""},
+		{"control-sockets", paths(Grant(rw, "/var/run/docker.sock")), "warning paths.rw /var/run/docker.sock"},
+		{"control-sockets", paths(Grant(ro, "/run/user/1")), "warning paths.ro /run/user/1"},
 		{"control-sockets", func(p *Policy) { p.Network = Network{Unix: OnlyThese("/run")} }, "warning network.unix /run"},
 		{"control-sockets", func(p *Policy) {
-			p.Paths.RW = []string{"/run"}
+			p.Paths.Rules = rulesOf(Grant(rw, "/run"))
 			p.Network = Network{Unix: OnlyThese[string]()}
 		}, ""},
 		{"sockets-open", func(*Policy) {}, "note paths"},
 		{"metadata-open", func(*Policy) {}, "note paths.metadata"},
-		{"metadata-open", paths(func(p *Paths) { p.Metadata = MetadataGranted }), ""},
-		{"writable-executable", paths(func(p *Paths) { p.RWX = []string{"/srv"} }), "note paths.rwx /srv"},
-		{"writable-executable", paths(func(p *Paths) { p.RW, p.ROX = []string{"/srv/x"}, []string{"/srv"} }), "warning paths.rw /srv/x"},
-		{"rule-overridden", paths(func(p *Paths) { p.RO, p.RW = []string{"/srv/x"}, []string{"/srv"} }), "warning paths.ro /srv/x"},
-		{"rule-useless", paths(func(p *Paths) { p.RO = []string{"/srv", "/srv/x"} }), "warning paths.ro /srv/x"},
+		{"metadata-open", func(p *Policy) { p.Paths.Metadata = MetadataGranted }, ""},
+		{"writable-executable", paths(Grant(rwx, "/srv")), "note paths.rwx /srv"},
+		{"writable-executable", paths(Grant(rw, "/srv/x"), Grant(rox, "/srv")), "warning paths.rw /srv/x"},
+		{"rule-overridden", paths(Grant(ro, "/srv/x"), Grant(rw, "/srv")), "warning paths.ro /srv/x"},
+		{"rule-useless", paths(Grant(ro, "/srv", "/srv/x")), "warning paths.ro /srv/x"},
 		{"rule-useless", func(p *Policy) {
-			p.Paths.RO = []string{"/srv", "/srv/x"}
-			p.Origins.Note("paths.ro", "/srv/x", Origin{Written: "${PWD}"})
+			p.Paths.Rules = rulesOf(Grant(ro, "/srv"), []Rule{{Path: "/srv/x", Rights: ro, Origin: Origin{Written: "${PWD}"}}})
 		}, ""},
-		{"protected-writable", paths(func(p *Paths) { p.RW = []string{"/usr/local"} }), "warning paths.rw /usr/local"},
-		{"program-linked", paths(func(p *Paths) { p.RW = []string{"/srv"} }), "note memory.code-files"},
-		{"program-linked", paths(func(p *Paths) { p.RO = []string{"/srv"} }), ""},
-		{"program-linked", func(p *Policy) { p.Paths.Present, p.Memory.CodeFiles = false, CodeFilesAllow }, ""},
-		{"program-linked", func(p *Policy) { p.Paths.Present = false }, "note memory.code-files"},
-		{"loader-runs-data", paths(func(p *Paths) { p.RW, p.ROX = []string{"/srv"}, []string{"/usr"} }), "note paths.rw /srv"},
-		{"device-memory", func(p *Policy) { p.Devices = []string{"/dev/kvm"} }, "warning paths.devices /dev/kvm"},
-		{"device-memory", func(p *Policy) { p.Devices = []string{"/dev/nvme0n1p1"} }, "warning paths.devices /dev/nvme0n1p1"},
-		{"device-memory", func(p *Policy) { p.Devices = []string{"/dev/fuse"} }, ""},
+		{"protected-writable", paths(Grant(rw, "/usr/local")), "warning paths.rw /usr/local"},
+		{"program-linked", paths(Grant(rw, "/srv")), "note memory.code-files"},
+		{"program-linked", paths(Grant(ro, "/srv")), ""},
+		{"program-linked", func(p *Policy) { p.Paths.Rules, p.Memory.CodeFiles = Only[Rule]{}, CodeFilesAllow }, ""},
+		{"program-linked", func(p *Policy) { p.Paths.Rules = Only[Rule]{} }, "note memory.code-files"},
+		{"loader-runs-data", paths(Grant(rw, "/srv"), Grant(rox, "/usr")), "note paths.rw /srv"},
+		{"device-memory", func(p *Policy) { p.Devices = []Device{{Path: "/dev/kvm"}} }, "warning paths.devices /dev/kvm"},
+		{"device-memory", func(p *Policy) { p.Devices = []Device{{Path: "/dev/nvme0n1p1"}} }, "warning paths.devices /dev/nvme0n1p1"},
+		{"device-memory", func(p *Policy) { p.Devices = []Device{{Path: "/dev/fuse"}} }, ""},
 		{"memory-open", func(p *Policy) { p.Memory.Access = AccessAllow }, "warning memory.access"},
 		{"memory-open", func(p *Policy) { p.Memory.Access = AccessNoWrite }, "note memory.access"},
 		{"memory-back-door", func(p *Policy) { p.Capabilities.Keep = []string{"CAP_SYS_PTRACE"} }, "warning capabilities.keep CAP_SYS_PTRACE"},
@@ -73,7 +72,7 @@ func TestLint(t *testing.T) {
 		{"secret-in-policy", func(p *Policy) { p.Environment.Set = map[string]string{"API_TOKEN": "x"} }, "warning environment.set API_TOKEN"},
 	} {
 		p := usual.Clone()
-		p.Paths.Present = true
+		p.Paths.Rules = rulesOf()
 		c.change(&p)
 		var got []string
 		for _, f := range Lint(p, facts) {

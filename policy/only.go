@@ -1,7 +1,6 @@
 package policy
 
 import (
-	"cmp"
 	"encoding/json"
 	"fmt"
 	"slices"
@@ -12,20 +11,28 @@ import (
 // An Only cannot be changed, so copies of it may share what they list.
 type Only[T Element] struct {
 	restricted bool
-	list       []T // sorted, each once; nil if there is none
+	list       []T // in a fixed order, each once; nil if there is none
 }
 
-// Element is what the lists of a policy consist of.
-type Element interface{ string | uint16 }
+// Element is what such a list consists of.
+type Element interface{ string | uint16 | Rule }
 
 // OnlyThese allows the elements and nothing else; without elements it allows nothing.
-// Their order and repetitions make no difference.
+// The order of the elements makes no difference. Repeated elements count once; rules on
+// the same path become one, which grants what all of them grant.
 func OnlyThese[T Element](elements ...T) Only[T] {
 	if len(elements) == 0 {
 		return Only[T]{restricted: true}
 	}
 	list := slices.Clone(elements)
-	slices.SortFunc(list, cmp.Compare)
+	switch sorted := any(list).(type) {
+	case []string:
+		slices.Sort(sorted)
+	case []uint16:
+		slices.Sort(sorted)
+	case []Rule:
+		list = list[:len(inOrder(sorted))]
+	}
 	return Only[T]{restricted: true, list: slices.Clip(slices.Compact(list))}
 }
 
@@ -44,7 +51,8 @@ func (o Only[T]) Lists(element T) bool { return slices.Contains(o.list, element)
 // Len is the number of elements that are listed.
 func (o Only[T]) Len() int { return len(o.list) }
 
-// List returns what is listed, sorted. The caller owns the slice.
+// List returns what is listed: strings and ports sorted, rules in the order ro, rox, rw,
+// rwx and then by path. The caller owns the slice.
 func (o Only[T]) List() []T { return slices.Clone(o.list) }
 
 // With allows more elements. Where everything is as usual they are allowed already,

@@ -88,3 +88,21 @@ func (o *Origins) Note(key, value string, at Origin) {
 
 // Forget drops what is known of an element, or of a key without its elements.
 func (o Origins) Forget(key, value string) { delete(o, originKey(key, value)) }
+
+// Origin returns where a key, or with a value that element of a list or table, was set.
+// Rules and devices carry their origins themselves.
+func (p *Policy) Origin(key, value string) Origin {
+	if value != "" {
+		for _, r := range p.Paths.Rules.list {
+			if r.Path == value && r.Key() == key {
+				return r.Origin
+			}
+		}
+		for _, d := range p.Devices {
+			if d.Path == value && key == "paths.devices" {
+				return d.Origin
+			}
+		}
+	}
+	return p.Origins.Of(key, value)
+}

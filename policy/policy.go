@@ -2,8 +2,8 @@
 // every value known to be valid. What a user writes (a TOML file, flags) is a
 // different type, in package policy/file; it becomes a Policy or an error.
 //
-// The package is pure: it imports nothing of memjail, makes no system call and
-// builds on any operating system.
+// The package is pure: it makes no system call, builds on any operating system, and
+// imports nothing of memjail but package policy/abspath.
 package policy
 
 import (
@@ -29,7 +29,7 @@ type Policy struct {
 	Memory       Memory
 	Procfs       Procfs
 	Paths        Paths
-	Devices      []string // absolute paths of device nodes granted beside the usual ones
+	Devices      []Device // sorted by path, each path once
 	IPC          IPC
 	Environment  Environment
 	Capabilities Capabilities
@@ -70,19 +70,13 @@ type Procfs struct {
 	Processes ProcfsProcesses
 }
 
-// Paths are the path rules. Present false means "everything as usual": then
-// the lists are empty. Present true means that nothing else is allowed. Metadata
-// holds either way.
+// Paths is [paths], but for devices, see docs/policy.md#paths.
 type Paths struct {
-	Present bool
-	// The lists are sorted and no path stands in two of them.
-	RO  []string // read files, list directories
-	ROX []string // RO and execute
-	RW  []string // RO and write, create, remove, rename
-	RWX []string // RW and execute
-	// Optional paths may be missing; the same path stands in one of the lists,
-	// or in Policy.Devices.
-	Optional []string
+	// Rules are paths.ro, paths.rox, paths.rw and paths.rwx together, each path once.
+	// With rules nothing is granted but what they list. The zero value leaves all paths
+	// as usual.
+	Rules Only[Rule]
+	// Metadata is paths.metadata. It holds with rules and without.
 	Metadata Metadata
 }
 
@@ -152,11 +146,6 @@ type Report struct {
 // Clone returns a copy that shares nothing with p.
 func (p Policy) Clone() Policy {
 	p.Procfs.Write = slices.Clone(p.Procfs.Write)
-	p.Paths.RO = slices.Clone(p.Paths.RO)
-	p.Paths.ROX = slices.Clone(p.Paths.ROX)
-	p.Paths.RW = slices.Clone(p.Paths.RW)
-	p.Paths.RWX = slices.Clone(p.Paths.RWX)
-	p.Paths.Optional = slices.Clone(p.Paths.Optional)
 	p.Devices = slices.Clone(p.Devices)
 	p.Environment.Set = maps.Clone(p.Environment.Set)
 	p.Capabilities.Keep = slices.Clone(p.Capabilities.Keep)

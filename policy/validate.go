@@ -41,10 +41,12 @@ func (v *validator) wrong(field, format string, args ...any) {
 	v.faults = append(v.faults, &InvalidError{field, fmt.Sprintf(format, args...)})
 }
 
-// closed holds a value against its closed set.
-func closed[E Enum](v *validator, field string, value E) {
-	if int(value) >= len(Names[E]()) {
-		v.wrong(field, "%d is none of %q", uint8(value), Names[E]())
+// closed requires a value to be in its closed set.
+func closed[E Enum](v *validator, field string, value E) { v.known(field, int(value), Names[E]()) }
+
+func (v *validator) known(field string, value int, names []string) {
+	if value >= len(names) {
+		v.wrong(field, "%d is none of %q", value, names)
 	}
 }
 
@@ -58,37 +60,14 @@ func ordered[T cmp.Ordered](v *validator, field string, list []T) {
 	}
 }
 
-// switched holds that a list whose switch is off is empty: it would restrict nothing.
-func (v *validator) switched(field, name string, on bool, elements int) {
-	if !on && elements > 0 {
-		v.wrong(field, "it lists something, and %s is false, so that it would restrict nothing", name)
-	}
-}
-
 func (v *validator) scalars(p *Policy) {
-	closed(v, "PrivateMounts", p.PrivateMounts)
-	closed(v, "OnMount", p.OnMount)
-	closed(v, "OnSupervisorExit", p.OnSupervisorExit)
-	closed(v, "Memory.Access", p.Memory.Access)
-	closed(v, "Memory.Ptrace", p.Memory.Ptrace)
-	closed(v, "Memory.CodeFiles", p.Memory.CodeFiles)
-	closed(v, "Memory.AnonymousExec", p.Memory.AnonymousExec)
-	closed(v, "Memory.WritableCode", p.Memory.WritableCode)
-	closed(v, "Memory.SharedFiles", p.Memory.SharedFiles)
-	closed(v, "Memory.CoreDumps", p.Memory.CoreDumps)
-	closed(v, "Procfs.Processes", p.Procfs.Processes)
-	closed(v, "Procfs.System", p.Procfs.System)
+	for _, f := range enumFields() {
+		v.known(f.field, f.value(p), f.names)
+	}
 	for _, w := range p.Procfs.Write {
 		closed(v, "Procfs.Write", w)
 	}
 	ordered(v, "Procfs.Write", p.Procfs.Write)
-	closed(v, "Paths.Metadata", p.Paths.Metadata)
-	closed(v, "IPC.Signals", p.IPC.Signals)
-	closed(v, "IPC.AbstractSockets", p.IPC.AbstractSockets)
-	closed(v, "IPC.Namespaces", p.IPC.Namespaces)
-	closed(v, "IPC.Terminals", p.IPC.Terminals)
-	closed(v, "Syscalls.ABI", p.Syscalls.ABI)
-	closed(v, "Report.Denials", p.Report.Denials)
 	if p.MinABI < 0 {
 		v.wrong("MinABI", "%d is negative", p.MinABI)
 	}
@@ -97,38 +76,26 @@ func (v *validator) scalars(p *Policy) {
 	}
 }
 
-// places holds that a list has clean absolute paths.
-func (v *validator) places(field string, list []string) {
-	for _, p := range list {
-		if !path.IsAbs(p) || path.Clean(p) != p || strings.ContainsRune(p, 0) {
-			v.wrong(field, "%q is no absolute path without superfluous dots and slashes", p)
-		}
+// place requires a clean absolute path.
+func (v *validator) place(field, p string) {
+	if !path.IsAbs(p) || path.Clean(p) != p || strings.ContainsRune(p, 0) {
+		v.wrong(field, "%q is not an absolute path without superfluous dots and slashes", p)
 	}
-	ordered(v, field, list)
 }
 
 func (v *validator) paths(p *Policy) {
-	var granted []string
-	for _, list := range []struct {
-		field string
-		paths []string
-	}{{"Paths.RO", p.Paths.RO}, {"Paths.ROX", p.Paths.ROX}, {"Paths.RW", p.Paths.RW}, {"Paths.RWX", p.Paths.RWX}} {
-		v.places(list.field, list.paths)
-		v.switched(list.field, "Paths.Present", p.Paths.Present, len(list.paths))
-		for _, path := range list.paths {
-			if slices.Contains(granted, path) {
-				v.wrong(list.field, "%q stands in another list, too", path)
-			}
-		}
-		granted = append(granted, list.paths...)
-	}
-	v.places("Devices", p.Devices)
-	v.places("Paths.Optional", p.Paths.Optional)
-	for _, path := range p.Paths.Optional {
-		if !slices.Contains(granted, path) && !slices.Contains(p.Devices, path) {
-			v.wrong("Paths.Optional", "%q stands in no other list", path)
+	for _, r := range p.Paths.Rules.List() {
+		v.place("Paths.Rules", r.Path)
+		if r.Rights&MayRead == 0 || r.Rights&^allRights != 0 {
+			v.wrong("Paths.Rules", "the rights %#x on %q are none that a rule can grant: want MayRead, alone or with others",
+				uint8(r.Rights), r.Path)
 		}
 	}
+	devices := devicePaths(p)
+	for _, path := range devices {
+		v.place("Devices", path)
+	}
+	ordered(v, "Devices", devices)
 }
 
 func (v *validator) network(n *Network) {
@@ -143,7 +110,9 @@ func (v *validator) network(n *Network) {
 	if n.ConnectUDP.Lists(0) {
 		v.wrong("Network.ConnectUDP", "0 is no port to send to")
 	}
-	v.places("Network.Unix", n.Unix.List())
+	for _, path := range n.Unix.List() {
+		v.place("Network.Unix", path)
+	}
 }
 
 // environment never shows the value of a variable.

@@ -93,7 +93,12 @@ func (o *Options) pinFailed(err error) error {
 
 // warnFrozen says where programs expect to create files and no longer can.
 func (o *Options) warnFrozen(pinned *pin.Pinned, e *effort) {
-	expected := slices.Concat(commonWorkDirs(o.Env), o.Policy.Paths.RW, o.Policy.Paths.RWX)
+	expected := commonWorkDirs(o.Env)
+	for _, r := range o.Policy.Paths.Rules.List() {
+		if r.Rights&policy.MayWrite != 0 {
+			expected = append(expected, r.Path)
+		}
+	}
 	for _, dir := range pinned.Frozen {
 		if dir != "/" && slices.ContainsFunc(expected, func(name string) bool { return sameFile(dir, name) }) {
 			e.Warn(fmt.Sprintf("nothing new can be created directly in %s, because the way to the pinned program leads through it", dir))

@@ -121,7 +121,7 @@ func (o *Options) findCommand() (command, error) {
 	if err != nil {
 		return command{}, err
 	}
-	if o.AddExec && o.Policy.Paths.Present {
+	if o.AddExec && o.Policy.Paths.Rules.Restricted() {
 		o.Policy = o.Policy.Clone()
 		if err := program.AddNeeds(&o.Policy.Paths, o.Args[0], path, env); err != nil {
 			return command{}, err

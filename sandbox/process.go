@@ -186,7 +186,7 @@ func (p *Plan) pathHint(path string) string {
 func (p *Plan) execHint(errno unix.Errno) string {
 	path := p.starter.Path
 	switch {
-	case errno == unix.EACCES && p.options.Policy.Paths.Present && program.Executable(path) == nil:
+	case errno == unix.EACCES && p.options.Policy.Paths.Rules.Restricted() && program.Executable(path) == nil:
 		return p.pathHint(path)
 	case errno == unix.ENOENT:
 		return "the interpreter that it names is missing"

@@ -115,7 +115,7 @@ func (o *Options) supervise(c *calls, f filter.Options, p *parts, e *effort) (er
 	f.AskReads = reads
 	f.AskWrites = pol.WritesProcfs() && pol.Memory.Access != policy.AccessAllow
 	f.WatchNew = o.Reports
-	if o.Reports && pol.Paths.Present {
+	if o.Reports && pol.Paths.Rules.Restricted() {
 		f.AskReads, f.AskWrites, f.WatchPaths = reads, true, true
 	}
 	f.WatchPorts = o.Reports && (pol.Network.RestrictsTCP() || pol.Network.RestrictsUDP())

@@ -60,7 +60,7 @@ func (r *receiver) explainOpen(q *request, flags int) {
 	if flags&(unix.O_ACCMODE|unix.O_TRUNC|unix.O_CREAT) != 0 {
 		access = AccessWrite
 	}
-	if access == AccessRead && !r.s.options.Policy.Paths.Present && !r.path.MayBeDevice() {
+	if access == AccessRead && !r.s.options.Policy.Paths.Rules.Restricted() && !r.path.MayBeDevice() {
 		return // without path rules everything else can be read
 	}
 	caller := resolve.Caller{TID: q.tid, Dir: q.dir(), NoFollow: flags&unix.O_NOFOLLOW != 0}

@@ -3,7 +3,6 @@ package file
 import (
 	"cmp"
 	"fmt"
-	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -33,24 +32,9 @@ type builder struct {
 	scope scope
 	// optional are the elements of paths.optional as the file has them.
 	optional []string
-	// rules are the path rules of the file, in its order.
-	rules []rule
+	// rules are those of the layer that have been read and not applied yet, in its order.
+	rules []policy.Rule
 }
-
-// rule is a path in one of the four lists.
-type rule struct {
-	path   string
-	rights pathRights
-	item   value
-}
-
-// pathRights are the rights of the four lists beyond reading.
-type pathRights uint8
-
-const (
-	mayExecute pathRights = 1 << iota
-	mayWrite
-)
 
 // origin is where a value stands.
 func (b *builder) origin(v value) policy.Origin {
@@ -115,7 +99,7 @@ func (b *builder) procfsWrite(v value) {
 		case !ok:
 			b.wrong(item, "want %s", oneOf(policy.Names[policy.ProcfsWrite]()))
 		case slices.Contains(list, w) && b.file != "":
-			b.wrong(item, "stands twice in the list")
+			b.wrong(item, "is listed twice")
 		default:
 			list = append(list, w)
 			b.note(b.key.name, item.text, item)
@@ -145,7 +129,7 @@ func addList[T cmp.Ordered](b *builder, v value, target *[]T, parse func(item va
 			continue
 		}
 		if id := identity(elements, item); b.file != "" && written[id] {
-			b.wrong(item, "stands twice in the list")
+			b.wrong(item, "is listed twice")
 			continue
 		} else {
 			written[id] = true
@@ -161,7 +145,7 @@ func addList[T cmp.Ordered](b *builder, v value, target *[]T, parse func(item va
 
 // addOnly is addList for a list that restricts from its first element on, or by being
 // empty.
-func addOnly[T policy.Element](b *builder, v value, target *policy.Only[T], parse func(item value) ([]T, bool)) {
+func addOnly[T string | uint16](b *builder, v value, target *policy.Only[T], parse func(item value) ([]T, bool)) {
 	list := target.List()
 	addList(b, v, &list, parse)
 	*target = policy.OnlyThese(list...)
@@ -304,10 +288,6 @@ func (b *builder) unix(v value) {
 	addOnly(b, v, list, b.pathItem)
 }
 
-func (b *builder) devices(v value) {
-	addList(b, v, &b.policy.Devices, b.pathItem)
-}
-
 func (b *builder) syscallsDeny(v value) {
 	addList(b, v, &b.policy.Syscalls.Deny, func(item value) ([]string, bool) {
 		text, ok := b.text(item)
@@ -369,130 +349,6 @@ func checkVariable(name string) string {
 		return "'*' stands only at the end of a name that is kept"
 	}
 	return ""
-}
-
-// pathItem is one path of a list; false when it is wrong, or optional and its
-// variable is not set.
-func (b *builder) pathItem(item value) ([]string, bool) {
-	text, ok := b.text(item)
-	if !ok {
-		return nil, false
-	}
-	if b.file == "" {
-		return []string{text}, true // flagPath has cleaned it
-	}
-	clean, reason, unset := b.scopedPath(text)
-	if unset && slices.Contains(b.optional, text) {
-		return nil, false
-	}
-	if reason != "" {
-		b.wrong(item, "%s", reason)
-	}
-	return []string{clean}, reason == ""
-}
-
-// scopedPath expands and cleans a path of a file, or says what is wrong with it;
-// unset tells that this is a variable that has no value.
-func (b *builder) scopedPath(text string) (clean, reason string, unset bool) {
-	expanded, err := b.scope.expandPath(text)
-	if err != nil {
-		return "", err.reason, err.unset
-	}
-	clean, reason = cleanPath(expanded)
-	if reason != "" && expanded != text {
-		reason = strconv.Quote(expanded) + ": " + reason
-	}
-	return clean, reason, false
-}
-
-// rulePaths collects the rules of one of the four lists; finishPaths applies
-// them, since a path that stands in two layers is in the list of the later one.
-func (b *builder) rulePaths(v value, list *[]string, rights pathRights) {
-	if v.shape != shapeArray {
-		b.wrong(v, "want %s", b.key.want)
-		return
-	}
-	if len(v.items) == 0 {
-		for _, path := range *list {
-			b.policy.Origins.Forget(b.key.name, path)
-		}
-		*list = nil
-	}
-	b.note(b.key.name, "", v)
-	b.policy.Paths.Present = true
-	for _, item := range v.items {
-		if path, ok := b.pathItem(item); ok {
-			b.addRule(rule{path[0], rights, item})
-		}
-	}
-}
-
-// addRule takes a rule if none of the same file contradicts it. Two that lead to
-// the same path through variables add up, as all rights on a path do.
-func (b *builder) addRule(r rule) {
-	for i := range b.rules {
-		other := &b.rules[i]
-		if other.path != r.path {
-			continue
-		}
-		literal := other.item.text == r.item.text || !computed(r.item.text) && !computed(other.item.text)
-		switch {
-		case literal && other.rights == r.rights:
-			b.wrong(r.item, "stands twice in the list")
-		case literal:
-			b.wrong(r.item, "the path stands in %s too: write it once, where it has the rights that it needs", ruleLists[other.rights])
-		default:
-			other.rights |= r.rights
-		}
-		return
-	}
-	b.rules = append(b.rules, r)
-}
-
-// pathLists are the four lists, by the rights that they stand for.
-func pathLists(p *policy.Paths) [4]*[]string {
-	return [...]*[]string{0: &p.RO, mayExecute: &p.ROX, mayWrite: &p.RW, mayWrite | mayExecute: &p.RWX}
-}
-
-// place puts a path in the list of its rights and in no other.
-func (b *builder) place(r rule) {
-	for rights, list := range pathLists(&b.policy.Paths) {
-		*list = without(*list, r.path)
-		b.policy.Origins.Forget(ruleLists[rights], r.path)
-	}
-	list := pathLists(&b.policy.Paths)[r.rights]
-	at, _ := slices.BinarySearch(*list, r.path)
-	*list = slices.Insert(*list, at, r.path)
-	b.note(ruleLists[r.rights], r.path, r.item)
-}
-
-// without is the sorted list without an element; nil if nothing is left.
-func without(list []string, element string) []string {
-	at, found := slices.BinarySearch(list, element)
-	if !found {
-		return list
-	}
-	if len(list) == 1 {
-		return nil
-	}
-	return slices.Delete(list, at, at+1)
-}
-
-// cleanPath returns the path without superfluous slashes and dots, or what is
-// wrong with it. A ".." is refused because only the kernel knows where it leads
-// when the part before it is a symbolic link.
-func cleanPath(s string) (clean, reason string) {
-	switch {
-	case s == "":
-		return "", "the path is empty"
-	case strings.ContainsRune(s, 0):
-		return "", "a path has no NUL"
-	case !strings.HasPrefix(s, "/"):
-		return "", "the path is relative: write one that begins with /, ~/ or ${PWD}/"
-	case slices.Contains(strings.Split(s, "/"), ".."):
-		return "", "the path contains ..: write where it leads"
-	}
-	return path.Clean(s), ""
 }
 
 // each calls f for the strings of a list and refuses everything else.

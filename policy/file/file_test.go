@@ -7,6 +7,7 @@ import (
 	"os"
 	"path/filepath"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 
@@ -18,10 +19,20 @@ var update = flag.Bool("update", false, "write the expected errors of testdata/p
 
 const fixtures = "../../testdata/policies"
 
-// normal makes an empty map and an absent one the same.
+// normal leaves origins out, and makes an empty map and an absent one the same.
 func normal(p policy.Policy) policy.Policy {
 	p = p.Clone()
 	p.Origins = nil
+	if p.Paths.Rules.Restricted() {
+		rules := p.Paths.Rules.List()
+		for i := range rules {
+			rules[i].Origin = policy.Origin{}
+		}
+		p.Paths.Rules = policy.OnlyThese(rules...)
+	}
+	for i := range p.Devices {
+		p.Devices[i].Origin = policy.Origin{}
+	}
 	if len(p.Environment.Set) == 0 {
 		p.Environment.Set = nil
 	}
@@ -115,8 +126,8 @@ func TestValid(t *testing.T) {
 			p.Memory.Access = policy.AccessNoWrite
 			p.Procfs.Write = nil
 		},
-		"devices-only": func(p *policy.Policy) { p.Devices = []string{"/dev/kvm"} },
-		"paths-empty":  func(p *policy.Policy) { p.Paths.Present = true },
+		"devices-only": func(p *policy.Policy) { p.Devices = []policy.Device{{Path: "/dev/kvm"}} },
+		"paths-empty":  func(p *policy.Policy) { p.Paths.Rules = rulesOf() },
 		"network": func(p *policy.Policy) {
 			p.MinABI = 9
 			p.Network = policy.Network{
@@ -185,26 +196,50 @@ func limits(p *policy.Policy) {
 // variables: two paths of the file are the same for this user, and their rights
 // add up; a path whose variable is not set is left out.
 func variables(p *policy.Policy) {
-	p.Paths = policy.Paths{
-		Present: true, RO: []string{"/extra/more", "/home/user", "/home/user/data", "/literal${X}"},
-		RW: []string{"/run/user/user"}, RWX: []string{"/home/user/project"},
-		Optional: []string{"/home/user/data"}, Metadata: policy.MetadataDeny,
-	}
-	p.Devices = []string{"/dev/kvm"}
+	p.Paths.Rules = rulesOf(policy.Grant(ro, "/extra/more", "/home/user", "/literal${X}"), optional(policy.Grant(ro, "/home/user/data")),
+		policy.Grant(rw, "/run/user/user"), policy.Grant(rwx, "/home/user/project"), optional(policy.Grant(rwx, "/home/user/tool")))
+	p.Paths.Metadata = policy.MetadataDeny
+	p.Devices = []policy.Device{{Path: "/dev/kvm"}}
 	p.Environment.Set = map[string]string{"WHERE": "/home/user/project:/home/user", "PLAIN": "$HOME ${x}", "EMPTY": ""}
 }
 
 // layered: base, web, closed and the file, in this order.
 func layered(p *policy.Policy) {
-	p.Paths = policy.Paths{
-		Present: true, RO: []string{"/etc", "/var/lib/app"}, RW: []string{"/srv/shared"}, Optional: []string{"/srv/shared"},
-	}
+	p.Paths.Rules = rulesOf(policy.Grant(ro, "/etc", "/var/lib/app"), policy.Grant(rw, "/srv/shared"))
 	p.Environment = policy.Environment{Keep: policy.OnlyThese("HOME", "PATH")}
 	p.Network = policy.Network{ConnectTCP: policy.OnlyThese[uint16](5432), BindTCP: policy.OnlyThese[uint16]()}
 	p.Tests = []policy.Test{
 		{Name: "configuration", Access: policy.ActionRead, Path: "/etc/passwd"},
 		{Name: "data", Access: policy.ActionWrite, Path: "/var/lib/app", Expect: policy.ExpectDeny},
 	}
+}
+
+// The rights of the four lists.
+const (
+	ro  = policy.MayRead
+	rox = policy.MayRead | policy.MayExecute
+	rw  = policy.MayRead | policy.MayWrite
+	rwx = policy.MayRead | policy.MayWrite | policy.MayExecute
+)
+
+// rulesOf allows only these rules.
+func rulesOf(lists ...[]policy.Rule) policy.Only[policy.Rule] {
+	return policy.OnlyThese(slices.Concat(lists...)...)
+}
+
+// optional are the rules, with paths that may be missing.
+func optional(rules []policy.Rule) []policy.Rule {
+	for i := range rules {
+		rules[i].Optional = true
+	}
+	return rules
+}
+
+// pathsWith are the paths of the rules with these rights, "?" before those that may be
+// missing.
+func pathsWith(p policy.Policy, rights policy.Rights) string {
+	list, _ := getRules(&p, rights).([]string)
+	return strings.Join(list, " ")
 }
 
 func everything(p *policy.Policy) {
@@ -217,13 +252,10 @@ func everything(p *policy.Policy) {
 			Ptrace: policy.PtraceChildren, CodeFiles: policy.CodeFilesAllow, CoreDumps: policy.CoreDumpsAllow, Pin: true,
 		},
 		Procfs: policy.Procfs{Write: []policy.ProcfsWrite{policy.WriteOOMScoreAdj}, System: policy.SystemNone},
-		Paths: policy.Paths{
-			Present: true,
-			RO:      []string{"/a b", "/etc"}, ROX: []string{"/usr"},
-			RW: []string{"/srv/data", "/tmp"}, RWX: []string{"/opt/tool"},
-			Optional: []string{"/opt/tool"},
-		},
-		Devices: []string{"/dev/kvm"},
+		Paths: policy.Paths{Rules: rulesOf(
+			policy.Grant(ro, "/a b", "/etc"), policy.Grant(rox, "/usr"), policy.Grant(rw, "/srv/data", "/tmp"),
+			optional(policy.Grant(rwx, "/opt/tool")))},
+		Devices: []policy.Device{{Path: "/dev/fuse", Optional: true}, {Path: "/dev/kvm"}},
 		IPC:     policy.IPC{Signals: policy.ScopeAll, AbstractSockets: policy.ScopeSandbox, Namespaces: policy.NamespacesUser},
 		Environment: policy.Environment{
 			Keep: policy.OnlyThese("HOME", "LC_*", "PATH"),
@@ -346,8 +378,8 @@ func TestKeyTable(t *testing.T) {
 		}
 		seen[k.name] = true
 	}
-	for _, name := range append(ruleLists[:], devicesKey, "extends", "version", "paths.optional", "memory.access",
-		"procfs.processes", "procfs.write", "procfs.system") {
+	for _, name := range append([]string{devicesKey, "extends", "version", "paths.optional", "memory.access",
+		"procfs.processes", "procfs.write", "procfs.system"}, ruleKeys()...) {
 		if !seen[name] {
 			t.Errorf("%s is used and no key", name)
 		}

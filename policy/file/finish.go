@@ -2,7 +2,6 @@ package file
 
 import (
 	"fmt"
-	"slices"
 
 	"github.com/memjail/memjail/policy"
 )
@@ -59,75 +58,6 @@ func (b *builder) normalize() {
 	if p.Memory.Access == policy.AccessAllow {
 		p.Procfs.Write = []policy.ProcfsWrite{policy.WriteComm, policy.WriteOOMScoreAdj}
 	}
-}
-
-// finishPaths applies the path rules. A [paths] that has none of the four lists
-// because it is empty closes all; one that has other keys only leaves the paths
-// as usual, since devices and metadata are no path rules.
-func (b *builder) finishPaths(doc *document) {
-	if _, written := doc.tables["paths"]; written && !slices.ContainsFunc(pathKeys, func(name string) bool {
-		_, given := doc.entry(name)
-		return given
-	}) {
-		b.policy.Paths.Present = true
-	}
-	for _, r := range b.rules {
-		b.place(r)
-	}
-	b.finishOptional(doc)
-}
-
-// finishOptional holds that an optional path is granted at all: alone it would be
-// read as a grant that it is not.
-func (b *builder) finishOptional(doc *document) {
-	p := &b.policy.Paths
-	granted := sortedSet(slices.Concat(p.RO, p.ROX, p.RW, p.RWX, b.policy.Devices))
-	if e, ok := doc.entry(optionalKey); ok {
-		b.key = findKey(optionalKey)
-		written := b.writtenPaths(doc)
-		addList(b, e.value, &p.Optional, func(item value) ([]string, bool) {
-			text, ok := b.text(item)
-			if !ok {
-				return nil, false
-			}
-			clean, reason, unset := b.scopedPath(text)
-			switch {
-			case unset && slices.Contains(written, text):
-				return nil, false
-			case reason != "":
-				b.wrong(item, "%s", reason)
-				return nil, false
-			case !isIn(granted, clean):
-				b.wrong(item, "the path stands in no other list: write it in ro, rox, rw, rwx or devices too")
-				return nil, false
-			}
-			return []string{clean}, true
-		})
-	}
-	for _, path := range slices.Clone(p.Optional) {
-		if !isIn(granted, path) {
-			p.Optional = without(p.Optional, path)
-			b.policy.Origins.Forget(optionalKey, path)
-		}
-	}
-}
-
-func isIn(sorted []string, element string) bool {
-	_, found := slices.BinarySearch(sorted, element)
-	return found
-}
-
-// writtenPaths lists the elements of the file's path lists as they are written.
-func (b *builder) writtenPaths(doc *document) []string {
-	var written []string
-	for _, name := range append(ruleLists[:], devicesKey) {
-		if e, ok := doc.entry(name); ok {
-			for _, item := range e.value.items {
-				written = append(written, item.text)
-			}
-		}
-	}
-	return written
 }
 
 // finishNetwork refuses a [network] without keys: it looks like "no network" and

@@ -11,10 +11,11 @@ import (
 
 // Overrides are the flags that change a policy, each element as the user gave it.
 type Overrides struct {
-	// RO, ROX, RW and RWX add paths to the policy's lists, and make [paths]
-	// present: what is not listed then is closed. A path that stands in another
-	// list of the policy moves. Relative ones start at the working directory, as
-	// in every other command.
+	// RO, ROX, RW and RWX add rules: from the first one on, only the paths that rules
+	// list are granted. They replace what the policy says about the same path. A path
+	// that may be missing has a "?" in front. Relative paths start at the working
+	// directory, as in every other command; one whose own name begins with "?" is written
+	// "./?".
 	RO, ROX, RW, RWX []string
 	// Allow sets keys, as KEY=VALUE: "ptrace=children", "memory.access=no-write",
 	// "write=comm,oom_score_adj". A list's values are separated by commas; none
@@ -25,7 +26,8 @@ type Overrides struct {
 	Env []string
 	// Memory sets memory.access; empty leaves it.
 	Memory string
-	// Devices adds device nodes; it does not make [paths] present.
+	// Devices adds device nodes, written as the paths of rules are. They are no rules:
+	// other paths stay as usual.
 	Devices []string
 	// Network adds address families of sockets, each element one or several with commas;
 	// from the first on, only those and what the policy lists can be made. "none", no
@@ -166,33 +168,87 @@ func (b *builder) finishFlags(given map[*key]setting) {
 // flagPaths applies --ro, --rox, --rw and --rwx.
 func (b *builder) flagPaths(o Overrides) {
 	given := map[string]string{} // path → the flag that gave it
-	for rights, args := range [...][]string{0: o.RO, mayExecute: o.ROX, mayWrite: o.RW, mayWrite | mayExecute: o.RWX} {
-		for _, arg := range args {
-			k := findKey(ruleLists[rights])
+	for _, rights := range ruleRights {
+		k := findKey(ruleKey(rights))
+		for _, arg := range *o.rules(rights) {
 			b.flag, b.inList = k.flag+" "+arg, false
-			clean, ok := b.flagPath(arg)
+			e, ok := b.flagElement(arg)
 			if !ok {
 				continue
 			}
-			if other, ok := given[clean]; ok && other != k.flag {
+			if other, ok := given[e.path]; ok && other != k.flag {
 				b.wrong(value{}, "the path is given by %s too: give it once, with the rights that it needs", other)
 				continue
 			}
-			given[clean] = k.flag
-			b.place(rule{path: clean, rights: pathRights(rights), item: value{shape: shapeString, text: clean}})
+			given[e.path] = k.flag
+			b.restrictPaths()
+			b.rules = append(b.rules, policy.Rule{Path: e.path, Rights: rights, Optional: e.optional, Origin: e.origin})
 			b.note(k.name, "", value{})
-			b.policy.Paths.Present = true
 		}
 	}
+	b.applyRules()
+}
+
+// rules returns the flags that add rules with these rights.
+func (o *Overrides) rules(rights policy.Rights) *[]string {
+	switch rights {
+	case policy.MayRead | policy.MayExecute:
+		return &o.ROX
+	case policy.MayRead | policy.MayWrite:
+		return &o.RW
+	case policy.MayRead | policy.MayWrite | policy.MayExecute:
+		return &o.RWX
+	}
+	return &o.RO
 }
 
 func (b *builder) flagDevices(args []string) {
 	for _, arg := range args {
 		b.key, b.flag, b.inList = findKey(devicesKey), "--device "+arg, false
-		if clean, ok := b.flagPath(arg); ok {
-			b.devices(listOf(clean))
+		if e, ok := b.flagElement(arg); ok {
+			b.devices(listOf(spellPath(e.path, e.optional)))
 		}
 	}
+}
+
+// flagElement reads the path of a rule or device.
+func (b *builder) flagElement(arg string) (element, bool) {
+	text, optional := cutOptional(arg)
+	if _, again := cutOptional(text); optional && again {
+		b.wrong(value{}, `want a path behind "?": one that itself begins with "?" is written ./?`)
+		return element{}, false
+	}
+	clean, ok := b.flagPath(text)
+	return element{clean, optional, b.origin(value{})}, ok
+}
+
+// Absolute returns the same flags for a process that has another working directory. The
+// error is [Errors].
+func (o Overrides) Absolute() (Overrides, error) {
+	b := &builder{}
+	elements := func(flag string, list *[]string) {
+		*list = slices.Clone(*list)
+		for i, arg := range *list {
+			b.flag = flag + " " + arg
+			e, _ := b.flagElement(arg)
+			(*list)[i] = spellPath(e.path, e.optional)
+		}
+	}
+	for _, rights := range ruleRights {
+		elements("--"+rights.String(), o.rules(rights))
+	}
+	elements("--device", &o.Devices)
+	o.Unix = slices.Clone(o.Unix)
+	for i, arg := range o.Unix {
+		if arg != none && arg != unixAll {
+			b.flag = "--unix " + arg
+			o.Unix[i], _ = b.flagPath(arg)
+		}
+	}
+	if len(b.errs) > 0 {
+		return Overrides{}, b.errs
+	}
+	return o, nil
 }
 
 // listOf is a list of one string.
@@ -260,7 +316,9 @@ func (b *builder) flagUnix(args []string) {
 	}
 	for _, arg := range args {
 		b.key, b.flag, b.inList = k, k.flag+" "+arg, false
-		if clean, ok := b.flagPath(arg); ok {
+		if _, optional := cutOptional(arg); optional {
+			b.wrong(value{}, noOptional)
+		} else if clean, ok := b.flagPath(arg); ok {
 			k.set(b, listOf(clean))
 		}
 	}

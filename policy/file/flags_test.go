@@ -12,7 +12,7 @@ import (
 
 func TestApply(t *testing.T) {
 	strict := Default()
-	strict.Paths = policy.Paths{Present: true, RO: []string{"/etc", "/srv"}, ROX: []string{"/usr"}}
+	strict.Paths.Rules = rulesOf(policy.Grant(ro, "/etc"), optional(policy.Grant(ro, "/srv")), policy.Grant(rox, "/usr"))
 	strict.Environment = policy.Environment{Keep: policy.OnlyThese("PATH"), Set: map[string]string{"A": "1"}}
 	strict.Procfs.System = policy.SystemNone
 
@@ -39,12 +39,12 @@ func TestApply(t *testing.T) {
 			p.Memory.Access, p.Procfs.Write = policy.AccessNoWrite, nil
 		}},
 		{"first path closes the rest", Default(), Overrides{RO: []string{"/usr/"}, RWX: []string{"/b", "/a", "/a"}}, func(p *policy.Policy) {
-			p.Paths = policy.Paths{Present: true, RO: []string{"/usr"}, RWX: []string{"/a", "/b"}}
+			p.Paths.Rules = rulesOf(policy.Grant(ro, "/usr"), policy.Grant(rwx, "/a", "/b"))
 		}},
 		{"paths add and move", strict, Overrides{RW: []string{"/srv", "/new"}, ROX: []string{"/opt"}}, func(p *policy.Policy) {
-			p.Paths.RO, p.Paths.ROX, p.Paths.RW = []string{"/etc"}, []string{"/opt", "/usr"}, []string{"/new", "/srv"}
+			p.Paths.Rules = rulesOf(policy.Grant(ro, "/etc"), policy.Grant(rox, "/opt", "/usr"), policy.Grant(rw, "/new", "/srv"))
 		}},
-		{"a device is no path rule", Default(), Overrides{Devices: []string{"/dev/kvm"}}, func(p *policy.Policy) { p.Devices = []string{"/dev/kvm"} }},
+		{"a device is no path rule", Default(), Overrides{Devices: []string{"/dev/kvm"}}, func(p *policy.Policy) { p.Devices = []policy.Device{{Path: "/dev/kvm"}} }},
 		{"first variable closes the rest", Default(), Overrides{Env: []string{"PATH", "LC_*"}}, func(p *policy.Policy) {
 			p.Environment.Keep = policy.OnlyThese("LC_*", "PATH")
 		}},
@@ -161,7 +161,7 @@ func TestApplyRelative(t *testing.T) {
 		t.Fatal(err)
 	}
 	want := []string{real, real + "/deep", deep, deep + "/sub/y", real + "/deep/x", deep + "/~z"}
-	if got := strings.Join(p.Paths.RO, " "); got != strings.Join(sortedSet(want), " ") {
+	if got := pathsWith(p, ro); got != strings.Join(sortedSet(want), " ") {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
 }

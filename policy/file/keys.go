@@ -19,6 +19,9 @@ type key struct {
 	// strings or ports, a table of strings; nil where the key has to be absent.
 	get    func(*policy.Policy) any
 	schema func() node
+	// origins are those of the elements of what get returns, in its order; nil: the
+	// policy's Origins have them.
+	origins func(*policy.Policy) []policy.Origin
 }
 
 // The words of a refusal by --allow.
@@ -29,8 +32,25 @@ const (
 	optionalKey = "paths.optional"
 )
 
-// ruleLists are the keys of the four lists, by the rights that they stand for.
-var ruleLists = [...]string{0: "paths.ro", mayExecute: "paths.rox", mayWrite: "paths.rw", mayWrite | mayExecute: "paths.rwx"}
+// ruleRights are the rights of the four lists of rules, in the order of their keys.
+var ruleRights = [...]policy.Rights{
+	policy.MayRead,
+	policy.MayRead | policy.MayExecute,
+	policy.MayRead | policy.MayWrite,
+	policy.MayRead | policy.MayWrite | policy.MayExecute,
+}
+
+// ruleKey is the key that lists the rules with these rights: "paths.rox".
+func ruleKey(rights policy.Rights) string { return policy.Rule{Rights: rights}.Key() }
+
+// ruleKeys are the keys of all rules.
+func ruleKeys() []string {
+	var names []string
+	for _, rights := range ruleRights {
+		names = append(names, ruleKey(rights))
+	}
+	return names
+}
 
 var (
 	pathKeys    = []string{"paths.ro", "paths.rox", "paths.rw", "paths.rwx", optionalKey, devicesKey, "paths.metadata"}
@@ -80,24 +100,26 @@ func memoryKeys() []*key {
 }
 
 func pathsKeys() []*key {
-	ruleKey := func(rights pathRights, flag string) *key {
-		list := func(p *policy.Policy) *[]string { return pathLists(&p.Paths)[rights] }
-		return &key{name: ruleLists[rights], shape: shapeArray, want: wantStrings, flag: flag,
-			set: func(b *builder, v value) { b.rulePaths(v, list(b.policy), rights) },
-			get: func(p *policy.Policy) any { return getRules(p, rights) }, schema: pathsSchema}
+	var list []*key
+	for _, rights := range ruleRights {
+		list = append(list, &key{name: ruleKey(rights), shape: shapeArray, want: wantStrings, flag: "--" + rights.String(),
+			set: func(b *builder, v value) { b.rulePaths(v, rights) },
+			get: func(p *policy.Policy) any { return getRules(p, rights) }, schema: optionalPathsSchema,
+			origins: func(p *policy.Policy) []policy.Origin { return ruleOrigins(p, rights) }})
 	}
-	return []*key{
-		ruleKey(0, "--ro"),
-		ruleKey(mayExecute, "--rox"),
-		ruleKey(mayWrite, "--rw"),
-		ruleKey(mayWrite|mayExecute, "--rwx"),
-		{name: devicesKey, shape: shapeArray, want: wantStrings, set: (*builder).devices, flag: "--device",
-			get: func(p *policy.Policy) any { return listed(false, p.Devices) }, schema: pathsSchema},
-		// finishOptional applies it: it is about the other lists.
-		{name: optionalKey, shape: shapeArray, want: wantStrings, set: func(*builder, value) {}, flag: fileOnly,
-			get: func(p *policy.Policy) any { return listed(false, p.Paths.Optional) }, schema: pathsSchema},
+	return append(list,
+		&key{name: devicesKey, shape: shapeArray, want: wantStrings, set: (*builder).devices, flag: "--device",
+			get: getDevices, schema: optionalPathsSchema, origins: deviceOrigins},
+		// The older spelling of "?" in the lists above, and never written. finishOptional
+		// applies it, after them.
+		&key{name: optionalKey, shape: shapeArray, want: wantStrings, set: func(*builder, value) {}, flag: fileOnly,
+			get: func(*policy.Policy) any { return nil }, schema: func() node {
+				list := pathsSchema()
+				list["deprecated"] = true
+				return list
+			}},
 		enumKey("paths.metadata", func(p *policy.Policy) *policy.Metadata { return &p.Paths.Metadata }),
-	}
+	)
 }
 
 func restKeys() []*key {
@@ -192,11 +214,42 @@ func getProcfsWrite(p *policy.Policy) any {
 	return names
 }
 
-// getRules writes an empty list where [paths] is there and nothing else says so.
-func getRules(p *policy.Policy, rights pathRights) any {
-	l := &p.Paths
-	only := len(l.RO)+len(l.ROX)+len(l.RW)+len(l.RWX) == 0
-	return listed(l.Present && only && rights == 0, *pathLists(l)[rights])
+// getRules writes an empty list where nothing else would show that there are rules.
+func getRules(p *policy.Policy, rights policy.Rights) any {
+	var paths []string
+	for _, r := range rulesWith(p, rights) {
+		paths = append(paths, spellPath(r.Path, r.Optional))
+	}
+	return listed(p.Paths.Rules.None() && rights == policy.MayRead, paths)
+}
+
+func ruleOrigins(p *policy.Policy, rights policy.Rights) []policy.Origin {
+	var origins []policy.Origin
+	for _, r := range rulesWith(p, rights) {
+		origins = append(origins, r.Origin)
+	}
+	return origins
+}
+
+// rulesWith returns the rules with exactly these rights.
+func rulesWith(p *policy.Policy, rights policy.Rights) []policy.Rule {
+	return slices.DeleteFunc(p.Paths.Rules.List(), func(r policy.Rule) bool { return r.Rights != rights })
+}
+
+func getDevices(p *policy.Policy) any {
+	var paths []string
+	for _, d := range p.Devices {
+		paths = append(paths, spellPath(d.Path, d.Optional))
+	}
+	return listed(false, paths)
+}
+
+func deviceOrigins(p *policy.Policy) []policy.Origin {
+	var origins []policy.Origin
+	for _, d := range p.Devices {
+		origins = append(origins, d.Origin)
+	}
+	return origins
 }
 
 func getEnvironmentSet(p *policy.Policy) any {
@@ -218,7 +271,7 @@ func listed[T any](empty bool, list []T) any {
 }
 
 // restricted is a list to write if it restricts anything.
-func restricted[T policy.Element](o policy.Only[T]) any { return listed(o.Restricted(), o.List()) }
+func restricted[T string | uint16](o policy.Only[T]) any { return listed(o.Restricted(), o.List()) }
 
 func findKey(name string) *key {
 	for _, k := range keys() {

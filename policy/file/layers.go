@@ -63,7 +63,7 @@ func (s *stack) push(from source, data []byte) {
 		}
 		for i, item := range e.value.items {
 			if slices.ContainsFunc(e.value.items[:i], func(o value) bool { return o.text == item.text }) {
-				b.wrong(item, "stands twice in the list")
+				b.wrong(item, "is listed twice")
 				continue
 			}
 			s.extend(b, from, item)

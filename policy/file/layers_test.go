@@ -62,7 +62,7 @@ func TestExtends(t *testing.T) {
 				}
 				return
 			}
-			if got := strings.Join(p.Paths.RO, " ") + " " + p.Memory.Ptrace.String(); got != c.want {
+			if got := pathsWith(p, ro) + " " + p.Memory.Ptrace.String(); got != c.want {
 				t.Errorf("got %s, want %s", got, c.want)
 			}
 		})

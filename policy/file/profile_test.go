@@ -112,7 +112,7 @@ func TestServiceDirectories(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := strings.Join(p.Paths.RW, " "); got != "/run/x /tmp /var/lib/x /var/tmp" {
+	if got := pathsWith(p, rw); got != "?/run/x /tmp ?/var/lib/x ?/var/tmp" {
 		t.Errorf("writable: %s", got)
 	}
 }

@@ -30,8 +30,12 @@ func Settings(p policy.Policy) []Setting {
 			continue
 		}
 		s := Setting{Key: k.name, Value: v, Origin: p.Origins.Of(k.name, "")}
-		for _, element := range elements(v) {
-			s.Elements = append(s.Elements, p.Origins.Of(k.name, element))
+		if k.origins != nil {
+			s.Elements = k.origins(&p)
+		} else {
+			for _, element := range elements(v) {
+				s.Elements = append(s.Elements, p.Origins.Of(k.name, element))
+			}
 		}
 		list = append(list, s)
 	}

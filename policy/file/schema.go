@@ -55,15 +55,19 @@ func listSchema(item node) node {
 	return node{"type": "array", "items": item, "uniqueItems": true}
 }
 
-// pathSchema is a path: absolute, or absolute once its variable is there.
-func pathSchema() node {
+// pathSchema is a path, absolute or absolute once its variable is expanded, behind a
+// prefix.
+func pathSchema(prefix string) node {
 	return node{
-		"type": "string", "pattern": `^(/|~$|~/|\$\{(HOME|PWD|USER|XDG_RUNTIME_DIR|env:[^}]+)\})`,
+		"type": "string", "pattern": `^` + prefix + `(/|~$|~/|\$\{(HOME|PWD|USER|XDG_RUNTIME_DIR|env:[^}]+)\})`,
 		"not": node{"pattern": `(^|/)\.\.(/|$)`},
 	}
 }
 
-func pathsSchema() node { return listSchema(pathSchema()) }
+func pathsSchema() node { return listSchema(pathSchema("")) }
+
+// optionalPathsSchema is a list of paths, which may be missing where "?" precedes them.
+func optionalPathsSchema() node { return listSchema(pathSchema(`\??`)) }
 
 func unixSchema() node { return node{"anyOf": []node{pathsSchema(), {"const": unixAll}}} }
 
@@ -143,7 +147,7 @@ func testSchema() node {
 	properties["name"] = node{"type": "string", "pattern": `\S`}
 	properties["access"] = node{"enum": policy.Names[policy.Action]()}
 	properties["expect"] = node{"enum": policy.Names[policy.Expect]()}
-	properties["path"] = pathSchema()
+	properties["path"] = pathSchema("")
 	properties["port"] = integerSchema(0, maxPort)
 	properties["call"] = node{"enum": policy.CallNames()}
 	properties["run"] = node{"type": "array", "minItems": 1, "items": node{"type": "string"}}

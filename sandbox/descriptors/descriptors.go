@@ -22,7 +22,7 @@ type View struct {
 	// Access is memory.access: under "allow" files of procfs are no exception.
 	Access policy.Access
 	// Devices are those that the policy grants by name.
-	Devices []string
+	Devices []policy.Device
 	// GuardMemfds: memfds that can be executed are not made inside, so none is let in.
 	GuardMemfds bool
 	// ProcfsGranted reports whether a file of procfs, named below its root, is one that

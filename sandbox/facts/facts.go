@@ -31,7 +31,9 @@ type Facts struct {
 	pinned    *pin.Pinned // nil: the program is not known, or not pinned
 }
 
-// Rule is a rule of a plan.
+// Rule is a rule of a plan's ruleset. It is no [policy.Rule]: carving makes many of one,
+// or one of none, and Landlock's rights tell more apart (truncating, making directories)
+// than a policy's.
 type Rule struct {
 	Path   string
 	Rights landlock.Rights

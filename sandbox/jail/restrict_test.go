@@ -20,7 +20,7 @@ func restrictedMain() {
 	if os.Getenv("RESTRICT") != "no" {
 		p := file.Default()
 		if os.Getenv("RESTRICT") == "paths" {
-			p.Paths = policy.Paths{Present: true, ROX: []string{"/usr"}}
+			p.Paths = policy.Paths{Rules: policy.OnlyThese(policy.Grant(policy.MayRead|policy.MayExecute, "/usr")...)}
 		}
 		if _, err := RestrictSelf(p); err != nil {
 			fmt.Println("error:", err)

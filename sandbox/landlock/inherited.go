@@ -4,14 +4,15 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/memjail/memjail/policy"
 	"github.com/memjail/memjail/sandbox/kernel/mountinfo"
 	"golang.org/x/sys/unix"
 )
 
-// DeviceGranted tells whether a device, open already, is one that the sandbox
+// DeviceGranted reports whether a device, open already, is one that the sandbox
 // could open itself: a character device of the list, a terminal, or a node that
-// named, a policy's devices, names.
-func DeviceGranted(rdev uint64, block bool, named []string) bool {
+// the policy names.
+func DeviceGranted(rdev uint64, block bool, named []policy.Device) bool {
 	if !block && (grantable(rdev) || isTerminal(rdev)) {
 		return true
 	}
@@ -19,9 +20,9 @@ func DeviceGranted(rdev uint64, block bool, named []string) bool {
 	if block {
 		kind = unix.S_IFBLK
 	}
-	return slices.ContainsFunc(named, func(path string) bool {
+	return slices.ContainsFunc(named, func(d policy.Device) bool {
 		var st unix.Stat_t
-		return unix.Stat(path, &st) == nil && st.Mode&unix.S_IFMT == kind && st.Rdev == rdev
+		return unix.Stat(d.Path, &st) == nil && st.Mode&unix.S_IFMT == kind && st.Rdev == rdev
 	})
 }
 

@@ -150,7 +150,7 @@ func TestPlanErrors(t *testing.T) {
 		t.Fatal(err)
 	}
 	ro := func(path string) policy.Policy {
-		return policy.Policy{Paths: policy.Paths{Present: true, RO: []string{dir, path}}}
+		return policy.Policy{Paths: policy.Paths{Rules: policy.OnlyThese(policy.Grant(policy.MayRead, dir, path)...)}}
 	}
 	tests := []struct {
 		name   string
@@ -168,8 +168,8 @@ func TestPlanErrors(t *testing.T) {
 		{"procfs", ro("/proc"), abi, "procfs", nil},
 		{"below procfs", ro("/proc/sys"), abi, "procfs", nil},
 		{"through a link", ro("/proc/self"), abi, "procfs", nil},
-		{"no device", policy.Policy{Devices: []string{dir}}, abi, "no device node", nil},
-		{"missing device", policy.Policy{Devices: []string{dir + "/x"}}, abi, dir + "/x", unix.ENOENT},
+		{"no device", policy.Policy{Devices: []policy.Device{{Path: dir}}}, abi, "no device node", nil},
+		{"missing device", policy.Policy{Devices: []policy.Device{{Path: dir + "/x"}}}, abi, dir + "/x", unix.ENOENT},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"fmt"
 	"os"
-	"slices"
 
 	"github.com/memjail/memjail/policy/abspath"
 	llsys "github.com/memjail/memjail/sandbox/kernel/landlockabi"
@@ -76,8 +75,8 @@ type Plan struct {
 	held []int // the descriptors of the rules, each once
 }
 
-// RuleError says why a path of the policy cannot be granted. Err, where there is
-// one, carries the errno.
+// RuleError reports why a path of the policy cannot be granted. Err, where there is
+// one, carries the errno; Reason then is what to do about it, and may be empty.
 type RuleError struct {
 	Path   string
 	Reason string
@@ -85,10 +84,13 @@ type RuleError struct {
 }
 
 func (e *RuleError) Error() string {
-	if e.Err != nil {
-		return fmt.Sprintf("granting %q: %v", e.Path, e.Err)
+	switch {
+	case e.Err == nil:
+		return fmt.Sprintf("granting %q: %s", e.Path, e.Reason)
+	case e.Reason != "":
+		return fmt.Sprintf("granting %q: %v (%s)", e.Path, e.Err, e.Reason)
 	}
-	return fmt.Sprintf("granting %q: %s", e.Path, e.Reason)
+	return fmt.Sprintf("granting %q: %v", e.Path, e.Err)
 }
 
 func (e *RuleError) Unwrap() error { return e.Err }
@@ -157,7 +159,7 @@ func (p *Plan) fill(r Request) error {
 	if r.Policy.Network.Unix.Restricted() {
 		w.withheld = ResolveUnix
 	}
-	if r.Policy.Paths.Present {
+	if r.Policy.Paths.Rules.Restricted() {
 		err = errors.Join(w.grantPaths(r.Policy), w.grantHeld(r.Held))
 	} else {
 		w.grantAll()
@@ -249,21 +251,17 @@ func (w *walker) grantIslands(want, have Rights) {
 // procfs what the policy opens.
 func (w *walker) grantPaths(p policy.Policy) error {
 	write := (readRights | writeRights | IoctlDev | ResolveUnix) &^ w.withheld
-	for _, class := range []struct {
-		name  string
-		paths []string
-		want  Rights
-	}{
-		{"paths.ro", p.Paths.RO, readRights},
-		{"paths.rox", p.Paths.ROX, readRights | Execute},
-		{"paths.rw", p.Paths.RW, write},
-		{"paths.rwx", p.Paths.RWX, write | Execute},
-	} {
-		w.why = class.name
-		for _, path := range class.paths {
-			if err := w.grantPath(path, class.want, slices.Contains(p.Paths.Optional, path)); err != nil {
-				return err
-			}
+	for _, r := range p.Paths.Rules.List() {
+		want := readRights
+		if r.Rights&policy.MayWrite != 0 {
+			want |= write
+		}
+		if r.Rights&policy.MayExecute != 0 {
+			want |= Execute
+		}
+		w.why = r.Key()
+		if err := w.grantPath(r.Path, want, r.Optional); err != nil {
+			return err
 		}
 	}
 	w.why, w.rw = "basic devices", ""
@@ -328,11 +326,11 @@ func (w *walker) grantHeld(files []HeldFile) error {
 // links; from then on the descriptor counts and not the name.
 func (w *walker) grantPath(path string, want Rights, optional bool) error {
 	fd, err := openat(unix.AT_FDCWD, path, unix.O_PATH|unix.O_CLOEXEC)
-	if optional && (err == unix.ENOENT || err == unix.ENOTDIR) {
+	if optional && absent(err) {
 		return nil
 	}
 	if err != nil {
-		return &RuleError{Path: path, Err: err}
+		return openError(path, err)
 	}
 	n := &node{fd: fd}
 	defer func() { w.release(n) }()
@@ -355,6 +353,19 @@ func (w *walker) grantPath(path string, want Rights, optional bool) error {
 		w.rw = n.path
 	}
 	return w.grantNamed(n, path, want)
+}
+
+// absent reports whether an error of open(2) means that nothing has the path. Unlike
+// [missing] it takes nothing that is out of reach for absent.
+func absent(err error) bool { return err == unix.ENOENT || err == unix.ENOTDIR }
+
+// openError is the error about a path of a rule or device that cannot be opened.
+func openError(path string, err error) error {
+	e := &RuleError{Path: path, Err: err}
+	if absent(err) {
+		e.Reason = fmt.Sprintf("write %q if it may be missing", "?"+path)
+	}
+	return e
 }
 
 // unfit says why a path of the policy cannot have a rule, or nothing.
@@ -424,15 +435,15 @@ func (w *walker) grantInDevices(n *node, o *object, want Rights) {
 // grantNamedDevices grants the device nodes that the policy names, and the
 // terminal that the sandbox is started on.
 func (w *walker) grantNamedDevices(p policy.Policy) error {
-	for _, path := range p.Devices {
-		fd, err := openat(unix.AT_FDCWD, path, unix.O_PATH|unix.O_CLOEXEC)
-		if err == unix.ENOENT && slices.Contains(p.Paths.Optional, path) {
+	for _, d := range p.Devices {
+		fd, err := openat(unix.AT_FDCWD, d.Path, unix.O_PATH|unix.O_CLOEXEC)
+		if d.Optional && absent(err) {
 			continue
 		}
 		if err != nil {
-			return &RuleError{Path: path, Err: err}
+			return openError(d.Path, err)
 		}
-		n := &node{fd: fd, path: path}
+		n := &node{fd: fd, path: d.Path}
 		err = w.inspect(n, nil)
 		kind := n.mode & unix.S_IFMT
 		if err == nil && !n.special && (kind == unix.S_IFCHR || kind == unix.S_IFBLK) {
@@ -441,9 +452,9 @@ func (w *walker) grantNamedDevices(p policy.Policy) error {
 		}
 		w.release(n)
 		if err != nil {
-			return &RuleError{Path: path, Err: err}
+			return &RuleError{Path: d.Path, Err: err}
 		}
-		return &RuleError{Path: path, Reason: "it is no device node"}
+		return &RuleError{Path: d.Path, Reason: "it is no device node"}
 	}
 	for _, t := range startTerminals() {
 		n := w.at(t.path)

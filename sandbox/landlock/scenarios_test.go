@@ -319,7 +319,7 @@ func secondDevtmpfs(st *stage) []attempt {
 }
 
 func namedDevice(st *stage) []attempt {
-	st.request.Policy.Devices = []string{"/dev/kmsg"}
+	st.request.Policy.Devices = []policy.Device{{Path: "/dev/kmsg"}}
 	const other = "/dev/cpu_dma_latency"
 	return []attempt{
 		open("named", "/dev/kmsg", os.O_RDWR, nil),
@@ -372,7 +372,7 @@ func sysfsPrivileged(st *stage) []attempt {
 	mount("cg", st.path("cg"), "cgroup2", 0)
 	const thp = "/sys/kernel/mm/transparent_hugepage/enabled"
 	st.request.Policy = withPolicy(func(p *policy.Policy) { // no rule opens sysfs for them
-		p.Paths = policy.Paths{Present: true, RWX: []string{"/"}, RW: []string{thp}}
+		p.Paths = onlyRules(policy.Grant(mayWrite|policy.MayExecute, "/"), policy.Grant(mayWrite, thp))
 	})
 	st.asUser(actingAsRoot...)
 	return []attempt{
@@ -425,7 +425,7 @@ func sysfsOrdinary(st *stage) []attempt {
 		check(os.Chown(file, 65534, 65534))
 	}
 	st.request.Policy = withPolicy(func(p *policy.Policy) {
-		p.Paths = policy.Paths{Present: true, RWX: []string{"/"}, RW: []string{thp}}
+		p.Paths = onlyRules(policy.Grant(mayWrite|policy.MayExecute, "/"), policy.Grant(mayWrite, thp))
 	})
 	st.asUser()
 	return []attempt{
@@ -476,7 +476,7 @@ func pathRulesBesideCgroup(st *stage) []attempt {
 		dirs[i] = st.makeCgroup(name)
 	}
 	st.request.Policy = withPolicy(func(p *policy.Policy) {
-		p.Paths = policy.Paths{Present: true, RW: dirs[:1], RWX: []string{"/"}}
+		p.Paths = onlyRules(policy.Grant(mayWrite, dirs[:1]...), policy.Grant(mayWrite|policy.MayExecute, "/"))
 	})
 	return []attempt{
 		open("named", dirs[0]+"/cgroup.procs", os.O_WRONLY, nil),
@@ -706,6 +706,15 @@ func allowMemory(st *stage) []attempt {
 	}
 }
 
+const (
+	mayRead  = policy.MayRead
+	mayWrite = policy.MayRead | policy.MayWrite
+)
+
+func onlyRules(rules ...[]policy.Rule) policy.Paths {
+	return policy.Paths{Rules: policy.OnlyThese(slices.Concat(rules...)...)}
+}
+
 func pathRules(st *stage) []attempt {
 	ro, rw, other := st.mkdir("ro"), st.mkdir("rw"), st.mkdir("other")
 	check(os.WriteFile(ro+"/file", []byte("x"), 0o644))
@@ -713,10 +722,9 @@ func pathRules(st *stage) []attempt {
 	check(os.WriteFile(other+"/single", []byte("x"), 0o644))
 	check(os.Symlink(rw, st.path("link")))
 	st.request.Policy = withPolicy(func(p *policy.Policy) {
-		p.Paths = policy.Paths{
-			Present: true, RO: []string{ro, other + "/single", "/nowhere"}, ROX: []string{"/usr"},
-			RW: []string{st.path("link"), "/usr/local"}, Optional: []string{"/nowhere"},
-		}
+		p.Paths = onlyRules(policy.Grant(mayRead, ro, other+"/single"), policy.Grant(mayRead|policy.MayExecute, "/usr"),
+			policy.Grant(mayWrite, st.path("link"), "/usr/local"),
+			[]policy.Rule{{Path: "/nowhere", Rights: mayRead, Optional: true}})
 	})
 	st.check = expectWarning("/usr/local stays read-only")
 	return []attempt{
@@ -752,7 +760,7 @@ func pathRulesCarved(st *stage) []attempt {
 	mount("proc", st.path("rw", "jail", "proc"), "proc", 0)
 	sub := st.mkdir("rw", "sub")
 	st.request.Policy = withPolicy(func(p *policy.Policy) {
-		p.Paths = policy.Paths{Present: true, RW: []string{st.path("rw")}}
+		p.Paths = onlyRules(policy.Grant(mayWrite, st.path("rw")))
 	})
 	st.check = expectWarning("nothing new can be created directly in " + st.path("rw", "jail"))
 	return []attempt{
@@ -765,7 +773,7 @@ func pathRulesCarved(st *stage) []attempt {
 func pathRulesNoWrite(st *stage) []attempt {
 	st.request.Policy = withPolicy(func(p *policy.Policy) {
 		p.Memory.Access = policy.AccessNoWrite
-		p.Paths = policy.Paths{Present: true, RO: []string{"/usr"}}
+		p.Paths = onlyRules(policy.Grant(mayRead, "/usr"))
 	})
 	read := st.readMem("read", "/proc/self/mem")
 	read.want = nil
@@ -775,7 +783,7 @@ func pathRulesNoWrite(st *stage) []attempt {
 func pathRulesCgroup(st *stage) []attempt {
 	mount("cg", st.path("cg"), "cgroup2", 0)
 	st.request.Policy = withPolicy(func(p *policy.Policy) {
-		p.Paths = policy.Paths{Present: true, RW: []string{st.path("cg")}, RO: []string{"/sys"}}
+		p.Paths = onlyRules(policy.Grant(mayWrite, st.path("cg")), policy.Grant(mayRead, "/sys"))
 	})
 	return []attempt{
 		open("named", st.path("cg", "cgroup.procs"), os.O_WRONLY, nil),

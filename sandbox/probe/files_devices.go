@@ -31,7 +31,7 @@ func deviceAttempts() []Attempt {
 		all = append(all, Attempt{Route: "device", Spelling: name, Target: System, Effect: Obtain,
 			Explain: "opening " + d.path + ": " + d.explain, Reference: deviceReference, Needs: exists(d.path),
 			Permits: func(p policy.Policy) string {
-				if slices.Contains(p.Devices, d.path) {
+				if slices.ContainsFunc(p.Devices, func(o policy.Device) bool { return o.Path == d.path }) {
 					return "devices names it"
 				}
 				return ""

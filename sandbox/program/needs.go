@@ -19,19 +19,7 @@ func AddNeeds(paths *policy.Paths, name, path string, env []string) error {
 	if err != nil {
 		return &Error{Name: name, Err: err, Hint: "--add-exec cannot say what it needs"}
 	}
-	add(paths, &paths.ROX, needs.Run, policy.MayRead|policy.MayExecute)
-	add(paths, &paths.RO, needs.Read, policy.MayRead)
+	paths.Rules = paths.Rules.With(slices.Concat(
+		policy.Grant(policy.MayRead|policy.MayExecute, needs.Run...), policy.Grant(policy.MayRead, needs.Read...))...)
 	return nil
-}
-
-// add names files in a list, but those that a rule names with as much already.
-func add(paths *policy.Paths, list *[]string, files []string, rights policy.Rights) {
-	rules := paths.Rules()
-	for _, file := range files {
-		enough := func(r policy.PathRule) bool { return r.Path == file && r.Rights&rights == rights }
-		if !slices.ContainsFunc(rules, enough) {
-			*list = append(*list, file)
-		}
-	}
-	slices.Sort(*list)
 }

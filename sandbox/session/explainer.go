@@ -82,7 +82,7 @@ func (e *explainer) Path(name string, access supervisor.Access, missing bool) (s
 // by the same rules.
 func (e *explainer) program(name string) (supervisor.Refusal, bool) {
 	file, interpreter, refused := e.rules.NotExecutable(name)
-	if !refused || !e.policy.Paths.Present {
+	if !refused || !e.policy.Paths.Rules.Restricted() {
 		return supervisor.Refusal{}, false
 	}
 	refusal, refused := e.explain(policy.Request{Action: policy.ActionExecute, Path: file})

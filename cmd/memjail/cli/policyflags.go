@@ -3,7 +3,6 @@ package cli
 import (
 	"fmt"
 	"path/filepath"
-	"slices"
 
 	"github.com/memjail/memjail/policy"
 	"github.com/memjail/memjail/policy/file"
@@ -75,13 +74,8 @@ func (p *policyFlags) absolute() (*policyFlags, error) {
 			return nil, fmt.Errorf("finding the policy %q: %w", p.policy, err)
 		}
 	}
-	for _, list := range []*[]string{&q.overrides.RO, &q.overrides.ROX, &q.overrides.RW, &q.overrides.RWX, &q.overrides.Devices} {
-		*list = slices.Clone(*list)
-		for i, path := range *list {
-			if (*list)[i], err = filepath.Abs(path); err != nil {
-				return nil, fmt.Errorf("finding %q: %w", path, err)
-			}
-		}
+	if q.overrides, err = p.overrides.Absolute(); err != nil {
+		return nil, err
 	}
 	return &q, nil
 }

@@ -205,7 +205,7 @@ func codeText(pol policy.Policy) string {
 	}
 	protected := landlock.ProgramDirectories()
 	open := "anywhere else"
-	if pol.Paths.Present {
+	if pol.Paths.Rules.Restricted() {
 		trees := writableTrees(pol, protected)
 		if len(trees) == 0 {
 			return "no path rule lets programs be written"
@@ -224,7 +224,7 @@ func codeText(pol policy.Policy) string {
 // ones.
 func writableTrees(pol policy.Policy, protected []string) []string {
 	var trees []string
-	for _, r := range pol.Paths.Rules() {
+	for _, r := range pol.Paths.Rules.List() {
 		inside := slices.ContainsFunc(protected, func(dir string) bool { return abspath.Within(dir, r.Path) })
 		if r.Rights&policy.MayWrite != 0 && !inside {
 			trees = append(trees, r.Path)

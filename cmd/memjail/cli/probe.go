@@ -252,7 +252,7 @@ func (o *probeOptions) launcher(run *probe.Options, log string) error {
 // probeNeeds grants the attackers their own program and directory where the policy
 // grants paths one by one: without these nothing could be attempted.
 func probeNeeds(pol policy.Policy, exe, dir string) []string {
-	if !pol.Paths.Present {
+	if !pol.Paths.Rules.Restricted() {
 		return nil
 	}
 	return []string{"--rox", exe, "--rwx", dir}

@@ -205,7 +205,7 @@ func (c *collector) summary(w io.Writer) {
 // expect to be interrupted, as a call may be that the supervisor is asked about.
 func untold(pol policy.Policy) string {
 	calls := "clone with CLONE_NEWUSER, signals to processes outside"
-	if pol.Paths.Present {
+	if pol.Paths.Rules.Restricted() {
 		calls = "mkdir, unlink, rename, link and the like, " + calls
 	}
 	return "not told are refusals of " + calls + `: "memjail policy explain --write PATH" (or --call NAME) answers for them`

@@ -171,7 +171,7 @@ func (o *verifyOptions) verify(ctx context.Context, v verified, attempts []probe
 	}
 	inside := append([]string{exe, "run", "-q"}, flags.args()...)
 	tries := slices.Clone(inside)
-	if v.policy.Paths.Present {
+	if v.policy.Paths.Rules.Restricted() {
 		tries = append(tries, "--rox", exe)
 	}
 	report.Tests(ctx, name, v.policy, verify.Runner{Program: exe, Inside: append(inside, "--status-fd", "3", "--"), Tries: append(tries, "--")})

@@ -1,0 +1,107 @@
+package policy
+
+import (
+	"cmp"
+	"slices"
+	"strings"
+
+	"github.com/memjail/memjail/policy/abspath"
+)
+
+// Rights are what a [Rule] grants on a path. A rule grants at least [MayRead].
+type Rights uint8
+
+const (
+	MayRead    Rights = 1 << iota // read files, list directories
+	MayExecute                    // execute files
+	MayWrite                      // write files; create, remove and rename entries of directories
+)
+
+// allRights is "everything as usual".
+const allRights = MayRead | MayWrite | MayExecute
+
+// String returns the key of [paths] that grants the rights: "ro", "rox", "rw" or "rwx".
+// Rights that no key grants are "none".
+func (r Rights) String() string {
+	if r&MayRead == 0 || r&^allRights != 0 {
+		return "none"
+	}
+	name := "ro"
+	if r&MayWrite != 0 {
+		name = "rw"
+	}
+	if r&MayExecute != 0 {
+		name += "x"
+	}
+	return name
+}
+
+// Rule grants rights on a file, or on a directory and everything below it. It is an
+// element of paths.ro, paths.rox, paths.rw or paths.rwx, see docs/policy.md#paths.
+type Rule struct {
+	// Path is absolute and clean.
+	Path string
+	// Rights are [MayRead], alone or with others.
+	Rights Rights
+	// Optional rules have no effect where the path is missing, "?" in a policy file. Any
+	// other path that is missing stops the start.
+	Optional bool
+	// Origin is where the rule was written. It has no effect.
+	Origin Origin
+}
+
+// Device grants a device node besides the usual ones. It is an element of paths.devices,
+// see docs/policy.md#paths.
+type Device struct {
+	// Path is absolute and clean.
+	Path string
+	// Optional devices may be missing, "?" in a policy file. Any other that is missing
+	// stops the start.
+	Optional bool
+	// Origin is where the device was written. It has no effect.
+	Origin Origin
+}
+
+// Grant returns a rule with the rights for each of the paths.
+func Grant(rights Rights, paths ...string) []Rule {
+	rules := make([]Rule, len(paths))
+	for i, path := range paths {
+		rules[i] = Rule{Path: path, Rights: rights}
+	}
+	return rules
+}
+
+// Key returns the key of a policy file that lists the rule: "paths.rox".
+func (r Rule) Key() string { return "paths." + r.Rights.String() }
+
+// inOrder sorts rules by their rights, in the order ro, rox, rw, rwx, and by path. Rules
+// on one path become one: their rights add up, as they do in the kernel, and the path may
+// be missing only if all of them let it. The origin is that of the first.
+func inOrder(rules []Rule) []Rule {
+	slices.SortStableFunc(rules, func(a, b Rule) int { return strings.Compare(a.Path, b.Path) })
+	merged := rules[:0]
+	for _, r := range rules {
+		if last := len(merged) - 1; last >= 0 && merged[last].Path == r.Path {
+			merged[last].Rights |= r.Rights
+			merged[last].Optional = merged[last].Optional && r.Optional
+		} else {
+			merged = append(merged, r)
+		}
+	}
+	slices.SortStableFunc(merged, func(a, b Rule) int { return cmp.Compare(a.Rights, b.Rights) })
+	return merged
+}
+
+// rightsAt adds up what the rules grant on a path, by their names alone.
+func (p Paths) rightsAt(path string) Rights {
+	if !p.Rules.Restricted() {
+		return allRights
+	}
+	var sum Rights
+	for _, r := range p.Rules.List() {
+		if abspath.Within(r.Path, path) {
+			sum |= r.Rights
+		}
+	}
+	return sum
+}
