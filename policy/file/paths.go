@@ -10,19 +10,20 @@ import (
 	"github.com/memjail/memjail/policy"
 )
 
-// optionalMark precedes a path that may be missing: "?/opt/tool".
-const optionalMark = "?"
+// OptionalMark precedes a path that may be missing, in lists of rules and devices and in
+// flags for these: "?/opt/tool".
+const OptionalMark = "?"
 
 // cutOptional splits what stands in a list of rules or devices, or behind a flag for one,
 // into the path and whether it may be missing.
 func cutOptional(text string) (path string, optional bool) {
-	return strings.CutPrefix(text, optionalMark)
+	return strings.CutPrefix(text, OptionalMark)
 }
 
 // spellPath is the text that [cutOptional] splits.
 func spellPath(path string, optional bool) string {
 	if optional {
-		return optionalMark + path
+		return OptionalMark + path
 	}
 	return path
 }

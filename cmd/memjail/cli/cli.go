@@ -103,6 +103,9 @@ through /proc/PID/mem, not with ptrace, process_vm_writev or the other routes.`,
 			root.AddCommand(c.make(env, io))
 		}
 	}
+	if only == "" { // a shell may ask
+		completePolicyFlags(root)
+	}
 	return root
 }
 

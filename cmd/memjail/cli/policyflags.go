@@ -1,11 +1,16 @@
 package cli
 
 import (
+	"cmp"
 	"fmt"
+	"os"
 	"path/filepath"
+	"strings"
 
 	"github.com/memjail/memjail/policy"
 	"github.com/memjail/memjail/policy/file"
+	"github.com/memjail/memjail/profiles"
+	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
 
@@ -32,6 +37,59 @@ func (p *policyFlags) declare(f *pflag.FlagSet) {
 	f.StringArrayVar(&p.overrides.BindTCP, "bind-tcp", nil, "allow TCP sockets to bind `PORT` only; several with commas, or none")
 	f.StringArrayVar(&p.overrides.Unix, "unix", nil, "allow UNIX sockets at `PATH` only, or none, or all")
 	f.StringArrayVar(&p.overrides.Env, "env", nil, "`NAME` keeps only the variables so named, NAME=VALUE sets one")
+}
+
+// completePolicyFlags has the shell complete what it cannot complete itself: the names of
+// built-in policies, and paths behind a "?". It does so for a command and all below it.
+func completePolicyFlags(cmd *cobra.Command) {
+	for flag, complete := range map[string]cobra.CompletionFunc{
+		"policy": completePolicy, "ro": completePath, "rox": completePath, "rw": completePath, "rwx": completePath,
+		"device": completePath,
+	} {
+		if cmd.Flags().Lookup(flag) != nil {
+			// It fails for flags that do not exist, or have a function already.
+			_ = cmd.RegisterFlagCompletionFunc(flag, complete)
+		}
+	}
+	for _, sub := range cmd.Commands() {
+		completePolicyFlags(sub)
+	}
+}
+
+// completePolicy offers the built-in policies, and leaves files to the shell.
+func completePolicy(_ *cobra.Command, _ []string, word string) ([]string, cobra.ShellCompDirective) {
+	var names []string
+	for _, name := range profiles.Names() {
+		if strings.HasPrefix(name, word) {
+			names = append(names, name)
+		}
+	}
+	return names, cobra.ShellCompDirectiveDefault
+}
+
+// completePath offers the paths behind a "?", and leaves all others to the shell.
+func completePath(_ *cobra.Command, _ []string, word string) ([]string, cobra.ShellCompDirective) {
+	path, optional := strings.CutPrefix(word, file.OptionalMark)
+	if !optional {
+		return nil, cobra.ShellCompDirectiveDefault
+	}
+	dir, start := filepath.Split(path)
+	entries, err := os.ReadDir(cmp.Or(dir, "."))
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	var found []string
+	for _, e := range entries {
+		if !strings.HasPrefix(e.Name(), start) {
+			continue
+		}
+		name := file.OptionalMark + dir + e.Name()
+		if info, err := os.Stat(dir + e.Name()); err == nil && info.IsDir() {
+			name += "/"
+		}
+		found = append(found, name)
+	}
+	return found, cobra.ShellCompDirectiveNoSpace | cobra.ShellCompDirectiveNoFileComp
 }
 
 // load returns the policy that the flags say.
