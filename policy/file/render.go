@@ -140,21 +140,8 @@ func tomlStrings(list []string, escape bool) string {
 	return "[\n    " + strings.Join(quoted, ",\n    ") + ",\n]"
 }
 
-// tomlString writes a basic string. Its escapes are not Go's.
+// tomlString writes a string, with U+FFFD for what is not UTF-8.
 func tomlString(s string) string {
-	var b strings.Builder
-	b.WriteByte('"')
-	for _, r := range s {
-		switch {
-		case r == '"' || r == '\\':
-			b.WriteByte('\\')
-			b.WriteRune(r)
-		case r < ' ' || r == 0x7f:
-			b.WriteString(`\u` + fmt.Sprintf("%04X", r))
-		default:
-			b.WriteRune(r)
-		}
-	}
-	b.WriteByte('"')
-	return b.String()
+	text, _ := policy.TOMLString(strings.ToValidUTF8(s, "\uFFFD"))
+	return text
 }

@@ -8,12 +8,14 @@ import (
 
 	"github.com/memjail/memjail/policy"
 	"github.com/memjail/memjail/policy/abspath"
+	"github.com/memjail/memjail/policy/file"
 	"github.com/memjail/memjail/sandbox/report"
 )
 
-// spelled writes a path as a policy does: with a variable for the directories that differ
-// from one user or machine to the other. ok is false for a path that no policy can hold.
-func (p *Places) spelled(name string) (text string, ok bool) {
+// spelled writes a path as a policy does, behind a mark: with a variable for the
+// directories that differ from one user or machine to the other. ok is false for a path
+// that no policy can hold.
+func (p *Places) spelled(mark, name string) (text string, ok bool) {
 	rest := func(variable, dir string) string {
 		return variable + strings.ReplaceAll(name[len(dir):], "${", "$${")
 	}
@@ -27,7 +29,7 @@ func (p *Places) spelled(name string) (text string, ok bool) {
 	default:
 		text = strings.ReplaceAll(name, "${", "$${")
 	}
-	return policy.TOMLString(text)
+	return policy.TOMLString(mark + text)
 }
 
 // pathLists are the lists of [paths] by the rights that they give, in the order of a file.
@@ -46,7 +48,7 @@ func (p *Proposal) TOML(command []string) []byte {
 	}
 	fmt.Fprintf(&b, "# Made by \"memjail learn\" from a run of\n#\n#     %s\n#\n", strings.Join(words, " "))
 	b.WriteString("# It allows what that run used, and memory stays closed; another run may need more.\n" +
-		"# Each line names the programs that needed it.\n")
+		"# Each line names the programs that needed it; \"?\" marks what may be missing elsewhere.\n")
 	if p.Truncated {
 		b.WriteString("#\n# The run used more files than can be remembered: this policy is not complete.\n")
 	}
@@ -58,7 +60,6 @@ func (p *Proposal) TOML(command []string) []byte {
 		b.WriteString("ro = []\n")
 	}
 	b.WriteString("\n# Owner, mode and times of files are changed only where files can be written.\nmetadata = \"granted\"\n")
-	p.optional(&b)
 	b.WriteString("\n[ipc]\nabstract-sockets = \"sandbox\"\n")
 	p.network(&b)
 	p.tests(&b)
@@ -73,7 +74,7 @@ func (p *Proposal) list(b *strings.Builder, rights policy.Rights) {
 		if g.Rights != rights {
 			continue
 		}
-		text, ok := p.places.spelled(g.Path)
+		text, ok := p.places.spelled(g.mark(), g.Path)
 		if !ok {
 			continue
 		}
@@ -92,17 +93,12 @@ func (p *Proposal) list(b *strings.Builder, rights policy.Rights) {
 	}
 }
 
-// optional names the paths that another machine or user may do without.
-func (p *Proposal) optional(b *strings.Builder) {
-	var names []string
-	for _, g := range p.Grants {
-		if text, ok := p.places.spelled(g.Path); ok && g.group != groupProject && g.Path != "/usr" {
-			names = append(names, text)
-		}
+// mark is "?" for paths that another machine or user may do without.
+func (g *Grant) mark() string {
+	if g.group == groupProject || g.Path == "/usr" {
+		return ""
 	}
-	if len(names) > 0 {
-		fmt.Fprintf(b, "\n# Of these, what may be missing.\noptional = [\n    %s,\n]\n", strings.Join(names, ",\n    "))
-	}
+	return file.OptionalMark
 }
 
 func usedBy(programs []string, count int) string {
@@ -175,7 +171,7 @@ func (p *Proposal) grants(name string) bool {
 // withheld writes as comments what was not granted.
 func (p *Proposal) withheld(b *strings.Builder) {
 	line := func(w Withheld, why string) {
-		text, ok := p.places.spelled(w.Path)
+		text, ok := p.places.spelled("", w.Path)
 		if !ok {
 			text = strconv.Quote(w.Path)
 		}
