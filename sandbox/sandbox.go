@@ -28,8 +28,11 @@ type Options struct {
 	AddExec bool
 	// Reports: what the rules about paths and ports refuse is to be reported, so the supervisor is asked about more calls.
 	Reports bool
-	// Observe are calls that the supervisor is asked about although nothing refuses them,
-	// besides opens, execve(2), execveat(2), connect(2) and bind(2); none: nobody observes.
+	// PathCalls are the calls, besides opens and execve(2), that the supervisor is asked
+	// about for the sake of Reports, where there are path rules.
+	PathCalls []string
+	// Observe are the same for somebody who observes whatever the rules are, with opens,
+	// execve(2), execveat(2), connect(2) and bind(2); none: nobody observes.
 	Observe []string
 	// KeepFDs are handed on besides 0, 1 and 2; each is examined.
 	KeepFDs []int

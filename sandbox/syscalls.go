@@ -116,7 +116,7 @@ func (o *Options) supervise(c *calls, f filter.Options, p *parts, e *effort) (er
 	f.AskWrites = pol.WritesProcfs() && pol.Memory.Access != policy.AccessAllow
 	f.WatchNew = o.Reports
 	if o.Reports && pol.Paths.Rules.Restricted() {
-		f.AskReads, f.AskWrites, f.WatchPaths = reads, true, true
+		f.AskReads, f.AskWrites, f.WatchPaths, f.Observe = reads, true, true, o.PathCalls
 	}
 	f.WatchPorts = o.Reports && (pol.Network.RestrictsTCP() || pol.Network.RestrictsUDP())
 	if len(o.Observe) > 0 {

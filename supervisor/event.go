@@ -33,8 +33,12 @@ type Event struct {
 	Call   string    `json:"call"`
 	Path   string    `json:"path,omitempty"`
 	Access string    `json:"access,omitempty"` // "read", "write"
-	Layer  Layer     `json:"layer"`
-	Errno  string    `json:"errno"`
+	// Target is what Path leads to, absolute and without symbolic links, where that is known.
+	Target string `json:"target,omitempty"`
+	// Use is the access more exactly, where that is known: names are made and removed, too.
+	Use   Access `json:"-"`
+	Layer Layer  `json:"layer"`
+	Errno string `json:"errno"`
 	// Reason says what the attempt would have been good for.
 	Reason string `json:"reason,omitempty"`
 	// Rule is the key of the policy that decides, such as "memory.access".

@@ -73,30 +73,48 @@ func (r *receiver) explainOpen(q *request, flags int) {
 func (r *receiver) explainPath(q *request, caller resolve.Caller, access Access, creates bool) {
 	// An ordinary user's supervisor may do what its callers may: what they could not
 	// do outside either is not the sandbox's refusal.
-	target, err := r.s.resolver.Canonical(caller, &r.path, creates, r.mode(access))
-	if err == unix.ELOOP && caller.TGID == 0 {
-		id, unknown := r.identify(q.tid)
-		if unknown != nil {
-			return
-		}
-		caller.TGID = id.tgid
-		target, err = r.s.resolver.Canonical(caller, &r.path, creates, r.mode(access))
+	target, err := r.canonical(q, &caller, creates, r.mode(access))
+	if err == nil {
+		r.explainTarget(q, target, access)
 	}
-	if err != nil {
-		return
+}
+
+// canonical finds what the path leads to in the caller's view. The caller's process is
+// looked up only where the path needs it.
+func (r *receiver) canonical(q *request, caller *resolve.Caller, creates bool, mode uint32) (resolve.Target, error) {
+	target, err := r.s.resolver.Canonical(*caller, &r.path, creates, mode)
+	if err != unix.ELOOP || caller.TGID != 0 {
+		return target, err
 	}
+	id, unknown := r.identify(q.tid)
+	if unknown != nil {
+		return target, err
+	}
+	caller.TGID = id.tgid
+	return r.s.resolver.Canonical(*caller, &r.path, creates, mode)
+}
+
+// explainTarget reports that the kernel's rules are going to refuse an access, if they are.
+func (r *receiver) explainTarget(q *request, target resolve.Target, access Access) (reported bool) {
 	asked := access
 	if access == AccessRead && target.Directory {
 		asked = AccessList
 	}
 	refusal, refused := r.s.options.Explain.Path(target.Path, asked, target.Missing)
 	if !refused {
-		return
+		return false
+	}
+	if access == AccessWrite && target.Missing {
+		asked = AccessMake
+	}
+	if access == AccessMake || access == AccessRemove {
+		access = AccessWrite // as policies and their readers call it
 	}
 	r.report(q, func() Event {
-		return Event{Call: r.callName(), Path: r.path.String(), Access: string(access), Layer: Landlock, Errno: "EACCES",
+		return Event{Call: r.callName(), Path: r.path.String(), Target: target.Path, Use: asked, Access: string(access), Layer: Landlock, Errno: "EACCES",
 			Reason: refusal.Reason, Rule: refusal.Rule, Allow: refusal.Allow, Predicted: true}
 	})
+	return true
 }
 
 // mode is what access(2) is asked for; 0: nothing, because root has capabilities

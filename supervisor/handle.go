@@ -43,7 +43,7 @@ func (r *receiver) handle(n *kernel.Notification) (injected bool) {
 	if fault.Injected(fault.Supervisor) {
 		return r.answer(q, decide.Continue{Behind: decide.BehindNothing}, noFile)
 	}
-	if r.onlyObserved(q, n.Data.Number) {
+	if r.leftCall(q, n.Data.Number) {
 		return false
 	}
 	switch q.kind {

@@ -38,17 +38,19 @@ const (
 	AccessChange Access = "change" // owner, mode, times
 )
 
-// observedPath describes one path among the arguments of a call.
-type observedPath struct {
+// pathArgument describes one path among the arguments of a call.
+type pathArgument struct {
 	path     int // the argument
 	dir      int // the argument with the descriptor that it starts from; -1: there is none
 	access   Access
 	keepLink bool // a symbolic link at the end is not followed
+	replaces bool // a name that exists is replaced
 }
 
-// observedCalls are the calls that are only observed, never refused. Opens, execve(2),
-// connect(2), bind(2) and sendto(2) are observed on their own ways.
-var observedCalls = map[string][]observedPath{
+// pathCalls are the calls that name files, besides opens and execve(2). They are never
+// refused here: what the kernel is going to refuse of them is explained, and what they use
+// is observed.
+var pathCalls = map[string][]pathArgument{
 	"mkdir":            {{path: 0, dir: -1, access: AccessMake, keepLink: true}},
 	"mkdirat":          {{path: 1, dir: 0, access: AccessMake, keepLink: true}},
 	"mknod":            {{path: 0, dir: -1, access: AccessMake, keepLink: true}},
@@ -57,9 +59,9 @@ var observedCalls = map[string][]observedPath{
 	"symlinkat":        {{path: 2, dir: 1, access: AccessMake, keepLink: true}},
 	"link":             {{path: 0, dir: -1, access: AccessRead, keepLink: true}, {path: 1, dir: -1, access: AccessMake, keepLink: true}},
 	"linkat":           {{path: 1, dir: 0, access: AccessRead, keepLink: true}, {path: 3, dir: 2, access: AccessMake, keepLink: true}},
-	"rename":           {{path: 0, dir: -1, access: AccessRemove, keepLink: true}, {path: 1, dir: -1, access: AccessMake, keepLink: true}},
-	"renameat":         {{path: 1, dir: 0, access: AccessRemove, keepLink: true}, {path: 3, dir: 2, access: AccessMake, keepLink: true}},
-	"renameat2":        {{path: 1, dir: 0, access: AccessRemove, keepLink: true}, {path: 3, dir: 2, access: AccessMake, keepLink: true}},
+	"rename":           {{path: 0, dir: -1, access: AccessRemove, keepLink: true}, {path: 1, dir: -1, access: AccessMake, keepLink: true, replaces: true}},
+	"renameat":         {{path: 1, dir: 0, access: AccessRemove, keepLink: true}, {path: 3, dir: 2, access: AccessMake, keepLink: true, replaces: true}},
+	"renameat2":        {{path: 1, dir: 0, access: AccessRemove, keepLink: true}, {path: 3, dir: 2, access: AccessMake, keepLink: true, replaces: true}},
 	"rmdir":            {{path: 0, dir: -1, access: AccessRemove, keepLink: true}},
 	"unlink":           {{path: 0, dir: -1, access: AccessRemove, keepLink: true}},
 	"unlinkat":         {{path: 1, dir: 0, access: AccessRemove, keepLink: true}},
@@ -80,12 +82,23 @@ var observedCalls = map[string][]observedPath{
 	"utimensat_time64": {{path: 1, dir: 0, access: AccessChange}},
 }
 
-// ObservedCalls returns the names of the calls that the filter has to ask about for
-// [Options.Observe], besides opens, execve(2), execveat(2), connect(2) and bind(2).
+// PathCalls returns the names of the calls that the filter has to ask about so that
+// refusals by path rules are reported, besides opens and execve(2).
+func PathCalls() []string {
+	var names []string
+	for name, paths := range pathCalls {
+		if paths[0].access != AccessChange { // paths.metadata decides about these
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// ObservedCalls returns those of [PathCalls] and the others that [Options.Observe] needs.
+// Opens, execve(2), execveat(2), connect(2) and bind(2) are observed as well.
 func ObservedCalls() []string {
-	names := make([]string, 0, len(observedCalls)+1)
-	names = append(names, "sendto")
-	for name := range observedCalls {
+	names := []string{"sendto"}
+	for name := range pathCalls {
 		names = append(names, name)
 	}
 	return names
@@ -97,38 +110,62 @@ func (r *receiver) observes() bool {
 	return o.Observe != nil && !r.s.chrooted.Load() && (o.Quiet == nil || !o.Quiet())
 }
 
-// onlyObserved answers a call that is asked about for the observer alone, and reports
-// whether it was one.
-func (r *receiver) onlyObserved(q *request, number int32) bool {
-	if r.s.options.Observe == nil || q.kind != kindRefused && q.kind != kindMetadata {
+// leftCall answers a call that is asked about only for reports or for the observer, and
+// reports whether it was one. The kernel decides about it.
+func (r *receiver) leftCall(q *request, number int32) bool {
+	if q.kind != kindRefused && q.kind != kindMetadata {
 		return false
 	}
 	name := r.s.options.Calls.Name(q.arch, number)
-	paths, ok := observedCalls[name]
-	if !ok && name != "sendto" {
+	paths, ok := pathCalls[name]
+	observed := r.s.options.Observe != nil
+	if !observed && (q.kind == kindMetadata || !ok) || !ok && name != "sendto" {
 		return false
 	}
-	if r.observes() {
-		if name == "sendto" {
-			r.observeAddress(q, q.args[4], q.args[5])
-		}
+	switch {
+	case r.observes() && !ok:
+		r.observeAddress(q, q.args[4], q.args[5])
+	case r.observes():
 		for _, p := range paths {
-			r.observeArgument(q, p)
+			r.argument(q, p, func(caller resolve.Caller) bool {
+				r.observePath(q, caller, p.access, p.access == AccessMake)
+				return true
+			})
+		}
+	case r.explains():
+		for _, p := range paths {
+			if r.argument(q, p, func(caller resolve.Caller) bool { return r.explainName(q, caller, p) }) {
+				break // one refusal is reported once
+			}
 		}
 	}
 	r.answer(q, decide.Continue{Behind: decide.BehindKernel}, noFile)
 	return true
 }
 
-func (r *receiver) observeArgument(q *request, p observedPath) {
+// argument reads a path among the arguments of a call, and does something about it.
+func (r *receiver) argument(q *request, p pathArgument, do func(resolve.Caller) bool) bool {
 	caller := resolve.Caller{TID: q.tid, Dir: unix.AT_FDCWD, NoFollow: p.keepLink}
 	if p.dir >= 0 {
 		caller.Dir = int(int32(q.args[p.dir]))
 	}
 	if q.args[p.path] == 0 || !r.copyPath(q.tid, q.args[p.path]) {
-		return
+		return false
 	}
-	r.observePath(q, caller, p.access, p.access == AccessMake)
+	return do(caller)
+}
+
+// explainName reports that a name will not be made or removed, or a file not be changed,
+// if the kernel's rules say so.
+func (r *receiver) explainName(q *request, caller resolve.Caller, p pathArgument) (reported bool) {
+	if p.access == AccessRead { // the old name of a link
+		return false
+	}
+	target, err := r.canonical(q, &caller, p.access == AccessMake, 0)
+	if err != nil || p.access == AccessMake && !p.replaces && !target.Missing {
+		return false // the kernel says ENOENT, or EEXIST
+	}
+	return r.explainTarget(q, target, p.access)
 }
 
 // observePath finds the object in the caller's view and passes it on. What does not
@@ -139,10 +176,7 @@ func (r *receiver) observePath(q *request, caller resolve.Caller, access Access,
 	case AccessRead, AccessWrite, AccessExecute:
 		mode = r.mode(access)
 	}
-	if id, err := r.identify(q.tid); err == nil {
-		caller.TGID = id.tgid
-	}
-	target, err := r.s.resolver.Canonical(caller, &r.path, creates, mode)
+	target, err := r.canonical(q, &caller, creates, mode)
 	if err != nil {
 		return
 	}

@@ -11,9 +11,11 @@ import (
 // line of a policy.
 func adviceFor(t *testing.T, o outcome, about string) (flags, line string) {
 	t.Helper()
+	refusal := ""
 	for told := range strings.Lines(o.stderr) {
-		_, allow, found := strings.Cut(told, "; to allow it: ")
-		if !found || !strings.Contains(told, about) {
+		_, allow, found := strings.Cut(told, "to allow it: ")
+		if !found || !strings.Contains(refusal, about) {
+			refusal = told
 			continue
 		}
 		flags, rest, found := strings.Cut(allow, " (in a policy: ")

@@ -262,9 +262,7 @@ func oracleRefused(o Options, d Data, name string, reported Verdict) Verdict {
 	case "unshare":
 		refused = newUser
 	case "clone":
-		if newUser {
-			return eperm
-		}
+		refused = newUser
 	case "setrlimit":
 		if low(0) == unix.RLIMIT_CORE && o.CoreDumps == policy.CoreDumpsDeny {
 			return done

@@ -315,9 +315,9 @@ var rules = [...]rule{
 	{calls: []string{"unshare"}, when: []condition{flag(0, cloneNewUser)}, condition: "flag CLONE_NEWUSER",
 		errno: unix.EPERM, notified: true, key: keyNamespaces,
 		reason: "in a user namespace of its own a process has every capability"},
-	// Programs do not expect clone to be interrupted, so it is never notified.
+	// Programs do not expect clone to be interrupted, but this one fails anyway.
 	{calls: []string{"clone"}, when: []condition{flag(0, cloneNewUser)}, condition: "flag CLONE_NEWUSER",
-		errno: unix.EPERM, key: keyNamespaces,
+		errno: unix.EPERM, notified: true, key: keyNamespaces,
 		reason: "in a user namespace of its own a process has every capability"},
 	// Its flags are in memory; libc falls back to clone.
 	{calls: []string{"clone3"}, errno: unix.ENOSYS,

@@ -1,6 +1,7 @@
 package session
 
 import (
+	"path"
 	"strings"
 	"sync"
 
@@ -53,6 +54,7 @@ func explainerOf(pol policy.Policy, rules []facts.Rule, look func() (*facts.Fact
 
 var actions = map[supervisor.Access]policy.Action{
 	supervisor.AccessRead: policy.ActionRead, supervisor.AccessList: policy.ActionRead, supervisor.AccessWrite: policy.ActionWrite, supervisor.AccessExecute: policy.ActionExecute,
+	supervisor.AccessMake: policy.ActionWrite, supervisor.AccessRemove: policy.ActionWrite,
 	supervisor.AccessConnect: policy.ActionConnect, supervisor.AccessBind: policy.ActionBind,
 	supervisor.AccessSend: policy.ActionSend, supervisor.AccessReceive: policy.ActionReceive,
 }
@@ -67,8 +69,10 @@ func (e *explainer) Path(name string, access supervisor.Access, missing bool) (s
 		need = landlock.ReadDir
 	case access == supervisor.AccessRead:
 		need = landlock.ReadFile
-	case missing:
+	case missing, access == supervisor.AccessMake:
 		need = landlock.MakeReg
+	case access == supervisor.AccessRemove: // the directory decides
+		name, need = path.Dir(name), landlock.RemoveFile
 	default:
 		need = landlock.WriteFile
 	}

@@ -113,6 +113,7 @@ func prepare(o Options) (*sandbox.Plan, Observer, error) {
 		observer = Silent{}
 	}
 	o.Sandbox.Supervised, o.Sandbox.ProcfsGranted = true, decide.Everybody
+	o.Sandbox.PathCalls = supervisor.PathCalls()
 	if o.Observe != nil {
 		o.Sandbox.Observe = supervisor.ObservedCalls()
 	}

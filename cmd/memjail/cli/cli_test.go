@@ -15,6 +15,7 @@ import (
 	"github.com/memjail/memjail/sandbox"
 	"github.com/memjail/memjail/sandbox/filter"
 	"github.com/memjail/memjail/sandbox/session"
+	"github.com/memjail/memjail/sandbox/learn"
 	"github.com/memjail/memjail/supervisor"
 	"golang.org/x/sys/unix"
 )
@@ -73,14 +74,14 @@ func event(comm, call, path string) supervisor.Event {
 // TestSummaryWithoutPaths: one line must not advise for what only looks alike.
 func TestSummaryWithoutPaths(t *testing.T) {
 	c := newCollector(nil, logLine)
-	for _, family := range []string{"unix", "inet", "unix"} {
+	for _, family := range []string{"netlink", "inet", "netlink"} {
 		e := event("curl", "socket", "")
 		e.Allow = "--network " + family
 		c.add(e)
 	}
 	var out bytes.Buffer
-	c.summary(&out)
-	for _, want := range []string{"--network unix (2 times)\n", "--network inet\n"} {
+	c.summary(&out, learn.Places{}, []string{"cmd"})
+	for _, want := range []string{"to allow it: --network netlink\n", "to allow it: --network inet\n", "to allow all of this: --network netlink --network inet\n"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no line ends with %q:\n%s", want, out.String())
 		}
@@ -90,16 +91,16 @@ func TestSummaryWithoutPaths(t *testing.T) {
 func TestSummary(t *testing.T) {
 	c := newCollector(nil, logLine)
 	var out bytes.Buffer
-	if c.summary(&out); out.Len() != 0 {
+	if c.summary(&out, learn.Places{}, []string{"cmd"}); out.Len() != 0 {
 		t.Errorf("without attempts: %q", out.String())
 	}
 	for range 3 {
 		c.add(event("a b\n", "openat", "/proc/7/mem"))
 	}
 	c.add(event("a b\n", "openat", "/proc/8/mem"))
-	c.summary(&out)
+	c.summary(&out, learn.Places{}, []string{"cmd"})
 	want := "memjail: 4 attempts refused:\n" +
-		`memjail:   "a b\n"[12] openat /proc/7/mem to write: EACCES by landlock: the memory of its own process; to allow it: --memory allow (4 times)` + "\n"
+		`memjail:   "a b\n"[12] openat /proc/7/mem to write: EACCES by landlock: the memory of its own process (4 times)` + "\nmemjail:     to allow it: --memory allow\n"
 	if out.String() != want {
 		t.Errorf("got\n%s\nwant\n%s", out.String(), want)
 	}
@@ -107,8 +108,8 @@ func TestSummary(t *testing.T) {
 		c.add(event(strings.Repeat("x", i+1), "openat", "/p"))
 	}
 	out.Reset()
-	c.summary(&out)
-	if lines := strings.Split(out.String(), "\n"); len(lines) != summaryLines+3 || !strings.Contains(lines[summaryLines+1], "and 3 other kinds") {
+	c.summary(&out, learn.Places{}, []string{"cmd"})
+	if lines := strings.Split(out.String(), "\n"); len(lines) != 2*summaryLines+5 || !strings.Contains(lines[2*summaryLines+1], "and 3 other kinds") {
 		t.Errorf("a long summary:\n%s", out.String())
 	}
 }

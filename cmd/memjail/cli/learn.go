@@ -220,11 +220,7 @@ func (l *learner) summary(p *learn.Proposal, command []string) {
 		fmt.Fprintf(l.io.err, "memjail: not granted: %s (%s): %s\n", report.Printable(w.Path), w.Need, w.Why)
 	}
 	if l.options.output != "" {
-		words := make([]string, len(command))
-		for i, w := range command {
-			words[i] = policy.ShellWord(w)
-		}
-		fmt.Fprintf(l.io.err, "memjail: next: memjail run -p %s -- %s\n", policy.ShellWord(withSlash(l.options.output)), strings.Join(words, " "))
+		fmt.Fprintf(l.io.err, "memjail: next: memjail run -p %s -- %s\n", policy.ShellWord(withSlash(l.options.output)), shellWords(command))
 	}
 }
 

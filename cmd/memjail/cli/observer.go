@@ -55,9 +55,9 @@ func (r *runner) exit(status session.Status, err error) error {
 	}
 	r.journal.close()
 	if r.collect != nil && r.showsSummary() {
-		r.collect.summary(r.io.err)
+		r.collect.summary(r.io.err, r.places, r.args)
 		if r.options.verbose && status.Exit != 0 && err == nil {
-			r.say("%s", untold(r.policy))
+			r.say("%s", unreported(r.policy))
 		}
 	}
 	if err != nil {

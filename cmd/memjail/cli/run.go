@@ -9,6 +9,7 @@ import (
 	"github.com/memjail/memjail/policy"
 	"github.com/memjail/memjail/sandbox"
 	"github.com/memjail/memjail/sandbox/kernel"
+	"github.com/memjail/memjail/sandbox/learn"
 	"github.com/memjail/memjail/sandbox/pin"
 	"github.com/memjail/memjail/sandbox/session"
 	"github.com/spf13/cobra"
@@ -128,7 +129,10 @@ func prepareRunner(o *runOptions, args, env []string, io streams) (*runner, erro
 	if err != nil {
 		return nil, err
 	}
-	r := &runner{options: o, policy: pol, command: args[0], io: io, statusFD: o.statusFD}
+	r := &runner{options: o, policy: pol, command: args[0], args: args, io: io, statusFD: o.statusFD}
+	if places, err := learnPlaces(env); err == nil { // without them advice is in absolute paths
+		r.places = places
+	}
 	if o.pinHash != "" {
 		if r.pinSums, err = pin.ReadSums(o.pinHash); err != nil {
 			return nil, fmt.Errorf("--pin-hash: %w", err)
@@ -142,6 +146,8 @@ type runner struct {
 	options  *runOptions
 	policy   policy.Policy
 	command  string
+	args     []string
+	places   learn.Places
 	io       streams
 	pinSums  *pin.Sums
 	statusFD int

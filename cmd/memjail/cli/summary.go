@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/memjail/memjail/policy"
+	"github.com/memjail/memjail/sandbox/learn"
 	"github.com/memjail/memjail/sandbox/report"
 	"github.com/memjail/memjail/supervisor"
 )
@@ -173,47 +174,118 @@ func logLine(e supervisor.Event) []byte {
 	return []byte(e.Time.UTC().Format(time.RFC3339Nano) + " " + describe(e) + "\n")
 }
 
-// summary prints what was refused, alike attempts once.
-func (c *collector) summary(w io.Writer) {
+// summary prints what was refused, alike attempts once, and what would allow it. command
+// is what was run.
+func (c *collector) summary(w io.Writer, places learn.Places, command []string) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	if c.total == 0 {
-		return
-	}
-	plural := "s"
-	if c.total == 1 {
-		plural = ""
-	}
 	if c.dropped > 0 {
 		fmt.Fprintf(w, "memjail: warning: %d of the refused attempts are missing in the log, which was too slow to take them\n", c.dropped)
 	}
-	fmt.Fprintf(w, "memjail: %d attempt%s refused:\n", c.total, plural)
-	for i, k := range c.order {
-		if i == summaryLines {
-			fmt.Fprintf(w, "memjail:   and %d other kinds; --log FILE has them all\n", len(c.order)-i)
-			return
+	kinds, total := c.harmful()
+	if total > 0 {
+		plural := "s"
+		if total == 1 {
+			plural = ""
 		}
-		times := ""
-		if k.count > 1 {
-			times = fmt.Sprintf(" (%d times)", k.count)
+		fmt.Fprintf(w, "memjail: %d attempt%s refused:\n", total, plural)
+	}
+	events := make([]supervisor.Event, len(kinds))
+	for i, k := range kinds {
+		events[i] = k.event
+		switch {
+		case i < summaryLines:
+			c.printKind(w, k, places)
+		case i == summaryLines:
+			fmt.Fprintf(w, "memjail:   and %d other kinds; --log FILE has them all\n", len(kinds)-i)
 		}
-		fmt.Fprintf(w, "memjail:   %s%s\n", describe(k.event), times)
+	}
+	if len(kinds) > 1 {
+		printAdvice(w, adviseOn(events, places), command)
+	}
+	for _, k := range c.order {
+		if why := harmless(k.event); why != "" {
+			allow := ""
+			if k.event.Allow != "" && k.event.Rule != "memory.access" {
+				allow = "; to allow it: " + report.Printable(k.event.Allow)
+			}
+			fmt.Fprintf(w, "memjail: also refused, mostly harmless: %s: %s%s\n", attempt(k.event), why, allow)
+		}
 	}
 }
 
-// untold says which refusals are told nowhere: those of calls that programs do not
-// expect to be interrupted, as a call may be that the supervisor is asked about.
-func untold(pol policy.Policy) string {
-	calls := "clone with CLONE_NEWUSER, signals to processes outside"
-	if pol.Paths.Rules.Restricted() {
-		calls = "mkdir, unlink, rename, link and the like, " + calls
+// harmful are the kinds that may be why a program failed, and how often they were met.
+func (c *collector) harmful() (kinds []*kindCount, total int) {
+	total = c.total
+	for _, k := range c.order {
+		if harmless(k.event) == "" {
+			kinds = append(kinds, k)
+		} else {
+			total -= k.count
+		}
 	}
-	return "not told are refusals of " + calls + `: "memjail policy explain --write PATH" (or --call NAME) answers for them`
+	return kinds, total
+}
+
+// printKind prints one kind of attempts in two lines: what it was, and what would allow it.
+func (c *collector) printKind(w io.Writer, k *kindCount, places learn.Places) {
+	times := ""
+	if k.count > 1 {
+		times = fmt.Sprintf(" (%d times)", k.count)
+	}
+	fmt.Fprintf(w, "memjail:   %s%s\n", refusal(k.event), times)
+	allow := "nothing allows it"
+	if k.event.Allow != "" {
+		allow = "to allow it: " + report.Printable(k.event.Allow)
+		if why := careful(k.event, places); why != "" {
+			allow = "careful (" + why + "); " + allow
+		}
+	}
+	fmt.Fprintf(w, "memjail:     %s\n", allow)
+}
+
+// printAdvice prints what would allow all of it.
+func printAdvice(w io.Writer, a advice, command []string) {
+	if len(a.flags) > 0 {
+		fmt.Fprintf(w, "memjail: to allow all of this: %s\n", strings.Join(a.flags, " "))
+	}
+	for _, held := range a.withheld {
+		fmt.Fprintf(w, "memjail: but for %s: %s\n", safe(held.Path), report.Printable(held.Why))
+	}
+	fmt.Fprintf(w, "memjail: or have a policy written: memjail learn -o my.toml -- %s\n", shellWords(command))
+}
+
+func shellWords(words []string) string {
+	quoted := make([]string, len(words))
+	for i, w := range words {
+		quoted[i] = policy.ShellWord(w)
+	}
+	return strings.Join(quoted, " ")
+}
+
+// unreported says which refusals are reported nowhere.
+func unreported(pol policy.Policy) string {
+	calls := "signals to processes outside"
+	if len(pol.Syscalls.Deny) > 0 {
+		calls += ", the calls of [syscalls] deny"
+	}
+	if !pol.Paths.Rules.Restricted() {
+		calls += ", names made and removed in protected directories"
+	}
+	return "not reported are refusals of " + calls + `: "memjail policy explain --call NAME" (or --write PATH) answers for them`
 }
 
 // describe says in one line who attempted what, which layer refused it and what
 // would allow it. What comes from inside is quoted where it could be mistaken.
 func describe(e supervisor.Event) string {
+	if e.Allow == "" {
+		return refusal(e) + "; nothing allows it"
+	}
+	return refusal(e) + "; to allow it: " + report.Printable(e.Allow)
+}
+
+// attempt says who attempted what.
+func attempt(e supervisor.Event) string {
 	var b strings.Builder
 	fmt.Fprintf(&b, "%s[%d] %s", safe(e.Comm), e.PID, e.Call)
 	if e.Path != "" {
@@ -222,16 +294,16 @@ func describe(e supervisor.Event) string {
 	if e.Access != "" {
 		fmt.Fprintf(&b, " to %s", e.Access)
 	}
-	fmt.Fprintf(&b, ": %s by %s", e.Errno, e.Layer)
-	if e.Reason != "" {
-		fmt.Fprintf(&b, ": %s", report.Printable(e.Reason))
-	}
-	if e.Allow != "" {
-		fmt.Fprintf(&b, "; to allow it: %s", report.Printable(e.Allow))
-	} else {
-		b.WriteString("; nothing allows it")
-	}
 	return b.String()
+}
+
+// refusal says who attempted what, and which layer refused it.
+func refusal(e supervisor.Event) string {
+	text := fmt.Sprintf("%s: %s by %s", attempt(e), e.Errno, e.Layer)
+	if e.Reason != "" {
+		text += ": " + report.Printable(e.Reason)
+	}
+	return text
 }
 
 func safe(s string) string {
