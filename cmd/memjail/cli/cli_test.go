@@ -14,8 +14,8 @@ import (
 
 	"github.com/memjail/memjail/sandbox"
 	"github.com/memjail/memjail/sandbox/filter"
-	"github.com/memjail/memjail/sandbox/session"
 	"github.com/memjail/memjail/sandbox/learn"
+	"github.com/memjail/memjail/sandbox/session"
 	"github.com/memjail/memjail/supervisor"
 	"golang.org/x/sys/unix"
 )

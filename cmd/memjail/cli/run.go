@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"slices"
 	"strings"
 
 	"github.com/memjail/memjail/policy"
@@ -254,11 +255,8 @@ func (r *runner) sessionOptions(args, env []string) session.Options {
 // hardly is meant to: the policy was written for a directory of work, and memjail
 // was started in the home directory.
 func (r *runner) warnWorkingDirectory() {
-	named := false
-	for _, origin := range r.policy.Origins {
-		named = named || strings.Contains(origin.Written, "${PWD}")
-	}
-	if !named || r.options.quiet {
+	named := func(rule policy.Rule) bool { return strings.Contains(rule.Origin.Written, "${PWD}") }
+	if r.options.quiet || !slices.ContainsFunc(r.policy.Paths.Rules.List(), named) {
 		return
 	}
 	for _, f := range policy.Lint(r.policy, lintFacts()) {
