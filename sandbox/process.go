@@ -76,6 +76,9 @@ func short(err error) bool {
 // Admit lets the program be executed, once everything that can fail beside it is there.
 func (p *Process) Admit() error { return p.plan.starter.Progress.Open() }
 
+// KeptFDs lists the descriptors besides 0, 1 and 2 that the program was handed.
+func (p *Process) KeptFDs() []int { return p.plan.starter.KeepFDs }
+
 // DropDescriptors waits until the program has its descriptors and then closes
 // those that were kept for it, so that only the program holds them: a pipe's other
 // end sees when it closes them. 0 and 1 become /dev/null here; spare are left open.

@@ -186,12 +186,17 @@ func (term *terminal) put(name, content string) {
 // before the command, and with memjail before it. Where in a command line that
 // is, the test says by "%".
 func onBoth(t *testing.T, test func(t *testing.T, term *terminal, run func(line string) string)) {
-	sides := []struct{ name, before string }{{"native", ""}, {"memjail", memjailPath(t) + " run -- "}}
+	onSides(t, []string{"native", "memjail"}, test)
+}
+
+// onSides does so with nothing, with memjail, or with a memjail that is a job's relay.
+func onSides(t *testing.T, names []string, test func(t *testing.T, term *terminal, run func(line string) string)) {
+	before := map[string]string{"native": "", "memjail": memjailPath(t) + " run -- ", "relay": memjailPath(t) + " run --relay -- "}
 	forAccounts(t, func(t *testing.T, as account) {
-		for _, side := range sides {
-			t.Run(side.name, func(t *testing.T) {
+		for _, name := range names {
+			t.Run(name, func(t *testing.T) {
 				t.Parallel()
-				run := func(line string) string { return strings.ReplaceAll(line, "%", side.before) }
+				run := func(line string) string { return strings.ReplaceAll(line, "%", before[name]) }
 				test(t, startTerminal(t, as), run)
 			})
 		}
@@ -201,7 +206,7 @@ func onBoth(t *testing.T, test func(t *testing.T, term *terminal, run func(line 
 // TestTerminalInterrupt types Ctrl-C: the program ends by SIGINT, the shell goes on.
 func TestTerminalInterrupt(t *testing.T) {
 	t.Parallel()
-	onBoth(t, func(t *testing.T, term *terminal, run func(string) string) {
+	onSides(t, []string{"native", "memjail", "relay"}, func(t *testing.T, term *terminal, run func(string) string) {
 		term.send(run("%sh -c 'echo started; exec sleep 30'\n"))
 		term.expect("started")
 		term.send(ctrlC)
@@ -256,7 +261,7 @@ func TestTerminalLoop(t *testing.T) {
 // it end: nothing of it is lost.
 func TestTerminalStop(t *testing.T) {
 	t.Parallel()
-	onBoth(t, func(t *testing.T, term *terminal, run func(string) string) {
+	onSides(t, []string{"native", "memjail", "relay"}, func(t *testing.T, term *terminal, run func(string) string) {
 		term.send(run("%bash -c 'echo started; until [ -e go ]; do sleep 0.1; done; cat go /proc/self/comm; exit 6'\n"))
 		term.expect("started")
 		time.Sleep(200 * time.Millisecond)
@@ -290,7 +295,7 @@ func TestTerminalStop(t *testing.T) {
 // TestTerminalBackground starts a job with "&", and waits for it.
 func TestTerminalBackground(t *testing.T) {
 	t.Parallel()
-	onBoth(t, func(t *testing.T, term *terminal, run func(string) string) {
+	onSides(t, []string{"native", "memjail", "relay"}, func(t *testing.T, term *terminal, run func(string) string) {
 		term.ask(run("%bash -c 'sleep 0.5; cat /proc/self/comm >made; exit 4' &"))
 		if got := term.ask("echo now; jobs"); !strings.Contains(got, "Running") {
 			t.Errorf("the job does not run in the background: %q", got)

@@ -22,6 +22,7 @@ var initialized atomic.Bool
 // once.
 func Init() (status int, ended bool) {
 	initialized.Store(true)
+	session.AcceptRelay(os.Args)
 	switch {
 	case len(os.Args) != 1:
 		return 0, false
@@ -44,6 +45,9 @@ const exitFailed = 125
 func launch() int {
 	// The command's life is tied to this thread's.
 	runtime.LockOSThread()
+	if exit, relayed, err := session.Relay(false); relayed && err == nil {
+		return exit
+	}
 	l := &launcher{}
 	status, err := l.run()
 	l.result.Failure = describe(err)
@@ -55,6 +59,7 @@ func launch() int {
 		session.DieOf(status.Signal)
 		return 128 + int(status.Signal)
 	}
+	session.Leave(status.Exit)
 	return status.Exit
 }
 

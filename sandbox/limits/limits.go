@@ -27,12 +27,19 @@ func Raise() []starter.Limit {
 	if err := unix.Prlimit(0, unix.RLIMIT_NOFILE, nil, &open); err == nil && open.Cur < enoughDescriptors {
 		raise(unix.RLIMIT_NOFILE, open.Max, enoughDescriptors)
 	}
-	before := []starter.Limit{OpenFiles()}
+	before := AtEntry()
 	var size unix.Rlimit
 	if err := unix.Prlimit(0, unix.RLIMIT_FSIZE, nil, &size); err == nil && size.Cur != unix.RLIM_INFINITY {
 		raise(unix.RLIMIT_FSIZE, size.Max, unix.RLIM_INFINITY)
 		before = append(before, starter.Limit{Name: "RLIMIT_FSIZE", Resource: unix.RLIMIT_FSIZE, Value: size})
 	}
+	return before
+}
+
+// AtEntry returns the limits that this process was started with and that the Go runtime, or
+// this program for the runtime's sake, has changed.
+func AtEntry() []starter.Limit {
+	before := []starter.Limit{OpenFiles()}
 	if as, raised := early.AddressSpace(); raised {
 		before = append(before, starter.Limit{Name: "RLIMIT_AS", Resource: unix.RLIMIT_AS,
 			Value: unix.Rlimit{Cur: as[0], Max: as[1]}})

@@ -96,6 +96,7 @@ type session struct {
 	// killed: the whole sandbox is to end, by on-mount or Options.Kill.
 	killed     atomic.Bool
 	killNow    chan struct{} // closed then
+	failed     chan struct{} // closed when supervision has ended before the sandbox
 	witness    *witness
 	guardEnded bool
 	before     filtersBefore
@@ -155,15 +156,16 @@ func run(o Options) (Status, error) {
 	defer plan.Close()
 	s := &session{options: o, observer: observer, policy: o.Sandbox.Policy, plan: plan, stopWatch: func() {},
 		started: make(chan struct{}), interrupted: make(chan struct{}),
-		killNow: make(chan struct{})}
+		killNow: make(chan struct{}), failed: make(chan struct{})}
 	if o.needsGuard() && plan.Guard == nil {
 		if err := kernel.ProveOwnProcfs(); err != nil {
 			return Status{}, fmt.Errorf("killing what CMD leaves takes a /proc that shows it: %w", err)
 		}
 	}
-	if o.Remaining != RemainingServed || o.needsGuard() {
+	if toRelay != nil || o.Remaining != RemainingServed || o.needsGuard() {
 		s.before = readFiltersBefore()
-		// What the command leaves behind becomes this process's child and so is found.
+		// What the command leaves behind becomes this process's child and so is found,
+		// and can be read by a supervisor that has to be an ancestor.
 		if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 			return Status{}, fmt.Errorf("becoming the reaper of what CMD leaves: %w", err)
 		}
@@ -190,10 +192,12 @@ func (s *session) run() (Status, error) {
 	// A reader of what is printed who has gone away is no reason to die.
 	signal.Ignore(unix.SIGPIPE)
 	go s.releaseDescriptors()
-	if s.witness, err = startWitness(); err != nil {
-		return s.abort(err)
+	if toRelay == nil { // which has one otherwise
+		if s.witness, err = startWitness(); err != nil {
+			return s.abort(err)
+		}
 	}
-	if err := s.confine(true); err != nil {
+	if err := s.confine(toRelay == nil); err != nil {
 		return s.abort(err)
 	}
 	go s.forwardSignals(signals)
@@ -203,6 +207,7 @@ func (s *session) run() (Status, error) {
 		go func() { <-s.options.Kill; s.endSandbox() }()
 	}
 	status, waitErr := s.wait()
+	resumeRelay(func() bool { return true }) // it is not reported that a process went on which has ended
 	s.witness.dismiss()
 	err = s.cmd.Ended()
 	if refused := s.refused.Load(); refused != nil {
@@ -291,6 +296,7 @@ func superviseCapability(token uint64) error {
 
 // supervisionFailed does what the policy's on-supervisor-exit says.
 func (s *session) supervisionFailed(err error) {
+	defer close(s.failed)
 	<-s.started
 	if s.policy.OnSupervisorExit != policy.OnSupervisorExitKill {
 		s.observer.Warn(fmt.Errorf("supervision has ended: every open() of the sandbox will fail: %w", err))
@@ -331,24 +337,34 @@ func (s *session) releaseDescriptors() {
 	if err := s.cmd.DropDescriptors(s.options.KeepOpen...); err != nil {
 		s.observer.Warn(err)
 	}
+	s.releaseInherited()
 	s.plan.Close() // of descriptors that are only looked at
 }
 
 // wait waits until the command has ended, and stops this process whenever the command
 // has stopped, so that a shell sees the job as it would without a sandbox.
 func (s *session) wait() (Status, error) {
+	options, turns := unix.WUNTRACED|unix.WALL, atomic.Int32{}
+	if toRelay != nil {
+		options |= unix.WCONTINUED
+	}
 	for {
 		var ws unix.WaitStatus
-		pid, err := unix.Wait4(-1, &ws, unix.WUNTRACED|unix.WALL, nil)
+		pid, err := unix.Wait4(-1, &ws, options, nil)
 		switch {
 		case err == unix.EINTR:
 		case err != nil:
 			return Status{}, fmt.Errorf("waiting for the command: %w", err)
 		case ws.Stopped() && resume(pid, ws.StopSignal()):
+		case ws.Continued() && pid != s.cmd.PID:
 		case s.isGuard(pid):
-			s.guardEnded = true
+			s.guardEnded = s.guardEnded || !ws.Stopped()
 		case pid == s.cmd.PID && ws.Stopped():
+			turns.Add(1)
 			s.stop(ws.StopSignal())
+		case pid == s.cmd.PID && ws.Continued():
+			turn := turns.Load()
+			go resumeRelay(func() bool { return turns.Load() == turn })
 		case pid == s.cmd.PID:
 			return statusOf(pid, ws), nil
 		case s.successor != nil && pid == s.successor.pid && !ws.Stopped():
@@ -369,8 +385,13 @@ func (s *session) finish() {
 	if s.options.Remaining != RemainingServed || s.killed.Load() {
 		s.remaining()
 	}
+	supervises := s.supervisor != nil && s.successor == nil && s.plan.Shape == sandbox.ShapeSupervised && s.leftBehind()
+	if supervises && toRelay != nil {
+		staying = s
+		return
+	}
 	s.stopWatch()
-	if s.supervisor != nil && s.successor == nil && s.plan.Shape == sandbox.ShapeSupervised && s.leftBehind() {
+	if supervises {
 		if err := s.handOver(); err != nil {
 			s.observer.Warn(fmt.Errorf("remaining processes lose their supervisor: every open() in them will fail: %w", err))
 		}

@@ -3,6 +3,7 @@ package session
 import (
 	"fmt"
 	"os"
+	"runtime"
 
 	"github.com/memjail/memjail/sandbox/kernel"
 	"golang.org/x/sys/unix"
@@ -29,6 +30,14 @@ func (s *session) forwardSignals(signals *os.File) {
 		}
 		if s.waiting.Load() {
 			s.interrupt(info.Signal)
+			continue
+		}
+		if toRelay != nil {
+			// The relay knows what was sent to the whole group.
+			if info.Sender != os.Getppid() {
+				continue
+			}
+			kernel.SignalPIDFD(s.cmd.PIDFD, info.Signal)
 			continue
 		}
 		toGroup := info.Signal != unix.SIGCONT && s.witness.saw(info.Signal)
@@ -68,13 +77,28 @@ func (s *session) stop(sig unix.Signal) {
 	default:
 		return // somebody else traces the command
 	}
+	if toRelay != nil {
+		if err := stopRelay(sig); err != nil {
+			s.observer.Warn(err)
+		}
+		return
+	}
 	if err := s.handOver(); err != nil {
 		s.observer.Warn(fmt.Errorf("supervision cannot be handed over, so the sandbox waits while the job is stopped: %w", err))
 	}
+	stopSelf(sig)
+}
+
+// stopSelf stops this process by a signal that it catches otherwise, or by SIGSTOP.
+func stopSelf(sig unix.Signal) {
 	if sig != unix.SIGSTOP {
 		kernel.DefaultSignal(sig)
 	}
-	unix.Kill(unix.Getpid(), sig)
+	// To this thread, which takes it before it goes on: another one might take it only after
+	// it is caught again.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	unix.Tgkill(unix.Getpid(), unix.Gettid(), sig)
 	// Here this process is stopped; what follows happens after SIGCONT, which the shell
 	// sends to the whole job.
 	if sig != unix.SIGSTOP {
@@ -82,9 +106,11 @@ func (s *session) stop(sig unix.Signal) {
 	}
 }
 
-// DieOf ends this process by a signal, without a core dump of its own. It returns if
-// that cannot be, as for the first process of a pid namespace.
+// DieOf ends this process by a signal, without a core dump of its own, as [Leave] does
+// by an exit status. It returns if that cannot be, as for the first process of a pid
+// namespace.
 func DieOf(sig unix.Signal) {
+	leave(relayKilled, int(sig))
 	unix.Setrlimit(unix.RLIMIT_CORE, &unix.Rlimit{})
 	if sig != unix.SIGKILL {
 		kernel.DefaultSignal(sig)

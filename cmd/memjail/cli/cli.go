@@ -24,6 +24,7 @@ type streams struct {
 
 // Main runs the command line and returns the exit status.
 func Main(args, env []string, stdout, stderr io.Writer) int {
+	session.AcceptRelay(args)
 	if len(args) > 0 && args[0] == session.SupervisorName {
 		return superviseMain(stderr)
 	}
@@ -38,8 +39,9 @@ func Main(args, env []string, stdout, stderr io.Writer) int {
 	root.SetArgs(args[1:])
 	root.SetOut(stdout)
 	root.SetErr(stderr)
-	err := root.Execute()
-	return reportError(err, stderr)
+	status := reportError(root.Execute(), stderr)
+	session.Leave(status)
+	return status
 }
 
 // commands are memjail's own; cobra adds help and completion.

@@ -253,6 +253,10 @@ func mountEntry(policyName string, m *session.MountError) fields {
 	return f
 }
 
+func warningEntry(policyName, text string) fields {
+	return newFields(messageWarning, priorityWarning, "warning", text, policyName)
+}
+
 func supervisorEndEntry(policyName string, pid int) fields {
 	f := newFields(messageSupervisorEnd, priorityError, "supervisor-end", session.ErrSupervisorKilled.Error(), policyName)
 	f.add("MEMJAIL_RULE", "on-supervisor-exit")

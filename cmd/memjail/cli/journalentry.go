@@ -18,6 +18,7 @@ const (
 	messageRefused       = "b8915c57fd9f41edbfe87367e09bbd44"
 	messageMount         = "102b5613e4a64e53b08e623c9690ea76"
 	messageSupervisorEnd = "b7a52d3c03ff465e948ffa5ca31dde50"
+	messageWarning       = "d0a53d52bffe4ae59fc5764109f96161"
 	messageLost          = "aef97ef3b3cc4095837f12297d536cef"
 )
 

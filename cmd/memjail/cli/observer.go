@@ -45,7 +45,18 @@ func (r *runner) Mounted(m *session.MountError) { r.journal.tell(mountEntry(r.po
 
 func (r *runner) SupervisorEnded(pid int) { r.journal.tell(supervisorEndEntry(r.policy.Name, pid)) }
 
-func (r *runner) Warn(err error) { r.say("warning: %s", report.Printable(err.Error())) }
+// Warn prints a warning and logs it: whoever reads a log later has not seen standard error.
+func (r *runner) Warn(err error) {
+	text := report.Printable(err.Error())
+	r.say("warning: %s", text)
+	if r.collect != nil {
+		r.collect.warn(text, r.logKind())
+	}
+	var mount *session.MountError
+	if !errors.As(err, &mount) && !errors.Is(err, session.ErrSupervisorKilled) { // these have their own entries
+		r.journal.tell(warningEntry(r.policy.Name, text))
+	}
+}
 
 // exit turns the command's end into memjail's own: the same exit status, or death by
 // the same signal.

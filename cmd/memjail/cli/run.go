@@ -34,6 +34,7 @@ type runOptions struct {
 	waitRest     bool
 	killRest     bool
 	abi          int
+	relay        bool
 	noCapability bool
 	argv0        string
 }
@@ -65,6 +66,8 @@ The flags say the same as a policy file; later ones add to it.`,
 	f.IntVar(&o.statusFD, "status-fd", -1, "write one JSON line to descriptor `N` saying whose exit status it was")
 	f.BoolVar(&o.waitRest, "wait-rest", false, "when CMD has ended, wait for the processes that it left")
 	f.BoolVar(&o.killRest, "kill-rest", false, "when CMD has ended, kill the processes that it left")
+	f.BoolVar(&o.relay, "relay", false, "act as where Yama's scope 1 is in force")
+	f.MarkHidden("relay")
 	return cmd
 }
 
@@ -103,6 +106,11 @@ func (o *runOptions) check(args []string) error {
 }
 
 func run(o *runOptions, args, env []string, io streams) error {
+	if exit, relayed, err := session.Relay(o.relay); err != nil {
+		return err
+	} else if relayed {
+		return statusError(exit)
+	}
 	r, err := prepareRunner(o, args, env, io)
 	if err != nil {
 		return err

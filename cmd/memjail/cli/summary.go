@@ -100,7 +100,7 @@ func (c *collector) add(e supervisor.Event) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.total++
-	c.write(e)
+	c.write(c.entry(e))
 	if c.journal != nil {
 		c.journal.refused(e)
 	}
@@ -128,14 +128,32 @@ func alikePath(e supervisor.Event) string {
 	return strings.Join(parts, "/")
 }
 
-// write hands the attempt to the log's writer: the caller inside waits for an
-// answer meanwhile, and must not wait for the log. c.mu is held.
-func (c *collector) write(e supervisor.Event) {
+// warn logs a warning.
+func (c *collector) warn(text string, kind logKind) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	now := time.Now().UTC()
+	if kind == logText {
+		c.write([]byte(now.Format(time.RFC3339Nano) + " warning: " + text + "\n"))
+		return
+	}
+	line, err := json.Marshal(struct {
+		Time    time.Time `json:"time"`
+		Warning string    `json:"warning"`
+	}{now, text})
+	if err == nil {
+		c.write(append(line, '\n'))
+	}
+}
+
+// write hands a line to the log's writer: the caller inside waits for an answer
+// meanwhile, and must not wait for the log. c.mu is held.
+func (c *collector) write(line []byte) {
 	if c.lines == nil {
 		return
 	}
 	select {
-	case c.lines <- c.entry(e):
+	case c.lines <- line:
 	default:
 		c.dropped++
 	}
