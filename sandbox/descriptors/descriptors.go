@@ -151,8 +151,9 @@ func inherited(fd int) bool {
 }
 
 // harmlessAnonymous are the kernel's descriptors without a file that reach nobody
-// else's memory.
-var harmlessAnonymous = []string{"[eventfd]", "[eventpoll]", "[signalfd]", "[timerfd]", "inotify", "[pidfd]", "[fanotify]"}
+// else's memory. fanotify is none of them: its holder is handed open files of whatever is
+// watched, and can keep waiting whoever opens them; nor is any that is not known.
+var harmlessAnonymous = []string{"[eventfd]", "[eventpoll]", "[signalfd]", "[timerfd]", "inotify", "[pidfd]"}
 
 // examine looks at a descriptor that CMD is to hold. The error is a
 // [*Error], or one of looking at it.

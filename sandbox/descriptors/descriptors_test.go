@@ -5,6 +5,7 @@ import (
 	"os"
 	"slices"
 	"strconv"
+	"strings"
 	"testing"
 
 	"github.com/memjail/memjail/policy"
@@ -93,6 +94,60 @@ func TestCheckInheritedFD(t *testing.T) {
 	if what, ok := in.checkInheritedFD(open(self+"/mem", unix.O_RDWR)); !ok {
 		t.Errorf("under a policy that allows memory: %s is refused", what)
 	}
+}
+
+// TestKernelObjects makes what has no file, and of each shows first that it is what it is
+// taken for.
+func TestKernelObjects(t *testing.T) {
+	in := &Inherited{}
+	dir := t.TempDir()
+	for _, test := range []struct {
+		name string
+		make func() (int, error)
+		want bool
+	}{
+		{"[eventfd]", func() (int, error) { return unix.Eventfd(0, unix.EFD_CLOEXEC) }, true},
+		{"[timerfd]", func() (int, error) { return unix.TimerfdCreate(unix.CLOCK_MONOTONIC, unix.TFD_CLOEXEC) }, true},
+		{"inotify", func() (int, error) { return unix.InotifyInit1(unix.IN_CLOEXEC) }, true},
+		{"[signalfd]", func() (int, error) { return unix.Signalfd(-1, &unix.Sigset_t{}, unix.SFD_CLOEXEC) }, true},
+		{"[pidfd]", func() (int, error) { return unix.PidfdOpen(os.Getpid(), 0) }, true},
+		{"[fanotify]", func() (int, error) { return watchOpens(t, dir) }, false},
+		{"[perf_event]", func() (int, error) {
+			attributes := unix.PerfEventAttr{Type: unix.PERF_TYPE_SOFTWARE, Config: unix.PERF_COUNT_SW_TASK_CLOCK}
+			return unix.PerfEventOpen(&attributes, 0, -1, -1, unix.PERF_FLAG_FD_CLOEXEC)
+		}, false},
+		{"[fscontext]", func() (int, error) { return unix.Fsopen("tmpfs", unix.FSOPEN_CLOEXEC) }, false},
+	} {
+		fd, err := test.make()
+		if err == unix.ENOSYS || err == unix.EPERM {
+			t.Logf("%s cannot be made here: %v", test.name, err)
+			continue
+		} else if err != nil {
+			t.Fatalf("%s: %v", test.name, err)
+		}
+		defer unix.Close(fd)
+		if what, ok := in.checkInheritedFD(fd); ok != test.want || !strings.Contains(what, test.name) {
+			t.Errorf("%s: it is %s, and let in: %v", test.name, what, ok)
+		}
+	}
+}
+
+// watchOpens makes a fanotify group that has seen somebody open a file.
+func watchOpens(t *testing.T, dir string) (int, error) {
+	fd, err := unix.FanotifyInit(unix.FAN_CLASS_NOTIF|unix.FAN_REPORT_FID|unix.FAN_CLOEXEC, 0)
+	if err != nil {
+		return -1, err
+	}
+	if err := unix.FanotifyMark(fd, unix.FAN_MARK_ADD, unix.FAN_OPEN|unix.FAN_ONDIR, unix.AT_FDCWD, dir); err != nil {
+		return -1, err
+	}
+	if _, err := os.ReadDir(dir); err != nil {
+		return -1, err
+	}
+	if n, err := unix.Read(fd, make([]byte, 4096)); n <= 0 {
+		t.Errorf("control: the group has seen nothing: %v", err)
+	}
+	return fd, nil
 }
 
 func TestDescriptorsAskedFor(t *testing.T) {
