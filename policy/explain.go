@@ -26,6 +26,7 @@ const (
 	LayerLandlock   Layer = "landlock"   // the kernel, by its rules on paths and ports
 	LayerSeccomp    Layer = "seccomp"    // the filter of system calls
 	LayerSupervisor Layer = "supervisor" // opens what the kernel would refuse
+	LayerCapability Layer = "capability" // the kernel, by the memory capability
 
 	// LayerMounts: the sandbox has mounts of its own, which show something else.
 	LayerMounts Layer = "mounts"

@@ -73,6 +73,8 @@ func (m machine) Granted(o Object, need Rights) string {
 	return ""
 }
 
+func (m machine) Capability() bool { return false }
+
 func (m machine) Denials(call string) []Denial {
 	switch call {
 	case "ptrace":
@@ -359,6 +361,45 @@ func TestExplainRest(t *testing.T) {
 	for _, r := range []Request{{Action: ActionRun}, {Action: ActionCall, Call: "nonsense"}, {Action: ActionRead, Path: "x"}} {
 		if _, err := Explain(usual, r, testMachine); !errors.Is(err, ErrRequest) {
 			t.Errorf("%+v: %v", r, err)
+		}
+	}
+}
+
+// capable is a machine with the memory capability.
+type capable struct{ machine }
+
+func (capable) Capability() bool { return true }
+
+// TestExplainCapability: what the kernel decides by the memory capability is said to be
+// its decision, and what Landlock and the supervisor go on deciding is theirs.
+func TestExplainCapability(t *testing.T) {
+	sandbox := with(usual, func(p *Policy) { p.Procfs.Processes = ProcessesSandbox })
+	closed := with(usual, func(p *Policy) { p.Procfs.System = SystemNone })
+	for _, c := range []struct {
+		name   string
+		policy Policy
+		action Action
+		path   string
+		allow  bool
+		layer  Layer
+		key    string
+	}{
+		{"own maps", usual, ActionRead, "/proc/self/maps", true, LayerCapability, ""},
+		{"others' maps", usual, ActionRead, "/proc/7/maps", false, LayerCapability, "procfs.processes"},
+		{"others' maps, in the sandbox", sandbox, ActionRead, "/proc/7/maps", true, LayerCapability, "procfs.processes"},
+		{"memory to read", usual, ActionRead, "/proc/self/mem", false, LayerCapability, "memory.access"},
+		{"memory to write", usual, ActionWrite, "/proc/self/mem", false, LayerLandlock, "memory.access"},
+		{"the system", usual, ActionRead, "/proc/cpuinfo", true, LayerCapability, "procfs.system"},
+		{"the system, closed", closed, ActionRead, "/proc/cpuinfo", false, LayerCapability, "procfs.system"},
+		{"comm", usual, ActionWrite, "/proc/self/comm", true, LayerSupervisor, "procfs.write"},
+		{"in no row", usual, ActionRead, "/proc/other", false, LayerCapability, "memory.access"},
+		{"tracefs", usual, ActionRead, "/sys/kernel/tracing/x", false, LayerLandlock, ""},
+		{"a memfd", usual, ActionExecute, "/proc/self/fd/5", false, LayerCapability, "memory.anonymous-exec"},
+		{"an ordinary file", usual, ActionRead, "/srv/x", true, LayerNone, ""},
+	} {
+		a, err := Explain(c.policy, Request{Action: c.action, Path: c.path}, capable{testMachine})
+		if err != nil || a.Allowed != c.allow || a.Layer != c.layer || a.Key != c.key || a.Why == "" {
+			t.Errorf("%s: %v, %+v", c.name, err, a)
 		}
 	}
 }

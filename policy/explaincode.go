@@ -31,6 +31,8 @@ func (e *explainer) codeNotes(name string) {
 
 func (e *explainer) memfdCall() {
 	switch {
+	case e.policy.Memory.AnonymousExec == AnonymousExecDeny && e.facts.Capability():
+		e.note("refused: to execute the memfd, by the memory capability (memory.anonymous-exec)")
 	case e.policy.guardsMemfds():
 		remedy := e.answer.Remedy
 		e.decide(true, LayerSupervisor, "memory.anonymous-exec", "", "the supervisor makes the memfd, for data: nobody can execute it (Linux 6.3)")
@@ -45,6 +47,11 @@ func (e *explainer) memfdCall() {
 func (e *explainer) memfd() {
 	if e.answer.Request.Action != ActionExecute {
 		e.decide(true, LayerNone, "", "", "a memfd lies in no directory, so no rule about paths is about it")
+		return
+	}
+	if e.policy.Memory.AnonymousExec == AnonymousExecDeny && e.facts.Capability() {
+		e.decide(false, LayerCapability, "memory.anonymous-exec", "", "the kernel refuses to execute a memfd")
+		e.allowKey("memory.anonymous-exec", AnonymousExecAllow.String())
 		return
 	}
 	if e.policy.guardsMemfds() {

@@ -49,7 +49,7 @@ func (e *explainer) listSpecial(o Object) {
 		e.takeRules()
 	case e.policy.Memory.Access != AccessDeny && o.Special == "proc":
 		e.decide(true, LayerLandlock, "memory.access", "", "memory.access = %q opens procfs", e.policy.Memory.Access)
-	case o.Special == "proc" && abspath.Within("/proc", o.Path):
+	case o.Special == "proc" && (abspath.Within("/proc", o.Path) || e.facts.Capability()):
 		e.decide(true, LayerLandlock, "", "", "every directory of /proc can be listed; its files are another matter")
 	default:
 		e.decide(false, LayerLandlock, "", "", "no path rule contains it, and none can name it")
@@ -62,7 +62,7 @@ func (e *explainer) special(o Object) {
 	case o.Special == "proc" && (access == AccessAllow || access == AccessNoWrite && e.answer.Request.Action == ActionRead):
 		e.decide(true, LayerLandlock, "memory.access", "", "memory.access = %q opens procfs", access)
 	case o.Special == "proc":
-		e.decide(false, LayerLandlock, "memory.access", "", "procfs is closed, and the supervisor's table has nothing at this place")
+		e.decide(false, e.procfsWall(), "memory.access", "", "procfs is closed, and the table of its harmless files has nothing at this place")
 		e.openMemory(e.answer.Request.Action != ActionRead)
 	default:
 		e.decide(false, LayerLandlock, "", "", "%s is never granted: through it any memory can be reached", o.Special)
@@ -79,23 +79,41 @@ func (e *explainer) procfs(o Object) {
 	case action == ActionWrite:
 		e.procfsWrite(f)
 	case action == ActionExecute || !f.Readable:
-		e.decide(false, LayerLandlock, "memory.access", "", "procfs is closed, and the file is in no row of the supervisor's table")
+		e.decide(false, e.procfsWall(), "memory.access", "", "procfs is closed, and the file is in no row of the table of its harmless files")
 		e.openMemory(false)
 	case f.System && e.policy.Procfs.System == SystemNone:
-		e.decide(false, LayerLandlock, "procfs.system", "", "the policy closes the files that describe the system")
+		e.decide(false, e.procfsWall(), "procfs.system", "", "the policy closes the files that describe the system")
 		e.allowKey("procfs.system", SystemRead.String())
 	case f.System:
-		e.decide(true, LayerSupervisor, "procfs.system", "", "the supervisor opens it: it describes the system")
+		e.grantRead("procfs.system", "it describes the system")
 		e.allowKey("procfs.system", SystemNone.String())
 	case f.Gated && !f.Own && e.policy.Procfs.Processes == ProcessesOwn:
-		e.decide(false, LayerLandlock, "procfs.processes", "", "a process may read such files of its own only")
+		e.decide(false, e.procfsWall(), "procfs.processes", "", "a process may read such files of its own only")
 		e.allowKey("procfs.processes", ProcessesSandbox.String())
 	case f.Gated && !f.Own:
-		e.decide(true, LayerSupervisor, "procfs.processes", "", "the supervisor opens it if the process is one of the sandbox")
+		e.grantRead("procfs.processes", "it is refused only if the process is none of the sandbox")
 		e.allowKey("procfs.processes", ProcessesOwn.String())
 	default:
-		e.decide(true, LayerSupervisor, "", "", "the supervisor opens it: it is about the process itself, or every user may read it")
+		e.grantRead("", "it is about the process itself, or every user may read it")
 	}
+}
+
+// procfsWall is the layer that refuses a file of procfs: both walls refuse one for writing,
+// Landlock first.
+func (e *explainer) procfsWall() Layer {
+	if e.facts.Capability() && e.answer.Request.Action == ActionRead {
+		return LayerCapability
+	}
+	return LayerLandlock
+}
+
+// grantRead states that a file of procfs can be read, by whom that is granted, and why.
+func (e *explainer) grantRead(key, why string) {
+	if e.facts.Capability() {
+		e.decide(true, LayerCapability, key, "", "the kernel lets it be read: %s", why)
+		return
+	}
+	e.decide(true, LayerSupervisor, key, "", "the supervisor opens it: %s", why)
 }
 
 func (e *explainer) procfsWrite(f *ProcfsFile) {
@@ -110,7 +128,7 @@ func (e *explainer) procfsWrite(f *ProcfsFile) {
 			Flag: "--allow procfs.write=" + name, Line: "procfs.write = [" + quoted(name) + "]", Text: "list it in procfs.write",
 		}
 	default:
-		e.decide(false, LayerLandlock, "memory.access", "", "procfs is closed to writing, and the file is in no row of the supervisor's table")
+		e.decide(false, LayerLandlock, "memory.access", "", "procfs is closed to writing, and the file is in no row of the table of its harmless files")
 		e.openMemory(true)
 	}
 }

@@ -13,6 +13,9 @@ type Facts interface {
 	Granted(o Object, need Rights) (rule string)
 	// Denials lists the rules that the built-in filter has about a system call.
 	Denials(call string) []Denial
+	// Capability reports whether the program drops the memory capability, so that the
+	// kernel decides what of procfs may be read.
+	Capability() bool
 }
 
 // ObjectKind is what stands at a path.

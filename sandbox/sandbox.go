@@ -150,5 +150,5 @@ func (p *Plan) Close() error {
 // [facts.New].
 func (p *Plan) Facts(procfs func(below string) *policy.ProcfsFile) (*facts.Facts, error) {
 	return facts.New(facts.View{Policy: p.options.Policy, Rules: p.Rules, Mounts: p.Mounts, CodeViews: p.codeViews,
-		Privileged: p.domain.privileged, Pinned: p.Pinned}, procfs)
+		Privileged: p.domain.privileged, Pinned: p.Pinned, Capability: p.Capability}, procfs)
 }

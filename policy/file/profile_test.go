@@ -25,6 +25,8 @@ func (toy) Look(path string) policy.Object {
 }
 
 func (toy) Granted(policy.Object, policy.Rights) string { return "" }
+func (toy) Capability() bool { return false }
+
 func (toy) Denials(call string) []policy.Denial {
 	if call == "ptrace" {
 		return []policy.Denial{{Call: call, Reason: "traces", Key: "memory.ptrace"}}

@@ -29,6 +29,8 @@ type Facts struct {
 	// delegable reports that a path rule can open files of sysfs for writing.
 	delegable bool
 	pinned    *pin.Pinned // nil: the program is not known, or not pinned
+	// capability reports that the program drops the memory capability.
+	capability bool
 }
 
 // Rule is a rule of a plan's ruleset. It is no [policy.Rule]: carving makes many of one,
@@ -57,14 +59,18 @@ type Snapshot struct {
 	Carved map[string]string
 	// Delegable reports that a path rule can open files of sysfs for writing.
 	Delegable bool
+	// Capability is [policy.Facts]'.
+	Capability bool
 }
 
 // Snapshot returns what another process has to know.
-func (f *Facts) Snapshot() Snapshot { return Snapshot{f.rules, f.baseline, f.carved, f.delegable} }
+func (f *Facts) Snapshot() Snapshot {
+	return Snapshot{f.rules, f.baseline, f.carved, f.delegable, f.capability}
+}
 
 // Facts returns the facts again; procfs is as for [New].
 func (s Snapshot) Facts(procfs func(below string) *policy.ProcfsFile) *Facts {
-	return &Facts{carved: s.Carved, rules: s.Rules, baseline: s.Baseline, delegable: s.Delegable, procfs: procfs}
+	return &Facts{carved: s.Carved, rules: s.Rules, baseline: s.Baseline, delegable: s.Delegable, capability: s.Capability, procfs: procfs}
 }
 
 // View is what of a plan the facts are about.
@@ -79,6 +85,8 @@ type View struct {
 	Privileged bool
 	// Pinned are the files that the program is run from copies of, or nil.
 	Pinned *pin.Pinned
+	// Capability: the program drops the memory capability.
+	Capability bool
 }
 
 // New looks at the system for a plan, which needs its Landlock part. procfs returns what
@@ -88,7 +96,7 @@ func New(v View, procfs func(below string) *policy.ProcfsFile) (*Facts, error) {
 	if v.Rules == nil {
 		return nil, fmt.Errorf("inspecting the system: %w", &landlock.ABIError{Need: 1})
 	}
-	f := &Facts{carved: map[string]string{}, procfs: procfs, delegable: !v.Privileged, pinned: v.Pinned}
+	f := &Facts{carved: map[string]string{}, procfs: procfs, delegable: !v.Privileged, pinned: v.Pinned, capability: v.Capability}
 	pol := v.Policy.Clone()
 	pol.Paths = policy.Paths{}
 	pol.Memory.CodeFiles = policy.CodeFilesProtect
@@ -103,6 +111,9 @@ func New(v View, procfs func(below string) *policy.ProcfsFile) (*Facts, error) {
 	}
 	return f, baseline.Close()
 }
+
+// Capability implements [policy.Facts].
+func (f *Facts) Capability() bool { return f.capability }
 
 // Denials lists the rows of the filter's table about a call.
 func (f *Facts) Denials(call string) []policy.Denial {

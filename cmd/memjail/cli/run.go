@@ -315,7 +315,7 @@ func (r *runner) startEntry(p *sandbox.Plan) fields {
 func shapeText(access policy.Access, p *sandbox.Plan) string {
 	switch {
 	case p.Capability && p.Shape == sandbox.ShapePlain:
-		return "by the memory capability, by the kernel alone"
+		return "the memory capability decides what of /proc may be read, and nothing there can be written (no supervisor)"
 	case p.Capability:
 		return "the memory capability decides what of /proc may be read, a supervisor grants what may be written there"
 	case p.Shape == sandbox.ShapePlain && access == policy.AccessDeny:
