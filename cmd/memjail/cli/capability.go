@@ -85,7 +85,7 @@ func installCapability(o *capabilityOptions, io streams) error {
 	}
 	fmt.Fprintln(io.out, "the memory capability is installed and was attacked in vain")
 	for _, m := range installed.Missing {
-		fmt.Fprintf(io.out, "  not on this kernel: %s\n", m)
+		fmt.Fprintf(io.out, "  not in force, %s\n", m)
 	}
 	for _, r := range installed.Replaced {
 		fmt.Fprintf(io.out, "  replaced: generation %s\n", r)
@@ -225,12 +225,15 @@ func newCapabilityUninstall(io streams) *cobra.Command {
 			}
 			// The kernel lets go of the programs a moment later, some seconds if it is busy.
 			for range 1500 {
-				if inForce, _ := capability.Installed(); !inForce {
+				if inForce, _ := capability.Installed(); !inForce || !there {
 					break
 				}
 				time.Sleep(20 * time.Millisecond)
 			}
-			if inForce, _ := capability.Installed(); inForce {
+			switch inForce, _ := capability.Installed(); {
+			case inForce && !there:
+				return errors.New("the memory capability is in force, but its pins are not in the /sys/fs/bpf that this process sees: uninstall it in the mount namespace where it was installed")
+			case inForce:
 				return errors.New("the pins are removed, but the capability is still in force: another process holds its programs")
 			}
 			if !there {

@@ -46,14 +46,15 @@ var core = []string{"inherit", "forget", "control", "execute", "opened", "receiv
 
 // optional is what not every kernel has a hook for, and what is open without it.
 var optional = map[string]string{
-	"limit":     "an outsider can have a process dump core",
-	"perf":      "a marked process can use perf_event_open",
-	"bpf_call":  "a marked process can use bpf, with the kernel's other conditions",
-	"anonymous": "a marked process can make a userfaultfd and hand it to a child",
-	"unlink":    "a marked root can remove the pins",
-	"rmdir":     "a marked root can remove the pins' directory",
-	"rename":    "a marked root can move the pins",
-	"umount":    "a marked root can unmount the pins",
+	"limit":       "an outsider can have a process dump core",
+	"dump_socket": "a core handler at a socket (Linux 6.16) gets what the process's coredump_filter says",
+	"perf":        "a marked process can use perf_event_open",
+	"bpf_call":    "a marked process can use bpf, with the kernel's other conditions",
+	"anonymous":   "a marked process can make a userfaultfd and hand it to a child",
+	"unlink":      "a marked root can remove the pins",
+	"rmdir":       "a marked root can remove the pins' directory",
+	"rename":      "a marked root can move the pins",
+	"umount":      "a marked root can unmount the pins",
 }
 
 // Install puts the capability into the kernel, proves it, and takes the generations
@@ -68,23 +69,23 @@ func Install(o Options) (*Installed, error) {
 	if unix.Geteuid() != 0 {
 		return nil, fmt.Errorf("it needs root: %w", unix.EPERM)
 	}
-	if err := makeDirectory(); err != nil {
-		return nil, err
-	}
 	table, err := compile(o.Table)
 	if err != nil {
 		return nil, err
 	}
-	i := &Installed{Generation: generation(o)}
+	if err := makeDirectory(); err != nil {
+		return nil, err
+	}
+	unlock, err := lockPins()
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
 	before, err := generations()
 	if err != nil {
 		return nil, err
 	}
-	if slices.Contains(before, i.Generation) {
-		if err := removeGeneration(i.Generation); err != nil { // half of it may be there
-			return nil, err
-		}
-	}
+	i := &Installed{Generation: newGeneration(o, before)}
 	l := &loader{options: o, table: table, installed: i}
 	defer l.close()
 	err = l.load()
@@ -101,22 +102,27 @@ func Install(o Options) (*Installed, error) {
 		return nil, errors.Join(err, l.undo(len(before) > 0))
 	}
 	for _, old := range before {
-		if old != i.Generation {
-			i.Replaced = append(i.Replaced, old)
-			if err := removeGeneration(old); err != nil {
-				return nil, err
-			}
+		i.Replaced = append(i.Replaced, old)
+		if err := removeGeneration(old); err != nil {
+			return nil, err
 		}
 	}
 	return i, nil
 }
 
-// generation names the programs together with what they are set to.
-func generation(o Options) string {
+// newGeneration names the programs together with their settings. The name is new even if
+// the same is installed: that stays in force until this one is, for whoever is born
+// without either is unmarked for life.
+func newGeneration(o Options, before []string) string {
 	h := sha256.New()
 	h.Write(_ProgramsBytes)
 	fmt.Fprintf(h, "%v %v %v", o.Table, o.OutsideAll, o.NoAdministrator)
-	return fmt.Sprintf("%x", h.Sum(nil)[:8])
+	base := fmt.Sprintf("%x", h.Sum(nil)[:8])
+	name := base
+	for n := 2; slices.Contains(before, name); n++ {
+		name = fmt.Sprintf("%s-%d", base, n)
+	}
+	return name
 }
 
 // loader is one installation under way.
@@ -126,6 +132,7 @@ type loader struct {
 	installed *Installed
 	programs  map[string]*ebpf.Program
 	maps      map[string]*ebpf.Map
+	hooks     map[string]string // of each program
 	links     []*os.File
 	pinned    []string // maps
 }
@@ -163,7 +170,10 @@ func (l *loader) load() error {
 	if err := l.set(spec); err != nil {
 		return err
 	}
-	coreSpec := only(spec, core)
+	l.hooks = map[string]string{}
+	for name, program := range spec.Programs {
+		l.hooks[name] = program.AttachTo
+	}
 	given, err := takeOver(spec)
 	if err != nil {
 		return err
@@ -173,7 +183,7 @@ func (l *loader) load() error {
 			m.Close()
 		}
 	}()
-	collection, err := ebpf.NewCollectionWithOptions(coreSpec, ebpf.CollectionOptions{MapReplacements: given})
+	collection, err := ebpf.NewCollectionWithOptions(only(spec, core), ebpf.CollectionOptions{MapReplacements: given})
 	if err != nil {
 		return unsupportedLoad(err)
 	}
@@ -214,8 +224,11 @@ func only(spec *ebpf.CollectionSpec, names []string) *ebpf.CollectionSpec {
 }
 
 func (l *loader) missing(name string, err error) {
-	hook, _, _ := strings.Cut(err.Error(), "\n")
-	l.installed.Missing = append(l.installed.Missing, fmt.Sprintf("%s: %s (%s)", name, optional[name], hook))
+	reason, _, _ := strings.Cut(err.Error(), "\n")
+	if errors.Is(err, unix.E2BIG) {
+		reason = "too many BPF programs are attached to the LSM hook " + l.hooks[name]
+	}
+	l.installed.Missing = append(l.installed.Missing, fmt.Sprintf("%s: %s (%s)", name, optional[name], reason))
 	slices.Sort(l.installed.Missing)
 }
 
@@ -265,7 +278,7 @@ func (l *loader) attach() error {
 		}
 		k, err := kernel.AttachLSM(program.FD())
 		if err != nil && slices.Contains(core, name) {
-			return unsupportedAttach(name, err)
+			return unsupportedAttach(l.hooks[name], err)
 		}
 		if err != nil {
 			l.missing(name, err)

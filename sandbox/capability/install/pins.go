@@ -51,6 +51,19 @@ func makeDirectory() error {
 	return os.Chmod(directory, 0o700)
 }
 
+// lockPins keeps two installations from each other's pins.
+func lockPins() (unlock func(), err error) {
+	dir, err := os.Open(directory)
+	if err != nil {
+		return nil, fmt.Errorf("opening the pins' directory: %w", err)
+	}
+	if err := unix.Flock(int(dir.Fd()), unix.LOCK_EX); err != nil {
+		dir.Close()
+		return nil, fmt.Errorf("locking %s: %w", directory, err)
+	}
+	return func() { dir.Close() }, nil
+}
+
 // generations are those that are pinned.
 func generations() ([]string, error) {
 	entries, err := os.ReadDir(directory)
@@ -79,14 +92,18 @@ func removeGeneration(name string) error {
 	if err != nil {
 		return fmt.Errorf("looking for pins: %w", err)
 	}
-	errs := []error{endHolder(name), os.Remove(filepath.Join(dir, "control"))} // no new drops
+	// control first: no process drops any more. A failed installation may not have it.
+	order := []string{"control"}
 	for _, e := range entries {
 		if e.Name() != "control" {
-			errs = append(errs, os.Remove(filepath.Join(dir, e.Name())))
+			order = append(order, e.Name())
 		}
 	}
-	if len(entries) == 0 {
-		errs = errs[:1]
+	errs := []error{endHolder(name)}
+	for _, program := range order {
+		if err := os.Remove(filepath.Join(dir, program)); err != nil && !errors.Is(err, os.ErrNotExist) {
+			errs = append(errs, err)
+		}
 	}
 	return errors.Join(append(errs, os.Remove(dir))...)
 }
@@ -172,6 +189,14 @@ var ErrMarked = errors.New("processes that have dropped the memory capability ar
 // Uninstall takes the capability out of the kernel: false if there was none. With
 // force also while processes live that have dropped it, which then have it again.
 func Uninstall(force bool) (bool, error) {
+	unlock, err := lockPins()
+	if errors.Is(err, os.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	defer unlock()
 	all, err := generations()
 	if err != nil {
 		return false, err

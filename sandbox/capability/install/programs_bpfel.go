@@ -23,6 +23,7 @@ const (
 	programsProgAnonymous    = "anonymous"
 	programsProgBpfCall      = "bpf_call"
 	programsProgControl      = "control"
+	programsProgDumpSocket   = "dump_socket"
 	programsProgExecute      = "execute"
 	programsProgForget       = "forget"
 	programsProgInherit      = "inherit"
@@ -82,22 +83,23 @@ type programsSpecs struct {
 //
 // It can be passed ebpf.CollectionSpec.Assign.
 type programsProgramSpecs struct {
-	Access    *ebpf.ProgramSpec `ebpf:"access"`
-	Anonymous *ebpf.ProgramSpec `ebpf:"anonymous"`
-	BpfCall   *ebpf.ProgramSpec `ebpf:"bpf_call"`
-	Control   *ebpf.ProgramSpec `ebpf:"control"`
-	Execute   *ebpf.ProgramSpec `ebpf:"execute"`
-	Forget    *ebpf.ProgramSpec `ebpf:"forget"`
-	Inherit   *ebpf.ProgramSpec `ebpf:"inherit"`
-	Limit     *ebpf.ProgramSpec `ebpf:"limit"`
-	Opened    *ebpf.ProgramSpec `ebpf:"opened"`
-	Perf      *ebpf.ProgramSpec `ebpf:"perf"`
-	Received  *ebpf.ProgramSpec `ebpf:"received"`
-	Rename    *ebpf.ProgramSpec `ebpf:"rename"`
-	Rmdir     *ebpf.ProgramSpec `ebpf:"rmdir"`
-	Traceme   *ebpf.ProgramSpec `ebpf:"traceme"`
-	Umount    *ebpf.ProgramSpec `ebpf:"umount"`
-	Unlink    *ebpf.ProgramSpec `ebpf:"unlink"`
+	Access     *ebpf.ProgramSpec `ebpf:"access"`
+	Anonymous  *ebpf.ProgramSpec `ebpf:"anonymous"`
+	BpfCall    *ebpf.ProgramSpec `ebpf:"bpf_call"`
+	Control    *ebpf.ProgramSpec `ebpf:"control"`
+	DumpSocket *ebpf.ProgramSpec `ebpf:"dump_socket"`
+	Execute    *ebpf.ProgramSpec `ebpf:"execute"`
+	Forget     *ebpf.ProgramSpec `ebpf:"forget"`
+	Inherit    *ebpf.ProgramSpec `ebpf:"inherit"`
+	Limit      *ebpf.ProgramSpec `ebpf:"limit"`
+	Opened     *ebpf.ProgramSpec `ebpf:"opened"`
+	Perf       *ebpf.ProgramSpec `ebpf:"perf"`
+	Received   *ebpf.ProgramSpec `ebpf:"received"`
+	Rename     *ebpf.ProgramSpec `ebpf:"rename"`
+	Rmdir      *ebpf.ProgramSpec `ebpf:"rmdir"`
+	Traceme    *ebpf.ProgramSpec `ebpf:"traceme"`
+	Umount     *ebpf.ProgramSpec `ebpf:"umount"`
+	Unlink     *ebpf.ProgramSpec `ebpf:"unlink"`
 }
 
 // programsMapSpecs contains maps before they are loaded into the kernel.
@@ -164,22 +166,23 @@ type programsVariables struct {
 //
 // It can be passed to loadProgramsObjects or ebpf.CollectionSpec.LoadAndAssign.
 type programsPrograms struct {
-	Access    *ebpf.Program `ebpf:"access"`
-	Anonymous *ebpf.Program `ebpf:"anonymous"`
-	BpfCall   *ebpf.Program `ebpf:"bpf_call"`
-	Control   *ebpf.Program `ebpf:"control"`
-	Execute   *ebpf.Program `ebpf:"execute"`
-	Forget    *ebpf.Program `ebpf:"forget"`
-	Inherit   *ebpf.Program `ebpf:"inherit"`
-	Limit     *ebpf.Program `ebpf:"limit"`
-	Opened    *ebpf.Program `ebpf:"opened"`
-	Perf      *ebpf.Program `ebpf:"perf"`
-	Received  *ebpf.Program `ebpf:"received"`
-	Rename    *ebpf.Program `ebpf:"rename"`
-	Rmdir     *ebpf.Program `ebpf:"rmdir"`
-	Traceme   *ebpf.Program `ebpf:"traceme"`
-	Umount    *ebpf.Program `ebpf:"umount"`
-	Unlink    *ebpf.Program `ebpf:"unlink"`
+	Access     *ebpf.Program `ebpf:"access"`
+	Anonymous  *ebpf.Program `ebpf:"anonymous"`
+	BpfCall    *ebpf.Program `ebpf:"bpf_call"`
+	Control    *ebpf.Program `ebpf:"control"`
+	DumpSocket *ebpf.Program `ebpf:"dump_socket"`
+	Execute    *ebpf.Program `ebpf:"execute"`
+	Forget     *ebpf.Program `ebpf:"forget"`
+	Inherit    *ebpf.Program `ebpf:"inherit"`
+	Limit      *ebpf.Program `ebpf:"limit"`
+	Opened     *ebpf.Program `ebpf:"opened"`
+	Perf       *ebpf.Program `ebpf:"perf"`
+	Received   *ebpf.Program `ebpf:"received"`
+	Rename     *ebpf.Program `ebpf:"rename"`
+	Rmdir      *ebpf.Program `ebpf:"rmdir"`
+	Traceme    *ebpf.Program `ebpf:"traceme"`
+	Umount     *ebpf.Program `ebpf:"umount"`
+	Unlink     *ebpf.Program `ebpf:"unlink"`
 }
 
 func (p *programsPrograms) Close() error {
@@ -188,6 +191,7 @@ func (p *programsPrograms) Close() error {
 		p.Anonymous,
 		p.BpfCall,
 		p.Control,
+		p.DumpSocket,
 		p.Execute,
 		p.Forget,
 		p.Inherit,

@@ -83,12 +83,12 @@ func unsupportedLoad(err error) error {
 	return &UnsupportedError{Reason: "this kernel does not take the programs: " + first, Err: err}
 }
 
-func unsupportedAttach(name string, err error) error {
+func unsupportedAttach(hook string, err error) error {
 	switch {
 	case errors.Is(err, unix.E2BIG):
-		return &UnsupportedError{Reason: fmt.Sprintf("too many BPF programs are at the hook of %q already", name), Err: err}
+		return &UnsupportedError{Reason: fmt.Sprintf("too many BPF programs are attached to the LSM hook %s already", hook), Err: err}
 	case errors.Is(err, unix.EPERM):
 		return unsupportedLoad(err)
 	}
-	return &UnsupportedError{Reason: fmt.Sprintf("this kernel does not attach the program %q: %v", name, err), Err: err}
+	return &UnsupportedError{Reason: fmt.Sprintf("this kernel does not attach a program to the LSM hook %s: %v", hook, err), Err: err}
 }

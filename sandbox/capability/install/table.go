@@ -33,6 +33,9 @@ type grant struct{ Depths, Any, Ptrace, Write uint8 }
 
 const (
 	nameSize = 32
+	// maxName leaves room for a NUL and one character more: the programs cut longer names,
+	// and what is cut must equal no granted name.
+	maxName  = nameSize - 2
 	maxDepth = 7
 )
 
@@ -86,7 +89,7 @@ func (r Row) key() (key fileKey, depths uint8, err error) {
 		return key, 0, fmt.Errorf("the programs have no form for the pattern %q", r.Pattern)
 	}
 	for i, name := range names {
-		if name == "" || len(name) >= nameSize {
+		if name == "" || len(name) > maxName {
 			return key, 0, fmt.Errorf("the programs have no form for the name %q", name)
 		}
 		copy([][]byte{key.First[:], key.Second[:]}[i], name)

@@ -55,7 +55,8 @@ func TestCompile(t *testing.T) {
 func TestCompileRefuses(t *testing.T) {
 	for _, rows := range [][]Row{
 		{{Pattern: ""}}, {{Pattern: "*"}}, {{Pattern: "**"}}, {{Pattern: "a/b"}}, {{Pattern: "a/b/c/*"}}, {{Pattern: "a/*/b"}}, {{Pattern: "a*"}},
-		{{Pattern: strings.Repeat("n", nameSize)}}, // would be cut, and stand for another
+		{{Pattern: strings.Repeat("n", nameSize)}},   // would be cut, and stand for another
+		{{Pattern: strings.Repeat("n", nameSize-1)}}, // a longer name, cut, would equal it
 		{{Pattern: "maps"}, {Pattern: "maps", Any: true}},
 	} {
 		if table, err := compile(rows); err == nil {

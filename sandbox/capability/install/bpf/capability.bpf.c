@@ -202,6 +202,14 @@ static __always_inline int traces(struct task_struct *t)
 	return BPF_CORE_READ(t, ptraced.next) != (void *)t + bpf_core_field_offset(struct task_struct, ptraced);
 }
 
+/* A number that no other drop has, of this generation or of one before. Chance, and not
+ * the time: two drops at the same moment must not read each other's files. */
+static __always_inline __u64 new_group(void)
+{
+	__u64 high = bpf_get_prandom_u32();
+	return high << 32 | bpf_get_prandom_u32();
+}
+
 SEC("lsm/task_prctl")
 int BPF_PROG(control, int option, unsigned long operation, unsigned long rights, unsigned long token, unsigned long a5)
 {
@@ -226,7 +234,7 @@ int BPF_PROG(control, int option, unsigned long operation, unsigned long rights,
 		return -EPERM;
 	if (in_charge(t->cred, CAP_SYS_ADMIN))
 		rights |= GAIN_BY_EXEC;
-	m = (struct mark){.rights = rights, .group = bpf_ktime_get_ns(), .token = token};
+	m = (struct mark){.rights = rights, .group = new_group(), .token = token};
 	if (mark((__u64)leader, &m) || mark((__u64)t, &m))
 		return -ENOMEM;
 	/* First mark, then look, with a barrier between: who is missed by the look has
@@ -367,12 +375,36 @@ static __always_inline int memory_device(struct inode *inode) /* mem, kmem, port
 	return (inode->i_mode & S_IFMT) == S_IFCHR && (device == (1 << 20 | 1) || device == (1 << 20 | 2) || device == (1 << 20 | 4));
 }
 
-/* While kernel.ftrace_enabled is 0 no program of this kind runs, so nobody writes it. */
-static __always_inline int ftrace_switch(struct file *file)
+static __always_inline int may_look(struct task_struct *current, int current_marked)
 {
+	return !current_marked && administrator && in_charge(current->cred, CAP_SYS_PTRACE);
+}
+
+/* What nobody may write, marked or not: the switch without which no program of this kind
+ * runs, and what goes into the core file of a process that has none. */
+static __always_inline int closed_to_all(struct task_struct *t, struct file *file)
+{
+	struct dentry *d = file->f_path.dentry, *parent = d->d_parent;
+	struct mark mine, theirs;
 	struct name n;
-	name_of(file->f_path.dentry, &n);
-	return same(n.s, "ftrace_enabled", 15);
+	__u64 task = 0;
+	name_of(d, &n);
+	if (same(n.s, "ftrace_enabled", 15))
+		return 1;
+	if (!same(n.s, "coredump_filter", 16) || !owner_of(parent->d_inode, &task) || !task)
+		return 0;
+	struct task_struct *owner = (void *)task;
+	return effective(task, (__u64)BPF_CORE_READ(owner, group_leader), &theirs) && !(theirs.rights & KEEP_CORE_DUMP) &&
+	       !may_look(t, marked(t, &mine));
+}
+
+/* dumps reports whether the process, which has no right to it, is dumping core. */
+static __always_inline int dumps(struct task_struct *t)
+{
+	struct mark m;
+	if (!bpf_core_field_exists(struct signal_struct, core_state) || !t->signal->core_state)
+		return 0;
+	return marked(t, &m) && !(m.rights & KEEP_CORE_DUMP);
 }
 
 SEC("lsm/file_open")
@@ -384,7 +416,7 @@ int BPF_PROG(opened, struct file *file)
 	unsigned long magic = sb->s_magic;
 	struct mark m;
 	if (magic == PROC) {
-		if ((file->f_mode & FMODE_WRITE) && ftrace_switch(file))
+		if ((file->f_mode & FMODE_WRITE) && closed_to_all(t, file))
 			return -EPERM;
 		if ((inode->i_mode & S_IFMT) == S_IFDIR || !marked(t, &m))
 			return 0;
@@ -396,9 +428,7 @@ int BPF_PROG(opened, struct file *file)
 		return verdict(marked(t, &m), EACCES);
 	if ((file->f_flags & FMODE_EXEC) && ((sb->s_flags & SB_NOUSER) || magic == HUGETLBFS)) /* a memfd, as program or interpreter */
 		return verdict(marked(t, &m) && !(m.rights & KEEP_EXEC_MEMFD), EACCES);
-	if (bpf_core_field_exists(struct signal_struct, core_state) && t->signal->core_state) /* the core file */
-		return verdict(marked(t, &m) && !(m.rights & KEEP_CORE_DUMP), EPERM);
-	return 0;
+	return verdict(dumps(t), EPERM); /* the core file */
 }
 
 static __always_inline int anonymous_memory(struct file *file)
@@ -429,11 +459,6 @@ int BPF_PROG(received, struct file *file)
 }
 
 /* ---- other processes ---- */
-
-static __always_inline int may_look(struct task_struct *current, int current_marked)
-{
-	return !current_marked && administrator && in_charge(current->cred, CAP_SYS_PTRACE);
-}
 
 static __always_inline int supervises(struct task_struct *t, __u64 token)
 {
@@ -476,6 +501,10 @@ int BPF_PROG(limit, struct task_struct *task, unsigned int resource, struct rlim
 		return 0;
 	return verdict(marked(t, &mine) || !in_charge(t->cred, CAP_SYS_RESOURCE), EPERM);
 }
+
+/* A handler of core dumps at a socket (Linux 6.16), which no limit keeps them from. */
+SEC("lsm/unix_stream_connect")
+int dump_socket(void *ctx) { return verdict(dumps(bpf_get_current_task_btf()), EPERM); }
 
 static __always_inline int refuse_marked(int err)
 {
