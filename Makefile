@@ -60,6 +60,11 @@ kernels: build ## stock Debian kernels in qemu: the promise on each of them
 	@DEPS=$(DEPS) .ci/deps busybox-static gcc libc6-dev qemu-system-x86
 	MEMJAIL_KERNELS=all $(GO) test -count=1 -timeout 1h -run "Kernel|Capability|Drop" -v ./cmd/memjail
 
+.PHONY: kernels-bench
+kernels-bench: build ## real programs inside and outside with the memory capability, on kernels in qemu: ratios
+	@DEPS=$(DEPS) .ci/deps busybox-static gcc git libc6-dev make procps python3 qemu-system-x86 strace
+	MEMJAIL_KERNELS=bench $(GO) test -count=1 -timeout 1h -run TestKernelBenchmark -v ./cmd/memjail
+
 .PHONY: comparison
 comparison: build ## attack memjail and other launchers alike: docs/comparison.md
 	@DEPS=$(DEPS) .ci/deps bubblewrap firejail runc util-linux
@@ -123,4 +128,4 @@ arm64:
 
 .PHONY: help
 help: ## this list
-	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## / { printf "  make %-13s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
