@@ -21,6 +21,19 @@ static int drop_memory_capability(void)
 	return errno == EALREADY ? 0 : errno;
 }
 
+#ifdef LIBRARY
+/* As a library, for LD_PRELOAD: a program starts without the capability, or not at all. */
+#include <unistd.h>
+
+__attribute__((constructor)) static void at_start(void)
+{
+	int err = drop_memory_capability();
+	if (err && err != ENOSYS) {
+		fprintf(stderr, "dropping the memory capability failed: errno %d\n", err);
+		_exit(125);
+	}
+}
+#else
 int main(void)
 {
 	int err = drop_memory_capability();
@@ -28,3 +41,4 @@ int main(void)
 	printf("c: %d, memory %s\n", err, mem ? "open" : "closed");
 	return 0;
 }
+#endif

@@ -5,13 +5,14 @@ say() { echo "$*"; }
 user() { su user -c "$*"; }
 settle() { sleep 3; } # the kernel lets go of programs a moment later
 
-outside="own_process_vm outside_fd" # what the capability alone leaves open
-harmless="receive_plain own_files own_thread_by_number prctl_answers supervisor_of_it"
-root="bpf_call tracefs_file kallsyms marks_changed pin_removed pin_renamed pin_directory_removed bpffs_unmounted"
+# What the capability alone leaves open.
+outside="own_process_vm outside_fd ring_inherited outside_descriptor_kept"
+harmless="receive_plain own_files own_thread_by_number prctl_answers supervisor_of_it reused_tasks"
+root="dev_mem kcore dev_uffd bpf_call tracefs_file kallsyms marks_changed pin_removed pin_renamed pin_directory_removed bpffs_unmounted"
 all=all
 if [ "$1" = short ]; then
 	all="own_mem child_exec old_thread_execs sibling inside_trace outside_mem outside_trace receive_mem traced_before
-		exec_memfd core_limit_before other_thread_setuid"
+		exec_memfd core_limit_before other_thread_setuid interpreter_memfd ring_polled injected_mem"
 	all=$(echo $all)
 	root="marks_changed pin_removed"
 fi
@@ -54,6 +55,20 @@ say "== switch"
 echo 0 2>/dev/null >/proc/sys/kernel/ftrace_enabled || say "ftrace closed $(cat /proc/sys/kernel/ftrace_enabled)"
 echo 1 2>/dev/null >/proc/sys/kernel/randomize_va_space && say "other settings open"
 [ "$1" = short ] && exit 0
+
+# Installed again, and with other settings, under processes that have dropped it: they
+# and their children never have it meanwhile. The control takes it out in between.
+say "== again"
+user "attack drop race 30" >/tmp/race &
+sleep 2
+memjail capability install && memjail capability install --no-administrator && memjail capability install
+wait $!
+say "while installed again: $(cat /tmp/race)"
+user "attack drop race 15" >/tmp/race &
+sleep 2
+memjail capability uninstall --force && memjail capability install
+wait $!
+say "while taken out: $(cat /tmp/race)"
 
 say "== pins"
 mkfifo /tmp/ask /tmp/told

@@ -36,8 +36,11 @@ for who in root user; do
 	done
 	say "== $who more"
 	say "shape: $(as $who "memjail run -v -- true" 2>&1 | grep -o "the memory capability decides")"
-	say "shape without a supervisor: $(as $who "memjail run -v -p /tmp/writes-nothing.toml -- true" 2>&1 | grep -o "by the kernel alone")"
+	say "shape without a supervisor: $(as $who "memjail run -v -p /tmp/writes-nothing.toml -- true" 2>&1 | grep -o "nothing there can be written")"
 	say "shape without it: $(as $who "memjail run -v --no-capability -- true" 2>&1 | grep -o "a supervisor grants what is harmless")"
+	say "explained: $(as $who "memjail policy explain --read /proc/self/maps --read /proc/self/mem --write /proc/self/mem --write /proc/self/comm" | sed -n 's/^ *layer *//p' | tr '\n' ' ')"
+	say "shown: $(as $who "memjail policy show" 2>&1 | grep -o "the memory capability decides")"
+	say "examined: $(as $who "memjail doctor" 2>&1 | grep "memory capability" | grep -o installed)"
 	say "proc can be listed under path rules: $(as $who "memjail run -q -p /tmp/paths.toml -- ls /proc" 2>/dev/null | grep -c "^cpuinfo")"
 	say "procfs mounted elsewhere: $(as $who "memjail run -q --allow private-mounts=no -- sh -c ': </tmp/other/self/mem && echo open'" 2>/dev/null)"
 	say "interrupted: $(as $who "memjail run -q -- eintr /etc/passwd 200000" 2>&1)"
@@ -45,10 +48,3 @@ done
 say "procfs mounted elsewhere, outside: $(sh -c ': </tmp/other/self/mem && echo open')"
 say "interrupted, outside: $(eintr /etc/passwd 20000)"
 say "interrupted, with a supervisor: $(memjail run -q --no-capability -- eintr /etc/passwd 20000)"
-if [ "$1" = probe ]; then
-	for who in root user; do
-		say "== $who probe"
-		as $who "memjail probe" 2>&1 | tail -n 30
-		as $who "memjail probe >/dev/null 2>&1; echo status \$?"
-	done
-fi

@@ -10,8 +10,10 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/bpf.h>
+#include <linux/filter.h>
 #include <linux/kcmp.h>
 #include <linux/perf_event.h>
+#include <linux/seccomp.h>
 #include <linux/userfaultfd.h>
 #include <pthread.h>
 #include <sched.h>
@@ -35,6 +37,7 @@
 
 enum { OPEN = 1, CLOSED = 0, UNPROVEN = -1 };
 enum { OPTION = 0x4d454d4a, QUERY = 0x100, DROP = 0x101, SUPERVISE = 0x102, DEFAULT = 79, NO_MEMFD = 15, NO_SYSTEM = 71 };
+enum { KEPT_DIRECTORY = 50, KEPT_MEM = 51 };
 
 static int drops; // this run is with the capability dropped
 static const char *self;
@@ -372,6 +375,77 @@ static int receive_plain(void) // must stay open, dropped or not
 {
 	return received(open("/proc/self/status", O_RDONLY));
 }
+static int inject(int listener) // one answer, with a descriptor of this process's memory
+{
+	struct seccomp_notif n = {0};
+	int fd = open("/proc/self/mem", O_RDWR);
+	if (ioctl(listener, SECCOMP_IOCTL_NOTIF_RECV, &n))
+		return -1;
+	struct seccomp_notif_addfd a = {.id = n.id, .srcfd = fd};
+	struct seccomp_notif_resp r = {.id = n.id, .val = ioctl(listener, SECCOMP_IOCTL_NOTIF_ADDFD, &a)};
+	return ioctl(listener, SECCOMP_IOCTL_NOTIF_SEND, &r);
+}
+static int injected_mem(void) // by a seccomp supervisor that has dropped nothing
+{
+	int s[2];
+	char control[CMSG_SPACE(sizeof(int))] = {0};
+	struct iovec io = {control, 1};
+	struct msghdr m = {.msg_iov = &io, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
+	socketpair(AF_UNIX, SOCK_DGRAM, 0, s);
+	pid_t pid = fork();
+	if (!pid) {
+		struct sock_filter code[] = {BPF_STMT(BPF_LD | BPF_W | BPF_ABS, 0), BPF_JUMP(BPF_JMP | BPF_JEQ | BPF_K, SYS_getppid, 0, 1),
+			BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_USER_NOTIF), BPF_STMT(BPF_RET | BPF_K, SECCOMP_RET_ALLOW)};
+		struct sock_fprog filter = {4, code};
+		prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
+		int listener = syscall(SYS_seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER, &filter);
+		struct cmsghdr *c = CMSG_FIRSTHDR(&m);
+		c->cmsg_level = SOL_SOCKET, c->cmsg_type = SCM_RIGHTS, c->cmsg_len = CMSG_LEN(sizeof(int));
+		memcpy(CMSG_DATA(c), &listener, sizeof listener);
+		sendmsg(s[1], &m, 0);
+		close(listener);
+		drop();
+		int fd = syscall(SYS_getppid);
+		uint64_t x = 77;
+		pwrite(fd, &x, 8, (off_t)(uintptr_t)&word); // the supervisor's word
+		_exit(0);
+	}
+	int listener;
+	if (recvmsg(s[0], &m, 0) < 0)
+		return UNPROVEN;
+	memcpy(&listener, CMSG_DATA(CMSG_FIRSTHDR(&m)), sizeof listener);
+	if (inject(listener))
+		return UNPROVEN;
+	waitpid(pid, 0, 0);
+	return word == 77;
+}
+static int run_self(const char *what);
+// A descriptor of the memory of a process from before its drop: the exec of "drop --"
+// leaves that memory behind, the call alone does not.
+static int outside_descriptor(int execs)
+{
+	int go[2], done[2];
+	char c;
+	uint64_t x = 77, y = 0;
+	pipe(go), pipe(done);
+	pid_t v = fork();
+	if (!v) {
+		read(go[0], &c, 1);
+		drop();
+		dup2(done[1], KEPT_MEM);
+		if (execs && drops)
+			run_self("wait");
+		write(done[1], "d", 1);
+		for (;;)
+			pause();
+	}
+	int fd = pid_file(v, "mem", O_RDWR);
+	write(go[1], "g", 1);
+	read(done[0], &c, 1);
+	return end(v, pwrite(fd, &x, 8, (off_t)(uintptr_t)&word) == 8 && pread(fd, &y, 8, (off_t)(uintptr_t)&word) == 8 && y == 77);
+}
+static int outside_descriptor_exec(void) { return outside_descriptor(1); }
+static int outside_descriptor_kept(void) { return outside_descriptor(0); }
 static int make_uffd(void) { return drop(), syscall(SYS_userfaultfd, UFFD_USER_MODE_ONLY) >= 0; }
 static int outside_fd(void) // C10c: a memfd of the dropped process, opened by an outsider
 {
@@ -434,6 +508,9 @@ static int other_thread_setuid(void) // C13: no_new_privs is the dropping thread
 	return status_of(pid);
 }
 
+#include "program.h"
+#include "ring.h"
+
 /* ---- namespaces, rights ---- */
 static int put(const char *path, const char *text)
 {
@@ -467,6 +544,28 @@ static int other_procfs(void) // a procfs of a pid namespace of one's own
 		return write_mem(open("/tmp/self/mem", O_RDWR));
 	}
 	return in_child(tries);
+}
+static int outer_procfs(void) // the procfs of the pid namespace outside, by the number there
+{
+	drop();
+	if (unshare(CLONE_NEWUSER | CLONE_NEWPID))
+		return UNPROVEN;
+	int tries(void)
+	{
+		int fd = open("/proc/self/maps", O_RDONLY);
+		return fd < 0 ? UNPROVEN : self_mem();
+	}
+	return in_child(tries);
+}
+static int bound_file(void) // a procfs file that is mounted over an ordinary one
+{
+	char path[64];
+	snprintf(path, sizeof path, "/tmp/bound-%d", getpid());
+	close(open(path, O_WRONLY | O_CREAT, 0600));
+	if (unshare(CLONE_NEWUSER | CLONE_NEWNS) || mount("/proc/self/mem", path, 0, MS_BIND, 0))
+		return UNPROVEN;
+	drop();
+	return write_mem(open(path, O_RDWR));
 }
 static int first, second;
 static void *drops_second(void *p)
@@ -544,12 +643,30 @@ static int core_dump(int before) // C10a
 static int core_limit_raised(void) { return core_dump(0); }
 static int core_limit_before(void) { return core_dump(1); }
 
+static int outside_core_filter(void) // C10a: what goes into the core file
+{
+	int dropped(void) { drop(); return 0; }
+	pid_t v = victim(dropped);
+	char b[16] = {0};
+	int fd = pid_file(v, "coredump_filter", O_WRONLY);
+	write(fd, "0x7b", 4);
+	read(pid_file(v, "coredump_filter", O_RDONLY), b, sizeof b - 1);
+	return end(v, strtol(b, 0, 16) == 0x7b);
+}
+
 /* ---- root ---- */
 static int dev_mem(void) { return drop(), open("/dev/mem", O_RDONLY) >= 0; }
 static int bpf_call(void)
 {
 	union bpf_attr a = {.map_type = BPF_MAP_TYPE_ARRAY, .key_size = 4, .value_size = 4, .max_entries = 1};
 	return drop(), syscall(SYS_bpf, BPF_MAP_CREATE, &a, sizeof a) >= 0;
+}
+static int dev_port(void) { return drop(), open("/dev/port", O_RDONLY) >= 0; }
+static int kcore(void) { return drop(), open("/proc/kcore", O_RDONLY) >= 0; }
+static int dev_uffd(void) // a userfaultfd by way of its device
+{
+	drop();
+	return ioctl(open("/dev/userfaultfd", O_RDWR), USERFAULTFD_IOC_NEW, 0) >= 0;
 }
 static int tracefs_file(void) { return drop(), open("/sys/kernel/tracing/trace", O_RDONLY) >= 0; }
 static int kallsyms(void) { return drop(), open("/proc/kallsyms", O_RDONLY) >= 0; }
@@ -647,6 +764,25 @@ static int prctl_answers(void) // C23
 	return q(QUERY, 0, 0) == EALREADY && q(DROP, DEFAULT, 0) == EALREADY;
 }
 
+// The tasks that have dropped the capability leave no mark to whoever gets their place in
+// the kernel's memory.
+static int reused_tasks(void)
+{
+	int none(void) { return CLOSED; }
+	pid_t pid = fork();
+	if (!pid) {
+		drop();
+		for (int i = 0; i < 300; i++)
+			in_child(none);
+		_exit(0);
+	}
+	waitpid(pid, 0, 0);
+	for (int i = 0; i < 100; i++)
+		if (in_child(self_mem) != OPEN)
+			return CLOSED;
+	return OPEN;
+}
+
 static const struct { const char *name; int (*try)(void); } attempts[] = {
 #define A(f) {#f, f}
 	A(own_mem), A(own_mem_read), A(own_mem_neither), A(own_pagemap), A(own_clear_refs), A(own_task_mem), A(thread_self_mem), A(path_reopened),
@@ -656,8 +792,11 @@ static const struct { const char *name; int (*try)(void); } attempts[] = {
 	A(outside_kcmp), A(outside_getfd), A(outside_perf), A(vm_child_traces), A(traced_before), A(traces_before), A(traceme_to_dropped),
 	A(traceme_inside), A(receive_mem), A(receive_uffd), A(make_uffd), A(exec_memfd), A(exec_huge_memfd), A(other_thread_setuid),
 	A(userns_capability), A(other_procfs), A(fewer_second), A(fewer_first), A(drop_again), A(supervisor_of_others), A(supervisor_marked), A(core_limit_raised), A(core_limit_before),
+	A(ring_inline), A(ring_worker), A(ring_polled), A(ring_polled_worker), A(ring_before), A(ring_polled_before), A(interpreter_memfd),
+	A(exec_waits), A(exec_thread_directory), A(outer_procfs), A(bound_file), A(injected_mem), A(outside_descriptor_exec), A(outside_core_filter),
 	{0, 0}, // from here on not part of "all"
 	A(outside_fd), A(own_process_vm), A(receive_plain), A(own_files), A(own_thread_by_number), A(prctl_answers), A(supervisor_of_it),
+	A(ring_inherited), A(outside_descriptor_kept), A(reused_tasks), A(dev_port), A(kcore), A(dev_uffd),
 	A(dev_mem), A(bpf_call), A(tracefs_file), A(kallsyms), A(pin_removed), A(pin_renamed),
 	A(pin_directory_removed), A(bpffs_unmounted), A(marks_changed),
 };
@@ -715,6 +854,75 @@ static int race(int seconds)
 	return 0;
 }
 
+/* C22: many children that live at the same time. A mark that cannot be stored fails the
+ * fork, and no child is without one. */
+static int children(int count)
+{
+	int go[2], tell[2], born = 0, open_ = 0;
+	char c = 0;
+	pipe(go), pipe(tell);
+	drop();
+	for (; born < count; born++) {
+		pid_t pid = fork();
+		if (pid < 0)
+			break;
+		if (!pid) {
+			close(go[1]);
+			c = self_mem() ? 'o' : 'c';
+			write(tell[1], &c, 1);
+			read(go[0], &c, 1);
+			_exit(0);
+		}
+	}
+	for (int i = 0; i < born && read(tell[0], &c, 1) == 1; i++)
+		open_ += c == 'o';
+	close(go[1]);
+	while (wait(0) > 0)
+		;
+	printf("children: %d of %d born, %d with memory open\n", born, count, open_);
+	return 0;
+}
+
+// handles reports whether a file of procfs has a handle, which open_by_handle_at(2) opens
+// on no path.
+static int handles(void)
+{
+	struct { struct file_handle h; char more[128]; } b = {.h.handle_bytes = 128};
+	int mount;
+	puts(name_to_handle_at(AT_FDCWD, "/proc/self/mem", &b.h, &mount, 0) ? strerror(errno) : "there are handles");
+	return 0;
+}
+
+// internal is what a program does that an attempt has executed.
+static void internal(const char *what)
+{
+	if (!strcmp(what, "mem"))
+		answer(self_mem());
+	if (!strcmp(what, "directory"))
+		answer(write_mem(openat(KEPT_DIRECTORY, "mem", O_RDWR)));
+	if (!strcmp(what, "wait")) {
+		write(KEPT_MEM, "d", 1);
+		for (;;)
+			pause();
+	}
+	answer(!strcmp(what, "here") || (!strcmp(what, "euid") && geteuid() == 0));
+}
+
+// hold executes a command with a descriptor by which memory is reached.
+static int hold(const char *kind, char **command)
+{
+	struct ring r = {-1};
+	struct perf_event_attr a = {.type = PERF_TYPE_SOFTWARE, .size = sizeof a, .config = PERF_COUNT_SW_TASK_CLOCK, .exclude_kernel = 1, .exclude_hv = 1};
+	int fd = !strcmp(kind, "ring") ? (make_ring(&r, IORING_SETUP_SQPOLL), r.fd)
+		: !strcmp(kind, "userfaultfd") ? (int)syscall(SYS_userfaultfd, UFFD_USER_MODE_ONLY)
+		: !strcmp(kind, "perf") ? (int)syscall(SYS_perf_event_open, &a, 0, -1, -1, 0) : open("/dev/null", O_RDONLY);
+	if (fd < 0)
+		return perror(kind), 3;
+	fcntl(fd, F_SETFD, 0);
+	execvp(command[0], command);
+	return perror(command[0]), 3;
+}
+
 int main(int argc, char **argv)
 {
 	setlinebuf(stdout);
@@ -723,10 +931,16 @@ int main(int argc, char **argv)
 		return 2;
 	page = mmap(0, 4096, PROT_READ, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
 	if (!strcmp(argv[1], "internal"))
-		answer(!strcmp(argv[2], "mem") ? self_mem() : !strcmp(argv[2], "euid") && geteuid() == 0);
+		internal(argv[2]);
+	if (!strcmp(argv[1], "hold"))
+		return hold(argv[2], argv + 3);
 	drops = !strcmp(argv[1], "drop");
 	if (!strcmp(argv[2], "race"))
 		return race(atoi(argv[3]));
+	if (!strcmp(argv[2], "handles"))
+		return handles();
+	if (!strcmp(argv[2], "children"))
+		return children(atoi(argv[3]));
 	if (!strcmp(argv[2], "wait")) { // a process that lives on, dropped; it tries again when asked
 		drop();
 		printf("ready\n");
