@@ -95,10 +95,10 @@ func (d *differ) paths() {
 	slices.Sort(named)
 	for _, path := range slices.Compact(named) {
 		ra, rb := a.rightsAt(path), b.rightsAt(path)
-		if rb&^ra != 0 {
+		if rb.full()&^ra.full() != 0 {
 			d.add("paths", path, ra.String(), rb.String(), EffectAllows)
 		}
-		if ra&^rb != 0 {
+		if ra.full()&^rb.full() != 0 {
 			d.add("paths", path, ra.String(), rb.String(), EffectRefuses)
 		}
 	}

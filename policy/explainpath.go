@@ -144,7 +144,7 @@ func (e *explainer) device(o Object) {
 			named = device.Path
 		}
 	}
-	need := e.need()
+	need := e.need(o)
 	rule, rights := e.rulesOn(o)
 	switch {
 	case e.answer.Request.Action == ActionExecute:
@@ -168,13 +168,15 @@ func (e *explainer) device(o Object) {
 	}
 }
 
-// need is the right that the action takes.
-func (e *explainer) need() Rights {
-	switch e.answer.Request.Action {
-	case ActionWrite:
+// need is the right that the action takes; of several, one is enough.
+func (e *explainer) need(o Object) Rights {
+	switch {
+	case e.answer.Request.Action == ActionWrite:
 		return MayWrite
-	case ActionExecute:
+	case e.answer.Request.Action == ActionExecute:
 		return MayExecute
+	case o.Kind == KindDirectory:
+		return MayRead | MayList
 	}
 	return MayRead
 }
@@ -183,7 +185,7 @@ func (e *explainer) need() Rights {
 // is the innermost of those that say the right which is needed, or else of all
 // that contain the object.
 func (e *explainer) rulesOn(o Object) (rule Rule, rights Rights) {
-	need := e.need()
+	need := e.need(o)
 	best, depth := Rights(0), 0
 	e.giving = nil
 	for _, r := range e.policy.Paths.Rules.List() {
@@ -193,7 +195,7 @@ func (e *explainer) rulesOn(o Object) (rule Rule, rights Rights) {
 		}
 		gives := r.Rights
 		if o.System && !top.Delegable {
-			gives &= MayRead
+			gives &= MayRead | MayList
 		}
 		rights |= gives
 		if gives&need != 0 {
@@ -232,7 +234,7 @@ func (e *explainer) takeRules() {
 
 // file is everything else: an ordinary file or directory, or what would be one.
 func (e *explainer) file(o Object) {
-	need := e.need()
+	need := e.need(o)
 	present := e.policy.Paths.Rules.Restricted()
 	rule, rights := e.rulesOn(o)
 	writing := need == MayWrite
@@ -244,7 +246,7 @@ func (e *explainer) file(o Object) {
 	case writing && o.Code != "" && e.policy.Memory.CodeFiles == CodeFilesProtect:
 		e.decide(false, LayerLandlock, "memory.code-files", "", "%s holds programs and libraries, which are protected", o.Code)
 		e.allowKey("memory.code-files", CodeFilesAllow.String())
-	case o.System && need != MayRead && rights&need == 0:
+	case o.System && need&MayRead == 0 && rights&need == 0:
 		e.decide(false, LayerLandlock, "", "", "the files of sysfs and cgroups can be read only: some of them load firmware or end processes outside")
 		if o.Delegable {
 			e.delegate(o.Path, present)
@@ -336,7 +338,11 @@ func (e *explainer) noRule(o Object, rule Rule, need Rights) {
 			e.note("%s lists %s, which does not exist: a rule holds for what is there when the sandbox starts", r.Key(), r.Path)
 		}
 	}
-	list := (has | need | MayRead).String()
+	list := (has | need | MayRead).plain().String()
+	if need&MayList != 0 {
+		list = MayList.String()
+		e.note("--ro %s opens what is in it, too", ShellWord(top))
+	}
 	e.pathRemedy("--"+list, "paths."+list, top)
 	if o.Kind == KindMissing && e.facts.Look(top).Kind == KindMissing { // the start would not find it
 		e.answer.Remedy = Remedy{Text: "create " + top + " first, then " + e.answer.Remedy.Text}

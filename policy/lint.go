@@ -112,7 +112,7 @@ func (l *linter) reportRule(level Level, r Rule, why, fix string) {
 
 func (l *linter) rootGranted() {
 	for _, r := range l.rules {
-		if r.Path != "/" {
+		if r.Path != "/" || r.Rights == MayList {
 			continue
 		}
 		level := LevelWarning
@@ -180,7 +180,7 @@ func firstOf(names []string) string {
 
 func (l *linter) secrets() {
 	for _, r := range l.rules {
-		if found := l.overlapping(secret, r.Path); len(found) > 0 && r.Path != "/" {
+		if found := l.overlapping(secret, r.Path); len(found) > 0 && r.Path != "/" && r.Rights != MayList {
 			l.reportRule(LevelWarning, r, found[0].what+" are readable: "+contents(found), "name narrower paths")
 		}
 	}
@@ -209,7 +209,7 @@ func (l *linter) sockets() {
 		return
 	}
 	for _, r := range l.rules {
-		if found := l.overlapping(control, r.Path); len(found) > 0 && r.Path != "/tmp" && r.Path != "/" {
+		if found := l.overlapping(control, r.Path); len(found) > 0 && r.Path != "/tmp" && r.Path != "/" && r.Rights != MayList {
 			l.reportRule(LevelWarning, r, "it controls "+found[0].what+": "+contents(found), "remove it, or close sockets with network.unix = []")
 		}
 	}
@@ -250,7 +250,7 @@ func (l *linter) literal(r Rule) bool {
 func (l *linter) covering(f func(inner, outer Rule)) {
 	for _, inner := range l.rules {
 		for _, outer := range l.rules {
-			if inner.Path != outer.Path && abspath.Within(outer.Path, inner.Path) && inner.Rights&^outer.Rights == 0 &&
+			if inner.Path != outer.Path && abspath.Within(outer.Path, inner.Path) && inner.Rights.full()&^outer.Rights.full() == 0 &&
 				l.literal(inner) && l.literal(outer) {
 				f(inner, outer)
 				break

@@ -51,7 +51,7 @@ func (o Only[T]) Lists(element T) bool { return slices.Contains(o.list, element)
 // Len is the number of elements that are listed.
 func (o Only[T]) Len() int { return len(o.list) }
 
-// List returns what is listed: strings and ports sorted, rules in the order ro, rox, rw,
+// List returns what is listed: strings and ports sorted, rules in the order ls, ro, rox, rw,
 // rwx and then by path. The caller owns the slice.
 func (o Only[T]) List() []T { return slices.Clone(o.list) }
 

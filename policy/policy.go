@@ -72,7 +72,7 @@ type Procfs struct {
 
 // Paths is [paths], but for devices, see docs/policy.md#paths.
 type Paths struct {
-	// Rules are paths.ro, paths.rox, paths.rw and paths.rwx together, each path once.
+	// Rules are paths.ls, paths.ro, paths.rox, paths.rw and paths.rwx together, each path once.
 	// With rules nothing is granted but what they list. The zero value leaves all paths
 	// as usual.
 	Rules Only[Rule]

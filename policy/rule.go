@@ -8,11 +8,13 @@ import (
 	"github.com/memjail/memjail/policy/abspath"
 )
 
-// Rights are what a [Rule] grants on a path. A rule grants at least [MayRead].
+// Rights are what a [Rule] grants on a path: [MayList] alone, or [MayRead] alone or with
+// others.
 type Rights uint8
 
 const (
-	MayRead    Rights = 1 << iota // read files, list directories
+	MayList    Rights = 1 << iota // list directories; contained in MayRead, and not set beside it
+	MayRead                       // read files, list directories
 	MayExecute                    // execute files
 	MayWrite                      // write files; create, remove and rename entries of directories
 )
@@ -20,9 +22,28 @@ const (
 // allRights is "everything as usual".
 const allRights = MayRead | MayWrite | MayExecute
 
-// String returns the key of [paths] that grants the rights: "ro", "rox", "rw" or "rwx".
-// Rights that no key grants are "none".
+// plain drops MayList where MayRead contains it.
+func (r Rights) plain() Rights {
+	if r&MayRead != 0 {
+		r &^= MayList
+	}
+	return r
+}
+
+// full adds MayList where MayRead contains it, so that rights can be compared.
+func (r Rights) full() Rights {
+	if r&MayRead != 0 {
+		r |= MayList
+	}
+	return r
+}
+
+// String returns the key of [paths] that grants the rights: "ls", "ro", "rox", "rw" or
+// "rwx". Rights that no key grants are "none".
 func (r Rights) String() string {
+	if r == MayList {
+		return "ls"
+	}
 	if r&MayRead == 0 || r&^allRights != 0 {
 		return "none"
 	}
@@ -37,11 +58,11 @@ func (r Rights) String() string {
 }
 
 // Rule grants rights on a file, or on a directory and everything below it. It is an
-// element of paths.ro, paths.rox, paths.rw or paths.rwx, see docs/policy.md#paths.
+// element of paths.ls, paths.ro, paths.rox, paths.rw or paths.rwx, see docs/policy.md#paths.
 type Rule struct {
 	// Path is absolute and clean.
 	Path string
-	// Rights are [MayRead], alone or with others.
+	// Rights are [MayList], or [MayRead] alone or with others.
 	Rights Rights
 	// Optional rules have no effect where the path is missing, "?" in a policy file. Any
 	// other path that is missing stops the start.
@@ -74,7 +95,7 @@ func Grant(rights Rights, paths ...string) []Rule {
 // Key returns the key of a policy file that lists the rule: "paths.rox".
 func (r Rule) Key() string { return "paths." + r.Rights.String() }
 
-// inOrder sorts rules by their rights, in the order ro, rox, rw, rwx, and by path. Rules
+// inOrder sorts rules by their rights, in the order ls, ro, rox, rw, rwx, and by path. Rules
 // on one path become one: their rights add up, as they do in the kernel, and the path may
 // be missing only if all of them let it. The origin is that of the first.
 func inOrder(rules []Rule) []Rule {
@@ -82,7 +103,7 @@ func inOrder(rules []Rule) []Rule {
 	merged := rules[:0]
 	for _, r := range rules {
 		if last := len(merged) - 1; last >= 0 && merged[last].Path == r.Path {
-			merged[last].Rights |= r.Rights
+			merged[last].Rights = (merged[last].Rights | r.Rights).plain()
 			merged[last].Optional = merged[last].Optional && r.Optional
 		} else {
 			merged = append(merged, r)
@@ -103,5 +124,5 @@ func (p Paths) rightsAt(path string) Rights {
 			sum |= r.Rights
 		}
 	}
-	return sum
+	return sum.plain()
 }

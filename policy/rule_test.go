@@ -53,7 +53,7 @@ func TestRules(t *testing.T) {
 
 func TestRights(t *testing.T) {
 	for rights, want := range map[Rights]string{
-		0: "none", ro: "ro", rox: "rox", rw: "rw", rwx: "rwx", MayWrite: "none", MayExecute | MayWrite: "none", 8 | ro: "none",
+		0: "none", ro: "ro", rox: "rox", rw: "rw", rwx: "rwx", MayWrite: "none", MayExecute | MayWrite: "none", 16 | ro: "none", MayList: "ls", MayList | MayExecute: "none",
 	} {
 		if got := rights.String(); got != want {
 			t.Errorf("%d is %q, want %q", rights, got, want)

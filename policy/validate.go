@@ -86,8 +86,8 @@ func (v *validator) place(field, p string) {
 func (v *validator) paths(p *Policy) {
 	for _, r := range p.Paths.Rules.List() {
 		v.place("Paths.Rules", r.Path)
-		if r.Rights&MayRead == 0 || r.Rights&^allRights != 0 {
-			v.wrong("Paths.Rules", "the rights %#x on %q are none that a rule can grant: want MayRead, alone or with others",
+		if r.Rights != MayList && (r.Rights&MayRead == 0 || r.Rights&^allRights != 0) {
+			v.wrong("Paths.Rules", "the rights %#x on %q are none that a rule can grant: want MayList, or MayRead alone or with others",
 				uint8(r.Rights), r.Path)
 		}
 	}

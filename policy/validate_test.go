@@ -21,7 +21,7 @@ func TestValidate(t *testing.T) {
 		{"Paths.Rules", func(p *Policy) { p.Paths.Rules = rulesOf(Grant(rw, "/a/../b")) }},
 		{"Paths.Rules", func(p *Policy) { p.Paths.Rules = rulesOf(Grant(ro, "?/a")) }},
 		{"Paths.Rules", func(p *Policy) { p.Paths.Rules = rulesOf(Grant(MayWrite, "/a")) }},
-		{"Paths.Rules", func(p *Policy) { p.Paths.Rules = rulesOf(Grant(ro|8, "/a")) }},
+		{"Paths.Rules", func(p *Policy) { p.Paths.Rules = rulesOf(Grant(ro|16, "/a")) }},
 		{"Paths.Rules", func(p *Policy) { p.Paths.Rules = rulesOf(Grant(0, "/a")) }},
 		{"Devices", func(p *Policy) { p.Devices = []Device{{Path: "kvm"}} }},
 		{"Devices", func(p *Policy) { p.Devices = []Device{{Path: "/dev/b"}, {Path: "/dev/a"}} }},

@@ -98,7 +98,7 @@ func TestRefusalsTold(t *testing.T) {
 			argv []string
 			want string // "": nothing is told
 		}{
-			{"listing", false, []string{"-p", "workspace"}, []string{"ls", home}, "--ro " + home},
+			{"listing", false, []string{"-p", "workspace"}, []string{"ls", home}, "--ls " + home},
 			{"a script's interpreter", false, append(library, "--rox", dir), []string{"dash", "-c", "./script; true"}, "--rox /usr/bin/perl"},
 			{"program directories", true, nil, []string{"touch", "/usr/local/bin/memjail-test"}, "--allow memory.code-files=allow"},
 			{"a carved directory", true, nil, []string{"touch", "/memjail-test"}, "nothing new can be made directly"},

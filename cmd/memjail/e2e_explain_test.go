@@ -188,9 +188,13 @@ func (d *difference) flags(random *rand.Rand) []string {
 		named := map[string]bool{}
 		for range random.IntN(6) {
 			path := d.tree[random.IntN(len(d.tree))]
-			if _, err := os.Stat(path); err == nil && !named[path] {
+			if info, err := os.Stat(path); err == nil && !named[path] {
 				named[path] = true
-				flags = append(flags, []string{"--ro", "--rox", "--rw", "--rwx"}[random.IntN(4)], path)
+				kinds := []string{"--ro", "--rox", "--rw", "--rwx"}
+				if info.IsDir() {
+					kinds = append(kinds, "--ls")
+				}
+				flags = append(flags, kinds[random.IntN(len(kinds))], path)
 			}
 		}
 	}

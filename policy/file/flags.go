@@ -11,12 +11,12 @@ import (
 
 // Overrides are the flags that change a policy, each element as the user gave it.
 type Overrides struct {
-	// RO, ROX, RW and RWX add rules: from the first one on, only the paths that rules
+	// LS, RO, ROX, RW and RWX add rules: from the first one on, only the paths that rules
 	// list are granted. They replace what the policy says about the same path. A path
 	// that may be missing has a "?" in front. Relative paths start at the working
 	// directory, as in every other command; one whose own name begins with "?" is written
 	// "./?".
-	RO, ROX, RW, RWX []string
+	LS, RO, ROX, RW, RWX []string
 	// Allow sets keys, as KEY=VALUE: "ptrace=children", "memory.access=no-write",
 	// "write=comm,oom_score_adj". A list's values are separated by commas; none
 	// empties it. The last part of a key is enough when only one key ends so.
@@ -165,7 +165,7 @@ func (b *builder) finishFlags(given map[*key]setting) {
 	}
 }
 
-// flagPaths applies --ro, --rox, --rw and --rwx.
+// flagPaths applies --ls, --ro, --rox, --rw and --rwx.
 func (b *builder) flagPaths(o Overrides) {
 	given := map[string]string{} // path → the flag that gave it
 	for _, rights := range ruleRights {
@@ -192,6 +192,8 @@ func (b *builder) flagPaths(o Overrides) {
 // rules returns the flags that add rules with these rights.
 func (o *Overrides) rules(rights policy.Rights) *[]string {
 	switch rights {
+	case policy.MayList:
+		return &o.LS
 	case policy.MayRead | policy.MayExecute:
 		return &o.ROX
 	case policy.MayRead | policy.MayWrite:

@@ -32,8 +32,9 @@ const (
 	optionalKey = "paths.optional"
 )
 
-// ruleRights are the rights of the four lists of rules, in the order of their keys.
+// ruleRights are the rights of the five lists of rules, in the order of their keys.
 var ruleRights = [...]policy.Rights{
+	policy.MayList,
 	policy.MayRead,
 	policy.MayRead | policy.MayExecute,
 	policy.MayRead | policy.MayWrite,
@@ -53,7 +54,7 @@ func ruleKeys() []string {
 }
 
 var (
-	pathKeys    = []string{"paths.ro", "paths.rox", "paths.rw", "paths.rwx", optionalKey, devicesKey, "paths.metadata"}
+	pathKeys    = []string{"paths.ls", "paths.ro", "paths.rox", "paths.rw", "paths.rwx", optionalKey, devicesKey, "paths.metadata"}
 	networkKeys = []string{"network.families", "network.connect-tcp", "network.bind-tcp", "network.connect-udp", "network.bind-udp", "network.unix"}
 	procfsKeys  = []string{"procfs.processes", "procfs.write", "procfs.system"}
 )

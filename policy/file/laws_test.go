@@ -241,9 +241,9 @@ func TestLawFlags(t *testing.T) {
 		}
 		rest := some(r, lawPaths)
 		rest = slices.DeleteFunc(rest, func(s string) bool { return strings.Contains(s, "${") })
-		for rights, target := range []*[]string{&o.RO, &o.ROX, &o.RW, &o.RWX} {
+		for rights, target := range []*[]string{&o.LS, &o.RO, &o.ROX, &o.RW, &o.RWX} {
 			n := r.IntN(len(rest) + 1)
-			key := []string{"paths.ro", "paths.rox", "paths.rw", "paths.rwx"}[rights]
+			key := []string{"paths.ls", "paths.ro", "paths.rox", "paths.rw", "paths.rwx"}[rights]
 			*target, rest = r.marked(rest[:n]), rest[n:]
 			add(key, *target, true)
 		}

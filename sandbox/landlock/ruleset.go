@@ -253,6 +253,9 @@ func (w *walker) grantPaths(p policy.Policy) error {
 	write := (readRights | writeRights | IoctlDev | ResolveUnix) &^ w.withheld
 	for _, r := range p.Paths.Rules.List() {
 		want := readRights
+		if r.Rights == policy.MayList {
+			want = ReadDir
+		}
 		if r.Rights&policy.MayWrite != 0 {
 			want |= write
 		}
@@ -347,6 +350,9 @@ func (w *walker) grantPath(path string, want Rights, optional bool) error {
 	}
 	if reason := unfit(n); reason != "" {
 		return &RuleError{Path: path, Reason: reason}
+	}
+	if want == ReadDir && n.mode&unix.S_IFMT != unix.S_IFDIR {
+		return &RuleError{Path: path, Reason: "it is no directory, so there is nothing to list"}
 	}
 	w.rw = ""
 	if want.has(WriteFile) {

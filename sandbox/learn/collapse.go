@@ -28,13 +28,14 @@ const (
 	groupHome
 	groupTemporary
 	groupOther
+	groupListed
 	groups
 )
 
 var groupNames = [groups]string{
 	groupSystem: "Programs and libraries of the system.", groupConfiguration: "Configuration of the system.",
 	groupKernel: "What the kernel says of the machine.", groupProject: "The directory that the program is started in.",
-	groupHome: "Of the home directory.", groupTemporary: "Temporary files and shared memory.", groupOther: "Elsewhere.",
+	groupHome: "Of the home directory.", groupTemporary: "Temporary files and shared memory.", groupOther: "Elsewhere.", groupListed: "Directories of which only the names are seen.",
 }
 
 // target is the directory or file that is granted for the sake of a path.

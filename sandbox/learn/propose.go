@@ -35,11 +35,8 @@ type Withheld struct {
 
 // Proposal is a policy for what was observed.
 type Proposal struct {
-	Grants   []Grant // by group, then path
-	Withheld []Withheld
-	// Listed are directories of which only the names were read, and which no grant holds.
-	Listed []Withheld
-
+	Grants              []Grant // by group, then path
+	Withheld            []Withheld
 	ConnectTCP, BindTCP []uint16
 	UDP                 bool // UDP sockets were connected or bound
 	Families            []string
@@ -71,9 +68,9 @@ func (r *Recorder) Propose(o Options) Proposal {
 	}
 	b.mergeSiblings()
 	b.dropCovered()
-	b.placeListed()
+	b.grantListings()
 	b.sockets(r)
-	p := Proposal{Withheld: b.withheld, Listed: b.unlisted, Families: familyNames(r.families, b.socketsGranted || len(r.own) > 0),
+	p := Proposal{Withheld: b.withheld, Families: familyNames(r.families, b.socketsGranted || len(r.own) > 0),
 		OwnSockets: len(r.own) > 0 || b.socketsGranted, Truncated: r.truncated, places: o.Places}
 	for key := range r.ports {
 		switch {
@@ -122,8 +119,7 @@ type builder struct {
 	collapser *collapser
 	grants    map[string]*Grant
 	withheld  []Withheld
-	listed    []Withheld // directories that were listed, before it is known what is granted
-	unlisted  []Withheld
+	listed    []listing // directories that were listed, before it is known what is granted
 
 	socketsGranted bool
 }
@@ -172,7 +168,7 @@ func (b *builder) path(name string, u *use) {
 		return
 	}
 	if u.need == NeedList && !c.listable(name) {
-		b.listed = append(b.listed, entry)
+		b.listed = append(b.listed, listing{name, u})
 		return
 	}
 	if u.need == NeedMake|NeedList || u.need == NeedMake {
@@ -321,19 +317,28 @@ func (b *builder) dropCovered() {
 	}
 }
 
-// placeListed keeps the listed directories that no grant holds.
-func (b *builder) placeListed() {
+// listing is a directory of which only the names were read.
+type listing struct {
+	path string
+	use  *use
+}
+
+// grantListings grants the list of directories that no grant holds. It opens the names of
+// what is below, too, and no file.
+func (b *builder) grantListings() {
 	for _, l := range b.listed {
 		held := false
 		for name, g := range b.grants {
-			if abspath.Within(name, l.Path) {
+			if abspath.Within(name, l.path) {
 				held = true
-				g.add(l.Count, l.Programs)
+				g.add(l.use.count, l.use.by)
 				break
 			}
 		}
 		if !held {
-			b.unlisted = append(b.unlisted, l)
+			g := &Grant{Path: l.path, Rights: policy.MayList, group: groupListed}
+			g.add(l.use.count, l.use.by)
+			b.grants[l.path] = g
 		}
 	}
 }

@@ -34,6 +34,7 @@ func (p *Places) spelled(mark, name string) (text string, ok bool) {
 
 // pathLists are the lists of [paths] by the rights that they give, in the order of a file.
 var pathLists = []policy.Rights{
+	policy.MayList,
 	policy.MayRead | policy.MayExecute, policy.MayRead, policy.MayRead | policy.MayWrite,
 	policy.MayRead | policy.MayWrite | policy.MayExecute,
 }
@@ -159,13 +160,13 @@ func (p *Proposal) tests(b *strings.Builder) {
 		}
 	}
 	if home := p.places.Home; home != "" && home != "/" && !p.grants(home) {
-		test("the home directory cannot be listed", "read", `"${HOME}"`, "deny")
+		test("the home directory cannot be written", "write", `"${HOME}"`, "deny")
 	}
 }
 
 // grants reports whether a path lies in what is granted.
 func (p *Proposal) grants(name string) bool {
-	return slices.ContainsFunc(p.Grants, func(g Grant) bool { return abspath.Within(g.Path, name) })
+	return slices.ContainsFunc(p.Grants, func(g Grant) bool { return g.Rights != policy.MayList && abspath.Within(g.Path, name) })
 }
 
 // withheld writes as comments what was not granted.
@@ -182,12 +183,6 @@ func (p *Proposal) withheld(b *strings.Builder) {
 			"# --secrets\" grants what is secret, too.\n")
 		for _, w := range p.Withheld {
 			line(w, ": "+w.Why)
-		}
-	}
-	if len(p.Listed) > 0 {
-		b.WriteString("\n# Listed only, and not granted: a rule would open what is in it, too.\n")
-		for _, w := range p.Listed {
-			line(w, "")
 		}
 	}
 }

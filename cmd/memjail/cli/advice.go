@@ -39,10 +39,6 @@ func adviseOn(events []supervisor.Event, places learn.Places) advice {
 	}
 	a.flags = append(paths, a.flags...)
 	a.withheld = proposal.Withheld
-	for _, l := range proposal.Listed {
-		l.Why = "only its names were asked for, and a rule would open all that it holds"
-		a.withheld = append(a.withheld, l)
-	}
 	return a
 }
 

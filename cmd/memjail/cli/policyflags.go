@@ -23,6 +23,7 @@ type policyFlags struct {
 
 func (p *policyFlags) declare(f *pflag.FlagSet) {
 	f.StringVarP(&p.policy, "policy", "p", file.DefaultName, "built-in policy, or a policy file (a path with a slash or ending in .toml)")
+	f.StringArrayVar(&p.overrides.LS, "ls", nil, "allow listing directories below `PATH`, and not reading their files")
 	f.StringArrayVar(&p.overrides.RO, "ro", nil, "allow reading below `PATH`")
 	f.StringArrayVar(&p.overrides.ROX, "rox", nil, "allow reading and executing below `PATH`")
 	f.StringArrayVar(&p.overrides.RW, "rw", nil, "allow reading and writing below `PATH`")
@@ -43,7 +44,7 @@ func (p *policyFlags) declare(f *pflag.FlagSet) {
 // built-in policies, and paths behind a "?". It does so for a command and all below it.
 func completePolicyFlags(cmd *cobra.Command) {
 	for flag, complete := range map[string]cobra.CompletionFunc{
-		"policy": completePolicy, "ro": completePath, "rox": completePath, "rw": completePath, "rwx": completePath,
+		"policy": completePolicy, "ls": completePath, "ro": completePath, "rox": completePath, "rw": completePath, "rwx": completePath,
 		"device": completePath,
 	} {
 		if cmd.Flags().Lookup(flag) != nil {
@@ -108,7 +109,7 @@ func (p *policyFlags) args() []string {
 		flag   string
 		values []string
 	}{
-		{"--ro", p.overrides.RO}, {"--rox", p.overrides.ROX}, {"--rw", p.overrides.RW}, {"--rwx", p.overrides.RWX},
+		{"--ls", p.overrides.LS}, {"--ro", p.overrides.RO}, {"--rox", p.overrides.ROX}, {"--rw", p.overrides.RW}, {"--rwx", p.overrides.RWX},
 		{"--allow", p.overrides.Allow}, {"--device", p.overrides.Devices},
 		{"--network", p.overrides.Network}, {"--connect-tcp", p.overrides.ConnectTCP}, {"--bind-tcp", p.overrides.BindTCP},
 		{"--connect-udp", p.overrides.ConnectUDP}, {"--bind-udp", p.overrides.BindUDP}, {"--unix", p.overrides.Unix}, {"--env", p.overrides.Env},
