@@ -165,9 +165,9 @@ func (b *builder) finishFlags(given map[*key]setting) {
 	}
 }
 
-// flagPaths applies --ls, --ro, --rox, --rw and --rwx.
+// flagPaths applies --ls, --ro, --rox, --rw and --rwx. What several of them give on one
+// path adds up, so that advice can be pasted behind what was there.
 func (b *builder) flagPaths(o Overrides) {
-	given := map[string]string{} // path → the flag that gave it
 	for _, rights := range ruleRights {
 		k := findKey(ruleKey(rights))
 		for _, arg := range *o.rules(rights) {
@@ -176,11 +176,6 @@ func (b *builder) flagPaths(o Overrides) {
 			if !ok {
 				continue
 			}
-			if other, ok := given[e.path]; ok && other != k.flag {
-				b.wrong(value{}, "the path is given by %s too: give it once, with the rights that it needs", other)
-				continue
-			}
-			given[e.path] = k.flag
 			b.restrictPaths()
 			b.rules = append(b.rules, policy.Rule{Path: e.path, Rights: rights, Optional: e.optional, Origin: e.origin})
 			b.note(k.name, "", value{})

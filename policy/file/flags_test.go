@@ -116,7 +116,6 @@ func TestApplyErrors(t *testing.T) {
 		{Default(), Overrides{RO: []string{""}}, `--ro : the path is empty`},
 		{Default(), Overrides{RW: []string{"~/x"}}, `--rw ~/x: ~ is not expanded in a flag: write the whole path`},
 		{Default(), Overrides{RWX: []string{"a/../b"}}, `--rwx a/../b: the path contains ..: write where it leads`},
-		{Default(), Overrides{RO: []string{"/x"}, RW: []string{"/x/"}}, `--rw /x/: the path is given by --ro too: give it once, with the rights that it needs`},
 		{Default(), Overrides{Devices: []string{"${DEV}"}}, `--device ${DEV}: variables are not expanded in a flag: write the whole path`},
 		{Default(), Overrides{Env: []string{"=x"}}, `--env : the name of a variable is not empty`},
 		{Default(), Overrides{Env: []string{"A*=secret"}}, `--env A*: '*' stands only at the end of a name that is kept`},
@@ -163,5 +162,16 @@ func TestApplyRelative(t *testing.T) {
 	want := []string{real, real + "/deep", deep, deep + "/sub/y", real + "/deep/x", deep + "/~z"}
 	if got := pathsWith(p, ro); got != strings.Join(sortedSet(want), " ") {
 		t.Errorf("got  %s\nwant %s", got, want)
+	}
+}
+
+// TestFlagsAddUp: what several flags give on one path adds up, whatever their order.
+func TestFlagsAddUp(t *testing.T) {
+	p, err := Loader{}.Apply(Default(), Overrides{LS: []string{"/x"}, RO: []string{"/x"}, ROX: []string{"?/x"}, RW: []string{"/x/"}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := p.Paths.Rules.List(); len(got) != 1 || got[0].Path != "/x" || got[0].Rights.String() != "rwx" || got[0].Optional {
+		t.Errorf("%+v", got)
 	}
 }

@@ -90,7 +90,6 @@ func TestOptionalFlags(t *testing.T) {
 		{Overrides{RO: []string{"??x"}}, `--ro ??x: want a path behind "?": one that itself begins with "?" is written ./?`},
 		{Overrides{RO: []string{"?"}}, `--ro ?: the path is empty`},
 		{Overrides{RO: []string{"?~/x"}}, `--ro ?~/x: ~ is not expanded in a flag: write the whole path`},
-		{Overrides{RO: []string{"/x"}, RW: []string{"?/x"}}, `--rw ?/x: the path is given by --ro too: give it once, with the rights that it needs`},
 		{Overrides{Unix: []string{"?/x"}}, `--unix ?/x: "?" has no meaning here: it marks a path that may be missing in ro, rox, rw, rwx and devices`},
 	} {
 		p, err := Loader{Dir: "/w"}.Apply(base, c.flags)

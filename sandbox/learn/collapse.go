@@ -157,7 +157,25 @@ func (c *collapser) of(name string, directory, written bool) target {
 	case c.places.Home != "" && c.places.Home != "/" && abspath.Within(c.places.Home, name):
 		return c.inHome(name, directory, written)
 	}
-	return target{name, groupOther}
+	return target{c.hidden(name, written), groupOther}
+}
+
+// hidden returns the hidden directory that a path lies in, such as .git, which belongs to
+// one program; the path itself where there is none, or one that cannot be granted whole.
+func (c *collapser) hidden(name string, written bool) string {
+	for at := 1; at < len(name); at++ {
+		end := strings.IndexByte(name[at:], '/')
+		if end < 0 {
+			break
+		}
+		dir := name[:at+end]
+		hooks := written && path.Base(dir) == ".git" // git runs what lies there
+		if name[at] == '.' && !hooks && c.clear(dir, written) {
+			return dir
+		}
+		at += end
+	}
+	return name
 }
 
 // listable reports whether a directory of which only the names are read may be granted
@@ -210,5 +228,5 @@ func (c *collapser) inHome(name string, directory, written bool) target {
 	if strings.HasPrefix(abspath.Relative(home, name), ".") {
 		return c.below(home, name, written, groupHome)
 	}
-	return target{name, groupHome}
+	return target{c.hidden(name, written), groupHome}
 }

@@ -74,6 +74,8 @@ func TestCollapse(t *testing.T) {
 		{"temporary", create("/tmp/x"), "rw /tmp"},
 		{"few files", see(read, "/srv/a/1", "/srv/a/2", "/srv/a/3"), "ro /srv/a/1, ro /srv/a/2, ro /srv/a/3"},
 		{"many files", see(read, "/srv/a/1", "/srv/a/2", "/srv/a/3", "/srv/a/4"), "ro /srv/a"},
+		{"a repository", see(read, "/srv/o/.git/HEAD", "/srv/o/.git/objects/a/b"), "ro /srv/o/.git"},
+		{"a repository at home", see(read, "/home/u/o/.git/HEAD"), "ro /home/u/o/.git"},
 		{"metadata", see(change, "/srv/f"), "rw /srv/f"},
 		{"no procfs", see(read, "/proc/self/status", "/sys/kernel/tracing/x", "/dev/null"), ""},
 		{"processors", see(read, "/sys/devices/system/cpu/online"), "ro /sys/devices/system/cpu"},

@@ -42,6 +42,12 @@ func adviseOn(events []supervisor.Event, places learn.Places) advice {
 	return a
 }
 
+// repeats reports whether the advice says no more than the event does.
+func (a *advice) repeats(e supervisor.Event) bool {
+	flag, _, _ := strings.Cut(e.Allow, " (in a policy: ")
+	return len(a.flags) == 0 || len(a.flags) == 1 && a.flags[0] == flag
+}
+
 func observationOf(e supervisor.Event) supervisor.Observation {
 	access := e.Use
 	if access == "" {

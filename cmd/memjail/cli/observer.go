@@ -67,6 +67,9 @@ func (r *runner) exit(status session.Status, err error) error {
 	r.journal.close()
 	if r.collect != nil && r.showsSummary() {
 		r.collect.summary(r.io.err, r.places, r.args)
+		if status.Exit != 0 && err == nil {
+			r.printDropped()
+		}
 		if r.options.verbose && status.Exit != 0 && err == nil {
 			r.say("%s", unreported(r.policy))
 		}

@@ -138,7 +138,7 @@ func prepareRunner(o *runOptions, args, env []string, io streams) (*runner, erro
 	if err != nil {
 		return nil, err
 	}
-	r := &runner{options: o, policy: pol, command: args[0], args: args, io: io, statusFD: o.statusFD}
+	r := &runner{options: o, policy: pol, command: args[0], args: args, env: env, io: io, statusFD: o.statusFD}
 	if places, err := learnPlaces(env); err == nil { // without them advice is in absolute paths
 		r.places = places
 	}
@@ -156,6 +156,7 @@ type runner struct {
 	policy   policy.Policy
 	command  string
 	args     []string
+	env      []string
 	places   learn.Places
 	io       streams
 	pinSums  *pin.Sums

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -12,6 +13,7 @@ import (
 
 	"github.com/memjail/memjail/policy"
 	"github.com/memjail/memjail/sandbox/learn"
+	"github.com/memjail/memjail/sandbox/program"
 	"github.com/memjail/memjail/sandbox/report"
 	"github.com/memjail/memjail/supervisor"
 )
@@ -218,8 +220,8 @@ func (c *collector) summary(w io.Writer, places learn.Places, command []string) 
 			fmt.Fprintf(w, "memjail:   and %d other kinds; --log FILE has them all\n", len(kinds)-i)
 		}
 	}
-	if len(kinds) > 1 {
-		printAdvice(w, adviseOn(events, places), command)
+	if a := adviseOn(events, places); len(kinds) > 1 || len(kinds) == 1 && !a.repeats(kinds[0].event) {
+		printAdvice(w, a, command)
 	}
 	for _, k := range c.order {
 		if why := harmless(k.event); why != "" {
@@ -279,6 +281,36 @@ func shellWords(words []string) string {
 		quoted[i] = policy.ShellWord(w)
 	}
 	return strings.Join(quoted, " ")
+}
+
+// printDropped names variables that CMD was not given, for want of which programs fail
+// without a call that is refused.
+func (r *runner) printDropped() {
+	kept, err := program.Environment(r.policy.Environment, r.env)
+	if err != nil || !r.policy.Environment.Keep.Restricted() {
+		return
+	}
+	var names []string
+	for _, variable := range r.env {
+		name, _, _ := strings.Cut(variable, "=")
+		if !slices.ContainsFunc(kept, func(k string) bool { return strings.HasPrefix(k, name+"=") }) {
+			names = append(names, name)
+		}
+	}
+	if len(names) == 0 {
+		return
+	}
+	slices.Sort(names)
+	if home := slices.Index(names, "HOME"); home > 0 { // what programs miss most
+		names = slices.Insert(slices.Delete(names, home, home+1), 0, "HOME")
+	}
+	shown := names[:min(len(names), summaryLines)]
+	more := ""
+	if len(names) > len(shown) {
+		more = fmt.Sprintf(" and %d more", len(names)-len(shown))
+	}
+	r.say("variables that CMD does not get (environment.keep): %s%s; --env %s keeps one",
+		report.Printable(strings.Join(shown, ", ")), more, report.Printable(names[0]))
 }
 
 // unreported says which refusals are reported nowhere.
