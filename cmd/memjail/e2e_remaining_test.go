@@ -84,6 +84,43 @@ exec "$@" -- sh -c 'sleep 42 >/dev/null 2>&1 & echo $!; exit 3'`
 	})
 }
 
+// TestKillRemainingOtherUser: root that lacks CAP_KILL ends what has become another user.
+func TestKillRemainingOtherUser(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("other users take root")
+	}
+	root := accounts()[0]
+	root.needs(t, "setpriv")
+	const inside = `setpriv --reuid 64124 --regid 64124 --clear-groups sh -c 'echo $$; sleep 43 & echo $!; setsid sleep 43 & echo $!; echo >made; wait' &
+		until [ -e made ]; do sleep 0.05; done; exit 3`
+	for _, flags := range withoutBorder {
+		argv := append([]string{"setpriv", "--bounding-set=-kill", "--inh-caps=-kill", memjailPath(t), "run", "--kill-rest"}, flags...)
+		dir := root.workDir(t)
+		if err := os.Chmod(dir, 0o777); err != nil {
+			t.Fatal(err)
+		}
+		began := time.Now()
+		o := job{as: root, dir: dir, argv: append(argv, "--", "sh", "-c", inside)}.run(t)
+		pids := strings.Fields(o.stdout)
+		if o.code != 3 || len(pids) != 3 || strings.Contains(o.stderr, "have not ended") {
+			t.Fatal(o)
+		}
+		for _, text := range pids {
+			pid, err := strconv.Atoi(text)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if alive(pid) {
+				t.Errorf("%q: process %d lives", flags, pid)
+				syscall.Kill(pid, syscall.SIGKILL)
+			}
+		}
+		if took := time.Since(began); took > 4*time.Second {
+			t.Errorf("%q: it took %v", flags, took)
+		}
+	}
+}
+
 // TestRemainingInterrupted: TERM ends memjail while it waits for what the command left,
 // which lives on and is served; the status is the command's.
 func TestRemainingInterrupted(t *testing.T) {

@@ -121,8 +121,16 @@ func SetThreadFileIdentity(id FileIdentity) error {
 	if _, _, errno := unix.RawSyscall(unix.SYS_SETRESGID, same, uintptr(id.GID), same); errno != 0 {
 		return fmt.Errorf("becoming gid %d for file access: %w", id.GID, errno)
 	}
-	if _, _, errno := unix.RawSyscall(unix.SYS_SETRESUID, same, uintptr(id.UID), same); errno != 0 {
-		return fmt.Errorf("becoming uid %d for file access: %w", id.UID, errno)
+	return SetThreadEffectiveUID(id.UID)
+}
+
+// SetThreadEffectiveUID gives the calling thread, and only it, another effective and file
+// system uid, as setresuid(2). It needs CAP_SETUID in effect where uid is none of the
+// thread's own. Errors: EPERM.
+func SetThreadEffectiveUID(uid int) error {
+	const same = ^uintptr(0)
+	if _, _, errno := unix.RawSyscall(unix.SYS_SETRESUID, same, uintptr(uid), same); errno != 0 {
+		return fmt.Errorf("becoming uid %d: %w", uid, errno)
 	}
 	return nil
 }

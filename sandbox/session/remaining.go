@@ -2,8 +2,10 @@ package session
 
 import (
 	"bytes"
+	"errors"
 	"fmt"
 	"os"
+	"runtime"
 	"slices"
 	"strconv"
 	"strings"
@@ -222,12 +224,48 @@ func seccompFilters(pid int) (int, error) {
 func walk(children []int, deadline time.Time, visit func(state byte, signal func(unix.Signal))) {
 	for _, pid := range children {
 		if state, parent := stateOf(pid); parent == os.Getpid() {
-			visit(state, func(sig unix.Signal) { unix.Kill(pid, sig) })
+			visit(state, func(sig unix.Signal) { signalAs(pid, func() error { return unix.Kill(pid, sig) }) })
 		}
 	}
 	for _, pid := range children {
 		walkBelow(pid, func() bool { return true }, 0, deadline, visit)
 	}
+}
+
+// signalAs signals a process that is held, as its own user where root may not: without
+// CAP_KILL it signals nobody who has become another user.
+func signalAs(pid int, signal func() error) {
+	if !errors.Is(signal(), unix.EPERM) {
+		return
+	}
+	uid, err := userOf(pid)
+	if err != nil {
+		return
+	}
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread() // never unlocked: the thread ends with the goroutine
+		if kernel.SetThreadEffectiveUID(uid) == nil {
+			signal()
+		}
+	}()
+	<-done
+}
+
+// userOf is a process's real user ID, which the kernel compares with a sender's.
+func userOf(pid int) (int, error) {
+	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
+	if err != nil {
+		return 0, err
+	}
+	_, after, _ := bytes.Cut(status, []byte("\nUid:"))
+	line, _, _ := bytes.Cut(after, []byte("\n"))
+	fields := bytes.Fields(line)
+	if len(fields) == 0 {
+		return 0, fmt.Errorf("the status of process %d has no user IDs: %w", pid, unix.ENODATA)
+	}
+	return strconv.Atoi(string(fields[0]))
 }
 
 // maxDepth is how far a tree is followed. Whoever is deeper comes up when those above
@@ -248,7 +286,7 @@ func walkBelow(parent int, there func() bool, depth int, deadline time.Time, vis
 		}
 		still := func() bool { return kernel.SignalPIDFD(pidfd, 0) == nil }
 		if state, its := stateOf(pid); its == parent && there() && still() {
-			visit(state, func(sig unix.Signal) { kernel.SignalPIDFD(pidfd, sig) })
+			visit(state, func(sig unix.Signal) { signalAs(pid, func() error { return kernel.SignalPIDFD(pidfd, sig) }) })
 			walkBelow(pid, still, depth+1, deadline, visit)
 		}
 		pidfd.Close()

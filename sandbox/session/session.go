@@ -329,7 +329,9 @@ func confine(exe int, successor bool) error {
 }
 
 // kill ends the command.
-func (s *session) kill() { kernel.SignalPIDFD(s.cmd.PIDFD, unix.SIGKILL) }
+func (s *session) kill() {
+	signalAs(s.cmd.PID, func() error { return kernel.SignalPIDFD(s.cmd.PIDFD, unix.SIGKILL) })
+}
 
 // releaseDescriptors closes what only the command is to hold, and the places that the
 // rules stand on, which could not be unmounted otherwise.

@@ -145,6 +145,9 @@ func (p *prover) printRefused(log io.Reader) {
 		if lines.Decode(&e) != nil {
 			return
 		}
+		if e.Call == "" { // one of memjail's warnings
+			continue
+		}
 		text := fmt.Sprintf("%s: %s %s", e.Comm, e.Call, policy.ShellWord(e.Path))
 		if seen[text] {
 			continue
