@@ -73,3 +73,25 @@ func TestRelayKilled(t *testing.T) {
 		eventually(t, 10*time.Second, "the command ends", func() bool { return !alive(pid) })
 	})
 }
+
+// TestStopUnderLimit: supervision is handed over when the job is stopped, also where a limit
+// of processes is, which a new supervisor tries out by making some: it may make none.
+func TestStopUnderLimit(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() != 0 {
+		t.Skip("a user who has no other processes takes root")
+	}
+	root := accounts()[0]
+	root.needs(t, "setpriv")
+	dir := root.workDir(t)
+	if err := os.Chmod(dir, 0o777); err != nil {
+		t.Fatal(err)
+	}
+	script := `ulimit -u 126; set -m; ` + memjailPath(t) + ` run -- sh -c 'echo >made; kill -STOP $$; read -r n </proc/self/comm; echo $n' &
+		until [ -e made ]; do sleep 0.05; done; sleep 1; kill -CONT -$!; wait $!`
+	o := job{as: root, dir: dir, argv: []string{"setpriv", "--reuid", "64125", "--regid", "64125", "--clear-groups",
+		"timeout", "20", "bash", "-c", script}}.run(t)
+	if o.stdout != "sh\n" || o.stderr != "" {
+		t.Error(o)
+	}
+}

@@ -56,7 +56,7 @@ done
 # Where a limit leaves no room for another process, one line says what is lost.
 echo 1 >$scope
 rm -f /tmp/log
-su user -c "ulimit -u 100; exec memjail run --log /tmp/log -- sh -c 'echo \$\$ >/tmp/pid; kill -STOP \$\$; $(read_comm 1 limited)'" 2>/tmp/said &
+su user -c "ulimit -u 120; exec memjail run --log /tmp/log -- sh -c 'echo \$\$ >/tmp/pid; kill -STOP \$\$; $(read_comm 1 limited)'" 2>/tmp/said &
 job=$!
 sleep 1
 kill -CONT $job $(cat /tmp/pid)
