@@ -371,7 +371,9 @@ func (s *session) wait() (Status, error) {
 			return statusOf(pid, ws), nil
 		case s.successor != nil && pid == s.successor.pid && !ws.Stopped():
 			s.successor.ended = true
-			if s.policy.OnSupervisorExit == policy.OnSupervisorExitKill {
+			// One that exits with 0 has seen the sandbox's end, which it may before this process.
+			killed := !ws.Exited() || ws.ExitStatus() != 0
+			if killed && s.policy.OnSupervisorExit == policy.OnSupervisorExitKill {
 				s.observer.SupervisorEnded(s.cmd.PID)
 				s.kill()
 				s.observer.Warn(ErrSupervisorKilled)
