@@ -195,6 +195,13 @@ func (e *explainer) call() {
 			e.decide(false, LayerSeccomp, d.Key, "", "network.families is empty, so no socket is made")
 			e.remedy("--network inet,inet6", d.Key, `["inet", "inet6"]`)
 			return
+		case d.Call == "listen" && e.policy.Network.Families.None() && len(e.policy.Network.BindTCP.List()) == 0:
+			e.decide(false, LayerSupervisor, d.Key, "", "no socket can be made, and no TCP port be bound")
+			e.note("allowed: on a socket other than TCP's that CMD is handed")
+			e.remedy("--network inet,inet6 --bind-tcp 0", d.Key, "[0]")
+			e.answer.Remedy.Line = ""
+			e.answer.Remedy.Text = "add --network inet,inet6 --bind-tcp 0 (any free port)"
+			return
 		case d.Condition != "" && !strings.HasPrefix(d.Condition, "under "+d.Key+" "):
 			e.note("refused: %s (%s)", d.Condition, d.Reason)
 		case d.Key == "memory.ptrace" && e.policy.Memory.Ptrace == PtraceChildren:

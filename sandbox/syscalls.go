@@ -130,7 +130,8 @@ func (o *Options) supervise(c *calls, f filter.Options, p *parts, e *effort) (er
 	if c.members, err = o.members(p, e); err != nil {
 		return err
 	}
-	if p.domain.rules != nil && pol.Paths.Metadata == policy.MetadataGranted {
+	decides := pol.Paths.Metadata == policy.MetadataGranted || pol.Paths.Metadata == policy.MetadataDeny && o.Reports
+	if p.domain.rules != nil && decides { // or says what would be allowed under another value
 		if c.writable, err = p.domain.rules.Writable(); err != nil {
 			return err
 		}

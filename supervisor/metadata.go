@@ -40,6 +40,7 @@ func (r *receiver) metadata(q *request, number int32) {
 	if r.s.options.Policy.Paths.Metadata == policy.MetadataDeny {
 		r.path.SetLength(0)
 		refusal := r.metadataRefusal()
+		r.adviseOnDenied(q, &refusal)
 		r.reportChange(q, &refusal)
 		r.answer(q, decide.Refuse{Errno: refusal.Errno}, noFile)
 		return
@@ -218,6 +219,8 @@ func (r *receiver) mayChange(id identity, c *change, fd int, file kernel.FileID,
 	switch kind := mode & unix.S_IFMT; {
 	case (kind == unix.S_IFCHR || kind == unix.S_IFBLK) && !isTerminal(fd):
 		// A node is one for the whole machine, whoever may write to the device.
+	case pathless(fd):
+		return nil // whoever holds it has been given it
 	case err == nil && r.s.options.Writable.contains(place):
 		return nil
 	case c.descriptor && hasOpenForWriting(id.tgid, c.dir, file):

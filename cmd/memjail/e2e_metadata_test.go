@@ -205,3 +205,41 @@ func TestOwnersInNamespace(t *testing.T) {
 		}
 	})
 }
+
+// TestMetadataAdvice: what is said to allow a change allows it, and no more than that. An
+// object without a path is changed by whoever holds it.
+func TestMetadataAdvice(t *testing.T) {
+	forAccounts(t, func(t *testing.T, as account) {
+		dir, other := as.workDir(t), as.homeDir(t)
+		plantFile(t, as, dir, "mine", "x")
+		plantFile(t, as, other, "other", "x")
+		mine, elsewhere := filepath.Join(dir, "mine"), filepath.Join(other, "other")
+		run := func(file string, flags ...string) outcome {
+			argv := append([]string{memjailPath(t), "run", "--report=all", "-p", "strict", "--rox", "/usr", "--rox", "/bin", "--rox", "/lib",
+				"--rox", "/lib64", "--ro", "/etc", "--rw", dir}, flags...)
+			return job{as: as, dir: dir, argv: append(argv, "--", "/bin/chmod", "640", file)}.run(t)
+		}
+		for file, value := range map[string]string{mine: "granted", elsewhere: "allow"} {
+			if o := run(file); o.code == 0 || !strings.Contains(o.stderr, "to allow it: --allow paths.metadata="+value) {
+				t.Errorf("%s: want the advice %s: %v", file, value, o)
+			}
+			if o := run(file, "--allow", "paths.metadata="+value); o.code != 0 {
+				t.Errorf("%s: the advice does not help: %v", file, o)
+			}
+		}
+		if o := run(elsewhere, "--allow", "paths.metadata=granted"); o.code == 0 {
+			t.Errorf("%s: granted changes it", elsewhere)
+		}
+		as.needs(t, "/usr/bin/python3")
+		const pathless = `import os, socket
+r, w = os.pipe()
+a, b = socket.socketpair()
+for fd in r, w, a.fileno(): os.fchmod(fd, 0o640)
+print(oct(os.fstat(r).st_mode))`
+		o := job{as: as, dir: dir, argv: []string{memjailPath(t), "run", "-q", "--allow", "metadata=granted", "--rox", "/", "--",
+			"/usr/bin/python3", "-c", pathless}}.run(t)
+		if o.stdout != "0o10640\n" {
+			t.Errorf("a pipe and a socket: %v", o)
+		}
+	})
+}

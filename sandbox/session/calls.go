@@ -1,6 +1,8 @@
 package session
 
 import (
+	"slices"
+
 	"github.com/memjail/memjail/policy"
 	"github.com/memjail/memjail/sandbox/filter"
 	"github.com/memjail/memjail/supervisor"
@@ -32,6 +34,10 @@ func (c calls) Refusal(name string, args [6]uint64) supervisor.Refusal {
 		allow = allowFamily(uint32(args[0]))
 	default:
 		allow = c.allow(d.Key, args)
+	}
+	if d.Key == "network.unix" && c.allow != nil && !slices.Contains(c.network.FamilyNumbers(), unix.AF_UNIX) && c.network.Families.Restricted() {
+		// Two keys close these sockets.
+		allow = c.origins.Of("network.families", "").InPlace(allowFamily(unix.AF_UNIX)) + " " + allow
 	}
 	return supervisor.Refusal{Errno: d.Errno, Reason: d.Reason, Rule: d.Key, Allow: c.origins.Of(d.Key, "").InPlace(allow)}
 }

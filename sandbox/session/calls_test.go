@@ -35,6 +35,16 @@ func TestCallsRefusal(t *testing.T) {
 			t.Errorf("%s%v: %+v", test.call, test.args, r)
 		}
 	}
+	both := calls{func(string, [6]uint64) string { return "--unix all" }, &policy.Network{Families: policy.OnlyThese[string](),
+		Unix: policy.OnlyThese[string]()}, nil}
+	for _, test := range []struct{ families, want string }{{"", "--network unix --unix all"}, {"unix", "--unix all"}} {
+		if test.families != "" {
+			both.network.Families = policy.OnlyThese(test.families)
+		}
+		if r := both.Refusal("socket", [6]uint64{unix.AF_UNIX, 1}); r.Allow != test.want {
+			t.Errorf("UNIX sockets, families %q: %+v, want %q", test.families, r, test.want)
+		}
+	}
 	if r := (calls{}).Refusal("no call", [6]uint64{}); r.Errno != unix.EPERM || r.Allow != "" {
 		t.Errorf("a call without a row: %+v", r)
 	}
