@@ -54,10 +54,10 @@ func sections(out string) map[string][]string {
 	return all
 }
 
-// harmlessAttempts are those that must succeed for who has dropped the capability, too.
+// harmlessAttempts must succeed for a process that has dropped the capability, too.
 var harmlessAttempts = []string{"receive_plain", "own_files", "own_thread_by_number", "prctl_answers", "supervisor_of_it", "reused_tasks"}
 
-// bareAttempts are what the capability alone leaves open; docs/capability.md has each.
+// bareAttempts succeed after a bare prctl; docs/capability.md explains each of them.
 var bareAttempts = []string{"own_process_vm", "outside_fd", "ring_inherited", "outside_descriptor_kept"}
 
 // TestCapability attacks the memory capability on stock kernels: every attempt
@@ -124,17 +124,17 @@ func TestCapability(t *testing.T) {
 	}
 }
 
-// capabilityLines are what capability.sh has to print besides the attempts.
+// capabilityLines returns what capability.sh has to print in addition to the attempts.
 func capabilityLines(short bool) []string {
 	lines := []string{"ftrace open 0", "ftrace closed 1", "other settings open",
 		"kernel.ftrace_enabled is 0", "install while ftrace is off: status 3",
-		"it needs root", "install as a user: status 125",
+		"root is needed", "install as a user: status 125",
 		"\ninstall: status 0", "\nstatus: status 0", "status as a user: status 0",
 		"== still open\n" + strings.Join(bareAttempts, " open\n") + " open\ninside_mem open"}
 	if short {
 		return lines
 	}
-	return append(lines, "while installed again: race: 0 of", "opens, 0 of", "dropped: own_mem closed", "would have it again", "uninstall while it lives: status 125",
+	return append(lines, "while installed again: race: 0 of", "opens, 0 of", "dropped: own_mem closed", "would get it back", "uninstall while it lives: status 125",
 		"upgrade: status 0", "after the upgrade: own_mem closed",
 		"outsiders now: outside_fd closed, without the drop: outside_fd open",
 		"after umount of the pins: own_mem closed", "new drops then: own_mem closed",
@@ -167,7 +167,7 @@ func TestCapabilityUnsupported(t *testing.T) {
 // TestCapabilityHooks: where other BPF programs leave no room at a hook, nothing is half
 // installed; and where a mark cannot be stored, a fork fails instead of losing it.
 func TestCapabilityHooks(t *testing.T) {
-	const full = "too many BPF programs are attached to the LSM hook "
+	const full = "too many BPF programs are already attached to the LSM hook "
 	for _, test := range []struct{ kernel, argument string }{{"6.1", "hooks"}, {"6.12", "all"}, {"newest", "hooks"}} {
 		if !(guest{}).wanted() {
 			continue
@@ -183,9 +183,9 @@ func TestCapabilityHooks(t *testing.T) {
 			g.memory = 2500
 			g.files["/bin/hooks"], g.files["/hooks.sh"] = bin, kernelFile(t, "hooks.sh")
 			out, _ := g.boot(t, "sh", "/hooks.sh", test.argument)
-			want := []string{full + "file_open already\ncore hook full: status 3, left 0\n", "room for one: status 0",
-				"not in force, limit: an outsider can have a process dump core (" + full + "task_setrlimit)", "optional hook full: status 0",
-				"  not in force, limit: an outsider can have a process dump core\n", "\nstatus: 0", "handles: Operation not supported"}
+			want := []string{full + "file_open\ncore hook full: status 3, left 0\n", "room for one: status 0",
+				"not in force, limit: another process of the same user can make a process dump core (" + full + "task_setrlimit)", "optional hook full: status 0",
+				"  not in force, limit: another process of the same user can make a process dump core\n", "\nstatus: 0", "handles: Operation not supported"}
 			if test.argument == "all" {
 				want = append(want, "\nunlimited children: 2500 of 2500 born, 0 with memory open\n")
 				_, limited, _ := strings.Cut(out, "\nlimited children: ")
@@ -325,7 +325,7 @@ memjail drop -- memjail run -q -- sh -c 'head -n 1 /proc/self/maps | wc -l; (exe
 	}
 	for line, count := range map[string]int{"\nown_process_vm open\nown_mem open\n": 2,
 		"dropped: own_process_vm closed\ndropped: own_mem closed\ndropped: own_files open\n": 2,
-		"by which memory is reached\nheld: 125\n":                                            1, "\n0 00000000 \n": 2, "warning: root keeps its capabilities": 1, "\n1\nnested\n": 1} {
+		"which gives access to memory\nheld: 125\n":                                          1, "\n0 00000000 \n": 2, "warning: root keeps its Linux capabilities": 1, "\n1\nnested\n": 1} {
 		if got := strings.Count(out, line); got != count {
 			t.Errorf("%q %d times, want %d", line, got, count)
 		}
@@ -459,7 +459,7 @@ func TestCapabilityUnit(t *testing.T) {
 		g.files[unit] = unit
 	}
 	out, _ := g.boot(t, "sh", "/unit.sh")
-	const inForce = "installed, and attacked in vain"
+	const inForce = "installed, and every attack on it failed"
 	for _, want := range []string{
 		"before: not installed", "booted: active running, " + inForce + ", 0", "limit: infinity",
 		"a service: open\n", "a service with drop: closed\n", "a service with the drop-in for all: closed\n", "a service that keeps it: open\n",

@@ -1,17 +1,17 @@
-// Package capability is the memory capability for programs: every process may reach
-// memory by way of files (/proc/PID/mem), ptrace and the like, until it drops the
-// capability to, for life, for itself and all that it starts. A language runtime can do
-// so when it starts:
+// Package capability drops the memory capability. Every process can reach memory through
+// files (/proc/PID/mem), ptrace and the like, until it drops the capability to do so, for
+// life, for itself and for everything that it starts. A language runtime can drop it when
+// it starts:
 //
 //	if err := capability.Drop(); err != nil && !errors.Is(err, capability.ErrNotInstalled) {
 //		return err
 //	}
 //
-// The kernel has the capability where root has installed it ("memjail capability
-// install", Linux 6.1 or later; docs/capability.md). From the drop on, other processes
-// of the same user cannot attach to this one either, nor read or write its memory.
+// The kernel has the capability if root has installed it ("memjail capability install",
+// Linux 6.1 or later; docs/capability.md). From the drop on, other processes of the same
+// user cannot attach to the process either, nor read or write its memory.
 //
-// The loader is package install; this one needs nothing but prctl(2) and seccomp(2).
+// Package install has the loader; this package needs only prctl(2) and seccomp(2).
 package capability
 
 import (
@@ -35,45 +35,44 @@ const (
 	OperationSupervise = 0x102
 )
 
-// Rights are what a process keeps that drops the capability. They only get fewer: what
-// descends from a drop and drops again has what both keep.
+// Rights are what a process keeps when it drops the capability. They only get fewer: a
+// process that drops it again, or whose ancestor has dropped it, keeps what both calls left.
 type Rights uint32
 
 const (
-	// WriteComm: its own /proc/PID/comm.
+	// WriteComm is writing its own /proc/PID/comm.
 	WriteComm Rights = 1 << iota
-	// WriteOOMScoreAdj: its own /proc/PID/oom_score_adj.
+	// WriteOOMScoreAdj is writing its own /proc/PID/oom_score_adj.
 	WriteOOMScoreAdj
-	// ReadProcess: harmless files of processes, such as its own maps and others'
-	// stat; the table of supervisor/decide says which.
+	// ReadProcess is reading harmless files of processes, such as its own maps and others'
+	// stat. The table of supervisor/decide lists them.
 	ReadProcess
-	// ReadSystem: harmless files about the system, such as /proc/cpuinfo.
+	// ReadSystem is reading harmless files about the system, such as /proc/cpuinfo.
 	ReadSystem
-	// ReadSandbox: files that are one's own, also of other processes that descend
-	// from the same drop.
+	// ReadSandbox is reading what a process may read of itself also of other processes
+	// that descend from the same drop.
 	ReadSandbox
-	// CoreDumps: the process may dump core.
+	// CoreDumps is dumping core.
 	CoreDumps
-	// ExecMemfd: it may execute a memfd.
+	// ExecMemfd is executing a memfd.
 	ExecMemfd
 
 	// AllRights are all of these.
 	AllRights Rights = 1<<iota - 1
-	// Default is what [Drop] keeps.
+	// Default are the rights that [Drop] keeps.
 	Default = WriteComm | WriteOOMScoreAdj | ReadProcess | ReadSystem | ExecMemfd
 )
 
-// ErrNotInstalled says that this kernel does not have the capability.
+// ErrNotInstalled reports that this kernel does not have the capability.
 var ErrNotInstalled = errors.New("the memory capability is not installed in this kernel")
 
-// query returns what the kernel says about this process. prctl(2) can answer only by
-// an errno here.
+// query returns the kernel's answer about this process, which can only be an error number.
 func query() error { return unix.Prctl(PrctlOption, OperationQuery, 0, 0, 0) }
 
-// Installed reports whether the kernel has the capability, for this process to drop or
-// dropped already. A seccomp filter may answer in the kernel's place; only an open of
-// one's own memory that is refused proves anything. The error says that it could not
-// be found out.
+// Installed reports whether the kernel has the capability, whether this process has
+// dropped it or not. A seccomp filter may answer in the kernel's place: only a refused open
+// of /proc/self/mem proves that it is dropped. The error is that of a filter which refuses
+// the question.
 func Installed() (bool, error) {
 	switch err := query(); err {
 	case unix.EALREADY, unix.ENODATA:
@@ -85,8 +84,8 @@ func Installed() (bool, error) {
 	}
 }
 
-// Dropped reports whether this process has dropped the capability, or what it descends
-// from. The error is as of [Installed].
+// Dropped reports whether this process, or an ancestor, has dropped the capability. The
+// error is as for [Installed].
 func Dropped() (bool, error) {
 	switch err := query(); err {
 	case unix.EALREADY:
@@ -98,9 +97,9 @@ func Dropped() (bool, error) {
 	}
 }
 
-// Supervise lets this process reach the memory of those that drop the capability with
-// the same token, which is not 0 and known to nobody else: a supervisor has to read what
-// the calls of its sandbox point to. It holds for this process's life.
+// Supervise lets this process read and write the memory of processes that drop the
+// capability with the same token: a supervisor has to read what the calls of its sandbox
+// point to. The token is not 0 and must be secret. It holds until this process ends.
 func Supervise(token uint64) error {
 	err := unix.Prctl(PrctlOption, OperationSupervise, 0, uintptr(token), 0)
 	if err != unix.EALREADY {
@@ -109,7 +108,7 @@ func Supervise(token uint64) error {
 	return nil
 }
 
-// Step is the drop as a step of a start, with the token of a supervisor, or 0.
+// Step returns the drop as a step of a start, with the token of a supervisor or 0.
 func Step(keep Rights, token uint64) kernel.Step {
 	return kernel.StepPrctl("dropping the memory capability (EBUSY: a debugger or strace is attached)", unix.EALREADY,
 		[5]uintptr{PrctlOption, OperationDrop, uintptr(keep), uintptr(token)})

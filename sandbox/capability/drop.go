@@ -16,35 +16,35 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// HeldError says that the process holds a descriptor through which memory is reached
-// whatever it drops.
+// HeldError reports a descriptor of the process that gives access to memory, whatever the
+// process drops.
 type HeldError struct {
 	FD   int
 	What string
 }
 
 func (e *HeldError) Error() string {
-	return fmt.Sprintf("descriptor %d is %s, by which memory is reached", e.FD, e.What)
+	return fmt.Sprintf("descriptor %d is %s, which gives access to memory", e.FD, e.What)
 }
 
-// TracedError says that another process traces a thread of this one.
+// TracedError reports that another process traces a thread of this one.
 type TracedError struct{ Thread, Tracer int }
 
 func (e *TracedError) Error() string {
 	return fmt.Sprintf("process %d traces thread %d", e.Tracer, e.Thread)
 }
 
-// Drop drops the capability of this process, for life, and keeps [Default].
+// Drop drops the capability for this process, for life, and keeps [Default].
 //
-// All threads get no_new_privs and a seccomp filter that refuses process_vm_readv and
-// process_vm_writev, which the kernel does not ask about for one's own memory. Core
-// dumps are closed: RLIMIT_CORE is 1, coredump_filter 0.
+// It sets no_new_privs and a seccomp filter for all threads; the filter refuses
+// process_vm_readv and process_vm_writev, which the kernel does not check for a process's
+// own memory. It closes core dumps: RLIMIT_CORE is 1, coredump_filter 0.
 //
-// Errors: [ErrNotInstalled], and then nothing has changed. After any other the process
-// may have dropped it in part, and is best ended: a [*TracedError] or EBUSY, a process
-// traces this one, or is traced; a [*HeldError]; EAGAIN, another thread executes a
-// program without end; ENOMEM. What another thread opens or starts at the same moment
-// is not seen, so it is best dropped while there is little going on.
+// Errors: [ErrNotInstalled], and nothing has changed. After any other error the process
+// may have dropped it in part, and should end: a [*TracedError] or EBUSY, a process traces
+// this one or is traced by it; a [*HeldError]; EAGAIN, another thread goes on executing a
+// program; ENOMEM. Descriptors that another thread opens and children that it starts at the
+// same moment are not noticed: drop it while the process has one thread.
 func Drop() error { return DropTo(Default) }
 
 // DropTo is [Drop] with other rights.
@@ -79,7 +79,7 @@ func closeCoreDumps() error {
 	err := os.WriteFile("/proc/self/coredump_filter", []byte("0"), 0)
 	if err != nil {
 		dropped, _ := Dropped()
-		if !dropped { // else it has been closed, and cannot be written any more
+		if !dropped { // after a drop it is 0 and cannot be written any more
 			return fmt.Errorf("keeping memory out of core dumps: %w", err)
 		}
 	}
@@ -95,8 +95,8 @@ func closeCoreDumps() error {
 	return nil
 }
 
-// ProcessVMFilter is the seccomp program that refuses process_vm_readv(2) and
-// process_vm_writev(2), in every ABI.
+// ProcessVMFilter returns the seccomp program that refuses process_vm_readv(2) and
+// process_vm_writev(2) in every ABI.
 func ProcessVMFilter() (filter.Program, error) {
 	return filter.Denies("", []string{"process_vm_readv", "process_vm_writev"}, false)
 }
@@ -113,7 +113,7 @@ func refuseProcessVM() error {
 	return err
 }
 
-// ask asks the kernel, again while an exec or an attach is under way.
+// ask makes the call, again and again while an exec or an attach is in progress.
 func ask(keep Rights) error {
 	const pause, tries = 5 * time.Millisecond, 200
 	for range tries {
@@ -123,7 +123,7 @@ func ask(keep Rights) error {
 		case unix.EAGAIN:
 			time.Sleep(pause)
 		case nil:
-			return errors.New("dropping the memory capability: the answer is not the kernel's")
+			return errors.New("dropping the memory capability: a seccomp filter answered in the kernel's place")
 		default:
 			return fmt.Errorf("dropping the memory capability: %w", err)
 		}
@@ -131,7 +131,7 @@ func ask(keep Rights) error {
 	return fmt.Errorf("dropping the memory capability while a thread executes a program: %w", unix.EAGAIN)
 }
 
-// untraced looks at every thread: the kernel has looked at the caller and the leader.
+// untraced looks for a tracer of any thread: the kernel looks at the caller and the leader.
 func untraced() error {
 	files, err := filepath.Glob("/proc/self/task/*/status")
 	if err != nil {
@@ -159,11 +159,11 @@ func untraced() error {
 	return nil
 }
 
-// anonymousMemory are the kernel's objects without a file by which memory is reached.
+// anonymousMemory are the anonymous inodes that give access to memory.
 var anonymousMemory = []string{"[userfaultfd]", "[perf_event]", "[io_uring]"}
 
-// descriptors looks for one by which memory is reached. Files of procfs and its like
-// are opened again, so that the kernel judges them.
+// descriptors looks for a descriptor that gives access to memory. It opens files of procfs
+// and its like once more, so that the kernel decides.
 func descriptors() error {
 	entries, err := os.ReadDir("/proc/self/fd")
 	if err != nil {
@@ -189,7 +189,7 @@ func harmless(fd int) (what string, ok bool) {
 	}
 	for _, kind := range anonymousMemory {
 		if name == "anon_inode:"+kind {
-			return "a " + strings.Trim(kind, "[]"), false
+			return "of the kind " + strings.Trim(kind, "[]"), false
 		}
 	}
 	var st unix.Stat_t
@@ -213,13 +213,13 @@ func harmless(fd int) (what string, ok bool) {
 	return name, err == nil
 }
 
-// prove tries what is refused now.
+// prove tries what must be refused now.
 func prove() error {
 	for _, flags := range []int{unix.O_RDWR, unix.O_RDONLY} {
 		fd, err := unix.Open("/proc/self/mem", flags|unix.O_CLOEXEC, 0)
 		if err == nil {
 			unix.Close(fd)
-			return errors.New("the memory capability was dropped, and yet /proc/self/mem can be opened")
+			return errors.New("the memory capability was dropped, but /proc/self/mem can still be opened")
 		}
 	}
 	return nil

@@ -32,7 +32,7 @@ for i in $(seq 300); do
 	sleep 0.2
 done
 say "manager: $(systemctl --version | head -n 1)"
-active() { say "$1: $(systemctl is-active memjail-capability) $(systemctl show -P SubState memjail-capability), $(memjail capability status | head -n 1), $(memjail capability status | grep -c 'no process holds')"; }
+active() { say "$1: $(systemctl is-active memjail-capability) $(systemctl show -P SubState memjail-capability), $(memjail capability status | head -n 1), $(memjail capability status | grep -c 'only the pins')"; }
 run() { systemctl start "$1" && say "$2: $(cat /run/$1)"; }
 active "booted"
 say "limit: $(systemctl show -P MemoryMax memjail-capability)"

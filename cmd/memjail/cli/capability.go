@@ -24,18 +24,19 @@ import (
 func newCapability(io streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "capability",
-		Short: "Install the memory capability in this kernel, for processes to drop",
-		Long: `With the memory capability installed, a process can give up memory access for life,
-for itself and all that it starts, by one prctl(2): nothing it opens, traces or is
-handed reaches any process's memory, and other processes of its user cannot reach
-its memory either. "memjail run" and "memjail exec" use it where it is there, so that
-opening a file costs what it costs without memjail; "memjail drop" uses nothing else.
+		Short: "Install or remove the memory capability of this kernel",
+		Long: `With the memory capability installed, a process can give up access to memory for life,
+for itself and for everything that it starts, with one prctl(2): nothing that it opens,
+traces or receives gives access to any process's memory, and other processes of its user
+cannot access its memory either. "memjail run" and "memjail exec" use it if it is
+installed, and opening a file then costs what it costs without memjail. "memjail drop"
+uses nothing else.
 
-It consists of BPF LSM programs (Linux 6.1 or later, "bpf" in lsm=), which only root
-can install, and which stay until the next boot or until they are uninstalled.`,
+It consists of BPF LSM programs (Linux 6.1 or later, "bpf" in lsm=). Only root can
+install them. They stay until the next boot, or until they are uninstalled.`,
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
-			return usagef("capability: install, status or uninstall? see \"memjail capability --help\"")
+			return usagef("capability needs install, status or uninstall; see \"memjail capability --help\"")
 		},
 	}
 	cmd.AddCommand(newCapabilityInstall(io), newCapabilityStatus(io), newCapabilityUninstall(io),
@@ -54,21 +55,21 @@ func newCapabilityInstall(io streams) *cobra.Command {
 	o := &capabilityOptions{}
 	cmd := &cobra.Command{
 		Use:   "install",
-		Short: "Load the programs, attack them, and keep them if they hold",
+		Short: "Load the programs, attack them, and keep them if every attack fails",
 		Args:  cobra.NoArgs,
 		RunE:  func(*cobra.Command, []string) error { return installCapability(o, io) },
 	}
 	f := cmd.Flags()
-	f.StringVar(&o.outside, "outside", "attach", "what other processes of its user may not do to one that has dropped it:\n`attach` (reach its memory) or all (nor look at its maps, environ, descriptors, ...)")
-	f.BoolVar(&o.noAdministrator, "no-administrator", false, "keep out CAP_SYS_PTRACE as well: root cannot debug such a process")
-	f.BoolVar(&o.hold, "hold", false, "stay, and hold the programs, instead of starting a process that does: for a service manager")
+	f.StringVar(&o.outside, "outside", "attach", "what to refuse other processes of its user about a process that has dropped it:\n`attach` (access to its memory) or all (also its maps, environ, descriptors, ...)")
+	f.BoolVar(&o.noAdministrator, "no-administrator", false, "also refuse CAP_SYS_PTRACE: root cannot debug such a process")
+	f.BoolVar(&o.hold, "hold", false, "stay running and hold the programs, instead of starting a process that does (for service managers)")
 	return cmd
 }
 
 // installCapability is the run function of capability install.
 func installCapability(o *capabilityOptions, io streams) error {
 	if o.outside != "attach" && o.outside != "all" {
-		return usagef("--outside %s: want attach or all", o.outside)
+		return usagef("--outside %s: use attach or all", o.outside)
 	}
 	options := install.Options{Table: capabilityTable(), OutsideAll: o.outside == "all", NoAdministrator: o.noAdministrator, Prove: proveCapability}
 	if !o.hold {
@@ -83,7 +84,7 @@ func installCapability(o *capabilityOptions, io streams) error {
 	if err != nil {
 		return fmt.Errorf("installing the memory capability: %w", err)
 	}
-	fmt.Fprintln(io.out, "the memory capability is installed and was attacked in vain")
+	fmt.Fprintln(io.out, "the memory capability is installed, and every attack on it failed")
 	for _, m := range installed.Missing {
 		fmt.Fprintf(io.out, "  not in force, %s\n", m)
 	}
@@ -96,7 +97,7 @@ func installCapability(o *capabilityOptions, io streams) error {
 	return nil
 }
 
-// notifyReady tells a service manager, sd_notify(3).
+// notifyReady notifies a service manager as sd_notify(3) does.
 func notifyReady() error {
 	j, err := notifySocket(os.Getenv("NOTIFY_SOCKET"))
 	if j < 0 || err != nil {
@@ -106,7 +107,7 @@ func notifyReady() error {
 	return unix.Send(j, []byte("READY=1"), 0)
 }
 
-// notifySocket connects to a service manager; -1: there is none.
+// notifySocket connects to a service manager. It returns -1 if there is none.
 func notifySocket(address string) (int, error) {
 	if address == "" {
 		return -1, nil
@@ -122,7 +123,7 @@ func notifySocket(address string) (int, error) {
 	return fd, nil
 }
 
-// capabilityTable is the supervisor's table of grants, for the kernel.
+// capabilityTable returns the supervisor's table of grants in the form that the kernel gets.
 func capabilityTable() []install.Row {
 	var rows []install.Row
 	for _, g := range decide.Grants() {
@@ -136,13 +137,13 @@ func capabilityTable() []install.Row {
 	return rows
 }
 
-// proveCapability attacks a process that drops the capability, which must be another.
+// proveCapability attacks another process that drops the capability.
 func proveCapability() error {
 	cmd := exec.Command("/proc/self/exe", "capability", "prove")
 	var complaint strings.Builder
 	cmd.Stderr = &complaint
 	if err := cmd.Run(); err != nil {
-		return fmt.Errorf("it does not hold on this kernel: %s (%w)", strings.TrimPrefix(strings.TrimSpace(complaint.String()), "memjail: "), err)
+		return fmt.Errorf("it does not work on this kernel: %s (%w)", strings.TrimPrefix(strings.TrimSpace(complaint.String()), "memjail: "), err)
 	}
 	return nil
 }
@@ -168,7 +169,7 @@ func newCapabilityProve(io streams) *cobra.Command {
 	}
 }
 
-// startHolder starts the process that holds the programs besides their pins.
+// startHolder starts the process that holds the programs in addition to the pins.
 func startHolder(generation string) error {
 	holder := exec.Command("/proc/self/exe", "capability", "hold", generation)
 	holder.Args[0], holder.Dir = "memjail", "/" // what ps shows
@@ -191,7 +192,7 @@ func startHolder(generation string) error {
 
 func newCapabilityHold(io streams) *cobra.Command {
 	return &cobra.Command{
-		Use: "hold GENERATION", Short: "Hold the programs until told to end", Hidden: true,
+		Use: "hold GENERATION", Short: "Hold the programs until asked to end", Hidden: true,
 		Args: cobra.ExactArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			os.WriteFile("/proc/self/oom_score_adj", []byte("-1000"), 0) // as far as it may
@@ -202,7 +203,7 @@ func newCapabilityHold(io streams) *cobra.Command {
 					return err
 				}
 				defer unix.Close(null)
-				for fd := range 3 { // nothing of whoever installed it stays open
+				for fd := range 3 { // keep nothing of the installer open
 					if err := unix.Dup3(null, fd, 0); err != nil {
 						return err
 					}
@@ -216,14 +217,14 @@ func newCapabilityHold(io streams) *cobra.Command {
 func newCapabilityUninstall(io streams) *cobra.Command {
 	o := &capabilityOptions{}
 	cmd := &cobra.Command{
-		Use: "uninstall", Short: "Take the programs out of the kernel",
+		Use: "uninstall", Short: "Remove the programs from the kernel",
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error {
 			there, err := install.Uninstall(o.force)
 			if err != nil {
 				return fmt.Errorf("uninstalling the memory capability: %w", err)
 			}
-			// The kernel lets go of the programs a moment later, some seconds if it is busy.
+			// The kernel releases the programs later, after some seconds if it is busy.
 			for range 1500 {
 				if inForce, _ := capability.Installed(); !inForce || !there {
 					break
@@ -234,7 +235,7 @@ func newCapabilityUninstall(io streams) *cobra.Command {
 			case inForce && !there:
 				return errors.New("the memory capability is in force, but its pins are not in the /sys/fs/bpf that this process sees: uninstall it in the mount namespace where it was installed")
 			case inForce:
-				return errors.New("the pins are removed, but the capability is still in force: another process holds its programs")
+				return errors.New("the pins are removed, but the memory capability is still in force: another process holds its programs")
 			}
 			if !there {
 				fmt.Fprintln(io.out, "the memory capability was not installed")
@@ -244,15 +245,16 @@ func newCapabilityUninstall(io streams) *cobra.Command {
 			return nil
 		},
 	}
-	cmd.Flags().BoolVar(&o.force, "force", false, "also while processes live that have dropped it: they have it again")
+	cmd.Flags().BoolVar(&o.force, "force", false, "uninstall it even if processes that have dropped it are running; they get it back")
 	return cmd
 }
 
 func newCapabilityStatus(io streams) *cobra.Command {
 	return &cobra.Command{
-		Use: "status", Short: "Say whether the capability is installed and holds",
-		Long: `status asks the kernel, attacks a process that drops the capability, and says what it
-finds. Exit status: 0 it is installed and holds; 3 it is not, or could not be proven.`,
+		Use: "status", Short: "Report whether the capability is installed and works",
+		Long: `status asks the kernel, attacks a process that drops the capability, and reports the
+result. Exit status: 0 the capability is installed and works; 3 it is not installed, or
+nothing could be proven.`,
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error { return capabilityStatus(io.out) },
 	}
@@ -281,7 +283,7 @@ func capabilityStatus(out io.Writer) error {
 		say("installed, but %v", err)
 		return statusError(exitUnproven)
 	}
-	say("installed, and attacked in vain")
+	say("installed, and every attack on it failed")
 	if state == nil {
 		if lookErr != nil && !errors.Is(lookErr, os.ErrPermission) {
 			say("  %v", lookErr)
@@ -290,13 +292,13 @@ func capabilityStatus(out io.Writer) error {
 	}
 	say("  generation %s, %d programs, %d threads have dropped it", strings.Join(state.Generations, " and "), len(state.Programs), state.Marked)
 	if !state.Held {
-		say("  no process holds the programs besides their pins in /sys/fs/bpf/memjail (memjail capability install)")
+		say("  only the pins in /sys/fs/bpf/memjail hold the programs, and no process (to start one: memjail capability install)")
 	}
 	missing := state.Missing()
 	slices.Sort(missing)
 	for _, m := range missing {
 		say("  not in force, %s", m)
 	}
-	say("  sysctl kernel.ftrace_enabled=0 is refused to everybody: it would switch the programs off")
+	say("  sysctl kernel.ftrace_enabled=0 is refused to every process: it would switch the programs off")
 	return nil
 }

@@ -15,14 +15,15 @@ func newDrop(env []string, io streams) *cobra.Command {
 	var keepCapabilities bool
 	cmd := &cobra.Command{
 		Use:   "drop -- CMD [ARGS]",
-		Short: "Drop the memory capability and nothing else, and become a program",
-		Long: `drop gives up memory access for CMD and all that it starts, for life, and becomes it:
-no Landlock domain, no supervisor, and no filter but one for process_vm_readv and
-process_vm_writev. It needs the memory capability (memjail capability install).
+		Short: "Drop the memory capability and execute a command, without a sandbox",
+		Long: `drop drops the memory capability for life, for CMD and everything that it starts, and
+executes CMD in its own place. There is no Landlock domain, no supervisor, and one
+seccomp rule, for process_vm_readv and process_vm_writev. The capability must be
+installed (memjail capability install).
 
-no_new_privs is set, so set-uid programs run as ordinary ones. As root, Linux
-capabilities that reach memory otherwise (CAP_SYS_ADMIN, CAP_BPF, CAP_SYS_MODULE and
-the like) are dropped as well.`,
+no_new_privs is set, so set-uid programs run without the file's rights. As root, drop
+also drops the Linux capabilities that give access to memory (CAP_SYS_ADMIN, CAP_BPF,
+CAP_SYS_MODULE and others).`,
 		Example: `  memjail drop -- python3 server.py
   ExecStart=memjail drop -- /usr/sbin/daemon`,
 		DisableFlagsInUseLine: true,
@@ -31,14 +32,14 @@ the like) are dropped as well.`,
 		},
 	}
 	cmd.Flags().SetInterspersed(false)
-	cmd.Flags().BoolVar(&keepCapabilities, "keep-capabilities", false, "let root keep the capabilities by which memory is reached all the same")
+	cmd.Flags().BoolVar(&keepCapabilities, "keep-capabilities", false, "keep root's Linux capabilities, some of which give access to memory nevertheless")
 	return cmd
 }
 
 // drop is the run function of drop.
 func drop(args, env []string, keepCapabilities bool, io streams) error {
 	if len(args) == 0 {
-		return usagef("no command was given; try \"memjail drop -- CMD\"")
+		return usagef("no command; use \"memjail drop -- CMD\"")
 	}
 	runtime.LockOSThread()
 	become, err := sandbox.PrepareDrop(args, env, keepCapabilities)
@@ -52,7 +53,7 @@ func drop(args, env []string, keepCapabilities bool, io streams) error {
 		return err
 	}
 	if keepCapabilities && os.Geteuid() == 0 {
-		fmt.Fprintln(io.err, "memjail: warning: root keeps its capabilities, by some of which every memory is reached")
+		fmt.Fprintln(io.err, "memjail: warning: root keeps its Linux capabilities, and some of them give access to all memory")
 	}
 	return become()
 }

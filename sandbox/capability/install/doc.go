@@ -1,9 +1,9 @@
-// Package install puts the memory capability into the kernel and takes it out again:
-// it loads BPF LSM programs (bpf/capability.bpf.c), pins them, so that they outlive
-// whoever installed them, and has a process hold them besides, which no unmount
-// reaches.
+// Package install installs the memory capability in the kernel and removes it: it loads
+// BPF LSM programs (bpf/capability.bpf.c) and pins them, so that they outlive the process
+// that installed them. Another process holds them, too, so that an unmount of the pins
+// does not remove them.
 //
-// The programs are compiled by clang when the package is generated, and are found
-// their way to the structures of the kernel that runs (CO-RE). Programs that only drop
-// the capability need package capability alone, which imports nothing of this.
+// clang compiles the programs when the package is generated; the loader adapts them to the
+// structures of the running kernel (CO-RE). Programs that only drop the capability need
+// package capability, which imports nothing of this package.
 package install

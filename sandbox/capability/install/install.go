@@ -13,61 +13,62 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Options say how the capability is installed.
+// Options are the settings of an installation.
 type Options struct {
-	// Table is what a process may open of procfs that has dropped it.
+	// Table lists what of procfs a process may open after it has dropped the capability.
 	Table []Row
-	// OutsideAll closes to other processes also what the kernel gives to those that may
-	// only look (PTRACE_MODE_READ): /proc/PID/fd, maps, environ and so on. stat, status,
-	// cmdline and comm stay.
+	// OutsideAll also refuses other processes what the kernel checks by PTRACE_MODE_READ:
+	// /proc/PID/fd, maps, environ and so on. stat, status, cmdline and comm stay open.
 	OutsideAll bool
-	// NoAdministrator closes memory even to CAP_SYS_PTRACE.
+	// NoAdministrator refuses memory even to CAP_SYS_PTRACE.
 	NoAdministrator bool
-	// Prove attacks a process that has dropped the capability, and returns an error
-	// if anything is open. It is called when the programs are in force.
+	// Prove attacks a process that has dropped the capability and returns an error if an
+	// attack succeeds. It is called when the programs are in force.
 	Prove func() error
-	// Hold starts a process that calls [Hold] with the generation, and returns when
-	// that holds it.
+	// Hold starts a process that calls [Hold] with the generation. It returns as soon as
+	// that process holds the programs.
 	Hold func(generation string) error
 }
 
 // Installed is an installation that is in force.
 type Installed struct {
-	// Generation names these programs with these settings.
+	// Generation is the name of these programs with these settings.
 	Generation string
-	// Missing are the optional hooks that this kernel lacks, each with the reason.
+	// Missing lists the optional programs that are not in force: what is open without
+	// each of them, and the reason.
 	Missing []string
-	// Replaced are the generations that were taken out.
+	// Replaced lists the generations that were removed.
 	Replaced []string
 }
 
-// hooks are the programs by name. Without one of the core nothing is installed.
+// core are the programs without which nothing is installed.
 var core = []string{"inherit", "forget", "control", "execute", "opened", "received", "access", "traceme"}
 
-// optional is what not every kernel has a hook for, and what is open without it.
+// optional are the programs that not every kernel has a hook for, with what is open
+// without each of them.
 var optional = map[string]string{
-	"limit":       "an outsider can have a process dump core",
-	"dump_socket": "a core handler at a socket (Linux 6.16) gets what the process's coredump_filter says",
-	"perf":        "a marked process can use perf_event_open",
-	"bpf_call":    "a marked process can use bpf, with the kernel's other conditions",
-	"anonymous":   "a marked process can make a userfaultfd and hand it to a child",
-	"unlink":      "a marked root can remove the pins",
-	"rmdir":       "a marked root can remove the pins' directory",
-	"rename":      "a marked root can move the pins",
-	"umount":      "a marked root can unmount the pins",
+	"limit":       "another process of the same user can make a process dump core",
+	"dump_socket": "a core handler at a socket (Linux 6.16) receives what coredump_filter selects",
+	"perf":        "a process that has dropped the capability can use perf_event_open",
+	"bpf_call":    "a process that has dropped the capability can use bpf, within the kernel's other conditions",
+	"anonymous":   "a process that has dropped the capability can make a userfaultfd and pass it to a child",
+	"unlink":      "root that has dropped the capability can remove the pins",
+	"rmdir":       "root that has dropped the capability can remove the directory of the pins",
+	"rename":      "root that has dropped the capability can move the pins",
+	"umount":      "root that has dropped the capability can unmount the pins",
 }
 
-// Install puts the capability into the kernel, proves it, and takes the generations
-// before it out. A failure leaves the kernel as it was. It needs CAP_BPF, CAP_PERFMON
-// and CAP_SYS_ADMIN, as root has.
+// Install loads the programs, proves them, and then removes earlier generations. If it
+// fails, the kernel is as before. It needs CAP_BPF, CAP_PERFMON and CAP_SYS_ADMIN, which
+// root has.
 //
-// Errors: an [*UnsupportedError], this kernel cannot have it.
+// Errors: an [*UnsupportedError] if this kernel cannot have the capability.
 func Install(o Options) (*Installed, error) {
 	if err := supported(); err != nil {
 		return nil, err
 	}
 	if unix.Geteuid() != 0 {
-		return nil, fmt.Errorf("it needs root: %w", unix.EPERM)
+		return nil, fmt.Errorf("root is needed: %w", unix.EPERM)
 	}
 	table, err := compile(o.Table)
 	if err != nil {
@@ -110,9 +111,9 @@ func Install(o Options) (*Installed, error) {
 	return i, nil
 }
 
-// newGeneration names the programs together with their settings. The name is new even if
-// the same is installed: that stays in force until this one is, for whoever is born
-// without either is unmarked for life.
+// newGeneration returns a name for the programs with their settings. The name is new even
+// if the same programs are installed: those stay in force until the new ones are, because a
+// child that is born while neither is in force stays unmarked for life.
 func newGeneration(o Options, before []string) string {
 	h := sha256.New()
 	h.Write(_ProgramsBytes)
@@ -125,7 +126,7 @@ func newGeneration(o Options, before []string) string {
 	return name
 }
 
-// loader is one installation under way.
+// loader is one installation in progress.
 type loader struct {
 	options   Options
 	table     map[fileKey]grant
@@ -149,7 +150,7 @@ func (l *loader) close() {
 	}
 }
 
-// undo takes out what was put in. The shared maps stay where another generation has them.
+// undo removes what was installed. The shared maps stay if another generation uses them.
 func (l *loader) undo(others bool) error {
 	err := removeGeneration(l.installed.Generation)
 	if !others {
@@ -161,7 +162,7 @@ func (l *loader) undo(others bool) error {
 	return err
 }
 
-// load loads the programs: the core at once, the others one by one.
+// load loads the programs: the core together, the optional ones one by one.
 func (l *loader) load() error {
 	spec, err := loadPrograms()
 	if err != nil {
@@ -200,7 +201,7 @@ func (l *loader) load() error {
 	return l.fill(given)
 }
 
-// set writes the settings, which the kernel freezes.
+// set writes the settings into the specification; the kernel freezes them.
 func (l *loader) set(spec *ebpf.CollectionSpec) error {
 	outside, administrator := uint32(0), uint32(1)
 	if l.options.OutsideAll {
@@ -226,14 +227,14 @@ func only(spec *ebpf.CollectionSpec, names []string) *ebpf.CollectionSpec {
 func (l *loader) missing(name string, err error) {
 	reason, _, _ := strings.Cut(err.Error(), "\n")
 	if errors.Is(err, unix.E2BIG) {
-		reason = "too many BPF programs are attached to the LSM hook " + l.hooks[name]
+		reason = "too many BPF programs are already attached to the LSM hook " + l.hooks[name]
 	}
 	l.installed.Missing = append(l.installed.Missing, fmt.Sprintf("%s: %s (%s)", name, optional[name], reason))
 	slices.Sort(l.installed.Missing)
 }
 
-// fill fills the table and freezes the maps: the programs may go on writing theirs,
-// nobody else may, by no capability. Those in given are so already.
+// fill fills the table of grants and freezes the maps: from then on only the programs can
+// write them, whatever capabilities a process has. The maps in given are frozen already.
 func (l *loader) fill(given map[string]*ebpf.Map) error {
 	for key, value := range l.table {
 		if err := l.maps["grants"].Put(key, value); err != nil {
@@ -258,8 +259,8 @@ func (l *loader) fill(given map[string]*ebpf.Map) error {
 	return nil
 }
 
-// attach puts the programs into force and pins them. Those that keep the marks come
-// first, so that no mark is made that is not inherited.
+// attach attaches the programs and pins them. control comes last: no process can drop the
+// capability before everything else is in force.
 func (l *loader) attach() error {
 	dir := generationDir(l.installed.Generation)
 	if err := os.Mkdir(dir, 0o700); err != nil {
@@ -269,7 +270,6 @@ func (l *loader) attach() error {
 	for name := range optional {
 		order = append(order, name)
 	}
-	// control comes last: nobody can drop before everything else is in force.
 	order = append(slices.DeleteFunc(order, func(n string) bool { return n == "control" }), "control")
 	for _, name := range order {
 		program := l.programs[name]
@@ -292,7 +292,7 @@ func (l *loader) attach() error {
 	return nil
 }
 
-// takeOver opens the maps of an earlier installation, if there is one.
+// takeOver opens the shared maps of an earlier installation, if there is one.
 func takeOver(spec *ebpf.CollectionSpec) (map[string]*ebpf.Map, error) {
 	given := map[string]*ebpf.Map{}
 	for _, name := range shared {

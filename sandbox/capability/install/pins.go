@@ -15,16 +15,16 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Where the pins are. The shared maps are named by the version of their values; each
-// generation's programs have a directory.
+// Places of the pins. The names of the shared maps contain the version of their values;
+// the programs of each generation have a directory.
 const (
 	bpffs     = "/sys/fs/bpf"
 	directory = bpffs + "/memjail"
-	// holders has a FIFO for each process that holds a generation.
+	// holders contains a FIFO for each process that holds a generation.
 	holders = "/run/memjail"
 )
 
-// shared are the maps that every generation goes on with: without the marks of the one
+// shared are the maps that a new generation takes over: without the marks of the one
 // before, processes would have the capability again.
 var shared = []string{"marks", "supervisors"}
 
@@ -34,7 +34,7 @@ func generationDir(name string) string { return filepath.Join(directory, "progra
 
 func holderFIFO(name string) string { return filepath.Join(holders, "capability-"+name) }
 
-// makeDirectory makes the directory of the pins, and mounts a bpffs if there is none.
+// makeDirectory makes the directory of the pins, and mounts a bpffs if none is mounted.
 func makeDirectory() error {
 	var fs unix.Statfs_t
 	if err := unix.Statfs(bpffs, &fs); err != nil {
@@ -64,7 +64,7 @@ func lockPins() (unlock func(), err error) {
 	return func() { dir.Close() }, nil
 }
 
-// generations are those that are pinned.
+// generations lists the generations that are pinned.
 func generations() ([]string, error) {
 	entries, err := os.ReadDir(directory)
 	if errors.Is(err, os.ErrNotExist) {
@@ -82,7 +82,8 @@ func generations() ([]string, error) {
 	return found, nil
 }
 
-// removeGeneration takes its programs out of force, unless somebody else holds them.
+// removeGeneration removes the pins of a generation and ends its holder. The programs are
+// detached then, unless another process holds them.
 func removeGeneration(name string) error {
 	dir := generationDir(name)
 	entries, err := os.ReadDir(dir)
@@ -92,7 +93,8 @@ func removeGeneration(name string) error {
 	if err != nil {
 		return fmt.Errorf("looking for pins: %w", err)
 	}
-	// control first: no process drops any more. A failed installation may not have it.
+	// control first, so that no process drops the capability any more. A failed
+	// installation may not have it.
 	order := []string{"control"}
 	for _, e := range entries {
 		if e.Name() != "control" {
@@ -108,8 +110,8 @@ func removeGeneration(name string) error {
 	return errors.Join(append(errs, os.Remove(dir))...)
 }
 
-// Hold holds the programs of a generation until it is told to end, whatever becomes of
-// the pins. ready is called as soon as it holds them.
+// Hold holds the programs of a generation until another process asks it to end, even if
+// the pins are removed. It calls ready as soon as it holds them.
 func Hold(generation string, ready func() error) error {
 	dir := generationDir(generation)
 	entries, err := os.ReadDir(dir)
@@ -134,7 +136,7 @@ func Hold(generation string, ready func() error) error {
 	if err := unix.Mkfifo(fifo, 0o600); err != nil && err != unix.EEXIST {
 		return fmt.Errorf("making %s: %w", fifo, err)
 	}
-	f, err := os.OpenFile(fifo, os.O_RDWR, 0) // for both, so that it does not end with its last writer
+	f, err := os.OpenFile(fifo, os.O_RDWR, 0) // a writer, too: reading does not end with the last other one
 	if err != nil {
 		return err
 	}
@@ -147,7 +149,8 @@ func Hold(generation string, ready func() error) error {
 	return err
 }
 
-// endHolder ends the process that holds a generation, if there is one, and waits for it.
+// endHolder ends the process that holds a generation, if there is one, and waits until it
+// has ended.
 func endHolder(generation string) error {
 	fifo := holderFIFO(generation)
 	f, err := os.OpenFile(fifo, os.O_WRONLY|unix.O_NONBLOCK, 0)
@@ -182,12 +185,13 @@ func held(generation string) bool {
 	return true
 }
 
-// ErrMarked says that processes live that have dropped the capability, and that
-// removing it would give it back to them.
-var ErrMarked = errors.New("processes that have dropped the memory capability are alive, and would have it again; --force removes it all the same")
+// ErrMarked reports that processes live that have dropped the capability, and would get it
+// back by its removal.
+var ErrMarked = errors.New("processes that have dropped the memory capability are running and would get it back; use --force to uninstall it nevertheless")
 
-// Uninstall takes the capability out of the kernel: false if there was none. With
-// force also while processes live that have dropped it, which then have it again.
+// Uninstall removes the capability from the kernel. It returns false if it was not
+// installed, and [ErrMarked] while processes live that have dropped it; with force it
+// removes it nevertheless, and they have it again.
 func Uninstall(force bool) (bool, error) {
 	unlock, err := lockPins()
 	if errors.Is(err, os.ErrNotExist) {
@@ -224,8 +228,8 @@ func Uninstall(force bool) (bool, error) {
 	return len(all) > 0, nil
 }
 
-// MarkedTasks counts the threads that have dropped the capability. The error is
-// [os.ErrNotExist] where it is not installed.
+// MarkedTasks returns the number of threads that have dropped the capability. The error
+// is [os.ErrNotExist] if it is not installed.
 func MarkedTasks() (int, error) {
 	marks, err := ebpf.LoadPinnedMap(sharedPin("marks"), &ebpf.LoadPinOptions{ReadOnly: true})
 	if err != nil {
@@ -242,15 +246,15 @@ func MarkedTasks() (int, error) {
 	return count, entries.Err()
 }
 
-// State is what root can see of an installation.
+// State describes an installation as root sees it.
 type State struct {
 	Generations []string
-	Held        bool // by a process, too
+	Held        bool // a process holds the programs in addition to the pins
 	Programs    []string
 	Marked      int // threads
 }
 
-// Look describes the installation; nil: there is none.
+// Look returns the state of the installation, or nil if there is none.
 func Look() (*State, error) {
 	all, err := generations()
 	if err != nil || len(all) == 0 {
@@ -268,7 +272,8 @@ func Look() (*State, error) {
 	return s, err
 }
 
-// Missing are the optional programs that are not in force, and what is open for that.
+// Missing lists the optional programs that are not in force, with what is open without
+// each of them.
 func (s *State) Missing() []string {
 	var missing []string
 	for name, open := range optional {

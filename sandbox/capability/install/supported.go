@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// UnsupportedError says why a kernel cannot have the capability, and what would help.
+// UnsupportedError reports why a kernel cannot have the capability, and what would help.
 type UnsupportedError struct {
 	Reason string
 	Err    error // may be nil
@@ -23,7 +23,7 @@ const (
 	ftraceSwitch = "/proc/sys/kernel/ftrace_enabled"
 )
 
-// supported looks for what can be known before anything is loaded.
+// supported checks what can be known before anything is loaded.
 func supported() error {
 	if _, err := os.Stat("/sys/kernel/btf/vmlinux"); err != nil {
 		return &UnsupportedError{Reason: "this kernel does not describe its types (CONFIG_DEBUG_INFO_BTF)", Err: err}
@@ -32,10 +32,10 @@ func supported() error {
 		return &UnsupportedError{Reason: fmt.Sprintf("BPF LSM is not active in this kernel (CONFIG_BPF_LSM; boot parameter lsm=%s,bpf)", strings.TrimSpace(string(lsms)))}
 	}
 	if mode, err := os.ReadFile("/sys/kernel/security/lockdown"); err == nil && strings.Contains(string(mode), "[confidentiality]") {
-		return &UnsupportedError{Reason: "kernel lockdown is \"confidentiality\", which lets no program read what this one must (lockdown=integrity does)"}
+		return &UnsupportedError{Reason: "kernel lockdown is \"confidentiality\", under which BPF programs cannot read kernel memory (lockdown=integrity works)"}
 	}
 	if Disabled() {
-		return &UnsupportedError{Reason: "kernel.ftrace_enabled is 0, which keeps every program of this kind from running (sysctl kernel.ftrace_enabled=1)"}
+		return &UnsupportedError{Reason: "kernel.ftrace_enabled is 0, which keeps BPF LSM programs from running (sysctl kernel.ftrace_enabled=1)"}
 	}
 	var name unix.Utsname
 	if err := unix.Uname(&name); err != nil {
@@ -43,7 +43,7 @@ func supported() error {
 	}
 	release, build := unix.ByteSliceToString(name.Release[:]), unix.ByteSliceToString(name.Version[:])
 	if skips(release, build) {
-		return &UnsupportedError{Reason: fmt.Sprintf("Linux %s is preemptible, and before 6.1.54 such a kernel skips programs that were preempted", kernelVersion(release, build))}
+		return &UnsupportedError{Reason: fmt.Sprintf("Linux %s is preemptible, and such kernels before 6.1.54 skip BPF programs that were preempted", kernelVersion(release, build))}
 	}
 	return nil
 }
@@ -55,7 +55,7 @@ func Disabled() bool {
 	return err == nil && strings.TrimSpace(string(value)) == "0"
 }
 
-// skips reports whether a kernel may skip programs of this kind.
+// skips reports whether a kernel may skip BPF LSM programs.
 func skips(release, build string) bool {
 	if !strings.Contains(build, "PREEMPT") {
 		return false
@@ -65,8 +65,8 @@ func skips(release, build string) bool {
 	return major < 6 || major == 6 && minor < 1 || major == 6 && minor == 1 && patch < 54
 }
 
-// kernelVersion is the version of the sources: distributions count releases by
-// themselves, and Debian names the version at the end of the build.
+// kernelVersion returns the version of the kernel's sources. Distributions number releases
+// in their own way, and Debian names the version at the end of the build string.
 func kernelVersion(release, build string) string {
 	if _, after, found := strings.Cut(build, "Debian "); found {
 		release = after
@@ -77,16 +77,16 @@ func kernelVersion(release, build string) string {
 
 func unsupportedLoad(err error) error {
 	if errors.Is(err, unix.EPERM) {
-		return &UnsupportedError{Reason: "the kernel does not let this process load the programs (root with CAP_BPF, CAP_PERFMON and CAP_SYS_ADMIN may, unless a container or the kernel's builder refuses them)", Err: err}
+		return &UnsupportedError{Reason: "the kernel refuses to load the programs (that takes CAP_BPF, CAP_PERFMON and CAP_SYS_ADMIN, and no container or kernel setting that forbids it)", Err: err}
 	}
 	first, _, _ := strings.Cut(err.Error(), "\n")
-	return &UnsupportedError{Reason: "this kernel does not take the programs: " + first, Err: err}
+	return &UnsupportedError{Reason: "this kernel rejects the programs: " + first, Err: err}
 }
 
 func unsupportedAttach(hook string, err error) error {
 	switch {
 	case errors.Is(err, unix.E2BIG):
-		return &UnsupportedError{Reason: fmt.Sprintf("too many BPF programs are attached to the LSM hook %s already", hook), Err: err}
+		return &UnsupportedError{Reason: fmt.Sprintf("too many BPF programs are already attached to the LSM hook %s", hook), Err: err}
 	case errors.Is(err, unix.EPERM):
 		return unsupportedLoad(err)
 	}

@@ -7,19 +7,20 @@ import (
 	"github.com/memjail/memjail/sandbox/capability"
 )
 
-// Row is one row of the table of what a process may open of procfs that has dropped
+// Row is one row of the table of what a process may open of procfs after it has dropped
 // the capability. What is in no row is closed.
 type Row struct {
-	// System: a file that belongs to no process. Else below /proc/PID, and below
+	// System marks a file that belongs to no process. Other files are below /proc/PID and
 	// /proc/PID/task/TID.
 	System bool
-	// Pattern is one name or two, and "*" for one more, "**" for any number more.
+	// Pattern is one name or two, followed by "*" for one more or "**" for any number.
 	Pattern string
-	// Any: of every process; else of the process itself.
+	// Any grants the file of every process, and not only of the process itself.
 	Any bool
-	// Sandbox: with [capability.ReadSandbox] also of the others.
+	// Sandbox grants the file also of the other processes of the drop, to a process with
+	// [capability.ReadSandbox].
 	Sandbox bool
-	// Write is the right to write it; 0: the row is about reading.
+	// Write is the right that writing takes. If it is 0 the row is about reading.
 	Write capability.Rights
 }
 
@@ -39,8 +40,8 @@ const (
 	maxDepth = 7
 )
 
-// compile turns the table into what the programs look up: a row's first one or two
-// names, and how many names there may be in all.
+// compile turns the table into what the programs look up: the first one or two names of a
+// row, and how many names a path may have in all.
 func compile(rows []Row) (map[fileKey]grant, error) {
 	table := map[fileKey]grant{}
 	for _, row := range rows {
@@ -56,7 +57,7 @@ func compile(rows []Row) (map[fileKey]grant, error) {
 			continue
 		}
 		if there && g.Depths != 0 && g.Write == 0 && (g.Any != flag(row.Any) || g.Ptrace != flag(row.Sandbox)) {
-			return nil, fmt.Errorf("rows of %q differ in whose file it is", row.Pattern)
+			return nil, fmt.Errorf("rows of %q differ in whose file they grant", row.Pattern)
 		}
 		g.Any, g.Ptrace = flag(row.Any), flag(row.Sandbox)
 		g.Depths |= depths
@@ -86,11 +87,11 @@ func (r Row) key() (key fileKey, depths uint8, err error) {
 		names = names[:len(names)-1]
 	}
 	if len(names) == 0 || len(names) > 2 || (len(names) == 2 && rest == 0) || strings.Contains(strings.Join(names, ""), "*") {
-		return key, 0, fmt.Errorf("the programs have no form for the pattern %q", r.Pattern)
+		return key, 0, fmt.Errorf("the programs cannot match the pattern %q", r.Pattern)
 	}
 	for i, name := range names {
 		if name == "" || len(name) > maxName {
-			return key, 0, fmt.Errorf("the programs have no form for the name %q", name)
+			return key, 0, fmt.Errorf("the programs cannot match the name %q", name)
 		}
 		copy([][]byte{key.First[:], key.Second[:]}[i], name)
 	}

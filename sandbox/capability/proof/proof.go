@@ -1,4 +1,4 @@
-// Package proof attacks a process that has dropped the memory capability: this one.
+// Package proof attacks a process that has dropped the memory capability: the calling one.
 package proof
 
 import (
@@ -15,7 +15,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// attempt is one way to memory. It returns nil if the way is open.
+// attempt is one attack; try returns nil if it succeeds.
 type attempt struct {
 	name string
 	try  func(victim int) error
@@ -39,7 +39,7 @@ var attempts = []attempt{
 	{"/proc/CHILD/environ", func(child int) error { return open(fmt.Sprintf("/proc/%d/environ", child), unix.O_RDONLY) }},
 	{"ptrace", trace},
 	{"process_vm_readv", func(child int) error {
-		// An address that is not there is told as such once access was granted.
+		// EFAULT is the answer about the address, after access was granted.
 		_, err := kernel.ReadProcessMemory(child, make([]byte, 8), 0)
 		if errors.Is(err, unix.EFAULT) {
 			return nil
@@ -48,7 +48,7 @@ var attempts = []attempt{
 	}},
 }
 
-// trace attaches to a child and lets go of it again: a tracee would fail the drop.
+// trace attaches to a child and detaches: a tracee would make the drop fail.
 func trace(child int) error {
 	if err := unix.PtraceSeize(child); err != nil {
 		return err
@@ -62,7 +62,7 @@ func trace(child int) error {
 	return nil
 }
 
-// harmless are files that have to stay open.
+// harmless are files that must stay open.
 var harmless = []string{"/proc/self/maps", "/proc/self/status", "/proc/thread-self/maps", "/proc/self/comm", "/proc/1/stat", "/proc/meminfo"}
 
 // elsewhere runs f on another thread than the caller's.
@@ -76,10 +76,11 @@ func elsewhere(f func() error) error {
 	return <-result
 }
 
-// Run tries everything before the drop, drops the capability and tries it again, here
-// and in a child, which self starts: this program with arguments that have it call
-// [Child]. It returns what is open, and an error if that could not be found out: where
-// the kernel refuses memory to every process nothing can be proven.
+// Run makes every attempt before the drop, drops the capability, and makes them again, in
+// this process and in a child. self is the command of that child: this program, with
+// arguments that make it call [Child]. Run returns the attempts that succeed after the drop.
+// The error reports that nothing could be proven, for instance because the kernel refuses
+// memory to every process.
 func Run(self []string) (open []string, err error) {
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
@@ -100,7 +101,7 @@ func Run(self []string) (open []string, err error) {
 		control[a.name] = a.try(victim.Process.Pid) == nil
 	}
 	if !control["/proc/self/mem for writing"] {
-		return nil, errors.New("/proc/self/mem is closed before anything was dropped: nothing can be proven")
+		return nil, errors.New("/proc/self/mem is closed before the capability was dropped: nothing can be proven")
 	}
 	if err := capability.Drop(); err != nil {
 		return nil, err
@@ -127,8 +128,8 @@ func openPlain(path string) error {
 	return f.Close()
 }
 
-// child starts a process, which has inherited the mark over fork and exec, and one
-// that would be traced.
+// child starts a process that has inherited the mark over fork and exec, and one that asks
+// to be traced.
 func child(self []string) (open []string, err error) {
 	cmd := exec.Command(self[0], append(self[1:], "try")...)
 	out, err := cmd.Output()
@@ -148,8 +149,8 @@ func child(self []string) (open []string, err error) {
 	return open, nil
 }
 
-// Child is what a process that [Run] has started does: what of its own memory is open,
-// one line each, or to wait for the end of its input.
+// Child is the body of a process that [Run] starts. In the role "wait" it waits for the end
+// of its input; else it returns the attempts on its own memory that succeed, one on a line.
 func Child(role string) string {
 	if role == "wait" {
 		os.Stdin.Read(make([]byte, 1))

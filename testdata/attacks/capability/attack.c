@@ -908,7 +908,7 @@ static void internal(const char *what)
 	answer(!strcmp(what, "here") || (!strcmp(what, "euid") && geteuid() == 0));
 }
 
-// hold executes a command with a descriptor by which memory is reached.
+// hold executes a command with a descriptor that gives access to memory.
 static int hold(const char *kind, char **command)
 {
 	struct ring r = {-1};

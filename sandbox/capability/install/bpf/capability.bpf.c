@@ -1,19 +1,19 @@
 /* The memory capability in the kernel: BPF LSM programs.
  *
- * Every process has the capability to reach memory by way of files, ptrace and the
- * like, until it drops it by prctl(2). From then on it is *marked*, for life, and so
- * are its descendants. What is refused to a marked process, and to others that want
- * its memory, is decided here, on the object that the kernel has really reached.
+ * Every process can reach memory through files, ptrace and the like, until it drops the
+ * capability to do so by prctl(2). From then on it is *marked*, for life, and so are its
+ * descendants. These programs decide what a marked process is refused, and what others are
+ * refused that want its memory. They decide on the object that the kernel has reached.
  *
  * Rules for every change:
- * - A mark must never be missed. So it lies in a hash map by the task's address: the
- *   kernel's task storage may answer "busy" before Linux 6.2, which reads as "none".
- * - A mark is a mark by being there, whatever its value. Its rights only get fewer.
- * - In doubt: closed. A mark that cannot be stored fails the fork.
- * - No program sleeps, and none reads the result of the programs before it, whose
- *   place differs between kernels: a refusal of theirs ends the chain anyway.
- * - Numbers of prctl and rights are those of Go's package capability, file systems
- *   those of package specialfs; a test compares them. */
+ * - A mark must never be missed. So it is kept in a hash map by the task's address: before
+ *   Linux 6.2 the kernel's task storage may answer "busy", which looks like "no mark".
+ * - An entry in the map is a mark, whatever its value. Its rights only get fewer.
+ * - In doubt, refuse. If a mark cannot be stored, the fork fails.
+ * - No program sleeps. None reads the result of the programs before it, whose position
+ *   differs between kernels: if one of them refuses, the chain ends anyway.
+ * - The numbers of prctl and of rights are those of the Go package capability, the file
+ *   systems those of package specialfs; a test compares them. */
 #include "kernel.h"
 #include <bpf/bpf_helpers.h>
 #include <bpf/bpf_tracing.h>
@@ -26,9 +26,9 @@ enum { EPERM = 1, EAGAIN = 11, ENOMEM = 12, EACCES = 13, EBUSY = 16, EEXIST = 17
 /* prctl(PR_MEMORY_CAPABILITY, OP_QUERY, 0, 0, 0)
  *       (PR_MEMORY_CAPABILITY, OP_DROP, rights, token, 0)
  *       (PR_MEMORY_CAPABILITY, OP_SUPERVISE, 0, token, 0)
- * prctl can answer a program of this kind by an errno only, so EALREADY says: in force.
- * A process that knows the token of a drop, and is not marked, may reach what dropped it:
- * the supervisor that reads the paths of a sandbox's calls. */
+ * A program on this hook can only answer with an errno, so EALREADY means: in force.
+ * An unmarked process that knows the token of a drop may read and write the processes that
+ * made it: a supervisor reads the paths of the sandbox's calls. */
 enum { PR_SET_MM = 35, PR_MEMORY_CAPABILITY = 0x4d454d4a, OP_QUERY = 0x100, OP_DROP = 0x101, OP_SUPERVISE = 0x102 };
 
 /* What a marked process keeps. */
@@ -37,7 +37,7 @@ enum {
 	KEEP_WRITE_OOM_SCORE_ADJ = 2,
 	KEEP_READ_PROCESS = 4, /* files of processes, as the table says */
 	KEEP_READ_SYSTEM = 8,  /* files about the system */
-	KEEP_READ_SANDBOX = 16, /* what is one's own, also of what descends from the same drop */
+	KEEP_READ_SANDBOX = 16, /* a process's own files, also of those that descend from the same drop */
 	KEEP_CORE_DUMP = 32,
 	KEEP_EXEC_MEMFD = 64,
 	KEEP_ALL = 127,
@@ -90,8 +90,8 @@ struct {
 
 __u64 fence;
 
-/* verdict is what a program answers. Without the barrier the compiler would calculate
- * the answer from the condition, in a way that the verifier does not follow. */
+/* verdict returns the answer of a program. Without the barrier the compiler calculates it
+ * from the condition, in a way that the verifier does not follow. */
 static __always_inline int verdict(int refuse, int err)
 {
 	barrier_var(refuse);
@@ -100,8 +100,8 @@ static __always_inline int verdict(int refuse, int err)
 
 /* ---- marks ---- */
 
-/* effective reports whether a task is marked, and with which rights: the fewer of the
- * thread's and its process's. */
+/* effective reports whether a task is marked. Its rights are those that both the thread and
+ * the process have. */
 static __always_inline int effective(__u64 task, __u64 leader, struct mark *out)
 {
 	struct mark *own = bpf_map_lookup_elem(&marks, &task), *process = bpf_map_lookup_elem(&marks, &leader);
@@ -130,8 +130,8 @@ static __always_inline int marked(struct task_struct *t, struct mark *out)
 	return effective((__u64)t, (__u64)t->group_leader, out);
 }
 
-/* mark changes a mark in its place, and never replaces it: who reads it meanwhile must
- * not read another's. */
+/* mark changes an existing mark in place and never replaces it: a reader on another
+ * processor must not see the mark of another task. */
 static __always_inline int mark(__u64 task, const struct mark *m)
 {
 	struct mark new = {.rights = m->rights, .version = 1, .group = m->group, .token = m->token};
@@ -146,8 +146,8 @@ static __always_inline int mark(__u64 task, const struct mark *m)
 	return 0;
 }
 
-/* A task that is born of an unmarked one may find an entry of an earlier task at its
- * address: task_free may run in an interrupt that finds the map busy. */
+/* A child of an unmarked task may find an entry of an earlier task at its address:
+ * task_free may run in an interrupt that finds the map busy. */
 SEC("lsm/task_alloc")
 int BPF_PROG(inherit, struct task_struct *task)
 {
@@ -181,8 +181,8 @@ static __always_inline int capable(const struct cred *cred, int capability)
 	return held >> capability & 1;
 }
 
-/* in_charge: of the whole system. In a user namespace of one's own one has every
- * capability, over nobody else. */
+/* in_charge reports whether a capability counts for the whole system. In a user namespace of
+ * his own every user has all of them. */
 static __always_inline int in_charge(const struct cred *cred, int capability)
 {
 	return cred->user_ns->level == 0 && capable(cred, capability);
@@ -202,8 +202,8 @@ static __always_inline int traces(struct task_struct *t)
 	return BPF_CORE_READ(t, ptraced.next) != (void *)t + bpf_core_field_offset(struct task_struct, ptraced);
 }
 
-/* A number that no other drop has, of this generation or of one before. Chance, and not
- * the time: two drops at the same moment must not read each other's files. */
+/* new_group returns a number that no other drop has, of this generation or an earlier one.
+ * It is random, and not the time: two drops at the same moment must not share a group. */
 static __always_inline __u64 new_group(void)
 {
 	__u64 high = bpf_get_prandom_u32();
@@ -215,7 +215,7 @@ int BPF_PROG(control, int option, unsigned long operation, unsigned long rights,
 {
 	struct task_struct *t = bpf_get_current_task_btf(), *leader = t->group_leader;
 	struct mark m;
-	if (option == PR_SET_MM) /* moves what the kernel shows as environ and cmdline */
+	if (option == PR_SET_MM) /* changes which memory the kernel shows as environ and cmdline */
 		return verdict(marked(t, &m), EPERM);
 	if (option != PR_MEMORY_CAPABILITY)
 		return 0;
@@ -229,7 +229,7 @@ int BPF_PROG(control, int option, unsigned long operation, unsigned long rights,
 	}
 	if (operation != OP_DROP || (rights & ~KEEP_ALL) || a5)
 		return -EINVAL;
-	/* As seccomp and Landlock ask: nobody weakens a set-uid program that he starts. */
+	/* As for seccomp and Landlock: nobody can weaken a set-uid program that he starts. */
 	if (!(t->atomic_flags & PFA_NO_NEW_PRIVS) && !capable(t->cred, CAP_SYS_ADMIN))
 		return -EPERM;
 	if (in_charge(t->cred, CAP_SYS_ADMIN))
@@ -237,8 +237,8 @@ int BPF_PROG(control, int option, unsigned long operation, unsigned long rights,
 	m = (struct mark){.rights = rights, .group = new_group(), .token = token};
 	if (mark((__u64)leader, &m) || mark((__u64)t, &m))
 		return -ENOMEM;
-	/* First mark, then look, with a barrier between: who is missed by the look has
-	 * seen the mark. */
+	/* First mark, then look, with a barrier in between: an exec or attach that the look
+	 * misses has seen the mark. */
 	__u64 before = __sync_fetch_and_add(&fence, 1);
 	asm volatile("" ::"r"(before));
 	if (exec_in_progress(t->signal))
@@ -256,8 +256,8 @@ static __always_inline int gains(struct cred *new, const struct cred *old)
 	return new->euid.val != old->euid.val || new->egid.val != old->egid.val || (will & ~has);
 }
 
-/* After the interpreter was opened, before the other threads end: the thread that
- * executes becomes its process's leader, whatever the old one's mark. */
+/* This hook is called after the interpreter was opened and before the other threads end.
+ * The thread that executes becomes the leader, so it needs the mark itself. */
 SEC("lsm/bprm_creds_from_file")
 int BPF_PROG(execute, struct linux_binprm *bprm)
 {
@@ -272,7 +272,7 @@ int BPF_PROG(execute, struct linux_binprm *bprm)
 
 /* ---- files ---- */
 
-/* same compares n characters, of which the compiler knows the second ones. */
+/* same compares n characters with a literal. */
 static __always_inline int same(const char *a, const char *b, int n)
 {
 #pragma unroll
@@ -288,8 +288,8 @@ static __always_inline void name_of(struct dentry *d, struct name *n)
 	bpf_probe_read_kernel_str(n->s, sizeof n->s, d->d_name.name);
 }
 
-/* owner_of finds the process to which a directory of procfs belongs; *task is 0 if
- * it has ended. */
+/* owner_of reports whether a directory of procfs belongs to a process, and finds its task;
+ * 0: it has ended. */
 static __always_inline int owner_of(struct inode *dir, __u64 *task)
 {
 	struct proc_inode *p = (void *)dir - bpf_core_field_offset(struct proc_inode, vfs_inode);
@@ -310,8 +310,8 @@ static __always_inline struct grant *grant_for(struct file_key *key, struct dent
 	return bpf_map_lookup_elem(&grants, key);
 }
 
-/* closed decides a file of procfs. mine: it is asked for what of it any process might
- * have, as when a descriptor is received. */
+/* closed reports whether a file of procfs is refused. mine skips the question whose file it
+ * is: for a received descriptor that was asked at the open. */
 static __always_inline int closed(struct file *file, struct mark *m, int mine)
 {
 	struct dentry *d = file->f_path.dentry, *root = file->f_inode->i_sb->s_root;
@@ -326,7 +326,7 @@ static __always_inline int closed(struct file *file, struct mark *m, int mine)
 		depth++;
 	}
 	if (d != root || !first)
-		return 1; /* deeper than any row, or in no tree */
+		return 1; /* deeper than any row, or detached */
 	struct file_key key = {};
 	__u64 task = 0;
 	int process = owner_of(first->d_inode, &task);
@@ -380,8 +380,8 @@ static __always_inline int may_look(struct task_struct *current, int current_mar
 	return !current_marked && administrator && in_charge(current->cred, CAP_SYS_PTRACE);
 }
 
-/* What nobody may write, marked or not: the switch without which no program of this kind
- * runs, and what goes into the core file of a process that has none. */
+/* closed_to_all reports whether no process may write a file of procfs: the switch that turns
+ * all BPF LSM programs off, and coredump_filter of a process that may not dump core. */
 static __always_inline int closed_to_all(struct task_struct *t, struct file *file)
 {
 	struct dentry *d = file->f_path.dentry, *parent = d->d_parent;
@@ -398,7 +398,7 @@ static __always_inline int closed_to_all(struct task_struct *t, struct file *fil
 	       !may_look(t, marked(t, &mine));
 }
 
-/* dumps reports whether the process, which has no right to it, is dumping core. */
+/* dumps reports whether a process is dumping core without the right to. */
 static __always_inline int dumps(struct task_struct *t)
 {
 	struct mark m;
@@ -438,8 +438,8 @@ static __always_inline int anonymous_memory(struct file *file)
 	return same(n.s, "[userfaultfd]", 14) || same(n.s, "[perf_event]", 13) || same(n.s, "[io_uring]", 11);
 }
 
-/* A descriptor of memory that somebody hands over (SCM_RIGHTS, pidfd_getfd, a
- * supervisor). Whose file it is was asked when it was opened. */
+/* A descriptor that another process passes (SCM_RIGHTS, pidfd_getfd, a seccomp
+ * supervisor). */
 SEC("lsm/file_receive")
 int BPF_PROG(received, struct file *file)
 {
@@ -490,7 +490,7 @@ int BPF_PROG(traceme, struct task_struct *parent)
 	return verdict(marked(bpf_get_current_task_btf(), &m) || marked(parent, &m), EPERM);
 }
 
-/* ---- what not every kernel has a hook for: loaded one by one ---- */
+/* ---- optional programs, loaded one by one ---- */
 
 SEC("lsm/task_setrlimit")
 int BPF_PROG(limit, struct task_struct *task, unsigned int resource, struct rlimit *new)
@@ -502,7 +502,7 @@ int BPF_PROG(limit, struct task_struct *task, unsigned int resource, struct rlim
 	return verdict(marked(t, &mine) || !in_charge(t->cred, CAP_SYS_RESOURCE), EPERM);
 }
 
-/* A handler of core dumps at a socket (Linux 6.16), which no limit keeps them from. */
+/* A core handler at a socket (Linux 6.16), to which RLIMIT_CORE does not apply. */
 SEC("lsm/unix_stream_connect")
 int dump_socket(void *ctx) { return verdict(dumps(bpf_get_current_task_btf()), EPERM); }
 
@@ -526,7 +526,7 @@ int BPF_PROG(anonymous, struct inode *inode, const struct qstr *name)
 	return same(n.s, "[userfaultfd]", 14) ? refuse_marked(EPERM) : 0;
 }
 
-/* The pins hold the programs: a marked process may not take them away. */
+/* The pins hold the programs: a marked process may not remove or move them. */
 SEC("lsm/inode_unlink")
 int BPF_PROG(unlink, struct inode *dir) { return dir->i_sb->s_magic == BPFFS ? refuse_marked(EPERM) : 0; }
 

@@ -1,6 +1,6 @@
-/* The parts of the kernel's structures that capability.bpf.c looks at. Where they lie
- * in the kernel that runs is found by name when the programs are loaded (CO-RE), so
- * only names and types matter here, and no header of any one kernel is needed. */
+/* The parts of the kernel's structures that capability.bpf.c reads. Their offsets in the
+ * running kernel are found by name when the programs are loaded (CO-RE), so only names and
+ * types matter here, and no kernel's own header is needed. */
 #ifndef MEMJAIL_KERNEL_H
 #define MEMJAIL_KERNEL_H
 
