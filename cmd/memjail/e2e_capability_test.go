@@ -138,6 +138,7 @@ func capabilityLines(short bool) []string {
 		"upgrade: status 0", "after the upgrade: own_mem closed",
 		"outsiders now: outside_fd closed, without the drop: outside_fd open",
 		"after umount of the pins: own_mem closed", "new drops then: own_mem closed",
+		"the pins are gone", "uninstall without the pins: status 125", "uninstall by force: status 0",
 		"after the end of the holder, too: own_mem open", // the control of the two above
 		"\nstatus: status 3", "installed again: status 0", "\nuninstall: status 0", "after that: own_mem open")
 }

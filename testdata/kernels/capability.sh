@@ -87,9 +87,10 @@ umount -l /sys/fs/bpf
 settle
 tries "after umount of the pins"
 say "new drops then: $(user attack drop own_mem)"
-for p in /proc/[0-9]*; do
-	tr '\0' ' ' <$p/cmdline 2>/dev/null | grep -q "^memjail capability hold" && kill "${p#/proc/}"
-done
+memjail capability uninstall 2>&1
+say "uninstall without the pins: status $?"
+memjail capability uninstall --force
+say "uninstall by force: status $?"
 settle
 tries "after the end of the holder, too"
 memjail capability status

@@ -187,21 +187,28 @@ func held(generation string) bool {
 
 // ErrMarked reports that processes live that have dropped the capability, and would get it
 // back by its removal.
-var ErrMarked = errors.New("processes that have dropped the memory capability are running and would get it back; use --force to uninstall it nevertheless")
+var ErrMarked = errors.New("processes that have dropped it are running, and would get it back; --force uninstalls it nevertheless")
+
+// ErrUnpinned reports that a process holds programs whose pins are gone, so that nobody can
+// count who would get the capability back.
+var ErrUnpinned = errors.New("the pins are gone, for instance unmounted, so nobody can count the processes that would get it back; --force uninstalls it nevertheless")
 
 // Uninstall removes the capability from the kernel. It returns false if it was not
-// installed, and [ErrMarked] while processes live that have dropped it; with force it
-// removes it nevertheless, and they have it again.
+// installed, and [ErrMarked] or [ErrUnpinned] while processes live, or may live, that have
+// dropped it; with force it removes it nevertheless, and they have it again.
 func Uninstall(force bool) (bool, error) {
 	unlock, err := lockPins()
-	if errors.Is(err, os.ErrNotExist) {
-		return false, nil
+	switch {
+	case err == nil:
+		defer unlock()
+	case !errors.Is(err, os.ErrNotExist):
+		return false, err
 	}
+	all, err := generations()
 	if err != nil {
 		return false, err
 	}
-	defer unlock()
-	all, err := generations()
+	unpinned, err := unpinnedHolders(all)
 	if err != nil {
 		return false, err
 	}
@@ -209,9 +216,14 @@ func Uninstall(force bool) (bool, error) {
 	if err != nil && !errors.Is(err, os.ErrNotExist) {
 		return false, err
 	}
-	if count > 0 && !force {
-		return false, fmt.Errorf("%d threads: %w", count, ErrMarked)
+	switch {
+	case force:
+	case count > 0:
+		return false, fmt.Errorf("%w (%d threads)", ErrMarked, count)
+	case len(unpinned) > 0:
+		return false, ErrUnpinned
 	}
+	all = append(all, unpinned...)
 	for _, name := range all {
 		if err := removeGeneration(name); err != nil {
 			return false, err
@@ -226,6 +238,23 @@ func Uninstall(force bool) (bool, error) {
 		return false, err
 	}
 	return len(all) > 0, nil
+}
+
+// unpinnedHolders lists the generations that a process holds and that are not among the
+// pinned ones.
+func unpinnedHolders(pinned []string) ([]string, error) {
+	fifos, err := filepath.Glob(holderFIFO("*"))
+	if err != nil {
+		return nil, err
+	}
+	var found []string
+	for _, fifo := range fifos {
+		name := strings.TrimPrefix(filepath.Base(fifo), filepath.Base(holderFIFO("")))
+		if !slices.Contains(pinned, name) && held(name) {
+			found = append(found, name)
+		}
+	}
+	return found, nil
 }
 
 // MarkedTasks returns the number of threads that have dropped the capability. The error
