@@ -207,3 +207,44 @@ func TestDocsFlags(t *testing.T) {
 		}
 	}
 }
+
+// TestDocsThreatModel: what holds a row of the threat model is a route of the probe suite, or
+// a test of this tree.
+func TestDocsThreatModel(t *testing.T) {
+	var tests strings.Builder
+	err := filepath.WalkDir(filepath.Join("..", ".."), func(path string, _ os.DirEntry, err error) error {
+		if err != nil || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		text, err := os.ReadFile(path)
+		tests.Write(text)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	routes := map[string]bool{}
+	for _, m := range regexp.MustCompile("(?m)^\\| `([a-z-]+)/").FindAllStringSubmatch(docsPages(t)["docs/probes.md"], -1) {
+		routes[m[1]] = true
+	}
+	rows, name := 0, regexp.MustCompile("`([^`]+)`")
+	for line := range strings.Lines(docsPages(t)["docs/threat-model.md"]) {
+		cells := strings.Split(strings.TrimSpace(line), " | ")
+		if len(cells) != 3 || cells[2] == "held by |" {
+			continue
+		}
+		rows++
+		held := name.FindAllStringSubmatch(cells[2], -1)
+		if len(held) == 0 && !strings.HasPrefix(cells[2], "nothing: ") && !strings.HasPrefix(cells[2], "the probes' ") {
+			t.Errorf("nothing holds the row %q", cells[0])
+		}
+		for _, m := range held {
+			if !routes[m[1]] && !strings.Contains(tests.String(), "\nfunc "+m[1]+"(") {
+				t.Errorf("the row %q names %s, which is neither a route nor a test", cells[0], m[1])
+			}
+		}
+	}
+	if rows < 50 {
+		t.Errorf("found %d rows: looked for the wrong thing", rows)
+	}
+}

@@ -319,6 +319,26 @@ func TestAttacksNoWrite(t *testing.T) {
 	})
 }
 
+// TestSetUIDProgram: a program that changes who runs it does not do that inside.
+func TestSetUIDProgram(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("making a set-uid program takes root")
+	}
+	user := accounts()[1]
+	dir := user.workDir(t)
+	program := filepath.Join(dir, "id")
+	if out, err := exec.Command("install", "-m", "4755", "/usr/bin/id", program).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	argv := []string{program, "-u"}
+	if o := (job{as: user, dir: dir, argv: argv}).run(t); o.stdout != "0\n" {
+		t.Fatalf("control: %v", o)
+	}
+	if o := (job{as: user, dir: dir, argv: inside(t, argv...)}).run(t); o.code != 0 || o.stdout == "0\n" || o.stdout == "" {
+		t.Error(o)
+	}
+}
+
 // TestPermissionDenied pins the words that a user reads in the case that memjail
 // was made for.
 func TestPermissionDenied(t *testing.T) {
