@@ -5,17 +5,17 @@ import (
 	"strings"
 )
 
-// callGroup is a set of system calls with a name that begins with "@". A member
-// that begins so is a group itself.
+// callGroup is a set of system calls. Its name begins with "@", and so do those of its
+// members that are groups themselves.
 type callGroup struct {
 	name, what string
 	calls      string // separated by blanks
 }
 
-// callGroups is sorted by name. A group names a call in all its forms (setuid and
-// setuid32), so that a 32-bit program is refused the same. Of a call that reads what
-// the group is about setting, it names the use. (The clock's adjtimex and clock_adjtime
-// read, too; what they do is in memory, where no filter sees it.)
+// callGroups is sorted by name. A group lists all forms of a call (setuid and setuid32),
+// so 32-bit programs are refused the same. Where a call both reads and sets, a group about
+// setting lists only the use that sets. (adjtimex and clock_adjtime are listed whole: what
+// they do depends on memory, which no filter can read.)
 var callGroups = [...]callGroup{
 	{"@aio", "asynchronous input and output by io_setup(2) and io_uring",
 		"io_cancel io_destroy io_getevents io_pgetevents io_pgetevents_time64 io_setup io_submit " +
@@ -26,7 +26,7 @@ var callGroups = [...]callGroup{
 		"adjtimex clock_adjtime clock_adjtime64 clock_settime clock_settime64 settimeofday stime"},
 	{"@cpu-emulation", "modes of the CPU for old programs",
 		"modify_ldt:write vm86 vm86old"},
-	{"@debug", "looking into processes and the kernel",
+	{"@debug", "inspecting processes and the kernel",
 		"kcmp lookup_dcookie perf_event_open pidfd_getfd process_vm_readv process_vm_writev ptrace"},
 	{"@ipc", "System V and POSIX message queues, semaphores, shared memory; memfds",
 		"ipc memfd_create memfd_secret mq_getsetattr mq_notify mq_open mq_timedreceive mq_timedreceive_time64 " +
@@ -46,7 +46,7 @@ var callGroups = [...]callGroup{
 			"umount umount2"},
 	{"@namespaces", "entering and making namespaces, other than by clone(2)",
 		"setns unshare"},
-	{"@network-io", "sockets of every kind, those between processes of one machine included",
+	{"@network-io", "sockets of every kind, including those between processes of one machine",
 		"accept accept4 bind connect getpeername getsockname getsockopt listen recv recvfrom recvmmsg recvmmsg_time64 " +
 			"recvmsg send sendmmsg sendmsg sendto setsockopt shutdown socket socketcall socketpair"},
 	{"@obsolete", "calls that no current program needs, or that no kernel has any more",
@@ -54,10 +54,10 @@ var callGroups = [...]callGroup{
 			"prof profil putpmsg query_module security sgetmask ssetmask stty sysfs tuxcall ulimit uselib ustat vserver"},
 	{"@pkey", "memory protection keys",
 		"pkey_alloc pkey_free pkey_mprotect"},
-	{"@privileged", "what changes the system or takes privileges; an unprivileged program is refused nearly all of it anyway",
+	{"@privileged", "calls that change the system or need privileges; the kernel refuses nearly all of them to unprivileged programs anyway",
 		"@chown @clock @module @mount @raw-io @reboot @setuid @swap _sysctl acct bpf capset fanotify_init " +
 			"nfsservctl open_by_handle_at quotactl:set quotactl_fd:set setdomainname sethostname setns syslog vhangup"},
-	{"@raw-io", "ports and devices past their drivers",
+	{"@raw-io", "ports and devices without their drivers",
 		"ioperm iopl pciconfig_iobase pciconfig_read pciconfig_write"},
 	{"@reboot", "restarting the machine, or another kernel on it",
 		"kexec_file_load kexec_load reboot"},
@@ -73,15 +73,15 @@ var callGroups = [...]callGroup{
 		"swapoff swapon"},
 }
 
-// vital are the calls that no policy can refuse: without them no program starts,
-// ends, or comes back from a signal.
+// vital are the calls that no policy can refuse: without them no program can start, end,
+// or return from a signal handler.
 var vital = []string{"execve", "exit", "exit_group", "restart_syscall", "rt_sigreturn", "sigreturn"}
 
 // CallGroup is a named set of system calls.
 type CallGroup struct {
 	Name  string   // "@mount"
-	What  string   // what they do, for documents
-	Calls []string // sorted; groups inside are resolved
+	What  string   // what the calls do, for documents
+	Calls []string // sorted, with nested groups resolved
 }
 
 // CallGroups lists the groups, sorted by name.
@@ -114,9 +114,9 @@ func findCallGroup(name string) (callGroup, bool) {
 	return callGroups[i], true
 }
 
-// ExpandCall returns the system calls that a name of a policy stands for: the
-// members of a group ("@mount"), or the call or use of one itself. The result is empty
-// when there is no such group, call or use in Linux 6.18.
+// ExpandCall returns the system calls that a name in a policy stands for: the members of
+// a group ("@mount"), or the named call or use itself. The result is empty if Linux 6.18
+// has no such group, call or use.
 func ExpandCall(name string) []string {
 	if g, ok := findCallGroup(name); ok {
 		return g.expand()
@@ -127,8 +127,8 @@ func ExpandCall(name string) []string {
 	return []string{name}
 }
 
-// KnownCall tells whether Linux 6.18 has a system call of that name in any of the
-// ABIs that memjail knows.
+// KnownCall reports whether Linux 6.18 has a system call of that name in any of the ABIs
+// that memjail knows.
 func KnownCall(name string) bool {
 	_, ok := slices.BinarySearch(callNames[:], name)
 	return ok
@@ -141,6 +141,6 @@ func CallNames() []string {
 	return all[:]
 }
 
-// VitalCall tells whether a call cannot be refused: no program starts, ends or
-// comes back from a signal without it.
+// VitalCall reports whether a call cannot be refused: without it no program can start,
+// end, or return from a signal handler.
 func VitalCall(name string) bool { return slices.Contains(vital, name) }

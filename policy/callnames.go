@@ -1,8 +1,8 @@
 package policy
 
 // callNames are the system calls of Linux 6.18 in the four ABIs that memjail knows
-// (x86-64, i386, arm64, arm), sorted. A test holds the list to the tables that the
-// filters are made from.
+// (x86-64, i386, arm64, arm), sorted. A test compares the list with the tables from which
+// the filters are made.
 var callNames = [...]string{
 	"_llseek", "_newselect", "_sysctl", "accept", "accept4", "access", "acct", "add_key", "adjtimex",
 	"afs_syscall", "alarm", "arch_prctl", "arch_specific_syscall", "arm_fadvise64_64", "arm_sync_file_range",

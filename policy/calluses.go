@@ -2,15 +2,15 @@ package policy
 
 import "slices"
 
-// CallUse is a part of what a system call does, which a policy can refuse by a name of
-// its own and leave the rest: calls that set something often read it, too.
+// CallUse is one use of a system call. A policy can refuse it by name without refusing the
+// call: calls that set something often read it, too.
 type CallUse struct {
 	Name string // "prlimit64:set"
 	Call string // "prlimit64"
 	What string // "a new limit"
 }
 
-// callUses is sorted by name. The filter knows by which arguments each is told.
+// callUses is sorted by name. The filter has the arguments that each is recognized by.
 var callUses = [...]CallUse{
 	{"modify_ldt:write", "modify_ldt", "changing the table"},
 	{"move_pages:move", "move_pages", "moving pages, other than asking where they are"},
@@ -23,19 +23,19 @@ var callUses = [...]CallUse{
 	{"setfsuid:set", "setfsuid", "another user, other than asking for the present one (-1)"},
 }
 
-// CallUses lists the uses of system calls that a policy can refuse by themselves, sorted
-// by name. The caller owns the slice.
+// CallUses lists the uses of system calls that a policy can refuse without the rest of the
+// call, sorted by name. The caller owns the slice.
 func CallUses() []CallUse {
 	all := callUses
 	return all[:]
 }
 
-// refusable reports whether a policy can name a call, or a use of one, to refuse it.
+// refusable reports whether a policy can refuse a call, or a use of one, by this name.
 func refusable(name string) bool {
 	return KnownCall(name) || slices.ContainsFunc(callUses[:], func(u CallUse) bool { return u.Name == name })
 }
 
-// usesRefused are the uses of a call that a policy refuses.
+// usesRefused returns the uses of a call that the policy refuses.
 func (s *Syscalls) usesRefused(call string) []CallUse {
 	var found []CallUse
 	for _, u := range callUses {

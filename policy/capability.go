@@ -2,8 +2,8 @@ package policy
 
 import "strings"
 
-// Capability is one of the capabilities that open memory: whoever holds it goes
-// around what closes memory. See capabilities(7).
+// Capability is one of the capabilities that open memory: a process with it can get around
+// what protects memory. See capabilities(7).
 type Capability struct {
 	Name string // as in capabilities(7): "CAP_SYS_PTRACE"
 	Bit  uint   // its number, for masks and prctl(PR_CAPBSET_DROP)
@@ -15,27 +15,26 @@ var memoryCapabilities = [...]Capability{
 	{"CAP_CHECKPOINT_RESTORE", 40}, // /proc/PID/map_files of others, the links of their exe
 	{"CAP_DAC_READ_SEARCH", 2},     // open_by_handle_at reaches what no rule granted
 	{"CAP_MAC_ADMIN", 33},          // changes what the security modules enforce
-	{"CAP_MAC_OVERRIDE", 32},       // goes around what they enforce
-	{"CAP_MKNOD", 27},              // a node of one's own for any driver
+	{"CAP_MAC_OVERRIDE", 32},       // gets around what they enforce
+	{"CAP_MKNOD", 27},              // a new device node for any driver
 	{"CAP_PERFMON", 38},            // read-only access to other address spaces (5.9, 6.15)
 	{"CAP_SYSLOG", 34},             // kernel addresses
 	{"CAP_SYS_ADMIN", 21},          // mounts, namespaces, most of the others
-	{"CAP_SYS_BOOT", 22},           // kexec: another kernel over this one's memory
+	{"CAP_SYS_BOOT", 22},           // kexec: another kernel in this one's memory
 	{"CAP_SYS_MODULE", 16},         // code in the kernel
-	{"CAP_SYS_PTRACE", 19},         // any process, whoever owns it
+	{"CAP_SYS_PTRACE", 19},         // tracing any process
 	{"CAP_SYS_RAWIO", 17},          // /dev/mem, I/O ports, MSRs
 }
 
-// MemoryCapabilities lists the capabilities that a sandbox drops, from the
-// bounding set too, unless a policy keeps them by name. Sorted by name; the
-// caller owns the slice.
+// MemoryCapabilities lists the capabilities that a sandbox drops, also from the bounding
+// set, unless the policy keeps them. They are sorted by name. The caller owns the slice.
 func MemoryCapabilities() []Capability {
 	all := memoryCapabilities
 	return all[:]
 }
 
-// ParseCapability finds one of [MemoryCapabilities] by its name, in any case and
-// with or without "CAP_"; ok is false when there is none.
+// ParseCapability returns the one of [MemoryCapabilities] with this name, in any case and
+// with or without "CAP_"; ok is false if there is none.
 func ParseCapability(s string) (c Capability, ok bool) {
 	name := strings.ToUpper(s)
 	if !strings.HasPrefix(name, "CAP_") {

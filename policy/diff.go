@@ -8,28 +8,34 @@ import (
 	"strings"
 )
 
-// Effect is what a change does to what is allowed.
+// Effect is how a change affects what is allowed.
 type Effect string
 
 const (
 	EffectAllows  Effect = "allows"  // the second policy allows what the first does not
 	EffectRefuses Effect = "refuses" // the second policy refuses what the first allows
-	EffectDiffers Effect = "differs" // neither
+	EffectDiffers Effect = "differs" // neither of the two
 )
 
 // Change is one difference between two policies.
 type Change struct {
-	Key    string `json:"key"`             // "paths", "network.connect-tcp", "memory.access"
-	Value  string `json:"value,omitempty"` // the path, port, name, ... that it is about; "" for the key as a whole
+	// Key is "memory.access", "network.connect-tcp", ..., or "paths" for what the path
+	// rules add up to.
+	Key string `json:"key"`
+	// Value is the path, port, name, ... that the change is about; "" is the key as a
+	// whole.
+	Value string `json:"value,omitempty"`
+	// Effect is how the change affects what is allowed.
 	Effect Effect `json:"effect"`
-	A      string `json:"a"` // what the first policy says of it
-	B      string `json:"b"`
+	// A and B are the values in the first and the second policy.
+	A string `json:"a"`
+	B string `json:"b"`
 }
 
-// Diff lists what b allows that a does not and the other way round, by key. Of
-// paths it says what their rules add up to, by name alone; which list a path
-// stands in, and other ways to write the same, makes no difference. Tests,
-// optional paths and reports are left out: they allow nothing.
+// Diff lists what b allows and a does not, and the other way round. Path rules are
+// compared by what they add up to on each path, by name: different rules that grant the
+// same make no difference. Tests, reports and whether a path may be missing are not
+// compared, since they allow nothing.
 func Diff(a, b Policy) []Change {
 	d := &differ{a: &a, b: &b}
 	d.scalars()
@@ -68,7 +74,7 @@ func (d *differ) scalars() {
 		}
 		d.add(f.key, "", f.name(a), f.name(b), effect)
 	}
-	if a.Memory.Pin != b.Memory.Pin { // it allows and refuses the program nothing
+	if a.Memory.Pin != b.Memory.Pin { // what the program may do is the same
 		d.add("memory.pin", "", strconv.FormatBool(a.Memory.Pin), strconv.FormatBool(b.Memory.Pin), EffectDiffers)
 	}
 }
@@ -82,7 +88,7 @@ func effectOf(more int) Effect {
 	return EffectRefuses
 }
 
-// paths compares what the rules add up to, at every path that either names.
+// paths compares what the rules add up to on every path that either policy lists.
 func (d *differ) paths() {
 	a, b := d.a.Paths, d.b.Paths
 	if d.restriction("paths", a.Rules.Restricted(), b.Rules.Restricted()) {
@@ -116,7 +122,7 @@ func (d *differ) restriction(key string, a, b bool) bool {
 	return a != b
 }
 
-// grants compares two lists of what is allowed. One that is not restricted allows
+// grants compares two lists of what is allowed. A list that does not restrict allows
 // everything.
 func grants[T string | uint16](d *differ, key string, a, b Only[T]) {
 	if !d.restriction(key, a.Restricted(), b.Restricted()) {
@@ -124,7 +130,8 @@ func grants[T string | uint16](d *differ, key string, a, b Only[T]) {
 	}
 }
 
-// elements compares two lists, of which an element more in b has the effect more.
+// elements compares two lists. An element that only b has gets the effect more, one that
+// only a has the effect less.
 func elements[T cmp.Ordered](d *differ, key string, a, b []T, more, less Effect) {
 	all := slices.Concat(a, b)
 	slices.Sort(all)
@@ -179,8 +186,8 @@ func assignments(p *Policy) []string {
 	return list
 }
 
-// limits compares the resource limits. One that is not set is what it was before,
-// which no policy makes higher than it is: so setting one refuses.
+// limits compares the resource limits. A limit that is not set stays as it was, and no
+// policy can raise it, so setting one refuses something.
 func (d *differ) limits() {
 	for _, kind := range limitKinds {
 		a, setA := findLimit(d.a.Limits, kind.Name)
@@ -199,7 +206,7 @@ func (d *differ) limits() {
 	}
 }
 
-// findLimit returns the limit of that name, or one that does not limit.
+// findLimit returns the limit with this name, or an unlimited one.
 func findLimit(limits []Limit, name string) (l Limit, set bool) {
 	for _, l := range limits {
 		if l.Name == name {

@@ -2,53 +2,54 @@ package policy
 
 import "fmt"
 
-// The closed sets of values that a policy's keys can have. The first value of
-// each set is the default and the strictest that ordinary programs live with.
+// The closed sets of values of a policy's keys, see docs/policy.md. The first value of
+// each set is the zero value.
 type (
-	// Access is memory.access: what the sandbox may do to any process's memory.
+	// Access is memory.access: access to the memory of processes.
 	Access uint8
-	// Ptrace is memory.ptrace.
+	// Ptrace is memory.ptrace: tracing processes.
 	Ptrace uint8
-	// CodeFiles is memory.code-files: the system's program directories.
+	// CodeFiles is memory.code-files: writing to the system's program directories.
 	CodeFiles uint8
-	// AnonymousExec is memory.anonymous-exec: running what is in no directory.
+	// AnonymousExec is memory.anonymous-exec: executing memfds.
 	AnonymousExec uint8
-	// WritableCode is memory.writable-code: memory that is written and then run.
+	// WritableCode is memory.writable-code: executing memory that was written to.
 	WritableCode uint8
-	// SharedFiles is memory.shared-files: memory that several processes share by a
-	// file.
+	// SharedFiles is memory.shared-files: memory that processes share through a file.
 	SharedFiles uint8
-	// CoreDumps is memory.core-dumps.
+	// CoreDumps is memory.core-dumps: files with the memory of a process that crashed.
 	CoreDumps uint8
-	// ProcfsWrite is one element of procfs.write.
+	// ProcfsWrite is an element of procfs.write: a file of its own that a process may
+	// write.
 	ProcfsWrite uint8
-	// ProcfsSystem is procfs.system.
+	// ProcfsSystem is procfs.system: files that describe the system.
 	ProcfsSystem uint8
-	// Scope is how far signals or abstract sockets reach.
+	// Scope is ipc.signals and ipc.abstract-sockets: which processes they reach.
 	Scope uint8
-	// Namespaces is ipc.namespaces.
+	// Namespaces is ipc.namespaces: creating user namespaces.
 	Namespaces uint8
-	// Terminals is ipc.terminals: controls of a terminal by which output becomes input.
+	// Terminals is ipc.terminals: controls of terminals that turn output into input.
 	Terminals uint8
-	// PrivateMounts is private-mounts.
+	// PrivateMounts is private-mounts: a mount namespace that covers procfs instances.
 	PrivateMounts uint8
-	// OnMount is on-mount: what happens when somebody outside mounts procfs or
-	// the like where the sandbox can reach it.
+	// OnMount is on-mount: what happens if procfs or the like is mounted outside where the
+	// sandbox can reach it.
 	OnMount uint8
-	// OnSupervisorExit is on-supervisor-exit.
+	// OnSupervisorExit is on-supervisor-exit: what happens if the supervisor ends before
+	// the sandbox.
 	OnSupervisorExit uint8
-	// Denials is report.denials.
+	// Denials is report.denials: which refusals are reported.
 	Denials uint8
-	// ProcfsProcesses is procfs.processes: whose files behind the kernel's ptrace
-	// check may be read.
+	// ProcfsProcesses is procfs.processes: the processes whose files behind the kernel's
+	// ptrace check may be read.
 	ProcfsProcesses uint8
-	// Metadata is paths.metadata: chmod, chown, extended attributes, times.
+	// Metadata is paths.metadata: changing owner, mode, times and attributes of files.
 	Metadata uint8
-	// SyscallABI is syscalls.abi: the ways to call the kernel.
+	// SyscallABI is syscalls.abi: the ways to enter the kernel.
 	SyscallABI uint8
-	// Action is what a [Request] asks about and what a [Test] tries.
+	// Action is what a [Request] asks about, and what a [Test] tries.
 	Action uint8
-	// Expect is what a [Test] wants to come out.
+	// Expect is the expected outcome of a [Test].
 	Expect uint8
 )
 
@@ -61,12 +62,12 @@ const (
 const (
 	PtraceDeny     Ptrace = iota
 	PtraceChildren        // PTRACE_TRACEME and what follows from it; no attaching
-	PtraceAllow
+	PtraceAllow           // as the kernel decides, inside the sandbox
 )
 
 const (
-	CodeFilesProtect CodeFiles = iota
-	CodeFilesAllow
+	CodeFilesProtect CodeFiles = iota // read-only
+	CodeFilesAllow                    // as file permissions decide
 )
 
 const (
@@ -76,37 +77,37 @@ const (
 
 const (
 	WritableCodeAllow WritableCode = iota // as the kernel decides
-	WritableCodeDeny                      // no page is both, or becomes code after it was written
+	WritableCodeDeny                      // no page is both writable and executable, or becomes executable later
 )
 
 const (
-	SharedFilesAllow SharedFiles = iota // as the file permissions decide
+	SharedFilesAllow SharedFiles = iota // as file permissions decide
 	SharedFilesDeny                     // no MAP_SHARED of a file, no System V shared memory
 )
 
 const (
-	CoreDumpsDeny CoreDumps = iota
-	CoreDumpsAllow
+	CoreDumpsDeny  CoreDumps = iota // none is written
+	CoreDumpsAllow                  // as outside
 )
 
 const (
-	WriteComm ProcfsWrite = iota
-	WriteOOMScoreAdj
+	WriteComm        ProcfsWrite = iota // comm: the name of a thread
+	WriteOOMScoreAdj                    // oom_score_adj
 )
 
 const (
-	SystemRead ProcfsSystem = iota
-	SystemNone
+	SystemRead ProcfsSystem = iota // may be read
+	SystemNone                     // closed
 )
 
 const (
-	ScopeSandbox Scope = iota
-	ScopeAll
+	ScopeSandbox Scope = iota // processes of the sandbox
+	ScopeAll                  // all processes
 )
 
 const (
-	NamespacesDeny Namespaces = iota
-	NamespacesUser
+	NamespacesDeny Namespaces = iota // refused
+	NamespacesUser                   // as the kernel decides
 )
 
 const (
@@ -115,25 +116,25 @@ const (
 )
 
 const (
-	PrivateMountsAuto PrivateMounts = iota
-	PrivateMountsYes
-	PrivateMountsNo
+	PrivateMountsAuto PrivateMounts = iota // where something has to be covered
+	PrivateMountsYes                       // always
+	PrivateMountsNo                        // never
 )
 
 const (
-	OnMountWarn OnMount = iota
-	OnMountEnd
+	OnMountWarn OnMount = iota // print a warning
+	OnMountEnd                 // end the sandbox
 )
 
 const (
-	OnSupervisorExitKill OnSupervisorExit = iota
-	OnSupervisorExitDeny
+	OnSupervisorExitKill OnSupervisorExit = iota // kill the program
+	OnSupervisorExitDeny                         // leave it, without what the supervisor granted
 )
 
 const (
 	DenialsAuto Denials = iota // on a terminal, or with a log
-	DenialsAll
-	DenialsOff
+	DenialsAll                 // always
+	DenialsOff                 // never
 )
 
 const (
@@ -142,14 +143,14 @@ const (
 )
 
 const (
-	MetadataAllow   Metadata = iota // as the file permissions decide
-	MetadataGranted                 // the same, where the policy lets files be written; nowhere else
-	MetadataDeny                    // changed nowhere, granted trees included
+	MetadataAllow   Metadata = iota // as file permissions decide
+	MetadataGranted                 // the same where the policy lets files be written, nowhere else
+	MetadataDeny                    // nowhere, not even where files may be written
 )
 
 const (
-	SyscallABIAll    SyscallABI = iota
-	SyscallABINative            // no 32-bit calls on a 64-bit CPU
+	SyscallABIAll    SyscallABI = iota // as the CPU has them
+	SyscallABINative                   // no 32-bit calls on a 64-bit CPU
 )
 
 const (
@@ -165,12 +166,11 @@ const (
 )
 
 const (
-	ExpectAllow Expect = iota
-	ExpectDeny
+	ExpectAllow Expect = iota // the action succeeds
+	ExpectDeny                // the action is refused
 )
 
-// The names under which the values are written in a policy, in the order of
-// the constants above.
+// The names of the values in a policy file, in the order of the constants above.
 var (
 	accessNames        = []string{"deny", "no-write", "allow"}
 	ptraceNames        = []string{"deny", "children", "allow"}
@@ -217,8 +217,8 @@ func (v SyscallABI) String() string       { return valueName(syscallABINames, ui
 func (v Action) String() string           { return valueName(actionNames, uint8(v)) }
 func (v Expect) String() string           { return valueName(expectNames, uint8(v)) }
 
-// valueName is the name of a value; of one that is in no closed set, which [Policy.Validate]
-// refuses, its number.
+// valueName returns the name of a value, or its number if it is not in its closed set,
+// which [Policy.Validate] refuses.
 func valueName(names []string, value uint8) string {
 	if int(value) < len(names) {
 		return names[value]
@@ -232,7 +232,7 @@ type Enum interface {
 	String() string
 }
 
-// Names lists the spellings of a closed set, in the order of its constants.
+// Names returns the names of a closed set, in the order of its constants.
 func Names[E Enum]() []string {
 	var e E
 	switch any(e).(type) {
@@ -282,7 +282,7 @@ func Names[E Enum]() []string {
 	return nil
 }
 
-// Parse finds the value that is written s; ok is false when there is none.
+// Parse returns the value with the name s; ok is false if there is none.
 func Parse[E Enum](s string) (value E, ok bool) {
 	for i, name := range Names[E]() {
 		if name == s {
@@ -292,16 +292,16 @@ func Parse[E Enum](s string) (value E, ok bool) {
 	return 0, false
 }
 
-// MarshalText writes the value's name.
+// MarshalText returns the name of the value.
 func (v Action) MarshalText() ([]byte, error) { return []byte(v.String()), nil }
 
-// MarshalText writes the value's name.
+// MarshalText returns the name of the value.
 func (v Expect) MarshalText() ([]byte, error) { return []byte(v.String()), nil }
 
-// UnmarshalText reads a value's name.
+// UnmarshalText reads the name of a value.
 func (v *Action) UnmarshalText(text []byte) error { return unmarshal(v, text) }
 
-// UnmarshalText reads a value's name.
+// UnmarshalText reads the name of a value.
 func (v *Expect) UnmarshalText(text []byte) error { return unmarshal(v, text) }
 
 func unmarshal[E Enum](v *E, text []byte) error {

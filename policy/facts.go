@@ -1,28 +1,27 @@
 package policy
 
-// Facts answer what [Explain] and [Lint] need to know of the machine, of the
-// user and of how the policy is enforced there. They are the facts for the policy
-// that is asked about: which directories are carved depends on it.
+// Facts answer what [Explain] needs to know about the system, the user and how the policy
+// is enforced there. They belong to one policy: which directories are carved depends on it.
 type Facts interface {
-	// Look says what a path leads to, following symbolic links as open(2) does.
+	// Look returns what a path leads to, following symbolic links as open(2) does.
 	Look(path string) Object
-	// Granted returns the path on which a rule of the kernel stands that gives a
-	// right to an object, or "". Rules belong to files and directories, not to their
-	// names: a hard link or a bind mount brings one to another path. Of a missing
-	// object, or a directory and [MayWrite], it is the right to make a file.
+	// Granted returns the path of a Landlock rule that grants a right on an object, or
+	// "". Landlock rules belong to files and directories, not to their names: a hard link
+	// or a bind mount makes one apply at another path. For a missing object, and for
+	// [MayWrite] on a directory, the right is the one to create a file.
 	Granted(o Object, need Rights) (rule string)
-	// Denials lists the rules that the built-in filter has about a system call.
+	// Denials returns the rules of the built-in filter about a system call.
 	Denials(call string) []Denial
 	// Capability reports whether the program drops the memory capability, so that the
 	// kernel decides what of procfs may be read.
 	Capability() bool
 }
 
-// ObjectKind is what stands at a path.
+// ObjectKind is the kind of object at a path.
 type ObjectKind uint8
 
 const (
-	KindMissing ObjectKind = iota // nothing does
+	KindMissing ObjectKind = iota // there is none
 	KindFile
 	KindDirectory
 	KindDevice // a character or block device
@@ -31,77 +30,84 @@ const (
 
 // Object is what a path leads to.
 type Object struct {
-	// Path is the canonical path, without symbolic links. Of a missing object it
-	// is that of the last directory that exists, and the rest as it was written.
+	// Path is the canonical path, without symbolic links. For a missing object it is the
+	// canonical path of the last directory that exists, and the rest as it was given.
 	Path string
+	// Kind is what Path names.
 	Kind ObjectKind
-	// Special is the type of a file system that is never granted as a path
-	// ("proc", "tracefs") if the path leads to one, or to the place of one.
+	// Special is the type of the file system ("proc", "tracefs") if the path leads to one
+	// that is never granted as a path, or to the fixed place of one.
 	Special string
-	// Procfs is what there is of procfs at the path; it is nil on every other
-	// file system and for the directories of procfs.
+	// Procfs describes a file of procfs; it is nil on every other file system and for
+	// directories of procfs.
 	Procfs *ProcfsFile
-	// Code is the program directory, or the second view of one, that the path
-	// lies in ("/usr"); it has a meaning under [CodeFilesProtect].
+	// Code is the program directory ("/usr"), or the second view of one, that contains the
+	// path. It applies under [CodeFilesProtect].
 	Code string
-	// System marks sysfs and cgroup file systems, which are granted without write
-	// rights; Delegable, those of them that a path rule can open for writing.
+	// System marks sysfs and cgroup file systems, which are granted without write rights.
+	// Delegable marks those of them that a path rule can open for writing.
 	System, Delegable bool
 	// Device is the class of a device node.
 	Device DeviceClass
-	// Carved is the reason why the entries of this directory, or of the one in
-	// which a missing object would be made, are granted one by one; nothing new
-	// can be made directly in it. It is empty where that is not so.
+	// Carved is the reason why the entries of this directory, or of the one in which a
+	// missing object would be created, are granted one by one, so that nothing can be
+	// created directly in it. It is empty for all other directories.
 	Carved string
-	// Memfd marks a file that lies in no directory, memfd_create(2).
+	// Memfd marks a file of memfd_create(2), which is in no directory.
 	Memfd bool
-	// Pinned is what running a program from copies does to it; it has a meaning
-	// where memory.pin is set.
+	// Pinned is what running a program from copies does to the object. It applies where
+	// memory.pin is set.
 	Pinned Pinning
-	// Terminals marks the directory of pseudo terminals, which every policy
-	// grants.
+	// Terminals marks the directory of pseudo-terminals, which every policy grants.
 	Terminals bool
 }
 
-// Pinning is where something stands when a program is run from copies.
+// Pinning is how a path relates to the copies that a program is run from.
 type Pinning uint8
 
 const (
 	PinUnknown Pinning = iota // the program is not known
-	PinApart                  // the way to no copy leads there
-	PinCopy                   // it is one of the files that copies are run of
+	PinApart                  // it is on the way to no copy
+	PinCopy                   // a copy is in its place
 	PinWay                    // a directory on the way to a copy, or missing in one
-	PinBeside                 // directly in such a directory, and as it was
+	PinBeside                 // an unchanged entry of such a directory
 )
 
-// DeviceClass says how a device node is granted.
+// DeviceClass is how a device node is granted.
 type DeviceClass uint8
 
 const (
 	DeviceUnlisted DeviceClass = iota // only by name
 	DeviceListed                      // where the policy grants its directory
 	DeviceBasic                       // always: null, zero, tty, pts/*, ...
-	DeviceTerminal                    // always: the terminal that the sandbox starts on
+	DeviceTerminal                    // always: the terminal on which the sandbox starts
 )
 
-// ProcfsFile is what the supervisor's table of grants says of a file of procfs.
+// ProcfsFile is a file of procfs as the supervisor's table of grants has it.
 type ProcfsFile struct {
 	System bool // about the system and not about a process
 	Own    bool // of the process that asks ("/proc/self/...")
 	Gated  bool // the kernel asks for ptrace access to the process
-	// Readable tells that the table grants reading: to everybody, or, of a
-	// process's file that is Gated, by procfs.processes.
+	// Readable reports whether the table grants reading: to every process, or for the
+	// Gated files of a process according to procfs.processes.
 	Readable bool
-	// Writable tells that Write is what a policy has to list for writing it.
+	// Writable reports whether a policy that lists Write lets the file be written.
 	Writable bool
-	Write    ProcfsWrite
+	// Write is an element of procfs.write. It applies if Writable is set.
+	Write ProcfsWrite
 }
 
 // Denial is one rule of the built-in filter.
 type Denial struct {
-	Call      string
-	Condition string // which uses, in words; "" for every use; "under KEY ..." for every use where the key says so
-	Done      bool   // it is not refused but answered as done, without being done
-	Reason    string
-	Key       string // the policy's key that lifts it, "" if none does
+	// Call is the name of the system call.
+	Call string
+	// Condition describes the uses that are refused. It is "" for every use, and
+	// "under KEY ..." for every use where that key has such a value.
+	Condition string
+	// Done reports whether the call returns success without having done anything.
+	Done bool
+	// Reason is why the call is refused.
+	Reason string
+	// Key is the key of a policy that lifts the denial, "" if there is none.
+	Key string
 }

@@ -7,11 +7,14 @@ const Unlimited = math.MaxUint64
 
 // Limit is one resource limit, setrlimit(2), in the unit of its [LimitKind].
 type Limit struct {
-	Name       string // as in Limits: "nofile"
-	Soft, Hard uint64 // Soft is not above Hard; Unlimited is RLIM_INFINITY
+	// Name is the key below limits, see docs/policy.md#limits: "nofile".
+	Name string
+	// Soft and Hard are the two limits, see docs/policy.md#limits. Soft is not above Hard;
+	// [Unlimited] is RLIM_INFINITY.
+	Soft, Hard uint64
 }
 
-// Unit is what the numbers of a limit count.
+// Unit is the unit of a limit.
 type Unit uint8
 
 const (
@@ -23,11 +26,13 @@ const (
 
 // LimitKind describes one resource, setrlimit(2).
 type LimitKind struct {
-	Name string // RLIMIT_* in lower case
+	// Name is the constant RLIMIT_* without its prefix, in lower case: "nofile".
+	Name string
+	// Unit is what Max, and the numbers of a [Limit], count.
 	Unit Unit
-	// Max is the largest number that makes sense; Unlimited where there is none.
+	// Max is the largest value; [Unlimited] if there is none.
 	Max uint64
-	// Unlimited tells whether "unlimited" is a value that the kernel takes.
+	// Unlimited reports whether the kernel takes "unlimited" as a value.
 	Unlimited bool
 }
 

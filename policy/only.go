@@ -6,9 +6,9 @@ import (
 	"slices"
 )
 
-// Only is a list that a policy may leave out. Its zero value restricts nothing:
-// everything is as usual. What [OnlyThese] makes allows what it lists and nothing else.
-// An Only cannot be changed, so copies of it may share what they list.
+// Only is a list that a policy may leave out. The zero value restricts nothing: everything
+// is as usual. A list made by [OnlyThese] allows what it lists and nothing else. An Only
+// is immutable, so copies of it may share their elements.
 type Only[T Element] struct {
 	restricted bool
 	list       []T // in a fixed order, each once; nil if there is none
@@ -36,27 +36,27 @@ func OnlyThese[T Element](elements ...T) Only[T] {
 	return Only[T]{restricted: true, list: slices.Clip(slices.Compact(list))}
 }
 
-// Restricted reports whether only what is listed is allowed.
+// Restricted reports whether only the listed elements are allowed.
 func (o Only[T]) Restricted() bool { return o.restricted }
 
 // None reports whether nothing is allowed.
 func (o Only[T]) None() bool { return o.restricted && len(o.list) == 0 }
 
-// Allows reports whether an element is listed, or everything is as usual.
+// Allows reports whether an element is listed, or nothing is restricted.
 func (o Only[T]) Allows(element T) bool { return !o.restricted || o.Lists(element) }
 
 // Lists reports whether an element is listed.
 func (o Only[T]) Lists(element T) bool { return slices.Contains(o.list, element) }
 
-// Len is the number of elements that are listed.
+// Len returns the number of listed elements.
 func (o Only[T]) Len() int { return len(o.list) }
 
-// List returns what is listed: strings and ports sorted, rules in the order ls, ro, rox, rw,
-// rwx and then by path. The caller owns the slice.
+// List returns the listed elements: strings and ports sorted, rules in the order ls, ro,
+// rox, rw, rwx and then by path. The caller owns the slice.
 func (o Only[T]) List() []T { return slices.Clone(o.list) }
 
-// With allows more elements. Where everything is as usual they are allowed already,
-// and nothing changes.
+// With returns a list that allows more elements as well. If nothing is restricted, they
+// are allowed already and the result is o itself.
 func (o Only[T]) With(more ...T) Only[T] {
 	if !o.restricted {
 		return o
@@ -64,7 +64,7 @@ func (o Only[T]) With(more ...T) Only[T] {
 	return OnlyThese(append(o.List(), more...)...)
 }
 
-// String writes "as usual", or the list.
+// String returns "as usual", or the list.
 func (o Only[T]) String() string {
 	if !o.restricted {
 		return "as usual"
@@ -72,7 +72,7 @@ func (o Only[T]) String() string {
 	return fmt.Sprint("only ", o.list)
 }
 
-// MarshalJSON writes null for "as usual", or an array.
+// MarshalJSON returns null if nothing is restricted, or an array.
 func (o Only[T]) MarshalJSON() ([]byte, error) {
 	if o.None() {
 		return []byte("[]"), nil
@@ -80,7 +80,7 @@ func (o Only[T]) MarshalJSON() ([]byte, error) {
 	return json.Marshal(o.list)
 }
 
-// UnmarshalJSON reads what MarshalJSON writes.
+// UnmarshalJSON reads what MarshalJSON returns.
 func (o *Only[T]) UnmarshalJSON(text []byte) error {
 	var list []T
 	if err := json.Unmarshal(text, &list); err != nil {

@@ -5,12 +5,12 @@ import (
 	"strings"
 )
 
-// OriginKind says what set a value.
+// OriginKind is what set a value.
 type OriginKind string
 
 const (
-	// OriginDefault: nothing did; the value is that of the built-in policy
-	// "memory", which every other one starts from.
+	// OriginDefault: nothing did. The value is that of the built-in policy "memory", from
+	// which every other one starts.
 	OriginDefault OriginKind = ""
 	OriginBuiltin OriginKind = "built-in" // a built-in policy
 	OriginFile    OriginKind = "file"     // a policy file
@@ -19,21 +19,22 @@ const (
 
 // Origin is where a value of a policy was set.
 type Origin struct {
+	// Kind is what set the value.
 	Kind OriginKind `json:"kind,omitempty"`
-	// Source is the name of the built-in policy, the file's name as it was given,
-	// or the flag with its value ("--rw /tmp").
+	// Source is the name of the built-in policy, the name of the file as it was given, or
+	// the flag with its value ("--rw /tmp").
 	Source string `json:"source,omitempty"`
-	// Line and Column are the place in a file or built-in policy, from 1; the
-	// column counts bytes. They are 0 for the other kinds.
+	// Line and Column are the position in a file or built-in policy, from 1; the column
+	// counts bytes. They are 0 for the other kinds.
 	Line   int `json:"line,omitempty"`
 	Column int `json:"column,omitempty"`
-	// Written is the value as it stands there if that is another text than what
-	// it was resolved to: "${PWD}", "@mount".
+	// Written is the value as it is written there ("${PWD}", "@mount"), if that differs
+	// from the resolved value.
 	Written string `json:"written,omitempty"`
 }
 
-// InPlace is what to do with a flag that is advised where o decided. It cannot stand
-// beside the flag that has emptied the same list ("--network none").
+// InPlace returns advice to add a flag, for a refusal that o decided. The flag cannot be
+// given together with one that empties the same list ("--network none").
 func (o Origin) InPlace(flag string) string {
 	name, _, _ := strings.Cut(flag, " ")
 	if o.Kind == OriginFlag && o.Source == name+" none" {
@@ -55,9 +56,9 @@ func (o Origin) String() string {
 	return "built-in memory"
 }
 
-// Origins maps what [Origins.Of] is asked about to its origin. A key stands for
-// itself ("memory.access"), for what made a list or table there at all
-// ("paths.rw"), and with "=VALUE" for one element ("paths.rw=/tmp").
+// Origins maps keys and elements to their origins. A key ("memory.access") stands for its
+// value, or for what set a list or table at all; with "=VALUE" it stands for one element
+// ("network.connect-tcp=443").
 type Origins map[string]Origin
 
 func originKey(key, value string) string {
@@ -67,9 +68,9 @@ func originKey(key, value string) string {
 	return key + "=" + value
 }
 
-// Of returns where a key, or with a value that element of a list or table, was
-// set; the zero Origin stands for the default. An element of environment.set and
-// of limits is its name.
+// Of returns where a key was set, or with a value where that element of a list or table
+// was set. The zero Origin stands for the default. Elements of environment.set are named
+// by their variables. For rules and devices see [Policy.Origin].
 func (o Origins) Of(key, value string) Origin {
 	if at, ok := o[originKey(key, value)]; ok {
 		return at
@@ -77,8 +78,8 @@ func (o Origins) Of(key, value string) Origin {
 	return o[key]
 }
 
-// Note records an origin, replacing an earlier one; value may be empty. It makes
-// the map if there is none.
+// Note records an origin and replaces an earlier one; value may be empty. It makes the map
+// if there is none.
 func (o *Origins) Note(key, value string, at Origin) {
 	if *o == nil {
 		*o = Origins{}
@@ -86,11 +87,10 @@ func (o *Origins) Note(key, value string, at Origin) {
 	(*o)[originKey(key, value)] = at
 }
 
-// Forget drops what is known of an element, or of a key without its elements.
+// Forget removes the origin of an element, or of a key without its elements.
 func (o Origins) Forget(key, value string) { delete(o, originKey(key, value)) }
 
-// Origin returns where a key, or with a value that element of a list or table, was set.
-// Rules and devices carry their origins themselves.
+// Origin is [Origins.Of] with the origins that rules and devices carry themselves.
 func (p *Policy) Origin(key, value string) Origin {
 	if value != "" {
 		for _, r := range p.Paths.Rules.list {

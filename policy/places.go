@@ -5,24 +5,24 @@ import (
 	"sync"
 )
 
-// placeKind is why a path matters to somebody outside the sandbox.
+// placeKind is why a path matters outside the sandbox.
 type placeKind uint8
 
 const (
-	secret  placeKind = iota // whoever reads it can act as the user elsewhere
-	startup                  // whoever writes it has code run outside
-	control                  // whoever connects to it has things done outside
+	secret  placeKind = iota // who reads it can act as the user elsewhere
+	startup                  // who writes it runs code outside
+	control                  // who connects to it controls something outside
 )
 
-// place is a path that a rule should not contain unawares. One that begins with
-// "~/" is below the home directory, with "$/" below the user's runtime directory.
+// place is a path that a rule should not contain by accident. "~/" is the home directory,
+// "$/" the user's runtime directory.
 type place struct {
 	kind placeKind
 	path string
 	what string
 }
 
-// places lists what a system usually has of these. The list is about mistakes; it
+// places lists those that systems usually have. The list serves to find mistakes; it
 // cannot be complete.
 var places = sync.OnceValue(func() []place {
 	var list []place
@@ -35,18 +35,18 @@ var places = sync.OnceValue(func() []place {
 	add(secret, "credentials of cloud services", "~/.aws ~/.azure ~/.config/gcloud ~/.kube ~/.config/doctl ~/.vault-token ~/.terraform.d")
 	add(secret, "tokens", "~/.netrc ~/.git-credentials ~/.config/git/credentials ~/.config/gh ~/.npmrc ~/.pypirc "+
 		"~/.cargo/credentials.toml ~/.docker/config.json ~/.config/pip ~/.pgpass ~/.my.cnf ~/.m2/settings.xml")
-	add(secret, "the browser's sessions and passwords", "~/.mozilla ~/.config/google-chrome ~/.config/chromium ~/.thunderbird")
-	add(secret, "what was typed into shells", "~/.bash_history ~/.zsh_history ~/.python_history")
-	add(startup, "what shells run when they start", "~/.bashrc ~/.profile ~/.bash_profile ~/.bash_logout ~/.zshrc ~/.zshenv ~/.zprofile "+
+	add(secret, "sessions and passwords of browsers", "~/.mozilla ~/.config/google-chrome ~/.config/chromium ~/.thunderbird")
+	add(secret, "shell histories", "~/.bash_history ~/.zsh_history ~/.python_history")
+	add(startup, "files that shells run when they start", "~/.bashrc ~/.profile ~/.bash_profile ~/.bash_logout ~/.zshrc ~/.zshenv ~/.zprofile "+
 		"/etc/profile /etc/profile.d /etc/bash.bashrc")
-	add(startup, "what runs at a login or at a time", "~/.config/autostart ~/.config/systemd ~/.config/environment.d ~/.xprofile ~/.ssh "+
+	add(startup, "files that run at login or at a given time", "~/.config/autostart ~/.config/systemd ~/.config/environment.d ~/.xprofile ~/.ssh "+
 		"/etc/cron.d /etc/cron.daily /etc/crontab /var/spool/cron /etc/init.d /etc/pam.d /etc/sudoers /etc/sudoers.d")
-	add(startup, "programs that are found first", "~/.local/bin ~/bin")
-	add(startup, "what git runs", "~/.gitconfig ~/.config/git")
+	add(startup, "directories that PATH searches first", "~/.local/bin ~/bin")
+	add(startup, "settings by which git runs programs", "~/.gitconfig ~/.config/git")
 	add(startup, "what the service manager runs", "/etc/systemd /run/systemd/system /run/systemd/generator /usr/lib/systemd "+
 		"/etc/udev/rules.d /run/udev/rules.d")
 	add(startup, "what the loader loads into every program", "/etc/ld.so.preload /etc/ld.so.conf /etc/ld.so.conf.d /etc/ld.so.cache")
-	add(control, "containers, and through them the machine", "/run/docker.sock /run/containerd /run/podman /run/crio /var/lib/lxd/unix.socket "+
+	add(control, "containers, and through them the system", "/run/docker.sock /run/containerd /run/podman /run/crio /var/lib/lxd/unix.socket "+
 		"/run/libvirt $/docker.sock $/podman")
 	add(control, "the service manager", "/run/systemd/private $/systemd")
 	add(control, "the message buses", "/run/dbus $/bus")
@@ -56,10 +56,10 @@ var places = sync.OnceValue(func() []place {
 	return list
 })
 
-// harmless are the names below a secret place that may be shown.
+// harmless are files in a secret place that may be read.
 var harmless = []string{"~/.ssh/config", "~/.ssh/known_hosts"}
 
-// resolvePlace makes a place of the user's own; "" where nobody knows where it is.
+// resolvePlace expands "~/" and "$/"; it returns "" if that directory is not known.
 func resolvePlace(path, home, runtime string) string {
 	for _, base := range []struct{ prefix, dir string }{{"~/", home}, {"$/", runtime}} {
 		if rest, ok := strings.CutPrefix(path, base.prefix); ok {

@@ -1,9 +1,17 @@
-// Package policy holds the resolved policy: what a sandbox is to enforce, with
-// every value known to be valid. What a user writes (a TOML file, flags) is a
-// different type, in package policy/file; it becomes a Policy or an error.
+// Package policy holds the resolved policy: what a sandbox enforces, with every value in
+// its range. What a user writes (a TOML file, flags) is a different type, in package
+// policy/file; it becomes a [Policy] or an error.
+//
+// A Policy can also be built or changed in Go. Whoever enforces one calls
+// [Policy.Validate] first, so a value that no policy file could hold is an error and
+// opens nothing.
 //
 // The package is pure: it makes no system call, builds on any operating system, and
 // imports nothing of memjail but package policy/abspath.
+//
+// The fields of Policy and what they can hold are stable: they follow the keys of the
+// policy file, whose format has a version. The texts of findings, answers and changes are
+// for people and may change at any time.
 package policy
 
 import (
@@ -11,135 +19,190 @@ import (
 	"slices"
 )
 
-// Policy is a complete policy. It is made by package policy/file, which starts from a
-// built-in profile, and may be changed; [Policy.Validate] says whether that left it
-// valid. The zero value closes memory and grants nothing of procfs. Treat a Policy as a
-// value; [Policy.Clone] gives an independent copy.
+// Policy is a complete policy. Package policy/file makes one from a built-in profile, a
+// file or flags. The zero value denies access to memory and grants nothing of procfs.
+// Treat a Policy as a value; [Policy.Clone] returns an independent copy.
 type Policy struct {
-	// Name is how the policy was asked for, for messages: a profile's name.
+	// Name is the name of the built-in policy or of the file, for messages.
 	Name string
 
-	// MinABI refuses kernels whose Landlock ABI is lower; 0 refuses none.
+	// MinABI is min-abi, see docs/policy.md#at-the-top: the lowest Landlock ABI of the
+	// kernel on which the policy starts. 0 starts on any.
 	MinABI int
 
-	PrivateMounts    PrivateMounts
-	OnMount          OnMount
+	// PrivateMounts is private-mounts, see docs/policy.md#at-the-top.
+	PrivateMounts PrivateMounts
+	// OnMount is on-mount, see docs/policy.md#at-the-top.
+	OnMount OnMount
+	// OnSupervisorExit is on-supervisor-exit, see docs/policy.md#at-the-top.
 	OnSupervisorExit OnSupervisorExit
 
-	Memory       Memory
-	Procfs       Procfs
-	Paths        Paths
-	Devices      []Device // sorted by path, each path once
-	IPC          IPC
-	Environment  Environment
+	// Memory is [memory], see docs/policy.md#memory.
+	Memory Memory
+	// Procfs is [procfs], see docs/policy.md#procfs.
+	Procfs Procfs
+	// Paths is [paths] without paths.devices, see docs/policy.md#paths.
+	Paths Paths
+	// Devices is paths.devices, sorted by path, each path once, see docs/policy.md#paths.
+	Devices []Device
+	// IPC is [ipc], see docs/policy.md#ipc.
+	IPC IPC
+	// Environment is [environment], see docs/policy.md#environment.
+	Environment Environment
+	// Capabilities is [capabilities], see docs/policy.md#capabilities.
 	Capabilities Capabilities
-	Report       Report
-	Network      Network
-	Limits       []Limit // sorted by name, each name once
-	Syscalls     Syscalls
+	// Report is [report], see docs/policy.md#report.
+	Report Report
+	// Network is [network], see docs/policy.md#network.
+	Network Network
+	// Limits is [limits], sorted by name, each name once, see docs/policy.md#limits.
+	Limits []Limit
+	// Syscalls is [syscalls], see docs/policy.md#syscalls.
+	Syscalls Syscalls
 
-	// Tests are the policy's own claims about itself, in the order of its files.
+	// Tests are the entries of [[test]], in the order of the files, see
+	// docs/policy.md#test.
 	Tests []Test
-	// Origins say where the values come from; they have no effect.
+	// Origins record where values were set. They have no effect.
 	Origins Origins
 }
 
-// Memory says what may happen to the memory of processes.
+// Memory is [memory]: access to the memory of processes.
 type Memory struct {
-	Access    Access
-	Ptrace    Ptrace
+	// Access is memory.access, see docs/policy.md#memory.
+	Access Access
+	// Ptrace is memory.ptrace, see docs/policy.md#memory.
+	Ptrace Ptrace
+	// CodeFiles is memory.code-files, see docs/policy.md#memory.
 	CodeFiles CodeFiles
-	// The next three are about code that is in no program file, and about memory
-	// that changes under a program.
+	// AnonymousExec is memory.anonymous-exec, see docs/policy.md#memory.
 	AnonymousExec AnonymousExec
-	WritableCode  WritableCode
-	SharedFiles   SharedFiles
-	CoreDumps     CoreDumps
-	// Pin runs the program from a copy that nobody outside can change.
+	// WritableCode is memory.writable-code, see docs/policy.md#memory.
+	WritableCode WritableCode
+	// SharedFiles is memory.shared-files, see docs/policy.md#memory.
+	SharedFiles SharedFiles
+	// CoreDumps is memory.core-dumps, see docs/policy.md#memory.
+	CoreDumps CoreDumps
+	// Pin is memory.pin, see docs/policy.md#memory: the program runs from a copy that
+	// nobody outside can change.
 	Pin bool
 }
 
-// Procfs says which files of procfs are granted although procfs as a whole is
-// not. It has a meaning only under [AccessDeny].
+// Procfs is [procfs]: the files of procfs that are granted although procfs as a whole is
+// closed. System and Processes apply only under [AccessDeny].
 type Procfs struct {
-	// Write lists what a process may write of its own.
+	// Write is procfs.write, see docs/policy.md#procfs: files of its own that a process
+	// may write.
 	Write []ProcfsWrite
-	// System says whether the files that describe the system may be read.
+	// System is procfs.system, see docs/policy.md#procfs: access to the files that
+	// describe the system.
 	System ProcfsSystem
-	// Processes says of whom the files behind a ptrace check may be read.
+	// Processes is procfs.processes, see docs/policy.md#procfs: the processes whose files
+	// behind a ptrace check may be read.
 	Processes ProcfsProcesses
 }
 
-// Paths is [paths], but for devices, see docs/policy.md#paths.
+// Paths is [paths] without paths.devices.
 type Paths struct {
-	// Rules are paths.ls, paths.ro, paths.rox, paths.rw and paths.rwx together, each path once.
-	// With rules nothing is granted but what they list. The zero value leaves all paths
-	// as usual.
+	// Rules are paths.ls, paths.ro, paths.rox, paths.rw and paths.rwx together, each path
+	// once, see docs/policy.md#paths. With rules only what they list is granted. The zero
+	// value leaves all paths as usual.
 	Rules Only[Rule]
-	// Metadata is paths.metadata. It holds with rules and without.
+	// Metadata is paths.metadata, see docs/policy.md#paths. It applies with and without
+	// rules.
 	Metadata Metadata
 }
 
-// Network says which sockets there are and what they may be connected to, each list by
-// itself. With one about TCP ports the ways around the kernel's rules are closed, too
-// (MPTCP, SMC, TCP fast open by sendto(2)), and with one about UDP ports those around
-// them (RxRPC).
+// Network is [network]: the sockets that can be made, and what they can be connected to.
+// Each list applies on its own. Lists of TCP ports also close the ways around the
+// kernel's TCP rules (MPTCP, SMC, TCP fast open by sendto(2)), lists of UDP ports those
+// around the UDP rules (RxRPC).
 type Network struct {
-	// Families are names of [SocketFamilies]. None means no network at all: no socket can
-	// be made but stream pairs by socketpair(2).
+	// Families is network.families, see docs/policy.md#network: names of
+	// [SocketFamilies]. An empty list is no network at all: the only sockets are stream
+	// pairs, socketpair(2).
 	Families Only[string]
-	// ConnectTCP and BindTCP are ports (Landlock ABI 4). To bind 0 is to bind any port
-	// that the kernel picks.
-	ConnectTCP, BindTCP Only[uint16]
-	// ConnectUDP are ports that datagrams may be sent to, connected or not, and BindUDP
-	// those that a socket may have (Landlock ABI 10). One that is not bound gets a port
-	// as it connects or sends, which takes 0 in BindUDP.
-	ConnectUDP, BindUDP Only[uint16]
-	// Unix are absolute paths of sockets, or of directories of them. None means that no
-	// AF_UNIX socket can be made but by socketpair(2). A list needs Landlock ABI 9.
+	// ConnectTCP is network.connect-tcp, see docs/policy.md#network. It needs Landlock
+	// ABI 4 (Linux 6.7).
+	ConnectTCP Only[uint16]
+	// BindTCP is network.bind-tcp, see docs/policy.md#network. 0 is any free port that
+	// the kernel picks. It needs Landlock ABI 4 (Linux 6.7).
+	BindTCP Only[uint16]
+	// ConnectUDP is network.connect-udp, see docs/policy.md#network: ports that datagrams
+	// may be sent to, on connected and unconnected sockets. It needs Landlock ABI 10
+	// (Linux 7.2).
+	ConnectUDP Only[uint16]
+	// BindUDP is network.bind-udp, see docs/policy.md#network: local ports of sockets. A
+	// socket that is not bound gets a free port when it connects or sends, which needs 0
+	// here. It needs Landlock ABI 10 (Linux 7.2).
+	BindUDP Only[uint16]
+	// Unix is network.unix, see docs/policy.md#network: absolute paths of sockets, or of
+	// directories of sockets, which need Landlock ABI 9 (Linux 7.1). With an empty list
+	// the only AF_UNIX sockets are stream pairs, socketpair(2).
 	Unix Only[string]
 }
 
-// Syscalls are the calls that a policy refuses beside those that open memory.
+// Syscalls is [syscalls]: system calls that are refused besides those that open memory.
 type Syscalls struct {
-	Deny []string // names, sorted; groups are resolved
-	ABI  SyscallABI
+	// Deny is syscalls.deny, see docs/policy.md#syscalls: sorted names, with groups
+	// resolved.
+	Deny []string
+	// ABI is syscalls.abi, see docs/policy.md#syscalls.
+	ABI SyscallABI
 }
 
-// Test is one claim of a policy about itself. Which of the fields Path, Port,
-// Call and Run is set depends on Access.
+// Test is one [[test]]: a claim of a policy about itself. Access decides which of the
+// fields Path, Port, Call and Run is set.
 type Test struct {
-	Name   string // unique in the policy
+	// Name is test.name, see docs/policy.md#test. It is unique in the policy.
+	Name string
+	// Access is test.access, see docs/policy.md#test.
 	Access Action
-	Path   string   // read, write, execute: absolute
-	Port   uint16   // connect, bind (TCP), send, receive (UDP)
-	Call   string   // call: the name of a system call
-	Run    []string // run: a program and its arguments, never empty
+	// Path is test.path, see docs/policy.md#test: the absolute path to read, write or
+	// execute.
+	Path string
+	// Port is test.port, see docs/policy.md#test: a TCP port to connect to or bind, or a
+	// UDP port to send to or receive on.
+	Port uint16
+	// Call is test.call, see docs/policy.md#test: the name of a system call.
+	Call string
+	// Run is test.run, see docs/policy.md#test: a program and its arguments, not empty.
+	Run []string
+	// Expect is test.expect, see docs/policy.md#test.
 	Expect Expect
 }
 
-// IPC says what crosses the border of the sandbox between processes.
+// IPC is [ipc]: what processes inside the sandbox can do to processes outside.
 type IPC struct {
-	Signals         Scope
+	// Signals is ipc.signals, see docs/policy.md#ipc.
+	Signals Scope
+	// AbstractSockets is ipc.abstract-sockets, see docs/policy.md#ipc.
 	AbstractSockets Scope
-	Namespaces      Namespaces
-	Terminals       Terminals
+	// Namespaces is ipc.namespaces, see docs/policy.md#ipc.
+	Namespaces Namespaces
+	// Terminals is ipc.terminals, see docs/policy.md#ipc.
+	Terminals Terminals
 }
 
-// Environment says what CMD finds in its environment.
+// Environment is [environment]: the environment of CMD.
 type Environment struct {
-	// Keep are names, or prefixes that end in "*".
+	// Keep is environment.keep, see docs/policy.md#environment: names of variables, or
+	// prefixes of names that end in "*".
 	Keep Only[string]
-	Set  map[string]string
+	// Set is environment.set, see docs/policy.md#environment.
+	Set map[string]string
 }
 
-// Capabilities says which of the capabilities that open memory stay.
+// Capabilities is [capabilities]: which of the capabilities that open memory are kept.
 type Capabilities struct {
-	Keep []string // "CAP_SYS_PTRACE", sorted
+	// Keep is capabilities.keep, see docs/policy.md#capabilities: sorted names with
+	// "CAP_", such as "CAP_SYS_PTRACE".
+	Keep []string
 }
 
-// Report says which refusals are told.
+// Report is [report]: which refusals are reported.
 type Report struct {
+	// Denials is report.denials, see docs/policy.md#report.
 	Denials Denials
 }
 
@@ -159,15 +222,14 @@ func (p Policy) Clone() Policy {
 	return p
 }
 
-// WritesProcfs reports whether the policy grants something of procfs to be written.
+// WritesProcfs reports whether the policy lets any file of procfs be written.
 func (p Policy) WritesProcfs() bool {
 	return len(p.Procfs.Write) > 0 || p.IPC.Namespaces == NamespacesUser
 }
 
-// NeedsSupervisor tells whether the policy is in the shape in which opens go to
-// a supervisor: memory is closed, so procfs is, and what is harmless of it is
-// granted by injection; or something of procfs may be written; or metadata may be
-// changed in some places only.
+// NeedsSupervisor reports whether enforcing the policy takes a supervisor: because memory
+// is closed, and with it procfs, whose harmless files the supervisor opens; because some
+// files of procfs may be written; or because metadata may be changed in some places only.
 func (p Policy) NeedsSupervisor() bool {
 	if p.Paths.Metadata == MetadataGranted {
 		return true

@@ -7,9 +7,9 @@ import (
 	"unicode/utf8"
 )
 
-// ShellWord writes a string as one word of a shell's command line, with nothing in it
-// that a shell or a terminal acts upon: as it is where that is plain, in single quotes,
-// or as $'...' where characters cannot be printed (bash, zsh, busybox).
+// ShellWord quotes a string as one word of a shell's command line, without anything that a
+// shell or a terminal interprets: unquoted if that is safe, in single quotes, or as $'...'
+// if it has characters that cannot be printed (bash, zsh, busybox).
 func ShellWord(s string) string {
 	plain, printed := s != "", true
 	for _, c := range s {
@@ -45,8 +45,8 @@ func ShellWord(s string) string {
 	return b.String() + "'"
 }
 
-// TOMLString writes a string as TOML does; ok is false for one that is not UTF-8, which
-// no TOML file can hold.
+// TOMLString quotes a string for a TOML file; ok is false for a string that is not UTF-8,
+// which no TOML file can hold.
 func TOMLString(s string) (text string, ok bool) {
 	if !utf8.ValidString(s) {
 		return "", false
@@ -65,19 +65,19 @@ func TOMLString(s string) (text string, ok bool) {
 	return `"` + b.String() + `"`, true
 }
 
-// pathRemedy is the change that names a path with a flag, or in a list of a file.
+// pathRemedy sets the remedy that lists a path, by a flag or a line of a file.
 func (e *explainer) pathRemedy(flag, key, path string) {
 	list, ok := quoteList(path)
 	e.remedy(flag+" "+ShellWord(path), key, list)
 	if !ok {
 		e.answer.Remedy.Line = ""
 	}
-	if strings.Contains(path, "${") { // a flag takes no such path
+	if strings.Contains(path, "${") { // a flag refuses it
 		e.answer.Remedy.Flag, e.answer.Remedy.Text = "", "write "+e.answer.Remedy.Line
 	}
 }
 
-// quoteList writes one path as the list of a file.
+// quoteList returns the list of a file that consists of one path.
 func quoteList(path string) (list string, ok bool) {
 	text, ok := TOMLString(strings.ReplaceAll(path, "${", "$${"))
 	return "[" + text + "]", ok

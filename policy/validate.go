@@ -9,20 +9,21 @@ import (
 	"strings"
 )
 
-// InvalidError says which value of a policy that was built in Go none of its files
-// could say.
+// InvalidError is a value of a policy built in Go that no policy file could hold.
 type InvalidError struct {
-	Field  string // as in Go: "Memory.Access"
+	// Field is the name of the field in Go: "Memory.Access".
+	Field string
+	// Reason is what is wrong with its value.
 	Reason string
 }
 
-func (e *InvalidError) Error() string { return "the policy is not valid: " + e.Field + ": " + e.Reason }
+func (e *InvalidError) Error() string { return "invalid policy: " + e.Field + ": " + e.Reason }
 
-// Validate reports what no policy file could say: values outside the closed sets,
-// lists that are not in order, paths that are relative, unknown names. What package policy/file makes is valid, and
-// so is the zero Policy. The error joins an [*InvalidError] for each fault; whoever
-// enforces a policy asks first, since a value that nobody knows must not be taken for
-// one that opens something.
+// Validate checks for values that no policy file could hold: values outside the closed
+// sets, lists that are not sorted, relative paths, unknown names. Policies from package
+// policy/file are valid, and so is the zero Policy. The error joins an [*InvalidError] for
+// each fault. Whoever enforces a policy calls Validate first, so that an unknown value is
+// not taken for one that opens something.
 func (p Policy) Validate() error {
 	v := &validator{}
 	v.scalars(&p)
@@ -50,11 +51,11 @@ func (v *validator) known(field string, value int, names []string) {
 	}
 }
 
-// ordered holds that a list is sorted and has nothing twice.
+// ordered requires a list to be sorted and without repetitions.
 func ordered[T cmp.Ordered](v *validator, field string, list []T) {
 	for i := range list[min(1, len(list)):] {
 		if list[i] >= list[i+1] {
-			v.wrong(field, "%v stands before %v: the list has to be sorted, each element once", list[i], list[i+1])
+			v.wrong(field, "%v comes before %v: the list must be sorted, with each element once", list[i], list[i+1])
 			return
 		}
 	}
@@ -72,7 +73,7 @@ func (v *validator) scalars(p *Policy) {
 		v.wrong("MinABI", "%d is negative", p.MinABI)
 	}
 	if p.Memory.Access != AccessDeny && (p.Procfs.System != SystemRead || p.Procfs.Processes != ProcessesOwn) {
-		v.wrong("Procfs", "System and Processes have no meaning where Memory.Access opens procfs")
+		v.wrong("Procfs", "System and Processes must be zero unless Memory.Access is AccessDeny: it opens procfs")
 	}
 }
 
@@ -87,7 +88,7 @@ func (v *validator) paths(p *Policy) {
 	for _, r := range p.Paths.Rules.List() {
 		v.place("Paths.Rules", r.Path)
 		if r.Rights != MayList && (r.Rights&MayRead == 0 || r.Rights&^allRights != 0) {
-			v.wrong("Paths.Rules", "the rights %#x on %q are none that a rule can grant: want MayList, or MayRead alone or with others",
+			v.wrong("Paths.Rules", "no rule can grant the rights %#x on %q: want MayList, or MayRead alone or with others",
 				uint8(r.Rights), r.Path)
 		}
 	}
@@ -101,33 +102,33 @@ func (v *validator) paths(p *Policy) {
 func (v *validator) network(n *Network) {
 	for _, name := range n.Families.List() {
 		if f, ok := ParseSocketFamily(name); !ok || f.Name != name {
-			v.wrong("Network.Families", "%q is the name of no address family that a policy can allow", name)
+			v.wrong("Network.Families", "%q is not an address family that a policy can allow", name)
 		}
 	}
 	if n.ConnectTCP.Lists(0) {
-		v.wrong("Network.ConnectTCP", "0 is no port to connect to")
+		v.wrong("Network.ConnectTCP", "port 0 cannot be connected to")
 	}
 	if n.ConnectUDP.Lists(0) {
-		v.wrong("Network.ConnectUDP", "0 is no port to send to")
+		v.wrong("Network.ConnectUDP", "nothing can be sent to port 0")
 	}
 	for _, path := range n.Unix.List() {
 		v.place("Network.Unix", path)
 	}
 }
 
-// environment never shows the value of a variable.
+// environment never puts the value of a variable into an error.
 func (v *validator) environment(e *Environment) {
 	for _, name := range e.Keep.List() {
 		if stem := strings.TrimSuffix(name, "*"); name == "" || strings.ContainsAny(stem, "=*\x00") {
-			v.wrong("Environment.Keep", "%q is neither a name nor the beginning of one with '*'", name)
+			v.wrong("Environment.Keep", "%q is not the name of a variable, nor the beginning of one with '*'", name)
 		}
 	}
 	for _, name := range sortedNames(e.Set) {
 		if name == "" || strings.ContainsAny(name, "=*\x00") {
-			v.wrong("Environment.Set", "%q is no name of a variable", name)
+			v.wrong("Environment.Set", "%q is not the name of a variable", name)
 		}
 		if strings.ContainsRune(e.Set[name], 0) {
-			v.wrong("Environment.Set", "the value of %q has a NUL", name)
+			v.wrong("Environment.Set", "the value of %q contains a NUL byte", name)
 		}
 	}
 }
@@ -135,7 +136,7 @@ func (v *validator) environment(e *Environment) {
 func (v *validator) names(p *Policy) {
 	for _, name := range p.Capabilities.Keep {
 		if c, ok := ParseCapability(name); !ok || c.Name != name {
-			v.wrong("Capabilities.Keep", "%q is the name of no capability that is dropped", name)
+			v.wrong("Capabilities.Keep", "%q is not a capability that memjail drops", name)
 		}
 	}
 	ordered(v, "Capabilities.Keep", p.Capabilities.Keep)
@@ -144,7 +145,7 @@ func (v *validator) names(p *Policy) {
 		case VitalCall(name):
 			v.wrong("Syscalls.Deny", "no program can run without %q", name)
 		case !refusable(name):
-			v.wrong("Syscalls.Deny", "no system call has the name %q; groups are resolved by package policy/file", name)
+			v.wrong("Syscalls.Deny", "there is no system call %q (only package policy/file resolves groups)", name)
 		}
 	}
 	ordered(v, "Syscalls.Deny", p.Syscalls.Deny)
@@ -156,13 +157,13 @@ func (v *validator) limits(limits []Limit) {
 		names = append(names, l.Name)
 		i := slices.IndexFunc(limitKinds[:], func(k LimitKind) bool { return k.Name == l.Name })
 		if i < 0 {
-			v.wrong("Limits", "no limit has the name %q", l.Name)
+			v.wrong("Limits", "there is no limit %q", l.Name)
 			continue
 		}
 		k := limitKinds[i]
 		for _, n := range []uint64{l.Soft, l.Hard} {
 			if n == Unlimited && !k.Unlimited || n != Unlimited && n > k.Max {
-				v.wrong("Limits", "%s: %d is more than there can be", l.Name, n)
+				v.wrong("Limits", "%s: %d is above the largest possible value", l.Name, n)
 			}
 		}
 		if l.Soft > l.Hard {
