@@ -5,15 +5,14 @@ import (
 	"strconv"
 )
 
-// capabilityCall is a system call, or some of its uses, that the kernel leaves to
-// the holder of one of [MemoryCapabilities]. See capabilities(7) and the call's page.
+// capabilityCall is a system call, or some uses of it, that the kernel allows only with
+// one of [MemoryCapabilities]. See capabilities(7) and the manual page of the call.
 type capabilityCall struct {
 	call, capability string
 	uses             string // "" is every use
 }
 
-// capabilityCalls are those that no other part of the sandbox refuses: the rest
-// needs no capability to be refused.
+// capabilityCalls are those that no other part of the sandbox refuses.
 var capabilityCalls = [...]capabilityCall{
 	{"clone", "CAP_SYS_ADMIN", "new namespaces without a user namespace of one's own"},
 	{"fanotify_init", "CAP_SYS_ADMIN", "watching whole file systems, and answering for others"},
@@ -28,20 +27,20 @@ var capabilityCalls = [...]capabilityCall{
 	{"unshare", "CAP_SYS_ADMIN", "new namespaces without a user namespace of one's own"},
 }
 
-// capability tells what a call, which the filter lets through, comes to without the
-// capabilities that the sandbox drops. It reports whether that decides.
+// capability explains a call that the filter allows and that needs a capability, which the
+// sandbox drops. It reports whether that decides.
 func (e *explainer) capability(name string) bool {
 	for _, c := range capabilityCalls {
 		if c.call != name || slices.Contains(e.policy.Capabilities.Keep, c.capability) {
 			continue
 		}
 		if c.uses != "" {
-			e.note("refused: %s (it takes %s, which the sandbox drops; capabilities.keep)", c.uses, c.capability)
+			e.note("refused: %s (it needs %s, which the sandbox drops; capabilities.keep)", c.uses, c.capability)
 			continue
 		}
-		e.decide(false, LayerCapabilities, "capabilities.keep", "", "it takes %s, which the sandbox drops", c.capability)
+		e.decide(false, LayerCapabilities, "capabilities.keep", "", "it needs %s, which the sandbox drops", c.capability)
 		e.remedy("--allow capabilities.keep="+c.capability, "capabilities.keep", "["+strconv.Quote(c.capability)+"]")
-		e.note("%s opens memory too, and who does not hold it outside is refused there as well", c.capability)
+		e.note("%s also opens memory, and a process without it is refused outside as well", c.capability)
 		if e.policy.IPC.Namespaces == NamespacesUser {
 			e.note("in a user namespace of its own a process holds it over what belongs to that")
 		}

@@ -9,62 +9,71 @@ import (
 	"strings"
 )
 
-// Request asks whether a policy allows one action. Which of the fields beside
-// Action counts depends on it, as in a [Test].
+// Request asks whether a policy allows an action. Which of the other fields applies
+// depends on Action, as in a [Test].
 type Request struct {
 	Action Action `json:"action"`
-	Path   string `json:"path,omitempty"` // absolute
-	Port   uint16 `json:"port,omitempty"` // TCP to connect and bind, UDP to send and receive
-	Call   string `json:"call,omitempty"`
+	// Path is absolute.
+	Path string `json:"path,omitempty"`
+	// Port is a TCP port to connect to or bind, a UDP port to send to or receive on.
+	Port uint16 `json:"port,omitempty"`
+	// Call is the name of a system call.
+	Call string `json:"call,omitempty"`
 }
 
 // Layer is the part of the sandbox that decides an action.
 type Layer string
 
 const (
-	LayerNone       Layer = "none"       // nothing restricts it; the kernel decides as outside
-	LayerLandlock   Layer = "landlock"   // the kernel, by its rules on paths and ports
-	LayerSeccomp    Layer = "seccomp"    // the filter of system calls
-	LayerSupervisor Layer = "supervisor" // opens what the kernel would refuse
+	LayerNone       Layer = "none"       // nothing restricts the action; the kernel decides as outside
+	LayerLandlock   Layer = "landlock"   // the kernel, by Landlock rules on paths and ports
+	LayerSeccomp    Layer = "seccomp"    // the seccomp filter
+	LayerSupervisor Layer = "supervisor" // the supervisor, which opens files that the kernel would refuse
 	LayerCapability Layer = "capability" // the kernel, by the memory capability
 
-	// LayerMounts: the sandbox has mounts of its own, which show something else.
+	// LayerMounts: the sandbox has its own mounts, which show something else.
 	LayerMounts Layer = "mounts"
-	// LayerCapabilities: a capability that the sandbox drops is asked for.
+	// LayerCapabilities: the action needs a capability that the sandbox drops.
 	LayerCapabilities Layer = "capabilities"
 )
 
-// Remedy is the smallest change of a policy that would turn an answer.
+// Remedy is the smallest change of a policy that would reverse an answer.
 type Remedy struct {
-	// Flag and Line say it on the command line and in a file; they are empty
-	// where a change only takes something away.
+	// Flag and Line make the change on the command line and in a file. They are empty if
+	// something has to be removed.
 	Flag string `json:"flag,omitempty"`
 	Line string `json:"line,omitempty"`
-	// Text says it in words. It is empty when no change of a policy would do.
+	// Text describes the change. It is empty if no change of the policy would do.
 	Text string `json:"text,omitempty"`
 }
 
-// Answer says whether an action is allowed, and why. Allowed means that the
-// sandbox lets it through: permissions of files decide after it, as outside.
+// Answer reports whether an action is allowed, and why.
 type Answer struct {
+	// Request is what was asked.
 	Request Request `json:"request"`
-	Allowed bool    `json:"allowed"`
-	Layer   Layer   `json:"layer"`
-	// Key and Value are the rule that decided, "paths.rox" and "/usr"; Key is
-	// empty where no rule of a policy did.
-	Key    string `json:"key,omitempty"`
-	Value  string `json:"value,omitempty"`
+	// Allowed reports whether the sandbox allows the action. File permissions are checked
+	// after it, as outside.
+	Allowed bool `json:"allowed"`
+	// Layer is the part of the sandbox that decides.
+	Layer Layer `json:"layer"`
+	// Key and Value are the rule that decides, "paths.rox" and "/usr". Key is empty if it
+	// is no rule of a policy.
+	Key   string `json:"key,omitempty"`
+	Value string `json:"value,omitempty"`
+	// Origin is where that rule was set.
 	Origin Origin `json:"origin"`
-	Why    string `json:"why"`
+	// Why is the reason, a clause.
+	Why string `json:"why"`
+	// Remedy would reverse the answer.
 	Remedy Remedy `json:"remedy"`
-	// Notes are what else one should know, one sentence each.
+	// Notes are further remarks, one clause each.
 	Notes []string `json:"notes,omitempty"`
 }
 
-// ErrRequest is in the errors of [Explain]: the question has no answer.
+// ErrRequest is wrapped by the errors of [Explain]: the request makes no sense.
 var ErrRequest = errors.New("cannot be asked")
 
-// Explain says what a policy does about an action. The error wraps [ErrRequest].
+// Explain reports what a policy does about an action. Errors wrap [ErrRequest].
 func Explain(p Policy, r Request, f Facts) (Answer, error) {
 	e := &explainer{policy: &p, facts: f, answer: Answer{Request: r}}
 	switch r.Action {
@@ -83,7 +92,7 @@ func Explain(p Policy, r Request, f Facts) (Answer, error) {
 		e.port(p.Network.BindUDP, "bind-udp")
 	case ActionCall:
 		if !KnownCall(r.Call) {
-			return Answer{}, fmt.Errorf("explaining the system call %q: no call of Linux 6.18 has this name: %w", r.Call, ErrRequest)
+			return Answer{}, fmt.Errorf("explaining the system call %q: Linux 6.18 has no such call: %w", r.Call, ErrRequest)
 		}
 		e.call()
 	default:
@@ -97,10 +106,10 @@ type explainer struct {
 	policy *Policy
 	facts  Facts
 	answer Answer
-	giving []Rule // the path rules that give the right which is needed
+	giving []Rule // the path rules that grant the right that is needed
 }
 
-// decide states the answer and the rule behind it.
+// decide sets the answer and the rule behind it.
 func (e *explainer) decide(allowed bool, layer Layer, key, value, why string, args ...any) {
 	a := &e.answer
 	a.Allowed, a.Layer, a.Key, a.Value = allowed, layer, key, value
@@ -110,17 +119,17 @@ func (e *explainer) decide(allowed bool, layer Layer, key, value, why string, ar
 	}
 }
 
-// remedy is a change that a flag and a line of a file can make.
+// remedy sets a remedy that a flag or a line of a file can make.
 func (e *explainer) remedy(flag, key, value string) {
 	e.answer.Remedy = Remedy{Flag: flag, Line: key + " = " + value, Text: "add " + flag}
 }
 
-// allowKey is the remedy that gives a key another value.
+// allowKey sets the remedy that gives a key another value.
 func (e *explainer) allowKey(key, value string) {
 	e.remedy("--allow "+key+"="+value, key, strconv.Quote(value))
 }
 
-// takeAway is the remedy that removes the rule which decided.
+// takeAway sets the remedy that removes the rule that decided.
 func (e *explainer) takeAway() {
 	e.answer.Remedy.Text = fmt.Sprintf("remove %q from %s (%s)", e.answer.Value, e.answer.Key, e.answer.Origin)
 }
@@ -134,14 +143,14 @@ func (e *explainer) port(list Only[uint16], name string) {
 	key, protocol := "network."+name, strings.ToUpper(name[len(name)-len("tcp"):])
 	switch {
 	case !e.policy.Network.MakesFamily("inet", "inet6"):
-		e.decide(false, LayerSeccomp, "network.families", "", "network.families lists neither inet nor inet6, so there are no %s sockets", protocol)
+		e.decide(false, LayerSeccomp, "network.families", "", "network.families lists neither inet nor inet6, so no %s socket can be created", protocol)
 		e.remedy("--network inet,inet6", "network.families", `["inet", "inet6"]`)
 		if list.Restricted() && !list.Lists(e.answer.Request.Port) {
-			e.note("%s does not list the port either: add --%s %s, too", key, name, port)
+			e.note("%s does not list the port either: also add --%s %s", key, name, port)
 		}
 	case !list.Restricted():
 		e.decide(true, LayerNone, "", "", "%s is absent, so %s ports are as usual", key, protocol)
-		e.answer.Remedy = Remedy{Line: key + " = []", Flag: "--" + name + " none", Text: "write " + key + " with the ports that are needed"}
+		e.answer.Remedy = Remedy{Line: key + " = []", Flag: "--" + name + " none", Text: "write " + key + " with the ports that CMD needs"}
 	case list.Lists(e.answer.Request.Port):
 		e.decide(true, LayerLandlock, key, port, "%s lists the port", key)
 		e.takeAway()
@@ -150,11 +159,12 @@ func (e *explainer) port(list Only[uint16], name string) {
 		e.remedy("--"+name+" "+port, key, "["+port+"]")
 	}
 	if n := &e.policy.Network; protocol == "TCP" && !n.RestrictsUDP() {
-		e.note("UDP is not covered by rules on TCP ports: network.connect-udp and network.bind-udp are")
+		e.note("rules on TCP ports do not cover UDP: see network.connect-udp and network.bind-udp")
 	}
 }
 
-// send: a socket that is not bound gets a port as it sends, which is a matter of binding.
+// send explains sending from a socket that is not bound: it gets a port when it sends,
+// which is a matter of binding.
 func (e *explainer) send() {
 	n := &e.policy.Network
 	e.port(n.ConnectUDP, "connect-udp")
@@ -162,7 +172,7 @@ func (e *explainer) send() {
 		return
 	}
 	const key = "network.bind-udp"
-	e.decide(false, LayerLandlock, key, "", "a socket that is not bound gets any free port as it sends, which takes 0 in %s", key)
+	e.decide(false, LayerLandlock, key, "", "a socket that is not bound gets any free port when it sends, which needs 0 in %s", key)
 	e.remedy("--bind-udp 0", key, "[0]")
 	if n.BindUDP.Len() > 0 {
 		e.note("a socket that is bound to a port of %s can send", key)
@@ -172,7 +182,7 @@ func (e *explainer) send() {
 func (e *explainer) call() {
 	name := e.answer.Request.Call
 	if slices.Contains(e.policy.Syscalls.Deny, name) {
-		e.decide(false, LayerSeccomp, "syscalls.deny", name, "the policy refuses the call")
+		e.decide(false, LayerSeccomp, "syscalls.deny", name, "the policy lists the call")
 		e.takeAway()
 		if written := e.answer.Origin.Written; written != "" {
 			e.answer.Remedy.Text = fmt.Sprintf("remove %q, which contains it, from syscalls.deny (%s)", written, e.answer.Origin)
@@ -188,16 +198,16 @@ func (e *explainer) call() {
 		case d.Key == "paths.metadata" && e.policy.Paths.Metadata == MetadataGranted && d.Condition != "" && strings.HasPrefix(d.Condition, "under "):
 			e.metadataCall(d)
 			return
-		case d.Call == "memfd_create" && strings.HasPrefix(d.Condition, "without "): // asked about, and not refused
+		case d.Call == "memfd_create" && strings.HasPrefix(d.Condition, "without "): // passed to the supervisor, not refused
 		case d.Done:
-			e.note("without effect, and answered as done: %s (%s)", d.Condition, d.Reason)
+			e.note("no effect, but reported as done: %s (%s)", d.Condition, d.Reason)
 		case d.Key == "network.families" && d.Call == "socket" && e.policy.Network.Families.None():
-			e.decide(false, LayerSeccomp, d.Key, "", "network.families is empty, so no socket is made")
+			e.decide(false, LayerSeccomp, d.Key, "", "network.families is empty, so no socket can be created")
 			e.remedy("--network inet,inet6", d.Key, `["inet", "inet6"]`)
 			return
 		case d.Call == "listen" && e.policy.Network.Families.None() && len(e.policy.Network.BindTCP.List()) == 0:
-			e.decide(false, LayerSupervisor, d.Key, "", "no socket can be made, and no TCP port be bound")
-			e.note("allowed: on a socket other than TCP's that CMD is handed")
+			e.decide(false, LayerSupervisor, d.Key, "", "no socket can be created, and no TCP port can be bound")
+			e.note("allowed: on an inherited socket that is no TCP socket")
 			e.remedy("--network inet,inet6 --bind-tcp 0", d.Key, "[0]")
 			e.answer.Remedy.Line = ""
 			e.answer.Remedy.Text = "add --network inet,inet6 --bind-tcp 0 (any free port)"
@@ -205,7 +215,7 @@ func (e *explainer) call() {
 		case d.Condition != "" && !strings.HasPrefix(d.Condition, "under "+d.Key+" "):
 			e.note("refused: %s (%s)", d.Condition, d.Reason)
 		case d.Key == "memory.ptrace" && e.policy.Memory.Ptrace == PtraceChildren:
-			e.note("refused: to attach to a process that did not ask to be traced")
+			e.note("refused: attaching to a process that did not ask to be traced")
 		default:
 			e.decide(false, LayerSeccomp, d.Key, "", "%s", d.Reason)
 			e.liftDenial(d)
@@ -215,7 +225,7 @@ func (e *explainer) call() {
 	if e.capability(name) {
 		return
 	}
-	e.decide(true, LayerNone, "", "", "no rule refuses the call as such")
+	e.decide(true, LayerNone, "", "", "no rule refuses the call itself")
 	e.answer.Remedy = Remedy{Line: "syscalls.deny = [" + strconv.Quote(name) + "]", Text: "add it to syscalls.deny"}
 	if e.policy.Syscalls.ABI == SyscallABINative {
 		e.note("refused: in a 32-bit program (syscalls.abi)")
@@ -226,14 +236,14 @@ func (e *explainer) call() {
 	e.codeNotes(name)
 }
 
-// metadataCall: the supervisor makes the call, or refuses it.
+// metadataCall explains a call that the supervisor makes or refuses.
 func (e *explainer) metadataCall(d Denial) {
-	e.decide(true, LayerSupervisor, d.Key, "", "the supervisor makes it for the caller, where the policy lets files be written")
+	e.decide(true, LayerSupervisor, d.Key, "", "the supervisor makes the call for the caller, on files that the policy lets be written")
 	e.note("refused: on all other files")
 	e.allowKey(d.Key, MetadataDeny.String())
 }
 
-// lifted tells whether the policy takes a denial of the built-in filter back.
+// lifted reports whether the policy lifts a denial of the built-in filter.
 func lifted(p *Policy, d Denial) bool {
 	switch d.Key {
 	case "memory.access":
@@ -255,7 +265,7 @@ func lifted(p *Policy, d Denial) bool {
 	case "network.connect-udp":
 		return !p.Network.RestrictsUDP()
 	case "network.connect-tcp":
-		// Of a call within socketcall(2) the family is not seen.
+		// The filter cannot see the family of a call within socketcall(2).
 		return !p.Network.RestrictsTCP() && !p.Network.RestrictsUDP() && !p.Network.Families.Restricted() && (d.Condition != "SYS_SOCKET" || !p.Network.refusesUnix())
 	case "ipc.namespaces":
 		return p.IPC.Namespaces == NamespacesUser
@@ -269,11 +279,11 @@ func lifted(p *Policy, d Denial) bool {
 	return false
 }
 
-// readsOnly tells of a call that memory.access closes whether it reads memory and
-// cannot write it.
+// readsOnly reports whether a call that memory.access closes can read memory, but not
+// write it.
 func readsOnly(call string) bool { return call == "process_vm_readv" || call == "vmsplice" }
 
-// refusesUnix tells whether no UNIX socket can be made but pairs.
+// refusesUnix reports whether the only UNIX sockets are pairs.
 func (n *Network) refusesUnix() bool {
 	return n.Unix.None() || !n.MakesFamily("unix")
 }
@@ -289,7 +299,7 @@ func (e *explainer) liftDenial(d Denial) {
 	case "paths.metadata":
 		value := MetadataGranted
 		if d.Call == "ioctl" || d.Call == "file_setattr" {
-			value = MetadataAllow // refused under both others
+			value = MetadataAllow // both other values refuse it
 		}
 		e.allowKey(d.Key, value.String())
 	case "memory.core-dumps", "memory.anonymous-exec", "memory.writable-code", "memory.shared-files":
@@ -299,7 +309,7 @@ func (e *explainer) liftDenial(d Denial) {
 	}
 }
 
-// openMemory is the remedy that opens memory to reading, or to writing too.
+// openMemory sets the remedy that opens memory to reading, or also to writing.
 func (e *explainer) openMemory(writing bool) {
 	access := AccessNoWrite
 	if writing {

@@ -130,13 +130,13 @@ func TestExplainPaths(t *testing.T) {
 		rule   string // key and value
 		remedy string // the flag, or the text
 	}{
-		{"as usual", usual, ActionWrite, "/etc/passwd", true, LayerNone, "", "write [paths], with all that is to stay open"},
+		{"as usual", usual, ActionWrite, "/etc/passwd", true, LayerNone, "", "write [paths] with all paths that CMD needs"},
 		{"code", usual, ActionWrite, "/bin/sh", false, LayerLandlock, "memory.code-files", "--allow memory.code-files=allow"},
-		{"code allowed", with(usual, func(p *Policy) { p.Memory.CodeFiles = CodeFilesAllow }), ActionWrite, "/bin/sh", true, LayerNone, "", "write [paths], with all that is to stay open"},
-		{"code runs", usual, ActionExecute, "/bin/sh", true, LayerNone, "", "write [paths], with all that is to stay open"},
+		{"code allowed", with(usual, func(p *Policy) { p.Memory.CodeFiles = CodeFilesAllow }), ActionWrite, "/bin/sh", true, LayerNone, "", "write [paths] with all paths that CMD needs"},
+		{"code runs", usual, ActionExecute, "/bin/sh", true, LayerNone, "", "write [paths] with all paths that CMD needs"},
 		{"new at a carved place", usual, ActionWrite, "/new", false, LayerLandlock, "", ""},
 		{"sysfs as root", usual, ActionWrite, "/sys/power/state", false, LayerLandlock, "", ""},
-		{"sysfs as root", usual, ActionRead, "/sys/power/state", true, LayerNone, "", "write [paths], with all that is to stay open"},
+		{"sysfs as root", usual, ActionRead, "/sys/power/state", true, LayerNone, "", "write [paths] with all paths that CMD needs"},
 		{"cgroup as root", usual, ActionWrite, "/sys/fs/cgroup/a", false, LayerLandlock, "", "--rwx / --rw /sys/fs/cgroup/a"},
 		{"tracefs", usual, ActionRead, "/sys/kernel/tracing/x", false, LayerLandlock, "", ""},
 		{"its directory", usual, ActionRead, "/sys/kernel/tracing", true, LayerNone, "", ""},
@@ -262,10 +262,10 @@ func TestExplainCode(t *testing.T) {
 	}{
 		{"memfd", usual, call("memfd_create"), true, LayerSupervisor, "memory.anonymous-exec", "MFD_EXEC"},
 		{"memfd, allowed", lax, call("memfd_create"), true, LayerNone, "", ""},
-		{"memfd, without a supervisor", alone, call("memfd_create"), true, LayerNone, "", "not held"},
+		{"memfd, without a supervisor", alone, call("memfd_create"), true, LayerNone, "", "not enforced"},
 		{"memfd run", usual, Request{Action: ActionExecute, Path: "/proc/self/fd/5"}, false, LayerSupervisor, "memory.anonymous-exec", "leads to"},
 		{"memfd run, allowed", lax, Request{Action: ActionExecute, Path: "/proc/self/fd/5"}, true, LayerNone, "", "leads to"},
-		{"memfd run, without a supervisor", alone, Request{Action: ActionExecute, Path: "/proc/self/fd/5"}, true, LayerNone, "", "not held"},
+		{"memfd run, without a supervisor", alone, Request{Action: ActionExecute, Path: "/proc/self/fd/5"}, true, LayerNone, "", "not enforced"},
 		{"memfd read", ruled, Request{Action: ActionRead, Path: "/proc/self/fd/5"}, true, LayerNone, "", "leads to"},
 		{"execve", usual, call("execve"), true, LayerNone, "", "memfd"},
 		{"execveat, allowed", lax, call("execveat"), true, LayerNone, "", ""},
@@ -273,7 +273,7 @@ func TestExplainCode(t *testing.T) {
 		{"written code, allowed", usual, call("mprotect"), true, LayerNone, "", ""},
 		{"shared memory", strict, call("shmget"), false, LayerSeccomp, "memory.shared-files", ""},
 		{"shared memory, allowed", usual, call("shmget"), true, LayerNone, "", ""},
-		{"core limit", usual, call("setrlimit"), true, LayerNone, "", "without effect"},
+		{"core limit", usual, call("setrlimit"), true, LayerNone, "", "no effect"},
 		{"core limit, allowed", strict, call("setrlimit"), true, LayerNone, "", ""},
 		{"modes", strict, call("chmod"), false, LayerSeccomp, "paths.metadata", ""},
 		{"modes, granted", with(usual, func(p *Policy) { p.Paths.Metadata = MetadataGranted }), call("chmod"), true, LayerSupervisor, "paths.metadata", "other files"},
@@ -284,8 +284,8 @@ func TestExplainCode(t *testing.T) {
 		{"sockets of i386", usual, call("socketcall"), true, LayerNone, "", ""},
 		{"no UNIX sockets of i386", noUnix, call("socketcall"), true, LayerNone, "", "SYS_SOCKET"},
 		{"another's descriptor", usual, Request{Action: ActionRead, Path: "/proc/7/fd/3"}, true, LayerNone, "", "outside the sandbox"},
-		{"another's closed descriptor", usual, Request{Action: ActionRead, Path: "/proc/7/task/8/fd/9"}, false, LayerLandlock, "", "nothing"},
-		{"mapped files", usual, Request{Action: ActionRead, Path: "/proc/self/map_files/1-2"}, false, LayerCapabilities, "capabilities.keep", "nothing"},
+		{"another's closed descriptor", usual, Request{Action: ActionRead, Path: "/proc/7/task/8/fd/9"}, false, LayerLandlock, "", "not exist"},
+		{"mapped files", usual, Request{Action: ActionRead, Path: "/proc/self/map_files/1-2"}, false, LayerCapabilities, "capabilities.keep", "not exist"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			a, err := Explain(c.policy, c.request, testMachine)

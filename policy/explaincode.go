@@ -6,25 +6,25 @@ import (
 	"strings"
 )
 
-// guardsMemfds tells whether memfds cannot be executed. The supervisor makes them,
-// so a policy without one does not hold that.
+// guardsMemfds reports whether memfds cannot be executed. The supervisor creates them, so
+// a policy without one cannot enforce this.
 func (p *Policy) guardsMemfds() bool {
 	return p.Memory.AnonymousExec == AnonymousExecDeny && p.NeedsSupervisor()
 }
 
-// codeNotes says what becomes of a call that the filter lets through, or asks the
-// supervisor about, where the keys about code have a say.
+// codeNotes adds what the keys about code do to a call that the filter allows, or passes to
+// the supervisor.
 func (e *explainer) codeNotes(name string) {
 	switch name {
 	case "memfd_create":
 		e.memfdCall()
 	case "execve", "execveat":
 		if e.policy.guardsMemfds() {
-			e.note("refused: a memfd, which lies in no directory (memory.anonymous-exec)")
+			e.note("refused: executing a memfd (memory.anonymous-exec)")
 		}
 	case "mmap", "mmap2", "mprotect", "pkey_mprotect":
 		if e.policy.Memory.WritableCode == WritableCodeDeny {
-			e.note("refused: memory that is both writable and executable, and making memory executable that was not mapped so (memory.writable-code)")
+			e.note("refused: memory that is both writable and executable, and memory that becomes executable later (memory.writable-code)")
 		}
 	}
 }
@@ -35,18 +35,18 @@ func (e *explainer) memfdCall() {
 		e.note("refused: to execute the memfd, by the memory capability (memory.anonymous-exec)")
 	case e.policy.guardsMemfds():
 		remedy := e.answer.Remedy
-		e.decide(true, LayerSupervisor, "memory.anonymous-exec", "", "the supervisor makes the memfd, for data: nobody can execute it (Linux 6.3)")
+		e.decide(true, LayerSupervisor, "memory.anonymous-exec", "", "the supervisor creates the memfd, for data only: nobody can execute it (Linux 6.3)")
 		e.answer.Remedy = remedy
-		e.note("refused: flag MFD_EXEC, which asks for one that can be executed; --allow anonymous-exec=allow lets it be")
+		e.note("refused: flag MFD_EXEC, which asks for an executable one; --allow anonymous-exec=allow permits it")
 	case e.policy.Memory.AnonymousExec == AnonymousExecDeny:
-		e.note("memory.anonymous-exec is not held here: memory.access = %q leaves no supervisor, who makes memfds that cannot be executed", e.policy.Memory.Access)
+		e.note("memory.anonymous-exec is not enforced: it needs a supervisor, and memory.access = %q has none", e.policy.Memory.Access)
 	}
 }
 
-// memfd is a file in no directory: no rule about paths is about it.
+// memfd explains a file in no directory, to which no path rule applies.
 func (e *explainer) memfd() {
 	if e.answer.Request.Action != ActionExecute {
-		e.decide(true, LayerNone, "", "", "a memfd lies in no directory, so no rule about paths is about it")
+		e.decide(true, LayerNone, "", "", "a memfd is in no directory, so path rules do not apply to it")
 		return
 	}
 	if e.policy.Memory.AnonymousExec == AnonymousExecDeny && e.facts.Capability() {
@@ -56,21 +56,21 @@ func (e *explainer) memfd() {
 	}
 	if e.policy.guardsMemfds() {
 		e.decide(false, LayerSupervisor, "memory.anonymous-exec", "",
-			"the supervisor makes memfds so that nobody can execute them, and one from outside that can be executed is not handed in")
+			"the supervisor creates memfds that nobody can execute, and executable ones from outside are not passed to CMD")
 		e.allowKey("memory.anonymous-exec", AnonymousExecAllow.String())
 		return
 	}
-	e.decide(true, LayerNone, "", "", "a memfd lies in no directory, and nothing keeps it from being executed")
+	e.decide(true, LayerNone, "", "", "a memfd is in no directory, and nothing prevents executing it")
 	e.memfdCall()
 	if e.policy.Memory.AnonymousExec == AnonymousExecAllow {
 		e.allowKey("memory.anonymous-exec", AnonymousExecDeny.String())
 	}
 }
 
-// procLink takes a path of procfs apart that leads, by a magic link, to what a
-// process has open or mapped, or where it stands; see proc_pid_fd(5). The name is
-// that of the link or of its directory, "" if the path is none. Other tells that the
-// process is given by its number.
+// procLink parses a path of procfs that leads, through a magic link, to what a process has
+// open or mapped, or to its directories; see proc_pid_fd(5). The name is that of the link
+// or of its directory, "" if the path has none. other reports whether the process is given
+// by its number.
 func procLink(path string) (name string, other bool) {
 	below, found := strings.CutPrefix(path, "/proc/")
 	if !found {
@@ -88,7 +88,7 @@ func procLink(path string) (name string, other bool) {
 	}
 	links := [...]string{"fd", "map_files", "ns", "cwd", "root", "exe"}
 	if len(parts) > 0 {
-		inside := slices.Index(links[:3], parts[0]) >= 0 // of a directory of links
+		inside := slices.Index(links[:3], parts[0]) >= 0 // the directories of links
 		if inside && len(parts) > 1 || !inside && slices.Contains(links[:], parts[0]) {
 			return parts[0], other
 		}
@@ -96,7 +96,7 @@ func procLink(path string) (name string, other bool) {
 	return "", false
 }
 
-// link judges the way through a magic link. It reports whether that decides.
+// link explains a path through a magic link, and reports whether the link decides.
 func (e *explainer) link(o Object) bool {
 	name, other := procLink(e.answer.Request.Path)
 	keeps := func(capability string) bool { return slices.Contains(e.policy.Capabilities.Keep, capability) }
@@ -105,14 +105,14 @@ func (e *explainer) link(o Object) bool {
 	case name == "":
 		return false
 	case name == "map_files" && !keeps(capability) && !keeps("CAP_SYS_ADMIN"):
-		e.decide(false, LayerCapabilities, "capabilities.keep", "", "opening what a process has mapped takes %s, which the sandbox drops", capability)
+		e.decide(false, LayerCapabilities, "capabilities.keep", "", "opening what a process has mapped needs %s, which the sandbox drops", capability)
 		e.remedy("--allow capabilities.keep="+capability, "capabilities.keep", "["+strconv.Quote(capability)+"]")
 		return true
 	case other && o.Kind == KindMissing:
-		e.decide(false, LayerLandlock, "", "", "such links are followed only to processes of the sandbox")
+		e.decide(false, LayerLandlock, "", "", "the kernel follows such links only to processes inside the sandbox")
 		return true
 	case other:
-		e.note("if the process is one outside the sandbox this is refused: the kernel follows such links only to processes inside")
+		e.note("refused if the process is outside the sandbox: the kernel follows such links only to processes inside")
 	}
 	return false
 }

@@ -9,16 +9,15 @@ import (
 	"github.com/memjail/memjail/policy/abspath"
 )
 
-// path explains what happens to a path. The order is that of the kernel's
-// decision: what the file system is, what the object is, what the rules on the way
-// to it add up to, and what is taken from that.
+// path explains an action on a path. The order is that of the kernel's decision: the file
+// system, the object, what the rules on the way to it add up to, and what limits these.
 func (e *explainer) path() {
 	o := e.facts.Look(e.answer.Request.Path)
 	if o.Path != path.Clean(e.answer.Request.Path) {
 		e.note("the path leads to %s", o.Path)
 	}
 	if o.Kind == KindMissing && e.answer.Request.Action != ActionWrite {
-		e.note("nothing has this name now")
+		e.note("the path does not exist")
 	}
 	switch {
 	case e.link(o):
@@ -37,39 +36,39 @@ func (e *explainer) path() {
 	}
 }
 
-// listSpecial: listing a directory is a right that holds below every directory
-// on which it is given, the root above all.
+// listSpecial explains listing a directory of a special file system. This right applies
+// below every directory on which it is granted, such as the root.
 func (e *explainer) listSpecial(o Object) {
 	rule, rights := e.rulesOn(o)
 	switch {
 	case !e.policy.Paths.Rules.Restricted():
-		e.decide(true, LayerNone, "", "", "directories can be listed everywhere")
+		e.decide(true, LayerNone, "", "", "every directory can be listed")
 	case rights != 0:
-		e.decide(true, LayerLandlock, rule.Key(), rule.Path, "a path rule gives the directories below %s", rule.Path)
+		e.decide(true, LayerLandlock, rule.Key(), rule.Path, "a path rule lets the directories below %s be listed", rule.Path)
 		e.takeRules()
 	case e.policy.Memory.Access != AccessDeny && o.Special == "proc":
 		e.decide(true, LayerLandlock, "memory.access", "", "memory.access = %q opens procfs", e.policy.Memory.Access)
 	case o.Special == "proc" && (abspath.Within("/proc", o.Path) || e.facts.Capability()):
-		e.decide(true, LayerLandlock, "", "", "every directory of /proc can be listed; its files are another matter")
+		e.decide(true, LayerLandlock, "", "", "every directory of /proc can be listed, whatever its files")
 	default:
-		e.decide(false, LayerLandlock, "", "", "no path rule contains it, and none can name it")
+		e.decide(false, LayerLandlock, "", "", "no path rule contains it, and none can list it")
 	}
 }
 
-// special is a file of a file system that nothing grants.
+// special explains a file on a file system that is never granted.
 func (e *explainer) special(o Object) {
 	switch access := e.policy.Memory.Access; {
 	case o.Special == "proc" && (access == AccessAllow || access == AccessNoWrite && e.answer.Request.Action == ActionRead):
 		e.decide(true, LayerLandlock, "memory.access", "", "memory.access = %q opens procfs", access)
 	case o.Special == "proc":
-		e.decide(false, e.procfsWall(), "memory.access", "", "procfs is closed, and the table of its harmless files has nothing at this place")
+		e.decide(false, e.procfsWall(), "memory.access", "", "procfs is closed, and this is none of its harmless files")
 		e.openMemory(e.answer.Request.Action != ActionRead)
 	default:
-		e.decide(false, LayerLandlock, "", "", "%s is never granted: through it any memory can be reached", o.Special)
+		e.decide(false, LayerLandlock, "", "", "%s is never granted: it gives access to any memory", o.Special)
 	}
 }
 
-// procfs is a file of procfs that the supervisor knows.
+// procfs explains a file of procfs that the supervisor knows.
 func (e *explainer) procfs(o Object) {
 	f, action := o.Procfs, e.answer.Request.Action
 	access := e.policy.Memory.Access
@@ -79,7 +78,7 @@ func (e *explainer) procfs(o Object) {
 	case action == ActionWrite:
 		e.procfsWrite(f)
 	case action == ActionExecute || !f.Readable:
-		e.decide(false, e.procfsWall(), "memory.access", "", "procfs is closed, and the file is in no row of the table of its harmless files")
+		e.decide(false, e.procfsWall(), "memory.access", "", "procfs is closed, and this is none of its harmless files")
 		e.openMemory(false)
 	case f.System && e.policy.Procfs.System == SystemNone:
 		e.decide(false, e.procfsWall(), "procfs.system", "", "the policy closes the files that describe the system")
@@ -88,18 +87,18 @@ func (e *explainer) procfs(o Object) {
 		e.grantRead("procfs.system", "it describes the system")
 		e.allowKey("procfs.system", SystemNone.String())
 	case f.Gated && !f.Own && e.policy.Procfs.Processes == ProcessesOwn:
-		e.decide(false, e.procfsWall(), "procfs.processes", "", "a process may read such files of its own only")
+		e.decide(false, e.procfsWall(), "procfs.processes", "", "a process may read only its own files of this kind")
 		e.allowKey("procfs.processes", ProcessesSandbox.String())
 	case f.Gated && !f.Own:
-		e.grantRead("procfs.processes", "it is refused only if the process is none of the sandbox")
+		e.grantRead("procfs.processes", "it is refused only if the process is outside the sandbox")
 		e.allowKey("procfs.processes", ProcessesOwn.String())
 	default:
-		e.grantRead("", "it is about the process itself, or every user may read it")
+		e.grantRead("", "it describes the process itself, or every user may read it")
 	}
 }
 
-// procfsWall is the layer that refuses a file of procfs: both walls refuse one for writing,
-// Landlock first.
+// procfsWall returns the layer that refuses a file of procfs. For writing both Landlock and
+// the memory capability refuse it, Landlock first.
 func (e *explainer) procfsWall() Layer {
 	if e.facts.Capability() && e.answer.Request.Action == ActionRead {
 		return LayerCapability
@@ -107,7 +106,7 @@ func (e *explainer) procfsWall() Layer {
 	return LayerLandlock
 }
 
-// grantRead states that a file of procfs can be read, by whom that is granted, and why.
+// grantRead answers that a file of procfs can be read, by which layer, and why.
 func (e *explainer) grantRead(key, why string) {
 	if e.facts.Capability() {
 		e.decide(true, LayerCapability, key, "", "the kernel lets it be read: %s", why)
@@ -120,7 +119,7 @@ func (e *explainer) procfsWrite(f *ProcfsFile) {
 	name := f.Write.String()
 	switch {
 	case f.Writable && f.Own && slices.Contains(e.policy.Procfs.Write, f.Write):
-		e.decide(true, LayerSupervisor, "procfs.write", name, "the supervisor opens it for its own process")
+		e.decide(true, LayerSupervisor, "procfs.write", name, "the supervisor opens it for the process that it belongs to")
 		e.takeAway()
 	case f.Writable && f.Own:
 		e.decide(false, LayerLandlock, "procfs.write", "", "procfs.write does not list %q", name)
@@ -128,15 +127,15 @@ func (e *explainer) procfsWrite(f *ProcfsFile) {
 			Flag: "--allow procfs.write=" + name, Line: "procfs.write = [" + quoted(name) + "]", Text: "list it in procfs.write",
 		}
 	default:
-		e.decide(false, LayerLandlock, "memory.access", "", "procfs is closed to writing, and the file is in no row of the table of its harmless files")
+		e.decide(false, LayerLandlock, "memory.access", "", "procfs is closed to writing, and this is none of the files that a policy can open")
 		e.openMemory(true)
 	}
 }
 
 func quoted(s string) string { return `"` + s + `"` }
 
-// device is a device node. Which of them are granted is a list of drivers that
-// reach no memory but their own.
+// device explains a device node. Only devices whose drivers reach no foreign memory are
+// granted without being listed.
 func (e *explainer) device(o Object) {
 	named := ""
 	for _, device := range e.policy.Devices {
@@ -150,15 +149,15 @@ func (e *explainer) device(o Object) {
 	case e.answer.Request.Action == ActionExecute:
 		e.decide(false, LayerLandlock, "", "", "a device cannot be executed")
 	case named != "":
-		e.decide(true, LayerLandlock, "paths.devices", named, "the policy names the device")
+		e.decide(true, LayerLandlock, "paths.devices", named, "the policy lists the device")
 		e.takeAway()
 	case o.Device == DeviceTerminal:
-		e.decide(true, LayerLandlock, "", "", "it is the terminal that the sandbox starts on")
+		e.decide(true, LayerLandlock, "", "", "it is the terminal on which the sandbox starts")
 	case o.Device == DeviceUnlisted:
-		e.decide(false, LayerLandlock, "paths.devices", "", "the device is not one of those that are granted without being named")
+		e.decide(false, LayerLandlock, "paths.devices", "", "only harmless devices are granted without being listed, and this is none of them")
 		e.pathRemedy("--device", "paths.devices", o.Path)
 	case !e.policy.Paths.Rules.Restricted() || o.Device == DeviceBasic:
-		e.decide(true, LayerLandlock, "", "", "it is one of the devices that reach nobody's memory")
+		e.decide(true, LayerLandlock, "", "", "it is one of the devices that cannot reach the memory of a process")
 	case rights&need == need:
 		e.decide(true, LayerLandlock, rule.Key(), rule.Path, "a path rule contains the device")
 		e.takeRules()
@@ -168,7 +167,7 @@ func (e *explainer) device(o Object) {
 	}
 }
 
-// need is the right that the action takes; of several, one is enough.
+// need returns the right that the action needs; of several, one is enough.
 func (e *explainer) need(o Object) Rights {
 	switch {
 	case e.answer.Request.Action == ActionWrite:
@@ -181,9 +180,9 @@ func (e *explainer) need(o Object) Rights {
 	return MayRead
 }
 
-// rulesOn adds up what the path rules give on an object. The rule that it returns
-// is the innermost of those that say the right which is needed, or else of all
-// that contain the object.
+// rulesOn adds up what the path rules grant on an object. The returned rule is the
+// innermost of those that grant the right that is needed, or else of all that contain the
+// object.
 func (e *explainer) rulesOn(o Object) (rule Rule, rights Rights) {
 	need := e.need(o)
 	best, depth := Rights(0), 0
@@ -208,8 +207,8 @@ func (e *explainer) rulesOn(o Object) (rule Rule, rights Rights) {
 	return rule, rights
 }
 
-// delegate is the remedy for a file of sysfs or of a cgroup that a path rule opens.
-// Without other path rules that one would close everything else.
+// delegate sets the remedy for a file of sysfs or of a cgroup that a path rule can open.
+// Without other path rules that rule would close everything else.
 func (e *explainer) delegate(path string, present bool) {
 	if present {
 		e.pathRemedy("--rw", "paths.rw", path)
@@ -223,7 +222,7 @@ func (e *explainer) delegate(path string, present bool) {
 	r.Text += ", which leaves all other paths as usual"
 }
 
-// takeRules is the remedy that removes the path rules which give the right.
+// takeRules sets the remedy that removes the path rules that grant the right.
 func (e *explainer) takeRules() {
 	var parts []string
 	for _, r := range e.giving {
@@ -232,7 +231,7 @@ func (e *explainer) takeRules() {
 	e.answer.Remedy.Text = "remove " + strings.Join(parts, " and ")
 }
 
-// file is everything else: an ordinary file or directory, or what would be one.
+// file explains all other paths: ordinary files and directories, existing or to be created.
 func (e *explainer) file(o Object) {
 	need := e.need(o)
 	present := e.policy.Paths.Rules.Restricted()
@@ -240,26 +239,26 @@ func (e *explainer) file(o Object) {
 	writing := need == MayWrite
 	switch {
 	case present && o.Terminals && need != MayExecute:
-		e.decide(true, LayerLandlock, "", "", "it is the directory of terminals, which every policy grants")
+		e.decide(true, LayerLandlock, "", "", "it is the directory of pseudo-terminals, which every policy grants")
 	case present && rights&need == 0 && !(o.System && rule.Rights&need != 0):
 		e.noRule(o, rule, need)
 	case writing && o.Code != "" && e.policy.Memory.CodeFiles == CodeFilesProtect:
-		e.decide(false, LayerLandlock, "memory.code-files", "", "%s holds programs and libraries, which are protected", o.Code)
+		e.decide(false, LayerLandlock, "memory.code-files", "", "%s contains programs and libraries, which are protected", o.Code)
 		e.allowKey("memory.code-files", CodeFilesAllow.String())
 	case o.System && need&MayRead == 0 && rights&need == 0:
-		e.decide(false, LayerLandlock, "", "", "the files of sysfs and cgroups can be read only: some of them load firmware or end processes outside")
+		e.decide(false, LayerLandlock, "", "", "files of sysfs and cgroups are read-only: some of them load firmware or kill processes outside")
 		if o.Delegable {
 			e.delegate(o.Path, present)
 		}
 	case writing && o.Carved != "" && o.Kind != KindFile:
-		e.decide(false, LayerLandlock, "", "", "nothing new can be made directly in this directory, because of %s", o.Carved)
+		e.decide(false, LayerLandlock, "", "", "nothing can be created directly in this directory, because of %s", o.Carved)
 	case writing && e.policy.Memory.Pin && o.Pinned == PinCopy:
-		e.pinned("the program is pinned: there is a copy in the place of this file, which is read-only")
+		e.pinned("the program is pinned: a read-only copy is in the place of this file")
 	case writing && e.policy.Memory.Pin && o.Pinned == PinWay:
-		e.pinned("nothing new can be made directly in this directory, because the way to the pinned program leads through it")
+		e.pinned("nothing can be created directly in this directory, because it is on the way to the pinned program")
 	case !present:
 		e.decide(true, LayerNone, "", "", "the policy has no path rules, so paths are as usual")
-		e.answer.Remedy.Text = "write [paths], with all that is to stay open"
+		e.answer.Remedy.Text = "write [paths] with all paths that CMD needs"
 	default:
 		e.decide(true, LayerLandlock, rule.Key(), rule.Path, "%s contains it", rule.Key())
 		e.takeRules()
@@ -271,43 +270,43 @@ func (e *explainer) file(o Object) {
 		e.notePinned(o)
 	}
 	if e.answer.Allowed && need == MayExecute {
-		e.note("a program also needs its loader and its libraries, or its interpreter")
+		e.note("a program also needs its loader and libraries, or its interpreter")
 	}
 	switch metadata := e.policy.Paths.Metadata; {
 	case e.answer.Allowed && writing && metadata == MetadataDeny:
 		e.note("owner, mode, times and attributes cannot be changed (paths.metadata)")
 	case !e.answer.Allowed && e.answer.Layer == LayerLandlock && writing && o.Kind != KindMissing && metadata == MetadataAllow:
-		e.note(`owner, mode, times and attributes can be changed all the same, as file permissions allow (paths.metadata); --allow metadata=granted keeps them`)
+		e.note(`owner, mode, times and attributes can still be changed, as file permissions allow (paths.metadata); --allow metadata=granted prevents that`)
 	}
 }
 
-// pinned refuses what the copies of a pinned program take the place of.
+// pinned refuses what the copies of a pinned program replace.
 func (e *explainer) pinned(why string) {
 	e.decide(false, LayerMounts, "memory.pin", "", "%s", why)
 	e.remedy("--allow memory.pin=false", "memory.pin", "false")
 }
 
-// notePinned says what an answer about writing does not cover.
+// notePinned adds what an answer about writing does not cover.
 func (e *explainer) notePinned(o Object) {
 	switch o.Pinned {
 	case PinUnknown:
-		e.note("memory.pin: nothing can be made, renamed or removed directly in the directories on the way to the program and its libraries, " +
-			"from / on, and their files cannot be written; add --program CMD to have that answered")
+		e.note("memory.pin: nothing can be created, renamed or removed directly in the directories on the way from / to the program and its libraries, " +
+			"and these files cannot be written; add --program CMD to have them taken into account")
 	case PinBeside:
-		e.note("it can be written in place, but not renamed, removed or replaced: it stands beside something pinned (memory.pin)")
+		e.note("it can be written in place, but not renamed, removed or replaced: it is in a directory with something pinned (memory.pin)")
 	}
 }
 
-// otherName looks whether a rule that was made for another path leads to the same
-// object, and then takes the refusal back.
+// otherName checks whether a rule on another path leads to the same object, and then takes
+// the refusal back.
 func (e *explainer) otherName(o Object, need Rights) {
 	rule := e.facts.Granted(o, need)
 	if rule == "" {
 		return
 	}
 	e.answer.Key, e.answer.Value, e.answer.Origin = "", "", Origin{}
-	e.decide(true, LayerLandlock, "", "", "the rule on %s holds here too: rules belong to files and directories, and this is one under another name", rule)
-	e.answer.Remedy = Remedy{Text: "make a copy of it, so that the two have rules of their own"}
+	e.decide(true, LayerLandlock, "", "", "the rule on %s also applies here: this is the same file or directory under another name", rule)
+	e.answer.Remedy = Remedy{Text: "make a copy of it: the copy is another file, to which that rule does not apply"}
 	for _, r := range e.policy.Paths.Rules.List() {
 		if r.Rights&need != 0 && e.facts.Look(r.Path).Path == rule {
 			e.answer.Key, e.answer.Value, e.answer.Origin = r.Key(), r.Path, r.Origin
@@ -316,8 +315,8 @@ func (e *explainer) otherName(o Object, need Rights) {
 	}
 }
 
-// noRule: [paths] is there and gives no such right. The change is the narrowest
-// rule that would, with the rights that the path has already.
+// noRule explains that there are path rules and none of them grants the right. The remedy
+// is the narrowest rule that does, with the rights that the path has already.
 func (e *explainer) noRule(o Object, rule Rule, need Rights) {
 	top := o.Path
 	if o.Kind == KindMissing {
@@ -327,7 +326,7 @@ func (e *explainer) noRule(o Object, rule Rule, need Rights) {
 		e.decide(false, LayerLandlock, "", "", "no path rule contains it")
 		e.answer.Origin = e.policy.Origin("paths", "")
 	} else {
-		e.decide(false, LayerLandlock, rule.Key(), rule.Path, "%s is as far as the path rules go here", rule.Key())
+		e.decide(false, LayerLandlock, rule.Key(), rule.Path, "no path rule grants more than %s here", rule.Key())
 	}
 	var has Rights
 	for _, r := range e.policy.Paths.Rules.List() {
@@ -348,6 +347,6 @@ func (e *explainer) noRule(o Object, rule Rule, need Rights) {
 		e.answer.Remedy = Remedy{Text: "create " + top + " first, then " + e.answer.Remedy.Text}
 	}
 	if need == MayWrite && o.Code != "" && e.policy.Memory.CodeFiles == CodeFilesProtect {
-		e.note("%s is protected besides: add --allow code-files=allow", o.Code)
+		e.note("%s is also protected: add --allow code-files=allow", o.Code)
 	}
 }

@@ -14,36 +14,47 @@ type Level string
 
 const (
 	LevelError   Level = "error"   // the policy does not do what it says
-	LevelWarning Level = "warning" // it opens a way that was hardly meant to be open
-	LevelNote    Level = "note"    // worth knowing; nothing is wrong
+	LevelWarning Level = "warning" // it opens something that was probably not meant to be open
+	LevelNote    Level = "note"    // worth knowing, and nothing is wrong
 )
 
-// LintRule is one thing that [Lint] looks for.
+// LintRule is one check of [Lint].
 type LintRule struct {
-	ID      string // "writable-executable"; never changes its meaning
+	// ID names the rule, "writable-executable", and never changes its meaning.
+	ID string
+	// Summary describes what the rule finds.
 	Summary string
 	check   func(*linter)
 }
 
-// Finding is a place where a policy breaks a rule of [LintRules].
+// Finding is a place where a policy breaks one of [LintRules].
 type Finding struct {
-	ID     string `json:"id"`
-	Level  Level  `json:"level"`
-	Key    string `json:"key,omitempty"`
-	Value  string `json:"value,omitempty"`
+	// ID is that of the rule.
+	ID string `json:"id"`
+	// Level is how much the finding matters.
+	Level Level `json:"level"`
+	// Key and Value are the setting or element, "paths.rw" and "/etc". Value is empty if
+	// the finding is about the key as a whole.
+	Key   string `json:"key,omitempty"`
+	Value string `json:"value,omitempty"`
+	// Origin is where it was set.
 	Origin Origin `json:"origin"`
-	What   string `json:"what"`
-	Why    string `json:"why"`
-	Fix    string `json:"fix"`
+	// What describes the setting, Why what is wrong with it, and Fix what to do; each is
+	// a clause.
+	What string `json:"what"`
+	Why  string `json:"why"`
+	Fix  string `json:"fix"`
 }
 
-// LintFacts is what [Lint] knows beside the policy. It looks at names only, so
-// that a policy is judged alike on every machine; what is not known is not judged.
-// Linked is the exception, and worth a note only.
+// LintFacts is what [Lint] knows besides the policy. Rules go by names only, so that a
+// policy has the same findings on every system; what is not known is not checked. Linked
+// is the exception, and leads to notes only.
 type LintFacts struct {
-	Home       string // the home directory, absolute
-	RuntimeDir string // XDG_RUNTIME_DIR
-	// Linked are files of the protected program directories that have another name
+	// Home is the home directory, absolute.
+	Home string
+	// RuntimeDir is the value of XDG_RUNTIME_DIR.
+	RuntimeDir string
+	// Linked are files in the protected program directories that have another name
 	// outside of these.
 	Linked []string
 }
@@ -51,37 +62,37 @@ type LintFacts struct {
 // lintRules is the table of all checks, in the order of the findings.
 var lintRules = [...]LintRule{
 	{"root-granted", "a path rule on / opens everything", (*linter).rootGranted},
-	{"proc-granted", "procfs cannot be granted as a path", (*linter).procGranted},
+	{"proc-granted", "a path rule is on procfs, which cannot be granted as a path", (*linter).procGranted},
 	{"secrets-readable", "a path rule contains keys, tokens or passwords", (*linter).secrets},
 	{"startup-writable", "a path rule makes writable what programs outside run", (*linter).startups},
-	{"control-sockets", "sockets through which others act outside are in reach", (*linter).sockets},
-	{"sockets-open", "path rules do not close sockets", (*linter).socketsOpen},
+	{"control-sockets", "a path rule contains sockets that control something outside", (*linter).sockets},
+	{"sockets-open", "path rules are set, and sockets outside them can be connected to", (*linter).socketsOpen},
 	{"writable-executable", "a tree is both writable and executable", (*linter).writableExecutable},
-	{"rule-overridden", "a rule is meant to close what another one opens", (*linter).overridden},
-	{"metadata-open", "path rules do not keep owner, mode and times of files", (*linter).metadataOpen},
-	{"rule-useless", "a rule gives nothing that another one does not give", (*linter).useless},
-	{"family-closed", "a list of ports or sockets is about an address family that the policy closes", (*linter).familyClosed},
+	{"rule-overridden", "a rule seems meant to close what another rule opens", (*linter).overridden},
+	{"metadata-open", "path rules are set, and owner, mode and times of files outside them can be changed", (*linter).metadataOpen},
+	{"rule-useless", "a rule grants nothing that another rule does not grant", (*linter).useless},
+	{"family-closed", "a list of ports or sockets belongs to an address family that the policy closes", (*linter).familyClosed},
 	{"protected-writable", "a rule makes protected program directories writable, which has no effect", (*linter).protected},
-	{"program-linked", "a file of a protected program directory has another name elsewhere", (*linter).linked},
-	{"loader-runs-data", "files without the right to be executed can be given to the loader", (*linter).loader},
-	{"device-memory", "a device leads to memory or to raw disks", (*linter).devices},
+	{"program-linked", "a file in a protected program directory has another name elsewhere", (*linter).linked},
+	{"loader-runs-data", "files that cannot be executed can be run by the loader", (*linter).loader},
+	{"device-memory", "a device gives access to memory or to a raw disk", (*linter).devices},
 	{"memory-open", "memory.access opens memory", (*linter).memoryOpen},
-	{"memory-back-door", "memory is closed and something else in the policy opens it", (*linter).backDoors},
-	{"call-variants", "a system call is refused in one of its forms only", (*linter).variants},
-	{"breaks-programs", "a key refuses what common programs cannot do without", (*linter).breaksPrograms},
-	{"port-useless", "datagrams may be sent, and no socket can have a port to send from", (*linter).unsendable},
-	{"min-abi", "the policy needs a newer Landlock ABI than min-abi says", (*linter).minABI},
+	{"memory-back-door", "memory.access closes memory, and another key opens it", (*linter).backDoors},
+	{"call-variants", "a system call is refused in only one of its forms", (*linter).variants},
+	{"breaks-programs", "a key refuses what common programs need", (*linter).breaksPrograms},
+	{"port-useless", "datagrams may be sent, but no socket can have a port to send from", (*linter).unsendable},
+	{"min-abi", "the policy needs a newer Landlock ABI than min-abi requires", (*linter).minABI},
 	{"secret-in-policy", "a variable that looks like a secret is set in the policy", (*linter).secretVariables},
 }
 
-// LintRules lists what [Lint] looks for.
+// LintRules lists the checks of [Lint]. The caller owns the slice.
 func LintRules() []LintRule {
 	all := lintRules
 	return all[:]
 }
 
-// Lint looks for what is probably a mistake. The findings are in the order of
-// [LintRules], and within a rule in that of the policy.
+// Lint returns what is probably a mistake. The findings are in the order of [LintRules],
+// and within a rule in the order of the policy.
 func Lint(p Policy, f LintFacts) []Finding {
 	l := &linter{policy: &p, facts: f, rules: p.Paths.Rules.List()}
 	for i := range lintRules {
@@ -119,21 +130,21 @@ func (l *linter) rootGranted() {
 		if r.Rights&MayWrite != 0 {
 			level = LevelError
 		}
-		l.reportRule(level, r, "it contains every file of the system, so the other rules close nothing", "name the directories that are needed")
+		l.reportRule(level, r, "it contains every file of the system, so the other rules close nothing", "list the directories that CMD needs")
 	}
 }
 
 func (l *linter) procGranted() {
 	for _, r := range l.rules {
 		if abspath.Within("/proc", r.Path) {
-			l.reportRule(LevelError, r, "a rule on procfs would open the memory of processes, so a start is refused",
-				"remove it; [procfs] says what is granted there")
+			l.reportRule(LevelError, r, "a rule on procfs would open the memory of processes, so memjail does not start",
+				"remove it, and use [procfs]")
 		}
 	}
 }
 
-// nameOf is a path by the name that a list of places has for it: /var/run has been
-// a symbolic link to /run for a long time.
+// nameOf returns the path as the list of places has it: /var/run has long been a symbolic
+// link to /run.
 func nameOf(path string) string {
 	if rest, ok := strings.CutPrefix(path, "/var/run/"); ok {
 		return "/run/" + rest
@@ -141,7 +152,7 @@ func nameOf(path string) string {
 	return path
 }
 
-// overlapping lists the places of a kind that a path contains or lies in.
+// overlapping returns the places of a kind that contain a path or that it contains.
 func (l *linter) overlapping(kind placeKind, path string) []place {
 	path = nameOf(path)
 	for _, name := range harmless {
@@ -159,7 +170,7 @@ func (l *linter) overlapping(kind placeKind, path string) []place {
 	return found
 }
 
-// contents names places for a message.
+// contents returns the paths of places for a message.
 func contents(found []place) string {
 	var parts []string
 	for _, p := range found {
@@ -168,7 +179,7 @@ func contents(found []place) string {
 	return firstOf(parts)
 }
 
-// firstOf names the first of many.
+// firstOf returns the first of many names, and how many follow.
 func firstOf(names []string) string {
 	parts := slices.Clone(names)
 	const most = 3
@@ -181,7 +192,7 @@ func firstOf(names []string) string {
 func (l *linter) secrets() {
 	for _, r := range l.rules {
 		if found := l.overlapping(secret, r.Path); len(found) > 0 && r.Path != "/" && r.Rights != MayList {
-			l.reportRule(LevelWarning, r, found[0].what+" are readable: "+contents(found), "name narrower paths")
+			l.reportRule(LevelWarning, r, found[0].what+" can be read: "+contents(found), "list narrower paths")
 		}
 	}
 }
@@ -192,7 +203,7 @@ func (l *linter) startups() {
 			continue
 		}
 		if found := l.overlapping(startup, r.Path); len(found) > 0 {
-			l.reportRule(LevelWarning, r, found[0].what+" can be written: "+contents(found)+"; it is obeyed outside the sandbox", "name narrower paths")
+			l.reportRule(LevelWarning, r, found[0].what+" can be written: "+contents(found)+"; this takes effect outside the sandbox", "list narrower paths")
 		}
 	}
 }
@@ -202,7 +213,7 @@ func (l *linter) sockets() {
 	for _, path := range n.Unix.List() {
 		if found := l.overlapping(control, path); len(found) > 0 {
 			l.report(LevelWarning, "network.unix", path, "network.unix contains "+path,
-				"it controls "+found[0].what+": "+contents(found), "name the sockets that are needed")
+				"it controls "+found[0].what+": "+contents(found), "list the sockets that CMD needs")
 		}
 	}
 	if n.Unix.Restricted() {
@@ -210,25 +221,25 @@ func (l *linter) sockets() {
 	}
 	for _, r := range l.rules {
 		if found := l.overlapping(control, r.Path); len(found) > 0 && r.Path != "/tmp" && r.Path != "/" && r.Rights != MayList {
-			l.reportRule(LevelWarning, r, "it controls "+found[0].what+": "+contents(found), "remove it, or close sockets with network.unix = []")
+			l.reportRule(LevelWarning, r, "it controls "+found[0].what+": "+contents(found), "remove it, or refuse UNIX sockets with network.unix = []")
 		}
 	}
 }
 
 func (l *linter) socketsOpen() {
 	if l.policy.Paths.Rules.Restricted() && !l.policy.Network.Unix.Restricted() {
-		l.report(LevelNote, "paths", "", "[paths] is there and network.unix is not",
-			"before Landlock ABI 9 a socket can be connected to wherever it lies: /run/docker.sock too, if its mode allows it",
-			"write network.unix = [] where no UNIX sockets are needed")
+		l.report(LevelNote, "paths", "", "[paths] is set, and network.unix is not",
+			"before Landlock ABI 9 path rules do not cover connecting to sockets, such as /run/docker.sock",
+			"write network.unix = [] unless CMD needs UNIX sockets")
 	}
 }
 
 func (l *linter) writableExecutable() {
 	const both = MayWrite | MayExecute
-	const why = "what is written there can be run"
+	const why = "files that are written there can be executed"
 	for _, r := range l.rules {
 		if r.Rights&both == both {
-			l.reportRule(LevelNote, r, why, "use rw and rox for separate directories if that is possible")
+			l.reportRule(LevelNote, r, why, "use rw and rox for separate directories if possible")
 			continue
 		}
 		for _, o := range l.rules {
@@ -239,14 +250,14 @@ func (l *linter) writableExecutable() {
 	}
 }
 
-// literal tells whether a rule was written as the path that it is. Two rules of
-// which one comes from a variable are redundant on one machine only.
+// literal reports whether a rule was written as a plain path. A rule with a variable may
+// be redundant on one system and not on another.
 func (l *linter) literal(r Rule) bool {
 	written := r.Origin.Written
 	return !strings.Contains(written, "${") && !strings.HasPrefix(written, "~")
 }
 
-// covering calls f for the pairs of rules of which outer contains inner.
+// covering calls f for the pairs of rules in which outer contains inner and grants as much.
 func (l *linter) covering(f func(inner, outer Rule)) {
 	for _, inner := range l.rules {
 		for _, outer := range l.rules {
@@ -262,7 +273,7 @@ func (l *linter) covering(f func(inner, outer Rule)) {
 func (l *linter) overridden() {
 	l.covering(func(inner, outer Rule) {
 		if inner.Rights != outer.Rights {
-			l.reportRule(LevelWarning, inner, fmt.Sprintf("%s contains %s and gives more there: rights add up, a rule takes none away", outer.Key(), outer.Path),
+			l.reportRule(LevelWarning, inner, fmt.Sprintf("%s contains %s and grants more there: rights add up, and no rule takes any away", outer.Key(), outer.Path),
 				fmt.Sprintf("split %s, or remove this rule", outer.Path))
 		}
 	})
@@ -290,16 +301,16 @@ func (l *linter) familyClosed() {
 		{"network.unix", n.Unix.Len(), []string{"unix"}},
 	} {
 		if list.elements > 0 && !n.MakesFamily(list.families...) {
-			l.report(LevelWarning, list.key, "", list.key+" lists something and network.families has no "+strings.Join(list.families, " and no "),
-				"no such socket can be made", "add the family, or remove the list")
+			l.report(LevelWarning, list.key, "", list.key+" is not empty, and network.families has no "+strings.Join(list.families, " and no "),
+				"no such socket can be created", "add the family, or remove the list")
 		}
 	}
 }
 
 func (l *linter) unsendable() {
 	if n := &l.policy.Network; n.ConnectUDP.Len() > 0 && n.BindUDP.None() {
-		l.report(LevelWarning, "network.connect-udp", "", "network.connect-udp lists ports and network.bind-udp is empty",
-			"a socket needs a port to send from, also one that is not bound: it gets any free one", "write network.bind-udp = [0]")
+		l.report(LevelWarning, "network.connect-udp", "", "network.connect-udp lists ports, and network.bind-udp is empty",
+			"a socket needs a port to send from; if it is not bound, it gets any free port", "write network.bind-udp = [0]")
 	}
 }
 
@@ -322,9 +333,9 @@ func (l *linter) linked() {
 	if len(l.facts.Linked) == 0 || !writes || l.policy.Memory.CodeFiles != CodeFilesProtect {
 		return
 	}
-	l.report(LevelNote, "memory.code-files", "", fmt.Sprintf("files of the program directories have a name elsewhere: %s", firstOf(l.facts.Linked)),
-		"rights go by the name that is used: a program is changed through one in a place that can be written",
-		`look for the names with "find / -samefile FILE", and make copies of them`)
+	l.report(LevelNote, "memory.code-files", "", fmt.Sprintf("files in the program directories have another name elsewhere: %s", firstOf(l.facts.Linked)),
+		"rights depend on the name that is used, so a program can be changed through a name in a writable directory",
+		`find the names with "find / -samefile FILE", and replace them by copies`)
 }
 
 func (l *linter) loader() {
@@ -333,7 +344,7 @@ func (l *linter) loader() {
 	})
 	for _, r := range l.rules {
 		if runs && r.Rights&(MayWrite|MayExecute) == MayWrite && r.Path != "/dev/shm" {
-			l.reportRule(LevelNote, r, "a file there cannot be executed, but the loader and interpreters, which can, read and run it", "nothing, if that is known")
+			l.reportRule(LevelNote, r, "files there cannot be executed, but the loader and interpreters can still run them", "none needed if that is intended")
 		}
 	}
 }
@@ -348,10 +359,10 @@ func (l *linter) devices() {
 		switch {
 		case slices.ContainsFunc(memory, starts):
 			l.report(LevelWarning, "paths.devices", device, "paths.devices contains "+device,
-				"its driver reaches memory that the sandbox is meant to close, or maps memory of processes", "remove it if the program can do without")
+				"its driver gives access to memory that the sandbox is meant to close", "remove it unless CMD needs it")
 		case slices.ContainsFunc(disks, starts):
 			l.report(LevelWarning, "paths.devices", device, "paths.devices contains "+device,
-				"on a disk lie the files that the rules close, and swapped memory", "name files and directories")
+				"the disk contains the files that path rules close, and swapped memory", "list files and directories instead")
 		}
 	}
 }
@@ -359,7 +370,7 @@ func (l *linter) devices() {
 func (l *linter) metadataOpen() {
 	if l.policy.Paths.Rules.Restricted() && l.policy.Paths.Metadata == MetadataAllow {
 		l.report(LevelNote, "paths.metadata", "", `paths.metadata is "allow"`,
-			"mode, owner, times and attributes of files that the path rules close can be changed: chmod 666 ~/.ssh/id_ed25519", `use "granted"`)
+			"owner, mode, times and attributes of files outside the path rules can be changed: chmod 666 ~/.ssh/id_ed25519", `use "granted"`)
 	}
 }
 
@@ -367,10 +378,10 @@ func (l *linter) memoryOpen() {
 	switch l.policy.Memory.Access {
 	case AccessNoWrite:
 		l.report(LevelNote, "memory.access", "", `memory.access is "no-write"`,
-			"processes of the sandbox can read each other's memory", `use "deny" if they need not`)
+			"processes inside the sandbox can read each other's memory", `use "deny" unless CMD needs that`)
 	case AccessAllow:
 		l.report(LevelWarning, "memory.access", "", `memory.access is "allow"`,
-			"processes of the sandbox can change each other's memory", `use "deny" or "no-write"`)
+			"processes inside the sandbox can change each other's memory", `use "deny" or "no-write"`)
 	}
 }
 
@@ -381,37 +392,37 @@ func (l *linter) backDoors() {
 	}
 	for _, name := range p.Capabilities.Keep {
 		l.report(LevelWarning, "capabilities.keep", name, "capabilities.keep contains "+name,
-			"with it root reaches memory although memory.access closes it", "remove it")
+			"with it root can access memory although memory.access closes it", "remove it")
 	}
 	switch p.Memory.Ptrace {
 	case PtraceAllow:
 		l.report(LevelWarning, "memory.ptrace", "", `memory.ptrace is "allow"`,
-			"a tracer reads and writes the memory of what it attaches to", `use "children", or "deny"`)
+			"a tracer can read and write the memory of any process that it attaches to", `use "children" or "deny"`)
 	case PtraceChildren:
 		l.report(LevelNote, "memory.ptrace", "", `memory.ptrace is "children"`,
-			"a tracer reads and writes the memory of the children that ask for it", `use "deny" if nothing is debugged`)
+			"a tracer can read and write the memory of children that ask to be traced", `use "deny" unless CMD is a debugger`)
 	}
 	if p.Memory.CoreDumps == CoreDumpsAllow {
-		l.report(LevelNote, "memory.core-dumps", "", `memory.core-dumps is "allow"`, "a dump is a copy of memory in a file", `use "deny" if none is needed`)
+		l.report(LevelNote, "memory.core-dumps", "", `memory.core-dumps is "allow"`, "a core dump is a copy of memory in a file", `use "deny" unless dumps are needed`)
 	}
 	if p.IPC.Signals == ScopeAll {
-		l.report(LevelNote, "ipc.signals", "", `ipc.signals is "all"`, "a process outside can be made to dump its memory", `use "sandbox"`)
+		l.report(LevelNote, "ipc.signals", "", `ipc.signals is "all"`, "a signal can make a process outside dump its memory", `use "sandbox"`)
 	}
 }
 
 func (l *linter) breaksPrograms() {
 	if l.policy.Memory.SharedFiles == SharedFilesDeny {
 		l.report(LevelNote, "memory.shared-files", "", `memory.shared-files is "deny"`,
-			"Java does not start (it dies of SIGSEGV without a word), nor do databases and X clients that share memory by files", `use "allow" for them`)
+			"Java crashes at the start (SIGSEGV), and databases and X clients that share memory through files fail", `use "allow" for them`)
 	}
 	if l.policy.Memory.WritableCode == WritableCodeDeny {
 		l.report(LevelNote, "memory.writable-code", "", `memory.writable-code is "deny"`,
-			"node and Erlang do not start, nor do browsers and others that write code as they run", `use "allow" for them`)
+			"node, Erlang, browsers and other programs that compile at run time do not start", `use "allow" for them`)
 	}
 }
 
-// callForms are the other forms of a system call: what 32-bit programs and old
-// libraries use for the same.
+// callForms returns the other forms of a system call, which 32-bit programs and old
+// libraries use for the same purpose.
 func callForms(name string) []string {
 	var forms []string
 	for _, suffix := range []string{"32", "64", "_time64"} {
@@ -438,13 +449,14 @@ func (l *linter) variants() {
 		}
 		if len(missing) > 0 {
 			l.report(LevelWarning, "syscalls.deny", name, "syscalls.deny contains "+name+" and not "+strings.Join(missing, ", "),
-				"the same can be done by the other form", "add it")
+				"the other form does the same", "add it")
 		}
 	}
 }
 
-// minABI names the highest ABI that something needs. What a start refuses by
-// itself on an older kernel is worth a warning, what it does without a note.
+// minABI finds the keys that need a higher Landlock ABI than min-abi, the highest first. A
+// key that stops the start on an older kernel gets a warning, one that is dropped there a
+// note.
 func (l *linter) minABI() {
 	p := l.policy
 	type need struct {
@@ -485,8 +497,8 @@ func (l *linter) secretVariables() {
 		looks := slices.ContainsFunc([]string{"TOKEN", "SECRET", "PASSWORD", "PASSWD", "API_KEY", "APIKEY", "PRIVATE_KEY"},
 			func(word string) bool { return strings.Contains(upper, word) })
 		if looks && l.policy.Environment.Set[name] != "" {
-			l.report(LevelWarning, "environment.set", name, "environment.set gives "+name+" a value",
-				"a policy is read by more people than a secret should be", `use "${env:`+name+`}", or environment.keep`)
+			l.report(LevelWarning, "environment.set", name, "environment.set sets "+name,
+				"more people can read a policy than should know a secret", `use "${env:`+name+`}", or environment.keep`)
 		}
 	}
 }
