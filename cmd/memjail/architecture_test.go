@@ -116,6 +116,11 @@ var archRules = []archRule{
 		find:   findPrint,
 	},
 	{
+		name:   "a function can be read at once",
+		reason: "what does not fit on a screen is skimmed, and mistakes hide in it; tables may be as long as they are",
+		find:   findLong,
+	},
+	{
 		name:   "nothing slow to start",
 		reason: "a start takes about two milliseconds; these packages initialise tables that memjail does not need",
 		find:   findSlow,

@@ -92,6 +92,19 @@ func TestCodeKeys(t *testing.T) {
 // TestInheritedMemfd: a program in memory that was made outside is not handed in by
 // any of the ways in which descriptors are, unless the policy lets memfds be
 // executed; without memjail it runs.
+// startedWith runs a command that inherits a file as descriptor 3, or as 0.
+func startedWith(t *testing.T, dir string, file *os.File, stdin bool, argv ...string) (string, error) {
+	cmd := exec.Command(argv[0], argv[1:]...)
+	cmd.Dir, cmd.Env = dir, append(account{uid: -1}.environ(t, dir), "LISTEN_FDS=1")
+	if stdin {
+		cmd.Stdin = file
+	} else {
+		cmd.ExtraFiles = []*os.File{file}
+	}
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
 func TestInheritedMemfd(t *testing.T) {
 	as := account{uid: -1}
 	dir, memjail := as.workDir(t), memjailPath(t)
@@ -111,15 +124,7 @@ func TestInheritedMemfd(t *testing.T) {
 		return file
 	}
 	started := func(file *os.File, stdin bool, argv ...string) (string, error) {
-		cmd := exec.Command(argv[0], argv[1:]...)
-		cmd.Dir, cmd.Env = dir, append(as.environ(t, dir), "LISTEN_FDS=1")
-		if stdin {
-			cmd.Stdin = file
-		} else {
-			cmd.ExtraFiles = []*os.File{file}
-		}
-		out, err := cmd.CombinedOutput()
-		return string(out), err
+		return startedWith(t, dir, file, stdin, argv...)
 	}
 	runs := memfd(unix.MFD_EXEC)
 	defer runs.Close()

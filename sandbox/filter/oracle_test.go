@@ -151,16 +151,16 @@ var terminalIoctls = []uint32{unix.TIOCMBIS, unix.TIOCMSET, unix.TIOCSETD, 0x542
 // metadataCalls are those whose name says what they change.
 var metadataCalls = regexp.MustCompile(`^(f|l)?ch(own|mod)(at2?|32)?$|^(f|l)?(set|remove)xattr(at)?$|^f?utime(s|ns)?(at)?(_time64)?$|^file_setattr$`)
 
+// told is the verdict for a refusal that goes to the supervisor, where there is one.
+func (o Options) told(errno unix.Errno) (Verdict, bool) {
+	if o.Listener {
+		return Notify, true
+	}
+	return ErrnoVerdict(errno), true
+}
+
 func oracleChosen(o Options, d Data, name string) (Verdict, bool) {
 	low := func(arg int) uint32 { return uint32(d.Args[arg]) }
-	told := func(errno unix.Errno) (Verdict, bool) {
-		if o.Listener {
-			return Notify, true
-		}
-		return ErrnoVerdict(errno), true
-	}
-	unixClosed := o.RestrictFamilies && !slices.Contains(o.Families, 1)
-	inet := low(0) == 2 || low(0) == 10
 	switch {
 	case strings.HasPrefix(name, "fcntl") && low(1) == 10 && (o.RefuseOwnerSignals || low(2) != 0 && low(2) != 29 && low(2) < 34),
 		strings.HasPrefix(name, "fcntl") && o.RefuseOwnerSignals && (low(1) == 4 && low(2)&0o20000 != 0 || low(1) == 1024 || low(1) == 1026),
@@ -168,37 +168,21 @@ func oracleChosen(o Options, d Data, name string) (Verdict, bool) {
 		name == "ioctl" && slices.Contains(directoryIoctls, low(1)&0xc000ffff),
 		name == "ioctl" && o.Terminals == policy.TerminalsDeny && slices.Contains(terminalIoctls, low(1)),
 		name == "vhangup" && o.Terminals == policy.TerminalsDeny:
-		return told(unix.EPERM)
-	case name == "socket" && (low(0) == 44 || low(0) == 21):
-		return told(unix.EAFNOSUPPORT)
-	case name == "socketcall" && (o.RefuseSocketcall || o.RestrictFamilies) && low(0) == 1,
-		name == "socketcall" && o.GuardListen && low(0) == 4,
-		name == "socketcall" && unixClosed && low(0) == 8:
-		return enosys, true
-	case name == "listen" && o.GuardListen:
-		return told(unix.EACCES)
+		return o.told(unix.EPERM)
 	case (name == "setxattr" || name == "fsetxattr") && o.GuardMemfds && low(3)%8 == 4 && low(3) >= 28:
-		return told(unix.EOPNOTSUPP)
+		return o.told(unix.EOPNOTSUPP)
 	case name == "setxattrat" && o.GuardMemfds:
-		return told(unix.ENOSYS)
+		return o.told(unix.ENOSYS)
 	case metadataCalls.MatchString(name) && o.RefuseMetadata:
-		return told(unix.EPERM)
+		return o.told(unix.EPERM)
 	case name == "ioctl" && o.RefuseMetadata && slices.Contains([]uint32{0x40086602, 0x40046602, 0x401c5820, 0x40047211,
 		0x6609, 0x40806685, 0x800c6613, 0xc0406618, 0xc0406619, 0x4004f50d, 0x40289702, 0x40289705}, low(1)),
 		name == "ioctl" && o.RefuseMetadata && slices.Contains([]uint32{0x40007602, 0x40006604}, low(1)&0xc000ffff):
-		return told(unix.EPERM)
-	case name == "socket" && o.RefuseUnix && low(0) == 1:
-		return told(unix.EAFNOSUPPORT)
-	case name == "socket" && o.RestrictFamilies && !slices.Contains(o.Families, low(0)):
-		return told(unix.EAFNOSUPPORT)
-	case name == "socketpair" && (o.RefuseUnix || unixClosed) && low(0) == 1 && (low(1)&15 == 2 || low(1)&15 == 3):
-		return told(unix.ESOCKTNOSUPPORT)
-	case name == "socketcall" && o.RefuseUnix && (low(0) == 1 || low(0) == 8):
-		return enosys, true
+		return o.told(unix.EPERM)
 	case name == "memfd_create" && o.GuardMemfds && low(1)&4 != 0:
-		return told(unix.ENOSYS)
+		return o.told(unix.ENOSYS)
 	case name == "memfd_create" && o.GuardMemfds && low(1)&8 == 0:
-		return told(unix.EACCES)
+		return o.told(unix.EACCES)
 	case name == "mmap" && (o.RefuseSharedFiles || o.RefuseWritableCode) && d.Arch == unix.AUDIT_ARCH_I386:
 		return enosys, true
 	case (name == "mmap" || name == "mmap2") && o.RefuseSharedFiles && (low(3)&0x2f == 1 || low(3)&0x2f == 3),
@@ -209,6 +193,32 @@ func oracleChosen(o Options, d Data, name string) (Verdict, bool) {
 		name == "shmat" && o.RefuseWritableCode && low(2)&0x8000 != 0,
 		name == "ipc" && o.RefuseWritableCode && low(0)&0xffff == 21 && low(2)&0x8000 != 0:
 		return eacces, true
+	}
+	return oracleSockets(o, d, name)
+}
+
+// oracleSockets decides about the calls of sockets.
+func oracleSockets(o Options, d Data, name string) (Verdict, bool) {
+	low := func(arg int) uint32 { return uint32(d.Args[arg]) }
+	unixClosed := o.RestrictFamilies && !slices.Contains(o.Families, 1)
+	inet := low(0) == 2 || low(0) == 10
+	switch {
+	case name == "socket" && (low(0) == 44 || low(0) == 21):
+		return o.told(unix.EAFNOSUPPORT)
+	case name == "socketcall" && (o.RefuseSocketcall || o.RestrictFamilies) && low(0) == 1,
+		name == "socketcall" && o.GuardListen && low(0) == 4,
+		name == "socketcall" && unixClosed && low(0) == 8:
+		return enosys, true
+	case name == "listen" && o.GuardListen:
+		return o.told(unix.EACCES)
+	case name == "socket" && o.RefuseUnix && low(0) == 1:
+		return o.told(unix.EAFNOSUPPORT)
+	case name == "socket" && o.RestrictFamilies && !slices.Contains(o.Families, low(0)):
+		return o.told(unix.EAFNOSUPPORT)
+	case name == "socketpair" && (o.RefuseUnix || unixClosed) && low(0) == 1 && (low(1)&15 == 2 || low(1)&15 == 3):
+		return o.told(unix.ESOCKTNOSUPPORT)
+	case name == "socketcall" && o.RefuseUnix && (low(0) == 1 || low(0) == 8):
+		return enosys, true
 	case name == "socket" && o.GuardUDP && low(0) == 33:
 		return ErrnoVerdict(unix.EAFNOSUPPORT), true
 	case name == "socketcall" && o.GuardUDP && low(0) == 1:

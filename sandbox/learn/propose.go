@@ -351,7 +351,10 @@ func (b *builder) sockets(r *Recorder) {
 			b.socketsGranted = true
 			continue
 		}
-		b.withheld = append(b.withheld, Withheld{Path: name, Need: u.need, Programs: u.by, Count: u.count,
-			Why: "a UNIX socket: whoever listens acts outside the sandbox"})
+		why := "a UNIX socket: whoever listens acts outside the sandbox"
+		if known := policy.ControlSockets(name, b.collapser.facts); len(known) > 0 {
+			why = "a UNIX socket that controls " + known[0].What
+		}
+		b.withheld = append(b.withheld, Withheld{Path: name, Need: u.need, Programs: u.by, Count: u.count, Why: why})
 	}
 }

@@ -127,8 +127,23 @@ func relay() (int, error) {
 		return 0, err
 	}
 	go p.forwardSignals(signals)
-	go p.follow()
-	return p.wait()
+	ended := make(chan relayEnd, 2)
+	go p.follow(ended)
+	go p.wait(ended)
+	end := <-ended
+	p.endWitness()
+	if end.err == nil && end.signal != 0 {
+		DieOf(end.signal)
+		end.exit = signalExit + int(end.signal)
+	}
+	return end.exit, end.err
+}
+
+// relayEnd is how a relay has to end: like the command, or like the session that failed.
+type relayEnd struct {
+	exit   int
+	signal unix.Signal // 0: it exits
+	err    error
 }
 
 // startRelayed starts this program as it was started, but for argv[0], with a socket, which
@@ -236,8 +251,9 @@ func (p *relayProcess) forwardSignals(signals *os.File) {
 	}
 }
 
-// follow stops and ends this process as the session's command did.
-func (p *relayProcess) follow() {
+// follow stops this process whenever the session's command has stopped, and sends how the
+// command ended. The session may go on, serving what the command left.
+func (p *relayProcess) follow(ended chan<- relayEnd) {
 	for message := make([]byte, 2); ; {
 		if n, err := p.socket.Read(message); err != nil || n < len(message) {
 			return // the session has ended
@@ -247,11 +263,9 @@ func (p *relayProcess) follow() {
 			stopSelf(unix.Signal(value))
 			p.socket.Write(message)
 		case relayKilled:
-			DieOf(unix.Signal(value))
-			os.Exit(signalExit + value)
+			ended <- relayEnd{signal: unix.Signal(value)}
 		case relayExited:
-			p.witness.end()
-			os.Exit(value)
+			ended <- relayEnd{exit: value}
 		}
 	}
 }
@@ -259,8 +273,8 @@ func (p *relayProcess) follow() {
 // signalExit plus its number is the exit status that stands for a signal.
 const signalExit = 128
 
-// wait waits for the end of the session's process and ends like it.
-func (p *relayProcess) wait() (int, error) {
+// wait waits for the end of the session's process and sends how that was.
+func (p *relayProcess) wait(ended chan<- relayEnd) {
 	for {
 		var ws unix.WaitStatus
 		pid, err := unix.Wait4(-1, &ws, unix.WALL, nil)
@@ -268,18 +282,21 @@ func (p *relayProcess) wait() (int, error) {
 			continue
 		}
 		if err != nil {
-			return 0, fmt.Errorf("waiting for it: %w", err)
+			err = fmt.Errorf("waiting for it: %w", err)
+		} else {
+			err = p.session.Failure()
 		}
-		p.endWitness()
-		if err := p.session.Failure(); err != nil {
-			return 0, err
-		}
-		if ws.Signaled() {
-			DieOf(ws.Signal())
-			return signalExit + int(ws.Signal()), nil
-		}
-		return ws.ExitStatus(), nil
+		ended <- relayEnd{exit: ws.ExitStatus(), signal: signalOf(ws), err: err}
+		return
 	}
+}
+
+// signalOf is the signal that ended a process; 0: it exited.
+func signalOf(ws unix.WaitStatus) unix.Signal {
+	if ws.Signaled() {
+		return ws.Signal()
+	}
+	return 0
 }
 
 // stopRelay has the relay stop like the command.
