@@ -73,6 +73,7 @@ func (r *receiver) explainOpen(q *request, flags int) {
 func (r *receiver) explainPath(q *request, caller resolve.Caller, access Access, creates bool) {
 	// An ordinary user's supervisor may do what its callers may: what they could not
 	// do outside either is not the sandbox's refusal.
+	caller.MayWait = r.waits()
 	target, err := r.canonical(q, &caller, creates, r.mode(access))
 	if err == nil {
 		r.explainTarget(q, target, access)
@@ -149,6 +150,10 @@ func (r *receiver) exec(q *request) {
 		if flags&executeAt == 0 && r.copyPath(q.tid, address) {
 			if r.observes() {
 				r.observePath(q, caller, AccessExecute, false)
+			}
+			if r.explains() && !r.observes() && !r.waits() && r.s.resolver.Slow(caller, &r.path) {
+				r.s.slow.open(r, q, (*receiver).exec)
+				return
 			}
 			if r.explains() {
 				r.explainPath(q, caller, AccessExecute, false)

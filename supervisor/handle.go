@@ -182,7 +182,10 @@ func (r *receiver) open(q *request) bool {
 	caller := resolve.Caller{TID: q.tid, Dir: q.dir()}
 	if !r.s.chrooted.Load() {
 		if r.s.slowMounts.Load() && r.s.resolver.Slow(caller, &r.path) {
-			r.s.slow.take(r, q, (*receiver).openSlowly, leaveToKernel)
+			if !r.s.resolver.StartMayWait(caller, &r.path) {
+				return r.procfs(q, caller) // what is slow may be procfs, which nobody waits for
+			}
+			r.s.slow.open(r, q, (*receiver).openSlowly)
 			return false
 		}
 		if r.s.resolver.Quick(caller, &r.path) == decide.Ordinary {
@@ -232,7 +235,7 @@ func (r *receiver) procfs(q *request, caller resolve.Caller) bool {
 			return nil
 		})
 		if slow {
-			r.s.slow.take(r, q, (*receiver).openSlowly, leaveToKernel)
+			r.s.slow.open(r, q, (*receiver).openSlowly)
 			return false
 		}
 		v = decide.Open(want, o, &r.s.options.Policy)

@@ -45,10 +45,6 @@ func (r *receiver) metadata(q *request, number int32) {
 		r.answer(q, decide.Refuse{Errno: refusal.Errno}, noFile)
 		return
 	}
-	if r.s.slowMounts.Load() { // the change itself may wait for a server, too
-		r.s.slow.take(r, q, (*receiver).change, decide.Refuse{Errno: unix.EIO})
-		return
-	}
 	r.change(q)
 }
 
@@ -89,6 +85,8 @@ func (r *receiver) change(q *request) {
 		r.lostRights(q)
 	}
 	switch {
+	case err == resolve.ErrMayWait:
+		r.s.slow.change(r, q, (*receiver).change)
 	case refusal != nil:
 		r.reportChange(q, refusal)
 		r.answer(q, decide.Refuse{Errno: refusal.Errno}, noFile)
@@ -191,17 +189,21 @@ func (r *receiver) changeObject(q *request, id identity, c *change) (refusal *Re
 	return nil, c.apply(resolve.DescriptorName(fd))
 }
 
+// waits reports whether this thread may wait for a server: nobody else depends on it, or
+// there is no file system that has one.
+func (r *receiver) waits() bool { return r.mayWait || !r.s.slowMounts.Load() }
+
 // findChanged opens what the call is about, with no other right than to name it.
 func (r *receiver) findChanged(q *request, id identity, c *change) (int, error) {
+	caller := resolve.Caller{TID: q.tid, TGID: id.tgid, Dir: c.dir, NoFollow: c.keepLink, MayWait: r.waits()}
 	if c.descriptor {
-		fd, err := resolve.OpenDescriptor(q.tid, c.dir)
+		fd, err := resolve.FindDescriptor(caller)
 		if err == nil && !c.nameOnly && resolve.OnlyNames(q.tid, c.dir) {
 			unix.Close(fd)
 			return -1, unix.EBADF
 		}
 		return fd, err
 	}
-	caller := resolve.Caller{TID: q.tid, TGID: id.tgid, Dir: c.dir, NoFollow: c.keepLink}
 	return r.s.resolver.Find(caller, &r.path, !r.s.chrooted.Load())
 }
 

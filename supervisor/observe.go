@@ -161,6 +161,7 @@ func (r *receiver) explainName(q *request, caller resolve.Caller, p pathArgument
 	if p.access == AccessRead { // the old name of a link
 		return false
 	}
+	caller.MayWait = r.observes() || r.waits()
 	target, err := r.canonical(q, &caller, p.access == AccessMake, 0)
 	if err != nil || p.access == AccessMake && !p.replaces && !target.Missing {
 		return false // the kernel says ENOENT, or EEXIST
@@ -176,6 +177,7 @@ func (r *receiver) observePath(q *request, caller resolve.Caller, access Access,
 	case AccessRead, AccessWrite, AccessExecute:
 		mode = r.mode(access)
 	}
+	caller.MayWait = true // what is observed has to be whole
 	target, err := r.canonical(q, &caller, creates, mode)
 	if err != nil {
 		return
@@ -256,7 +258,7 @@ func (r *receiver) observeAddress(q *request, address, length uint64) {
 func (r *receiver) observeSocketFile(q *request, o Observation) {
 	r.path.SetLength(copy(r.path.Buffer(), o.Spelled))
 	r.path.Buffer()[r.path.Length()] = 0
-	caller := resolve.Caller{TID: q.tid, Dir: unix.AT_FDCWD}
+	caller := resolve.Caller{TID: q.tid, Dir: unix.AT_FDCWD, MayWait: true}
 	target, err := r.s.resolver.Canonical(caller, &r.path, o.Access == AccessBind, 0)
 	if err != nil {
 		return

@@ -34,6 +34,7 @@ type receiver struct {
 	state     atomic.Int32
 	signalled atomic.Bool
 	pinned    bool
+	mayWait   bool // for a disk or a server: nobody depends on this one but one caller
 
 	notification kernel.Notification
 	request      request

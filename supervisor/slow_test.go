@@ -64,7 +64,7 @@ func TestSlowMounts(t *testing.T) {
 func (p *slowPool) now() int {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	return p.waiting
+	return p.threads
 }
 
 // stuckServer is a FUSE file system that never answers.
@@ -95,17 +95,14 @@ func TestSlowDeadline(t *testing.T) {
 	t.Cleanup(server.abort) // before the target is waited for, which hangs in it
 	began := time.Now()
 	g.do(t, "background %d %s/NUMBER", slowLimit+10, dir)
-	within(t, 5*time.Second, "the paths are being resolved", func() bool { return server.ours.Load() == slowLimit && server.targets.Load() == 10 })
-	if took := time.Since(began); took > slowDeadline/2 {
-		t.Errorf("those beyond the limit waited %v", took)
-	}
-	if n := waitingForUs(t, g.pid); n != slowLimit {
-		t.Errorf("%d threads wait for an answer, want %d", n, slowLimit)
+	within(t, slowDeadline/2, "the paths are being resolved", func() bool { return server.ours.Load() == slowLimit })
+	if n := waitingForUs(t, g.pid); n != slowLimit+10 {
+		t.Errorf("%d threads wait for an answer, want %d", n, slowLimit+10)
 	}
 	if got := g.do(t, "many 100 /etc/passwd"); got != "0 <nil>" || time.Since(began) > slowDeadline/2 {
 		t.Errorf("the others: %s, after %v", got, time.Since(began))
 	}
-	within(t, 2*slowDeadline, "the kernel decides", func() bool { return waitingForUs(t, g.pid) == 0 })
+	within(t, 3*slowDeadline, "the kernel decides", func() bool { return waitingForUs(t, g.pid) == 0 })
 	if took := time.Since(began); took < slowDeadline {
 		t.Errorf("left to the kernel after %v already", took)
 	}

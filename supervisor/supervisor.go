@@ -116,6 +116,7 @@ func New(o Options) (*Supervisor, error) {
 	}
 	s.chrooted.Store(o.Chrooted)
 	s.slowMounts.Store(o.SlowMounts)
+	s.resolver.Remote = s.slowMounts.Load
 	if s.base, err = ownRights(); err != nil {
 		procfs.Close()
 		return nil, fmt.Errorf("preparing the supervisor: %w", err)

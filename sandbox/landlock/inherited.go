@@ -2,7 +2,6 @@ package landlock
 
 import (
 	"slices"
-	"strings"
 
 	"github.com/memjail/memjail/policy"
 	"github.com/memjail/memjail/sandbox/kernel/mountinfo"
@@ -26,15 +25,8 @@ func DeviceGranted(rdev uint64, block bool, named []policy.Device) bool {
 	})
 }
 
-// remoteTypes are file systems on which looking up a name can wait for a server or
-// a daemon; a name that ends in a dot stands for all that begin with it.
-var remoteTypes = []string{"fuse", "fuse.", "fuseblk", "nfs", "nfs4", "cifs", "smb3", "9p", "afs", "ceph", "autofs", "virtiofs", "coda", "lustre", "gfs2", "ocfs2", "glusterfs"}
-
-// HasRemote tells whether a file system of such a type is mounted anywhere.
+// HasRemote reports whether a file system is mounted anywhere on which a call can wait
+// for a server ([mountinfo.Mount.Remote]).
 func (t *MountTable) HasRemote() bool {
-	return slices.ContainsFunc(t.mounts, func(m mountinfo.Mount) bool {
-		return slices.ContainsFunc(remoteTypes, func(name string) bool {
-			return m.FSType == name || strings.HasSuffix(name, ".") && strings.HasPrefix(m.FSType, name)
-		})
-	})
+	return slices.ContainsFunc(t.mounts, func(m mountinfo.Mount) bool { return m.Remote() })
 }

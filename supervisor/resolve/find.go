@@ -19,13 +19,32 @@ import (
 // sameRoot: nobody inside has another root than this process, so that the kernel may
 // resolve by itself what does not lead through procfs.
 //
-// It may wait for a disk or a server. Without the caller's process (Caller.TGID) what
-// leads through procfs is not found (ELOOP). The error is the errno that the kernel would give
-// the caller, EACCES where a path goes through another process's links in procfs.
+// Unless the caller may wait for a disk or a server (Caller.MayWait) what that could be
+// necessary for is not found (ErrMayWait), nor what a later call could have to wait for
+// (MayWait). Without the caller's process (Caller.TGID) what leads through procfs is not
+// found (ELOOP). The error is the errno that the kernel would give the caller, EACCES
+// where a path goes through another process's links in procfs.
 func (r *Resolver) Find(c Caller, p *Path, sameRoot bool) (fd int, err error) {
 	if p.length == 0 {
 		return -1, unix.ENOENT
 	}
+	if !c.MayWait && r.StartMayWait(c, p) {
+		return -1, ErrMayWait
+	}
+	fd, err = r.find(c, p, sameRoot)
+	return promptly(c, fd, err)
+}
+
+// promptly gives a descriptor back unless the caller may wait, or need not.
+func promptly(c Caller, fd int, err error) (int, error) {
+	if err != nil || c.MayWait || !MayWait(fd) {
+		return fd, err
+	}
+	unix.Close(fd)
+	return -1, ErrMayWait
+}
+
+func (r *Resolver) find(c Caller, p *Path, sameRoot bool) (fd int, err error) {
 	if sameRoot {
 		fd, err = r.findAtOnce(c, p)
 		if err != unix.ELOOP && err != unix.ENOSYS {
@@ -35,7 +54,7 @@ func (r *Resolver) Find(c Caller, p *Path, sameRoot bool) (fd int, err error) {
 	if c.TGID == 0 {
 		return -1, unix.ELOOP
 	}
-	c.keepLink, c.NoFollow, c.MayWait = c.NoFollow, false, true
+	c.keepLink, c.NoFollow = c.NoFollow, false
 	w := walker{resolver: r, caller: c, root: -1, at: -1}
 	defer w.close()
 	if err = w.start(p.String()); err == nil {
@@ -67,7 +86,16 @@ func (r *Resolver) findAtOnce(c Caller, p *Path) (int, error) {
 	if c.NoFollow {
 		how.Flags |= unix.O_NOFOLLOW
 	}
+	if !c.MayWait {
+		how.Resolve |= resolveCached
+	}
 	fd, err := unix.Openat2(at, string(path), &how)
+	if err == unix.EINVAL && !c.MayWait { // before Linux 5.12
+		err = unix.EAGAIN
+	}
+	if err == unix.EAGAIN && !c.MayWait {
+		return -1, ErrMayWait
+	}
 	if err != nil {
 		return -1, err
 	}
@@ -84,6 +112,16 @@ func openStart(c Caller) (int, error) {
 		return OpenDescriptor(c.TID, c.Dir)
 	}
 	return unix.Open("/proc/"+strconv.Itoa(c.TID)+"/cwd", pathOnly, 0)
+}
+
+// FindDescriptor opens with O_PATH what the descriptor Caller.Dir is open on; Find says
+// what becomes of it where the caller may not wait. EBADF: there is no such descriptor.
+func FindDescriptor(c Caller) (int, error) {
+	if !c.MayWait && startMayWait(c) {
+		return -1, ErrMayWait
+	}
+	fd, err := OpenDescriptor(c.TID, c.Dir)
+	return promptly(c, fd, err)
 }
 
 // OpenDescriptor opens with O_PATH what a descriptor of a thread is open on. EBADF:

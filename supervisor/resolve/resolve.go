@@ -221,7 +221,11 @@ func (p *Procfs) Exists(name string) (found, directory bool) {
 // Resolver resolves paths for callers whose procfs is Procfs.
 type Resolver struct {
 	Procfs *Procfs
+	// Remote reports whether there are file systems that have a server; nil: there are none.
+	Remote func() bool
 }
+
+func (r *Resolver) remote() bool { return r.Remote != nil && r.Remote() }
 
 // Quick says at the cost of few system calls (none, or one for what exists) whether
 // the path leads to an object that is certainly not on the procfs, or to nothing:

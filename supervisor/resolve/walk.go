@@ -1,7 +1,6 @@
 package resolve
 
 import (
-	"errors"
 	"fmt"
 	"os"
 	"strconv"
@@ -32,13 +31,10 @@ func (r *Resolver) Walk(c Caller, p *Path) (o decide.Object, slow bool) {
 		err = w.run()
 	}
 	if err != nil {
-		return decide.Object{}, err == errSlow
+		return decide.Object{}, err == ErrMayWait
 	}
 	return w.identify(), false
 }
-
-// errSlow: the kernel does not have the name in memory.
-var errSlow = errors.New("resolving may take long")
 
 // walker is the state of one walk: O_PATH descriptors of the caller's root and of
 // the place reached, and what is still to be walked.
@@ -175,6 +171,9 @@ func (w *walker) follow(name string, link int, device uint64) error {
 			return nil
 		}
 	}
+	if !w.caller.MayWait && device != w.resolver.Procfs.device && w.resolver.remote() && MayWait(link) {
+		return ErrMayWait
+	}
 	buf := make([]byte, PathMax)
 	n, err := unix.Readlinkat(link, "", buf)
 	if err != nil || n == 0 || n == len(buf) {
@@ -219,7 +218,7 @@ func (w *walker) open(name string, flags int) (int, error) {
 	fd, err := unix.Openat2(w.at, name, &unix.OpenHow{Flags: uint64(pathOnly | flags), Resolve: resolveCached})
 	switch err {
 	case unix.EAGAIN:
-		return -1, errSlow
+		return -1, ErrMayWait
 	case unix.EINVAL, unix.ENOSYS: // an older kernel
 		return unix.Openat(w.at, name, pathOnly|flags, 0)
 	}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"iter"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -34,6 +35,31 @@ type Mount struct {
 
 // Dev is the number of the superblock, as stat(2) gives it.
 func (m *Mount) Dev() uint64 { return unix.Mkdev(m.Major, m.Minor) }
+
+// remoteTypes are file systems on which looking up a name, or a change, can wait for a
+// server or a daemon; a name that ends in a dot stands for all that begin with it.
+var remoteTypes = []string{
+	"fuse", "fuse.", "fuseblk", "nfs", "nfs4", "cifs", "smb3", "9p", "afs", "ceph", "autofs", "virtiofs", "coda",
+	"lustre", "gfs2", "ocfs2", "glusterfs",
+}
+
+// Remote reports whether a call about what lies on the mount can wait for a server.
+func (m *Mount) Remote() bool {
+	return slices.ContainsFunc(remoteTypes, func(name string) bool {
+		return m.FSType == name || strings.HasSuffix(name, ".") && strings.HasPrefix(m.FSType, name)
+	})
+}
+
+// RemoteAt reports whether the way to a path leads through a mount that is Remote,
+// judged by the text of a mountinfo file alone.
+func RemoteAt(text, path string) bool {
+	for m, err := range Lines(text) {
+		if err == nil && m.Remote() && (m.Point == "/" || path == m.Point || strings.HasPrefix(path, m.Point+"/")) {
+			return true
+		}
+	}
+	return false
+}
 
 const ownPath = "/proc/self/mountinfo"
 
