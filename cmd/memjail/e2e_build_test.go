@@ -97,7 +97,7 @@ func TestDynamicBuild(t *testing.T) {
 	if !interpreted(t, file) {
 		t.Fatal("the control: it has no loader")
 	}
-	const why = "linked with libraries"
+	const why = "dynamically linked"
 	for _, test := range []struct {
 		argv []string
 		code int

@@ -193,7 +193,7 @@ func TestJournalMissing(t *testing.T) {
 				t.Errorf("%s: %v", command, o)
 			}
 			o = j.job(t, streams+"exec memjail "+command+" -- echo ran").run(t)
-			if o.stdout != "ran\n" || !strings.Contains(o.stderr, "warning: what is refused is not told: connecting to the systemd journal") {
+			if o.stdout != "ran\n" || !strings.Contains(o.stderr, "warning: refusals will not be logged: connecting to the systemd journal") {
 				t.Errorf("%s without being asked: %v", command, o)
 			}
 		}

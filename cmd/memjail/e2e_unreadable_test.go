@@ -34,14 +34,14 @@ func TestUnreadable(t *testing.T) {
 		}
 		for _, command := range []string{"run", "exec"} {
 			memjail := append([]string{memjailPath(t), command, "-v", "--"}, readsProc...)
-			const granting = "a supervisor grants what is harmless there"
+			const granting = "a supervisor grants its harmless files"
 			if o := start("65534", memjail...); o.code != 0 || strings.Contains(o.stderr, nothingGranted) || !strings.Contains(o.stderr, granting) {
 				t.Fatalf("%scontrol: %s: %v", name, command, o)
 			}
 			o := start("65533", memjail...)
 			if o.code != 1 || strings.Contains(o.stdout, "Linux") || strings.Count(o.stderr, nothingGranted) != 1 ||
 				!strings.Contains(o.stderr, "process_vm_readv: operation not permitted; /proc/PID/mem: permission denied") ||
-				!strings.Contains(o.stderr, "nothing there is granted (no supervisor)") {
+				!strings.Contains(o.stderr, "no file of it is granted (no supervisor)") {
 				t.Errorf("%s%s: %v", name, command, o)
 			}
 		}

@@ -19,7 +19,7 @@ func (f *facts) program() Finding {
 	g := Finding{ID: "program", Title: "this memjail", Value: "one static file"}
 	switch {
 	case f.Program.Dynamic:
-		g.Value, g.Verdict, g.Fix = "linked with libraries", Bad, BuildCommand
+		g.Value, g.Verdict, g.Fix = "dynamically linked", Bad, BuildCommand
 		g.Why = "Whoever may write one of their files can change a running supervisor. It refuses to start anything."
 	case !f.Program.Entry:
 		g.Value, g.Verdict, g.Fix = "one static file, built without its entry point", Warn, BuildCommand

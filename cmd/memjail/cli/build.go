@@ -9,17 +9,16 @@ import (
 	"github.com/memjail/memjail/sandbox/kernel/early"
 )
 
-// errDynamic refuses to start anything from a program that maps libraries.
-var errDynamic = errors.New("this memjail was linked with libraries, through whose files a running supervisor could be changed: " +
+// errDynamic is why a dynamically linked memjail starts nothing.
+var errDynamic = errors.New("this memjail is dynamically linked: whoever can write its libraries could change a running supervisor; " +
 	"build it with " + doctor.BuildCommand)
 
-// lacks describes what this build of the program lacks, and what would help; "" if it
-// is as it should be.
+// lacks describes what this build lacks, and how to build it; "" if nothing is missing.
 func lacks() string {
 	lacking := ""
 	switch _, known := early.Ignored(); {
 	case kernel.DynamicallyLinked():
-		lacking = "linked with libraries, so it starts nothing"
+		lacking = "dynamically linked, so it starts no program"
 	case !known:
 		lacking = "built without its entry point: " + doctor.WithoutEntry
 	default:

@@ -1,8 +1,8 @@
-// Package cli is memjail's command line. Each command is a constructor that
-// declares flags, an options struct, and a run function that knows no cobra.
+// Package cli is memjail's command line. Each command is a constructor that declares
+// flags, an options struct, and a run function that does not depend on cobra.
 //
-// What is printed where: results on stdout; everything memjail says about itself
-// on stderr, in lines that begin with "memjail: ". Only this package prints.
+// Results are printed on stdout, messages on stderr in lines that begin with "memjail: ".
+// Only this package prints.
 package cli
 
 import (
@@ -79,7 +79,7 @@ func newRoot(env []string, io streams, only string) *cobra.Command {
 	var askVersion bool
 	root := &cobra.Command{
 		Use:   "memjail",
-		Short: "Run a program so that nobody inside can touch a process's memory from outside it",
+		Short: "Run a program so that no process inside can access a process's memory from outside it",
 		Long: `memjail runs a program so that no process inside can read or write the memory
 of a running process other than with that process's own instructions: not
 through /proc/PID/mem, not with ptrace, process_vm_writev or the other routes.`,
@@ -92,7 +92,7 @@ through /proc/PID/mem, not with ptrace, process_vm_writev or the other routes.`,
 			if len(args) > 0 {
 				return usagef("unknown command %q: did you mean \"memjail run -- %s\"?", args[0], args[0])
 			}
-			return usagef("which command? try \"memjail run -- CMD\", or \"memjail help\"")
+			return usagef("no command; try \"memjail run -- CMD\", or \"memjail help\"")
 		},
 		RunE: func(*cobra.Command, []string) error { return printVersion(io) }, // of --version
 	}
@@ -120,8 +120,8 @@ func usagef(format string, args ...any) error {
 	return &usageError{message: fmt.Sprintf(format, args...)}
 }
 
-// statusError carries the exit status of a command that has ended, or a status
-// whose reason has been told already.
+// statusError carries the exit status of a command that has ended, or a status whose
+// reason has been printed already.
 type statusError int
 
 func (e statusError) Error() string { return fmt.Sprintf("exit status %d", int(e)) }
@@ -141,8 +141,8 @@ func reportError(err error, stderr io.Writer) int {
 func newDoctor(io streams) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use: "doctor", Short: "Say what this kernel can enforce and which settings decide memory safety",
-		Long: `doctor looks at the kernel and its settings and gives a verdict on each one that
+		Use: "doctor", Short: "Check what this kernel can enforce and which settings decide memory safety",
+		Long: `doctor examines the kernel and its settings, and gives a verdict on each one that
 decides how well memory can be closed here. It changes nothing.`,
 		Args: cobra.NoArgs,
 		RunE: func(*cobra.Command, []string) error { return runDoctor(io, asJSON) },

@@ -45,14 +45,14 @@ func TestUsage(t *testing.T) {
 		args []string
 		want string
 	}{
-		{nil, "which command?"},
+		{nil, "no command; try"},
 		{[]string{"ls"}, `did you mean "memjail run -- ls"?`},
 		{[]string{"run"}, "no command was given"},
 		{[]string{"run", "--nope"}, "unknown flag: --nope"},
 		{[]string{"run", "--log-format", "xml", "true"}, "want text or json"},
 		{[]string{"run", "--log-format", "json", "true"}, "needs --log"},
-		{[]string{"run", "--wait-rest", "--kill-rest", "true"}, "exclude each other"},
-		{[]string{"run", "-q", "-v", "true"}, "exclude each other"},
+		{[]string{"run", "--wait-rest", "--kill-rest", "true"}, "cannot be used together"},
+		{[]string{"run", "-q", "-v", "true"}, "cannot be used together"},
 		{[]string{"run", "--status-fd", "987", "true"}, "not an open descriptor"},
 		{[]string{"run", "--log", "/nonexistent/log", "true"}, "no such file or directory"},
 		{[]string{"run", "-p", "nope", "true"}, `"nope"`},

@@ -18,10 +18,10 @@ func newExec(env []string, io streams) *cobra.Command {
 		Short: "Become a program, in a sandbox that closes memory",
 		Long: `exec turns memjail itself into CMD: process number, parent, terminal, open sockets
 and everything that a service manager knows the process by are CMD's. A supervisor
-runs beside it, detached, until the last process of the sandbox has ended; if it is
-killed before, CMD is killed.
+runs next to it, detached, until the last process of the sandbox has ended; if it is
+killed before that, CMD is killed too.
 
-Sockets that a service manager hands over (LISTEN_FDS) reach CMD. Where memjail is
+Sockets that a service manager passes (LISTEN_FDS) reach CMD. Where memjail is
 process 1, or the reaper of its descendants, it stays, as a minimal init.`,
 		Example: `  ExecStart=memjail exec -p service --rw /var/lib/svc -- /usr/sbin/svc
   exec memjail exec --log /var/log/refused -- ./daemon`,
@@ -32,19 +32,19 @@ process 1, or the reaper of its descendants, it stays, as a minimal init.`,
 	f.SetInterspersed(false)
 	o.policyFlags.declare(f)
 	o.declareCommon(f)
-	f.StringVar(&o.argv0, "argv0", "", "what CMD finds as its own `NAME`, argv[0]")
+	f.StringVar(&o.argv0, "argv0", "", "set CMD's argv[0] to `NAME`")
 	return cmd
 }
 
-// execute is the run function of exec.
+// execute runs exec.
 func execute(o *runOptions, args, env []string, io streams) error {
 	r, err := prepareRunner(o, args, env, io)
 	if err != nil {
 		return err
 	}
-	// What a service manager says to the service is for the service.
+	// These variables are for the service.
 	r.policy.Environment.Keep = r.policy.Environment.Keep.With(managerVariables...)
-	fds, err := handedSockets(env)
+	fds, err := inheritedSockets(env)
 	if err != nil {
 		return err
 	}
@@ -68,16 +68,16 @@ var managerVariables = []string{"LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "N
 	"JOURNAL_STREAM", "INVOCATION_ID", "CREDENTIALS_DIRECTORY", "FDSTORE", "MAINPID", "LOGS_DIRECTORY", "STATE_DIRECTORY", "CACHE_DIRECTORY",
 	"RUNTIME_DIRECTORY", "CONFIGURATION_DIRECTORY"}
 
-// handedSockets are the descriptors that a service manager handed to this process,
+// inheritedSockets are the descriptors that a service manager passed to this process,
 // sd_listen_fds(3).
-func handedSockets(env []string) ([]int, error) {
+func inheritedSockets(env []string) ([]int, error) {
 	if variable(env, "LISTEN_PID") != strconv.Itoa(os.Getpid()) {
 		return nil, nil
 	}
-	handed := variable(env, "LISTEN_FDS")
-	count, err := strconv.Atoi(handed)
+	value := variable(env, "LISTEN_FDS")
+	count, err := strconv.Atoi(value)
 	if err != nil || count < 0 || count > 4096 {
-		return nil, fmt.Errorf("LISTEN_FDS=%s: want the number of descriptors that were handed over", handed)
+		return nil, fmt.Errorf("LISTEN_FDS=%s: want the number of descriptors that were passed", value)
 	}
 	const first = 3
 	var fds []int
@@ -87,7 +87,7 @@ func handedSockets(env []string) ([]int, error) {
 	return fds, nil
 }
 
-// variable is one of an environment; empty: it is not set.
+// variable returns a variable of an environment; empty: it is not set.
 func variable(env []string, name string) string {
 	for _, v := range env {
 		if text, ok := strings.CutPrefix(v, name+"="); ok {

@@ -23,7 +23,7 @@ const (
 	exitSignal     = 128 // + n: the command died of signal n
 )
 
-// exitStatus is the one table from errors to statuses.
+// exitStatus maps errors to exit statuses.
 func exitStatus(err error) int {
 	var probing *probeError
 	if errors.As(err, &probing) {
@@ -39,8 +39,8 @@ func exitStatus(err error) int {
 	return exitCannotExec
 }
 
-// oneLine keeps a message in one line, so that it can be told from what the command
-// prints; the errors of a policy file are one line each. What it quotes may be anything.
+// oneLine keeps a message in one line, so that it is not mistaken for the command's output;
+// the errors of a policy file are one line each. What it quotes may be anything.
 func oneLine(s string) string {
 	lines := strings.Split(strings.TrimSpace(s), "\n")
 	for i, line := range lines {

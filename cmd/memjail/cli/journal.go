@@ -21,29 +21,29 @@ const journalLog = "journal"
 
 const journalSocket = "/run/systemd/journal/socket"
 
-// journal is a connection to the systemd journal and what has been told there. A nil
-// one tells nobody.
+// journal is a connection to the systemd journal, with counts of what was logged. A nil
+// one logs nothing.
 type journal struct {
 	fd     int
 	policy string
 
-	mu     sync.Mutex
-	seen   map[kindKey]int
-	since  time.Time // when what was seen was forgotten the last time
-	untold int       // attempts of further kinds than are remembered
-	lost   int       // entries that the journal did not take
-	sent   time.Time // the last entry
+	mu         sync.Mutex
+	seen       map[kindKey]int
+	since      time.Time // when what was seen was forgotten the last time
+	suppressed int       // attempts of further kinds than are remembered
+	dropped    int       // entries that the journal did not take
+	sent       time.Time // the last entry
 }
 
-// tellAgain is how long attempts that are alike are counted together.
-const tellAgain = time.Hour
+// logAgainAfter is how long attempts that are alike are counted together.
+const logAgainAfter = time.Hour
 
 func newJournal(fd int, policyName string) *journal {
 	return &journal{fd: fd, policy: policyName, seen: map[kindKey]int{}, since: time.Now()}
 }
 
-// openJournal connects to the journal, while that is still allowed: a supervisor's own
-// filter lets nobody make sockets.
+// openJournal connects to the journal while that is still allowed: a supervisor's own
+// filter refuses to make sockets.
 func openJournal(policyName string) (*journal, error) {
 	fd, err := unix.Socket(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
 	if err == nil {
@@ -59,15 +59,15 @@ func openJournal(policyName string) (*journal, error) {
 
 func connectJournal(fd int) error { return unix.Connect(fd, &unix.SockaddrUnix{Name: journalSocket}) }
 
-// toJournal tells whether the journal gets standard error anyway, systemd.exec(5)
+// toJournal reports whether the journal gets standard error anyway, systemd.exec(5)
 // "JOURNAL_STREAM".
 func toJournal(env []string) bool {
 	var st unix.Stat_t
 	return unix.Fstat(2, &st) == nil && slices.Contains(env, fmt.Sprintf("JOURNAL_STREAM=%d:%d", st.Dev, st.Ino))
 }
 
-// useJournal has events told to the journal if nobody asked for another place and
-// standard error goes there, too. The error says why they cannot be.
+// useJournal logs events to the journal if no other place was asked for and standard error
+// goes there too. The error describes why they cannot be logged.
 func (r *runner) useJournal(env []string) (err error) {
 	if r.options.logFile != "" || r.policy.Report.Denials == policy.DenialsOff || !toJournal(env) {
 		return nil
@@ -76,7 +76,7 @@ func (r *runner) useJournal(env []string) (err error) {
 	return err
 }
 
-// handover is the connection for another process; nil: there is none.
+// handover duplicates the connection for another process; nil: there is none.
 func (j *journal) handover() *os.File {
 	if j == nil {
 		return nil
@@ -84,34 +84,34 @@ func (j *journal) handover() *os.File {
 	return session.DupFile(j.fd)
 }
 
-// sendFromHelper has a process of its own send an entry, if there is one. The journal
-// remembers who a sender is, so what is going to become another program tells nothing.
+// sendFromHelper has a separate process send an entry, if there is one. The journal
+// remembers who a sender is, so a process that becomes another program sends nothing.
 func (j *journal) sendFromHelper(entry []byte) error {
 	if j == nil {
 		return nil
 	}
 	socket := j.handover()
 	if socket == nil {
-		return fmt.Errorf("telling the journal of the start: %w", unix.EMFILE)
+		return fmt.Errorf("logging the start to the journal: %w", unix.EMFILE)
 	}
 	defer socket.Close()
 	return session.SendFromHelper(socket, entry)
 }
 
-// refused tells of a refused attempt: of those alike the first within the hour, the
-// tenth, the hundredth and so on.
+// refused logs a refused attempt: of those alike the first within the hour, the tenth, the
+// hundredth and so on.
 func (j *journal) refused(e supervisor.Event) {
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if time.Since(j.since) > tellAgain {
+	if time.Since(j.since) > logAgainAfter {
 		clear(j.seen)
-		j.since, j.untold = time.Now(), 0
+		j.since, j.suppressed = time.Now(), 0
 	}
 	key := kindOf(e)
 	if _, known := j.seen[key]; !known && len(j.seen) >= maxKinds {
-		j.untold++
-		if powerOfTen(j.untold) {
-			j.send(untoldEntry(j.policy, j.untold))
+		j.suppressed++
+		if powerOfTen(j.suppressed) {
+			j.send(suppressedEntry(j.policy, j.suppressed))
 		}
 		return
 	}
@@ -128,8 +128,8 @@ func powerOfTen(n int) bool {
 	return n == 1
 }
 
-// tell sends an entry that is no refusal, if there is one.
-func (j *journal) tell(entry []byte) {
+// log sends an entry that is no refusal, if there is one.
+func (j *journal) log(entry []byte) {
 	if j == nil || len(entry) == 0 {
 		return
 	}
@@ -138,21 +138,21 @@ func (j *journal) tell(entry []byte) {
 	j.send(entry)
 }
 
-// send sends an entry, after word of those that were lost before it. j.mu is held.
+// send sends an entry, after the number of those that were dropped before it. j.mu is held.
 func (j *journal) send(entry []byte) {
-	if j.lost > 0 && j.write(lostEntry(j.policy, j.lost)) == nil {
-		j.lost = 0
+	if j.dropped > 0 && j.write(droppedEntry(j.policy, j.dropped)) == nil {
+		j.dropped = 0
 	}
-	if j.lost > 0 || j.write(entry) != nil {
-		j.lost++
+	if j.dropped > 0 || j.write(entry) != nil {
+		j.dropped++
 	}
 }
 
-// write never waits: somebody inside waits for an answer meanwhile.
+// write never waits: a caller inside waits for an answer meanwhile.
 func (j *journal) write(entry []byte) error {
 	err := sendNow(j.fd, entry)
-	// The journal's socket was made anew, and nobody reads the one that this was
-	// connected to.
+	// The journal has made its socket again, and the one that this was connected to has no
+	// reader any more.
 	if errors.Is(err, unix.ECONNREFUSED) || errors.Is(err, unix.ENOTCONN) {
 		if err = connectJournal(j.fd); err == nil {
 			err = sendNow(j.fd, entry)
@@ -172,17 +172,17 @@ func sendNow(fd int, entry []byte) error {
 	}
 }
 
-// close says what was lost at last. It waits, for a fifth of a second at most, until
-// the journal has taken what it was sent, and for the moment in which that looks at
-// the sender: of one that has ended it would not know the unit.
+// close logs how many entries were dropped. It waits up to 200 ms for the journal to take
+// what was sent, and 10 ms for it to look at the sender: it would not know the unit of one
+// that has ended.
 func (j *journal) close() {
 	if j == nil {
 		return
 	}
 	j.mu.Lock()
 	defer j.mu.Unlock()
-	if j.lost > 0 {
-		j.write(lostEntry(j.policy, j.lost))
+	if j.dropped > 0 {
+		j.write(droppedEntry(j.policy, j.dropped))
 	}
 	if j.sent.IsZero() {
 		return
@@ -198,7 +198,7 @@ func (j *journal) close() {
 // journalLook is how long after an entry the journal may look at its sender.
 const journalLook = 10 * time.Millisecond
 
-// refusedEntry tells of an attempt that was made n times.
+// refusedEntry describes an attempt that was made n times.
 func refusedEntry(policyName string, e supervisor.Event, n int) fields {
 	text := describe(e)
 	if n > 1 {
@@ -223,22 +223,22 @@ func refusedEntry(policyName string, e supervisor.Event, n int) fields {
 	return f
 }
 
-// untoldEntry tells of attempts that are told no more one by one: the sandbox chooses
-// how many kinds there are.
-func untoldEntry(policyName string, n int) fields {
-	text := fmt.Sprintf("%d kinds of refused attempts have been told within the hour; attempts of further kinds: %d so far", maxKinds, n)
+// suppressedEntry counts attempts that are not logged one by one any more: the sandbox
+// chooses how many kinds there are.
+func suppressedEntry(policyName string, n int) fields {
+	text := fmt.Sprintf("%d kinds of refused attempts were logged within the hour; attempts of further kinds: %d so far", maxKinds, n)
 	f := newFields(messageLost, priorityWarning, "lost", text, policyName)
 	f.add("MEMJAIL_COUNT", strconv.Itoa(n))
 	return f
 }
 
-func lostEntry(policyName string, n int) fields {
-	f := newFields(messageLost, priorityWarning, "lost", fmt.Sprintf("the journal did not take %d entries, which are lost", n), policyName)
+func droppedEntry(policyName string, n int) fields {
+	f := newFields(messageLost, priorityWarning, "lost", fmt.Sprintf("the journal did not take %d entries, which were dropped", n), policyName)
 	f.add("MEMJAIL_COUNT", strconv.Itoa(n))
 	return f
 }
 
-// startEntry says that a command is about to begin.
+// startEntry describes a command that is about to start.
 func startEntry(policyName, command, shape string) fields {
 	text := fmt.Sprintf("%s starts under the policy %s: %s", safe(command), safe(policyName), shape)
 	f := newFields(messageStart, priorityInfo, "start", text, policyName)

@@ -99,7 +99,7 @@ func TestJournalMessages(t *testing.T) {
 	ids := map[string]string{}
 	for _, entry := range []fields{
 		refusedEntry(odd, supervisor.Event{Comm: odd, Path: "/" + odd, Call: "openat", Reason: "for /" + odd, Allow: "--ro /" + odd}, 10),
-		untoldEntry(odd, 1), startEntry(odd, odd, "shape"), mountEntry(odd, &session.MountError{PID: 7, Mount: mountinfo.Mount{FSType: "proc", Point: "/" + odd}}), supervisorEndEntry(odd, 7),
+		suppressedEntry(odd, 1), startEntry(odd, odd, "shape"), mountEntry(odd, &session.MountError{PID: 7, Mount: mountinfo.Mount{FSType: "proc", Point: "/" + odd}}), supervisorEndEntry(odd, 7),
 	} {
 		f := parseEntry(t, entry)
 		if other, taken := ids[f["MESSAGE_ID"]]; taken || len(f["MESSAGE_ID"]) != 32 {
@@ -123,7 +123,7 @@ func TestJournalDocs(t *testing.T) {
 	}
 	e := supervisor.Event{Comm: "a", Call: "a", Path: "a", Access: "a", Layer: "a", Errno: "a", Reason: "a", Rule: "a", Allow: "a", Predicted: true}
 	for _, entry := range []fields{
-		refusedEntry("a", e, 1), untoldEntry("a", 1), lostEntry("a", 1), startEntry("a", "a", "a"), mountEntry("a", &session.MountError{PID: 7}), supervisorEndEntry("a", 7),
+		refusedEntry("a", e, 1), suppressedEntry("a", 1), droppedEntry("a", 1), startEntry("a", "a", "a"), mountEntry("a", &session.MountError{PID: 7}), supervisorEndEntry("a", 7),
 	} {
 		f := parseEntry(t, entry)
 		row := fmt.Sprintf("| `%s` | `%s` | %s |", f["MESSAGE_ID"], f["MEMJAIL_EVENT"], f["PRIORITY"])
@@ -178,7 +178,7 @@ func TestJournalRepeats(t *testing.T) {
 	if have := told(1234); have != "1 10 100 1000" {
 		t.Error(have)
 	}
-	j.since = j.since.Add(-tellAgain)
+	j.since = j.since.Add(-logAgainAfter)
 	if have := told(12); have != "1 10" {
 		t.Errorf("an hour later: %s", have)
 	}
@@ -217,7 +217,7 @@ func TestJournalFull(t *testing.T) {
 	if len(taken) == 0 || len(taken) == all {
 		t.Fatalf("the journal had room for %d entries", len(taken))
 	}
-	j.tell(startEntry("", "next", ""))
+	j.log(startEntry("", "next", ""))
 	entries := f.take(t)
 	want := fmt.Sprint(all - len(taken))
 	if len(entries) != 2 || entries[0]["MESSAGE_ID"] != messageLost || entries[0]["MEMJAIL_COUNT"] != want || entries[1]["MEMJAIL_COMMAND"] != "next" {

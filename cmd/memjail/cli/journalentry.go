@@ -7,10 +7,10 @@ import (
 	"github.com/memjail/memjail/sandbox/session"
 )
 
-// The systemd journal takes entries of fields in datagrams, in the protocol of
+// The systemd journal takes entries of fields as datagrams, in the protocol of
 // https://systemd.io/JOURNAL_NATIVE_PROTOCOL/. The journal package of go-systemd
 // opens its socket with the first entry, which a supervisor's own filter refuses, and
-// brings package net along, which every start would pay for.
+// imports package net, which would slow every start.
 
 // The ids of memjail's entries, sd_id128_t, one for each kind: see docs/systemd.md.
 const (
@@ -44,7 +44,7 @@ func newFields(id, priority, event, text, policyName string) fields {
 }
 
 // add adds a field that has a value. A value with a line break goes with its length
-// before it, so that what comes from the sandbox cannot make a field of its own.
+// before it, so that what comes from the sandbox cannot add a field.
 func (f *fields) add(name, value string) {
 	value = session.Shorten(value, longestValue)
 	switch {

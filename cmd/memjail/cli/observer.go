@@ -22,7 +22,7 @@ func (r *runner) Prepared(plan *sandbox.Plan) error {
 	entry := r.startEntry(plan)
 	switch {
 	case !r.becomes:
-		r.journal.tell(entry)
+		r.journal.log(entry)
 	case plan.Shape != sandbox.ShapeSupervised: // otherwise the supervisor logs it
 		return r.journal.sendFromHelper(entry)
 	}
@@ -31,7 +31,7 @@ func (r *runner) Prepared(plan *sandbox.Plan) error {
 
 func (r *runner) Nested() {
 	if r.options.verbose {
-		r.say("another supervisor stands above this sandbox: it decides what is granted of /proc; memory was found closed")
+		r.say("another memjail already supervises this process: it decides which files of /proc are granted; memory was found closed")
 	}
 }
 
@@ -41,11 +41,11 @@ func (r *runner) Refused(e supervisor.Event) {
 	}
 }
 
-func (r *runner) Mounted(m *session.MountError) { r.journal.tell(mountEntry(r.policy.Name, m)) }
+func (r *runner) Mounted(m *session.MountError) { r.journal.log(mountEntry(r.policy.Name, m)) }
 
-func (r *runner) SupervisorEnded(pid int) { r.journal.tell(supervisorEndEntry(r.policy.Name, pid)) }
+func (r *runner) SupervisorEnded(pid int) { r.journal.log(supervisorEndEntry(r.policy.Name, pid)) }
 
-// Warn prints a warning and logs it: whoever reads a log later has not seen standard error.
+// Warn prints a warning and logs it: who reads a log later has not seen standard error.
 func (r *runner) Warn(err error) {
 	text := report.Printable(err.Error())
 	r.say("warning: %s", text)
@@ -54,12 +54,11 @@ func (r *runner) Warn(err error) {
 	}
 	var mount *session.MountError
 	if !errors.As(err, &mount) && !errors.Is(err, session.ErrSupervisorKilled) { // these have their own entries
-		r.journal.tell(warningEntry(r.policy.Name, text))
+		r.journal.log(warningEntry(r.policy.Name, text))
 	}
 }
 
-// exit turns the command's end into memjail's own: the same exit status, or death by
-// the same signal.
+// exit ends memjail as the command ended: with its exit status, or by the same signal.
 func (r *runner) exit(status session.Status, err error) error {
 	if r.collect != nil {
 		r.collect.close()
@@ -88,11 +87,11 @@ func (r *runner) exit(status session.Status, err error) error {
 type detachedConfig struct {
 	Log    logKind
 	Policy string
-	// Start is what the journal is told before the command begins.
+	// Start is the journal's entry of the start.
 	Start []byte
 }
 
-// detached says how the supervisor reports that exec starts.
+// detached describes how the supervisor that exec starts reports.
 func (r *runner) detached(plan *sandbox.Plan) (session.Detached, error) {
 	d := session.Detached{Refused: (r.log != nil || r.journal != nil) && r.collect != nil, Mounted: r.journal != nil}
 	var err error
@@ -109,12 +108,12 @@ func (r *runner) detached(plan *sandbox.Plan) (session.Detached, error) {
 		return d, nil
 	}
 	if d.File == nil {
-		return d, fmt.Errorf("handing the log to the supervisor: %w", unix.EMFILE)
+		return d, fmt.Errorf("passing the log to the supervisor: %w", unix.EMFILE)
 	}
 	return d, nil
 }
 
-// superviseMain is a detached supervisor.
+// superviseMain runs a detached supervisor.
 func superviseMain(stderr io.Writer) int {
 	if err := session.Supervise(allowFlag, observeDetached); err != nil {
 		fmt.Fprintf(stderr, "memjail: supervising: %v\n", err)
@@ -134,23 +133,23 @@ type detachedObserver struct {
 func observeDetached(file *os.File, config json.RawMessage) (session.DetachedObserver, error) {
 	o := &detachedObserver{}
 	if err := json.Unmarshal(config, &o.config); err != nil {
-		return nil, fmt.Errorf("reading what was handed over: %w", err)
+		return nil, fmt.Errorf("reading the configuration: %w", err)
 	}
 	switch {
 	case o.config.Log == logJournal:
 		o.journal = newJournal(int(file.Fd()), o.config.Policy)
 		o.report = o.journal.refused
 	case file == nil:
-		return nil, errors.New("no log was handed over")
+		return nil, errors.New("no log was passed")
 	default:
 		o.report = session.ReportLines(file, o.config.Log.entry())
 	}
 	return o, nil
 }
 
-func (o *detachedObserver) Serving()                   { o.journal.tell(o.config.Start) }
+func (o *detachedObserver) Serving()                   { o.journal.log(o.config.Start) }
 func (o *detachedObserver) Refused(e supervisor.Event) { o.report(e) }
 func (o *detachedObserver) Mounted(m *session.MountError) {
-	o.journal.tell(mountEntry(o.config.Policy, m))
+	o.journal.log(mountEntry(o.config.Policy, m))
 }
 func (o *detachedObserver) Ended() { o.journal.close() }

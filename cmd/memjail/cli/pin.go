@@ -14,12 +14,11 @@ func newPin(env []string, io streams) *cobra.Command {
 		Use:   "pin [flags] CMD",
 		Short: "Write the checksums of a program and of what it needs, for --pin-hash",
 		Long: `pin writes the SHA-256 sums of CMD, of its interpreter and of the libraries that the
-loader maps for it, one line a file, as sha256sum does. "memjail run --pin-hash FILE"
+loader maps for it, one line per file, as sha256sum does. "memjail run --pin-hash FILE"
 then starts CMD only if all of them are still the same, and runs it from a copy.
 
 What CMD loads by itself later, and other programs that it starts, are not among
-them. The environment counts (LD_LIBRARY_PATH, PATH), after the policy is applied
-to it.`,
+them. The environment counts (LD_LIBRARY_PATH, PATH), as the policy leaves it.`,
 		Example: `  memjail pin /usr/sbin/svc > svc.sha256
   memjail run --pin-hash svc.sha256 -- /usr/sbin/svc`,
 		Args: func(_ *cobra.Command, args []string) error {
@@ -45,7 +44,7 @@ to it.`,
 		},
 	}
 	f := cmd.Flags()
-	f.StringVarP(&p.policy, "policy", "p", file.DefaultName, "the policy whose environment CMD gets")
-	f.StringArrayVar(&p.overrides.Env, "env", nil, "`NAME` keeps only the variables so named, NAME=VALUE sets one")
+	f.StringVarP(&p.policy, "policy", "p", file.DefaultName, "`POLICY` whose environment CMD gets")
+	f.StringArrayVar(&p.overrides.Env, "env", nil, "`NAME` keeps only the variables with these names, NAME=VALUE sets one")
 	return cmd
 }

@@ -14,21 +14,20 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// policyFlags are the flags that say which policy, for every command that needs
-// one.
+// policyFlags are the flags that choose a policy, for every command that needs one.
 type policyFlags struct {
 	policy    string
 	overrides file.Overrides
 }
 
 func (p *policyFlags) declare(f *pflag.FlagSet) {
-	f.StringVarP(&p.policy, "policy", "p", file.DefaultName, "built-in policy, or a policy file (a path with a slash or ending in .toml)")
+	f.StringVarP(&p.policy, "policy", "p", file.DefaultName, "use `POLICY`: a built-in one, or a file (a path with a slash or ending in .toml)")
 	f.StringArrayVar(&p.overrides.LS, "ls", nil, "allow listing directories below `PATH`, and not reading their files")
 	f.StringArrayVar(&p.overrides.RO, "ro", nil, "allow reading below `PATH`")
 	f.StringArrayVar(&p.overrides.ROX, "rox", nil, "allow reading and executing below `PATH`")
 	f.StringArrayVar(&p.overrides.RW, "rw", nil, "allow reading and writing below `PATH`")
 	f.StringArrayVar(&p.overrides.RWX, "rwx", nil, "allow reading, writing and executing below `PATH`")
-	f.StringVar(&p.overrides.Memory, "memory", "", "`deny`, no-write or allow: access to any process's memory")
+	f.StringVar(&p.overrides.Memory, "memory", "", "`MODE` of access to any process's memory: deny (the default), no-write or allow")
 	f.StringArrayVar(&p.overrides.Allow, "allow", nil, "set a policy key, as `KEY=VALUE`: ptrace=children, code-files=allow, ...")
 	f.StringArrayVar(&p.overrides.Devices, "device", nil, "allow the device node `PATH`")
 	f.StringArrayVar(&p.overrides.Network, "network", nil, "allow sockets of the address `FAMILY` only (inet, inet6, unix, netlink, ...); several with commas, or none")
@@ -37,7 +36,7 @@ func (p *policyFlags) declare(f *pflag.FlagSet) {
 	f.StringArrayVar(&p.overrides.BindUDP, "bind-udp", nil, "allow UDP sockets to have `PORT` only, 0 for any free one; several with commas, or none")
 	f.StringArrayVar(&p.overrides.BindTCP, "bind-tcp", nil, "allow TCP sockets to bind `PORT` only; several with commas, or none")
 	f.StringArrayVar(&p.overrides.Unix, "unix", nil, "allow UNIX sockets at `PATH` only, or none, or all")
-	f.StringArrayVar(&p.overrides.Env, "env", nil, "`NAME` keeps only the variables so named, NAME=VALUE sets one")
+	f.StringArrayVar(&p.overrides.Env, "env", nil, "`NAME` keeps only the variables with these names, NAME=VALUE sets one")
 }
 
 // completePolicyFlags has the shell complete what it cannot complete itself: the names of
@@ -93,7 +92,7 @@ func completePath(_ *cobra.Command, _ []string, word string) ([]string, cobra.Sh
 	return found, cobra.ShellCompDirectiveNoSpace | cobra.ShellCompDirectiveNoFileComp
 }
 
-// load returns the policy that the flags say.
+// load returns the policy that the flags describe.
 func (p *policyFlags) load() (policy.Policy, error) {
 	pol, err := file.Load(p.policy)
 	if err != nil {

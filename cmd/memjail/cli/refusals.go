@@ -2,7 +2,7 @@ package cli
 
 import "golang.org/x/sys/unix"
 
-// allowFlag is the flag that a policy key stands for, for a call with these arguments.
+// allowFlag returns the flag that loosens a policy key for a call with these arguments.
 func allowFlag(key string, args [6]uint64) string {
 	switch key {
 	case "":

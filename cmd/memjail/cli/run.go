@@ -44,7 +44,7 @@ func newRun(env []string, io streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "run [flags] -- CMD [ARGS]",
 		Short: "Run a program in a sandbox that closes memory",
-		Long: `run starts CMD so that nobody inside can read or write the memory of a running
+		Long: `run starts CMD so that no process inside can read or write the memory of a running
 process other than with that process's own instructions. Files, sockets,
 children, terminal, signals and exit status are as without memjail.
 
@@ -63,32 +63,33 @@ The flags say the same as a policy file; later ones add to it.`,
 	f.SetInterspersed(false)
 	o.policyFlags.declare(f)
 	o.declareCommon(f)
-	f.IntVar(&o.statusFD, "status-fd", -1, "write one JSON line to descriptor `N` saying whose exit status it was")
-	f.BoolVar(&o.waitRest, "wait-rest", false, "when CMD has ended, wait for the processes that it left")
-	f.BoolVar(&o.killRest, "kill-rest", false, "when CMD has ended, kill the processes that it left")
-	f.BoolVar(&o.relay, "relay", false, "act as where Yama's scope 1 is in force")
+	f.IntVar(&o.statusFD, "status-fd", -1, "write one JSON line to descriptor `N`: whether CMD or memjail ended, and how")
+	f.Lookup("status-fd").DefValue = "0" // help prints no default that is zero
+	f.BoolVar(&o.waitRest, "wait-rest", false, "after CMD has ended, wait for the processes that it left behind")
+	f.BoolVar(&o.killRest, "kill-rest", false, "after CMD has ended, kill the processes that it left behind")
+	f.BoolVar(&o.relay, "relay", false, "behave as under Yama's scope 1")
 	f.MarkHidden("relay")
 	return cmd
 }
 
-// declareCommon declares what run and exec have in common, beside the policy.
+// declareCommon declares the flags that run and exec share, besides those of the policy.
 func (o *runOptions) declareCommon(f *pflag.FlagSet) {
-	f.BoolVar(&o.addExec, "add-exec", false, "with path rules: allow what CMD needs to come to run: interpreter, libraries")
-	f.BoolVar(&o.pin, "pin", false, "run CMD and its libraries from a copy that nobody outside can change")
-	f.StringVar(&o.pinHash, "pin-hash", "", "--pin, and CMD and its libraries must be those of `FILE`, which \"memjail pin\" writes")
-	f.IntSliceVar(&o.keepFDs, "keep-fd", nil, "hand the descriptor `N` on to CMD")
+	f.BoolVar(&o.addExec, "add-exec", false, "with path rules: also allow CMD's interpreter and libraries")
+	f.BoolVar(&o.pin, "pin", false, "run CMD and its libraries from a private copy that cannot be changed")
+	f.StringVar(&o.pinHash, "pin-hash", "", "as --pin, and require the checksums in `FILE`, which \"memjail pin\" writes")
+	f.IntSliceVar(&o.keepFDs, "keep-fd", nil, "pass descriptor `N` to CMD")
 	f.BoolVar(&o.bestEffort, "best-effort", false, "start even if a restriction cannot be applied, and list what is missing")
-	f.StringVar(&o.logFile, "log", "", "append every refused attempt to `FILE`, or tell journal, the systemd journal")
-	f.StringVar(&o.logFormat, "log-format", "text", "`text` or json (one object a line)")
-	f.StringVar(&o.report, "report", "", "`auto` (on a terminal, with -v or --log), all or off: tell what was refused")
-	f.BoolVarP(&o.quiet, "quiet", "q", false, "no warnings and no summary")
-	f.BoolVarP(&o.verbose, "verbose", "v", false, "say how the policy is enforced, and the summary also off a terminal")
-	f.BoolVar(&o.noCapability, "no-capability", false, "do not use the memory capability, where it is installed")
-	f.IntVar(&o.abi, "landlock-abi", 0, "act as on a kernel with this Landlock ABI")
+	f.StringVar(&o.logFile, "log", "", "append every refused attempt to `FILE`; \"journal\" is the systemd journal")
+	f.StringVar(&o.logFormat, "log-format", "text", "`FORMAT` of the log: text, or json (one object per line)")
+	f.StringVar(&o.report, "report", "", "`WHEN` to report refusals: auto (on a terminal, with -v or --log), all or off")
+	f.BoolVarP(&o.quiet, "quiet", "q", false, "print no warnings and no summary")
+	f.BoolVarP(&o.verbose, "verbose", "v", false, "print how the policy is enforced, and the summary even without a terminal")
+	f.BoolVar(&o.noCapability, "no-capability", false, "do not use the memory capability, even if it is installed")
+	f.IntVar(&o.abi, "landlock-abi", 0, "behave as on a kernel with this Landlock ABI")
 	f.MarkHidden("landlock-abi")
 }
 
-// check finds mistakes that only show in combination.
+// check finds flags that do not go together.
 func (o *runOptions) check(args []string) error {
 	switch {
 	case len(args) == 0:
@@ -98,9 +99,9 @@ func (o *runOptions) check(args []string) error {
 	case o.logFormat != "text" && (o.logFile == "" || o.logFile == journalLog):
 		return usagef("--log-format needs --log FILE")
 	case o.waitRest && o.killRest:
-		return usagef("--wait-rest and --kill-rest exclude each other")
+		return usagef("--wait-rest and --kill-rest cannot be used together")
 	case o.quiet && o.verbose:
-		return usagef("--quiet and --verbose exclude each other")
+		return usagef("--quiet and --verbose cannot be used together")
 	}
 	return nil
 }
@@ -120,7 +121,7 @@ func run(o *runOptions, args, env []string, io streams) error {
 	return r.exit(status, err)
 }
 
-// prepareRunner checks the options, reads the policy and opens what is written to.
+// prepareRunner checks the options, reads the policy and opens the outputs.
 func prepareRunner(o *runOptions, args, env []string, io streams) (*runner, error) {
 	if err := o.check(args); err != nil {
 		return nil, err
@@ -139,7 +140,7 @@ func prepareRunner(o *runOptions, args, env []string, io streams) (*runner, erro
 		return nil, err
 	}
 	r := &runner{options: o, policy: pol, command: args[0], args: args, env: env, io: io, statusFD: o.statusFD}
-	if places, err := learnPlaces(env); err == nil { // without them advice is in absolute paths
+	if places, err := learnPlaces(env); err == nil { // without them advice names absolute paths
 		r.places = places
 	}
 	if o.pinHash != "" {
@@ -150,7 +151,7 @@ func prepareRunner(o *runOptions, args, env []string, io streams) (*runner, erro
 	return r, r.open(env)
 }
 
-// runner is one run, from policy to exit status.
+// runner carries one run from its policy to its exit status.
 type runner struct {
 	options  *runOptions
 	policy   policy.Policy
@@ -165,11 +166,11 @@ type runner struct {
 	log      *os.File
 	journal  *journal
 	collect  *collector
-	// becomes: this process becomes the command, so that others report in its place.
+	// becomes: this process becomes the command, so other processes report for it.
 	becomes bool
 }
 
-// open opens what is written to later, while memjail still has all its rights.
+// open opens the outputs while memjail still has all its rights.
 func (r *runner) open(env []string) error {
 	o := r.options
 	if o.statusFD >= 0 {
@@ -191,12 +192,12 @@ func (r *runner) open(env []string) error {
 	return nil
 }
 
-// openLog opens what --log names, or without it the journal where that is due.
+// openLog opens what --log names, or by default the journal if standard error goes there.
 func (r *runner) openLog(env []string) (err error) {
 	switch o := r.options; o.logFile {
 	case "":
-		if lost := r.useJournal(env); lost != nil {
-			r.say("warning: what is refused is not told: %v", lost)
+		if err := r.useJournal(env); err != nil {
+			r.say("warning: refusals will not be logged: %v", err)
 		}
 	case journalLog:
 		r.journal, err = openJournal(r.policy.Name)
@@ -209,7 +210,7 @@ func (r *runner) openLog(env []string) (err error) {
 	return nil
 }
 
-// logKind is what a supervisor that is handed the log has to write to it.
+// logKind is what a supervisor writes to a log that is passed to it.
 func (r *runner) logKind() logKind {
 	switch {
 	case r.journal != nil:
@@ -220,7 +221,7 @@ func (r *runner) logKind() logKind {
 	return logJSON
 }
 
-// wantsReports: whether anybody is going to read about refusals.
+// wantsReports reports whether refusals are logged or printed.
 func (r *runner) wantsReports() bool {
 	switch r.policy.Report.Denials {
 	case policy.DenialsOff:
@@ -244,7 +245,7 @@ func (r *runner) sandboxOptions(args, env []string) sandbox.Options {
 		LandlockABI: r.options.abi, NoCapability: r.options.noCapability}
 }
 
-// sessionOptions are what a session is made from, which r observes.
+// sessionOptions are those of a session that r observes.
 func (r *runner) sessionOptions(args, env []string) session.Options {
 	o := session.Options{Sandbox: r.sandboxOptions(args, env), Observer: r, Allow: allowFlag,
 		Detached: r.detached}
@@ -260,9 +261,9 @@ func (r *runner) sessionOptions(args, env []string) session.Options {
 	return o
 }
 
-// warnWorkingDirectory says when a rule on the working directory opens what it
-// hardly is meant to: the policy was written for a directory of work, and memjail
-// was started in the home directory.
+// warnWorkingDirectory warns of a rule on the working directory that opens more than its
+// author expected: the policy is meant for a project directory, and memjail was started in
+// the home directory.
 func (r *runner) warnWorkingDirectory() {
 	named := func(rule policy.Rule) bool { return strings.Contains(rule.Origin.Written, "${PWD}") }
 	if r.options.quiet || !slices.ContainsFunc(r.policy.Paths.Rules.List(), named) {
@@ -270,7 +271,7 @@ func (r *runner) warnWorkingDirectory() {
 	}
 	for _, f := range policy.Lint(r.policy, lintFacts()) {
 		if f.Level != policy.LevelNote && strings.Contains(f.Origin.Written, "${PWD}") {
-			r.say("warning: %s: %s; start memjail in the directory of the work", f.What, f.Why)
+			r.say("warning: %s: %s; start memjail in the project directory", f.What, f.Why)
 			return
 		}
 	}
@@ -282,8 +283,8 @@ func (r *runner) say(format string, args ...any) {
 	}
 }
 
-// explainPlan says how the policy is enforced (-v), what is weaker than it could
-// be, and, whatever the flags, what a best effort left out.
+// explainPlan prints how the policy is enforced (-v), what is weaker than it could be, and,
+// regardless of the flags, what --best-effort left out.
 func (r *runner) explainPlan(p *sandbox.Plan) {
 	r.warnWorkingDirectory()
 	if r.options.verbose {
@@ -305,7 +306,7 @@ func (r *runner) explainPlan(p *sandbox.Plan) {
 	}
 }
 
-// startEntry is what the journal is told at the start; nil: there is none.
+// startEntry is the journal's entry of the start; nil: there is no journal.
 func (r *runner) startEntry(p *sandbox.Plan) fields {
 	if r.journal == nil {
 		return nil
@@ -316,21 +317,21 @@ func (r *runner) startEntry(p *sandbox.Plan) fields {
 func shapeText(access policy.Access, p *sandbox.Plan) string {
 	switch {
 	case p.Capability && p.Shape == sandbox.ShapePlain:
-		return "the memory capability decides what of /proc may be read, and nothing there can be written (no supervisor)"
+		return "the memory capability decides which files of /proc may be read, and none can be written (no supervisor)"
 	case p.Capability:
-		return "the memory capability decides what of /proc may be read, a supervisor grants what may be written there"
+		return "the memory capability decides which files of /proc may be read, and a supervisor grants what may be written there"
 	case p.Shape == sandbox.ShapePlain && access == policy.AccessDeny:
-		return "the kernel closes /proc, and nothing there is granted (no supervisor)"
+		return "the kernel closes /proc, and no file of it is granted (no supervisor)"
 	case p.Shape == sandbox.ShapePlain:
 		return "enforced by the kernel alone"
 	case access == policy.AccessNoWrite:
-		return "the kernel lets /proc be read, a supervisor grants what may be written there"
+		return "the kernel allows reading /proc, and a supervisor grants what may be written there"
 	default:
-		return "the kernel closes /proc, a supervisor grants what is harmless there"
+		return "the kernel closes /proc, and a supervisor grants its harmless files"
 	}
 }
 
-// statusLine is what --status-fd gets.
+// statusLine is what is written to --status-fd.
 func statusLine(status session.Status, err error) string {
 	var b strings.Builder
 	switch {

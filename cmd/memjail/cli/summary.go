@@ -18,8 +18,7 @@ import (
 	"github.com/memjail/memjail/supervisor"
 )
 
-// summaryLines is how many kinds of attempts the summary tells at most; the log
-// has all.
+// summaryLines is how many kinds of attempts the summary lists at most; the log has all.
 const summaryLines = 10
 
 // maxKinds bounds what is remembered: the sandbox chooses how many there are.
@@ -41,9 +40,9 @@ type collector struct {
 	dropped int
 }
 
-// kindKey is what makes attempts alike: the numbers of processes do not. Where there is
-// no path, what the arguments were is told by the reason and by what would allow it
-// alone: sockets of two families are two kinds.
+// kindKey is what makes attempts alike; process numbers do not. Without a path, only the
+// reason and what would allow the attempt tell its arguments: sockets of two families are
+// two kinds.
 type kindKey struct {
 	comm, call, path, access, errno, reason, allow string
 }
@@ -73,8 +72,8 @@ func newCollector(log *os.File, entry logEntry) *collector {
 	return c
 }
 
-// writeLog writes lines as the log takes them. A log that cannot be written is no
-// reason to disturb the command.
+// writeLog writes lines as the log takes them. A log that cannot be written does not
+// disturb the command.
 func (c *collector) writeLog(lines <-chan []byte) {
 	defer close(c.written)
 	for line := range lines {
@@ -82,7 +81,7 @@ func (c *collector) writeLog(lines <-chan []byte) {
 	}
 }
 
-// close writes what still waits, for as long as that takes at most a second.
+// close writes the lines that still wait, for a second at most.
 func (c *collector) close() {
 	if c.lines == nil {
 		return
@@ -97,7 +96,7 @@ func (c *collector) close() {
 	}
 }
 
-// add takes one refused attempt.
+// add counts and logs one refused attempt.
 func (c *collector) add(e supervisor.Event) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -148,7 +147,7 @@ func (c *collector) warn(text string, kind logKind) {
 	}
 }
 
-// write hands a line to the log's writer: the caller inside waits for an answer
+// write queues a line for the log's writer: the caller inside waits for an answer
 // meanwhile, and must not wait for the log. c.mu is held.
 func (c *collector) write(line []byte) {
 	if c.lines == nil {
@@ -161,11 +160,11 @@ func (c *collector) write(line []byte) {
 	}
 }
 
-// logKind is what a log takes.
+// logKind is the format of a log.
 type logKind int
 
 const (
-	logJSON logKind = iota // one object a line
+	logJSON logKind = iota // one object per line
 	logText
 	logJournal
 )
@@ -177,10 +176,10 @@ func (k logKind) entry() logEntry {
 	return jsonLine
 }
 
-// logEntry makes what a log takes of an attempt.
+// logEntry formats an attempt for a log.
 type logEntry func(supervisor.Event) []byte
 
-// jsonLine is an attempt as a log for programs has it.
+// jsonLine formats an attempt for a log that programs read.
 func jsonLine(e supervisor.Event) []byte {
 	line, err := json.Marshal(e)
 	if err != nil {
@@ -189,7 +188,7 @@ func jsonLine(e supervisor.Event) []byte {
 	return append(line, '\n')
 }
 
-// logLine is an attempt as a log for people has it.
+// logLine formats an attempt for a log that people read.
 func logLine(e supervisor.Event) []byte {
 	return []byte(e.Time.UTC().Format(time.RFC3339Nano) + " " + describe(e) + "\n")
 }
@@ -200,7 +199,7 @@ func (c *collector) summary(w io.Writer, places learn.Places, command []string) 
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.dropped > 0 {
-		fmt.Fprintf(w, "memjail: warning: %d of the refused attempts are missing in the log, which was too slow to take them\n", c.dropped)
+		fmt.Fprintf(w, "memjail: warning: %d refused attempts are missing from the log, which was too slow\n", c.dropped)
 	}
 	kinds, total := c.harmful()
 	if total > 0 {
@@ -234,7 +233,7 @@ func (c *collector) summary(w io.Writer, places learn.Places, command []string) 
 	}
 }
 
-// harmful are the kinds that may be why a program failed, and how often they were met.
+// harmful returns the kinds that may be why a program failed, and how often they occurred.
 func (c *collector) harmful() (kinds []*kindCount, total int) {
 	total = c.total
 	for _, k := range c.order {
@@ -247,7 +246,7 @@ func (c *collector) harmful() (kinds []*kindCount, total int) {
 	return kinds, total
 }
 
-// printKind prints one kind of attempts in two lines: what it was, and what would allow it.
+// printKind prints a kind of attempts in two lines: what it was, and what would allow it.
 func (c *collector) printKind(w io.Writer, k *kindCount, places learn.Places) {
 	times := ""
 	if k.count > 1 {
@@ -283,8 +282,8 @@ func shellWords(words []string) string {
 	return strings.Join(quoted, " ")
 }
 
-// printDropped names variables that CMD was not given, for want of which programs fail
-// without a call that is refused.
+// printDropped names the variables that CMD did not get: programs that miss them fail
+// without a refused call.
 func (r *runner) printDropped() {
 	kept, err := program.Environment(r.policy.Environment, r.env)
 	if err != nil || !r.policy.Environment.Keep.Restricted() {
@@ -325,8 +324,8 @@ func unreported(pol policy.Policy) string {
 	return "not reported are refusals of " + calls + `: "memjail policy explain --call NAME" (or --write PATH) answers for them`
 }
 
-// describe says in one line who attempted what, which layer refused it and what
-// would allow it. What comes from inside is quoted where it could be mistaken.
+// describe formats in one line who attempted what, which layer refused it and what would
+// allow it. What comes from inside is quoted where it could be mistaken.
 func describe(e supervisor.Event) string {
 	if e.Allow == "" {
 		return refusal(e) + "; nothing allows it"

@@ -19,8 +19,8 @@ import (
 	"github.com/spf13/pflag"
 )
 
-// unitOptions are the flags of the systemd commands: whose units, and those of exec
-// that the service is to be started with.
+// unitOptions are the flags of the systemd commands: where units are looked for, and the
+// flags of exec with which the service is started.
 type unitOptions struct {
 	runOptions
 	place   systemd.Place
@@ -34,12 +34,12 @@ type unitOptions struct {
 func newSystemd(env []string, io streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "systemd",
-		Short: "Have systemd start services in a sandbox: write, check and remove drop-ins",
-		Long: `systemd writes a drop-in for a unit, by which each of its ExecStart= lines is started
-by "memjail exec". The unit's own files stay as they are.
+		Short: "Start systemd services in a sandbox: write, check and remove drop-ins",
+		Long: `systemd writes a drop-in for a unit that starts each of its ExecStart= lines by
+"memjail exec". The unit's own files stay as they are.
 
 Exit status:
-  0    done; check: nothing would break
+  0    success; check: nothing would break
   1    check: something would break, or the drop-in is out of date
   2    wrong usage, or a unit that cannot be wrapped`,
 		Args: misusedArgs(cobra.NoArgs),
@@ -58,7 +58,7 @@ func newSystemdDropIn(env []string, io streams) *cobra.Command {
 	o := &unitOptions{}
 	cmd := &cobra.Command{
 		Use:   "drop-in UNIT [flags]",
-		Short: "Write a drop-in that has memjail start a service",
+		Short: "Write a drop-in that starts a service by memjail",
 		Long: `drop-in wraps the ExecStart= lines of UNIT, a service: prefixes, quoting, specifiers
 and variables stay as they are, and so does everything else. Where the policy has
 path rules, what the unit lets the service write is added to them: StateDirectory=
@@ -66,8 +66,8 @@ and the like, ReadWritePaths=. Where the unit has a list of system calls, what
 memjail itself needs is added to it.
 
 The flags are those of "memjail exec". Nothing is written if the service would not
-start, or not work, like this: see "memjail systemd check". Where systemd runs,
-"memjail exec -- memjail version" is started before, as the unit's user and with the
+start or work with it: see "memjail systemd check". Where systemd runs,
+"memjail exec -- memjail version" is started first, as the unit's user and with the
 unit's restrictions.`,
 		Example: `  memjail systemd drop-in nginx -p service --rw /run --rw /var/log/nginx --rw /var/lib/nginx
   memjail systemd drop-in redis-server -p /etc/memjail/redis.toml --print`,
@@ -77,7 +77,7 @@ unit's restrictions.`,
 	o.declare(cmd.Flags(), env)
 	o.declareWrapping(cmd.Flags())
 	cmd.Flags().BoolVar(&o.print, "print", false, "print the drop-in and write nothing")
-	cmd.Flags().BoolVar(&o.force, "force", false, "write it even if the service would not work like this")
+	cmd.Flags().BoolVar(&o.force, "force", false, "write it even if the service would not work with it")
 	return cmd
 }
 
@@ -85,10 +85,10 @@ func newSystemdCheck(env []string, io streams) *cobra.Command {
 	o := &unitOptions{}
 	cmd := &cobra.Command{
 		Use:   "check UNIT [flags]",
-		Short: "Say what a unit's options mean for a service that memjail starts",
-		Long: `check says whether UNIT is wrapped and the drop-in is still that of the unit's own
-lines, what of the policy its options cover, what they would break, and how
-systemd-analyze rates the unit without and with the drop-in. It changes nothing.
+		Short: "Check a unit's options for a service that memjail starts",
+		Long: `check reports whether UNIT is wrapped and the drop-in is up to date, which parts of
+the policy its options cover already, what they would break, and how systemd-analyze
+rates the unit without and with the drop-in. It changes nothing.
 The exit status is 1 if something would break, or the drop-in is out of date.`,
 		Example: `  memjail systemd check nginx -p service`,
 		Args:    misusedArgs(cobra.ExactArgs(1)),
@@ -113,27 +113,27 @@ func newSystemdRemove(env []string, io streams) *cobra.Command {
 }
 
 func (o *unitOptions) declare(f *pflag.FlagSet, env []string) {
-	f.StringVar(&o.place.Root, "root", "", "the system below `DIR` is meant, such as an image's")
-	f.BoolVar(&o.place.User, "user", false, "a unit of the user's own manager")
-	f.BoolVar(&o.place.Runtime, "runtime", false, "only until the next boot")
+	f.StringVar(&o.place.Root, "root", "", "use the system below `DIR`, such as an image's")
+	f.BoolVar(&o.place.User, "user", false, "use the units of the user's own manager")
+	f.BoolVar(&o.place.Runtime, "runtime", false, "write a drop-in that lasts until the next boot")
 	o.place.Home = cmp.Or(variable(env, "HOME"), "/root")
 	o.place.Config = cmp.Or(variable(env, "XDG_CONFIG_HOME"), filepath.Join(o.place.Home, ".config"))
 	o.place.RuntimeDir = cmp.Or(variable(env, "XDG_RUNTIME_DIR"), fmt.Sprintf("/run/user/%d", os.Getuid()))
 	o.flags = f
 }
 
-// declareWrapping declares what says how the service is to be started.
+// declareWrapping declares the flags with which the service is started.
 func (o *unitOptions) declareWrapping(f *pflag.FlagSet) {
-	f.StringVar(&o.memjail, "memjail", "", "`PATH` of memjail as the unit sees it (default: this program)")
+	f.StringVar(&o.memjail, "memjail", "", "`PATH` of memjail in the unit's view (default: this program)")
 	o.policyFlags.declare(f)
 	o.declareCommon(f)
 }
 
-// unitFlags are those that are not for memjail exec.
+// unitFlags are those that memjail exec does not have.
 var unitFlags = []string{"root", "user", "runtime", "memjail", "print", "force", "json"}
 
-// execFlags spells the flags that were given, for the unit: with paths that do not
-// depend on the working directory.
+// execFlags spells the given flags for the unit, with paths that do not depend on the
+// working directory.
 func (o *unitOptions) execFlags() ([]string, error) {
 	absolute, err := o.policyFlags.absolute()
 	if err != nil {
@@ -168,12 +168,12 @@ func (o *unitOptions) execFlags() ([]string, error) {
 	return words, nil
 }
 
-// isPolicyFile tells a file from the name of a built-in policy.
+// isPolicyFile reports whether name is a file, and not a built-in policy.
 func isPolicyFile(name string) bool {
 	return strings.ContainsRune(name, '/') || strings.HasSuffix(name, ".toml")
 }
 
-// question is what the package has to know about policy and system.
+// question describes the policy and the system to package systemd.
 func (o *unitOptions) question(unit string) (systemd.Question, error) {
 	var q systemd.Question
 	if err := o.runOptions.check([]string{unit}); err != nil {
@@ -209,7 +209,7 @@ func (o *unitOptions) question(unit string) (systemd.Question, error) {
 	return q, nil
 }
 
-// ownPath is where the unit finds memjail.
+// ownPath returns the path of memjail in the unit's view.
 func (o *unitOptions) ownPath() (string, error) {
 	path := o.memjail
 	if path == "" {
@@ -223,7 +223,7 @@ func (o *unitOptions) ownPath() (string, error) {
 		return "", fmt.Errorf("--memjail %s: want an absolute path", path)
 	}
 	if info, err := os.Stat(filepath.Join(o.place.Root, path)); err != nil || info.Mode()&0o111 == 0 {
-		return "", fmt.Errorf("there is no program %s below %s: say with --memjail where it is in the unit's view", path, cmp.Or(o.place.Root, "/"))
+		return "", fmt.Errorf("there is no program %s below %s: name its place in the unit's view with --memjail", path, cmp.Or(o.place.Root, "/"))
 	}
 	if err := systemd.CheckBuild(filepath.Join(o.place.Root, path)); err != nil {
 		return "", fmt.Errorf("%w; build it with %s", err, doctor.BuildCommand)
@@ -244,7 +244,7 @@ func (o *unitOptions) callGroups() systemd.Groups {
 	return systemd.ParseGroups(string(out))
 }
 
-// load reads the unit and what there is to know about policy and system.
+// load reads the unit and describes the policy and the system.
 func (o *unitOptions) load(name string) (*systemd.Unit, systemd.Question, error) {
 	u, err := o.place.Load(name)
 	if err != nil {
@@ -275,7 +275,7 @@ func (o *unitOptions) dropIn(name string, io streams) error {
 		return err
 	}
 	if broken && !o.force {
-		return misusedf("nothing was written, since %s would not work like this (--force writes it)", u.Name)
+		return misusedf("nothing was written, since %s would not work with it (--force writes it)", u.Name)
 	}
 	if !o.force {
 		if err := o.tryStart(u, q.Wrapping, io); err != nil {
@@ -286,11 +286,11 @@ func (o *unitOptions) dropIn(name string, io streams) error {
 	if err != nil {
 		return misused(err)
 	}
-	fmt.Fprintf(io.out, "wrote %s; it counts after\n  %s\n", path, o.reload(u.Name))
+	fmt.Fprintf(io.out, "wrote %s; to apply it:\n  %s\n", path, o.reload(u.Name))
 	return nil
 }
 
-// reload is what makes systemd see a change.
+// reload is the command by which systemd applies a change.
 func (o *unitOptions) reload(unit string) string {
 	ctl := "systemctl"
 	if o.place.User {
@@ -314,6 +314,6 @@ func (o *unitOptions) remove(name string, io streams) error {
 	case err != nil:
 		return misused(err)
 	}
-	fmt.Fprintf(io.out, "removed %s; it counts after\n  %s\n", path, o.reload(u.Name))
+	fmt.Fprintf(io.out, "removed %s; to apply it:\n  %s\n", path, o.reload(u.Name))
 	return nil
 }

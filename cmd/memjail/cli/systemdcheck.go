@@ -10,7 +10,7 @@ import (
 	"github.com/memjail/memjail/cmd/memjail/systemd"
 )
 
-// checkedUnit is all that check knows, in the shape of its JSON.
+// checkedUnit is the result of check, in the shape of its JSON.
 type checkedUnit struct {
 	Unit     string            `json:"unit"`
 	Files    []string          `json:"files"`
@@ -21,7 +21,7 @@ type checkedUnit struct {
 	Exposure *exposure         `json:"exposure,omitempty"` // absent: there is no systemd-analyze
 }
 
-// exposure is what "systemd-analyze security" says of a unit.
+// exposure is how "systemd-analyze security" rates a unit.
 type exposure struct {
 	Without string `json:"without"`
 	With    string `json:"with"`
@@ -76,7 +76,7 @@ func (c *checkedUnit) text() string {
 	case "wrapped":
 		fmt.Fprintf(&b, "  wrapped by %s\n", c.DropIn)
 	case "outdated":
-		fmt.Fprintf(&b, "  OUT OF DATE: the unit's ExecStart= has changed since %s was written: write it anew\n", c.DropIn)
+		fmt.Fprintf(&b, "  OUT OF DATE: the unit's ExecStart= has changed since %s was written: write it again\n", c.DropIn)
 	case "foreign":
 		fmt.Fprintf(&b, "  NOT WRAPPED: %s is there, and memjail did not write it\n", c.DropIn)
 	}
@@ -86,9 +86,9 @@ func (c *checkedUnit) text() string {
 	for _, f := range c.Findings {
 		fmt.Fprintf(&b, "  %-6s  %s\n", f.Level, findingText(f))
 	}
-	b.WriteString("  Of the options of systemd none closes a process's memory in /proc: a service opens /proc/self/mem under all of them.\n")
+	b.WriteString("  No option of systemd closes the memory of processes in /proc: a service can open /proc/self/mem under all of them.\n")
 	if c.Exposure != nil {
-		fmt.Fprintf(&b, "  exposure by systemd-analyze security, which knows nothing of memjail: %s without the drop-in, %s with it\n", c.Exposure.Without, c.Exposure.With)
+		fmt.Fprintf(&b, "  exposure by systemd-analyze security, which does not know memjail: %s without the drop-in, %s with it\n", c.Exposure.Without, c.Exposure.With)
 	}
 	return b.String()
 }

@@ -16,7 +16,7 @@ import (
 const trialTime = 30 * time.Second
 
 // tryStart has the running systemd start memjail as the unit would, before anything is
-// written. Where that cannot be tried, what the unit's options say is all that is known.
+// written. Where that cannot be tried, only the unit's options are judged.
 func (o *unitOptions) tryStart(u *systemd.Unit, w systemd.Wrapping, io streams) error {
 	args := u.Trial(w)
 	if len(args) == 0 || o.place.Root != "" || !o.managerRuns() {
@@ -26,23 +26,23 @@ func (o *unitOptions) tryStart(u *systemd.Unit, w systemd.Wrapping, io streams) 
 		args = append([]string{"--user"}, args...)
 	}
 	for {
-		said, err := systemdRun(args)
+		output, err := systemdRun(args)
 		var exit *exec.ExitError
 		switch {
 		case err == nil:
 			return nil
-		case dropUnknown(&args, said):
+		case dropUnknown(&args, output):
 			continue
-		case !errors.As(err, &exit), strings.HasPrefix(said, "Failed to "):
-			fmt.Fprintf(io.err, "memjail: whether %s can start memjail could not be tried: %s\n", u.Name, firstLine(said, err))
+		case !errors.As(err, &exit), strings.HasPrefix(output, "Failed to "):
+			fmt.Fprintf(io.err, "memjail: could not try whether %s can start memjail: %s\n", u.Name, firstLine(output, err))
 			return nil
 		}
 		return misusedf("nothing was written: as %s would start it, \"memjail exec -- memjail version\" ends with status %d: %s\n"+
-			"to see more: systemd-run %s\n(--force writes the drop-in all the same)", u.Name, exit.ExitCode(), trialReason(exit.ExitCode(), said, w.Memjail), shellQuoted(args))
+			"for details: systemd-run %s\n(--force writes the drop-in anyway)", u.Name, exit.ExitCode(), trialReason(exit.ExitCode(), output, w.Memjail), shellQuoted(args))
 	}
 }
 
-// managerRuns reports whether there is a systemd to be asked.
+// managerRuns reports whether a systemd runs that can be asked.
 func (o *unitOptions) managerRuns() bool {
 	dir := "/run/systemd/system" // sd_booted(3)
 	if o.place.User {
@@ -66,8 +66,8 @@ const unknownOption = "Unknown assignment: "
 
 // dropUnknown leaves out an option that systemd-run does not know, and reports whether
 // there was one.
-func dropUnknown(args *[]string, said string) bool {
-	_, assignment, found := strings.Cut(said, unknownOption)
+func dropUnknown(args *[]string, output string) bool {
+	_, assignment, found := strings.Cut(output, unknownOption)
 	key, _, _ := strings.Cut(assignment, "=")
 	if !found || key == "" {
 		return false
@@ -83,12 +83,12 @@ func dropUnknown(args *[]string, said string) bool {
 	return dropped
 }
 
-// trialReason is what a status of systemd.exec(5) or memjail's own line says.
-func trialReason(status int, said, memjail string) string {
+// trialReason explains a status of systemd.exec(5), or returns memjail's own message.
+func trialReason(status int, output, memjail string) string {
 	const exec, chroot, namespace = 203, 210, 226
 	switch {
-	case said != "":
-		return firstLine(said, nil)
+	case output != "":
+		return firstLine(output, nil)
 	case status == exec:
 		return "it cannot execute " + memjail + ": install -m 755 " + memjail + " /usr/local/bin/memjail, and --memjail /usr/local/bin/memjail"
 	case status == chroot:
@@ -99,10 +99,10 @@ func trialReason(status int, said, memjail string) string {
 	return "see the journal"
 }
 
-func firstLine(said string, err error) string {
-	if said == "" {
+func firstLine(output string, err error) string {
+	if output == "" {
 		return fmt.Sprint(err)
 	}
-	line, _, _ := strings.Cut(said, "\n")
+	line, _, _ := strings.Cut(output, "\n")
 	return line
 }

@@ -177,7 +177,7 @@ func eachLine(file string, line func(fields []string)) {
 }
 
 // ErrLibraries says that a program is not one static file.
-var ErrLibraries = errors.New("it is linked with libraries and starts nothing")
+var ErrLibraries = errors.New("it is dynamically linked and starts nothing")
 
 // CheckBuild looks at a program that is to be a unit's memjail. Errors: [ErrLibraries].
 func CheckBuild(file string) error {
