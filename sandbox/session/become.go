@@ -12,30 +12,30 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Detached is how a supervisor that [Become] starts reports.
+// Detached describes how the supervisor that [Become] starts reports.
 type Detached struct {
-	// File is handed to the supervisor, and to the guard if there is an ExitMessage; nil:
-	// there is none. It is closed here.
+	// File is passed to the supervisor, and to the guard if there is an ExitMessage; it may
+	// be nil. Become closes it.
 	File *os.File
-	// Config is what the supervisor's observer is made from, with the file.
+	// Config and the file configure the supervisor's observer.
 	Config json.RawMessage
-	// Refused and Mounted say what the observer is to be told.
+	// Refused and Mounted are which events are reported to the observer.
 	Refused, Mounted bool
 	// ExitMessage is a datagram that the guard sends over File if the supervisor is
 	// killed, and the command with it; empty: none.
 	ExitMessage []byte
 }
 
-// ReapsOthers reports whether orphans below this process become its children: there a
+// ReapsOthers reports whether orphaned descendants become this process's children. There a
 // detached supervisor would be the command's child, and a program should use [Run].
 func ReapsOthers() bool {
 	reaper, err := kernel.ChildSubreaper()
 	return os.Getpid() == 1 || err == nil && reaper
 }
 
-// Become turns this process into the command, beside a detached supervisor where the
-// policy needs one. It is called on the main thread and returns only an error; the
-// process is to end then, for it may be restricted already.
+// Become turns this process into the command, supervised by a detached process where the
+// policy needs one. It is called on the main thread and returns only an error; the process
+// must end then, for it may be restricted already.
 func Become(o Options) error { return withLimitHint(become(o)) }
 
 func become(o Options) error {
@@ -55,22 +55,21 @@ func become(o Options) error {
 			return err
 		}
 	}
-	beside, err := startDetached(o.Sandbox.Policy, plan, report)
+	detached, err := startDetached(o.Sandbox.Policy, plan, report)
 	if err != nil {
 		return err
 	}
-	defer beside.socket.Close()
-	handOver := func(listener int) error { return passListener(beside.socket, listener) }
-	return plan.Become(beside.startGuard, handOver, func() {
-		if err := whyBlind(beside.socket); err != nil {
+	defer detached.socket.Close()
+	handOver := func(listener int) error { return passListener(detached.socket, listener) }
+	return plan.Become(detached.startGuard, handOver, func() {
+		if err := whyBlind(detached.socket); err != nil {
 			observer.Warn(err)
 		}
 	})
 }
 
-// whyBlind is what the supervisor has said about the self-check, if it could not read what
-// that asked for; nil: it could. If this process is one that nobody may read, that says
-// nothing about the command.
+// whyBlind returns why the supervisor could not read the paths of the self-check; nil: it
+// could, or no process may read this one, which says nothing about the command.
 func whyBlind(socket *os.File) error {
 	var text [maxFailure]byte
 	n, _, err := unix.Recvfrom(int(socket.Fd()), text[:], unix.MSG_DONTWAIT)
@@ -80,16 +79,16 @@ func whyBlind(socket *os.File) error {
 	return errors.New(string(text[:n]))
 }
 
-// beside is what this process has of a detached supervisor and its guard, until the
-// command takes its place.
-type beside struct {
+// detachedSupervisor is what this process holds of a detached supervisor and its guard until
+// it becomes the command.
+type detachedSupervisor struct {
 	socket *os.File // for the listener
 	// startGuard starts a guard in a domain around the sandbox's, where it can kill all of
-	// it and nothing else, and nobody inside can reach it; nil: there is none.
+	// the sandbox and nothing else, and no process inside can reach it; nil: there is none.
 	startGuard func() error
 }
 
-// guardOf says which guard a command of Become has.
+// guardOf returns which guard a command of Become has.
 func guardOf(pol policy.Policy) guardKind {
 	switch {
 	case pol.OnSupervisorExit == policy.OnSupervisorExitKill:
@@ -100,9 +99,9 @@ func guardOf(pol policy.Policy) guardKind {
 	return noGuard
 }
 
-// holdGuard keeps the guard's pipe open in this process, by a descriptor that only its
-// end or execve closes: a supervisor that ends before the command is executed is no
-// reason to kill this process, which has to say so.
+// holdGuard keeps the guard's pipe open in this process until it ends or executes the
+// command: if the supervisor ends before, this process has to report it, and must not be
+// killed.
 func holdGuard(pipe *os.File) error {
 	if _, err := unix.FcntlInt(pipe.Fd(), unix.F_DUPFD_CLOEXEC, firstFree); err != nil {
 		return fmt.Errorf("starting the guard: %w", err)
@@ -110,14 +109,14 @@ func holdGuard(pipe *os.File) error {
 	return nil
 }
 
-// passListener hands the listener to the supervisor and waits until it serves. This process
-// keeps no copy: if the supervisor ends, the last one is gone with it, and what is asked
-// from here on fails instead of waiting for ever.
+// passListener passes the listener to the supervisor and waits until it serves. This process
+// keeps no copy: if the supervisor ends, the last one is closed, and calls fail instead of
+// waiting for ever.
 func passListener(socket *os.File, listener int) error {
 	defer unix.Close(listener)
 	err := unix.Sendmsg(int(socket.Fd()), []byte{0}, unix.UnixRights(listener), nil, unix.MSG_NOSIGNAL)
 	if err != nil {
-		return fmt.Errorf("handing the listener to the supervisor: %w", readiness(nil, err))
+		return fmt.Errorf("passing the listener to the supervisor: %w", readiness(nil, err))
 	}
 	limit := unix.NsecToTimeval(readyDeadline.Nanoseconds())
 	if err := unix.SetsockoptTimeval(int(socket.Fd()), unix.SOL_SOCKET, unix.SO_RCVTIMEO, &limit); err != nil {
@@ -139,7 +138,7 @@ func passListener(socket *os.File, listener int) error {
 // startDetached starts the supervisor, and where the policy wants it a guard that
 // kills the command if the supervisor is killed. Neither is a child of this process
 // when it returns.
-func startDetached(pol policy.Policy, plan *sandbox.Plan, report Detached) (*beside, error) {
+func startDetached(pol policy.Policy, plan *sandbox.Plan, report Detached) (*detachedSupervisor, error) {
 	exe, err := openSelf()
 	if err != nil {
 		return nil, err
@@ -156,7 +155,7 @@ func startDetached(pol policy.Policy, plan *sandbox.Plan, report Detached) (*bes
 	if err := holdGuard(guardW); err != nil {
 		return nil, err
 	}
-	mine := &beside{socket: os.NewFile(uintptr(pair[0]), "supervisor")}
+	mine := &detachedSupervisor{socket: os.NewFile(uintptr(pair[0]), "supervisor")}
 	watch, err := newGuard(guardR, report, guardOf(pol))
 	if err != nil {
 		return nil, err
@@ -197,7 +196,7 @@ func startDetached(pol policy.Policy, plan *sandbox.Plan, report Detached) (*bes
 	return mine, detach(steps, watch)
 }
 
-// detachedConfig is what the supervisor has to know.
+// detachedConfig is the configuration of the supervisor that Become starts.
 func detachedConfig(pol policy.Policy, plan *sandbox.Plan, report Detached) (successorConfig, error) {
 	config := successorConfig{Policy: pol, Token: plan.Token, Reports: report.Refused, ReportMounts: report.Mounted, Observer: report.Config,
 		PID: os.Getpid(), Exec: true, Guard: guardOf(pol), OwnMounts: plan.MountNamespace != nil,
@@ -211,7 +210,7 @@ func detachedConfig(pol policy.Policy, plan *sandbox.Plan, report Detached) (suc
 		handed := facts.Snapshot()
 		config.Facts = &handed
 	} else {
-		config.Policy.Origins = nil // nobody asks for them
+		config.Policy.Origins = nil // they are not reported
 	}
 	return config, nil
 }
@@ -221,7 +220,7 @@ func detachedConfig(pol policy.Policy, plan *sandbox.Plan, report Detached) (suc
 type guard struct {
 	kind          guardKind
 	pipe, command *os.File
-	log           *os.File // nil: nobody is told
+	log           *os.File // nil: its message is not logged
 	exitMessage   []byte
 }
 
@@ -252,7 +251,7 @@ func (g *guard) close() {
 	}
 }
 
-// steps make the guard, in a list in which first steps come before.
+// steps make the guard. first is how many steps come before them.
 func (g *guard) steps(first int, all bool) []kernel.Step {
 	steps := []kernel.Step{kernel.StepSetSID(), kernel.StepChdirRoot()}
 	what := kernel.Guard{Pipe: int(g.pipe.Fd()), Command: int(g.command.Fd()), All: all, OnByte: g.kind == guardOnByte,
@@ -263,15 +262,15 @@ func (g *guard) steps(first int, all bool) []kernel.Step {
 	return append(steps, kernel.StepsGuard(what, first+len(steps))...)
 }
 
-// detach starts the guard in the calling thread's domain, as nobody's child.
+// detach starts the guard in the calling thread's domain, as an orphan.
 func (g *guard) detach() error {
 	defer g.close()
 	const forks = 2
 	return launchAndWait(append([]kernel.Step{kernel.StepFork(forks), kernel.StepEnd()}, g.steps(forks, true)...))
 }
 
-// detach has a process start the supervisor and the guard, if there is to be one
-// outside the sandbox, and end, so that they are nobody's children.
+// detach has a process start the supervisor, and the guard if there is one outside the
+// sandbox, and end, so that both are orphans.
 func detach(supervisor []kernel.Step, outside *guard) error {
 	const forks = 3
 	steps := append([]kernel.Step{kernel.StepFork(forks), kernel.StepEnd(), kernel.StepEnd()}, supervisor...)
@@ -297,9 +296,9 @@ func launchAndWait(steps []kernel.Step) error {
 	return child.Failure()
 }
 
-// SendFromHelper has a process of its own send a datagram over a connected socket,
-// without waiting. A receiver that remembers who a sender is does not take it for this
-// process, which is going to become another program.
+// SendFromHelper has a separate process send a datagram over a connected socket, without
+// waiting. A receiver that remembers its senders does not take it for this process, which
+// becomes another program.
 func SendFromHelper(socket *os.File, message []byte) error {
 	const forks = 2
 	steps := []kernel.Step{kernel.StepFork(forks), kernel.StepEnd()}

@@ -13,15 +13,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ignoredSignals are the signals that a terminal or a service manager sends to everything in
-// a job or a unit. A program may open files while it stops.
+// ignoredSignals are the signals that a terminal or a service manager sends to all processes
+// of a job or a unit. A program may open files while it shuts down.
 var ignoredSignals = []unix.Signal{unix.SIGHUP, unix.SIGINT, unix.SIGTERM, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2,
 	unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU, unix.SIGCONT, unix.SIGPIPE}
 
-// Supervise is a detached supervisor: it serves the listener that it was handed until the
-// last process of the sandbox has ended, whatever is sent to it meanwhile. A program
-// calls it, and ends with it, when its argv[0] is [SupervisorName]. allow is
-// [Options.Allow]; observe makes the observer from what [Options.Detached] returned.
+// Supervise runs a detached supervisor: it serves the listener that was passed to it until
+// the last process of the sandbox has ended, and ignores signals that a terminal or service
+// manager sends. A program whose argv[0] is [SupervisorName] calls it and then ends. allow
+// is [Options.Allow]; observe makes the observer from what [Options.Detached] returned.
 func Supervise(allow func(key string, args [6]uint64) string,
 	observe func(file *os.File, config json.RawMessage) (DetachedObserver, error)) error {
 	for _, sig := range ignoredSignals {
@@ -43,7 +43,7 @@ func Supervise(allow func(key string, args [6]uint64) string,
 	o.Failed = func(err error) {
 		failed <- err
 		if config.Exec {
-			unix.Shutdown(fdListener, unix.SHUT_RD) // nothing waits for the command's execve any more
+			unix.Shutdown(fdListener, unix.SHUT_RD) // ends the wait for the command's execve
 		}
 	}
 	if err := superviseCapability(config.Token); err != nil {
@@ -73,7 +73,7 @@ func (config successorConfig) supervisorOptions(observer DetachedObserver) super
 	}
 	if config.Exec { // what the self-check tries is no attempt of the command's
 		o.Quiet = selfCheckRunning(fdListener)
-		// The self-check is the first to ask, and the launching process tells the user.
+		// The self-check makes the first call, and the launching process prints the warning.
 		o.Unreadable = func(err error) { unix.Send(fdListener, []byte(err.Error()), unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL) }
 	}
 	return o
@@ -83,8 +83,8 @@ func (config successorConfig) supervisorOptions(observer DetachedObserver) super
 // has failed.
 func serveDetached(config successorConfig, s *supervisor.Supervisor, members *kernel.Members,
 	observer DetachedObserver, failed <-chan error) (err error) {
-	// A file that nobody holds is closed by the garbage collector, and with it
-	// whatever has its number by then: none is made but for what was handed over.
+	// The garbage collector closes a file that is not referenced, and with it whatever has
+	// its number by then: files are made only of what was handed over.
 	listener, readyFD := fdListener, fdReady
 	var guard *guardPipe
 	if config.Guard != noGuard {
@@ -93,7 +93,7 @@ func serveDetached(config successorConfig, s *supervisor.Supervisor, members *ke
 	}
 	if config.Exec {
 		if listener, err = receiveListener(fdListener); err != nil {
-			guard.dismiss() // the start was aborted, or does without: nobody is to be killed for that
+			guard.dismiss() // the start was aborted, or needs no supervisor: no reason to kill
 			return err
 		}
 		readyFD = fdListener
@@ -105,7 +105,7 @@ func serveDetached(config successorConfig, s *supervisor.Supervisor, members *ke
 		err = confine(-1, false)
 	}
 	if err != nil {
-		ready.WriteString(err.Error()) // whoever waits says so: nobody reads standard error
+		ready.WriteString(err.Error()) // the waiting process prints it: standard error is closed
 		return err
 	}
 	observer.Serving()
@@ -123,7 +123,7 @@ func serveDetached(config successorConfig, s *supervisor.Supervisor, members *ke
 	watchMountsDetached(config, s, observer, guard)
 	select {
 	case <-s.Gone():
-	case err := <-failed: // a guard is not told that all is well, and kills the command
+	case err := <-failed: // the guard is not dismissed, and kills the command
 		observer.Ended()
 		return err
 	}
@@ -133,9 +133,9 @@ func serveDetached(config successorConfig, s *supervisor.Supervisor, members *ke
 	return nil
 }
 
-// selfCheckRunning reports whether the other end of a socket, from which nothing comes any more,
-// is still open. It is looked at for each question until then: the execve that closes
-// it is over before the command's first call.
+// selfCheckRunning reports whether the other end of a socket, which sends nothing any more,
+// is still open. It looks for each call until then: the execve that closes the socket is
+// over before the command's first call.
 func selfCheckRunning(socket int) func() bool {
 	var ended atomic.Bool
 	return func() bool {
@@ -151,8 +151,8 @@ func selfCheckRunning(socket int) func() bool {
 	}
 }
 
-// resumeMembersAfterHandover has the membership helper asked once the supervisor before this one has
-// retired, and closed its end: the answers of two that ask at once would cross.
+// resumeMembersAfterHandover lets the membership helper be asked once the previous
+// supervisor has retired and closed its end: the answers to two supervisors would cross.
 func resumeMembersAfterHandover(ready *os.File, members *kernel.Members) {
 	defer ready.Close()
 	fds := []unix.PollFd{{Fd: int32(ready.Fd())}}
@@ -164,8 +164,7 @@ func resumeMembersAfterHandover(ready *os.File, members *kernel.Members) {
 	members.Resume()
 }
 
-// receiveListener takes the listener from the process that is about to become the
-// command.
+// receiveListener receives the listener from the process that becomes the command.
 func receiveListener(socket int) (int, error) {
 	control, one := make([]byte, unix.CmsgSpace(4)), make([]byte, 1)
 	for {
@@ -196,7 +195,7 @@ func readConfig() (successorConfig, error) {
 	defer file.Close()
 	var config successorConfig
 	if err := json.NewDecoder(file).Decode(&config); err != nil {
-		return successorConfig{}, fmt.Errorf("reading what was handed over: %w", err)
+		return successorConfig{}, fmt.Errorf("reading the configuration: %w", err)
 	}
 	return config, nil
 }
@@ -213,7 +212,7 @@ func (config successorConfig) observer(
 	return lineObserver{report: ReportLines(os.NewFile(fdEvents, "events"), jsonLine)}, nil
 }
 
-// lineObserver hands refusals to the supervisor before this one, see successor.forward.
+// lineObserver sends refusals to the previous supervisor, see successor.forward.
 type lineObserver struct {
 	Silent
 	report func(supervisor.Event)
@@ -229,13 +228,12 @@ func jsonLine(e supervisor.Event) []byte {
 	return append(line, '\n')
 }
 
-// LongestLine is what a pipe takes whole or not at all, in bytes.
+// LongestLine is the longest line in bytes that a pipe takes whole or not at all.
 const LongestLine = 4096
 
-// ReportLines writes events, a line each, to whoever holds the other end of a file, and
-// drops them when there is nobody, or nobody who reads: the sandbox must not wait for
-// that. It makes the file non-blocking. An event whose line would be longer than
-// [LongestLine] is shortened.
+// ReportLines returns a function that writes events to a file, one per line. It drops those
+// that the file does not take at once: the sandbox must not wait for a reader. It makes the
+// file non-blocking. An event whose line would be longer than [LongestLine] is shortened.
 func ReportLines(events *os.File, line func(supervisor.Event) []byte) func(supervisor.Event) {
 	unix.SetNonblock(int(events.Fd()), true)
 	fd := int(events.Fd())
@@ -249,7 +247,7 @@ func ReportLines(events *os.File, line func(supervisor.Event) []byte) func(super
 	}
 }
 
-// shortened is an event of which a line is short enough, however much of it has to be
+// shortened cuts the texts of an event so that its line is short enough, however it is
 // quoted.
 func shortened(e supervisor.Event) supervisor.Event {
 	const most = 200
@@ -257,8 +255,8 @@ func shortened(e supervisor.Event) supervisor.Event {
 	return e
 }
 
-// Shorten cuts a text that is longer than most bytes, between two characters, and marks
-// that it did.
+// Shorten cuts a text that is longer than most bytes between two characters, and marks the
+// cut.
 func Shorten(text string, most int) string {
 	const mark = "..."
 	if len(text) <= most {

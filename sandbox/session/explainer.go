@@ -13,7 +13,7 @@ import (
 )
 
 // explainer describes to the supervisor what the kernel's rules refuse, and what would
-// allow it. What is allowed, by far the most, costs a few look-ups.
+// allow it. An object that is allowed, by far the usual case, costs a few look-ups.
 type explainer struct {
 	policy policy.Policy
 	look   func() (*facts.Facts, error)
@@ -40,7 +40,7 @@ func newExplainer(pol policy.Policy, plan *sandbox.Plan) supervisor.Explainer {
 	return explainerOf(pol, facts.RulesOf(plan.Rules), func() (*facts.Facts, error) { return plan.Facts(ProcfsFile) })
 }
 
-// handedExplainer is that of a supervisor without a plan of its own.
+// handedExplainer returns the explainer of a supervisor that has no plan.
 func handedExplainer(pol policy.Policy, handed *facts.Snapshot) supervisor.Explainer {
 	if handed == nil {
 		return nil
@@ -102,15 +102,15 @@ func (e *explainer) Port(port uint16, access supervisor.Access) (supervisor.Refu
 	case access == supervisor.AccessConnect && n.ConnectTCP.Allows(port),
 		access == supervisor.AccessBind && n.BindTCP.Allows(port),
 		access == supervisor.AccessReceive && n.BindUDP.Allows(port),
-		// A socket that is not bound also needs a port. Whether this one is bound is not
-		// looked at.
+		// A socket that is not bound needs a port, too. It is not examined whether this one
+		// is bound.
 		access == supervisor.AccessSend && n.ConnectUDP.Allows(port):
 		return supervisor.Refusal{}, false
 	}
 	return e.explain(policy.Request{Action: actions[access], Port: port})
 }
 
-// explain asks the policy why. Where that thinks otherwise nothing is said.
+// explain asks the policy for the reason. Where the policy allows it, nothing is reported.
 func (e *explainer) explain(request policy.Request) (supervisor.Refusal, bool) {
 	e.mu.Lock()
 	defer e.mu.Unlock()
@@ -138,7 +138,7 @@ func (e *explainer) explain(request policy.Request) (supervisor.Refusal, bool) {
 	return found.refusal, found.refused
 }
 
-// remedyText is what would allow it, all of it.
+// remedyText describes what would allow it, with all that it needs.
 func remedyText(a policy.Answer) string {
 	r := a.Remedy
 	text := r.Text

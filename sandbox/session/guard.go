@@ -2,7 +2,7 @@ package session
 
 import "os"
 
-// guardPipe is a detached supervisor's end of a guard's pipe. A nil one has no guard.
+// guardPipe is a detached supervisor's end of a guard's pipe; nil: there is no guard.
 type guardPipe struct {
 	file *os.File
 	// onByte: a byte has the guard kill, and the end of the pipe lets it end; otherwise

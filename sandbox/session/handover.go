@@ -25,17 +25,17 @@ const SupervisorName = "memjail: supervisor"
 const (
 	fdConfig   = 3 + iota // read: a successorConfig
 	fdListener            // the seccomp listener
-	fdEvents              // write: refused attempts, one JSON object a line
+	fdEvents              // write: refused attempts, one JSON object per line
 	fdReady               // write: one byte, once it serves
 	fdMounts              // the sandbox's mount namespace
-	fdMembers             // the socket of the helper that knows who is inside
-	fdGuard               // write: one byte, when it ends because all is over
+	fdMembers             // the socket of the helper that knows the sandbox's processes
+	fdGuard               // write: one byte, when the sandbox has ended
 )
 
 // firstFree is above all of them, so that moving one does not close another.
 const firstFree = 32
 
-// successorConfig is what a successor has to know.
+// successorConfig is the configuration of a detached supervisor.
 type successorConfig struct {
 	Policy     policy.Policy
 	SlowMounts bool
@@ -47,19 +47,19 @@ type successorConfig struct {
 	PID        int  // the command, for its view of the mount table
 	Guard      guardKind
 	Token      uint64 // of the memory capability; 0: it was not dropped
-	// Exec: the command has taken the launching process's place. fdListener is a socket
-	// over which the listener comes, and on which readiness is reported.
+	// Exec: the launching process becomes the command. fdListener is a socket that brings
+	// the listener, and on which readiness is reported.
 	Exec bool
-	// Facts are for explaining refusals; nil: nobody asks.
+	// Facts are for explaining refusals; nil: they are not explained.
 	Facts *facts.Snapshot
-	// Observer is what the observer there is made from, which gets fdEvents; nil: events
-	// go to fdEvents as one JSON object a line.
+	// Observer configures the observer, which gets fdEvents; nil: events are written to
+	// fdEvents, one JSON object per line.
 	Observer json.RawMessage
-	// ReportMounts: the observer is to be told of mounts.
+	// ReportMounts: mounts are reported to the observer.
 	ReportMounts bool
 }
 
-// guardKind says whether there is a guard and when it kills.
+// guardKind is whether there is a guard, and when it kills.
 type guardKind int
 
 const (
@@ -68,7 +68,7 @@ const (
 	guardOnByte           // when a byte comes
 )
 
-// successor is a supervisor that runs detached, after this process has handed over.
+// successor is the detached supervisor that this process has handed over to.
 type successor struct {
 	pid    int
 	ended  bool
@@ -78,15 +78,14 @@ type successor struct {
 // readyDeadline is how long a detached supervisor may take to be ready.
 const readyDeadline = 10 * time.Second
 
-// ErrBlind is the warning that comes with a hand-over to a supervisor that can grant
-// nothing: it is a child of this process, and the command's ancestors are others.
+// ErrBlind is the warning about a hand-over to a supervisor that can grant nothing: it is
+// no ancestor of the command.
 var ErrBlind = errors.New("from now on no file of /proc is granted in this sandbox: kernel.yama.ptrace_scope is 1, " +
-	"and supervision was handed to a process that is no ancestor of the command's (the job was stopped, or the command " +
-	"has ended and left processes); where that matters: sysctl kernel.yama.ptrace_scope=0")
+	"and supervision was handed over to a process that is no ancestor of the command (the job was stopped, or the command " +
+	"has ended and left processes behind). If this matters: sysctl kernel.yama.ptrace_scope=0")
 
-// handOver starts a detached supervisor, waits until it serves, and ends this
-// one's. From then on neither a stop nor the end of this process keeps the
-// sandbox waiting.
+// handOver starts a detached supervisor, waits until it serves, and retires this one.
+// From then on neither a stop nor the end of this process keeps the sandbox waiting.
 func (s *session) handOver() error {
 	if s.supervisor == nil || s.successor != nil || s.supervisor.Listener() == nil {
 		return nil
@@ -120,7 +119,7 @@ func (s *session) handOver() error {
 	return s.confine(false)
 }
 
-// forward takes the successor's reports into this process's.
+// forward reports the successor's events to this process's observer.
 func (s *successor) forward(events *os.File, refused func(supervisor.Event)) {
 	defer close(s.events)
 	defer events.Close()
@@ -137,8 +136,8 @@ func (s *successor) forward(events *os.File, refused func(supervisor.Event)) {
 	}
 }
 
-// collectRest waits a moment for the last reports; a successor that has others to
-// serve keeps its end open.
+// collectRest waits 50 ms for the last events; a successor that goes on serving keeps its
+// end open.
 func (s *successor) collectRest() {
 	select {
 	case <-s.events:
@@ -146,7 +145,7 @@ func (s *successor) collectRest() {
 	}
 }
 
-// handoverFiles are both ends of what passes between this process and its successor.
+// handoverFiles are the descriptors that connect this process and its successor.
 type handoverFiles struct {
 	events    *os.File // ours: to read
 	ready     *os.File // ours: to read
@@ -186,11 +185,11 @@ func (h *handoverFiles) make(s *session) error {
 	return nil
 }
 
-// successorConfig is a pipe with what a successor has to know.
+// successorConfig returns a pipe with the configuration of a successor.
 func (s *session) successorConfig() (*os.File, error) {
 	config := successorConfig{Policy: s.policy, Reports: s.options.Sandbox.Reports, PID: s.cmd.PID,
 		OwnMounts: s.plan.MountNamespace != nil, Chrooted: s.supervisor.Chrooted(), Writable: s.plan.Writable, Token: s.plan.Token}
-	config.Policy.Origins, config.Policy.Tests = nil, nil // nobody asks a supervisor for them
+	config.Policy.Origins, config.Policy.Tests = nil, nil // a supervisor does not need them
 	if s.plan.Guard != nil {
 		config.Guard = guardOnByte
 	}
@@ -203,8 +202,8 @@ func (s *session) successorConfig() (*os.File, error) {
 	return config.pipe()
 }
 
-// pipe is a pipe from which the configuration can be read. A file, be it in memory, would
-// not be one under RLIMIT_FSIZE.
+// pipe returns a pipe from which the configuration can be read. A file, even one in memory,
+// could not be written under RLIMIT_FSIZE.
 func (config successorConfig) pipe() (*os.File, error) {
 	r, w, err := os.Pipe()
 	if err != nil {
@@ -217,8 +216,7 @@ func (config successorConfig) pipe() (*os.File, error) {
 	return r, nil
 }
 
-// openSelf holds this program, under a number that no descriptor which is
-// handed over takes.
+// openSelf opens this program, under a number above those of handed-over descriptors.
 func openSelf() (*os.File, error) {
 	exe, err := os.OpenFile("/proc/self/exe", unix.O_PATH, 0)
 	if err != nil {
@@ -251,8 +249,8 @@ func (h *handoverFiles) pass(file *os.File, target int) {
 	h.targets = append(h.targets, target)
 }
 
-// steps make a process that has nothing of ours but what is handed over: no
-// terminal, no working directory that keeps a file system busy.
+// steps make a process that has nothing of this one but what is handed over: no terminal,
+// and no working directory that keeps a file system busy.
 func (h *handoverFiles) steps(exe int) ([]kernel.Step, error) {
 	null, err := os.OpenFile("/dev/null", os.O_RDWR, 0)
 	if err != nil {
@@ -284,8 +282,8 @@ func (h *handoverFiles) waitReady() error {
 // not serving.
 const maxFailure = 1024
 
-// readiness is what the first answer of a detached supervisor says: one byte 1 that it
-// serves, a text why it does not.
+// readiness interprets the first answer of a detached supervisor: one byte 1, it serves; a
+// text, why it does not.
 func readiness(answer []byte, err error) error {
 	switch {
 	case len(answer) == 1 && answer[0] == 1:
@@ -300,7 +298,7 @@ func readiness(answer []byte, err error) error {
 	return errors.New("the supervisor ended before it served" + limitHint())
 }
 
-// limitHint names the limit that a program which ends so early has most likely met.
+// limitHint names the limit that a supervisor which ends so early has most likely met.
 func limitHint() string {
 	var limit unix.Rlimit
 	if unix.Getrlimit(unix.RLIMIT_NPROC, &limit) != nil || limit.Cur > fewProcesses {
@@ -309,7 +307,7 @@ func limitHint() string {
 	return fmt.Sprintf("; RLIMIT_NPROC (ulimit -u) is %d, and memjail and its supervisor need about 40 processes and threads", limit.Cur)
 }
 
-// fewProcesses is a limit of processes that the threads of a supervisor may well meet.
+// fewProcesses is a limit of processes that the threads of a supervisor may exceed.
 const fewProcesses = 64
 
 func (h *handoverFiles) takeEvents() *os.File {

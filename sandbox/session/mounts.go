@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// watchMounts reports, or ends the command over, a procfs or the like that somebody
-// outside mounts where the sandbox can reach it.
+// watchMounts reports a procfs or the like that is mounted outside where the sandbox can
+// reach it, or kills the sandbox, as on-mount says.
 func (s *session) watchMounts() {
 	if s.plan.Mounts == nil || s.policy.Memory.Access == policy.AccessAllow {
 		return
@@ -32,12 +32,11 @@ func (s *session) watchMounts() {
 
 func (s *session) onForbiddenMount(m mountinfo.Mount) { s.onMount(&MountError{Mount: m}) }
 
-// mountWatchFailed: the mount table cannot be watched, so nobody would see what on-mount
-// is there for.
+// mountWatchFailed: the mount table cannot be watched, so on-mount cannot be held.
 func (s *session) mountWatchFailed(err error) { s.onMount(&MountError{Err: err}) }
 
-// onMount does what the policy's on-mount says, and tells why: first those who keep
-// nobody waiting.
+// onMount does what the policy's on-mount says, and reports why, first where that does not
+// wait.
 func (s *session) onMount(m *MountError) {
 	m.PID, m.Action = s.cmd.PID, s.policy.OnMount
 	s.observer.Mounted(m)
@@ -47,8 +46,8 @@ func (s *session) onMount(m *MountError) {
 	s.observer.Warn(m)
 }
 
-// noticeSlowMounts has a supervisor know of network and FUSE file systems that are mounted
-// after the start: resolving a name there may take for ever.
+// noticeSlowMounts tells a supervisor of network and FUSE file systems that are mounted
+// after the start: resolving a name there may block.
 func noticeSlowMounts(s *supervisor.Supervisor) func(*landlock.MountTable) {
 	return func(table *landlock.MountTable) {
 		if s != nil {
@@ -57,8 +56,8 @@ func noticeSlowMounts(s *supervisor.Supervisor) func(*landlock.MountTable) {
 	}
 }
 
-// watchMountsDetached goes on watching the mount table in a detached supervisor. A guard
-// ends all of the sandbox; without one only the command can be ended.
+// watchMountsDetached watches the mount table in a detached supervisor. A guard kills the
+// whole sandbox; without one only the command can be killed.
 func watchMountsDetached(config successorConfig, s *supervisor.Supervisor, observer Observer,
 	guard *guardPipe) {
 	pidfd, err := kernel.OpenPIDFD(config.PID)
@@ -69,7 +68,7 @@ func watchMountsDetached(config successorConfig, s *supervisor.Supervisor, obser
 	}
 	onMount := func(m *MountError) {
 		if !acts && !config.ReportMounts {
-			return // the command has ended, or nobody asks
+			return // the command has ended, and mounts are not reported
 		}
 		m.PID, m.Action = config.PID, config.Policy.OnMount
 		observer.Mounted(m)
@@ -85,13 +84,13 @@ func watchMountsDetached(config successorConfig, s *supervisor.Supervisor, obser
 		func(err error) { onMount(&MountError{Err: err}) }, noticeSlowMounts(s))
 }
 
-// watchDelay keeps the watch, which needs a thread, out of the way of the start.
-// Nothing is lost: it begins with a look at the whole table.
+// watchDelay keeps the watch, which needs a thread, from slowing the start. No mount is
+// missed: it begins with a look at the whole table.
 const watchDelay = 20 * time.Millisecond
 
-// watchMounts watches the mount table that the process pid sees and calls onMount
-// for what is new and not to be reached, or onFailure once if it cannot go on; onTable
-// gets the table whenever it has changed. stop ends it.
+// watchMounts watches the mount table of the process pid. It calls onMount for each new
+// mount that must not be reachable, onTable whenever the table has changed, and onFailure
+// once if it cannot go on. stop ends it.
 func watchMounts(known *landlock.MountTable, pid int, onMount func(mountinfo.Mount),
 	onFailure func(error), onTable func(*landlock.MountTable)) (stop func(), err error) {
 	mountinfo, err := landlock.OpenMountinfo(pid)

@@ -10,8 +10,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ProcfsFile asks the supervisor's table what it would give of a file at the most.
-// "Own" is this process, which stands for the one that would ask.
+// ProcfsFile returns what the supervisor's table grants of a file at most. "Own" is this
+// process, which stands for the calling one.
 func ProcfsFile(below string) *policy.ProcfsFile {
 	o := decide.Object{Class: decide.System, Name: below}
 	first, rest, _ := strings.Cut(below, "/")

@@ -20,13 +20,13 @@ import (
 // they were killed.
 const killDeadline = 5 * time.Second
 
-// needsGuard reports whether all that is in the sandbox may have to be killed beside a
-// command that this process starts.
+// needsGuard reports whether all processes of the sandbox may have to be killed, and not the
+// command alone.
 func (o *Options) needsGuard() bool {
 	return o.Remaining == RemainingKilled || o.Kill != nil || o.Sandbox.Policy.OnMount == policy.OnMountEnd
 }
 
-// endSandbox kills all that is in the sandbox, and what the command leaves while it is
+// endSandbox kills all processes of the sandbox, and those that remain while they are
 // waited for.
 func (s *session) endSandbox() {
 	if !s.killed.Swap(true) {
@@ -35,8 +35,8 @@ func (s *session) endSandbox() {
 	s.killAll()
 }
 
-// killAll kills the command and, where there is a guard, everybody else in the sandbox,
-// in one stroke.
+// killAll kills the command and, where there is a guard, all other processes of the sandbox
+// at once.
 func (s *session) killAll() {
 	if g := s.plan.Guard; g != nil {
 		if err := g.KillAll(); err != nil {
@@ -46,9 +46,9 @@ func (s *session) killAll() {
 	s.kill()
 }
 
-// remaining waits for the processes that the command left behind, which are children of
-// this process by now or become so, and kills them where that is wanted. A signal that
-// asks this process to end ends the waiting.
+// remaining waits for the processes that the command left behind, which are or become
+// children of this process, and kills them where that is wanted. A signal that asks this
+// process to end ends the waiting.
 func (s *session) remaining() {
 	if s.options.Remaining != RemainingKilled && !s.killed.Load() {
 		if s.awaitRemaining() {
@@ -60,7 +60,7 @@ func (s *session) remaining() {
 	if s.plan.Guard != nil && s.reapUntil(time.Now().Add(killDeadline/10)) {
 		return
 	}
-	// There is no guard, or it could not do it.
+	// There is no guard, or it could not kill all.
 	s.stopRemaining(time.Now().Add(killDeadline / 2))
 	for {
 		left := s.leftChildren()
@@ -78,8 +78,8 @@ func (s *session) remaining() {
 	}
 }
 
-// awaitRemaining waits until nobody is left in the sandbox, or this process is asked to
-// end. It reports false if they are to be killed after all.
+// awaitRemaining waits until no process remains, or this one is asked to end. It reports
+// false if the remaining ones are to be killed after all.
 func (s *session) awaitRemaining() bool {
 	byNumber := kernel.ProveOwnProcfs() == nil
 	for !s.reap() && (!byNumber || len(s.leftChildren()) > 0) {
@@ -99,8 +99,8 @@ func (s *session) awaitRemaining() bool {
 	return true
 }
 
-// reapUntil reaps children until nobody is left in the sandbox, or it is time or this
-// process is asked to end. It reports whether there is nothing more to do.
+// reapUntil reaps children until no process remains, the deadline is over, or this process
+// is asked to end. It reports false after the deadline.
 func (s *session) reapUntil(deadline time.Time) bool {
 	for turn := 0; ; turn++ {
 		if s.reap() || turn > 2 && len(s.leftChildren()) == 0 {
@@ -117,9 +117,9 @@ func (s *session) reapUntil(deadline time.Time) bool {
 	}
 }
 
-// stopRemaining stops all that the command left, so that nobody forks while they are
-// killed. Nobody is reaped meanwhile: who is stopped, or dead, keeps others from being
-// made once some limit is reached, as it is with a program that forks on and on.
+// stopRemaining stops all remaining processes, so that none forks while they are killed.
+// None is reaped meanwhile: stopped and dead processes count for the limits that a program
+// which forks without end meets.
 func (s *session) stopRemaining(deadline time.Time) {
 	for time.Now().Before(deadline) {
 		running := 0
@@ -177,9 +177,8 @@ func (s *session) leftChildren() []int {
 	})
 }
 
-// filtersBefore is how many seccomp filters stood above this process before it started
-// a sandbox. A process that was this one's child before, or was left to it by another,
-// has no more.
+// filtersBefore is how many seccomp filters this process had before it started a sandbox.
+// A process that was its child before, or became so from elsewhere, has no more.
 type filtersBefore struct {
 	count int
 	known bool
@@ -191,8 +190,8 @@ func readFiltersBefore() filtersBefore {
 }
 
 // addedTo reports whether a process has more filters than there were before: it is in the
-// sandbox. Where the kernel does not tell (before Linux 5.10) every child is taken for
-// one.
+// sandbox. Where the kernel does not report their number (before Linux 5.10) every child is
+// taken for one.
 func (b filtersBefore) addedTo(pid int) bool {
 	if !b.known {
 		return true
@@ -210,7 +209,7 @@ func seccompFilters(pid int) (int, error) {
 	const name = "\nSeccomp_filters:"
 	_, after, found := bytes.Cut(status, []byte(name))
 	if !found {
-		return 0, fmt.Errorf("the status of process %d has no number of seccomp filters: %w", pid, unix.ENODATA)
+		return 0, fmt.Errorf("the status of process %d has no count of seccomp filters: %w", pid, unix.ENODATA)
 	}
 	line, _, _ := bytes.Cut(after, []byte("\n"))
 	return strconv.Atoi(string(bytes.TrimSpace(line)))
@@ -268,7 +267,7 @@ func userOf(pid int) (int, error) {
 	return strconv.Atoi(string(fields[0]))
 }
 
-// maxDepth is how far a tree is followed. Whoever is deeper comes up when those above
+// maxDepth is how far a tree is followed. Deeper processes become children when those above
 // have ended.
 const maxDepth = 64
 

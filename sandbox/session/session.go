@@ -1,13 +1,13 @@
-// Package session carries a sandboxed run out, from a plan to the end of its last
-// process: it launches the command, supervises it, passes signals on, stops and goes on
-// with the job, hands supervision over to a process of its own, and deals with what the
-// command leaves behind. [Run] stays beside the command, [Become] turns the calling
-// process into it.
+// Package session runs a command in a sandbox, from its plan to the end of its last
+// process: it launches the command, supervises it, forwards signals, stops and resumes
+// with the job, hands supervision over to a separate process, and handles the processes
+// that the command leaves behind. [Run] stays as the command's parent, [Become] turns the
+// calling process into the command.
 //
-// It wires packages sandbox and supervisor, which do not know each other. It prints
-// nothing: what happens is told to an [Observer]. The program that uses it must call
-// [Supervise] when it is started under the name [SupervisorName], for supervision is
-// handed over to the program that is running, started again.
+// It connects packages sandbox and supervisor, which do not import each other. It prints
+// nothing: it reports events to an [Observer]. The program that uses it must call
+// [AcceptRelay] first in main, and [Supervise] if it was started under the name
+// [SupervisorName]: supervision is handed over to the same program, started again.
 package session
 
 import (
@@ -27,34 +27,33 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Options say what to run and who is told.
+// Options are what to run, and how to report.
 type Options struct {
 	// Sandbox is the start. Its Supervised and ProcfsGranted are set by the session.
 	Sandbox sandbox.Options
-	// Observer is told what happens; nil: nobody is.
+	// Observer gets the events; nil: they are dropped.
 	Observer Observer
-	// Allow names what a user has to write to loosen a policy key, for a call that was
-	// refused with these arguments; nil: the key itself.
+	// Allow returns what a user writes to loosen a policy key, for a call that was refused
+	// with these arguments; nil: the key itself.
 	Allow func(key string, args [6]uint64) string
 	// Observe is called for every use of a file or address by the program, on a thread of
 	// the supervisor while the program waits; nil: nobody observes. See
 	// [supervisor.Options.Observe].
 	Observe func(supervisor.Observation)
-	// Remaining is what becomes of the processes that the command leaves behind, under
-	// Run.
+	// Remaining decides, under Run, what happens to the processes that the command leaves
+	// behind.
 	Remaining Remaining
-	// Kill, when it is closed while Run runs, has all processes of the sandbox killed; nil:
-	// never.
+	// Kill: when it is closed while Run runs, all processes of the sandbox are killed. It
+	// may be nil.
 	Kill <-chan struct{}
-	// KeepOpen are descriptors that stay open in this process although the command gets
-	// them too.
+	// KeepOpen are descriptors that this process keeps although the command gets them.
 	KeepOpen []int
-	// Detached is how the supervisor reports that Become starts; nil: it does not. It is
-	// called with the plan.
+	// Detached returns how the supervisor that Become starts reports; nil: it does not
+	// report.
 	Detached func(plan *sandbox.Plan) (Detached, error)
 }
 
-// Remaining is what becomes of the processes that a command leaves behind.
+// Remaining decides what happens to the processes that a command leaves behind.
 type Remaining int
 
 const (
@@ -80,7 +79,7 @@ func statusOf(pid int, ws unix.WaitStatus) Status {
 	return Status{PID: pid, Exit: ws.ExitStatus()}
 }
 
-// session is one run, beside its command.
+// session is one run.
 type session struct {
 	options  Options
 	observer Observer
@@ -100,8 +99,8 @@ type session struct {
 	witness    *witness
 	guardEnded bool
 	before     filtersBefore
-	// waiting: the command has ended, and this process waits for what it left, until
-	// interrupted is closed.
+	// waiting: the command has ended, and this process waits for the remaining processes
+	// until interrupted is closed.
 	waiting     atomic.Bool
 	interrupted chan struct{}
 	refused     atomic.Pointer[error] // why the command was not executed
@@ -129,10 +128,10 @@ func prepare(o Options) (*sandbox.Plan, Observer, error) {
 	return plan, observer, nil
 }
 
-// Run carries the command from plan to end and returns how it ended. It is called on
-// the main thread, once in a process: it catches signals, and the process is confined
-// as a supervisor afterwards. Errors: those of [sandbox.Prepare] and
-// [sandbox.Process.Ended], after which the command has not run.
+// Run runs the command and returns how it ended. It is called on the main thread, once in
+// a process: it catches signals, and the process is confined as a supervisor afterwards.
+// Errors: those of [sandbox.Prepare] and [sandbox.Process.Ended]; the command has not run
+// then.
 func Run(o Options) (Status, error) {
 	status, err := run(o)
 	return status, withLimitHint(err)
@@ -159,15 +158,15 @@ func run(o Options) (Status, error) {
 		killNow: make(chan struct{}), failed: make(chan struct{})}
 	if o.needsGuard() && plan.Guard == nil {
 		if err := kernel.ProveOwnProcfs(); err != nil {
-			return Status{}, fmt.Errorf("killing what CMD leaves takes a /proc that shows it: %w", err)
+			return Status{}, fmt.Errorf("killing what CMD leaves behind needs a /proc that shows it: %w", err)
 		}
 	}
 	if toRelay != nil || o.Remaining != RemainingServed || o.needsGuard() {
 		s.before = readFiltersBefore()
-		// What the command leaves behind becomes this process's child and so is found,
-		// and can be read by a supervisor that has to be an ancestor.
+		// What the command leaves behind becomes this process's child: so it is found, and
+		// under Yama its memory can be read.
 		if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
-			return Status{}, fmt.Errorf("becoming the reaper of what CMD leaves: %w", err)
+			return Status{}, fmt.Errorf("becoming the reaper of what CMD leaves behind: %w", err)
 		}
 	}
 	if plan.Shape == sandbox.ShapeSupervised {
@@ -178,8 +177,8 @@ func run(o Options) (Status, error) {
 	return s.run()
 }
 
-// run starts the command and stays until it has ended. The command is not executed
-// before everything that can fail beside it is there.
+// run starts the command and stays until it has ended. The command is executed only after
+// everything else that can fail has succeeded.
 func (s *session) run() (Status, error) {
 	signals, err := kernel.CatchSignals(append(forwardedSignals, jobSignals...))
 	if err != nil {
@@ -189,7 +188,7 @@ func (s *session) run() (Status, error) {
 		return Status{}, err
 	}
 	close(s.started)
-	// A reader of what is printed who has gone away is no reason to die.
+	// This process does not die because its output has no reader any more.
 	signal.Ignore(unix.SIGPIPE)
 	go s.releaseDescriptors()
 	if toRelay == nil { // which has one otherwise
@@ -222,8 +221,7 @@ func (s *session) run() (Status, error) {
 	return status, waitErr
 }
 
-// admit lets the command be executed when it is supervised; otherwise it is killed
-// before.
+// admit lets the command be executed once it is supervised, or kills it.
 func (s *session) admit() {
 	err := error(nil)
 	if s.supervisor != nil {
@@ -285,8 +283,8 @@ func (s *session) supervise() error {
 	return nil
 }
 
-// superviseCapability lets this process reach what drops the memory capability with the
-// token; 0: nobody does.
+// superviseCapability lets this process reach the processes that dropped the memory
+// capability with the token; 0: there are none.
 func superviseCapability(token uint64) error {
 	if token == 0 {
 		return nil
@@ -307,8 +305,8 @@ func (s *session) supervisionFailed(err error) {
 	s.observer.Warn(fmt.Errorf(`supervision has ended, and CMD is killed (on-supervisor-exit = "kill"): %w`, err))
 }
 
-// confine puts the supervisor's own filter on all threads of this process: from now on
-// it starts no program, makes no socket and no process, but for a successor.
+// confine puts the supervisor's own filter on all threads of this process: from now on it
+// starts no program and makes no socket or process, except a successor.
 func (s *session) confine(successor bool) error {
 	if s.supervisor == nil {
 		return nil
@@ -333,8 +331,8 @@ func (s *session) kill() {
 	signalAs(s.cmd.PID, func() error { return kernel.SignalPIDFD(s.cmd.PIDFD, unix.SIGKILL) })
 }
 
-// releaseDescriptors closes what only the command is to hold, and the places that the
-// rules stand on, which could not be unmounted otherwise.
+// releaseDescriptors closes what only the command is to hold, and the directories of the
+// rules, whose file systems could not be unmounted otherwise.
 func (s *session) releaseDescriptors() {
 	if err := s.cmd.DropDescriptors(s.options.KeepOpen...); err != nil {
 		s.observer.Warn(err)
@@ -382,7 +380,7 @@ func (s *session) wait() (Status, error) {
 	}
 }
 
-// finish ends supervision, or hands it over if the command left processes behind.
+// finish ends supervision, or hands it over if processes remain.
 func (s *session) finish() {
 	s.waiting.Store(true)
 	s.witness.end()
@@ -409,8 +407,7 @@ func (s *session) leftBehind() bool {
 	return l != nil && !l.Gone()
 }
 
-// retire ends serving, unless there is nobody left to be served and the end of this
-// process does it.
+// retire stops serving, unless no process remains and the end of this one does it.
 func (s *session) retire() {
 	s.stopWatch()
 	if s.supervisor != nil && s.successor == nil && (s.plan.Members != nil || s.leftBehind()) {

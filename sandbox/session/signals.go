@@ -9,9 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// jobSignals are those that the terminal sends to the whole job, or that ask it to stop
-// or go on: the command gets them itself, and this process must not die of them.
-// forwardedSignals reach only this process when somebody sends them to it.
+// jobSignals are those that the terminal sends to the whole job, or that stop or continue
+// it: the command gets them itself, and this process must not die of them.
+// forwardedSignals reach only this process when they are sent to it.
 var (
 	jobSignals = []unix.Signal{unix.SIGINT, unix.SIGQUIT, unix.SIGHUP, unix.SIGTSTP, unix.SIGTTIN,
 		unix.SIGTTOU, unix.SIGCONT, unix.SIGWINCH}
@@ -19,9 +19,8 @@ var (
 		unix.SIGPROF, unix.SIGIO, unix.SIGPWR, unix.SIGSTKFLT}
 )
 
-// forwardSignals hands on to the command what was sent to this process alone. What the
-// terminal sends, or somebody to the whole process group, has reached the command
-// already.
+// forwardSignals forwards to the command what was sent to this process alone. What was sent
+// to the whole process group, by the terminal or a process, has reached the command.
 func (s *session) forwardSignals(signals *os.File) {
 	for {
 		info, err := kernel.ReadSignal(signals)
@@ -48,8 +47,8 @@ func (s *session) forwardSignals(signals *os.File) {
 	}
 }
 
-// interrupt ends the waiting for what the command left, if the signal asks this process
-// to end. It is called by one goroutine.
+// interrupt ends the waiting for remaining processes if the signal asks this process to
+// end. It is called by one goroutine.
 func (s *session) interrupt(sig unix.Signal) {
 	switch sig {
 	case unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGQUIT:
@@ -61,16 +60,15 @@ func (s *session) interrupt(sig unix.Signal) {
 	}
 }
 
-// resume lets a child go on that stopped because this process traces it: it called
-// PTRACE_TRACEME, where the policy lets it. Nobody has asked to trace it, so it goes on
-// untraced, as the signal has it. It reports false for a child that is not traced by this
-// process, which has stopped like a job.
+// resume resumes, untraced, a child that stopped because this process traces it: it called
+// PTRACE_TRACEME where the policy allows that. It reports false for a child that is not
+// traced, which has stopped like a job.
 func resume(pid int, sig unix.Signal) bool {
 	return kernel.DetachTraced(pid, sig) == nil
 }
 
-// stop stops this process like the command. Other processes of the sandbox may run on,
-// so supervision is handed over first.
+// stop stops this process like the command. Other processes of the sandbox may keep
+// running, so supervision is handed over first.
 func (s *session) stop(sig unix.Signal) {
 	switch sig {
 	case unix.SIGSTOP, unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU:

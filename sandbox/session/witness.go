@@ -8,17 +8,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// witness is a process in this process's group that gets what is sent to the
-// whole group, and nothing else. A signal that this process and the witness both got has
-// reached the command too; one that only this process got was meant to be passed on. The
-// kernel does not say which it was.
+// witness is a process in this process's group that gets only the signals that are sent to
+// the whole group. A signal that both it and this process got has reached the command too;
+// one that only this process got is to be forwarded. The kernel does not report which it
+// was.
 type witness struct {
 	child *kernel.Child
 	pipe  *os.File
-	got   [65]int // by signal, not asked about yet
+	got   [65]int // by signal, not reported by saw yet
 }
 
-// witnessDelay is how long the members of a process group may get a signal apart.
+// witnessDelay is how far apart the members of a process group may get a signal.
 const witnessDelay = 2 * time.Millisecond
 
 func startWitness() (*witness, error) {
