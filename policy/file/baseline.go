@@ -12,7 +12,7 @@ import (
 	"github.com/pelletier/go-toml/v2"
 )
 
-// Acceptance lets one failed check of a policy pass for a while.
+// Acceptance lets a failed check of a policy pass until a date.
 type Acceptance struct {
 	ID      string         `toml:"id"`     // of the result; * and ? as in a glob
 	Policy  string         `toml:"policy"` // only of this policy; "" is any
@@ -22,19 +22,19 @@ type Acceptance struct {
 	Line    int            `toml:"-"`
 }
 
-// Expired tells whether the acceptance does not hold any more.
+// Expired reports whether the acceptance has expired.
 func (a *Acceptance) Expired(now time.Time) bool {
 	return now.After(a.Expires.AsTime(time.Local).AddDate(0, 0, 1))
 }
 
-// Baseline are the acceptances of a file for "memjail verify": findings about
-// policies that somebody has looked at.
+// Baseline is a file of acceptances for "memjail verify": findings that somebody has
+// reviewed.
 type Baseline struct {
 	Name   string
 	Accept []*Acceptance
 }
 
-// ReadBaseline reads a file. All its mistakes are in the error, each with its line.
+// ReadBaseline reads a file. The error has all mistakes in it, each with its line.
 func ReadBaseline(name string) (*Baseline, error) {
 	data, err := os.ReadFile(name)
 	if err != nil {
@@ -43,7 +43,7 @@ func ReadBaseline(name string) (*Baseline, error) {
 	return ParseBaseline(name, data)
 }
 
-// ParseBaseline is ReadBaseline for what has been read.
+// ParseBaseline is [ReadBaseline] for a text.
 func ParseBaseline(name string, data []byte) (*Baseline, error) {
 	var file struct {
 		Version int           `toml:"version"`
@@ -74,18 +74,18 @@ func (a *Acceptance) mistakes() []string {
 	if a.ID == "" {
 		found = append(found, `id is missing: want the id of the finding, as verify prints it in brackets`)
 	} else if _, err := path.Match(a.ID, ""); err != nil {
-		found = append(found, fmt.Sprintf("id = %q is no pattern", a.ID))
+		found = append(found, fmt.Sprintf("id = %q is not a valid pattern", a.ID))
 	}
 	if strings.TrimSpace(a.Reason) == "" {
-		found = append(found, "reason is missing: want why the finding may be, for whoever reads this next")
+		found = append(found, "reason is missing: want why the finding is acceptable")
 	}
 	if a.Expires == (toml.LocalDate{}) {
-		found = append(found, "expires is missing: want a date (expires = 2030-01-31); what may be for ever belongs into the policy")
+		found = append(found, "expires is missing: want a date (expires = 2030-01-31); what is acceptable for good belongs in the policy")
 	}
 	return found
 }
 
-// entryLines are the lines on which the entries begin.
+// entryLines returns the lines on which the entries begin.
 func entryLines(data []byte) []int {
 	var lines []int
 	number := 0

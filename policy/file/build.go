@@ -13,30 +13,31 @@ import (
 // formatVersion is the version of the file format.
 const formatVersion = 1
 
-// maxMinABI bounds min-abi: a larger number is no Landlock ABI but a mistake.
+// maxMinABI bounds min-abi: a larger number is a mistake and no Landlock ABI.
 const maxMinABI = 99
 
-// builder applies values to a policy and collects what is wrong with them.
+// builder applies values to a policy and collects their errors.
 type builder struct {
 	policy *policy.Policy
 	errs   Errors
 
-	key  *key   // that is being applied
-	file string // its source; empty when a flag is
+	key  *key   // the key that is being applied
+	file string // the source; empty if it is a flag
 	flag string // the flag as given: "--allow ptrace=maybe"
-	// A flag's text names the value already unless the value is a list.
+	// inList is set if the value is one of several in the flag. The text of any other
+	// flag names the value already.
 	inList bool
 
 	name  string            // of the source, for origins
 	kind  policy.OriginKind // of the source
 	scope scope
-	// optional are the elements of paths.optional as the file has them.
+	// optional are the elements of paths.optional as they are written.
 	optional []string
-	// rules are those of the layer that have been read and not applied yet, in its order.
+	// rules have been read from this layer and not applied yet, in its order.
 	rules []policy.Rule
 }
 
-// origin is where a value stands.
+// origin returns the place of a value.
 func (b *builder) origin(v value) policy.Origin {
 	if b.file == "" {
 		return policy.Origin{Kind: policy.OriginFlag, Source: b.flag}
@@ -44,8 +45,7 @@ func (b *builder) origin(v value) policy.Origin {
 	return policy.Origin{Kind: b.kind, Source: b.name, Line: v.at.Line, Column: v.at.Column}
 }
 
-// note records where an element of a key, or with an empty element the key, was
-// set.
+// note records where an element of a key was set, or with an empty element the key itself.
 func (b *builder) note(key, element string, v value) {
 	at := b.origin(v)
 	if v.shape == shapeString && v.text != element && element != "" {
@@ -54,7 +54,7 @@ func (b *builder) note(key, element string, v value) {
 	b.policy.Origins.Note(key, element, at)
 }
 
-// wrong says that a value is, and what would be right.
+// wrong adds an error about a value.
 func (b *builder) wrong(v value, format string, args ...any) {
 	e := &Error{Source: b.file, Position: v.at, Reason: fmt.Sprintf(format, args...)}
 	if b.file != "" {
@@ -70,11 +70,11 @@ func (b *builder) wrong(v value, format string, args ...any) {
 
 func (b *builder) version(v value) {
 	if v.shape != shapeInteger || v.text != strconv.Itoa(formatVersion) {
-		b.wrong(v, "want %d, the only version there is", formatVersion)
+		b.wrong(v, "want %d, the only version", formatVersion)
 	}
 }
 
-// extends does nothing: the layers were found before any key is applied.
+// extends does nothing: the layers are known before any key is applied.
 func (b *builder) extends(value) {}
 
 func (b *builder) minABI(v value) {
@@ -87,7 +87,7 @@ func (b *builder) minABI(v value) {
 	b.note(b.key.name, "", v)
 }
 
-// procfsWrite is a choice out of a closed set, so it replaces the one before.
+// procfsWrite replaces the value of the layers below: it is a choice from a closed set.
 func (b *builder) procfsWrite(v value) {
 	var list []policy.ProcfsWrite
 	for _, name := range policy.Names[policy.ProcfsWrite]() {
@@ -109,8 +109,8 @@ func (b *builder) procfsWrite(v value) {
 	b.policy.Procfs.Write = sortedSet(list)
 }
 
-// addList adds the items of a list to those of the layers before. An empty list
-// empties it: who writes [] wants nothing to be in it.
+// addList adds the items of a list to those of the layers below. An empty list empties it:
+// who writes [] expects nothing to be listed.
 func addList[T cmp.Ordered](b *builder, v value, target *[]T, parse func(item value) ([]T, bool)) {
 	if v.shape != shapeArray {
 		b.wrong(v, "want %s", b.key.want)
@@ -143,7 +143,7 @@ func addList[T cmp.Ordered](b *builder, v value, target *[]T, parse func(item va
 	*target = sortedSet(*target)
 }
 
-// addOnly is addList for a list that restricts from its first element on, or by being
+// addOnly is addList for a list that restricts as soon as it is written, even if it is
 // empty.
 func addOnly[T string | uint16](b *builder, v value, target *policy.Only[T], parse func(item value) ([]T, bool)) {
 	list := target.List()
@@ -151,8 +151,8 @@ func addOnly[T string | uint16](b *builder, v value, target *policy.Only[T], par
 	*target = policy.OnlyThese(list...)
 }
 
-// identity is equal for two items of a list of which one is superfluous. Two that
-// happen to be the same for a user's variables are not.
+// identity returns the same string for items of which one is redundant. Two items that are
+// equal only because of a user's variables have different identities.
 func identity[T cmp.Ordered](elements []T, item value) string {
 	if len(elements) != 1 || item.shape == shapeString && computed(item.text) {
 		return item.text
@@ -160,7 +160,7 @@ func identity[T cmp.Ordered](elements []T, item value) string {
 	return fmt.Sprint(elements[0])
 }
 
-// text gives the string of an item.
+// text returns the string of an item.
 func (b *builder) text(item value) (string, bool) {
 	if item.shape != shapeString {
 		b.wrong(item, "want a string")
@@ -179,7 +179,7 @@ func (b *builder) capabilitiesKeep(v value) {
 			return []string{c.Name}, true
 		}
 		names := capabilityNames()
-		b.wrong(item, "no capability that memjail drops has this name%s; want %s",
+		b.wrong(item, "not a capability that memjail drops%s; want %s",
 			didYouMean("CAP_"+strings.TrimPrefix(strings.ToUpper(text), "CAP_"), names), oneOf(names))
 		return nil, false
 	})
@@ -209,8 +209,8 @@ func (b *builder) environmentKeep(v value) {
 	})
 }
 
-// environmentSet adds to the variables of the layers before; a name that is
-// there already gets the new value, and an empty table takes all away.
+// environmentSet adds to the variables of the layers below. A name that they have gets the
+// new value, and an empty table removes all of them.
 func (b *builder) environmentSet(v value) {
 	if v.shape != shapeTable {
 		b.wrong(v, `want a table of strings, such as { CI = "1" }`)
@@ -230,7 +230,7 @@ func (b *builder) environmentSet(v value) {
 
 const maxPort = 1<<16 - 1
 
-// parsePort reads a port, which a flag gives as text.
+// parsePort parses a port, which flags give as text, too.
 func parsePort(v value, lowest int) (uint16, bool) {
 	n, err := strconv.ParseInt(v.text, 0, 32)
 	if v.shape != shapeInteger || err != nil || n < int64(lowest) || n > maxPort {
@@ -239,7 +239,7 @@ func parsePort(v value, lowest int) (uint16, bool) {
 	return uint16(n), true
 }
 
-// ports adds to a list of ports, from the lowest on.
+// ports adds to a list of ports that are not below the lowest.
 func (b *builder) ports(v value, list *policy.Only[uint16], lowest int) {
 	addOnly(b, v, list, func(item value) ([]uint16, bool) {
 		port, ok := parsePort(item, lowest)
@@ -260,7 +260,7 @@ func (b *builder) families(v value) {
 		if f, ok := policy.ParseSocketFamily(text); ok {
 			return []string{f.Name}, true
 		}
-		b.wrong(item, "no address family that a policy can allow has this name%s; want %s", didYouMean(strings.ToLower(text), familyNames()), oneOf(familyNames()))
+		b.wrong(item, "not an address family that a policy can allow%s; want %s", didYouMean(strings.ToLower(text), familyNames()), oneOf(familyNames()))
 		return nil, false
 	})
 }
@@ -273,8 +273,7 @@ func familyNames() []string {
 	return names
 }
 
-// unixAll is the value of network.unix by which a layer takes back what those below
-// restrict.
+// unixAll is the value of network.unix that lifts the restriction of the layers below.
 const unixAll = "all"
 
 func (b *builder) unix(v value) {
@@ -297,12 +296,12 @@ func (b *builder) syscallsDeny(v value) {
 		calls := policy.ExpandCall(text)
 		switch {
 		case policy.VitalCall(text):
-			b.wrong(item, "no program can run without this system call: want another")
+			b.wrong(item, "no program can run without this system call")
 			return nil, false
 		case len(calls) == 0 && strings.HasPrefix(text, "@"):
-			b.wrong(item, "no group of system calls has this name%s; want %s", didYouMean(text, groupNames()), oneOf(groupNames()))
+			b.wrong(item, "unknown group of system calls%s; want %s", didYouMean(text, groupNames()), oneOf(groupNames()))
 		case len(calls) == 0:
-			b.wrong(item, "no system call has this name%s", didYouMean(text, policy.CallNames()))
+			b.wrong(item, "unknown system call%s", didYouMean(text, policy.CallNames()))
 		}
 		return calls, len(calls) > 0
 	})
@@ -321,12 +320,12 @@ func (b *builder) variable(f field) {
 	case reason != "":
 		b.wrong(value{shape: shapeString, text: f.name, at: f.at}, "%s", reason)
 	case f.value.shape != shapeString:
-		b.wrong(f.value, "the value of a variable is a string: want %s = \"...\"", f.name)
+		b.wrong(f.value, "want a string, %s = \"...\"", f.name)
 	case strings.ContainsRune(f.value.text, 0):
-		b.wrong(f.value, "the value of a variable has no NUL")
+		b.wrong(f.value, "the value of a variable must not contain a NUL byte")
 	default:
 		text := f.value.text
-		if b.file != "" { // on the command line the shell has expanded it
+		if b.file != "" { // the shell has expanded a flag
 			var err *variableError
 			if text, err = b.scope.expand(text, false); err != nil {
 				b.wrong(f.value, "%s", err.reason)
@@ -338,20 +337,20 @@ func (b *builder) variable(f field) {
 	}
 }
 
-// checkVariable says what is wrong with the name of a variable, or nothing.
+// checkVariable returns what is wrong with the name of a variable, or "".
 func checkVariable(name string) string {
 	switch {
 	case name == "":
-		return "the name of a variable is not empty"
+		return "the name of a variable must not be empty"
 	case strings.ContainsAny(name, "=\x00"):
-		return "the name of a variable has no '=' and no NUL"
+		return "the name of a variable must not contain '=' or a NUL byte"
 	case strings.Contains(name, "*"):
-		return "'*' stands only at the end of a name that is kept"
+		return "'*' is allowed only at the end of a name in keep"
 	}
 	return ""
 }
 
-// each calls f for the strings of a list and refuses everything else.
+// each calls f for the strings of a list, and adds an error for anything else.
 func (b *builder) each(v value, f func(item value)) {
 	if v.shape != shapeArray {
 		b.wrong(v, "want a list of strings")
@@ -366,7 +365,7 @@ func (b *builder) each(v value, f func(item value)) {
 	}
 }
 
-// sortedSet returns the values in order, each once; nil if there are none.
+// sortedSet returns the values sorted, each once; nil if there are none.
 func sortedSet[T cmp.Ordered](list []T) []T {
 	if len(list) == 0 {
 		return nil

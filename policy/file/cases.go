@@ -9,13 +9,13 @@ import (
 	"github.com/memjail/memjail/policy"
 )
 
-// testTable is the list of tables that holds a policy's tests.
+// testTable is the list of tables with a policy's tests.
 const testTable = "test"
 
 // The keys of a test, in the order in which they are written.
 var testKeys = []string{"name", "access", "path", "port", "call", "run", "expect"}
 
-// testObject is the key that says what a test of each access is about.
+// testObject is the key that a test needs, by its access.
 var testObject = map[policy.Action]string{
 	policy.ActionRead: "path", policy.ActionWrite: "path", policy.ActionExecute: "path",
 	policy.ActionConnect: "port", policy.ActionBind: "port", policy.ActionSend: "port", policy.ActionReceive: "port", policy.ActionCall: "call", policy.ActionRun: "run",
@@ -36,15 +36,15 @@ func (t *testCase) refuse(v value, name, format string, args ...any) {
 	t.wrong(v, format, args...)
 }
 
-// lacks says that a key is missing.
+// lacks adds an error about a missing key.
 func (t *testCase) lacks(name, format string, args ...any) {
 	t.bad = true
 	t.errs = append(t.errs, &Error{Source: t.file, Position: t.at, Key: testTable + "." + name,
 		Reason: "is missing: " + fmt.Sprintf(format, args...)})
 }
 
-// tests adds the tests of a file. One with the name of a test that the file
-// extends takes its place, so that a layer which opens something can say so.
+// tests adds the tests of a file. A test replaces one of the same name from the layers
+// below, so that a layer that opens something can change the test about it.
 func (b *builder) tests(records []*record) {
 	names := map[string]bool{}
 	for _, r := range records {
@@ -54,7 +54,7 @@ func (b *builder) tests(records []*record) {
 			continue
 		}
 		if names[t.test.Name] {
-			t.refuse(t.given["name"], "name", "another test of this file has the name: want a name of its own")
+			t.refuse(t.given["name"], "name", "another test in this file has the same name: want a unique name")
 			continue
 		}
 		names[t.test.Name] = true
@@ -88,9 +88,9 @@ func (t *testCase) read(r *record) {
 		v, ok := t.given[name]
 		switch {
 		case ok && name != object:
-			t.refuse(v, name, "has no meaning with access = %q, which wants %s", t.test.Access, object)
+			t.refuse(v, name, "cannot be used with access = %q, which needs %s", t.test.Access, object)
 		case !ok && name == object:
-			t.lacks(name, "access = %q wants it", t.test.Access)
+			t.lacks(name, "access = %q needs it", t.test.Access)
 		case ok:
 			t.object(name, v)
 		}
@@ -101,7 +101,7 @@ func (t *testCase) name() {
 	v, ok := t.given["name"]
 	switch {
 	case !ok:
-		t.lacks("name", `write name = "..." with what the test is about`)
+		t.lacks("name", `write name = "..." with a description of the test`)
 	case v.shape != shapeString || strings.TrimSpace(v.text) == "" || strings.ContainsAny(v.text, "\n\x00"):
 		t.refuse(v, "name", "want one line of text")
 	}
@@ -120,7 +120,7 @@ func (t *testCase) expect() {
 	t.test.Expect = e
 }
 
-// access may be left out where run says it.
+// access reads the access, which can be left out in a test with run.
 func (t *testCase) access() bool {
 	v, ok := t.given["access"]
 	a, known := policy.Parse[policy.Action](v.text)
@@ -139,7 +139,7 @@ func (t *testCase) access() bool {
 	return false
 }
 
-// object reads what the test is about.
+// object reads the path, port, call or command of the test.
 func (t *testCase) object(name string, v value) {
 	switch name {
 	case "path":
@@ -164,7 +164,7 @@ func (t *testCase) object(name string, v value) {
 		t.test.Port = port
 	case "call":
 		if v.shape != shapeString || !policy.KnownCall(v.text) {
-			t.refuse(v, name, "no system call has this name%s", didYouMean(v.text, policy.CallNames()))
+			t.refuse(v, name, "unknown system call%s", didYouMean(v.text, policy.CallNames()))
 		}
 		t.test.Call = v.text
 	case "run":
@@ -185,7 +185,7 @@ func (t *testCase) run(v value) {
 		case err != nil:
 			t.refuse(item, "run", "%s", err.reason)
 		case strings.ContainsRune(text, 0), i == 0 && text == "":
-			t.refuse(item, "run", "the name of a program is not empty, and no argument has a NUL")
+			t.refuse(item, "run", "the name of a program must not be empty, and no argument may contain a NUL byte")
 		}
 		t.test.Run = append(t.test.Run, text)
 	}

@@ -11,7 +11,7 @@ import (
 	"github.com/pelletier/go-toml/v2/unstable"
 )
 
-// shape is what a value is in TOML, as far as a policy cares.
+// shape is the type of a value in TOML, as far as policies use it.
 type shape uint8
 
 const (
@@ -20,26 +20,26 @@ const (
 	shapeBool
 	shapeArray
 	shapeTable
-	shapeOther // floats, dates: no key wants them
+	shapeOther // floats, dates: no key has these
 )
 
-// value is a TOML value with its place.
+// value is a TOML value with its position.
 type value struct {
 	shape  shape
-	text   string // of a string: its content; of other scalars: as written
+	text   string // a string's content; any other scalar as written
 	items  []value
 	fields []field
 	at     Position
 }
 
-// field is one name of a table whose names are free (environment.set).
+// field is an entry of a table with arbitrary names (environment.set).
 type field struct {
 	name  string
 	at    Position
 	value value
 }
 
-// shown writes the value for a message.
+// shown returns the value for a message.
 func (v value) shown() string {
 	switch v.shape {
 	case shapeString:
@@ -53,16 +53,16 @@ func (v value) shown() string {
 	}
 }
 
-// entry is a key that the file gives.
+// entry is a key in the file.
 type entry struct {
 	at    Position // of the key
 	value value
 }
 
-// document is what a file says.
+// document is the content of a file.
 type document struct {
 	entries map[string]*entry
-	tables  map[string]Position // tables that are written out, even if empty
+	tables  map[string]Position // tables with a header, even if they are empty
 	tests   []*record
 }
 
@@ -77,11 +77,11 @@ func (d *document) entry(name string) (*entry, bool) {
 	return e, ok
 }
 
-// readDocument reads the TOML text. On a syntax error there is no document; on
-// unknown keys there is one without them.
+// readDocument reads a TOML file. After a syntax error there is no document, after unknown
+// keys one without them.
 func readDocument(filename string, data []byte) (*document, Errors) {
-	// The decoder holds TOML's own rules (no key or table twice), which the parser
-	// below, needed for the positions, does not know.
+	// The decoder checks TOML's own rules (no key or table twice). The parser below, which
+	// has the positions, does not.
 	var all map[string]any
 	if err := toml.Unmarshal(data, &all); err != nil {
 		return nil, Errors{syntaxError(filename, err)}
@@ -110,30 +110,30 @@ func syntaxError(filename string, err error) *Error {
 	return e
 }
 
-// reader walks through the expressions of a file.
+// reader walks the expressions of a file.
 type reader struct {
 	filename string
 	parser   unstable.Parser
-	lines    []int // where each line begins, in bytes; lines[0] is 0
+	lines    []int // offset of each line, in bytes; lines[0] is 0
 	doc      document
 	errs     Errors
 
-	table []string // the header that the walk is below
-	skip  bool     // that header was wrong: what stands below it adds nothing
-	test  *record  // the walk is below a [[test]]
+	table []string // the current header
+	skip  bool     // the header is wrong, and what is below it is ignored
+	test  *record  // the current [[test]], or nil
 }
 
 func (r *reader) wrong(at Position, format string, args ...any) {
 	r.errs = append(r.errs, &Error{Source: r.filename, Position: at, Reason: fmt.Sprintf(format, args...)})
 }
 
-// position tells where a node begins. The parser's own answer counts the lines
-// from the top of the file each time, which is most of the time of a start.
+// position returns where a node begins. The parser's own function counts lines from the top
+// of the file each time, which would take most of the time of a start.
 func (r *reader) position(raw unstable.Range) Position {
 	at := int(raw.Offset)
 	line, found := slices.BinarySearch(r.lines, at)
 	if !found {
-		line-- // the line before the one that begins behind it
+		line-- // the line that begins before it
 	}
 	return Position{Line: line + 1, Column: at - r.lines[line] + 1}
 }
@@ -148,7 +148,7 @@ func lineStarts(data []byte) []int {
 	return starts
 }
 
-// keyParts returns the parts of a dotted key and the place of the first.
+// keyParts returns the parts of a dotted key and the position of the first.
 func (r *reader) keyParts(n *unstable.Node) (parts []string, at Position) {
 	it := n.Key()
 	for it.Next() {
@@ -181,20 +181,20 @@ func (r *reader) expression(n *unstable.Node) {
 	}
 }
 
-// listHeader takes the line [[parts]].
+// listHeader reads the line [[parts]].
 func (r *reader) listHeader(parts []string, at Position) {
 	switch name := dotted(parts); {
 	case name == testTable:
 		r.test = &record{at: at}
 		r.doc.tests = append(r.doc.tests, r.test)
 	case isTable(name):
-		r.wrong(at, "%q is no list of tables: write [%s]", name, name)
+		r.wrong(at, "%q is not a list of tables: write [%s]", name, name)
 	default:
 		r.wrong(at, "unknown table %q%s", name, didYouMean(name, tableNames()))
 	}
 }
 
-// inlineTests takes test = [{ ... }], the other spelling of [[test]].
+// inlineTests reads test = [{ ... }], the other spelling of [[test]].
 func (r *reader) inlineTests(v value) {
 	if v.shape != shapeArray {
 		r.wrong(v.at, "%q is a list of tables: write [[%s]]", testTable, testTable)
@@ -209,7 +209,7 @@ func (r *reader) inlineTests(v value) {
 	}
 }
 
-// header takes the line [parts] and tells whether what follows has a meaning.
+// header reads the line [parts], and reports whether the table is known.
 func (r *reader) header(parts []string, at Position) bool {
 	name := dotted(parts)
 	if k := findKey(name); k != nil {
@@ -217,7 +217,7 @@ func (r *reader) header(parts []string, at Position) bool {
 			r.doc.entries[name] = &entry{at: at, value: value{shape: shapeTable, at: at}}
 			return true
 		}
-		r.wrong(at, "%q is no table: write %s = ... with %s", name, lastPart(name), k.want)
+		r.wrong(at, "%q is not a table: write %s = ... with %s", name, lastPart(name), k.want)
 		return false
 	}
 	if name == testTable {
@@ -268,8 +268,8 @@ func (r *reader) keyValue(parts []string, at Position, n *unstable.Node) {
 	}
 }
 
-// value copies a value out of the parser, whose nodes live until the next
-// expression. The parser gives a list no place; then it is its key's.
+// value copies a value from the parser, whose nodes are valid until the next expression.
+// The parser has no position for a list; then it is that of the key.
 func (r *reader) value(n *unstable.Node, key Position) value {
 	v := value{at: key, text: string(n.Data)}
 	if n.Raw.Length > 0 {
@@ -304,8 +304,8 @@ func (r *reader) value(n *unstable.Node, key Position) value {
 	return v
 }
 
-// dotted joins the parts of a key. A part that contains a dot is quoted, so that
-// it is not taken for two.
+// dotted joins the parts of a key. A part that contains a dot is quoted, so that it does
+// not look like two.
 func dotted(parts []string) string {
 	quoted := make([]string, len(parts))
 	for i, p := range parts {

@@ -6,23 +6,29 @@ import (
 	"strings"
 )
 
-// Position is a place in a file. Both numbers start at 1; the column counts
-// bytes. The zero value means no place.
+// Position is a place in a file. Both numbers start at 1; the column counts bytes. The zero
+// value is no place.
 type Position struct {
 	Line, Column int
 }
 
-// Error is one thing that a policy file or a flag says wrongly.
+// Error is a mistake in a policy file or a flag.
 type Error struct {
-	Source   string   // the file's name, or the flag as given: "--allow ptrace=maybe"
-	Position Position // in a file
-	Key      string   // in a file: "memory.ptrace"; empty for what is no key's value
-	Value    string   // the offending value as written; may be empty
-	Reason   string   // what is wrong and what would be right
+	// Source is the name of the file, or the flag as given: "--allow ptrace=maybe".
+	Source string
+	// Position is the place in a file, zero for a flag.
+	Position Position
+	// Key is the key of a file, "memory.ptrace". It is empty if the mistake is not in the
+	// value of a key.
+	Key string
+	// Value is the wrong value as written. It may be empty.
+	Value string
+	// Reason is what is wrong, and what would be right.
+	Reason string
 }
 
-// Error writes FILE:LINE:COLUMN: KEY: VALUE: REASON for a file and FLAG: REASON
-// for a flag, leaving out what is empty.
+// Error returns FILE:LINE:COLUMN: KEY: VALUE: REASON for a file and FLAG: REASON for a flag,
+// without the parts that are empty.
 func (e *Error) Error() string {
 	var s strings.Builder
 	s.WriteString(e.Source)
@@ -38,11 +44,11 @@ func (e *Error) Error() string {
 	return s.String()
 }
 
-// Errors are all the errors of a file, in its order, or of the flags. It is never
-// empty when it is returned.
+// Errors are all mistakes in a file, in its order, or in the flags. As a returned error it
+// is not empty.
 type Errors []*Error
 
-// Error writes one error per line.
+// Error returns one error per line.
 func (es Errors) Error() string {
 	lines := make([]string, len(es))
 	for i, e := range es {
@@ -51,7 +57,7 @@ func (es Errors) Error() string {
 	return strings.Join(lines, "\n")
 }
 
-// Unwrap gives each error to errors.As.
+// Unwrap returns each error, for errors.As.
 func (es Errors) Unwrap() []error {
 	all := make([]error, len(es))
 	for i, e := range es {
@@ -70,7 +76,7 @@ func (es Errors) sorted() Errors {
 	return es
 }
 
-// oneOf writes a list of alternatives: "deny, children or allow".
+// oneOf joins alternatives: "deny, children or allow".
 func oneOf(names []string) string {
 	if len(names) < 2 {
 		return strings.Join(names, "")
@@ -79,9 +85,9 @@ func oneOf(names []string) string {
 	return strings.Join(names[:last], ", ") + " or " + names[last]
 }
 
-// didYouMean is the end of a message that names the most likely candidate, or
-// nothing. A candidate whose last part is the same (memory.processes for
-// procfs.processes) is likelier than one that is spelled alike.
+// didYouMean returns the end of a message that suggests the most likely candidate, or "". A
+// candidate with the same last part (memory.processes for procfs.processes) is likelier
+// than one with a similar spelling.
 func didYouMean(name string, candidates []string) string {
 	best, distance := "", 1+min(max(2, len(name)/5), 6)
 	same := 0
@@ -108,8 +114,8 @@ func lastPart(name string) string {
 	return name[strings.LastIndexByte(name, '.')+1:]
 }
 
-// editDistance counts the insertions, deletions and replacements of bytes that
-// lead from a to b (Levenshtein). A name that long is no misspelling of a key.
+// editDistance returns the Levenshtein distance: the insertions, deletions and replacements
+// of bytes that turn a into b. Long names are not compared; they are no misspelled keys.
 func editDistance(a, b string) int {
 	const tooLong = 64
 	if len(a) > tooLong || len(b) > tooLong {

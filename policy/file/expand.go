@@ -5,32 +5,31 @@ import (
 	"strings"
 )
 
-// scope is what the variables of a policy are taken from. It is given, not asked
-// for, so that resolving a policy is a function of its arguments.
+// scope has the values of the variables of a policy. It is passed in, so that resolving a
+// policy is a function of its arguments.
 type scope struct {
 	env []string // NAME=VALUE; of two with one name the last counts
-	dir string   // the working directory; "" if nobody said
+	dir string   // the working directory; "" if it is not known
 }
 
-// The variables that have a name of their own; any other is ${env:NAME}.
+// The variables with a short name; any other is ${env:NAME}.
 var variableNames = []string{"HOME", "PWD", "USER", "XDG_RUNTIME_DIR"}
 
 const envPrefix = "env:"
 
-// variableError says why a text cannot be expanded.
+// variableError is why a text cannot be expanded.
 type variableError struct {
 	reason string
-	// unset tells that the only fault is a variable that is not set or empty: an
-	// optional path may have it.
+	// unset is set if a variable is not set or empty, which is fine in an optional path.
 	unset bool
 }
 
-// lookup finds a variable by what stands between the braces.
+// lookup returns the value of a variable, given by the text between the braces.
 func (s scope) lookup(name string) (string, *variableError) {
 	if name == "PWD" {
 		if s.dir == "" {
-			return "", &variableError{"${PWD} is the working directory, to which no path leads from here (it was removed, or it lies " +
-				"in another mount namespace or outside the root directory): change to the directory to work in by a path (cd /path/to/it)", true}
+			return "", &variableError{"${PWD}, the working directory, has no path (it was removed, or it is in another mount namespace " +
+				"or outside the root directory): change to a directory by its path first (cd /path/to/it)", true}
 		}
 		return s.dir, nil
 	}
@@ -56,8 +55,8 @@ func (s scope) lookup(name string) (string, *variableError) {
 	return "", &variableError{fmt.Sprintf("${%s} is not set in the environment", name), true}
 }
 
-// expand replaces ${NAME} by what the variable holds; $${ stands for ${ itself.
-// What a variable holds is not expanded again.
+// expand replaces ${NAME} by the value of the variable, and $${ by ${. Values are not
+// expanded again.
 func (s scope) expand(text string, emptyFails bool) (string, *variableError) {
 	if !strings.Contains(text, "${") {
 		return text, nil
@@ -77,7 +76,7 @@ func (s scope) expand(text string, emptyFails bool) (string, *variableError) {
 		b.WriteString(text[:at])
 		name, rest, closed := strings.Cut(text[at+2:], "}")
 		if !closed {
-			return "", &variableError{"${ has no closing }: write $${ for the characters themselves", false}
+			return "", &variableError{"${ has no closing }: write $${ for a literal ${", false}
 		}
 		held, err := s.lookup(name)
 		if err == nil && held == "" && emptyFails {
@@ -92,11 +91,11 @@ func (s scope) expand(text string, emptyFails bool) (string, *variableError) {
 	return b.String(), nil
 }
 
-// unexpanded is the text that [scope.expand] turns into its argument.
+// unexpanded is the inverse of [scope.expand].
 func unexpanded(text string) string { return strings.ReplaceAll(text, "${", "$${") }
 
-// expandPath is expand for a path, in which a leading "~/" is ${HOME}/. A path
-// whose variable is empty would name something else entirely, so that is refused.
+// expandPath is expand for a path, where a leading "~/" is ${HOME}/. An empty variable is an
+// error, since the path would name something else entirely.
 func (s scope) expandPath(text string) (string, *variableError) {
 	if rest, ok := strings.CutPrefix(text, "~"); ok && (rest == "" || rest[0] == '/') {
 		text = "${HOME}" + rest
@@ -104,5 +103,5 @@ func (s scope) expandPath(text string) (string, *variableError) {
 	return s.expand(text, true)
 }
 
-// computed tells whether the text means different things in different places.
+// computed reports whether a text depends on the environment.
 func computed(text string) bool { return strings.Contains(text, "${") || strings.HasPrefix(text, "~") }

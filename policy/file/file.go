@@ -1,29 +1,29 @@
-// Package file turns what a user writes, a TOML file and flags, into a
-// [policy.Policy] with only valid values, or into errors that say where and what
-// would be right.
+// Package file turns what a user writes, a TOML file and flags, into a valid
+// [policy.Policy], or into errors that name the place and what would be right there.
 //
-// There are two shapes. A document is what a file says: entries with positions,
-// nothing resolved, an absent key has no entry. A policy.Policy is what results
-// when the entries are applied to a base. Both are tied by one table of keys
-// (keys.go), which the flags use too, so that they cannot come to mean different
-// things; the JSON schema and the text of a resolved policy are made from it.
+// There are two types. A document is the content of a file: entries with positions,
+// nothing resolved, no entry for an absent key. A policy.Policy results when the entries
+// are applied to a base. One table of keys (keys.go) connects the two. Flags, the JSON
+// schema and the text of a resolved policy derive from it as well, so that all of them
+// agree.
 //
 // # Layers
 //
-// A policy is made of layers: the built-in policy "memory", what the file
-// extends, in that order and each once, the file itself, the flags. Each layer
-// changes only what it says:
+// A policy consists of layers: the built-in policy "memory", what the file extends, in that
+// order and each once, the file itself, the flags. A layer changes only the keys that it
+// has:
 //
 //   - a key with one value replaces the value;
-//   - procfs.write, a choice out of a closed set, replaces the choice;
-//   - any other list or table adds to the one before, and an empty one empties it;
-//   - a path has the rights of the last layer that names it;
+//   - procfs.write, a choice from a closed set, replaces the choice;
+//   - any other list or table adds to the one below, and an empty one empties it;
+//   - the last layer that lists a path decides its rights, and whether it may be missing;
 //   - a test replaces the test of the same name.
 //
-// Where a list that is absent means "as usual" (the four path lists together,
-// environment.keep, the lists of [network]), the first layer that has it closes
-// everything else; no later layer can make it absent again. So a layer allows
-// what the layers below it allow and what it names, and nothing more.
+// Some lists mean "as usual" while they are absent: the lists of path rules together,
+// environment.keep, and those of [network]. The first layer that has such a list closes
+// everything else, and no later layer can make it absent again (but for network.unix =
+// "all"). So a layer allows what the layers below allow and what it lists, and nothing
+// more.
 package file
 
 import (
@@ -38,14 +38,14 @@ import (
 	"github.com/memjail/memjail/profiles"
 )
 
-// DefaultName is the built-in policy that holds when none is asked for.
+// DefaultName is the built-in policy that applies if no other is chosen.
 const DefaultName = "memory"
 
-// maxSize bounds what is read of a file, in bytes: a policy is some kilobytes.
+// maxSize bounds the size of a file, in bytes. Policies have some kilobytes.
 const maxSize = 1 << 20
 
-// Default returns the built-in policy "memory" without parsing it: it is in the
-// way of every start. A test holds that the profile's text says the same.
+// Default returns the built-in policy "memory" without parsing it, since every start needs
+// it. A test checks that the text of the profile means the same.
 func Default() policy.Policy {
 	return policy.Policy{
 		Name: DefaultName,
@@ -56,13 +56,12 @@ func Default() policy.Policy {
 	}
 }
 
-// Load returns the policy of that name for a start: a file if the name contains a
-// slash or ends in ".toml", else a built-in one. Variables are taken from the
-// process's environment and working directory. What a file leaves out is as in
-// [Default].
+// Load returns the policy with a name: a file if the name contains a slash or ends in
+// ".toml", otherwise a built-in policy. Variables have the values of the process's
+// environment and working directory. Keys that a file leaves out are as in [Default].
 //
-// The error is [Errors] for what a file says wrongly; it wraps the errno when the
-// file cannot be read.
+// The error is [Errors] for mistakes in a file. It wraps the errno if a file cannot be
+// read, and [os.ErrNotExist] for an unknown built-in policy.
 func Load(name string) (policy.Policy, error) {
 	if name == DefaultName {
 		return Default(), nil
@@ -70,35 +69,34 @@ func Load(name string) (policy.Policy, error) {
 	return LoadTested(name)
 }
 
-// LoadTested is [Load] for a policy that is to be proven: "memory", which a start
-// takes without its text, comes with the tests in it like every other one.
+// LoadTested is [Load] with the tests of the policy "memory", which Load returns without
+// parsing its text.
 func LoadTested(name string) (policy.Policy, error) {
 	dir, err := os.Getwd()
 	if err != nil {
-		dir = "" // a policy that uses it says that it is not known
+		dir = "" // an error only for a policy that uses it
 	}
 	return Loader{Env: os.Environ(), Dir: dir}.Load(name)
 }
 
-// Loader reads policies. What it does is a function of its fields and the files.
+// Loader reads policies. The results depend on its fields and the files only.
 type Loader struct {
-	// Env are the variables that a policy can use, NAME=VALUE; of two with one
-	// name the last counts.
+	// Env are the variables for policies, NAME=VALUE. Of several with the same name the
+	// last one counts.
 	Env []string
-	// Dir is what ${PWD} stands for, absolute; empty is "not known".
+	// Dir is the absolute path that ${PWD} stands for; empty if it is not known.
 	Dir string
-	// ReadFile reads a policy file; nil reads it from the file system.
+	// ReadFile reads a policy file. If it is nil, files are read from the file system.
 	ReadFile func(name string) ([]byte, error)
 }
 
-// Load returns the policy of that name, as the function [Load] does but for the
-// question of what can be enforced. A built-in policy comes with its tests; those
-// of "memory" are its own and no other policy's, although all start from it.
+// Load is the function [LoadTested] with the environment and files of the Loader. The tests
+// of "memory" belong to that policy alone, although all others start from it.
 func (l Loader) Load(name string) (policy.Policy, error) {
 	if isBuiltin(name) {
 		data, err := profiles.Read(name)
 		if err != nil {
-			return policy.Policy{}, fmt.Errorf("policy %q: no built-in policy has this name%s; there is %s; the name of a file contains a slash or ends in .toml: %w",
+			return policy.Policy{}, fmt.Errorf("policy %q: no such built-in policy%s: want %s, or a file, whose name contains a slash or ends in .toml: %w",
 				name, didYouMean(name, profiles.Names()), strings.Join(builtinNames(), ", "), os.ErrNotExist)
 		}
 		return l.resolve(source{name: name, builtin: true}, data, Default())
@@ -154,7 +152,7 @@ func builtinNames() []string {
 	return append([]string{DefaultName}, others...)
 }
 
-// isBuiltin tells by its form whether a name means a built-in policy.
+// isBuiltin reports whether a name has the form of a built-in policy's.
 func isBuiltin(name string) bool {
 	return !strings.Contains(name, "/") && !strings.HasSuffix(name, ".toml")
 }
@@ -166,7 +164,7 @@ func (l Loader) readFile(name string) ([]byte, error) {
 	return read(name)
 }
 
-// read returns a file's content. It may be a pipe (a shell's <(command)).
+// read returns the content of a file, which may be a pipe (<(command) in a shell).
 func read(name string) ([]byte, error) {
 	f, err := os.Open(name)
 	if err != nil {
@@ -183,7 +181,7 @@ func read(name string) ([]byte, error) {
 	return data, nil
 }
 
-// cause strips the operation and the path, which the caller's message has.
+// cause strips the operation and the path, which the message of the caller has.
 func cause(err error) error {
 	var pe *os.PathError
 	if errors.As(err, &pe) {

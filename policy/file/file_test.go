@@ -339,7 +339,7 @@ func TestBaseIsKept(t *testing.T) {
 	}
 	// What the base closes is not opened by the way.
 	_, err = Parse("x", []byte("version = 1\nmemory.access = \"no-write\"\n"), base)
-	if err == nil || err.Error() != `x:2:17: memory.access: "no-write": contradicts procfs.system = "none", which cannot be held then` {
+	if err == nil || err.Error() != `x:2:17: memory.access: "no-write": contradicts procfs.system = "none", which cannot be enforced then` {
 		t.Errorf("got %v", err)
 	}
 }
@@ -351,8 +351,8 @@ func TestLoadErrors(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, c := range []struct{ name, want string }{
-		{"memry", `policy "memry": no built-in policy has this name (did you mean "memory"?); there is memory, build, service, strict, workspace; the name of a file contains a slash or ends in .toml: file does not exist`},
-		{"", `policy "": no built-in policy has this name; there is memory, build, service, strict, workspace; the name of a file contains a slash or ends in .toml: file does not exist`},
+		{"memry", `policy "memry": no such built-in policy (did you mean "memory"?): want memory, build, service, strict, workspace, or a file, whose name contains a slash or ends in .toml: file does not exist`},
+		{"", `policy "": no such built-in policy: want memory, build, service, strict, workspace, or a file, whose name contains a slash or ends in .toml: file does not exist`},
 		{"/nonexistent/x", `reading policy "/nonexistent/x": no such file or directory`},
 		{dir, `reading policy "` + dir + `": is a directory`},
 		{large, `reading policy "` + large + `": larger than 1048576 bytes`},

@@ -25,7 +25,7 @@ func (b *builder) apply(doc *document) {
 	b.finishFile(doc)
 }
 
-// finishFile sees to what no key can judge alone.
+// finishFile checks what no key can check alone.
 func (b *builder) finishFile(doc *document) {
 	if _, ok := doc.entry("version"); !ok {
 		b.errs = append(b.errs, &Error{Source: b.file, Position: Position{1, 1},
@@ -48,8 +48,8 @@ func (b *builder) finishFile(doc *document) {
 	b.normalize()
 }
 
-// normalize drops what an open memory.access has made meaningless, so that two
-// policies that mean the same are the same.
+// normalize drops what has no effect under the value of memory.access, so that policies
+// with the same meaning are equal.
 func (b *builder) normalize() {
 	p := b.policy
 	if p.Memory.Access != policy.AccessDeny {
@@ -60,8 +60,8 @@ func (b *builder) normalize() {
 	}
 }
 
-// finishNetwork refuses a [network] without keys: it looks like "no network" and
-// would be "as usual".
+// finishNetwork refuses a [network] without keys: it looks like "no network", and would be
+// "as usual".
 func (b *builder) finishNetwork(doc *document) {
 	at, written := doc.tables["network"]
 	for _, name := range networkKeys {
@@ -73,26 +73,25 @@ func (b *builder) finishNetwork(doc *document) {
 		b.errs = append(b.errs, &Error{Source: b.file, Position: at, Key: "network",
 			Reason: "the table is empty, which restricts nothing: write families = [] for no network at all, connect-tcp = [], bind-tcp = [], " +
 				`connect-udp = [], bind-udp = [] or unix = [], ` +
-				`unix = "all" to take a restriction of an extended policy back, or remove it`})
+				`unix = "all" to lift the restriction of an extended policy, or remove the table`})
 	}
 }
 
-// checkProcfs refuses a [procfs] key where memory.access gives procfs a meaning
-// that the key cannot change. The files to write stay a choice under "no-write",
-// which keeps procfs closed to writing.
+// checkProcfs refuses a [procfs] key that has no effect under the value of memory.access.
+// procfs.write has one under "no-write", which keeps procfs closed to writing.
 func (b *builder) checkProcfs(v value) {
 	access := b.policy.Memory.Access
 	if access == policy.AccessDeny || access == policy.AccessNoWrite && b.key.name == "procfs.write" {
 		return
 	}
-	b.wrong(v, "contradicts memory.access = %q, which leaves nothing of %s to decide: remove this key, or want memory.access = %q",
+	b.wrong(v, "contradicts memory.access = %q, under which %s has no effect: remove this key, or write memory.access = %q",
 		access, b.key.name, policy.AccessDeny)
 }
 
-// checkSystem refuses to lose a procfs.system = "none" that came with the base
-// when memory.access opens procfs.
+// checkSystem refuses a memory.access that opens procfs if a layer below has
+// procfs.system = "none", which would be lost.
 func (b *builder) checkSystem(access value) {
 	if b.policy.Memory.Access != policy.AccessDeny && b.policy.Procfs.System == policy.SystemNone {
-		b.wrong(access, "contradicts procfs.system = %q, which cannot be held then", policy.SystemNone)
+		b.wrong(access, "contradicts procfs.system = %q, which cannot be enforced then", policy.SystemNone)
 	}
 }

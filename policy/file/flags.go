@@ -9,7 +9,7 @@ import (
 	"github.com/memjail/memjail/policy"
 )
 
-// Overrides are the flags that change a policy, each element as the user gave it.
+// Overrides are the flags that change a policy, with their values as the user gave them.
 type Overrides struct {
 	// LS, RO, ROX, RW and RWX add rules: from the first one on, only the paths that rules
 	// list are granted. They replace what the policy says about the same path. A path
@@ -18,40 +18,39 @@ type Overrides struct {
 	// "./?".
 	LS, RO, ROX, RW, RWX []string
 	// Allow sets keys, as KEY=VALUE: "ptrace=children", "memory.access=no-write",
-	// "write=comm,oom_score_adj". A list's values are separated by commas; none
-	// empties it. The last part of a key is enough when only one key ends so.
+	// "write=comm,oom_score_adj". The values of a list are separated by commas; no value
+	// empties it. The last part of a key is enough if it is unambiguous.
 	Allow []string
-	// Env keeps variables (NAME; "*" at its end stands for anything), from the
-	// first on only those and what the policy keeps; or sets them (NAME=VALUE).
+	// Env sets variables (NAME=VALUE) or keeps them (NAME, where a "*" at the end matches
+	// anything). From the first NAME on, only the kept variables reach CMD.
 	Env []string
-	// Memory sets memory.access; empty leaves it.
+	// Memory sets memory.access, unless it is empty.
 	Memory string
 	// Devices adds device nodes, written as the paths of rules are. They are no rules:
 	// other paths stay as usual.
 	Devices []string
-	// Network adds address families of sockets, each element one or several with commas;
-	// from the first on, only those and what the policy lists can be made. "none", no
-	// network at all, empties the list.
+	// Network adds address families of sockets, one or several separated by commas. From
+	// the first one on, only sockets of the listed families can be created. "none" empties
+	// the list: no network at all.
 	Network []string
-	// ConnectTCP and BindTCP add ports, each element one port or several with
-	// commas; from the first on, only those and what the policy lists are open.
-	// "none" empties the list.
+	// ConnectTCP and BindTCP add ports, one or several separated by commas. From the first
+	// one on, only the listed ports are allowed. "none" empties the list.
 	ConnectTCP, BindTCP []string
 	// ConnectUDP and BindUDP do the same for UDP.
 	ConnectUDP, BindUDP []string
-	// Unix adds sockets, or directories of sockets, in the same way.
+	// Unix adds sockets, or directories of sockets, in the same way. "all" lifts the
+	// restriction.
 	Unix []string
 }
 
-// Apply returns p changed by the flags, for a start; p itself stays as it is. The
-// error is [Errors] with all that is wrong, each naming its flag.
+// Apply returns p changed by the flags; p itself stays as it is. The error is [Errors] with
+// all that is wrong, each naming its flag.
 func (o Overrides) Apply(p policy.Policy) (policy.Policy, error) {
 	return Loader{}.Apply(p, o)
 }
 
-// Apply returns p changed by the flags, as [Overrides.Apply] does but for the
-// question of what can be enforced. Relative paths start at l.Dir; if that is
-// empty, where the process's working directory really is.
+// Apply is [Overrides.Apply] with relative paths that start at l.Dir, or if that is empty at
+// the real path of the working directory.
 func (l Loader) Apply(p policy.Policy, o Overrides) (policy.Policy, error) {
 	p = p.Clone()
 	b := &builder{policy: &p, scope: scope{dir: l.Dir}}
@@ -99,7 +98,7 @@ func (b *builder) flagMemory(o Overrides) {
 	b.finishFlags(given)
 }
 
-// allowKey finds the key that --allow means, or says why there is none.
+// allowKey returns the key that --allow means, or adds an error.
 func (b *builder) allowKey(name string) *key {
 	found := findKey(name)
 	if found == nil {
@@ -110,7 +109,7 @@ func (b *builder) allowKey(name string) *key {
 			}
 		}
 		if len(names) > 1 {
-			b.wrong(value{}, "%q is the end of several keys: want %s", name, oneOf(names))
+			b.wrong(value{}, "%q is ambiguous: want %s", name, oneOf(names))
 			return nil
 		}
 	}
@@ -142,7 +141,7 @@ func (b *builder) flagSet(given map[*key]setting, k *key, flag, text string) {
 	k.set(b, v)
 }
 
-// finishFlags sees to what no setting can judge alone.
+// finishFlags checks what no setting can check alone.
 func (b *builder) finishFlags(given map[*key]setting) {
 	if len(given) == 0 {
 		return
@@ -212,7 +211,7 @@ func (b *builder) flagDevices(args []string) {
 func (b *builder) flagElement(arg string) (element, bool) {
 	text, optional := cutOptional(arg)
 	if _, again := cutOptional(text); optional && again {
-		b.wrong(value{}, `want a path behind "?": one that itself begins with "?" is written ./?`)
+		b.wrong(value{}, `want a path after "?"; a path that itself begins with "?" is written ./?NAME`)
 		return element{}, false
 	}
 	clean, ok := b.flagPath(text)
@@ -248,16 +247,16 @@ func (o Overrides) Absolute() (Overrides, error) {
 	return o, nil
 }
 
-// listOf is a list of one string.
+// listOf returns a list of one string.
 func listOf(text string) value {
 	return value{shape: shapeArray, items: []value{{shape: shapeString, text: text}}}
 }
 
-// none empties a list by a flag.
+// none is the value of a flag that empties its list.
 const none = "none"
 
-// emptied applies a flag that is given as "none", and refuses one that is given
-// so and with a value.
+// emptied applies a flag with the value "none", which excludes any other value. It reports
+// whether "none" is given.
 func (b *builder) emptied(k *key, args []string) bool {
 	if !slices.Contains(args, none) {
 		return false
@@ -321,9 +320,8 @@ func (b *builder) flagUnix(args []string) {
 	}
 }
 
-// flagPath makes a path that was given on the command line absolute. A leading
-// ".." is taken from where the working directory really is, as the kernel does,
-// and not from the spelling that a shell keeps in $PWD.
+// flagPath makes a path from the command line absolute. A leading ".." starts at the real
+// path of the working directory, as in the kernel, and not at the spelling in $PWD.
 func (b *builder) flagPath(arg string) (clean string, ok bool) {
 	abs := arg
 	if reason := unexpandedFlag(arg); reason != "" {
@@ -333,7 +331,7 @@ func (b *builder) flagPath(arg string) (clean string, ok bool) {
 	if arg != "" && arg[0] != '/' {
 		dir, err := b.directory()
 		if err != nil {
-			b.wrong(value{}, "the working directory, where the path starts, cannot be told: %v", cause(err))
+			b.wrong(value{}, "the path is relative, and the working directory is not known: %v", cause(err))
 			return "", false
 		}
 		rest := arg
@@ -350,7 +348,7 @@ func (b *builder) flagPath(arg string) (clean string, ok bool) {
 	return clean, true
 }
 
-// directory is where relative paths of flags start.
+// directory returns where relative paths of flags start.
 func (b *builder) directory() (string, error) {
 	if b.scope.dir != "" {
 		return b.scope.dir, nil
@@ -362,14 +360,14 @@ func (b *builder) directory() (string, error) {
 	return filepath.EvalSymlinks(dir)
 }
 
-// unexpandedFlag says that the shell has left something that a policy file would
-// expand; taken literally it would name another path.
+// unexpandedFlag returns an error for what a policy file would expand and the shell has not:
+// taken literally it would name another path.
 func unexpandedFlag(arg string) string {
 	switch {
 	case arg == "~" || strings.HasPrefix(arg, "~/"):
-		return "~ is not expanded in a flag: write the whole path"
+		return "~ is not expanded in flags: write the whole path"
 	case strings.Contains(arg, "${"):
-		return "variables are not expanded in a flag: write the whole path"
+		return "variables are not expanded in flags: write the whole path"
 	}
 	return ""
 }

@@ -12,19 +12,19 @@ import (
 type key struct {
 	name  string
 	shape shape
-	want  string // what a value is, for a message: "a string"
+	want  string // the type of its value, for messages: "a string"
 	set   func(*builder, value)
-	flag  string // says the same as --allow would; empty: --allow sets it
-	// get returns what a file would have to say: a string, an int, a list of
-	// strings or ports, a table of strings; nil where the key has to be absent.
+	flag  string // the flag that sets the key, if it is not --allow
+	// get returns the value as a file has it: a string, an int, a list of strings or
+	// ports, a table of strings; nil if the key has to be absent.
 	get    func(*policy.Policy) any
 	schema func() node
-	// origins are those of the elements of what get returns, in its order; nil: the
+	// origins returns those of the elements of the value, in its order. If it is nil, the
 	// policy's Origins have them.
 	origins func(*policy.Policy) []policy.Origin
 }
 
-// The words of a refusal by --allow.
+// fileOnly is in place of a flag for keys that only a file can set.
 const fileOnly = "a policy file"
 
 const (
@@ -59,10 +59,10 @@ var (
 	procfsKeys  = []string{"procfs.processes", "procfs.write", "procfs.system"}
 )
 
-// keys returns the table that everything else derives from: what a file may say,
-// what --allow may say, what a misspelling is compared with, the schema, and the
-// text of a resolved policy. Keys are applied in this order; those of one table
-// stand together. A start with the default policy and no flags does without it.
+// keys returns the table from which everything else derives: the keys of files and of
+// --allow, suggestions for misspelled keys, the schema, and the text of a resolved policy.
+// Keys are applied in this order, and those of one table are next to each other. A start
+// with the default policy and without flags does not need it.
 var keys = sync.OnceValue(func() []*key {
 	return slices.Concat(topKeys(), memoryKeys(), pathsKeys(), restKeys(), limitKeys(), lastKeys())
 })
@@ -183,8 +183,8 @@ func boolKey(name string, target func(*policy.Policy) *bool) *key {
 		get: func(p *policy.Policy) any { return *target(p) }, schema: func() node { return node{"type": "boolean"} }}
 }
 
-// portKey is a list of ports. Port 0 can be bound to, which lets the kernel pick one, and
-// not connected to.
+// portKey is a list of ports. Port 0 can be bound to (the kernel picks a port), but not
+// connected to.
 func portKey(name, flag string, lowest int, target func(*policy.Policy) *policy.Only[uint16]) *key {
 	return &key{name: name, shape: shapeArray, want: "a list of ports", flag: flag,
 		set:    func(b *builder, v value) { b.ports(v, target(b.policy), lowest) },
@@ -192,7 +192,7 @@ func portKey(name, flag string, lowest int, target func(*policy.Policy) *policy.
 		schema: func() node { return listSchema(integerSchema(lowest, maxPort)) }}
 }
 
-// underDeny is a key that may be written only where memory.access closes procfs.
+// underDeny is a key that is allowed only if memory.access closes procfs.
 func underDeny(k *key) *key {
 	get := k.get
 	k.get = func(p *policy.Policy) any {
@@ -215,7 +215,7 @@ func getProcfsWrite(p *policy.Policy) any {
 	return names
 }
 
-// getRules writes an empty list where nothing else would show that there are rules.
+// getRules returns an empty list if nothing else would show that paths are restricted.
 func getRules(p *policy.Policy, rights policy.Rights) any {
 	var paths []string
 	for _, r := range rulesWith(p, rights) {
@@ -260,7 +260,7 @@ func getEnvironmentSet(p *policy.Policy) any {
 	return p.Environment.Set
 }
 
-// listed is a list to write: an empty one only where that says something.
+// listed returns a list to write, nil for an empty one that would mean nothing.
 func listed[T any](empty bool, list []T) any {
 	if len(list) == 0 && !empty {
 		return nil
@@ -271,7 +271,7 @@ func listed[T any](empty bool, list []T) any {
 	return list
 }
 
-// restricted is a list to write if it restricts anything.
+// restricted returns a list to write if it restricts anything.
 func restricted[T string | uint16](o policy.Only[T]) any { return listed(o.Restricted(), o.List()) }
 
 func findKey(name string) *key {
@@ -283,7 +283,7 @@ func findKey(name string) *key {
 	return nil
 }
 
-// isTable tells whether keys stand below the name.
+// isTable reports whether the name is that of a table.
 func isTable(name string) bool {
 	return slices.ContainsFunc(keys(), func(k *key) bool { return strings.HasPrefix(k.name, name+".") })
 }
@@ -296,7 +296,7 @@ func keyNames() []string {
 	return names
 }
 
-// tableNames lists what may stand in a header.
+// tableNames lists the names that a header can have.
 func tableNames() []string {
 	names := []string{testTable}
 	for _, k := range keys() {

@@ -9,17 +9,17 @@ import (
 	"github.com/memjail/memjail/profiles"
 )
 
-// maxDepth bounds how deep files extend files. A longer chain is a mistake, or a
-// cycle that symbolic links hide.
+// maxDepth bounds chains of files that extend files. A longer chain is a mistake, or a cycle
+// hidden by symbolic links.
 const maxDepth = 8
 
-// source is where the text of a layer comes from.
+// source is the origin of the text of a layer.
 type source struct {
 	name    string // of a built-in policy, or of a file
 	builtin bool
 }
 
-// String names the source as messages do.
+// String returns the source for messages.
 func (s source) String() string {
 	if s.builtin {
 		return "built-in " + s.name
@@ -27,7 +27,7 @@ func (s source) String() string {
 	return s.name
 }
 
-// layer is the document of one source, with the errors of reading it.
+// layer is the document of a source, with the errors of reading it.
 type layer struct {
 	from source
 	doc  *document
@@ -38,15 +38,14 @@ type layer struct {
 type stack struct {
 	loader  Loader
 	layers  []layer
-	errs    Errors   // of what has no layer
-	chain   []source // from the policy itself to the one that is being read
+	errs    Errors   // of sources without a document
+	chain   []source // from the policy itself to the source that is being read
 	seen    []source
 	extends bool // the policy itself extends others
 }
 
-// push adds what a source extends, then the source itself. A source that is
-// extended twice keeps its first place: its settings are below those of all that
-// extend it.
+// push adds what a source extends, then the source itself. A source that is extended twice
+// keeps its first place: it is below all sources that extend it.
 func (s *stack) push(from source, data []byte) {
 	s.seen = append(s.seen, from)
 	doc, errs := readDocument(from.String(), data)
@@ -73,14 +72,14 @@ func (s *stack) push(from source, data []byte) {
 	s.layers = append(s.layers, layer{from, doc, append(errs, b.errs...)})
 }
 
-// extend pushes what one element of extends names.
+// extend pushes the source that an element of extends names.
 func (s *stack) extend(b *builder, from source, item value) {
 	switch {
 	case item.shape != shapeString || item.text == "":
 		b.wrong(item, "want the name of a built-in policy, or of a file")
 		return
 	case computed(item.text):
-		b.wrong(item, "variables are not expanded here: want a path, which may start at this file's directory")
+		b.wrong(item, "variables are not expanded here: want a path, absolute or relative to the directory of this file")
 		return
 	}
 	to := source{name: item.text, builtin: isBuiltin(item.text)}
@@ -91,12 +90,12 @@ func (s *stack) extend(b *builder, from source, item value) {
 		return // the lowest layer of every policy
 	case to.builtin:
 		if data, err = profiles.Read(to.name); err != nil {
-			b.wrong(item, "no built-in policy has this name%s; want %s; the name of a file contains a slash or ends in .toml%s",
-				didYouMean(to.name, profiles.Names()), oneOf(builtinNames()), s.along())
+			b.wrong(item, "no such built-in policy%s: want %s, or a file, whose name contains a slash or ends in .toml%s",
+				didYouMean(to.name, profiles.Names()), strings.Join(builtinNames(), ", "), s.along())
 			return
 		}
 	case from.builtin:
-		b.wrong(item, "a built-in policy extends built-in ones only")
+		b.wrong(item, "a built-in policy can extend only built-in policies")
 		return
 	case !strings.HasPrefix(to.name, "/"):
 		to.name = relativeTo(from.name, to.name)
@@ -120,8 +119,7 @@ func (s *stack) extend(b *builder, from source, item value) {
 	s.push(to, data)
 }
 
-// relativeTo is a path that starts at the directory of a file. "./x" stays as it
-// is, so that it is not taken for a built-in name when it is shown.
+// relativeTo resolves a path that is relative to the directory of a file.
 func relativeTo(file, name string) string {
 	dir := path.Dir(file)
 	joined := path.Join(dir, name)
@@ -131,7 +129,7 @@ func relativeTo(file, name string) string {
 	return joined
 }
 
-// along is the end of a message that says through which files it came to this.
+// along returns the end of a message: the chain of files that led to the current one.
 func (s *stack) along() string {
 	if len(s.chain) < 2 {
 		return ""

@@ -76,7 +76,7 @@ func TestLayersContradict(t *testing.T) {
 		"/a.toml": "extends = [\"/b.toml\"]\nmemory.access = \"allow\"\n", "/b.toml": "procfs.system = \"none\"\nprocfs.write = []\n",
 	}
 	_, err := Loader{ReadFile: files(texts)}.Load("/a.toml")
-	if err == nil || err.Error() != `/a.toml:3:17: memory.access: "allow": contradicts procfs.system = "none", which cannot be held then` {
+	if err == nil || err.Error() != `/a.toml:3:17: memory.access: "allow": contradicts procfs.system = "none", which cannot be enforced then` {
 		t.Errorf("got %v", err)
 	}
 }

@@ -14,14 +14,13 @@ const (
 	unlimited   = "unlimited"
 )
 
-// limitUnit is a suffix of a limit's number and what it multiplies by.
+// limitUnit is a suffix of the number of a limit, and its factor.
 type limitUnit struct {
 	suffix string
 	factor uint64
 }
 
-// limitUnits lists the suffixes of a unit, longer ones first where one ends
-// another.
+// limitUnits lists the suffixes of a unit. A suffix that ends with another one comes first.
 func limitUnits(unit policy.Unit) []limitUnit {
 	switch unit {
 	case policy.UnitBytes:
@@ -67,7 +66,7 @@ func (b *builder) limit(kind policy.LimitKind, v value) {
 		b.wrong(v, "want %s", wantLimit(kind))
 		return
 	case soft > hard:
-		b.wrong(v, "the soft limit is above the hard one: want SOFT:HARD")
+		b.wrong(v, "the soft limit is above the hard limit: want SOFT:HARD")
 		return
 	}
 	list := b.policy.Limits
@@ -86,7 +85,7 @@ func (b *builder) limit(kind policy.LimitKind, v value) {
 	b.note(b.key.name, "", v)
 }
 
-// parseLimit reads a number with a unit.
+// parseLimit parses a number with a unit.
 func parseLimit(kind policy.LimitKind, text string) (uint64, bool) {
 	if text == unlimited {
 		return policy.Unlimited, kind.Unlimited
@@ -105,7 +104,7 @@ func parseLimit(kind policy.LimitKind, text string) (uint64, bool) {
 	return n * factor, n*factor <= kind.Max
 }
 
-// wantLimit says what the value of a limit is.
+// wantLimit describes the values of a limit, for a message.
 func wantLimit(kind policy.LimitKind) string {
 	var s string
 	switch kind.Unit {
@@ -127,7 +126,7 @@ func wantLimit(kind policy.LimitKind) string {
 	return s + `; for two limits "SOFT:HARD"`
 }
 
-// limitText writes a limit as a file has it, nil if the policy has none.
+// limitText returns a limit as a file spells it, nil if the policy has none.
 func limitText(p *policy.Policy, kind policy.LimitKind) any {
 	for _, l := range p.Limits {
 		if l.Name != kind.Name {
@@ -145,7 +144,7 @@ func limitText(p *policy.Policy, kind policy.LimitKind) any {
 	return nil
 }
 
-// formatLimit writes a number with the widest unit that leaves no remainder.
+// formatLimit formats a number with the largest unit that leaves no remainder.
 func formatLimit(kind policy.LimitKind, n uint64) string {
 	if n == policy.Unlimited {
 		return unlimited

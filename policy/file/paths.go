@@ -14,13 +14,13 @@ import (
 // flags for these: "?/opt/tool".
 const OptionalMark = "?"
 
-// cutOptional splits what stands in a list of rules or devices, or behind a flag for one,
-// into the path and whether it may be missing.
+// cutOptional splits an element of a list of rules or devices, or the value of a flag for
+// one, into the path and whether it may be missing.
 func cutOptional(text string) (path string, optional bool) {
 	return strings.CutPrefix(text, OptionalMark)
 }
 
-// spellPath is the text that [cutOptional] splits.
+// spellPath is the inverse of [cutOptional].
 func spellPath(path string, optional bool) string {
 	if optional {
 		return OptionalMark + path
@@ -28,18 +28,18 @@ func spellPath(path string, optional bool) string {
 	return path
 }
 
-// element is a path of a list of rules or devices.
+// element is an element of a list of rules or devices.
 type element struct {
 	path     string
 	optional bool
 	origin   policy.Origin
 }
 
-// written is the path as it stands in the file.
+// written returns the path as the file has it, without a "?".
 func (e element) written() string { return cmp.Or(e.origin.Written, e.path) }
 
-// pathElement reads a path of a list of rules or devices; false if it is wrong, or
-// optional and its variable has no value.
+// pathElement reads an element of a list of rules or devices. It returns false if the
+// element is wrong, or if it is optional and its variable has no value.
 func (b *builder) pathElement(item value) (element, bool) {
 	text, ok := b.text(item)
 	if !ok {
@@ -65,7 +65,7 @@ func (b *builder) pathElement(item value) (element, bool) {
 	return e, true
 }
 
-// pathItem reads a path of a list whose paths have to be there.
+// pathItem reads a path that cannot be optional.
 func (b *builder) pathItem(item value) ([]string, bool) {
 	text, ok := b.text(item)
 	if !ok {
@@ -84,10 +84,10 @@ func (b *builder) pathItem(item value) ([]string, bool) {
 	return []string{clean}, reason == ""
 }
 
-const noOptional = `"?" has no meaning here: it marks a path that may be missing in ro, rox, rw, rwx and devices`
+const noOptional = `"?" cannot be used here: only paths in ls, ro, rox, rw, rwx and devices may be missing`
 
-// scopedPath expands and cleans a path of a file, or says what is wrong with it;
-// unset tells that this is a variable that has no value.
+// scopedPath expands and cleans a path of a file, or returns what is wrong with it; unset
+// reports whether that is a variable without a value.
 func (b *builder) scopedPath(text string) (clean, reason string, unset bool) {
 	expanded, err := b.scope.expandPath(text)
 	if err != nil {
@@ -100,15 +100,14 @@ func (b *builder) scopedPath(text string) (clean, reason string, unset bool) {
 	return clean, reason, false
 }
 
-// cleanPath returns the path without superfluous slashes and dots, or what is
-// wrong with it. A ".." is refused because only the kernel knows where it leads
-// when the part before it is a symbolic link.
+// cleanPath returns the path without superfluous slashes and dots, or what is wrong with
+// it. A ".." is refused: where it leads depends on symbolic links before it.
 func cleanPath(s string) (clean, reason string) {
 	switch {
 	case s == "":
 		return "", "the path is empty"
 	case strings.ContainsRune(s, 0):
-		return "", "a path has no NUL"
+		return "", "the path contains a NUL byte"
 	case !strings.HasPrefix(s, "/"):
 		return "", "the path is relative: write one that begins with /, ~/ or ${PWD}/"
 	case slices.Contains(strings.Split(s, "/"), ".."):
@@ -156,7 +155,7 @@ func (b *builder) addRule(e element, rights policy.Rights, item value) {
 			b.wrong(item, "is listed twice")
 			return
 		case literal:
-			b.wrong(item, "the path is in %s too: write it once, where it has the rights that it needs", other.Key())
+			b.wrong(item, "the path is in %s too: list it once, with the rights that it needs", other.Key())
 			return
 		}
 	}
@@ -255,7 +254,7 @@ func (b *builder) finishOptional(doc *document) {
 		}
 		clean, reason, unset := b.scopedPath(text)
 		if _, marked := cutOptional(text); marked {
-			reason = `"?" has no meaning here: every path of this list may be missing`
+			reason = `"?" cannot be used here: every path of this list may be missing`
 		}
 		id := clean
 		if computed(text) {
@@ -268,7 +267,7 @@ func (b *builder) finishOptional(doc *document) {
 		case seen[id]:
 			b.wrong(item, "is listed twice")
 		case !b.setOptional(true, func(path string) bool { return path == clean }):
-			b.wrong(item, "the path is in no other list: write it in ro, rox, rw, rwx or devices too")
+			b.wrong(item, "the path is in no other list: also write it in ls, ro, rox, rw, rwx or devices")
 		}
 		seen[id] = true
 	}

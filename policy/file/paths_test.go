@@ -87,10 +87,10 @@ func TestOptionalFlags(t *testing.T) {
 		{Overrides{ROX: []string{"/opt", "?/srv"}}, "rox /opt ?/srv; devices ?/dev/kvm"},
 		{Overrides{RW: []string{"?/x", "/x", "?/y", "?/y"}}, "rox ?/opt ?/srv; rw /x ?/y; devices ?/dev/kvm"},
 		{Overrides{Devices: []string{"/dev/kvm", "?/dev/fuse"}}, "rox ?/opt ?/srv; devices ?/dev/fuse /dev/kvm"},
-		{Overrides{RO: []string{"??x"}}, `--ro ??x: want a path behind "?": one that itself begins with "?" is written ./?`},
+		{Overrides{RO: []string{"??x"}}, `--ro ??x: want a path after "?"; a path that itself begins with "?" is written ./?NAME`},
 		{Overrides{RO: []string{"?"}}, `--ro ?: the path is empty`},
-		{Overrides{RO: []string{"?~/x"}}, `--ro ?~/x: ~ is not expanded in a flag: write the whole path`},
-		{Overrides{Unix: []string{"?/x"}}, `--unix ?/x: "?" has no meaning here: it marks a path that may be missing in ro, rox, rw, rwx and devices`},
+		{Overrides{RO: []string{"?~/x"}}, `--ro ?~/x: ~ is not expanded in flags: write the whole path`},
+		{Overrides{Unix: []string{"?/x"}}, `--unix ?/x: "?" cannot be used here: only paths in ls, ro, rox, rw, rwx and devices may be missing`},
 	} {
 		p, err := Loader{Dir: "/w"}.Apply(base, c.flags)
 		got := fmt.Sprint(err)

@@ -11,17 +11,20 @@ import (
 
 // Setting is a key of a resolved policy with its value.
 type Setting struct {
-	Key string // "paths.rw"
-	// Value is a string, an int, a bool, a []string, a []uint16 or a map[string]string,
-	// as a policy file would have it, with nothing left to expand.
-	Value  any
+	// Key is the name of the key: "paths.rw".
+	Key string
+	// Value is a string, an int, a bool, a []string, a []uint16 or a map[string]string, as
+	// a policy file would have it, with all variables expanded. A path that may be missing
+	// begins with "?".
+	Value any
+	// Origin is where the key was set.
 	Origin policy.Origin
-	// Elements are the origins of the elements of a list or table, in its order.
+	// Elements are the origins of the elements of a list or table, in the order of Value.
 	Elements []policy.Origin
 }
 
-// Settings lists what a policy says, in the order of the documentation. A key
-// that has to be absent, because everything is as usual, is.
+// Settings returns the keys of a policy in the order of the documentation. It leaves out
+// keys that have to be absent for everything to be as usual.
 func Settings(p policy.Policy) []Setting {
 	var list []Setting
 	for _, k := range keys() {
@@ -42,7 +45,7 @@ func Settings(p policy.Policy) []Setting {
 	return list
 }
 
-// elements names what a list or table consists of.
+// elements returns the names of the elements of a list or table.
 func elements(v any) []string {
 	switch v := v.(type) {
 	case []string:
@@ -59,10 +62,9 @@ func elements(v any) []string {
 	return nil
 }
 
-// Render writes a policy as a file that needs no other: parsing it, with any
-// environment, gives the policy again, but for its name and origins. A byte that
-// is not UTF-8, which only a flag or a variable can bring in, cannot stand in
-// TOML and is lost.
+// Render returns a policy as one file that extends no other. Parsing it, in any environment,
+// returns the same policy with other origins. Bytes that are not UTF-8, which only flags
+// and variables can contain, cannot be written in TOML and are lost.
 func Render(p policy.Policy) []byte {
 	var b strings.Builder
 	table := ""
@@ -98,7 +100,7 @@ func renderTest(b *strings.Builder, t policy.Test) {
 	fmt.Fprintf(b, "expect = %q\n", t.Expect)
 }
 
-// expands tells whether variables are expanded in the strings of a key.
+// expands reports whether variables are expanded in the strings of a key.
 func expands(key string) bool {
 	return key != "paths.metadata" && strings.HasPrefix(key, "paths.") || key == "network.unix" || key == "environment.set"
 }
@@ -121,7 +123,7 @@ func tomlValue(key string, v any) string {
 	return fmt.Sprint(v)
 }
 
-// lineWidth is where a list is broken into lines, in bytes.
+// lineWidth is the length of a list, in bytes, from which it takes several lines.
 const lineWidth = 90
 
 func tomlStrings(list []string, escape bool) string {

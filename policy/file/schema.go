@@ -8,13 +8,13 @@ import (
 	"github.com/memjail/memjail/profiles"
 )
 
-// node is a part of a JSON schema. Names are sorted when it is written, so the
-// text of a schema is always the same.
+// node is a part of a JSON schema. Its names are sorted when it is written, so the text of
+// the schema is always the same.
 type node map[string]any
 
-// Schema returns the JSON schema (draft 2020-12) of a policy file, for editors
-// and for programs that write policies. It says what can be said of one file
-// without its variables; what it accepts can still contradict itself.
+// Schema returns the JSON schema (draft 2020-12) of a policy file, for editors and for
+// programs that write policies. It knows neither variables nor other files: what it
+// accepts can still contradict itself.
 func Schema() []byte {
 	root := tableSchema()
 	root["$schema"] = "https://json-schema.org/draft/2020-12/schema"
@@ -38,7 +38,7 @@ func Schema() []byte {
 	properties[testTable] = node{"type": "array", "items": testSchema()}
 	text, err := json.MarshalIndent(root, "", "  ")
 	if err != nil {
-		return nil // maps, slices, strings and numbers: a test holds that it is not empty
+		return nil // cannot happen with maps, slices, strings and numbers; a test checks it
 	}
 	return append(text, '\n')
 }
@@ -55,8 +55,7 @@ func listSchema(item node) node {
 	return node{"type": "array", "items": item, "uniqueItems": true}
 }
 
-// pathSchema is a path, absolute or absolute once its variable is expanded, behind a
-// prefix.
+// pathSchema is a path after a prefix. The path is absolute, or begins with a variable.
 func pathSchema(prefix string) node {
 	return node{
 		"type": "string", "pattern": `^` + prefix + `(/|~$|~/|\$\{(HOME|PWD|USER|XDG_RUNTIME_DIR|env:[^}]+)\})`,
@@ -66,7 +65,7 @@ func pathSchema(prefix string) node {
 
 func pathsSchema() node { return listSchema(pathSchema("")) }
 
-// optionalPathsSchema is a list of paths, which may be missing where "?" precedes them.
+// optionalPathsSchema is a list of paths, which may be missing if they begin with "?".
 func optionalPathsSchema() node { return listSchema(pathSchema(`\??`)) }
 
 func unixSchema() node { return node{"anyOf": []node{pathsSchema(), {"const": unixAll}}} }
@@ -90,7 +89,7 @@ func setSchema() node {
 	}
 }
 
-// capabilitySchema offers the names and accepts them in any case.
+// capabilitySchema suggests the names, and accepts them in any case.
 func capabilitySchema() node {
 	return listSchema(node{"anyOf": []node{
 		{"enum": capabilityNames()},
@@ -98,7 +97,7 @@ func capabilitySchema() node {
 	}})
 }
 
-// familySchema offers the names and accepts them in any case.
+// familySchema suggests the names, and accepts them in any case.
 func familySchema() node {
 	return listSchema(node{"anyOf": []node{
 		{"enum": familyNames()},
@@ -139,7 +138,7 @@ func limitSchema(kind policy.LimitKind) node {
 	return node{"anyOf": []node{number, {"type": "string", "pattern": "^" + one + "(:" + one + ")?$"}}}
 }
 
-// testSchema says which keys go with each access.
+// testSchema has the keys that each access needs.
 func testSchema() node {
 	s := tableSchema()
 	s["required"] = []string{"name", "expect"}
