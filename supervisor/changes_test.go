@@ -131,3 +131,19 @@ func changesServed(t *testing.T, launcher []string, changes, local, remote strin
 		t.Errorf("%v\n%s", err, out)
 	}
 }
+
+// TestChangesOfUnusualThreads: what a thread has open for writing may be changed, whatever
+// table it has, and whether the main thread is there or not.
+func TestChangesOfUnusualThreads(t *testing.T) {
+	dir := t.TempDir()
+	memjail := build(t, filepath.Join(dir, "memjail"), "../cmd/memjail", runtime.GOARCH, "-ldflags=-E memjail_entry")
+	changes := build(t, filepath.Join(dir, "changes"), "./testdata/changes", runtime.GOARCH)
+	const want = "own table <nil>\nno main thread <nil>\n"
+	inside := []string{memjail, "run", "-q", "--allow", "metadata=granted", "--rwx", dir, "--"}
+	for name, launcher := range map[string][]string{"control": nil, "inside": inside} {
+		argv := append([]string{"-s", "KILL", "20"}, append(launcher, changes, "unusual", filepath.Join(dir, "new"))...)
+		if out, err := exec.Command("timeout", argv...).CombinedOutput(); err != nil || string(out) != want {
+			t.Errorf("%s: %v\n%s", name, err, out)
+		}
+	}
+}

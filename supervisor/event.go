@@ -52,18 +52,23 @@ type Event struct {
 
 // identity is what /proc/TID/status says of a thread.
 type identity struct {
-	tgid     int
-	ownPID   int // the process's number in its own pid namespace
-	parent   int // process
-	euid     int
-	egid     int
-	tracer   int // the thread that traces it, or 0
-	uid, gid int // of the file system, setfsuid(2)
-	groups   []uint32
-	caps     kernel.CapSet // in effect
+	tid       int
+	tgid      int
+	ownPID    int // the process's number in its own pid namespace
+	parent    int // process
+	euid      int
+	egid      int
+	tracer    int // the thread that traces it, or 0
+	uid, gid  int // of the file system, setfsuid(2)
+	groups    []uint32
+	effective namespaceCaps
 	// permitted are those that it can put into effect.
-	permitted kernel.CapSet
+	permitted namespaceCaps
 }
+
+// namespaceCaps are capabilities in a thread's own user namespace, which may be one that
+// it has made itself. What they are worth elsewhere says [receiver.capsHere] alone.
+type namespaceCaps kernel.CapSet
 
 // statusSize holds a thread's status with some hundred groups; a longer one is read
 // in further pieces.
@@ -94,7 +99,9 @@ func readIdentity(procfs *resolve.Procfs, tid int) (identity, error) {
 		text = text[:len(text)+n]
 		// The file is one record of seq_file, so a short reading has all of it.
 		if n == 0 || len(text) < cap(text) {
-			return parseIdentity(text), nil
+			id := parseIdentity(text)
+			id.tid = tid
+			return id, nil
 		}
 	}
 }
@@ -125,9 +132,9 @@ func parseIdentity(text []byte) identity {
 				id.groups = append(id.groups, uint32(g))
 			}
 		case "CapPrm":
-			id.permitted = capSet(value)
+			id.permitted = namespaceCaps(capSet(value))
 		case "CapEff":
-			id.caps = capSet(value)
+			id.effective = namespaceCaps(capSet(value))
 		}
 	}
 	return id

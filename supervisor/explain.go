@@ -4,7 +4,6 @@ import (
 	"encoding/binary"
 	"strconv"
 
-	"github.com/memjail/memjail/sandbox/kernel"
 	"github.com/memjail/memjail/supervisor/decide"
 	"github.com/memjail/memjail/supervisor/resolve"
 	"golang.org/x/sys/unix"
@@ -213,12 +212,7 @@ func (r *receiver) explainPort(q *request) {
 
 // socketProtocol is the protocol of a thread's socket, IPPROTO_TCP; -1: it cannot be told.
 func socketProtocol(tid, fd int) int {
-	pidfd, err := kernel.OpenPIDFD(tid)
-	if err != nil {
-		return -1
-	}
-	defer pidfd.Close()
-	own, err := unix.PidfdGetfd(int(pidfd.Fd()), fd, 0)
+	own, err := foreignDescriptor(tid, tid, fd)
 	if err != nil {
 		return -1
 	}

@@ -331,7 +331,7 @@ func (r *receiver) wanted(q *request) (decide.Request, bool) {
 func (r *receiver) identify(tid int) (identity, error) {
 	enough := r.rights.caps == 0 || r.rights.caps&capPtrace != 0
 	if !r.rights.switches() && enough && kernel.SameThreadGroupLeader(tid) {
-		return identity{tgid: tid}, nil
+		return identity{tid: tid, tgid: tid}, nil
 	}
 	return readIdentity(r.s.resolver.Procfs, tid)
 }
@@ -376,8 +376,7 @@ func (r *receiver) looking(id identity) kernel.CapSet {
 	if r.rights.caps&capPtrace != 0 {
 		return capPtrace
 	}
-	id.caps = id.permitted
-	return r.sameNamespace(id)
+	return r.capsHere(id, id.permitted)
 }
 
 func (r *receiver) lostRights(q *request) {

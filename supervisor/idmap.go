@@ -40,7 +40,7 @@ func (r *receiver) idMap(q *request, want decide.Request, o decide.Object) (inje
 	}
 	o.Child = !o.Own
 	return r.injectHeld(q, want, o, process, func(id identity) kernel.CapSet {
-		return r.sameNamespace(id) & capIDMap
+		return r.capsHere(id, id.effective) & capIDMap
 	})
 }
 

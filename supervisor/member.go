@@ -27,7 +27,9 @@ func (r *receiver) member(q *request, want decide.Request, o decide.Object) (inj
 		return false
 	}
 	o.Member = true
-	return r.injectHeld(q, want, o, process, func(id identity) kernel.CapSet { return id.caps })
+	return r.injectHeld(q, want, o, process, func(id identity) kernel.CapSet {
+		return r.capsHere(id, id.effective)
+	})
 }
 
 // traced tries to grant a file of a process that the caller's own process traces, as

@@ -69,7 +69,7 @@ func (r *receiver) change(q *request) {
 		id, err = r.changer(q.tid)
 	}
 	if err == nil {
-		err = r.translateOwners(id.tgid, &c)
+		err = r.translateOwners(q.tid, &c)
 	}
 	if err != nil {
 		r.answer(q, decide.Refuse{Errno: errnoOf(err)}, noFile)
@@ -119,28 +119,27 @@ func (r *receiver) changedPath(q *request, c *change) error {
 // ordinary user's supervisor is as its callers are.
 func (r *receiver) changer(tid int) (identity, error) {
 	if !r.rights.switches() && r.rights.caps&capMetadata == 0 && kernel.SameThreadGroupLeader(tid) {
-		return identity{tgid: tid, uid: r.rights.self.UID, gid: r.rights.self.GID, groups: r.rights.self.Groups}, nil
+		return identity{tid: tid, tgid: tid, uid: r.rights.self.UID, gid: r.rights.self.GID, groups: r.rights.self.Groups}, nil
 	}
 	id, err := readIdentity(r.s.resolver.Procfs, tid)
 	if err != nil {
 		return identity{}, unix.EACCES
 	}
-	id.caps = r.sameNamespace(id)
 	return id, nil
 }
 
-// sameNamespace is what of a caller's capabilities holds here: those of another user
-// namespace are about that one only.
-func (r *receiver) sameNamespace(id identity) kernel.CapSet {
-	if !r.inOwnNamespace(id.tgid) {
+// capsHere is what of a caller's capabilities holds here: those of another user namespace
+// are about that one only.
+func (r *receiver) capsHere(id identity, caps namespaceCaps) kernel.CapSet {
+	if caps == 0 || !r.inOwnNamespace(id.tid) {
 		return 0
 	}
-	return id.caps
+	return kernel.CapSet(caps)
 }
 
-// inOwnNamespace reports whether a process is in this one's user namespace. One that
+// inOwnNamespace reports whether a thread is in this process's user namespace. One that
 // cannot be looked at is not.
-func (r *receiver) inOwnNamespace(tgid int) bool {
+func (r *receiver) inOwnNamespace(tid int) bool {
 	if r.s.options.Policy.IPC.Namespaces == policy.NamespacesDeny {
 		return true // nobody inside can have made one
 	}
@@ -148,17 +147,18 @@ func (r *receiver) inOwnNamespace(tgid int) bool {
 	if err != nil {
 		return false
 	}
-	theirs, err := r.s.resolver.Procfs.ReadLink(tgid, "ns/user")
+	theirs, err := r.s.resolver.Procfs.ReadLink(tid, "ns/user")
 	return err == nil && theirs == own
 }
 
 // changing are the capabilities for a change: the caller's, and what it takes to look
 // at the caller's own descriptors.
 func (r *receiver) changing(id identity) kernel.CapSet {
+	caps := r.capsHere(id, id.effective)
 	if r.s.base.caps&capPtrace == 0 {
-		return id.caps // all of them, or the kernel would not let the caller be looked at
+		return caps // all of them, or the kernel would not let the caller be looked at
 	}
-	return id.caps&capMetadata | capPtrace
+	return caps&capMetadata | capPtrace
 }
 
 // changeObject finds the object and changes it, if the policy lets it: refusal is why
@@ -225,7 +225,7 @@ func (r *receiver) mayChange(id identity, c *change, fd int, file kernel.FileID,
 		return nil // whoever holds it has been given it
 	case err == nil && r.s.options.Writable.contains(place):
 		return nil
-	case c.descriptor && hasOpenForWriting(id.tgid, c.dir, file):
+	case c.descriptor && hasOpenForWriting(id, c.dir, file):
 		return nil
 	}
 	refusal := r.metadataRefusal()
@@ -283,13 +283,8 @@ func identifyPath(name string) kernel.FileID {
 
 // hasOpenForWriting tells whether the caller's descriptor is one that was opened for
 // writing and is open on file. The descriptor itself is asked, not its number again.
-func hasOpenForWriting(tgid, fd int, file kernel.FileID) bool {
-	pidfd, err := kernel.OpenPIDFD(tgid)
-	if err != nil {
-		return false
-	}
-	defer pidfd.Close()
-	own, err := unix.PidfdGetfd(int(pidfd.Fd()), fd, 0)
+func hasOpenForWriting(caller identity, fd int, file kernel.FileID) bool {
+	own, err := foreignDescriptor(caller.tid, caller.tgid, fd)
 	if err != nil {
 		return false
 	}

@@ -17,8 +17,8 @@ type owner struct{ uid, gid int }
 // caller's may be 1000 in this one, and this one's 0 nobody there. EINVAL: the caller's
 // namespace has no such ID, as the kernel says. EPERM: the IDs lie within an attribute,
 // or the map cannot be read.
-func (r *receiver) translateOwners(tgid int, c *change) error {
-	if (c.owner == nil && !namesOwners(c.attribute)) || r.inOwnNamespace(tgid) {
+func (r *receiver) translateOwners(tid int, c *change) error {
+	if (c.owner == nil && !namesOwners(c.attribute)) || r.inOwnNamespace(tid) {
 		return nil
 	}
 	if c.owner == nil {
@@ -31,7 +31,7 @@ func (r *receiver) translateOwners(tgid int, c *change) error {
 		if *t.id == -1 {
 			continue
 		}
-		file, err := r.s.resolver.Procfs.OpenThread(tgid, t.way, unix.O_RDONLY)
+		file, err := r.s.resolver.Procfs.OpenThread(tid, t.way, unix.O_RDONLY)
 		if err != nil {
 			return unix.EPERM
 		}

@@ -89,3 +89,51 @@ func TestUserNamespaces(t *testing.T) {
 		}
 	})
 }
+
+// otherEnviron has a process of another user, outside and inside a user namespace that it
+// has made, read the environment of root's process beside it, and root read it, too.
+const otherEnviron = `
+import ctypes, os, subprocess
+libc, dumpable, new_user = ctypes.CDLL(None), 4, 0x10000000
+other = subprocess.Popen(["/bin/sleep", "60"], env={"SECRET": "of-another-process"})
+def look(what, become=lambda: None):
+    def inside():
+        become()
+        try: found = b"SECRET" in open(f"/proc/{other.pid}/environ", "rb").read()
+        except PermissionError: found = False
+        print(what, found, flush=True)
+    pid = os.fork()
+    if pid == 0:
+        try: inside()
+        finally: os._exit(0)
+    os.waitpid(pid, 0)
+def user():
+    os.setgroups([]); os.setresgid(65534, 65534, 65534); os.setresuid(65534, 65534, 65534)
+    libc.prctl(dumpable, 1, 0, 0, 0)
+def namespace():
+    user()
+    if libc.unshare(new_user) != 0: print("no namespace")
+    libc.prctl(dumpable, 1, 0, 0, 0)
+look("root"); look("user", user); look("namespace", namespace)
+other.kill()
+`
+
+// TestNamespaceCapabilities: what a process may do in a user namespace that it has made
+// itself does not open other processes' files for it.
+func TestNamespaceCapabilities(t *testing.T) {
+	forAccounts(t, func(t *testing.T, as account) {
+		if !as.isRoot() {
+			return // everybody in an ordinary user's sandbox is that user
+		}
+		as.needs(t, "python3", "unshare")
+		dir := as.workDir(t)
+		const want = "root True\nuser False\nnamespace False\n"
+		if o := (job{as: as, dir: dir, argv: []string{"python3", "-c", otherEnviron}}).run(t); o.stdout != want {
+			t.Fatalf("control: %v", o)
+		}
+		argv := []string{memjailPath(t), "run", "-q", "--allow", "namespaces=user", "--allow", "processes=sandbox", "--"}
+		if o := (job{as: as, dir: dir, argv: append(argv, "python3", "-c", otherEnviron)}).run(t); o.stdout != want {
+			t.Errorf("inside: %v", o)
+		}
+	})
+}

@@ -1,12 +1,15 @@
 // Changes changes the mode of files, or opens them, from many threads at once and says
-// how many calls failed. Run as "changes serve BACKING ..." it serves a FUSE file system on descriptor
-// 3, too, and makes such a call itself before it answers one.
+// how many calls failed. Run as "changes unusual FILE" it changes one from unusual
+// threads; as "changes serve BACKING ..." it serves a FUSE file system on descriptor 3,
+// too, and makes such a call itself before it answers one.
 package main
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"os"
+	"runtime"
 	"strconv"
 	"strings"
 	"sync"
@@ -31,6 +34,10 @@ func main() {
 	if args[0] == "serve" {
 		go serve(3, args[1])
 		args = args[2:]
+	}
+	if args[0] == "unusual" {
+		unusual(args[1])
+		return
 	}
 	call := func(name string, round int) error { return syscall.Chmod(name, 0o700|uint32(round&1)) }
 	if args[0] == "open" {
@@ -58,6 +65,46 @@ func main() {
 	begin.Done()
 	all.Wait()
 	fmt.Println(failures.Load(), "failed", last.Load())
+}
+
+// unusual changes a file that has no name any more, from a thread with a descriptor table
+// of its own, and after the main thread has ended.
+func unusual(name string) {
+	runtime.LockOSThread()
+	change := func(what string) {
+		fd, err := syscall.Open(name, syscall.O_RDWR|syscall.O_CREAT, 0o600)
+		if err == nil {
+			syscall.Unlink(name)
+			err = syscall.Fchmod(fd, 0o640)
+		}
+		fmt.Println(what, err)
+	}
+	done := make(chan struct{})
+	go func() {
+		runtime.LockOSThread()
+		if err := syscall.Unshare(syscall.CLONE_FILES); err != nil {
+			fmt.Println(err)
+		}
+		for range 20 {
+			syscall.Dup(1) // numbers that no other table has
+		}
+		change("own table")
+		close(done)
+	}()
+	<-done
+	go func() {
+		runtime.LockOSThread()
+		stat := fmt.Sprintf("/proc/self/task/%d/stat", os.Getpid())
+		for text := []byte{}; !bytes.Contains(text, []byte(") Z ")); text, _ = os.ReadFile(stat) {
+			runtime.Gosched()
+		}
+		change("no main thread")
+		os.Exit(0)
+	}()
+	if syscall.Gettid() != os.Getpid() {
+		fmt.Println("this is not the main thread")
+	}
+	syscall.Syscall(syscall.SYS_EXIT, 0, 0, 0)
 }
 
 func open(name string, _ int) error {
