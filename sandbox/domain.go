@@ -97,7 +97,7 @@ func (o *Options) restrictFiles(s system, p *parts, e *effort) (d domain, err er
 	}
 	d.rules, err = landlock.NewPlan(landlock.Request{
 		Policy: granted, ABI: landlock.ForVersion(s.abi), Mounts: p.view.mounts, Privileged: d.privileged,
-		Busy: commonWorkDirs(o.Env), CodeViews: p.view.codeViews, Held: p.files.Held,
+		WorkDirs: commonWorkDirs(o.Env), CodeAliases: p.view.codeAliases, Held: p.files.Held,
 	})
 	if err != nil {
 		return d, err
@@ -115,7 +115,7 @@ func (o *Options) addGuard(d *domain, e *effort) (err error) {
 	if !o.Guard || !d.signalsStayInside() {
 		return nil
 	}
-	if d.outer, err = landlock.SignalBorder(); err != nil {
+	if d.outer, err = landlock.SignalScopeRuleset(); err != nil {
 		return e.DropOrFail("the guard's landlock domain", err)
 	}
 	if o.Detached {

@@ -82,7 +82,7 @@ func launchAndWait(o Options) (status unix.WaitStatus, err error) {
 	}
 	for {
 		if _, err = unix.Wait4(process.PID, &status, 0, nil); err != unix.EINTR {
-			return status, errors.Join(err, process.Ended())
+			return status, errors.Join(err, process.Err())
 		}
 	}
 }

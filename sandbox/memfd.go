@@ -18,7 +18,7 @@ func (o *Options) guardMemfds(f *filter.Options, e *effort) {
 			return
 		}
 		unix.Close(fd)
-		f.GuardMemfds = true
+		f.EmulateMemfds = true
 	}
 }
 

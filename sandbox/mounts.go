@@ -19,11 +19,11 @@ type view struct {
 	mounts *landlock.MountTable
 	// namespace is the sandbox's own mount namespace, or nil.
 	namespace *os.File
-	// pinned are the files that the program is run from copies of, or nil; codeViews are
+	// pinned are the files that the program is run from copies of, or nil; codeAliases are
 	// where the program directories were shown besides before that.
-	pinned    *pin.Pinned
-	codeViews []string
-	hidden    []string // mount points that the private mounts leave out
+	pinned      *pin.Pinned
+	codeAliases []string
+	hidden      []string // mount points that the private mounts leave out
 }
 
 // sandboxView gives the sandbox mounts of its own where the policy asks for what needs

@@ -77,7 +77,7 @@ func (o *Options) pinOptions(v *view, c *command, s system) (pin.Options, error)
 	if options.Code, err = landlock.CodeRoots(); err != nil {
 		return options, err
 	}
-	v.codeViews, err = options.Mounts.CodeViews()
+	v.codeAliases, err = options.Mounts.CodeAliases()
 	return options, err
 }
 

@@ -85,12 +85,12 @@ func (o *Options) prepare() (_ *Plan, err error) {
 func (o *Options) assemble(p *parts, e *effort) *Plan {
 	c, d := &p.calls, &p.domain
 	return &Plan{
-		Shape: c.shape, Warnings: e.warnings, Dropped: e.dropped,
-		Rules: d.rules, Filter: c.filter, Denies: c.denies,
+		Mode: c.mode, Warnings: e.warnings, Dropped: e.dropped,
+		Rules: d.rules, Filter: c.filter, DenyFilter: c.denies,
 		Mounts: p.view.mounts, MountNamespace: p.view.namespace, Pinned: p.view.pinned,
-		Members: c.members, Writable: c.writable, CommandClosed: c.commandClosed, Guard: d.guard,
+		Members: c.members, Writable: c.writable, CommandNotDumpable: c.commandNotDumpable, Guard: d.guard,
 		Capability: p.capability.dropped(), Token: p.capability.token,
-		options: *o, domain: *d, codeViews: p.view.codeViews,
+		options: *o, domain: *d, codeAliases: p.view.codeAliases,
 		starter: starter.Plan{
 			Path: p.command.path, Argv: p.command.argv, Env: p.command.env, Progress: p.progress,
 			KeepFDs: p.files.Keep, CloseFDs: p.files.Close,
@@ -98,8 +98,8 @@ func (o *Options) assemble(p *parts, e *effort) *Plan {
 			Limits: p.limits, Capabilities: p.held, Drop: p.drop,
 			Outer: d.outer, Guard: d.guard, Ruleset: d.ruleset, Capability: p.capability.step,
 			NoWritableCode: c.noWritableCode, Members: c.members,
-			Filter: c.filter.SockFilters(), Plain: c.plain.SockFilters(), Denies: c.denies.SockFilters(),
-			Listener: c.shape == ShapeSupervised, SelfCheck: c.selfCheck,
+			Filter: c.filter.SockFilters(), Plain: c.plain.SockFilters(), DenyFilter: c.denies.SockFilters(),
+			Listener: c.mode == ModeSupervised, SelfCheck: c.selfCheck,
 		},
 	}
 }
@@ -162,7 +162,7 @@ func (o *Options) examineFiles(s system, c memoryCapability) (*descriptors.Inher
 	guarded := o.Supervised && o.needsSupervisor(c) && !c.dropped()
 	return descriptors.Examine(descriptors.View{
 		Access: m.Access, Devices: o.Policy.Devices, ProcfsGranted: o.ProcfsGranted, Mounts: s.mounts,
-		GuardMemfds: m.AnonymousExec == policy.AnonymousExecDeny && guarded,
+		RefuseExecMemfds: m.AnonymousExec == policy.AnonymousExecDeny && guarded,
 	}, o.Args[1:], o.KeepFDs)
 }
 

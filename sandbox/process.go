@@ -40,8 +40,8 @@ func (p *Plan) Nested() bool { return p.starter.Progress.Nested() }
 // run is known when it has ended.
 func (p *Plan) Start() (*Process, error) {
 	start := p.starter // as it is, for a process that becomes the program itself
-	start.ParentPD, start.Parent = unix.SIGKILL, unix.Getpid()
-	start.BeforeGate = p.Shape != ShapeSupervised || p.options.Policy.OnSupervisorExit != policy.OnSupervisorExitKill
+	start.ParentDeathSignal, start.Parent = unix.SIGKILL, unix.Getpid()
+	start.BeforeGate = p.Mode != ModeSupervised || p.options.Policy.OnSupervisorExit != policy.OnSupervisorExitKill
 	steps, err := start.Steps()
 	null := -1
 	if err == nil {
@@ -101,10 +101,10 @@ func (p *Process) DropDescriptors(spare ...int) error {
 	return nil
 }
 
-// Ended is to be called once the process has been waited for. It returns why the
+// Err is to be called once the process has been waited for. It returns why the
 // program never ran, or nil if it did: [*CommandError] when it cannot be executed,
 // [*UnenforceableError] when a restriction could not be applied.
-func (p *Process) Ended() error {
+func (p *Process) Err() error {
 	p.plan.starter.Progress.Abandon()
 	defer p.child.Release()
 	defer p.PIDFD.Close()

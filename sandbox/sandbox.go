@@ -59,19 +59,19 @@ type Options struct {
 	ProcfsGranted func(below string) bool
 }
 
-// Shape is how a policy is enforced here.
-type Shape int
+// Mode is how a policy is enforced here.
+type Mode int
 
 const (
-	// ShapePlain: by the kernel alone, no supervisor.
-	ShapePlain Shape = iota
-	// ShapeSupervised: with a supervisor that grants harmless files of procfs.
-	ShapeSupervised
+	// ModeUnsupervised: by the kernel alone, no supervisor.
+	ModeUnsupervised Mode = iota
+	// ModeSupervised: with a supervisor that grants harmless files of procfs.
+	ModeSupervised
 )
 
 // Plan is everything that a start needs, opened and decided. Close gives it back.
 type Plan struct {
-	Shape Shape
+	Mode Mode
 	// Warnings are worth a line at the start; Dropped is what a best effort left
 	// out.
 	Warnings []string
@@ -80,8 +80,8 @@ type Plan struct {
 	Rules *landlock.Plan
 	// Filter is the seccomp program.
 	Filter filter.Program
-	// Denies is the program on top of it with the policy's own refusals, or nil.
-	Denies filter.Program
+	// DenyFilter is the program on top of it with the policy's own refusals, or nil.
+	DenyFilter filter.Program
 	// Mounts is the mount table that the rules were made for.
 	Mounts *landlock.MountTable
 	// MountNamespace is the sandbox's own, or nil.
@@ -97,9 +97,9 @@ type Plan struct {
 	// stands there (paths.metadata = "granted"); nil: the policy does not ask.
 	Writable map[string]kernel.FileID
 
-	// CommandClosed: nobody may read the program's memory, so that a supervisor can grant it
+	// CommandNotDumpable: nobody may read the program's memory, so that a supervisor can grant it
 	// nothing.
-	CommandClosed bool
+	CommandNotDumpable bool
 	// Capability: the kernel itself decides what of procfs may be opened for reading, for
 	// the program drops the memory capability.
 	Capability bool
@@ -115,9 +115,9 @@ type Plan struct {
 	starter starter.Plan
 	// domain is the Landlock part, which Close gives back.
 	domain domain
-	// codeViews are where the program directories were shown besides before the
+	// codeAliases are where the program directories were shown besides before the
 	// program was pinned.
-	codeViews []string
+	codeAliases []string
 
 	closing  sync.Once
 	closeErr error
@@ -149,6 +149,6 @@ func (p *Plan) Close() error {
 // Facts returns what [policy.Explain] asks about this system, for this plan; see
 // [facts.New].
 func (p *Plan) Facts(procfs func(below string) *policy.ProcfsFile) (*facts.Facts, error) {
-	return facts.New(facts.View{Policy: p.options.Policy, Rules: p.Rules, Mounts: p.Mounts, CodeViews: p.codeViews,
+	return facts.New(facts.View{Policy: p.options.Policy, Rules: p.Rules, Mounts: p.Mounts, CodeAliases: p.codeAliases,
 		Privileged: p.domain.privileged, Pinned: p.Pinned, Capability: p.Capability}, procfs)
 }

@@ -27,7 +27,7 @@ func (o *Options) canSupervise() error {
 	} else if err != nil {
 		return err
 	}
-	if YamaBlinds(o.Detached) {
+	if YamaHidesTargets(o.Detached) {
 		return errors.New("kernel.yama.ptrace_scope keeps memjail from reading which one is asked for")
 	}
 	if err := blind(); err != nil {
@@ -41,15 +41,15 @@ func (o *Options) canSupervise() error {
 // is a reason to: a filter above, or user IDs that differ. What else there may be (a
 // security module) the supervisor notices when it is asked for the first time.
 func blind() error {
-	if kernel.ReadsItself() == nil && kernel.SameIDs() {
+	if kernel.TryReadSelf() == nil && kernel.SameIDs() {
 		return nil
 	}
-	return kernel.ReadsChildren()
+	return kernel.TryReadChild()
 }
 
-// commandClosed reports, with a warning, whether the kernel is going to let nobody read the
+// commandNotDumpable reports, with a warning, whether the kernel is going to let nobody read the
 // program's memory, because its user may not read its file: see would_dump() in fs/exec.c.
-func (o *Options) commandClosed(p *parts, e *effort) bool {
+func (o *Options) commandNotDumpable(p *parts, e *effort) bool {
 	caps, err := kernel.ThreadCapabilities()
 	if err != nil || caps.Effective.Has(unix.CAP_SYS_PTRACE) || p.view.pinned != nil {
 		return false
@@ -62,9 +62,9 @@ func (o *Options) commandClosed(p *parts, e *effort) bool {
 	return true
 }
 
-// YamaBlinds reports whether the Yama security module keeps a supervisor from reading the
+// YamaHidesTargets reports whether the Yama security module keeps a supervisor from reading the
 // paths that its targets hand to the kernel. detached: it is no ancestor of theirs.
-func YamaBlinds(detached bool) bool {
+func YamaHidesTargets(detached bool) bool {
 	scope, err := os.ReadFile("/proc/sys/kernel/yama/ptrace_scope")
 	if err != nil {
 		return false // no Yama, or one that only the supervisor notices

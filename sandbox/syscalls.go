@@ -13,17 +13,17 @@ import (
 
 // calls is the seccomp part of a plan.
 type calls struct {
-	shape Shape
+	mode Mode
 	// filter is the program of the shape, plain the one without a listener, denies the one
 	// on top with the policy's own refusals; nil: none.
 	filter, plain, denies filter.Program
 	selfCheck             kernel.SelfCheck
 	// noWritableCode: the kernel refuses memory that is written and then executed.
 	noWritableCode bool
-	// members, writable and commandClosed are for the supervisor: see [Plan].
-	members       *kernel.Members
-	writable      map[string]kernel.FileID
-	commandClosed bool
+	// members, writable and commandNotDumpable are for the supervisor: see [Plan].
+	members            *kernel.Members
+	writable           map[string]kernel.FileID
+	commandNotDumpable bool
 }
 
 // restrictCalls builds the filters for the shape that policy and kernel give.
@@ -76,14 +76,14 @@ func (o *Options) filterOptions(p *parts) filter.Options {
 		RestrictFamilies:   pol.Network.Families.Restricted(),
 		Families:           pol.Network.FamilyNumbers(),
 		// Without a supervisor nobody can tell a socket that is bound.
-		GuardListen: pol.Network.BindTCP.None(),
-		RefuseUnix:  pol.Network.Unix.None(),
+		EmulateListen: pol.Network.BindTCP.None(),
+		RefuseUnix:    pol.Network.Unix.None(),
 	}
 	if fault.Injected(fault.Filter) {
 		f.Ptrace = policy.PtraceAllow
 	}
 	if rules != nil {
-		f.GuardTCP, f.GuardUDP = rules.HandlesTCP(), rules.HandlesUDP()
+		f.CloseTCPBypasses, f.CloseUDPBypasses = rules.HandlesTCP(), rules.HandlesUDP()
 		f.RefuseCoreSignals = rules.ABI.Version < 6 && pol.IPC.Signals == policy.ScopeSandbox
 		f.RefuseTruncate = rules.ABI.Version < 3
 	}
@@ -110,23 +110,23 @@ func (o *Options) supervise(c *calls, f filter.Options, p *parts, e *effort) (er
 	if !p.capability.dropped() { // else the kernel refuses to execute a memfd
 		o.guardMemfds(&f, e)
 	}
-	f.Listener, f.WatchChroot = true, true
-	f.GuardListen = pol.Network.GuardsListen()
-	f.AskReads = reads
-	f.AskWrites = pol.WritesProcfs() && pol.Memory.Access != policy.AccessAllow
-	f.WatchNew = o.Reports
+	f.Listener, f.NotifyChroot = true, true
+	f.EmulateListen = pol.Network.GuardsListen()
+	f.NotifyReads = reads
+	f.NotifyWrites = pol.WritesProcfs() && pol.Memory.Access != policy.AccessAllow
+	f.NotifyNew = o.Reports
 	if o.Reports && pol.Paths.Rules.Restricted() {
-		f.AskReads, f.AskWrites, f.WatchPaths, f.Observe = reads, true, true, o.PathCalls
+		f.NotifyReads, f.NotifyWrites, f.NotifyPaths, f.Observe = reads, true, true, o.PathCalls
 	}
-	f.WatchPorts = o.Reports && (pol.Network.RestrictsTCP() || pol.Network.RestrictsUDP())
+	f.NotifyPorts = o.Reports && (pol.Network.RestrictsTCP() || pol.Network.RestrictsUDP())
 	if len(o.Observe) > 0 {
-		f.AskReads, f.AskWrites, f.WatchPaths, f.WatchPorts, f.Observe = true, true, true, true, o.Observe
+		f.NotifyReads, f.NotifyWrites, f.NotifyPaths, f.NotifyPorts, f.Observe = true, true, true, true, o.Observe
 	}
 	asking, err := filter.Build(f)
 	if err != nil {
 		return e.DropOrFail("the seccomp filter", err)
 	}
-	c.shape, c.filter = ShapeSupervised, asking
+	c.mode, c.filter = ModeSupervised, asking
 	if c.members, err = o.members(p, e); err != nil {
 		return err
 	}
@@ -136,7 +136,7 @@ func (o *Options) supervise(c *calls, f filter.Options, p *parts, e *effort) (er
 			return err
 		}
 	}
-	c.commandClosed = o.commandClosed(p, e)
+	c.commandNotDumpable = o.commandNotDumpable(p, e)
 	return nil
 }
 
@@ -152,7 +152,7 @@ func (o *Options) warnMetadata(e *effort) {
 // ownDenials builds the program of the policy's own refusals.
 func (o *Options) ownDenials(e *effort) (filter.Program, error) {
 	s := o.Policy.Syscalls
-	program, err := filter.Denies("", s.Deny, s.ABI == policy.SyscallABINative)
+	program, err := filter.DenyProgram("", s.Deny, s.ABI == policy.SyscallABINative)
 	if err != nil {
 		return nil, e.DropOrFail("[syscalls] deny", err)
 	}

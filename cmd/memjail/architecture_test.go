@@ -174,7 +174,7 @@ func TestArchitectureNotices(t *testing.T) {
 		{"the engine knows no commands", "sandbox/session/x.go", `package x; import "github.com/memjail/memjail/cmd/memjail/cli"`, "the engine imports cmd/memjail/cli"},
 		{"the engine prints nothing", "sandbox/session/x.go", `package x; import "os"; var w = os.Stderr`, "os.Stderr"},
 		{"a second engine", "cmd/memjail/cli/x.go", `package x; import "github.com/memjail/memjail/supervisor"; var _ = supervisor.New`, "supervisor.New"},
-		{"a second confinement", "sandbox/jail/x.go", `package x; import f "github.com/memjail/memjail/sandbox/filter"; var _ = f.Own`, "filter.Own"},
+		{"a second confinement", "sandbox/jail/x.go", `package x; import f "github.com/memjail/memjail/sandbox/filter"; var _ = f.SupervisorProgram`, "filter.SupervisorProgram"},
 		{"a second launcher", "cmd/memjail/cli/x.go", `package x; import "github.com/memjail/memjail/sandbox/kernel"; var _ = kernel.Launch`, "kernel.Launch"},
 		{"the library sees events", "sandbox/jail/x.go", `package x; import "github.com/memjail/memjail/supervisor"; var _ supervisor.Event`, ""},
 		{"and decides nothing", "sandbox/jail/x.go", `package x; import "github.com/memjail/memjail/supervisor/decide"`, "sandbox/jail imports supervisor/decide"},
@@ -323,7 +323,7 @@ func findEngine(f *archFile) []archBreach {
 		return func(name string) bool { return slices.Contains(names, name) }
 	}
 	found := f.uses(archModule+"/supervisor", is("New", "Options"))
-	found = append(found, f.uses(archModule+"/sandbox/filter", is("Own"))...)
+	found = append(found, f.uses(archModule+"/sandbox/filter", is("SupervisorProgram"))...)
 	if below(f.dir, "cmd") { // sandbox starts children, but with a plan they are the engine's
 		found = append(found, f.uses(archModule+"/sandbox/kernel", is("Launch", "Become", "LoadFilter", "CatchSignals"))...)
 	}

@@ -98,7 +98,7 @@ func closeCoreDumps() error {
 // ProcessVMFilter returns the seccomp program that refuses process_vm_readv(2) and
 // process_vm_writev(2) in every ABI.
 func ProcessVMFilter() (filter.Program, error) {
-	return filter.Denies("", []string{"process_vm_readv", "process_vm_writev"}, false)
+	return filter.DenyProgram("", []string{"process_vm_readv", "process_vm_writev"}, false)
 }
 
 func refuseProcessVM() error {

@@ -30,9 +30,9 @@ type Closure struct {
 	// Searched are the directories that were looked into on the way: a file that is
 	// put into one of them later may be found first. Sorted; some may be missing.
 	Searched []string
-	// Doubts say why something else might be run than what was found; none: it is
+	// Uncertain say why something else might be run than what was found; none: it is
 	// certain, as long as the files and the directories stay as they are.
-	Doubts []string
+	Uncertain []string
 }
 
 // Error says what is missing, and of which file.
@@ -62,11 +62,11 @@ const headSize = 256
 // environment that it is to be started with: LD_LIBRARY_PATH counts, and PATH for
 // scripts that use env(1). Errors are of type [*Error].
 func Of(path string, env []string) (Closure, error) {
-	f := finder{env: env, run: map[string]bool{}, read: map[string]bool{}, searched: map[string]bool{}, doubts: map[string]bool{}, variantDirs: map[string][]string{}}
+	f := finder{env: env, run: map[string]bool{}, read: map[string]bool{}, searched: map[string]bool{}, uncertain: map[string]bool{}, variantDirs: map[string][]string{}}
 	if err := f.program(path, 0); err != nil {
 		return Closure{}, err
 	}
-	return Closure{Run: sorted(f.run), Read: sorted(f.read), Searched: sorted(f.searched), Doubts: sorted(f.doubts)}, nil
+	return Closure{Run: sorted(f.run), Read: sorted(f.read), Searched: sorted(f.searched), Uncertain: sorted(f.uncertain)}, nil
 }
 
 func sorted(set map[string]bool) []string {
@@ -83,7 +83,7 @@ type finder struct {
 	env         []string
 	run, read   map[string]bool
 	searched    map[string]bool
-	doubts      map[string]bool
+	uncertain   map[string]bool
 	cache       *loaderCache
 	variantDirs map[string][]string // by the directory that holds them
 }
@@ -210,7 +210,7 @@ func (f *finder) inPath(name string) (string, error) {
 	return "", fmt.Errorf("not found in PATH: %w", fs.ErrNotExist)
 }
 
-func (f *finder) doubt(format string, args ...any) { f.doubts[fmt.Sprintf(format, args...)] = true }
+func (f *finder) doubt(format string, args ...any) { f.uncertain[fmt.Sprintf(format, args...)] = true }
 
 func (f *finder) variable(name string) string {
 	for _, v := range f.env {

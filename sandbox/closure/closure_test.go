@@ -228,12 +228,12 @@ func TestUnsound(t *testing.T) {
 			write(t, filepath.Join(first, "libown.so"), c.put)
 		}
 		found, err := Of(program, env)
-		if err != nil || slices.Contains(found.Run, filepath.Join(first, "libown.so")) != c.finds || (len(found.Doubts) > 0) != c.doubt || !slices.Contains(found.Searched, first) {
+		if err != nil || slices.Contains(found.Run, filepath.Join(first, "libown.so")) != c.finds || (len(found.Uncertain) > 0) != c.doubt || !slices.Contains(found.Searched, first) {
 			t.Errorf("%s: %v, %+v", name, err, found)
 		}
 	}
 	for _, path := range []string{":" + dir + "/lib", ".:" + dir + "/lib", dir + "/lib:"} {
-		if c, err := Of(program, []string{"LD_LIBRARY_PATH=" + path}); err != nil || len(c.Doubts) == 0 {
+		if c, err := Of(program, []string{"LD_LIBRARY_PATH=" + path}); err != nil || len(c.Uncertain) == 0 {
 			t.Errorf("LD_LIBRARY_PATH=%s: %v, %+v", path, err, c)
 		}
 	}

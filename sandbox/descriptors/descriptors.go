@@ -23,8 +23,8 @@ type View struct {
 	Access policy.Access
 	// Devices are those that the policy grants by name.
 	Devices []policy.Device
-	// GuardMemfds: memfds that can be executed are not made inside, so none is let in.
-	GuardMemfds bool
+	// RefuseExecMemfds: memfds that can be executed are not made inside, so none is let in.
+	RefuseExecMemfds bool
 	// ProcfsGranted reports whether a file of procfs, named below its root, is one that
 	// everybody may have open for reading; nil: none is.
 	ProcfsGranted func(below string) bool

@@ -54,7 +54,7 @@ func TestCheckInheritedFD(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	in := &Inherited{view: View{Mounts: mounts, GuardMemfds: true, ProcfsGranted: func(below string) bool { return below == "cpuinfo" }}}
+	in := &Inherited{view: View{Mounts: mounts, RefuseExecMemfds: true, ProcfsGranted: func(below string) bool { return below == "cpuinfo" }}}
 	self := "/proc/" + strconv.Itoa(os.Getpid())
 	for _, test := range []struct {
 		name string
@@ -86,7 +86,7 @@ func TestCheckInheritedFD(t *testing.T) {
 			t.Errorf("%s (%s): let in: %v, want %v", test.name, what, ok, test.want)
 		}
 	}
-	in.view.GuardMemfds = false
+	in.view.RefuseExecMemfds = false
 	if what, ok := in.checkInheritedFD(named); !ok {
 		t.Errorf("under a policy that allows executing it: %s is refused", what)
 	}

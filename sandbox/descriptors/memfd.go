@@ -11,7 +11,7 @@ import (
 // executed, although the policy refuses that: it was made outside and handed in. The
 // error says that it cannot be told.
 func (in *Inherited) runnableMemfd(fd int, st *unix.Stat_t, fs *unix.Statfs_t) (bool, error) {
-	if !in.view.GuardMemfds {
+	if !in.view.RefuseExecMemfds {
 		return false, nil // where they are made inside, one more makes no difference
 	}
 	flags := unix.MFD_CLOEXEC | unix.MFD_NOEXEC_SEAL

@@ -63,8 +63,8 @@ type Kernel interface {
 	WaitKillableRecv() (bool, error)
 	// PIDFD: descriptors for processes, 5.3.
 	PIDFD() (bool, error)
-	// ReadsChildren: the memory of a child can be read; the error says why not.
-	ReadsChildren() error
+	// TryReadChild: the memory of a child can be read; the error says why not.
+	TryReadChild() error
 	// MemoryCapability: root has installed it.
 	MemoryCapability() (bool, error)
 }
@@ -93,7 +93,7 @@ func (running) WaitKillableRecv() (bool, error) {
 	return kernel.FilterFlagSupported(kernel.FilterWaitKillableRecv)
 }
 
-func (running) ReadsChildren() error { return kernel.ReadsChildren() }
+func (running) TryReadChild() error { return kernel.TryReadChild() }
 
 func (running) MemoryCapability() (bool, error) { return capability.Installed() }
 

@@ -36,7 +36,7 @@ func (a answers) LandlockErrata() (int, error)    { return a.errata, a.errataErr
 func (a answers) UserNotif() (bool, error)        { return a.notif.yes, a.notif.err }
 func (a answers) WaitKillableRecv() (bool, error) { return a.killable.yes, a.killable.err }
 func (a answers) PIDFD() (bool, error)            { return a.pidfd.yes, a.pidfd.err }
-func (a answers) ReadsChildren() error            { return a.children }
+func (a answers) TryReadChild() error             { return a.children }
 
 // closed is a file system in which some files may not be read.
 type closed struct {

@@ -56,7 +56,7 @@ func gather(m Machine) *facts {
 	f.notif.yes, f.notif.err = m.Kernel.UserNotif()
 	f.killable.yes, f.killable.err = m.Kernel.WaitKillableRecv()
 	f.pidfds.yes, f.pidfds.err = m.Kernel.PIDFD()
-	f.children = m.Kernel.ReadsChildren()
+	f.children = m.Kernel.TryReadChild()
 	if text, err := m.text("proc/self/status"); err == nil {
 		f.status = parseStatus(text)
 	}

@@ -76,11 +76,11 @@ func (s Snapshot) Facts(procfs func(below string) *policy.ProcfsFile) *Facts {
 // View is what of a plan the facts are about.
 type View struct {
 	Policy policy.Policy
-	// Rules is the Landlock part, nil if there is none; Mounts and CodeViews are what it
+	// Rules is the Landlock part, nil if there is none; Mounts and CodeAliases are what it
 	// was made from.
-	Rules     *landlock.Plan
-	Mounts    *landlock.MountTable
-	CodeViews []string
+	Rules       *landlock.Plan
+	Mounts      *landlock.MountTable
+	CodeAliases []string
 	// Privileged is what [kernel.Privileged] reports of the process that made the plan.
 	Privileged bool
 	// Pinned are the files that the program is run from copies of, or nil.
@@ -101,7 +101,7 @@ func New(v View, procfs func(below string) *policy.ProcfsFile) (*Facts, error) {
 	pol.Paths = policy.Paths{}
 	pol.Memory.CodeFiles = policy.CodeFilesProtect
 	baseline, err := landlock.NewPlan(landlock.Request{Policy: pol, ABI: v.Rules.ABI, Mounts: v.Mounts,
-		Privileged: v.Privileged, CodeViews: v.CodeViews})
+		Privileged: v.Privileged, CodeAliases: v.CodeAliases})
 	if err != nil {
 		return nil, fmt.Errorf("inspecting the system: %w", err)
 	}

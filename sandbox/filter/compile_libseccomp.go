@@ -23,7 +23,7 @@ func Compile(arch string, listener bool) (name string, body []byte, err error) {
 	}
 	defer filter.Release()
 	for i := range rules {
-		if r := &rules[i]; r.home == inBody {
+		if r := &rules[i]; r.placement == inBody {
 			if err := add(filter, r, listener); err != nil {
 				return "", nil, err
 			}

@@ -1,5 +1,5 @@
 // Package filter makes memjail's seccomp programs: the one that a sandbox runs
-// under ([Build]) and the one the supervisor puts on itself ([Own]).
+// under ([Build]) and the one the supervisor puts on itself ([SupervisorProgram]).
 //
 // A program has two parts. The body is compiled by libseccomp when memjail is
 // built (go generate) and embedded, so that the program that ships needs no C
@@ -43,28 +43,28 @@ type Options struct {
 	// Listener says that a supervisor receives notifications: denials worth a
 	// report go to it, and it answers each with the errno that [Denials] names.
 	// Without it the same calls get that errno from the filter, no open is ever
-	// notified, and AskReads, AskWrites and WatchChroot mean nothing.
+	// notified, and NotifyReads, NotifyWrites and NotifyChroot mean nothing.
 	Listener bool
-	// AskReads notifies opens for reading (memory.access = "deny").
-	AskReads bool
-	// AskWrites notifies opens for writing, creat(2) included (procfs.write
+	// NotifyReads notifies opens for reading (memory.access = "deny").
+	NotifyReads bool
+	// NotifyWrites notifies opens for writing, creat(2) included (procfs.write
 	// grants something).
-	AskWrites bool
-	// WatchPaths and WatchPorts notify execve(2) and execveat(2), with opens those of
+	NotifyWrites bool
+	// NotifyPaths and NotifyPorts notify execve(2) and execveat(2), with opens those of
 	// directories to be listed, and connect(2) and bind(2), so that the supervisor can tell what the kernel is going to refuse of
 	// them. They are no denials: the kernel always goes on with the calls.
-	WatchPaths, WatchPorts bool
-	// WatchNew notifies, with opens for writing, those of files that must not exist yet
-	// (O_EXCL), which WatchPaths does besides.
-	WatchNew bool
+	NotifyPaths, NotifyPorts bool
+	// NotifyNew notifies, with opens for writing, those of files that must not exist yet
+	// (O_EXCL), which NotifyPaths does besides.
+	NotifyNew bool
 	// Observe are calls that are notified although nothing refuses them, so that the
 	// supervisor sees what a program uses: those that name files. Opens with every flag
 	// but O_PATH, execve(2), execveat(2), connect(2) and bind(2) are notified as well.
 	// A call that the filter refuses is not observed.
 	Observe []string
-	// WatchChroot notifies chroot(2). It is no denial: the supervisor always
+	// NotifyChroot notifies chroot(2). It is no denial: the supervisor always
 	// lets the kernel go on with it, and knows that somebody's root has moved.
-	WatchChroot bool
+	NotifyChroot bool
 
 	// Access: deny refuses process_vm_readv(2), vmsplice(2) and
 	// process_vm_writev(2), no-write only the last, allow none.
@@ -104,28 +104,28 @@ type Options struct {
 	// a listener the supervisor judges the calls, and makes those that the policy
 	// allows (paths.metadata = "granted").
 	RefuseMetadata bool
-	// GuardMemfds has the supervisor make memfds (memfd_create(2)) that are not asked
+	// EmulateMemfds has the supervisor make memfds (memfd_create(2)) that are not asked
 	// for without the right to be executed. It has a use with a listener only: without
 	// one the call is refused.
-	GuardMemfds bool
+	EmulateMemfds bool
 	// RefuseSharedFiles refuses shared mappings of files, and System V shared memory.
 	RefuseSharedFiles bool
 	// RefuseWritableCode refuses what PR_SET_MDWE leaves open.
 	RefuseWritableCode bool
-	// GuardTCP closes the ways past Landlock's rules about TCP ports: MPTCP, SMC
+	// CloseTCPBypasses closes the ways past Landlock's rules about TCP ports: MPTCP, SMC
 	// and fast open by a send. In the 32-bit ABI of x86 it refuses the calls that
 	// programs make through socketcall(2) for the same.
-	GuardTCP bool
-	// GuardUDP closes RxRPC, whose datagrams the kernel sends past Landlock's rules about
+	CloseTCPBypasses bool
+	// CloseUDPBypasses closes RxRPC, whose datagrams the kernel sends past Landlock's rules about
 	// UDP ports.
-	GuardUDP bool
+	CloseUDPBypasses bool
 	// RestrictFamilies refuses sockets of address families whose numbers are not in
 	// Families, and UNIX datagram pairs where AF_UNIX (1) is not (network.families).
 	RestrictFamilies bool
 	Families         []uint32
-	// GuardListen has the supervisor make listen(2) (network.bind-tcp): a TCP socket that
+	// EmulateListen has the supervisor make listen(2) (network.bind-tcp): a TCP socket that
 	// is not bound would get any free port. Without a listener the call is refused.
-	GuardListen bool
+	EmulateListen bool
 	// RefuseUnix refuses UNIX sockets, other than pairs of stream or sequenced
 	// packet sockets (an empty network.unix).
 	RefuseUnix bool

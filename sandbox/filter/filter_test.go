@@ -209,23 +209,23 @@ var chosenChecks = []struct {
 	{"raw pair", x64, 53, [6]uint64{1, 3}, Notify, ErrnoVerdict(unix.ESOCKTNOSUPPORT), Options{RefuseUnix: true}},
 	{"socketcall SYS_SOCKETPAIR", ia32, 102, [6]uint64{8}, enosys, enosys, Options{RefuseUnix: true}},
 	{"socketcall SYS_SENDTO", ia32, 102, [6]uint64{11}, Allow, Allow, Options{RefuseUnix: true}},
-	{"MPTCP", x64, 41, [6]uint64{2, 1, 0xdeadbeef_00000106}, ErrnoVerdict(unix.EPROTONOSUPPORT), ErrnoVerdict(unix.EPROTONOSUPPORT), Options{GuardTCP: true}},
-	{"SMC over IPv6", ia32, 359, [6]uint64{10, 1, 256}, ErrnoVerdict(unix.EPROTONOSUPPORT), ErrnoVerdict(unix.EPROTONOSUPPORT), Options{GuardTCP: true}},
-	{"AF_SMC", x64, 41, [6]uint64{43, 1}, ErrnoVerdict(unix.EAFNOSUPPORT), ErrnoVerdict(unix.EAFNOSUPPORT), Options{GuardTCP: true}},
-	{"RxRPC", x64, 41, [6]uint64{garbage | 33, 2, 2}, ErrnoVerdict(unix.EAFNOSUPPORT), ErrnoVerdict(unix.EAFNOSUPPORT), Options{GuardUDP: true}},
-	{"RxRPC without rules", x64, 41, [6]uint64{33, 2, 2}, Allow, Allow, Options{GuardTCP: true}},
-	{"UDP", x64, 41, [6]uint64{2, 2}, Allow, Allow, Options{GuardUDP: true}},
-	{"socketcall SYS_SOCKET, for UDP", ia32, 102, [6]uint64{1}, enosys, enosys, Options{GuardUDP: true}},
-	{"a packet socket of that number", x64, 41, [6]uint64{17, 3, 262}, Allow, Allow, Options{GuardTCP: true}},
-	{"UNIX socket", x64, 41, [6]uint64{1, 1}, Allow, Allow, Options{GuardTCP: true}},
-	{"fast open", x64, 44, [6]uint64{3, pointer, 1, 0xdeadbeef_20004000, pointer}, ErrnoVerdict(unix.EOPNOTSUPP), ErrnoVerdict(unix.EOPNOTSUPP), Options{GuardTCP: true}},
-	{"MSG_NOSIGNAL", x64, 44, [6]uint64{3, pointer, 1, 0x4000, pointer}, Allow, Allow, Options{GuardTCP: true}},
-	{"fast open by sendmsg", x64, 46, [6]uint64{3, pointer, 0x20000000}, ErrnoVerdict(unix.EOPNOTSUPP), ErrnoVerdict(unix.EOPNOTSUPP), Options{GuardTCP: true}},
-	{"fast open by sendmmsg", x64, 307, [6]uint64{3, pointer, 1, 0x20000000}, ErrnoVerdict(unix.EOPNOTSUPP), ErrnoVerdict(unix.EOPNOTSUPP), Options{GuardTCP: true}},
-	{"TCP_ULP", x64, 54, [6]uint64{3, 6, 31}, ErrnoVerdict(unix.ENOENT), ErrnoVerdict(unix.ENOENT), Options{GuardTCP: true}},
-	{"TCP_FASTOPEN_CONNECT", x64, 54, [6]uint64{3, 6, 30}, Allow, Allow, Options{GuardTCP: true}},
-	{"socketcall SYS_SOCKET", ia32, 102, [6]uint64{1}, enosys, enosys, Options{GuardTCP: true}},
-	{"socketcall SYS_CONNECT", ia32, 102, [6]uint64{3}, Allow, Allow, Options{GuardTCP: true}},
+	{"MPTCP", x64, 41, [6]uint64{2, 1, 0xdeadbeef_00000106}, ErrnoVerdict(unix.EPROTONOSUPPORT), ErrnoVerdict(unix.EPROTONOSUPPORT), Options{CloseTCPBypasses: true}},
+	{"SMC over IPv6", ia32, 359, [6]uint64{10, 1, 256}, ErrnoVerdict(unix.EPROTONOSUPPORT), ErrnoVerdict(unix.EPROTONOSUPPORT), Options{CloseTCPBypasses: true}},
+	{"AF_SMC", x64, 41, [6]uint64{43, 1}, ErrnoVerdict(unix.EAFNOSUPPORT), ErrnoVerdict(unix.EAFNOSUPPORT), Options{CloseTCPBypasses: true}},
+	{"RxRPC", x64, 41, [6]uint64{garbage | 33, 2, 2}, ErrnoVerdict(unix.EAFNOSUPPORT), ErrnoVerdict(unix.EAFNOSUPPORT), Options{CloseUDPBypasses: true}},
+	{"RxRPC without rules", x64, 41, [6]uint64{33, 2, 2}, Allow, Allow, Options{CloseTCPBypasses: true}},
+	{"UDP", x64, 41, [6]uint64{2, 2}, Allow, Allow, Options{CloseUDPBypasses: true}},
+	{"socketcall SYS_SOCKET, for UDP", ia32, 102, [6]uint64{1}, enosys, enosys, Options{CloseUDPBypasses: true}},
+	{"a packet socket of that number", x64, 41, [6]uint64{17, 3, 262}, Allow, Allow, Options{CloseTCPBypasses: true}},
+	{"UNIX socket", x64, 41, [6]uint64{1, 1}, Allow, Allow, Options{CloseTCPBypasses: true}},
+	{"fast open", x64, 44, [6]uint64{3, pointer, 1, 0xdeadbeef_20004000, pointer}, ErrnoVerdict(unix.EOPNOTSUPP), ErrnoVerdict(unix.EOPNOTSUPP), Options{CloseTCPBypasses: true}},
+	{"MSG_NOSIGNAL", x64, 44, [6]uint64{3, pointer, 1, 0x4000, pointer}, Allow, Allow, Options{CloseTCPBypasses: true}},
+	{"fast open by sendmsg", x64, 46, [6]uint64{3, pointer, 0x20000000}, ErrnoVerdict(unix.EOPNOTSUPP), ErrnoVerdict(unix.EOPNOTSUPP), Options{CloseTCPBypasses: true}},
+	{"fast open by sendmmsg", x64, 307, [6]uint64{3, pointer, 1, 0x20000000}, ErrnoVerdict(unix.EOPNOTSUPP), ErrnoVerdict(unix.EOPNOTSUPP), Options{CloseTCPBypasses: true}},
+	{"TCP_ULP", x64, 54, [6]uint64{3, 6, 31}, ErrnoVerdict(unix.ENOENT), ErrnoVerdict(unix.ENOENT), Options{CloseTCPBypasses: true}},
+	{"TCP_FASTOPEN_CONNECT", x64, 54, [6]uint64{3, 6, 30}, Allow, Allow, Options{CloseTCPBypasses: true}},
+	{"socketcall SYS_SOCKET", ia32, 102, [6]uint64{1}, enosys, enosys, Options{CloseTCPBypasses: true}},
+	{"socketcall SYS_CONNECT", ia32, 102, [6]uint64{3}, Allow, Allow, Options{CloseTCPBypasses: true}},
 	{"socket AF_INET, closed", x64, 41, [6]uint64{2, 1}, Notify, ErrnoVerdict(unix.EAFNOSUPPORT), Options{RestrictFamilies: true}},
 	{"socket AF_INET, listed", x64, 41, [6]uint64{2, 1}, Allow, Allow, Options{RestrictFamilies: true, Families: []uint32{2}}},
 	{"socket of another family", a64, 198, [6]uint64{2 << 32, 1}, Notify, ErrnoVerdict(unix.EAFNOSUPPORT), Options{RestrictFamilies: true, Families: []uint32{2}}},
@@ -234,9 +234,9 @@ var chosenChecks = []struct {
 	{"stream pair", x64, 53, [6]uint64{1, 1}, Allow, Allow, Options{RestrictFamilies: true}},
 	{"socket of 32 bits", ia32, 359, [6]uint64{2, 1}, Notify, ErrnoVerdict(unix.EAFNOSUPPORT), Options{RestrictFamilies: true}},
 	{"socketcall SYS_SOCKET", ia32, 102, [6]uint64{1}, enosys, enosys, Options{RestrictFamilies: true}},
-	{"listen", x64, 50, [6]uint64{3, 5}, Notify, eacces, Options{GuardListen: true}},
-	{"listen of 32 bits", ia32, 363, [6]uint64{3, 5}, Notify, eacces, Options{GuardListen: true}},
-	{"socketcall SYS_LISTEN", ia32, 102, [6]uint64{4}, enosys, enosys, Options{GuardListen: true}},
+	{"listen", x64, 50, [6]uint64{3, 5}, Notify, eacces, Options{EmulateListen: true}},
+	{"listen of 32 bits", ia32, 363, [6]uint64{3, 5}, Notify, eacces, Options{EmulateListen: true}},
+	{"socketcall SYS_LISTEN", ia32, 102, [6]uint64{4}, enosys, enosys, Options{EmulateListen: true}},
 	{"F_SETSIG SIGRTMIN", x64, 72, [6]uint64{0, 10, 34}, Notify, eperm, Options{RefuseOwnerSignals: true}},
 	{"F_SETFL O_ASYNC", arm, 55, [6]uint64{0, 4, 0x2800}, Notify, eperm, Options{RefuseOwnerSignals: true}},
 	{"F_SETFL O_NONBLOCK", a64, 25, [6]uint64{0, 4, 0x800}, Allow, Allow, Options{RefuseOwnerSignals: true}},
@@ -244,7 +244,7 @@ var chosenChecks = []struct {
 	{"TIOCSTI", a64, 29, [6]uint64{0, 0x5412}, Notify, eperm, Options{Terminals: policy.TerminalsAllow}},
 	{"socketcall SYS_SOCKET", ia32, 102, [6]uint64{1}, enosys, enosys, Options{RefuseSocketcall: true}},
 	{"vmsplice", a64, 75, [6]uint64{}, Allow, Allow, Options{Access: policy.AccessNoWrite}},
-	{"send", arm, 289, [6]uint64{3, 0x1000, 1, 0x20000000}, ErrnoVerdict(unix.EOPNOTSUPP), ErrnoVerdict(unix.EOPNOTSUPP), Options{GuardTCP: true}},
+	{"send", arm, 289, [6]uint64{3, 0x1000, 1, 0x20000000}, ErrnoVerdict(unix.EOPNOTSUPP), ErrnoVerdict(unix.EOPNOTSUPP), Options{CloseTCPBypasses: true}},
 }
 
 func TestChosen(t *testing.T) {
@@ -270,7 +270,7 @@ func TestChosen(t *testing.T) {
 func TestMetadataIsTheGroup(t *testing.T) {
 	var refused []string
 	for i := range rules {
-		if r := &rules[i]; r.home == forMetadata && len(r.when) == 0 {
+		if r := &rules[i]; r.placement == forMetadata && len(r.when) == 0 {
 			refused = append(refused, r.calls...)
 		}
 	}
@@ -323,7 +323,7 @@ func TestSpotChecks(t *testing.T) {
 			arch = "arm64"
 		}
 		d := Data{NR: test.nr, Arch: test.arch, Args: test.args}
-		if v := run(t, build(t, Options{Arch: arch, Listener: true, AskReads: true, AskWrites: true}), d); v != test.listen {
+		if v := run(t, build(t, Options{Arch: arch, Listener: true, NotifyReads: true, NotifyWrites: true}), d); v != test.listen {
 			t.Errorf("%s, arch %#x, with a listener: %v, should be %v", test.what, test.arch, v, test.listen)
 		}
 		if v := run(t, build(t, Options{Arch: arch}), d); v != test.plain {
@@ -403,8 +403,8 @@ func loadable(p Program) error {
 func TestDecidedByNumber(t *testing.T) {
 	names := []string{"read", "write", "close", "fstat", "lseek", "mmap", "mprotect", "munmap", "brk", "futex", "rt_sigaction", "rt_sigprocmask",
 		"execve", "exit_group", "wait4", "pread64", "getdents64", "readlinkat", "faccessat2", "statx", "bind", "sendto", "recvfrom", "epoll_ctl", "getrandom"}
-	for _, o := range []Options{{Arch: "amd64"}, {Arch: "amd64", Listener: true, AskReads: true, AskWrites: true},
-		{Arch: "arm64", Listener: true, AskReads: true, AskWrites: true, RefuseCoreSignals: true, RefuseTruncate: true, WatchChroot: true}} {
+	for _, o := range []Options{{Arch: "amd64"}, {Arch: "amd64", Listener: true, NotifyReads: true, NotifyWrites: true},
+		{Arch: "arm64", Listener: true, NotifyReads: true, NotifyWrites: true, RefuseCoreSignals: true, RefuseTruncate: true, NotifyChroot: true}} {
 		p := build(t, o)
 		m, _ := machineOf(o.Arch)
 		for _, name := range names {
@@ -436,7 +436,7 @@ func decidedByNumber(p Program, d Data) (v Verdict, ok bool) {
 func TestHotPath(t *testing.T) {
 	for _, arch := range arches {
 		m, _ := machineOf(arch)
-		p := build(t, Options{Arch: arch, Listener: true, AskReads: true, AskWrites: true})
+		p := build(t, Options{Arch: arch, Listener: true, NotifyReads: true, NotifyWrites: true})
 		for name, limit := range map[string]int{"openat": 7, "ioctl": 64, "fcntl": 40, "socket": 40, "clone": 30, "prctl": 30, "unshare": 36, "prlimit64": 40} {
 			nr, _ := Number(m.native.audit, name)
 			_, steps, err := p.run(&Data{NR: nr, Arch: m.native.audit})
@@ -517,8 +517,8 @@ func TestOwn(t *testing.T) {
 			}
 		}
 	}
-	if p := Own(9, ownPath, false); (p == nil) != (runtime.GOARCH != "amd64" && runtime.GOARCH != "arm64") {
-		t.Errorf("Own on %s has %d instructions", runtime.GOARCH, len(p))
+	if p := SupervisorProgram(9, ownPath, false); (p == nil) != (runtime.GOARCH != "amd64" && runtime.GOARCH != "arm64") {
+		t.Errorf("SupervisorProgram on %s has %d instructions", runtime.GOARCH, len(p))
 	}
 }
 
@@ -566,7 +566,7 @@ func TestVerdictNames(t *testing.T) {
 }
 
 func TestDisassembly(t *testing.T) {
-	text := build(t, Options{Arch: "amd64", Listener: true, AskReads: true}).String()
+	text := build(t, Options{Arch: "amd64", Listener: true, NotifyReads: true}).String()
 	for _, line := range []string{
 		"   0  load arch\n",
 		"   1  if == x86_64 goto 2 else ",
@@ -654,7 +654,7 @@ func TestCallNames(t *testing.T) {
 
 func BenchmarkBuild(b *testing.B) {
 	for b.Loop() {
-		if _, err := Build(Options{Listener: true, AskReads: true, AskWrites: true}); err != nil {
+		if _, err := Build(Options{Listener: true, NotifyReads: true, NotifyWrites: true}); err != nil {
 			b.Fatal(err)
 		}
 	}

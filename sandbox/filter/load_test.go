@@ -128,7 +128,7 @@ func TestLoaded(t *testing.T) {
 			plain, _ := a.run(t, "plain", a.write(t, "plain", build(t, Options{})))
 			compareAttempts(t, control, plain, refusals)
 
-			o := Options{Listener: true, AskReads: true, AskWrites: true}
+			o := Options{Listener: true, NotifyReads: true, NotifyWrites: true}
 			listening, notified := a.run(t, "listen", a.write(t, "listener", build(t, o)))
 			compareAttempts(t, control, listening, refusals)
 			compareNotified(t, notified)
@@ -203,7 +203,7 @@ func TestOwnLoaded(t *testing.T) {
 		}
 	}
 	for _, successor := range []bool{false, true} {
-		results, _ := a.run(t, "own", a.write(t, "own", Own(9, uintptr(address), successor)))
+		results, _ := a.run(t, "own", a.write(t, "own", SupervisorProgram(9, uintptr(address), successor)))
 		for _, name := range []string{"thread", "process_vm_readv"} {
 			if control[name] != "OK" || results[name] != "OK" {
 				t.Errorf("%s is %s, without a filter %s", name, results[name], control[name])

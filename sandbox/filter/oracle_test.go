@@ -77,7 +77,7 @@ func oracleOpens(o Options, d Data, name string) (Verdict, bool) {
 	case "creat":
 		flags = unix.O_WRONLY
 	case "openat2":
-		if o.Listener && (o.AskReads || o.AskWrites) {
+		if o.Listener && (o.NotifyReads || o.NotifyWrites) {
 			return Notify, true
 		}
 		return Allow, true
@@ -88,14 +88,14 @@ func oracleOpens(o Options, d Data, name string) (Verdict, bool) {
 	if o.Arch == "arm64" {
 		directory = 0o40000
 	}
-	if o.WatchPaths {
+	if o.NotifyPaths {
 		directory = 0
 	}
-	asked := o.AskWrites
+	asked := o.NotifyWrites
 	if flags&3 == 0 {
-		asked = o.AskReads
+		asked = o.NotifyReads
 	}
-	exclusive := flags&0o200 != 0 && !o.WatchPaths && !o.WatchNew
+	exclusive := flags&0o200 != 0 && !o.NotifyPaths && !o.NotifyNew
 	if o.Listener && asked && !exclusive && flags&(directory|0o10000000) == 0 {
 		return Notify, true
 	}
@@ -110,15 +110,15 @@ func oracleOldKernels(o Options, d Data, name string, reported Verdict) (Verdict
 			return eacces, true
 		}
 	case "execve", "execveat":
-		if o.Listener && o.WatchPaths {
+		if o.Listener && o.NotifyPaths {
 			return Notify, true
 		}
 	case "connect", "bind":
-		if o.Listener && o.WatchPorts {
+		if o.Listener && o.NotifyPorts {
 			return Notify, true
 		}
 	case "chroot":
-		if o.Listener && o.WatchChroot {
+		if o.Listener && o.NotifyChroot {
 			return Notify, true
 		}
 	case "kill", "tkill":
@@ -169,9 +169,9 @@ func oracleChosen(o Options, d Data, name string) (Verdict, bool) {
 		name == "ioctl" && o.Terminals == policy.TerminalsDeny && slices.Contains(terminalIoctls, low(1)),
 		name == "vhangup" && o.Terminals == policy.TerminalsDeny:
 		return o.told(unix.EPERM)
-	case (name == "setxattr" || name == "fsetxattr") && o.GuardMemfds && low(3)%8 == 4 && low(3) >= 28:
+	case (name == "setxattr" || name == "fsetxattr") && o.EmulateMemfds && low(3)%8 == 4 && low(3) >= 28:
 		return o.told(unix.EOPNOTSUPP)
-	case name == "setxattrat" && o.GuardMemfds:
+	case name == "setxattrat" && o.EmulateMemfds:
 		return o.told(unix.ENOSYS)
 	case metadataCalls.MatchString(name) && o.RefuseMetadata:
 		return o.told(unix.EPERM)
@@ -179,9 +179,9 @@ func oracleChosen(o Options, d Data, name string) (Verdict, bool) {
 		0x6609, 0x40806685, 0x800c6613, 0xc0406618, 0xc0406619, 0x4004f50d, 0x40289702, 0x40289705}, low(1)),
 		name == "ioctl" && o.RefuseMetadata && slices.Contains([]uint32{0x40007602, 0x40006604}, low(1)&0xc000ffff):
 		return o.told(unix.EPERM)
-	case name == "memfd_create" && o.GuardMemfds && low(1)&4 != 0:
+	case name == "memfd_create" && o.EmulateMemfds && low(1)&4 != 0:
 		return o.told(unix.ENOSYS)
-	case name == "memfd_create" && o.GuardMemfds && low(1)&8 == 0:
+	case name == "memfd_create" && o.EmulateMemfds && low(1)&8 == 0:
 		return o.told(unix.EACCES)
 	case name == "mmap" && (o.RefuseSharedFiles || o.RefuseWritableCode) && d.Arch == unix.AUDIT_ARCH_I386:
 		return enosys, true
@@ -206,10 +206,10 @@ func oracleSockets(o Options, d Data, name string) (Verdict, bool) {
 	case name == "socket" && (low(0) == 44 || low(0) == 21):
 		return o.told(unix.EAFNOSUPPORT)
 	case name == "socketcall" && (o.RefuseSocketcall || o.RestrictFamilies) && low(0) == 1,
-		name == "socketcall" && o.GuardListen && low(0) == 4,
+		name == "socketcall" && o.EmulateListen && low(0) == 4,
 		name == "socketcall" && unixClosed && low(0) == 8:
 		return enosys, true
-	case name == "listen" && o.GuardListen:
+	case name == "listen" && o.EmulateListen:
 		return o.told(unix.EACCES)
 	case name == "socket" && o.RefuseUnix && low(0) == 1:
 		return o.told(unix.EAFNOSUPPORT)
@@ -219,11 +219,11 @@ func oracleSockets(o Options, d Data, name string) (Verdict, bool) {
 		return o.told(unix.ESOCKTNOSUPPORT)
 	case name == "socketcall" && o.RefuseUnix && (low(0) == 1 || low(0) == 8):
 		return enosys, true
-	case name == "socket" && o.GuardUDP && low(0) == 33:
+	case name == "socket" && o.CloseUDPBypasses && low(0) == 33:
 		return ErrnoVerdict(unix.EAFNOSUPPORT), true
-	case name == "socketcall" && o.GuardUDP && low(0) == 1:
+	case name == "socketcall" && o.CloseUDPBypasses && low(0) == 1:
 		return enosys, true
-	case !o.GuardTCP:
+	case !o.CloseTCPBypasses:
 		return 0, false
 	case name == "socket" && inet && (low(2) == 256 || low(2) == 262):
 		return ErrnoVerdict(unix.EPROTONOSUPPORT), true
@@ -319,19 +319,19 @@ func variants(t *testing.T, arch string) []Options {
 				for _, access := range []policy.Access{policy.AccessDeny, policy.AccessNoWrite, policy.AccessAllow} {
 					for _, ptrace := range []policy.Ptrace{policy.PtraceDeny, policy.PtraceChildren, policy.PtraceAllow} {
 						for loose := range 4 {
-							o := Options{Arch: arch, Listener: listener, AskReads: reads, AskWrites: writes, Access: access, Ptrace: ptrace,
+							o := Options{Arch: arch, Listener: listener, NotifyReads: reads, NotifyWrites: writes, Access: access, Ptrace: ptrace,
 								Namespaces: policy.Namespaces(loose & 1), CoreDumps: policy.CoreDumps(loose >> 1)}
 							all = append(all, o)
 							if loose == 1 || loose == 2 {
 								continue // the rest touches other calls
 							}
-							o.RefuseCoreSignals, o.RefuseTruncate, o.WatchChroot = true, true, true
-							o.RefuseMetadata, o.GuardTCP, o.GuardUDP, o.RefuseUnix = true, true, true, true
-							o.WatchPaths, o.WatchPorts = true, true
+							o.RefuseCoreSignals, o.RefuseTruncate, o.NotifyChroot = true, true, true
+							o.RefuseMetadata, o.CloseTCPBypasses, o.CloseUDPBypasses, o.RefuseUnix = true, true, true, true
+							o.NotifyPaths, o.NotifyPorts = true, true
 							o.RefuseOwnerSignals, o.RefuseSocketcall = true, true
-							o.GuardListen, o.RestrictFamilies, o.Families = true, true, []uint32{2, 16}
+							o.EmulateListen, o.RestrictFamilies, o.Families = true, true, []uint32{2, 16}
 							o.Terminals = policy.Terminals(loose & 1)
-							o.GuardMemfds, o.RefuseSharedFiles, o.RefuseWritableCode = true, true, true
+							o.EmulateMemfds, o.RefuseSharedFiles, o.RefuseWritableCode = true, true, true
 							all = append(all, o)
 						}
 					}
@@ -341,22 +341,22 @@ func variants(t *testing.T, arch string) []Options {
 		all = append(all,
 			Options{Arch: arch, Listener: listener, RefuseCoreSignals: true},
 			Options{Arch: arch, Listener: listener, RefuseTruncate: true},
-			Options{Arch: arch, Listener: listener, AskReads: true, AskWrites: true, WatchPaths: true, WatchPorts: true, RefuseMetadata: true,
+			Options{Arch: arch, Listener: listener, NotifyReads: true, NotifyWrites: true, NotifyPaths: true, NotifyPorts: true, RefuseMetadata: true,
 				Observe: []string{"mkdir", "mkdirat", "renameat2", "chmod", "truncate", "sendto", "unlinkat"}},
 			Options{Arch: arch, Listener: listener, RefuseOwnerSignals: true},
 			Options{Arch: arch, Listener: listener, RefuseSocketcall: true},
 			Options{Arch: arch, Listener: listener, Terminals: policy.TerminalsAllow},
-			Options{Arch: arch, Listener: listener, GuardListen: true},
+			Options{Arch: arch, Listener: listener, EmulateListen: true},
 			Options{Arch: arch, Listener: listener, RestrictFamilies: true},
-			Options{Arch: arch, Listener: listener, RestrictFamilies: true, Families: []uint32{1, 2, 10}, GuardTCP: true},
-			Options{Arch: arch, Listener: listener, WatchChroot: true},
+			Options{Arch: arch, Listener: listener, RestrictFamilies: true, Families: []uint32{1, 2, 10}, CloseTCPBypasses: true},
+			Options{Arch: arch, Listener: listener, NotifyChroot: true},
 			Options{Arch: arch, Listener: listener, RefuseMetadata: true},
-			Options{Arch: arch, Listener: listener, GuardTCP: true},
-			Options{Arch: arch, Listener: listener, GuardUDP: true},
-			Options{Arch: arch, Listener: listener, WatchPaths: true},
-			Options{Arch: arch, Listener: listener, AskReads: true, AskWrites: true, WatchNew: true},
-			Options{Arch: arch, Listener: listener, WatchPorts: true},
-			Options{Arch: arch, Listener: listener, GuardMemfds: true},
+			Options{Arch: arch, Listener: listener, CloseTCPBypasses: true},
+			Options{Arch: arch, Listener: listener, CloseUDPBypasses: true},
+			Options{Arch: arch, Listener: listener, NotifyPaths: true},
+			Options{Arch: arch, Listener: listener, NotifyReads: true, NotifyWrites: true, NotifyNew: true},
+			Options{Arch: arch, Listener: listener, NotifyPorts: true},
+			Options{Arch: arch, Listener: listener, EmulateMemfds: true},
 			Options{Arch: arch, Listener: listener, RefuseSharedFiles: true},
 			Options{Arch: arch, Listener: listener, RefuseWritableCode: true},
 			Options{Arch: arch, Listener: listener, RefuseUnix: true})

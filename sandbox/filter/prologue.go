@@ -54,7 +54,7 @@ func prologue(m machine, o Options) (Program, error) {
 // refusedInBody reports whether the body refuses uses of a call, which the prologue must
 // not notify for another purpose.
 func refusedInBody(name string) bool {
-	return slices.ContainsFunc(rules[:], func(r rule) bool { return r.home == inBody && r.about(name) })
+	return slices.ContainsFunc(rules[:], func(r rule) bool { return r.placement == inBody && r.about(name) })
 }
 
 // finish ends a part of the program that conditional jumps reach the end of: they
@@ -89,7 +89,7 @@ func (h *head) calls(a *abi) {
 	h.unknownCalls(a)
 	h.loosened(a)
 	h.oldKernels(a)
-	if h.options.Listener && h.options.WatchChroot {
+	if h.options.Listener && h.options.NotifyChroot {
 		h.verdict(a, "chroot", Notify)
 	}
 	h.chosen(a)
@@ -103,11 +103,11 @@ func (h *head) watched(a *abi) {
 	if !h.options.Listener {
 		return
 	}
-	if h.options.WatchPaths {
+	if h.options.NotifyPaths {
 		h.verdict(a, "execve", Notify)
 		h.verdict(a, "execveat", Notify)
 	}
-	if h.options.WatchPorts {
+	if h.options.NotifyPorts {
 		h.verdict(a, "connect", Notify)
 		h.verdict(a, "bind", Notify)
 	}
@@ -129,7 +129,7 @@ func (h *head) watched(a *abi) {
 func (h *head) chosen(a *abi) {
 	var seen []string
 	for i := range rules {
-		if !h.options.asked(rules[i].home) {
+		if !h.options.asked(rules[i].placement) {
 			continue
 		}
 		for _, name := range rules[i].calls {
@@ -157,7 +157,7 @@ func (h *head) conditional(name string) {
 	var loaded accumulator
 	for i := range rules {
 		r := &rules[i]
-		if !h.options.asked(r.home) || !slices.Contains(r.calls, name) {
+		if !h.options.asked(r.placement) || !slices.Contains(r.calls, name) {
 			continue
 		}
 		if len(r.when) == 0 {
@@ -246,13 +246,13 @@ func (h *head) call(a *abi, name string, decide func()) {
 // writing.
 func (h *head) opens(a *abi) {
 	o := h.options
-	if !o.Listener || !o.AskReads && !o.AskWrites {
+	if !o.Listener || !o.NotifyReads && !o.NotifyWrites {
 		return
 	}
 	h.call(a, "openat", func() { h.openFlags(a, 2) })
 	h.call(a, "open", func() { h.openFlags(a, 1) })
 	h.verdict(a, "openat2", Notify)
-	if o.AskWrites {
+	if o.NotifyWrites {
 		h.verdict(a, "creat", Notify)
 	}
 }
@@ -262,16 +262,16 @@ func (h *head) openFlags(a *abi, arg uint32) {
 	// A file that must not exist yet is none of procfs, where nobody makes any.
 	harmless := a.pathOnly | unix.O_EXCL
 	switch {
-	case h.options.WatchPaths: // that a directory cannot be listed is told, too
+	case h.options.NotifyPaths: // that a directory cannot be listed is told, too
 		harmless = openPath
-	case h.options.WatchNew:
+	case h.options.NotifyNew:
 		harmless = a.pathOnly
 	}
 	h.loadLow(arg)
 	switch o := h.options; {
-	case o.AskReads && o.AskWrites:
+	case o.NotifyReads && o.NotifyWrites:
 		h.anyBit(harmless, allow, notify)
-	case o.AskReads:
+	case o.NotifyReads:
 		h.anyBit(harmless|unix.O_ACCMODE, allow, notify)
 	default:
 		h.anyBit(harmless, allow, next)

@@ -30,34 +30,34 @@ type rule struct {
 	notified  bool
 	reason    string
 	key       string
-	home      home
+	placement placement
 }
 
-// home says where a rule is carried out.
-type home uint8
+// placement says where a rule is carried out.
+type placement uint8
 
 const (
-	inBody       home = iota // compiled by libseccomp
-	inPrologue               // what libseccomp 2.5.4 cannot say in every ABI
-	forTerminals             // in the prologue, by Options.Terminals
-	forOwners                // in the prologue, by Options.RefuseOwnerSignals
-	onOldKernels             // in the prologue, by an option
-	forMetadata              // in the prologue, by Options.RefuseMetadata
-	forTCP                   // in the prologue, by Options.GuardTCP
-	forUDP                   // in the prologue, by Options.GuardUDP
-	forUnix                  // in the prologue, by Options.RefuseUnix
-	forFamilies              // in the prologue, by Options.RestrictFamilies
-	forPairs                 // in the prologue, by the last or Options.RefuseUnix
-	forListen                // in the prologue, by Options.GuardListen
-	forSockets               // in the prologue, by GuardTCP, GuardUDP, RefuseUnix, RestrictFamilies or RefuseSocketcall
-	forMemfds                // in the prologue, by Options.GuardMemfds
-	forShared                // in the prologue, by Options.RefuseSharedFiles
-	forCode                  // in the prologue, by Options.RefuseWritableCode
+	inBody       placement = iota // compiled by libseccomp
+	inPrologue                    // what libseccomp 2.5.4 cannot say in every ABI
+	forTerminals                  // in the prologue, by Options.Terminals
+	forOwners                     // in the prologue, by Options.RefuseOwnerSignals
+	onOldKernels                  // in the prologue, by an option
+	forMetadata                   // in the prologue, by Options.RefuseMetadata
+	forTCP                        // in the prologue, by Options.CloseTCPBypasses
+	forUDP                        // in the prologue, by Options.CloseUDPBypasses
+	forUnix                       // in the prologue, by Options.RefuseUnix
+	forFamilies                   // in the prologue, by Options.RestrictFamilies
+	forPairs                      // in the prologue, by the last or Options.RefuseUnix
+	forListen                     // in the prologue, by Options.EmulateListen
+	forSockets                    // in the prologue, by CloseTCPBypasses, CloseUDPBypasses, RefuseUnix, RestrictFamilies or RefuseSocketcall
+	forMemfds                     // in the prologue, by Options.EmulateMemfds
+	forShared                     // in the prologue, by Options.RefuseSharedFiles
+	forCode                       // in the prologue, by Options.RefuseWritableCode
 )
 
-// asked reports whether the options call for the rules of a home in the prologue.
-func (o *Options) asked(h home) bool {
-	switch h {
+// asked reports whether the options call for the rules of a placement in the prologue.
+func (o *Options) asked(p placement) bool {
+	switch p {
 	case inPrologue:
 		return true
 	case forTerminals:
@@ -67,13 +67,13 @@ func (o *Options) asked(h home) bool {
 	case forMetadata:
 		return o.RefuseMetadata
 	case forTCP:
-		return o.GuardTCP
+		return o.CloseTCPBypasses
 	case forUDP:
-		return o.GuardUDP
+		return o.CloseUDPBypasses
 	case forUnix:
 		return o.RefuseUnix
 	case forMemfds:
-		return o.GuardMemfds
+		return o.EmulateMemfds
 	case forShared:
 		return o.RefuseSharedFiles
 	case forCode:
@@ -83,9 +83,9 @@ func (o *Options) asked(h home) bool {
 	case forPairs:
 		return o.RefuseUnix || o.RestrictFamilies && !slices.Contains(o.Families, familyUnix)
 	case forListen:
-		return o.GuardListen
+		return o.EmulateListen
 	case forSockets:
-		return o.RestrictFamilies || o.GuardTCP || o.GuardUDP || o.RefuseUnix || o.RefuseSocketcall
+		return o.RestrictFamilies || o.CloseTCPBypasses || o.CloseUDPBypasses || o.RefuseUnix || o.RefuseSocketcall
 	}
 	return false
 }
@@ -308,7 +308,7 @@ var rules = [...]rule{
 	{calls: []string{"mount", "umount", "umount2", "pivot_root", "move_mount", "open_tree", "fsopen", "fsconfig", "fsmount", "fspick", "mount_setattr"},
 		errno: unix.EPERM, notified: true,
 		reason: "a new mount could show procfs where it is not closed"},
-	{calls: []string{"open_tree_attr"}, errno: unix.EPERM, notified: true, home: inPrologue,
+	{calls: []string{"open_tree_attr"}, errno: unix.EPERM, notified: true, placement: inPrologue,
 		reason: "a new mount could show procfs where it is not closed"},
 	{calls: []string{"setns"}, errno: unix.EPERM, notified: true,
 		reason: "another namespace shows other mounts and other processes"},
@@ -362,15 +362,15 @@ var rules = [...]rule{
 	{calls: []string{"iopl", "ioperm"}, errno: unix.EPERM, notified: true,
 		reason: "input and output ports drive devices that reach all memory"},
 
-	{calls: []string{"kill", "tkill", "tgkill"}, home: onOldKernels,
+	{calls: []string{"kill", "tkill", "tgkill"}, placement: onOldKernels,
 		condition: "a signal that dumps core, to a process outside, on kernels before Landlock ABI 6 and under a supervisor",
 		errno:     unix.EPERM, notified: true,
 		reason: "a process outside could be made to dump its memory into a file"},
-	{calls: []string{"rt_sigqueueinfo", "rt_tgsigqueueinfo", "pidfd_send_signal"}, home: onOldKernels,
+	{calls: []string{"rt_sigqueueinfo", "rt_tgsigqueueinfo", "pidfd_send_signal"}, placement: onOldKernels,
 		condition: "a signal that dumps core, on kernels before Landlock ABI 6",
 		errno:     unix.EPERM, notified: true,
 		reason: "a process outside could be made to dump its memory into a file"},
-	{calls: []string{"truncate", "truncate64"}, home: onOldKernels, condition: "on kernels before Landlock ABI 3",
+	{calls: []string{"truncate", "truncate64"}, placement: onOldKernels, condition: "on kernels before Landlock ABI 3",
 		errno:  unix.EACCES,
 		reason: "the kernel has no rule for it, so protected files could be emptied"},
 
@@ -378,224 +378,224 @@ var rules = [...]rule{
 	// Landlock judges by who did that, and anybody who has the file chooses the signal.
 	// SIGIO and real-time signals are what the call is for.
 	{calls: []string{"fcntl", "fcntl64"}, when: []condition{number(1, fcntlSetSignal), other(2, 0), other(2, signalIO), below(2, signalRealTime)},
-		condition: "F_SETSIG with a signal other than SIGIO and real-time signals", home: inPrologue, errno: unix.EPERM, notified: true,
+		condition: "F_SETSIG with a signal other than SIGIO and real-time signals", placement: inPrologue, errno: unix.EPERM, notified: true,
 		reason: "the owner of an open file, who may be a process outside, would get a signal that ends it or dumps its memory"},
 	{calls: []string{"fcntl", "fcntl64"}, when: []condition{number(1, fcntlSetSignal)}, condition: "F_SETSIG, where an inherited descriptor has an owner outside",
-		home: forOwners, errno: unix.EPERM, notified: true, reason: reasonOwner},
+		placement: forOwners, errno: unix.EPERM, notified: true, reason: reasonOwner},
 	{calls: []string{"fcntl", "fcntl64"}, when: []condition{number(1, fcntlSetFlags), flag(2, async)},
-		condition: "F_SETFL with O_ASYNC, where an inherited descriptor has an owner outside", home: forOwners, errno: unix.EPERM, notified: true, reason: reasonOwner},
+		condition: "F_SETFL with O_ASYNC, where an inherited descriptor has an owner outside", placement: forOwners, errno: unix.EPERM, notified: true, reason: reasonOwner},
 	{calls: []string{"fcntl", "fcntl64"}, when: []condition{number(1, fcntlSetLease)}, condition: "F_SETLEASE, where an inherited descriptor has an owner outside",
-		home: forOwners, errno: unix.EPERM, notified: true, reason: reasonOwner},
+		placement: forOwners, errno: unix.EPERM, notified: true, reason: reasonOwner},
 	{calls: []string{"fcntl", "fcntl64"}, when: []condition{number(1, fcntlNotify)}, condition: "F_NOTIFY, where an inherited descriptor has an owner outside",
-		home: forOwners, errno: unix.EPERM, notified: true, reason: reasonOwner},
+		placement: forOwners, errno: unix.EPERM, notified: true, reason: reasonOwner},
 	{calls: []string{"ioctl"}, when: []condition{number(1, fioasync)}, condition: "request FIOASYNC, where an inherited descriptor has an owner outside",
-		home: forOwners, errno: unix.EPERM, notified: true, reason: reasonOwner},
+		placement: forOwners, errno: unix.EPERM, notified: true, reason: reasonOwner},
 
 	// The kernel asks the file system alone about these: no rule about paths sees them.
 	{calls: []string{"ioctl"}, when: []condition{masked(1, ioctlName, btrfsSnapshot)}, condition: "request BTRFS_IOC_SNAP_CREATE",
-		home: inPrologue, errno: unix.EPERM, notified: true, reason: reasonSubvolume},
+		placement: inPrologue, errno: unix.EPERM, notified: true, reason: reasonSubvolume},
 	{calls: []string{"ioctl"}, when: []condition{masked(1, ioctlName, btrfsCreate)}, condition: "request BTRFS_IOC_SUBVOL_CREATE",
-		home: inPrologue, errno: unix.EPERM, notified: true, reason: reasonSubvolume},
+		placement: inPrologue, errno: unix.EPERM, notified: true, reason: reasonSubvolume},
 	{calls: []string{"ioctl"}, when: []condition{masked(1, ioctlName, btrfsDestroy)}, condition: "request BTRFS_IOC_SNAP_DESTROY",
-		home: inPrologue, errno: unix.EPERM, notified: true, reason: reasonSubvolume},
+		placement: inPrologue, errno: unix.EPERM, notified: true, reason: reasonSubvolume},
 	{calls: []string{"ioctl"}, when: []condition{masked(1, ioctlName, btrfsSnapshotV2)}, condition: "request BTRFS_IOC_SNAP_CREATE_V2",
-		home: inPrologue, errno: unix.EPERM, notified: true, reason: reasonSubvolume},
+		placement: inPrologue, errno: unix.EPERM, notified: true, reason: reasonSubvolume},
 	{calls: []string{"ioctl"}, when: []condition{masked(1, ioctlName, btrfsCreateV2)}, condition: "request BTRFS_IOC_SUBVOL_CREATE_V2",
-		home: inPrologue, errno: unix.EPERM, notified: true, reason: reasonSubvolume},
+		placement: inPrologue, errno: unix.EPERM, notified: true, reason: reasonSubvolume},
 	{calls: []string{"ioctl"}, when: []condition{masked(1, ioctlName, btrfsDestroyV2)}, condition: "request BTRFS_IOC_SNAP_DESTROY_V2",
-		home: inPrologue, errno: unix.EPERM, notified: true, reason: reasonSubvolume},
+		placement: inPrologue, errno: unix.EPERM, notified: true, reason: reasonSubvolume},
 	{calls: []string{"ioctl"}, when: []condition{masked(1, ioctlName, btrfsSetFlags)}, condition: "request BTRFS_IOC_SUBVOL_SETFLAGS",
-		home: inPrologue, errno: unix.EPERM, notified: true, reason: reasonSubvolume},
+		placement: inPrologue, errno: unix.EPERM, notified: true, reason: reasonSubvolume},
 	{calls: []string{"ioctl"}, when: []condition{masked(1, ioctlName, btrfsSetReceived)}, condition: "request BTRFS_IOC_SET_RECEIVED_SUBVOL",
-		home: inPrologue, errno: unix.EPERM, notified: true, reason: reasonSubvolume},
+		placement: inPrologue, errno: unix.EPERM, notified: true, reason: reasonSubvolume},
 	{calls: []string{"ioctl"}, when: []condition{masked(1, ioctlName, bcachefsCreate)}, condition: "request BCH_IOCTL_SUBVOLUME_CREATE",
-		home: inPrologue, errno: unix.EPERM, notified: true, reason: reasonSubvolume},
+		placement: inPrologue, errno: unix.EPERM, notified: true, reason: reasonSubvolume},
 	{calls: []string{"ioctl"}, when: []condition{masked(1, ioctlName, bcachefsDestroy)}, condition: "request BCH_IOCTL_SUBVOLUME_DESTROY",
-		home: inPrologue, errno: unix.EPERM, notified: true, reason: reasonSubvolume},
+		placement: inPrologue, errno: unix.EPERM, notified: true, reason: reasonSubvolume},
 	{calls: []string{"ioctl"}, when: []condition{masked(1, ioctlName, bcachefsCreateV2)}, condition: "request BCH_IOCTL_SUBVOLUME_CREATE_v2",
-		home: inPrologue, errno: unix.EPERM, notified: true, reason: reasonSubvolume},
+		placement: inPrologue, errno: unix.EPERM, notified: true, reason: reasonSubvolume},
 	{calls: []string{"ioctl"}, when: []condition{masked(1, ioctlName, bcachefsDestroyV2)}, condition: "request BCH_IOCTL_SUBVOLUME_DESTROY_v2",
-		home: inPrologue, errno: unix.EPERM, notified: true, reason: reasonSubvolume},
+		placement: inPrologue, errno: unix.EPERM, notified: true, reason: reasonSubvolume},
 	{calls: []string{"ioctl"}, when: []condition{masked(1, ioctlName, ocfs2Reflink)}, condition: "request OCFS2_IOC_REFLINK",
-		home: inPrologue, errno: unix.EPERM, notified: true, reason: reasonReflink},
+		placement: inPrologue, errno: unix.EPERM, notified: true, reason: reasonReflink},
 
 	// What these register is memory of the one who calls, and whoever holds the socket
 	// has the kernel read and write it.
-	{calls: []string{"socket"}, when: []condition{number(0, familyXDP)}, condition: "family AF_XDP", home: inPrologue, errno: unix.EAFNOSUPPORT, notified: true,
+	{calls: []string{"socket"}, when: []condition{number(0, familyXDP)}, condition: "family AF_XDP", placement: inPrologue, errno: unix.EAFNOSUPPORT, notified: true,
 		reason: "whoever holds the socket sends and changes the memory of the process that made it"},
-	{calls: []string{"socket"}, when: []condition{number(0, familyRDS)}, condition: "family AF_RDS", home: inPrologue, errno: unix.EAFNOSUPPORT, notified: true,
+	{calls: []string{"socket"}, when: []condition{number(0, familyRDS)}, condition: "family AF_RDS", placement: inPrologue, errno: unix.EAFNOSUPPORT, notified: true,
 		reason: "its remote access reads and writes memory of the process that made it"},
 
 	// Output that becomes input of the terminal is read by whatever shell reads there
 	// outside. A serial line in loop-back gives back what is written.
 	{calls: []string{"ioctl"}, when: []condition{number(1, tiocmbis)}, condition: "request TIOCMBIS",
-		home: forTerminals, errno: unix.EPERM, notified: true, key: keyTerminals, reason: reasonLoop},
+		placement: forTerminals, errno: unix.EPERM, notified: true, key: keyTerminals, reason: reasonLoop},
 	{calls: []string{"ioctl"}, when: []condition{number(1, tiocmset)}, condition: "request TIOCMSET",
-		home: forTerminals, errno: unix.EPERM, notified: true, key: keyTerminals, reason: reasonLoop},
+		placement: forTerminals, errno: unix.EPERM, notified: true, key: keyTerminals, reason: reasonLoop},
 	{calls: []string{"ioctl"}, when: []condition{number(1, tiocsrs485)}, condition: "request TIOCSRS485",
-		home: forTerminals, errno: unix.EPERM, notified: true, key: keyTerminals, reason: reasonLoop},
+		placement: forTerminals, errno: unix.EPERM, notified: true, key: keyTerminals, reason: reasonLoop},
 	{calls: []string{"ioctl"}, when: []condition{number(1, tiocsiso7816)}, condition: "request TIOCSISO7816",
-		home: forTerminals, errno: unix.EPERM, notified: true, key: keyTerminals, reason: reasonLoop},
+		placement: forTerminals, errno: unix.EPERM, notified: true, key: keyTerminals, reason: reasonLoop},
 	{calls: []string{"ioctl"}, when: []condition{number(1, tiocsetd)}, condition: "request TIOCSETD",
-		home: forTerminals, errno: unix.EPERM, notified: true, key: keyTerminals, reason: reasonLine},
+		placement: forTerminals, errno: unix.EPERM, notified: true, key: keyTerminals, reason: reasonLine},
 	{calls: []string{"ioctl"}, when: []condition{number(1, kdskbent)}, condition: "request KDSKBENT",
-		home: forTerminals, errno: unix.EPERM, notified: true, key: keyTerminals, reason: reasonKeys},
+		placement: forTerminals, errno: unix.EPERM, notified: true, key: keyTerminals, reason: reasonKeys},
 	{calls: []string{"ioctl"}, when: []condition{number(1, kdskbsent)}, condition: "request KDSKBSENT",
-		home: forTerminals, errno: unix.EPERM, notified: true, key: keyTerminals, reason: reasonKeys},
+		placement: forTerminals, errno: unix.EPERM, notified: true, key: keyTerminals, reason: reasonKeys},
 	{calls: []string{"ioctl"}, when: []condition{number(1, kdskbdiacr)}, condition: "request KDSKBDIACR",
-		home: forTerminals, errno: unix.EPERM, notified: true, key: keyTerminals, reason: reasonKeys},
+		placement: forTerminals, errno: unix.EPERM, notified: true, key: keyTerminals, reason: reasonKeys},
 	{calls: []string{"ioctl"}, when: []condition{number(1, kdskbdiacruc)}, condition: "request KDSKBDIACRUC",
-		home: forTerminals, errno: unix.EPERM, notified: true, key: keyTerminals, reason: reasonKeys},
+		placement: forTerminals, errno: unix.EPERM, notified: true, key: keyTerminals, reason: reasonKeys},
 	{calls: []string{"ioctl"}, when: []condition{number(1, kdsetkeycode)}, condition: "request KDSETKEYCODE",
-		home: forTerminals, errno: unix.EPERM, notified: true, key: keyTerminals, reason: reasonKeys},
+		placement: forTerminals, errno: unix.EPERM, notified: true, key: keyTerminals, reason: reasonKeys},
 	{calls: []string{"ioctl"}, when: []condition{number(1, eviocskeycode)}, condition: "request EVIOCSKEYCODE",
-		home: forTerminals, errno: unix.EPERM, notified: true, key: keyTerminals, reason: reasonKeys},
+		placement: forTerminals, errno: unix.EPERM, notified: true, key: keyTerminals, reason: reasonKeys},
 	{calls: []string{"ioctl"}, when: []condition{number(1, eviocskeycodeV2)}, condition: "request EVIOCSKEYCODE_V2",
-		home: forTerminals, errno: unix.EPERM, notified: true, key: keyTerminals, reason: reasonKeys},
-	{calls: []string{"vhangup"}, condition: `under ipc.terminals = "deny"`, home: forTerminals, errno: unix.EPERM, notified: true, key: keyTerminals,
+		placement: forTerminals, errno: unix.EPERM, notified: true, key: keyTerminals, reason: reasonKeys},
+	{calls: []string{"vhangup"}, condition: `under ipc.terminals = "deny"`, placement: forTerminals, errno: unix.EPERM, notified: true, key: keyTerminals,
 		reason: "it hangs the terminal up, which ends the shell that reads there outside"},
 
 	// Files of large pages do not heed the seal.
 	{calls: []string{"memfd_create"}, when: []condition{flag(1, memfdHuge)}, condition: "flag MFD_HUGETLB",
-		home: forMemfds, errno: unix.ENOSYS, notified: true, key: keyMemfds,
+		placement: forMemfds, errno: unix.ENOSYS, notified: true, key: keyMemfds,
 		reason: "a memfd of large pages can be made executable, sealed or not"},
 	// An ACL sets the bits of the mode that the seal holds (seen with Linux 6.18). What
 	// is set is a name in memory, but its size tells which may be one: a head of 4 bytes
 	// and at least three entries of 8. The supervisor reads the name, and makes the call
 	// itself for all that is no ACL of a memfd.
 	{calls: []string{"setxattr", "fsetxattr"}, when: []condition{number(3, aclLeast)}, condition: "an ACL of a memfd",
-		home: forMemfds, errno: unix.EOPNOTSUPP, notified: true, key: keyMemfds, reason: reasonACL},
+		placement: forMemfds, errno: unix.EOPNOTSUPP, notified: true, key: keyMemfds, reason: reasonACL},
 	{calls: []string{"setxattr", "fsetxattr"}, when: []condition{masked(3, aclEntry-1, aclHead), {arg: 3, op: isAny, mask: ^uint32(0x1f)}},
-		condition: "a longer ACL of a memfd", home: forMemfds, errno: unix.EOPNOTSUPP, notified: true, key: keyMemfds, reason: reasonACL},
+		condition: "a longer ACL of a memfd", placement: forMemfds, errno: unix.EOPNOTSUPP, notified: true, key: keyMemfds, reason: reasonACL},
 	// Its size is in memory.
-	{calls: []string{"setxattrat"}, condition: "an ACL of a memfd", home: forMemfds, errno: unix.ENOSYS, notified: true, key: keyMemfds, reason: reasonACL},
+	{calls: []string{"setxattrat"}, condition: "an ACL of a memfd", placement: forMemfds, errno: unix.ENOSYS, notified: true, key: keyMemfds, reason: reasonACL},
 	{calls: []string{"chmod", "fchmod", "fchmodat", "fchmodat2", "chown", "chown32", "fchown", "fchown32", "fchownat", "lchown", "lchown32",
 		"setxattr", "lsetxattr", "fsetxattr", "setxattrat", "removexattr", "lremovexattr", "fremovexattr", "removexattrat", "file_setattr",
 		"utime", "utimes", "utimensat", "utimensat_time64", "futimesat"},
-		condition: `under paths.metadata = "deny"; under "granted" where files may not be written`, home: forMetadata, errno: unix.EPERM, notified: true, key: keyMetadata,
+		condition: `under paths.metadata = "deny"; under "granted" where files may not be written`, placement: forMetadata, errno: unix.EPERM, notified: true, key: keyMetadata,
 		reason: "the policy keeps owner, mode, times and attributes of every file as they are"},
 	{calls: []string{"ioctl"}, when: []condition{number(1, setFlags)}, condition: "request FS_IOC_SETFLAGS",
-		home: forMetadata, errno: unix.EPERM, notified: true, key: keyMetadata, reason: reasonFlags},
+		placement: forMetadata, errno: unix.EPERM, notified: true, key: keyMetadata, reason: reasonFlags},
 	{calls: []string{"ioctl"}, when: []condition{number(1, setFlags32)}, condition: "request FS_IOC32_SETFLAGS",
-		home: forMetadata, errno: unix.EPERM, notified: true, key: keyMetadata, reason: reasonFlags},
+		placement: forMetadata, errno: unix.EPERM, notified: true, key: keyMetadata, reason: reasonFlags},
 	{calls: []string{"ioctl"}, when: []condition{number(1, setAttributes)}, condition: "request FS_IOC_FSSETXATTR",
-		home: forMetadata, errno: unix.EPERM, notified: true, key: keyMetadata, reason: reasonFlags},
+		placement: forMetadata, errno: unix.EPERM, notified: true, key: keyMetadata, reason: reasonFlags},
 	{calls: []string{"ioctl"}, when: []condition{number(1, setFAT)}, condition: "request FAT_IOCTL_SET_ATTRIBUTES",
-		home: forMetadata, errno: unix.EPERM, notified: true, key: keyMetadata, reason: reasonFlags},
+		placement: forMetadata, errno: unix.EPERM, notified: true, key: keyMetadata, reason: reasonFlags},
 	// These take a descriptor that was opened for reading. Others that change a file ask for
 	// one that was opened for writing (EXT4_IOC_MOVE_EXT, EXT4_IOC_SWAP_BOOT, those of F2FS
 	// for compression) or for CAP_SYS_ADMIN, or change nothing that can be seen
 	// (FIDEDUPERANGE, FS_IOC_ADD_ENCRYPTION_KEY).
 	{calls: []string{"ioctl"}, when: []condition{masked(1, ioctlName, setVersion)}, condition: "request FS_IOC_SETVERSION",
-		home: forMetadata, errno: unix.EPERM, notified: true, key: keyMetadata, reason: reasonChanges},
+		placement: forMetadata, errno: unix.EPERM, notified: true, key: keyMetadata, reason: reasonChanges},
 	{calls: []string{"ioctl"}, when: []condition{masked(1, ioctlName, setVersionExt)}, condition: "request EXT4_IOC_SETVERSION",
-		home: forMetadata, errno: unix.EPERM, notified: true, key: keyMetadata, reason: reasonChanges},
+		placement: forMetadata, errno: unix.EPERM, notified: true, key: keyMetadata, reason: reasonChanges},
 	{calls: []string{"ioctl"}, when: []condition{number(1, migrate)}, condition: "request EXT4_IOC_MIGRATE",
-		home: forMetadata, errno: unix.EPERM, notified: true, key: keyMetadata, reason: reasonChanges},
+		placement: forMetadata, errno: unix.EPERM, notified: true, key: keyMetadata, reason: reasonChanges},
 	{calls: []string{"ioctl"}, when: []condition{number(1, enableVerity)}, condition: "request FS_IOC_ENABLE_VERITY",
-		home: forMetadata, errno: unix.EPERM, notified: true, key: keyMetadata, reason: "nobody can write the file any more then"},
+		placement: forMetadata, errno: unix.EPERM, notified: true, key: keyMetadata, reason: "nobody can write the file any more then"},
 	{calls: []string{"ioctl"}, when: []condition{number(1, setEncryption)}, condition: "request FS_IOC_SET_ENCRYPTION_POLICY",
-		home: forMetadata, errno: unix.EPERM, notified: true, key: keyMetadata, reason: reasonChanges},
+		placement: forMetadata, errno: unix.EPERM, notified: true, key: keyMetadata, reason: reasonChanges},
 	{calls: []string{"ioctl"}, when: []condition{number(1, removeKey)}, condition: "request FS_IOC_REMOVE_ENCRYPTION_KEY",
-		home: forMetadata, errno: unix.EPERM, notified: true, key: keyMetadata, reason: reasonLocks},
+		placement: forMetadata, errno: unix.EPERM, notified: true, key: keyMetadata, reason: reasonLocks},
 	{calls: []string{"ioctl"}, when: []condition{number(1, removeKeyAll)}, condition: "request FS_IOC_REMOVE_ENCRYPTION_KEY_ALL_USERS",
-		home: forMetadata, errno: unix.EPERM, notified: true, key: keyMetadata, reason: reasonLocks},
+		placement: forMetadata, errno: unix.EPERM, notified: true, key: keyMetadata, reason: reasonLocks},
 	{calls: []string{"ioctl"}, when: []condition{number(1, pinFile)}, condition: "request F2FS_IOC_SET_PIN_FILE",
-		home: forMetadata, errno: unix.EPERM, notified: true, key: keyMetadata, reason: reasonChanges},
+		placement: forMetadata, errno: unix.EPERM, notified: true, key: keyMetadata, reason: reasonChanges},
 	{calls: []string{"ioctl"}, when: []condition{number(1, cephLayout)}, condition: "request CEPH_IOC_SET_LAYOUT",
-		home: forMetadata, errno: unix.EPERM, notified: true, key: keyMetadata, reason: reasonChanges},
+		placement: forMetadata, errno: unix.EPERM, notified: true, key: keyMetadata, reason: reasonChanges},
 	{calls: []string{"ioctl"}, when: []condition{number(1, cephPolicy)}, condition: "request CEPH_IOC_SET_LAYOUT_POLICY",
-		home: forMetadata, errno: unix.EPERM, notified: true, key: keyMetadata, reason: reasonChanges},
+		placement: forMetadata, errno: unix.EPERM, notified: true, key: keyMetadata, reason: reasonChanges},
 
 	{calls: []string{"memfd_create"}, when: []condition{masked(1, memfdNoExec, 0)}, condition: "without flag MFD_NOEXEC_SEAL",
-		home: forMemfds, errno: unix.EACCES, notified: true, key: keyMemfds,
+		placement: forMemfds, errno: unix.EACCES, notified: true, key: keyMemfds,
 		reason: "a memfd is a file in no directory, which no rule about paths keeps from being executed"},
 
 	{calls: []string{"mmap", "mmap2"}, when: []condition{masked(3, mapKind, mapShared)}, condition: "flag MAP_SHARED, of a file",
-		home: forShared, errno: unix.EACCES, key: keyShared, reason: reasonShared},
+		placement: forShared, errno: unix.EACCES, key: keyShared, reason: reasonShared},
 	{calls: []string{"mmap", "mmap2"}, when: []condition{masked(3, mapKind, mapValidate)}, condition: "flag MAP_SHARED_VALIDATE, of a file",
-		home: forShared, errno: unix.EACCES, key: keyShared, reason: reasonShared},
-	{calls: []string{"shmget", "shmat"}, condition: `under memory.shared-files = "deny"`, home: forShared, errno: unix.EACCES, key: keyShared,
+		placement: forShared, errno: unix.EACCES, key: keyShared, reason: reasonShared},
+	{calls: []string{"shmget", "shmat"}, condition: `under memory.shared-files = "deny"`, placement: forShared, errno: unix.EACCES, key: keyShared,
 		reason: reasonShared},
-	{calls: []string{"ipc"}, when: []condition{masked(0, ipcCall, ipcShmat)}, condition: "SHMAT", home: forShared, errno: unix.EACCES,
+	{calls: []string{"ipc"}, when: []condition{masked(0, ipcCall, ipcShmat)}, condition: "SHMAT", placement: forShared, errno: unix.EACCES,
 		key: keyShared, reason: reasonShared},
-	{calls: []string{"ipc"}, when: []condition{masked(0, ipcCall, ipcShmget)}, condition: "SHMGET", home: forShared, errno: unix.EACCES,
+	{calls: []string{"ipc"}, when: []condition{masked(0, ipcCall, ipcShmget)}, condition: "SHMGET", placement: forShared, errno: unix.EACCES,
 		key: keyShared, reason: reasonShared},
 
 	// 0xffffffff only asks.
 	{calls: []string{"personality"}, when: []condition{masked(0, personalities, impliesExec)}, condition: "flag READ_IMPLIES_EXEC",
-		home: forCode, errno: unix.EACCES, key: keyCode, reason: "what can be read could be executed from then on"},
+		placement: forCode, errno: unix.EACCES, key: keyCode, reason: "what can be read could be executed from then on"},
 	// The kernel's own refusal knows memory, and not that two mappings show one file.
 	{calls: []string{"mmap", "mmap2"}, when: []condition{flag(2, protExec), masked(3, mapKind, mapShared)}, condition: "PROT_EXEC, flag MAP_SHARED, of a file",
-		home: forCode, errno: unix.EACCES, key: keyCode, reason: reasonCode},
+		placement: forCode, errno: unix.EACCES, key: keyCode, reason: reasonCode},
 	{calls: []string{"mmap", "mmap2"}, when: []condition{flag(2, protExec), masked(3, mapKind, mapValidate)}, condition: "PROT_EXEC, flag MAP_SHARED_VALIDATE, of a file",
-		home: forCode, errno: unix.EACCES, key: keyCode, reason: reasonCode},
-	{calls: []string{"shmat"}, when: []condition{flag(2, shmExec)}, condition: "flag SHM_EXEC", home: forCode, errno: unix.EACCES,
+		placement: forCode, errno: unix.EACCES, key: keyCode, reason: reasonCode},
+	{calls: []string{"shmat"}, when: []condition{flag(2, shmExec)}, condition: "flag SHM_EXEC", placement: forCode, errno: unix.EACCES,
 		key: keyCode, reason: reasonCode},
 	{calls: []string{"ipc"}, when: []condition{masked(0, ipcCall, ipcShmat), flag(2, shmExec)}, condition: "SHMAT, flag SHM_EXEC",
-		home: forCode, errno: unix.EACCES, key: keyCode, reason: reasonCode},
+		placement: forCode, errno: unix.EACCES, key: keyCode, reason: reasonCode},
 
 	// What a system without AF_UNIX answers: libraries that ask a daemon first
 	// (names, logs, sound) then do without it.
 	{calls: []string{"socket"}, when: []condition{number(0, familyUnix)}, condition: "family AF_UNIX",
-		home: forUnix, errno: unix.EAFNOSUPPORT, notified: true, key: keyUnix,
+		placement: forUnix, errno: unix.EAFNOSUPPORT, notified: true, key: keyUnix,
 		reason: "the policy allows no UNIX socket but pairs, so that no daemon outside can be asked"},
 	// Each half of a pair of datagram sockets can send to any other address.
 	{calls: []string{"socketpair"}, when: []condition{number(0, familyUnix), {arg: 1, op: isMasked, mask: datagrams, value: datagram}},
-		condition: "family AF_UNIX, type SOCK_DGRAM", home: forPairs, errno: unix.ESOCKTNOSUPPORT, notified: true, key: keyUnix,
+		condition: "family AF_UNIX, type SOCK_DGRAM", placement: forPairs, errno: unix.ESOCKTNOSUPPORT, notified: true, key: keyUnix,
 		reason: "a datagram socket of a pair sends to every UNIX socket that is not connected"},
 
 	{calls: []string{"socket"}, when: []condition{unlisted(0)}, condition: "an address family that network.families does not list",
-		home: forFamilies, errno: unix.EAFNOSUPPORT, notified: true, key: keyFamilies,
+		placement: forFamilies, errno: unix.EAFNOSUPPORT, notified: true, key: keyFamilies,
 		reason: "the policy lists the address families of sockets, and this is none of them"},
 	// Landlock asks no rule where the kernel binds by itself.
 	{calls: []string{"listen"}, condition: "of a TCP socket that is bound to no port which network.bind-tcp lists",
-		home: forListen, errno: unix.EACCES, notified: true, key: keyBind,
+		placement: forListen, errno: unix.EACCES, notified: true, key: keyBind,
 		reason: "a TCP socket that is not bound would listen on any free port"},
 
 	// Programs that speak MPTCP or SMC fall back to TCP, whose ports Landlock
 	// judges. They ask whether the kernel has them, so nothing is reported.
 	{calls: []string{"socket"}, when: []condition{number(0, familyINET), number(2, protocolMP)}, condition: "AF_INET, protocol IPPROTO_MPTCP",
-		home: forTCP, errno: unix.EPROTONOSUPPORT, key: keyTCP, reason: reasonPastTCP},
+		placement: forTCP, errno: unix.EPROTONOSUPPORT, key: keyTCP, reason: reasonPastTCP},
 	{calls: []string{"socket"}, when: []condition{number(0, familyINET6), number(2, protocolMP)}, condition: "AF_INET6, protocol IPPROTO_MPTCP",
-		home: forTCP, errno: unix.EPROTONOSUPPORT, key: keyTCP, reason: reasonPastTCP},
+		placement: forTCP, errno: unix.EPROTONOSUPPORT, key: keyTCP, reason: reasonPastTCP},
 	{calls: []string{"socket"}, when: []condition{number(0, familyINET), number(2, protocolSMC)}, condition: "AF_INET, protocol IPPROTO_SMC",
-		home: forTCP, errno: unix.EPROTONOSUPPORT, key: keyTCP, reason: reasonPastTCP},
+		placement: forTCP, errno: unix.EPROTONOSUPPORT, key: keyTCP, reason: reasonPastTCP},
 	{calls: []string{"socket"}, when: []condition{number(0, familyINET6), number(2, protocolSMC)}, condition: "AF_INET6, protocol IPPROTO_SMC",
-		home: forTCP, errno: unix.EPROTONOSUPPORT, key: keyTCP, reason: reasonPastTCP},
+		placement: forTCP, errno: unix.EPROTONOSUPPORT, key: keyTCP, reason: reasonPastTCP},
 	{calls: []string{"socket"}, when: []condition{number(0, familySMC)}, condition: "family AF_SMC",
-		home: forTCP, errno: unix.EAFNOSUPPORT, key: keyTCP, reason: reasonPastTCP},
+		placement: forTCP, errno: unix.EAFNOSUPPORT, key: keyTCP, reason: reasonPastTCP},
 	{calls: []string{"socket"}, when: []condition{number(0, familyRxRPC)}, condition: "family AF_RXRPC",
-		home: forUDP, errno: unix.EAFNOSUPPORT, key: keyUDP, reason: "the kernel sends its datagrams past the rules about UDP ports"},
+		placement: forUDP, errno: unix.EAFNOSUPPORT, key: keyUDP, reason: "the kernel sends its datagrams past the rules about UDP ports"},
 	// The name of the protocol is in memory: "smc" makes the socket one of SMC
 	// (Linux 5.17 and later), "tls" speeds TLS up, which libraries do without.
 	{calls: []string{"setsockopt"}, when: []condition{number(1, levelTCP), number(2, optionULP)}, condition: "option TCP_ULP",
-		home: forTCP, errno: unix.ENOENT, key: keyTCP,
+		placement: forTCP, errno: unix.ENOENT, key: keyTCP,
 		reason: "it can turn a TCP socket into one of SMC, whose ports the kernel has no rules for"},
 	// What a kernel without fast open as a client answers; connect(2) comes next.
 	{calls: []string{"sendto", "send", "sendmmsg"}, when: []condition{flag(3, fastOpen)}, condition: "flag MSG_FASTOPEN",
-		home: forTCP, errno: unix.EOPNOTSUPP, key: keyTCP, reason: reasonFastOpen},
+		placement: forTCP, errno: unix.EOPNOTSUPP, key: keyTCP, reason: reasonFastOpen},
 	{calls: []string{"sendmsg"}, when: []condition{flag(2, fastOpen)}, condition: "flag MSG_FASTOPEN",
-		home: forTCP, errno: unix.EOPNOTSUPP, key: keyTCP, reason: reasonFastOpen},
+		placement: forTCP, errno: unix.EOPNOTSUPP, key: keyTCP, reason: reasonFastOpen},
 
 	// The arguments of a call within it are in memory. Newer C libraries make
 	// the calls themselves (Linux 4.3).
 	{calls: []string{"socketcall"}, when: []condition{number(0, callSocket)}, condition: "SYS_SOCKET",
-		home: forSockets, errno: unix.ENOSYS, key: keyTCP, reason: reasonInMemory},
+		placement: forSockets, errno: unix.ENOSYS, key: keyTCP, reason: reasonInMemory},
 	{calls: []string{"socketcall"}, when: []condition{number(0, callListen)}, condition: "SYS_LISTEN",
-		home: forListen, errno: unix.ENOSYS, key: keyBind, reason: reasonInMemory},
+		placement: forListen, errno: unix.ENOSYS, key: keyBind, reason: reasonInMemory},
 	{calls: []string{"socketcall"}, when: []condition{number(0, callSocketpair)}, condition: "SYS_SOCKETPAIR",
-		home: forPairs, errno: unix.ENOSYS, key: keyUnix, reason: reasonInMemory},
+		placement: forPairs, errno: unix.ENOSYS, key: keyUnix, reason: reasonInMemory},
 	{calls: []string{"socketcall"}, when: []condition{number(0, callSend)}, condition: "SYS_SEND",
-		home: forTCP, errno: unix.ENOSYS, key: keyTCP, reason: reasonInMemory},
+		placement: forTCP, errno: unix.ENOSYS, key: keyTCP, reason: reasonInMemory},
 	{calls: []string{"socketcall"}, when: []condition{number(0, callSendto)}, condition: "SYS_SENDTO",
-		home: forTCP, errno: unix.ENOSYS, key: keyTCP, reason: reasonInMemory},
+		placement: forTCP, errno: unix.ENOSYS, key: keyTCP, reason: reasonInMemory},
 	{calls: []string{"socketcall"}, when: []condition{number(0, callSetsockopt)}, condition: "SYS_SETSOCKOPT",
-		home: forTCP, errno: unix.ENOSYS, key: keyTCP, reason: reasonInMemory},
+		placement: forTCP, errno: unix.ENOSYS, key: keyTCP, reason: reasonInMemory},
 	{calls: []string{"socketcall"}, when: []condition{number(0, callSendmsg)}, condition: "SYS_SENDMSG",
-		home: forTCP, errno: unix.ENOSYS, key: keyTCP, reason: reasonInMemory},
+		placement: forTCP, errno: unix.ENOSYS, key: keyTCP, reason: reasonInMemory},
 	{calls: []string{"socketcall"}, when: []condition{number(0, callSendmmsg)}, condition: "SYS_SENDMMSG",
-		home: forTCP, errno: unix.ENOSYS, key: keyTCP, reason: reasonInMemory},
+		placement: forTCP, errno: unix.ENOSYS, key: keyTCP, reason: reasonInMemory},
 }
 
 const (
@@ -639,8 +639,8 @@ func Denials() []Denial {
 func FindDenial(call string, args [6]uint64, n *policy.Network) (d Denial, ok bool) {
 	for i := range rules {
 		r := &rules[i]
-		if r.home == forUnix && n != nil && !n.Unix.Restricted() ||
-			r.home == forFamilies && (n == nil || !n.Families.Restricted() || slices.Contains(n.FamilyNumbers(), uint32(args[0]))) {
+		if r.placement == forUnix && n != nil && !n.Unix.Restricted() ||
+			r.placement == forFamilies && (n == nil || !n.Families.Restricted() || slices.Contains(n.FamilyNumbers(), uint32(args[0]))) {
 			continue
 		}
 		if slices.Contains(r.calls, call) && !slices.ContainsFunc(r.when, func(c condition) bool { return !c.holds(args) }) {

@@ -64,7 +64,7 @@ func (s *Step) judge(i int, r uintptr, errno unix.Errno) (next int, err error) {
 		if uintptr(errno) != s.Value {
 			return 0, failure
 		}
-	case WantNothing:
+	case WantAny:
 	}
 	if errno != 0 {
 		return 0, nil

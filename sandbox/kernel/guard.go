@@ -20,9 +20,9 @@ type Guard struct {
 	// OnByte: it kills when a byte comes, and just ends when the pipe ends; otherwise
 	// the other way round.
 	OnByte bool
-	// Told gets LastWords, without waiting, once it has killed; no words: nobody does.
-	Told      int
-	LastWords []byte
+	// Log gets ExitMessage, without waiting, once it has killed; no words: nobody does.
+	Log         int
+	ExitMessage []byte
 }
 
 // StepsGuard make a process that waits on a pipe, kills or does not, and ends. first is
@@ -34,7 +34,7 @@ type Guard struct {
 func StepsGuard(g Guard, first int) []Step {
 	one, name := new([1]byte), append([]byte("memjail: guard"), 0)
 	steps := []Step{
-		{Name: "guard: taking a name", Number: unix.SYS_PRCTL, Want: WantNothing, keep: []any{name},
+		{Name: "guard: taking a name", Number: unix.SYS_PRCTL, Want: WantAny, keep: []any{name},
 			Args: [6]uintptr{unix.PR_SET_NAME, uintptr(unsafe.Pointer(&name[0]))}},
 		{Name: "guard: closing its memory", Number: unix.SYS_PRCTL, Args: [6]uintptr{unix.PR_SET_DUMPABLE}},
 	}
@@ -48,20 +48,20 @@ func StepsGuard(g Guard, first int) []Step {
 		move(g.Command)
 	}
 	told := keep
-	if len(g.LastWords) > 0 {
-		move(g.Told)
+	if len(g.ExitMessage) > 0 {
+		move(g.Log)
 	}
 	steps = append(steps, Step{Name: "guard: closing descriptors", Number: unix.SYS_CLOSE_RANGE, Args: [6]uintptr{uintptr(keep), uintptr(^uint32(0))}})
 	waits := len(steps)
-	steps = append(steps, Step{Name: "guard: waiting", Number: unix.SYS_READ, Want: WantNothing, keep: []any{one}, Args: [6]uintptr{0, uintptr(unsafe.Pointer(one)), 1}})
+	steps = append(steps, Step{Name: "guard: waiting", Number: unix.SYS_READ, Want: WantAny, keep: []any{one}, Args: [6]uintptr{0, uintptr(unsafe.Pointer(one)), 1}})
 	if g.Command > 0 {
-		steps = append(steps, Step{Name: "guard: killing", Number: unix.SYS_PIDFD_SEND_SIGNAL, Want: WantNothing, Args: [6]uintptr{1, uintptr(unix.SIGKILL)}})
+		steps = append(steps, Step{Name: "guard: killing", Number: unix.SYS_PIDFD_SEND_SIGNAL, Want: WantAny, Args: [6]uintptr{1, uintptr(unix.SIGKILL)}})
 	}
 	if g.All {
-		steps = append(steps, Step{Name: "guard: killing all", Number: unix.SYS_KILL, Want: WantNothing, Args: [6]uintptr{^uintptr(0), uintptr(unix.SIGKILL)}})
+		steps = append(steps, Step{Name: "guard: killing all", Number: unix.SYS_KILL, Want: WantAny, Args: [6]uintptr{^uintptr(0), uintptr(unix.SIGKILL)}})
 	}
-	if len(g.LastWords) > 0 {
-		steps = append(steps, stepsTell(told, g.LastWords)...)
+	if len(g.ExitMessage) > 0 {
+		steps = append(steps, stepsTell(told, g.ExitMessage)...)
 	}
 	kills, ends := first+waits+1, first+len(steps)
 	steps[waits].SkipTo, steps[waits].OnZero = ends, kills

@@ -52,8 +52,8 @@ const (
 	WantRefusal
 	// WantValue: the call must return exactly Value.
 	WantValue
-	// WantNothing: whatever it returns is fine.
-	WantNothing
+	// WantAny: whatever it returns is fine.
+	WantAny
 	// WantErrno: the call must fail with the errno Value, by which the kernel says that
 	// what was asked for is in force.
 	WantErrno

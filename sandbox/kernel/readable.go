@@ -17,30 +17,30 @@ func SameIDs() bool {
 	return ru == eu && eu == su && rg == eg && eg == sg
 }
 
-// ClosedToOthers reports whether the kernel lets nobody without CAP_SYS_PTRACE look at this
+// NotDumpable reports whether the kernel lets nobody without CAP_SYS_PTRACE look at this
 // process because of the program that it runs, whose file its user may not read, or because
 // it asked for that (PR_SET_DUMPABLE of prctl(2)).
-func ClosedToOthers() bool {
+func NotDumpable() bool {
 	dumpable, err := unix.PrctlRetInt(unix.PR_GET_DUMPABLE, 0, 0, 0, 0)
 	return err == nil && dumpable != 1 && SameIDs()
 }
 
-// ReadsItself tries process_vm_readv(2) on this process, which the kernel always lets read
+// TryReadSelf tries process_vm_readv(2) on this process, which the kernel always lets read
 // itself: an error is the answer of a filter above it.
-func ReadsItself() error {
+func TryReadSelf() error {
 	word, copied := new(uint64), [8]byte{}
 	_, err := ReadProcessMemory(unix.Getpid(), copied[:], uint64(uintptr(unsafe.Pointer(word))))
 	return err
 }
 
-// ReadsChildren finds out whether this process can read the memory of a child that has
+// TryReadChild finds out whether this process can read the memory of a child that has
 // an address space of its own: by process_vm_readv(2), or where that is refused by
 // /proc/PID/mem, of a /proc that was proven to be of this pid namespace. It makes two
 // processes for that, which have no capabilities and have ended when it returns. nil: it
 // can, or cannot tell, because this program is one that the kernel lets nobody read
-// ([ClosedToOthers]), and so are its children until they execute another.
-func ReadsChildren() error {
-	if ClosedToOthers() {
+// ([NotDumpable]), and so are its children until they execute another.
+func TryReadChild() error {
+	if NotDumpable() {
 		return nil
 	}
 	var pipes [2][2]int
@@ -57,7 +57,7 @@ func ReadsChildren() error {
 	pid := new(atomic.Uintptr)
 	fork := StepFork(child)
 	fork.Save = pid
-	wait := Step{Name: "waiting", Number: unix.SYS_WAIT4, Args: [6]uintptr{^uintptr(0)}, Want: WantNothing}
+	wait := Step{Name: "waiting", Number: unix.SYS_WAIT4, Args: [6]uintptr{^uintptr(0)}, Want: WantAny}
 	launched, err := Launch([]Step{
 		StepDeathSignal(unix.SIGKILL), fork, StepWake(ready[1]), stepCloseNow(gate[1]), wait, StepEnd(),
 		StepDeathSignal(unix.SIGKILL), stepCloseNow(gate[1]), StepCapabilities(Capabilities{}), stepWaitEnd(gate[0]), StepEnd(),
@@ -106,6 +106,6 @@ func stepCloseNow(fd int) Step {
 // stepWaitEnd waits until nobody holds the other end of a pipe any more.
 func stepWaitEnd(pipe int) Step {
 	one := new(byte)
-	return Step{Name: "waiting", Number: unix.SYS_READ, Want: WantNothing, keep: []any{one},
+	return Step{Name: "waiting", Number: unix.SYS_READ, Want: WantAny, keep: []any{one},
 		Args: [6]uintptr{uintptr(pipe), uintptr(unsafe.Pointer(one)), 1}}
 }

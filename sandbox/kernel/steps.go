@@ -45,7 +45,7 @@ func StepsResetSignals(ignored SignalSet) []Step {
 			continue
 		}
 		steps = append(steps, Step{
-			Name: "resetting signal handlers", Number: unix.SYS_RT_SIGACTION, Want: WantNothing,
+			Name: "resetting signal handlers", Number: unix.SYS_RT_SIGACTION, Want: WantAny,
 			Args: [6]uintptr{uintptr(sig), uintptr(unsafe.Pointer(action)), 0, 8}, keep: []any{action},
 		})
 	}
@@ -86,11 +86,11 @@ func StepsWitness(pipe int, first int) []Step {
 	const toTheLast = ^uint32(0)
 	setUp := []Step{StepMoveFD(pipe, 0), {Name: "closing descriptors", Number: unix.SYS_CLOSE_RANGE, Args: [6]uintptr{1, uintptr(toTheLast)}}}
 	first += len(setUp)
-	wait := Step{Name: "waiting for a signal", Number: unix.SYS_RT_SIGTIMEDWAIT, Want: WantNothing, keep: []any{all, info},
+	wait := Step{Name: "waiting for a signal", Number: unix.SYS_RT_SIGTIMEDWAIT, Want: WantAny, keep: []any{all, info},
 		Args: [6]uintptr{uintptr(unsafe.Pointer(all)), uintptr(unsafe.Pointer(info)), 0, 8}}
-	tell := Step{Name: "telling of a signal", Number: unix.SYS_WRITE, Want: WantNothing, SkipTo: first, keep: []any{info},
+	tell := Step{Name: "telling of a signal", Number: unix.SYS_WRITE, Want: WantAny, SkipTo: first, keep: []any{info},
 		Args: [6]uintptr{0, uintptr(unsafe.Pointer(info)), siginfoSize}}
-	again := Step{Name: "telling of a signal", Number: unix.SYS_GETPID, Want: WantNothing, SkipTo: first}
+	again := Step{Name: "telling of a signal", Number: unix.SYS_GETPID, Want: WantAny, SkipTo: first}
 	return append(setUp, wait, tell, again)
 }
 
@@ -231,7 +231,7 @@ func StepFork(child int) Step {
 
 // StepEnd ends the process.
 func StepEnd() Step {
-	return Step{Name: "ending", Number: unix.SYS_EXIT_GROUP, Want: WantNothing}
+	return Step{Name: "ending", Number: unix.SYS_EXIT_GROUP, Want: WantAny}
 }
 
 // StepCloseOnExecFrom lets no descriptor from first on stay open over execve
@@ -247,15 +247,15 @@ const lastLook = 20 * time.Millisecond
 func stepsTell(socket int, words []byte) []Step {
 	look := unix.NsecToTimespec(lastLook.Nanoseconds())
 	return []Step{
-		{Name: "telling", Number: unix.SYS_SENDTO, Want: WantNothing, keep: []any{words},
+		{Name: "telling", Number: unix.SYS_SENDTO, Want: WantAny, keep: []any{words},
 			Args: [6]uintptr{uintptr(socket), uintptr(unsafe.Pointer(&words[0])), uintptr(len(words)), unix.MSG_DONTWAIT | unix.MSG_NOSIGNAL}},
-		{Name: "staying", Number: unix.SYS_NANOSLEEP, Want: WantNothing, keep: []any{&look}, Args: [6]uintptr{uintptr(unsafe.Pointer(&look))}},
+		{Name: "staying", Number: unix.SYS_NANOSLEEP, Want: WantAny, keep: []any{&look}, Args: [6]uintptr{uintptr(unsafe.Pointer(&look))}},
 	}
 }
 
-// StepsMessenger make a process that holds nothing but a socket, sends words over it
+// StepsSendHelper make a process that holds nothing but a socket, sends words over it
 // without waiting, and ends soon. The socket is not 0; there are words.
-func StepsMessenger(socket int, words []byte) []Step {
+func StepsSendHelper(socket int, words []byte) []Step {
 	steps := []Step{StepMoveFD(socket, 0), {Name: "messenger: closing descriptors", Number: unix.SYS_CLOSE_RANGE, Args: [6]uintptr{1, uintptr(^uint32(0))}}}
 	return append(append(steps, stepsTell(0, words)...), StepEnd())
 }

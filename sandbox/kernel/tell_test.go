@@ -41,7 +41,7 @@ func tellApart(t *testing.T, steps func(socket int) []Step) string {
 }
 
 func TestMessenger(t *testing.T) {
-	if said := tellApart(t, func(socket int) []Step { return StepsMessenger(socket, []byte("started")) }); said != "started" {
+	if said := tellApart(t, func(socket int) []Step { return StepsSendHelper(socket, []byte("started")) }); said != "started" {
 		t.Errorf("it told %q", said)
 	}
 }
@@ -69,7 +69,7 @@ func TestGuard(t *testing.T) {
 		}
 		w.Close()
 		said := tellApart(t, func(socket int) []Step {
-			return StepsGuard(Guard{Pipe: int(r.Fd()), Command: int(pidfd.Fd()), Told: socket, LastWords: []byte(test.words)}, 0)
+			return StepsGuard(Guard{Pipe: int(r.Fd()), Command: int(pidfd.Fd()), Log: socket, ExitMessage: []byte(test.words)}, 0)
 		})
 		if said != test.want {
 			t.Errorf("%+v: it told %q", test, said)

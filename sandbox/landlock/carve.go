@@ -100,10 +100,10 @@ func (t *MountTable) carve(o carveOptions) *carving {
 	for i := range t.mounts {
 		c.addMount(t, &t.mounts[i], o)
 	}
-	for _, v := range t.codeViews(o.code, o.resolve) {
+	for _, v := range t.codeAliases(o.code, o.resolve) {
 		c.add(object{path: v.path, limit: codeLimit & o.handle, cause: v.cause, standing: v.standing})
 	}
-	for _, v := range t.codeViews(o.names, o.resolve) {
+	for _, v := range t.codeAliases(o.names, o.resolve) {
 		c.add(object{path: v.path, limit: nameLimit & o.handle, cause: v.cause, standing: v.standing, names: true})
 	}
 	for _, path := range o.shown {

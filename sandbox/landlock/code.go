@@ -117,22 +117,22 @@ func noteShort(lost *error, path string, err error) {
 	}
 }
 
-// codeView is one path under which a program directory, or a part of one, can be
+// codeAlias is one path under which a program directory, or a part of one, can be
 // written.
-type codeView struct {
+type codeAlias struct {
 	path     string
 	cause    string
 	standing bool // the directory itself, not a second way to it
 }
 
-// codeViews finds all paths that lead to the program directories: they
+// codeAliases finds all paths that lead to the program directories: they
 // themselves, the mounts inside them, every other mount that shows a part of any
 // of these or a directory above, and the layers of an overlay that they lie on,
 // with all mounts that show those.
-func (t *MountTable) codeViews(roots []string, resolve func(string) (string, bool)) []codeView {
+func (t *MountTable) codeAliases(roots []string, resolve func(string) (string, bool)) []codeAlias {
 	s := codeSearch{table: t, resolve: resolve, seen: map[place]bool{}}
 	for _, root := range roots {
-		s.views = append(s.views, codeView{root, root, true})
+		s.views = append(s.views, codeAlias{root, root, true})
 		s.visit(root, root)
 	}
 	return s.views
@@ -146,14 +146,14 @@ func CodeRoots() ([]string, error) {
 	return roots, lost
 }
 
-// CodeViews lists the paths outside the program directories under which they, or
+// CodeAliases lists the paths outside the program directories under which they, or
 // parts of them, can be written too. The error is one of looking at a directory
 // that is there.
-func (t *MountTable) CodeViews() ([]string, error) {
+func (t *MountTable) CodeAliases() ([]string, error) {
 	var lost error
 	resolve := func(path string) (string, bool) { return resolveKnown(path, &lost) }
 	var paths []string
-	for _, v := range t.codeViews(codeRoots(resolve, &lost), resolve) {
+	for _, v := range t.codeAliases(codeRoots(resolve, &lost), resolve) {
 		if !v.standing {
 			paths = append(paths, v.path)
 		}
@@ -175,7 +175,7 @@ type codeSearch struct {
 	table   *MountTable
 	resolve func(string) (string, bool)
 	seen    map[place]bool
-	views   []codeView
+	views   []codeAlias
 }
 
 // visit follows what is on path and what is mounted below it. name is the
@@ -200,7 +200,7 @@ func (s *codeSearch) visitPlace(path string, m *mountinfo.Mount, name string) {
 	s.seen[p] = true
 	for _, view := range s.table.views(p) {
 		if view != path {
-			s.views = append(s.views, codeView{view, name + " shown on " + view, abspath.Within(name, view)})
+			s.views = append(s.views, codeAlias{view, name + " shown on " + view, abspath.Within(name, view)})
 		}
 	}
 	if m.FSType != "overlay" {
@@ -215,7 +215,7 @@ func (s *codeSearch) visitPlace(path string, m *mountinfo.Mount, name string) {
 		if !ok || canonical == "/" {
 			continue
 		}
-		s.views = append(s.views, codeView{canonical, "layer " + canonical + " of the overlay that holds " + name, false})
+		s.views = append(s.views, codeAlias{canonical, "layer " + canonical + " of the overlay that holds " + name, false})
 		s.visit(canonical, name)
 	}
 }

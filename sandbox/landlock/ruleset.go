@@ -24,14 +24,14 @@ type Request struct {
 	// user: one of its user IDs is 0, or it has or can get a capability. Only for
 	// others do path rules open files of sysfs for writing.
 	Privileged bool
-	// Busy are directories in which programs create files as a matter of course
+	// WorkDirs are directories in which programs create files as a matter of course
 	// (working directory, home, /tmp): one that is carved is worth a warning.
-	Busy []string
+	WorkDirs []string
 	// Held are the files behind descriptors that the sandbox is started with.
 	Held []HeldFile
-	// CodeViews are paths that show the system's program directories too, though
-	// the mount table does not tell: see [MountTable.CodeViews].
-	CodeViews []string
+	// CodeAliases are paths that show the system's program directories too, though
+	// the mount table does not tell: see [MountTable.CodeAliases].
+	CodeAliases []string
 }
 
 // HeldFile is an open regular file or FIFO, with the rights of the descriptor.
@@ -133,7 +133,7 @@ func (p *Plan) fill(r Request) error {
 	resolve := func(path string) (string, bool) { return resolveKnown(path, &lost) }
 	o.resolve = resolve
 	if r.Policy.Memory.CodeFiles == policy.CodeFilesProtect {
-		o.code, o.shown = codeRoots(resolve, &lost), r.CodeViews
+		o.code, o.shown = codeRoots(resolve, &lost), r.CodeAliases
 		o.names = writableDirs(nameRoots, r.Privileged, resolve)
 		p.warnLayers(r.Mounts, o.code)
 	}
@@ -155,7 +155,7 @@ func (p *Plan) fill(r Request) error {
 	if err != nil {
 		return err
 	}
-	w.privileged, w.known = r.Privileged, r.Busy
+	w.privileged, w.known = r.Privileged, r.WorkDirs
 	if r.Policy.Network.Unix.Restricted() {
 		w.withheld = ResolveUnix
 	}
@@ -173,7 +173,7 @@ func (p *Plan) fill(r Request) error {
 	if err != nil {
 		return err
 	}
-	p.warnBusy(r.Busy)
+	p.warnWorkDirs(r.WorkDirs)
 	return w.verify()
 }
 
@@ -498,10 +498,10 @@ func (p *Plan) Ruleset() (*os.File, error) {
 	return os.NewFile(uintptr(fd), "landlock ruleset"), nil
 }
 
-// SignalBorder creates a ruleset that restricts nothing but signals, which stay inside
+// SignalScopeRuleset creates a ruleset that restricts nothing but signals, which stay inside
 // (ABI 6). A process in its domain may signal those in domains below, not the other way
 // round.
-func SignalBorder() (*os.File, error) {
+func SignalScopeRuleset() (*os.File, error) {
 	fd, err := llsys.LandlockCreateRuleset(&llsys.RulesetAttr{Scoped: llsys.ScopeSignal}, 0)
 	if err != nil {
 		return nil, fmt.Errorf("creating a landlock ruleset about signals: %w", err)

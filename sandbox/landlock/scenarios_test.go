@@ -87,7 +87,7 @@ func ownProcfs(st *stage) []attempt {
 func secondProcfs(st *stage) []attempt {
 	mount("proc", st.path("a", "p"), "proc", 0)
 	beside := st.mkdir("a", "beside")
-	st.request.Busy = []string{st.path("a")}
+	st.request.WorkDirs = []string{st.path("a")}
 	st.check = func(p *Plan) error {
 		if !slices.Contains(p.Hidden, st.path("a", "p")) {
 			return fmt.Errorf("Hidden is %q", p.Hidden)
@@ -609,7 +609,7 @@ func bindOfLibraries(st *stage) []attempt {
 	bind("/usr/lib", st.path("jail", "lib"))
 	mount("/usr/lib", st.path("ro", "lib"), "", unix.MS_BIND)
 	check(unix.Mount("", st.path("ro", "lib"), "", unix.MS_REMOUNT|unix.MS_BIND|unix.MS_RDONLY, ""))
-	st.request.Busy = []string{st.path("jail"), st.path("ro")}
+	st.request.WorkDirs = []string{st.path("jail"), st.path("ro")}
 	st.check = func(p *Plan) error {
 		for _, c := range p.Carved {
 			if c.Path == st.path("ro") {

@@ -22,7 +22,7 @@ type walker struct {
 	// lifted are limits that the path rule being granted overrides, for what it
 	// names and nothing else.
 	lifted []*object
-	// privileged is [Request.Privileged], known [Request.Busy].
+	// privileged is [Request.Privileged], known [Request.WorkDirs].
 	privileged bool
 	known      []string
 	// short is that descriptors or memory ran out: what was not looked at could be

@@ -21,8 +21,8 @@ func (p *Plan) warnCarved(path, cause string) {
 	p.warn("nothing new can be created directly in %s, because of %s", path, cause)
 }
 
-// warnBusy compares by inode: $HOME may be spelled through a symbolic link.
-func (p *Plan) warnBusy(busy []string) {
+// warnWorkDirs compares by inode: $HOME may be spelled through a symbolic link.
+func (p *Plan) warnWorkDirs(busy []string) {
 	if !slices.ContainsFunc(p.Carved, func(c Carved) bool { return c.unusual }) {
 		return
 	}

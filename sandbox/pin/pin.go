@@ -111,8 +111,8 @@ func find(program string, env []string) (*layout, error) {
 		return nil, err
 	}
 	l := &layout{files: map[string]bool{}, links: map[string]string{}, dirs: map[string]bool{}}
-	if len(needs.Doubts) > 0 {
-		return nil, &closure.Error{Path: program, Err: errors.New(needs.Doubts[0])}
+	if len(needs.Uncertain) > 0 {
+		return nil, &closure.Error{Path: program, Err: errors.New(needs.Uncertain[0])}
 	}
 	for _, dir := range needs.Searched {
 		if err := l.traceDir(dir); err != nil {

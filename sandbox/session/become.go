@@ -46,7 +46,7 @@ func become(o Options) error {
 		return err
 	}
 	defer plan.Close()
-	if plan.Shape != sandbox.ShapeSupervised {
+	if plan.Mode != sandbox.ModeSupervised {
 		return plan.Become(nil, nil, nil)
 	}
 	var report Detached
@@ -73,7 +73,7 @@ func become(o Options) error {
 func whyBlind(socket *os.File) error {
 	var text [maxFailure]byte
 	n, _, err := unix.Recvfrom(int(socket.Fd()), text[:], unix.MSG_DONTWAIT)
-	if err != nil || n <= 0 || kernel.ClosedToOthers() {
+	if err != nil || n <= 0 || kernel.NotDumpable() {
 		return nil
 	}
 	return errors.New(string(text[:n]))
@@ -255,9 +255,9 @@ func (g *guard) close() {
 func (g *guard) steps(first int, all bool) []kernel.Step {
 	steps := []kernel.Step{kernel.StepSetSID(), kernel.StepChdirRoot()}
 	what := kernel.Guard{Pipe: int(g.pipe.Fd()), Command: int(g.command.Fd()), All: all, OnByte: g.kind == guardOnByte,
-		LastWords: g.exitMessage}
+		ExitMessage: g.exitMessage}
 	if g.log != nil {
-		what.Told = int(g.log.Fd())
+		what.Log = int(g.log.Fd())
 	}
 	return append(steps, kernel.StepsGuard(what, first+len(steps))...)
 }
@@ -302,5 +302,5 @@ func launchAndWait(steps []kernel.Step) error {
 func SendFromHelper(socket *os.File, message []byte) error {
 	const forks = 2
 	steps := []kernel.Step{kernel.StepFork(forks), kernel.StepEnd()}
-	return launchAndWait(append(steps, kernel.StepsMessenger(int(socket.Fd()), message)...))
+	return launchAndWait(append(steps, kernel.StepsSendHelper(int(socket.Fd()), message)...))
 }

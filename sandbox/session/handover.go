@@ -109,7 +109,7 @@ func (s *session) handOver() error {
 		return fmt.Errorf("waiting for the new supervisor: %w", err)
 	}
 	s.successor = &successor{pid: child.PID, events: make(chan struct{})}
-	if sandbox.YamaBlinds(true) {
+	if sandbox.YamaHidesTargets(true) {
 		s.observer.Warn(ErrBlind)
 	}
 	go s.successor.forward(handover.takeEvents(), s.observer.Refused)

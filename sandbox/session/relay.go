@@ -74,7 +74,7 @@ func AcceptRelay(args []string) {
 // that neither stops nor ends with the job.
 func needsRelay() bool {
 	var processes unix.Rlimit
-	return sandbox.YamaBlinds(true) && !sandbox.YamaBlinds(false) &&
+	return sandbox.YamaHidesTargets(true) && !sandbox.YamaHidesTargets(false) &&
 		unix.Getrlimit(unix.RLIMIT_NPROC, &processes) == nil && processes.Cur > 2*fewProcesses
 }
 

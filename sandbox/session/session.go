@@ -130,7 +130,7 @@ func prepare(o Options) (*sandbox.Plan, Observer, error) {
 
 // Run runs the command and returns how it ended. It is called on the main thread, once in
 // a process: it catches signals, and the process is confined as a supervisor afterwards.
-// Errors: those of [sandbox.Prepare] and [sandbox.Process.Ended]; the command has not run
+// Errors: those of [sandbox.Prepare] and [sandbox.Process.Err]; the command has not run
 // then.
 func Run(o Options) (Status, error) {
 	status, err := run(o)
@@ -169,7 +169,7 @@ func run(o Options) (Status, error) {
 			return Status{}, fmt.Errorf("becoming the reaper of what CMD leaves behind: %w", err)
 		}
 	}
-	if plan.Shape == sandbox.ShapeSupervised {
+	if plan.Mode == sandbox.ModeSupervised {
 		if err := s.supervise(); err != nil {
 			return Status{}, err
 		}
@@ -208,7 +208,7 @@ func (s *session) run() (Status, error) {
 	status, waitErr := s.wait()
 	resumeRelay(func() bool { return true }) // it is not reported that a process went on which has ended
 	s.witness.dismiss()
-	err = s.cmd.Ended()
+	err = s.cmd.Err()
 	if refused := s.refused.Load(); refused != nil {
 		err = *refused
 	}
@@ -240,7 +240,7 @@ func (s *session) admit() {
 func (s *session) abort(err error) (Status, error) {
 	s.kill()
 	s.wait()
-	s.cmd.Ended()
+	s.cmd.Err()
 	s.witness.end()
 	s.retire()
 	return Status{}, err
@@ -253,7 +253,7 @@ func (s *session) supervise() error {
 		Members: s.plan.Members, Writable: s.plan.Writable, Failed: s.supervisionFailed, StarterShares: true,
 		Observe: s.options.Observe,
 		Quiet:   func() bool { return !s.plan.Checked() }}
-	if !s.plan.CommandClosed {
+	if !s.plan.CommandNotDumpable {
 		o.Unreadable = s.observer.Warn
 	}
 	if s.plan.Mounts != nil {
@@ -319,7 +319,7 @@ func confine(exe int, successor bool) error {
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return fmt.Errorf("confining the supervisor: %w", err)
 	}
-	own := filter.Own(exe, kernel.EmptyPathAddress(), successor)
+	own := filter.SupervisorProgram(exe, kernel.EmptyPathAddress(), successor)
 	if _, err := kernel.LoadFilter(own.SockFilters(), kernel.FilterTSync); err != nil {
 		return fmt.Errorf("confining the supervisor: %w", err)
 	}
@@ -387,7 +387,7 @@ func (s *session) finish() {
 	if s.options.Remaining != RemainingServed || s.killed.Load() {
 		s.remaining()
 	}
-	supervises := s.supervisor != nil && s.successor == nil && s.plan.Shape == sandbox.ShapeSupervised && s.leftBehind()
+	supervises := s.supervisor != nil && s.successor == nil && s.plan.Mode == sandbox.ModeSupervised && s.leftBehind()
 	if supervises && toRelay != nil {
 		staying = s
 		return

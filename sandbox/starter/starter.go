@@ -31,12 +31,12 @@ type Plan struct {
 	CloseFDs []int // of 0, 1 and 2
 	Ignored  kernel.SignalSet
 	Mask     kernel.SignalSet
-	// ParentPD is sent when the launching thread, of process Parent, dies; 0: none.
+	// ParentDeathSignal is sent when the launching thread, of process Parent, dies; 0: none.
 	// BeforeGate: only as long as the gate is closed.
-	ParentPD   unix.Signal
-	Parent     int
-	BeforeGate bool
-	Limits     []Limit
+	ParentDeathSignal unix.Signal
+	Parent            int
+	BeforeGate        bool
+	Limits            []Limit
 	// Drop are the capabilities to lose, for good; Capabilities what the
 	// launching thread has.
 	Drop         []policy.Capability
@@ -59,8 +59,8 @@ type Plan struct {
 	Filter, Plain []unix.SockFilter
 	Listener      bool
 	SelfCheck     kernel.SelfCheck
-	// Denies is a second program, loaded on top of either; nil: none.
-	Denies []unix.SockFilter
+	// DenyFilter is a second program, loaded on top of either; nil: none.
+	DenyFilter []unix.SockFilter
 
 	Progress *Progress
 }
@@ -161,8 +161,8 @@ func (p *Plan) outerSteps() []kernel.Step {
 	var steps []kernel.Step
 	add := func(more ...kernel.Step) { steps = append(steps, more...) }
 
-	if p.ParentPD != 0 {
-		add(kernel.StepDeathSignal(p.ParentPD), kernel.StepParentIs(p.Parent))
+	if p.ParentDeathSignal != 0 {
+		add(kernel.StepDeathSignal(p.ParentDeathSignal), kernel.StepParentIs(p.Parent))
 	}
 	add(kernel.StepsResetSignals(p.Ignored)...)
 	for _, fd := range p.KeepFDs {
@@ -213,13 +213,13 @@ func (p *Plan) execSteps() ([]kernel.Step, error) {
 	if gate := p.Progress.gate; gate != nil {
 		add(kernel.StepGate(int(gate.Fd())))
 	}
-	if p.ParentPD != 0 && p.BeforeGate {
+	if p.ParentDeathSignal != 0 && p.BeforeGate {
 		add(kernel.StepDeathSignal(0))
 	}
 	add(kernel.StepSignalMask(p.Mask))
 	// The policy's own refusals come last: any of the calls above may be among them.
-	if len(p.Denies) > 0 {
-		add(kernel.StepFilter(p.Denies, 0, nil))
+	if len(p.DenyFilter) > 0 {
+		add(kernel.StepFilter(p.DenyFilter, 0, nil))
 	}
 
 	exec, err := kernel.StepsExec(p.Path, p.Argv, p.Env)

@@ -31,9 +31,9 @@ func plan(t *testing.T) *Plan {
 	}
 	allow := []unix.SockFilter{{Code: unix.BPF_RET, K: 0x7fff0000}}
 	return &Plan{Path: "/bin/true", Argv: []string{"true"}, Progress: progress, Ruleset: os.Stdin, Filter: allow, Plain: allow,
-		ParentPD: unix.SIGKILL, Parent: 1, KeepFDs: []int{7},
+		ParentDeathSignal: unix.SIGKILL, Parent: 1, KeepFDs: []int{7},
 		Limits:       []Limit{{Name: "RLIMIT_NOFILE", Resource: unix.RLIMIT_NOFILE}, {Name: "RLIMIT_CORE", Resource: unix.RLIMIT_CORE}},
-		Denies:       allow,
+		DenyFilter:   allow,
 		Drop:         []policy.Capability{{Name: "CAP_SYS_PTRACE", Bit: unix.CAP_SYS_PTRACE}},
 		Capabilities: kernel.Capabilities{Effective: ^kernel.CapSet(0), Permitted: ^kernel.CapSet(0)},
 		SelfCheck:    kernel.SelfCheck{Read: true, Write: true, Trace: true}}

@@ -190,7 +190,7 @@ func (l *learner) Prepared(plan *sandbox.Plan) error {
 	for _, w := range plan.Warnings {
 		l.warnf("%s", w)
 	}
-	if plan.Shape != sandbox.ShapeSupervised {
+	if plan.Mode != sandbox.ModeSupervised {
 		return errors.New("learn: CMD cannot be observed: that needs a supervisor, and there can be none here (memjail doctor says why)")
 	}
 	return nil

@@ -23,7 +23,7 @@ func (r *runner) Prepared(plan *sandbox.Plan) error {
 	switch {
 	case !r.becomes:
 		r.journal.log(entry)
-	case plan.Shape != sandbox.ShapeSupervised: // otherwise the supervisor logs it
+	case plan.Mode != sandbox.ModeSupervised: // otherwise the supervisor logs it
 		return r.journal.sendFromHelper(entry)
 	}
 	return nil

@@ -144,7 +144,7 @@ type shownCall struct {
 func newShown(pol policy.Policy, plan *sandbox.Plan) (*shownPolicy, error) {
 	s := &shownPolicy{Policy: pol.Name, Shape: shapeText(pol.Memory.Access, plan), Costs: costs(pol, plan), Code: codeText(pol), Rules: []shownRule{},
 		Carved: []shownCarved{}, Program: programLines(plan.Filter.String()), Warnings: plan.Warnings, Dropped: plan.Dropped}
-	for _, program := range []filter.Program{plan.Filter, plan.Denies} {
+	for _, program := range []filter.Program{plan.Filter, plan.DenyFilter} {
 		table, err := program.Table()
 		if program == nil {
 			continue
@@ -159,8 +159,8 @@ func newShown(pol policy.Policy, plan *sandbox.Plan) (*shownPolicy, error) {
 	for _, set := range file.Settings(pol) {
 		s.Settings = append(s.Settings, shownSetting(set))
 	}
-	if plan.Denies != nil {
-		s.Denies = programLines(plan.Denies.String())
+	if plan.DenyFilter != nil {
+		s.Denies = programLines(plan.DenyFilter.String())
 	}
 	if plan.Rules == nil {
 		return s, nil
@@ -240,7 +240,7 @@ func costs(pol policy.Policy, plan *sandbox.Plan) []string {
 	if plan.Rules != nil {
 		list = append(list, "every open, exec, rename and the like: some hundred nanoseconds for Landlock, more the deeper a file lies below its rule")
 	}
-	if plan.Shape == sandbox.ShapeSupervised {
+	if plan.Mode == sandbox.ModeSupervised {
 		what := "every open of a file"
 		if plan.Capability || pol.Memory.Access == policy.AccessNoWrite {
 			what = "every open of a file for writing"

@@ -316,13 +316,13 @@ func (r *runner) startEntry(p *sandbox.Plan) fields {
 
 func shapeText(access policy.Access, p *sandbox.Plan) string {
 	switch {
-	case p.Capability && p.Shape == sandbox.ShapePlain:
+	case p.Capability && p.Mode == sandbox.ModeUnsupervised:
 		return "the memory capability decides which files of /proc may be read, and none can be written (no supervisor)"
 	case p.Capability:
 		return "the memory capability decides which files of /proc may be read, and a supervisor grants what may be written there"
-	case p.Shape == sandbox.ShapePlain && access == policy.AccessDeny:
+	case p.Mode == sandbox.ModeUnsupervised && access == policy.AccessDeny:
 		return "the kernel closes /proc, and no file of it is granted (no supervisor)"
-	case p.Shape == sandbox.ShapePlain:
+	case p.Mode == sandbox.ModeUnsupervised:
 		return "enforced by the kernel alone"
 	case access == policy.AccessNoWrite:
 		return "the kernel allows reading /proc, and a supervisor grants what may be written there"

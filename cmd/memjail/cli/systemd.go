@@ -199,7 +199,7 @@ func (o *unitOptions) question(unit string) (systemd.Question, error) {
 	if q.Memjail, err = o.ownPath(); err != nil {
 		return q, misused(err)
 	}
-	q.Flags, q.PathRules, q.Unsupervised = words, pol.Paths.Rules.Restricted(), plan.Shape == sandbox.ShapePlain
+	q.Flags, q.PathRules, q.Unsupervised = words, pol.Paths.Rules.Restricted(), plan.Mode == sandbox.ModeUnsupervised
 	q.Groups = o.callGroups()
 	q.Made = strings.Join(append([]string{"memjail systemd drop-in", unit}, words...), " ")
 	q.MayWrite = func(path string) bool {

@@ -11,9 +11,9 @@ import (
 
 func denies(t *testing.T, arch string, native bool, calls ...string) Program {
 	t.Helper()
-	p, err := Denies(arch, calls, native)
+	p, err := DenyProgram(arch, calls, native)
 	if err != nil {
-		t.Fatalf("Denies(%s, %v): %v", arch, calls, err)
+		t.Fatalf("DenyProgram(%s, %v): %v", arch, calls, err)
 	}
 	return p
 }
@@ -146,17 +146,17 @@ func TestDeniesDecidedByNumber(t *testing.T) {
 
 func TestDeniesErrors(t *testing.T) {
 	var unknown *CallError
-	if _, err := Denies("amd64", []string{"read", "no_such_call"}, false); !errors.As(err, &unknown) || unknown.Call != "no_such_call" {
+	if _, err := DenyProgram("amd64", []string{"read", "no_such_call"}, false); !errors.As(err, &unknown) || unknown.Call != "no_such_call" {
 		t.Errorf("an unknown call: %v", err)
 	}
-	if _, err := Denies("riscv64", []string{"read"}, false); !errors.Is(err, errors.ErrUnsupported) {
+	if _, err := DenyProgram("riscv64", []string{"read"}, false); !errors.Is(err, errors.ErrUnsupported) {
 		t.Errorf("riscv64: %v", err)
 	}
-	if p, err := Denies("", nil, false); p != nil || err != nil {
+	if p, err := DenyProgram("", nil, false); p != nil || err != nil {
 		t.Errorf("nothing to refuse: %v, %v", p, err)
 	}
 	// Only arm has it; a policy is written once for all architectures.
-	if _, err := Denies("amd64", []string{"arm_fadvise64_64"}, false); err != nil {
+	if _, err := DenyProgram("amd64", []string{"arm_fadvise64_64"}, false); err != nil {
 		t.Error(err)
 	}
 }

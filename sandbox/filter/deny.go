@@ -68,7 +68,7 @@ func quotaChanges(arg uint) []condition {
 	return all
 }
 
-// Denies makes the program for a policy's own refusals (syscalls.deny): each of
+// DenyProgram makes the program for a policy's own refusals (syscalls.deny): each of
 // the calls, or uses of them, fails with EPERM in every ABI of arch that has it, also where a 32-bit
 // program makes it through socketcall(2) or ipc(2). With native, no call of the
 // 32-bit ABI can be made at all: ENOSYS (syscalls.abi = "native"). It is loaded on
@@ -78,7 +78,7 @@ func quotaChanges(arg uint) []condition {
 // refused. Errors: a [*CallError] for a name that no ABI of arch has, if the other
 // architectures do not have it either; [errors.ErrUnsupported] for an architecture
 // that memjail has no program for.
-func Denies(arch string, calls []string, native bool) (Program, error) {
+func DenyProgram(arch string, calls []string, native bool) (Program, error) {
 	if len(calls) == 0 && !native {
 		return nil, nil
 	}

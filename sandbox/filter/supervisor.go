@@ -13,7 +13,7 @@ var ownDenials = [...]string{
 	"mount", "umount2", "pivot_root", "move_mount", "open_tree", "open_tree_attr", "fsopen", "fsconfig", "fsmount", "fspick", "mount_setattr",
 }
 
-// Own makes the filter that a supervisor puts on itself, for the architecture
+// SupervisorProgram makes the filter that a supervisor puts on itself, for the architecture
 // memjail was built for: no program is started, no socket made, no process made
 // (threads are), nobody's memory written, nobody traced (but let go who has asked to be
 // traced by calling PTRACE_TRACEME), nothing mounted: EPERM. clone3 and
@@ -28,7 +28,7 @@ var ownDenials = [...]string{
 //
 // The program is nil, which the kernel does not load, for an architecture that
 // [Build] has none for.
-func Own(exeFD int, emptyPath uintptr, successor bool) Program {
+func SupervisorProgram(exeFD int, emptyPath uintptr, successor bool) Program {
 	m, ok := machineOf(runtime.GOARCH)
 	if !ok {
 		return nil
