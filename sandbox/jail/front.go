@@ -13,13 +13,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// initialized is whether [Init] has been called. A command that were started without
-// it would start this program's main again, and that one the command, and so on.
+// initialized is whether [Init] has been called. Without it a command would start this
+// program's main again, which would start the command, and so on.
 var initialized atomic.Bool
 
-// Init is to be called first in main. Where it says that it has ended, this process was
-// the launcher of a sandbox, or its supervisor, and main must end with the status at
-// once.
+// Init must be called first in main. If it reports that it has ended, this process was the
+// launcher of a sandbox, or its supervisor, and main must exit with the status at once.
 func Init() (status int, ended bool) {
 	initialized.Store(true)
 	session.AcceptRelay(os.Args)
@@ -37,11 +36,11 @@ func Init() (status int, ended bool) {
 	return 0, false
 }
 
-// exitFailed is the exit status of a launcher whose command never ran. Whoever waits for
-// it reads the result.
+// exitFailed is the exit status of a launcher whose command did not run. [Cmd.Wait] reads
+// the reason from its result.
 const exitFailed = 125
 
-// launch is a launcher: one session, and its result.
+// launch runs a launcher: one session, and its result.
 func launch() int {
 	// The command's life is tied to this thread's.
 	runtime.LockOSThread()
@@ -68,7 +67,7 @@ type launcher struct {
 	session.Silent
 	out    *os.File
 	result result
-	report func(supervisor.Event) // nil: nobody asks
+	report func(supervisor.Event) // nil: events are not wanted
 }
 
 func (l *launcher) Prepared(plan *sandbox.Plan) error {
@@ -129,11 +128,11 @@ func ownFiles() ([]*os.File, error) {
 	return files, nil
 }
 
-// launcherAbove is where the launcher keeps its own descriptors: few commands are handed
-// that many.
+// launcherAbove is the number from which on the launcher keeps its own descriptors: few
+// commands get that many.
 const launcherAbove = 128
 
-// moveAbove gives a descriptor a number from least on; it is closed on execve then.
+// moveAbove moves a descriptor to a number of at least least, and closes it on execve.
 func moveAbove(fd, least int) (int, error) {
 	moved, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, least)
 	if err != nil {
@@ -146,7 +145,7 @@ func moveAbove(fd, least int) (int, error) {
 // the command expects, and returns these.
 func placeExtra(given []bool) ([]int, error) {
 	if len(given) > launcherAbove-launcherExtra {
-		return nil, fmt.Errorf("%d files: at most %d can be handed on", len(given), launcherAbove-launcherExtra)
+		return nil, fmt.Errorf("%d files: at most %d can be passed on", len(given), launcherAbove-launcherExtra)
 	}
 	var keep, moved []int
 	for i, there := range given {

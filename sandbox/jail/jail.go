@@ -8,16 +8,16 @@
 //		out, err := jail.Command(pol, "python3", "untrusted.py").Output()
 //	}
 //
-// A supervisor must stand outside the sandbox and must not be a program that does
-// anything else, so a command starts the calling program again, which [Init] makes
-// into the launcher of one sandbox: it prepares the plan, starts the command, supervises
-// it and ends as it did. What package-level variables and init functions do happens in
-// the launcher, too, and what they print is part of the command's output. A program that
-// does not call Init first in main (a test, in TestMain) cannot use the package.
+// A supervisor must be outside the sandbox, and in a process that does nothing else. So a
+// command starts the calling program again, as the launcher of one sandbox: [Init] prepares
+// the plan there, starts the command, supervises it and ends as it did. The launcher runs
+// the initialisation of packages, too, and what that prints is part of the command's
+// output. A program that does not call Init first in main (a test, in TestMain) cannot use
+// the package.
 //
-// The calling program has to be linked without cgo ([ErrDynamic]): a C library that it
-// maps is a file through which whoever may write it could change the supervisor. None of
-// memjail's packages brings cgo in.
+// The calling program must be statically linked, without cgo ([ErrDynamic]): whoever can
+// write a C library that it maps could change the supervisor. None of memjail's packages
+// uses cgo.
 //
 // The package is stable: exported names keep their meaning within a major version.
 package jail
@@ -40,23 +40,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrNoInit says that the program did not call [Init] first in main, so that nothing
-// can be started, or that the launcher of the sandbox ran something else.
+// ErrNoInit is returned if the program did not call [Init] first in main, so that nothing
+// can be started, or if the launcher of the sandbox ran something else.
 var ErrNoInit = errors.New("the program does not call jail.Init first in main")
 
-// ErrDynamic says that this program was linked with libraries, as one is that imports
-// package net and was built with cgo. Its launcher would supervise the sandbox, and
-// whoever may write a library's file could change it. Build it with CGO_ENABLED=0, or
-// with -tags netgo,osusergo if that is all it uses cgo for.
-var ErrDynamic = errors.New("this program was linked with libraries, through whose files the supervisor could be changed: " +
+// ErrDynamic is returned if this program is dynamically linked, such as one that imports
+// package net and is built with cgo. Its launcher would supervise the sandbox, and whoever
+// can write a library that it maps could change it. Build it with CGO_ENABLED=0, or with
+// -tags netgo,osusergo if it uses cgo for nothing else.
+var ErrDynamic = errors.New("this program is dynamically linked: whoever can write its libraries could change the supervisor; " +
 	"build it with CGO_ENABLED=0, or with -tags netgo,osusergo")
 
-// Cmd is a command to be run in a sandbox. The fields that [exec.Cmd] has too mean the
-// same, but for what is said here, and may be set until Start. A Cmd is used once.
+// Cmd is a command to be run in a sandbox. The fields that [exec.Cmd] also has mean the
+// same, except as described here. They may be set until Start. A Cmd is used once.
 type Cmd struct {
 	Policy policy.Policy
-	// Args are the program, as a path or a name that is looked for in the PATH of Env,
-	// and its arguments.
+	// Args are the program, as a path or a name that is looked up in the PATH of Env, and
+	// its arguments.
 	Args []string
 	// Env is the environment before the policy's [environment] is applied; nil is
 	// this program's.
@@ -68,15 +68,15 @@ type Cmd struct {
 	// number unused. Each is examined: one that carries access to memory is an error of
 	// Wait.
 	ExtraFiles []*os.File
-	// SysProcAttr is that of the launcher, of which the command inherits session,
-	// process group and credentials.
+	// SysProcAttr is that of the launcher. The command inherits its session, process group
+	// and credentials.
 	SysProcAttr *syscall.SysProcAttr
 	// Cancel is called when the context of [CommandContext] is done; nil: [Cmd.Kill].
 	Cancel    func() error
 	WaitDelay time.Duration
 
-	// BestEffort leaves out what cannot be applied; Notes tells what, and what is
-	// weaker than it could be, once Wait has returned.
+	// BestEffort leaves out what cannot be applied; once Wait has returned, Notes lists
+	// that, and what is weaker than it could be.
 	BestEffort bool
 	Notes      []string
 	// AddExec also allows, where the policy has path rules, what the command needs to
@@ -86,11 +86,11 @@ type Cmd struct {
 	// otherwise Wait waits for them.
 	KillRemaining bool
 	// Events, if not nil, is called with every refused attempt, one call at a time, until
-	// Wait has returned. Attempts that come faster than they are taken are left out.
+	// Wait has returned. Attempts that come faster than it returns are dropped.
 	Events func(supervisor.Event)
 
-	// Process is the launcher, once started, and ProcessState how it ended, which is how
-	// the command did, once Wait has returned.
+	// Process is the launcher, once started, and ProcessState, once Wait has returned, how
+	// it ended, which is how the command ended.
 	Process      *os.Process
 	ProcessState *os.ProcessState
 
@@ -117,7 +117,7 @@ func CommandContext(ctx context.Context, p policy.Policy, name string, args ...s
 	return c
 }
 
-// String describes the command for a reader.
+// String returns the command as [exec.Cmd.String] does, for people.
 func (c *Cmd) String() string { return strings.Join(c.Args, " ") }
 
 // launcherName is argv[0] of a launcher.
@@ -125,24 +125,24 @@ const launcherName = "memjail: launcher"
 
 // The descriptors that a launcher finds, as [exec.Cmd.ExtraFiles] numbers them.
 const (
-	launcherControl = 3 + iota // read: a config, then a byte for each kill
+	launcherControl = 3 + iota // read: a config, then a byte per kill
 	launcherResult             // write: a result
-	launcherEvents             // write: events, one JSON object a line, if they are wanted
+	launcherEvents             // write: events, one JSON object per line, if wanted
 	launcherExtra              // the first of ExtraFiles
 )
 
-// config is what a launcher has to know.
+// config is the configuration of a launcher.
 type config struct {
 	Policy        policy.Policy
 	Args, Env     []string
-	Extra         []bool // of each of ExtraFiles: there is one
+	Extra         []bool // for each of ExtraFiles, whether it is not nil
 	BestEffort    bool
 	AddExec       bool
 	KillRemaining bool
 	Events        bool
 }
 
-// command returns the launcher, which the pipes need before Start.
+// command returns the launcher's command, which the pipes need before Start.
 func (c *Cmd) command() *exec.Cmd {
 	if c.launcher == nil {
 		const self = "/proc/self/exe"
@@ -164,7 +164,7 @@ func (c *Cmd) StdinPipe() (io.WriteCloser, error) {
 }
 
 // StdoutPipe returns a pipe from the command's standard output, as
-// [exec.Cmd.StdoutPipe]: all of it is to be read before Wait.
+// [exec.Cmd.StdoutPipe]: read it to its end before Wait.
 func (c *Cmd) StdoutPipe() (io.ReadCloser, error) {
 	if c.Stdout != nil {
 		return nil, errors.New("jail: Stdout already set")
@@ -181,8 +181,8 @@ func (c *Cmd) StderrPipe() (io.ReadCloser, error) {
 	return c.command().StderrPipe()
 }
 
-// Start starts the command and does not wait for it. Whether it came to run is known
-// when it has ended: see [Cmd.Wait]. Errors: [ErrNoInit], [ErrDynamic],
+// Start starts the command and does not wait for it. Whether the program was executed is
+// known when it has ended: see [Cmd.Wait]. Errors: [ErrNoInit], [ErrDynamic],
 // [*policy.InvalidError], and those of [exec.Cmd.Start] for the launcher.
 func (c *Cmd) Start() error {
 	if c.started {
@@ -217,14 +217,14 @@ func (c *Cmd) Start() error {
 	c.Process = launcher.Process
 	c.control, c.result, c.events = ours[0], ours[1], make(chan struct{})
 	go c.readEvents(ours[2])
-	// A launcher that has ended tells why in its result.
+	// The result of a launcher that has ended has the reason.
 	if _, err := c.control.Write(text); err != nil && !errors.Is(err, unix.EPIPE) {
 		return fmt.Errorf("starting a sandbox: %w", err)
 	}
 	return nil
 }
 
-// fill hands the fields that an [exec.Cmd] has too on to the launcher.
+// fill sets the fields of the launcher's [exec.Cmd].
 func (c *Cmd) fill(launcher *exec.Cmd, pipes []*os.File) {
 	launcher.Dir, launcher.SysProcAttr, launcher.WaitDelay = c.Dir, c.SysProcAttr, c.WaitDelay
 	launcher.ExtraFiles = pipes
@@ -244,7 +244,7 @@ func (c *Cmd) fill(launcher *exec.Cmd, pipes []*os.File) {
 	}
 	switch {
 	case c.Cancel != nil:
-		launcher.Cancel = c.Cancel // without a context Start says what is wrong
+		launcher.Cancel = c.Cancel // without a context Start returns an error
 	case c.ctx != nil:
 		launcher.Cancel = c.Kill
 	}
@@ -280,7 +280,7 @@ func closeAll(files []*os.File) {
 	}
 }
 
-// readEvents hands events on until the launcher has ended.
+// readEvents calls Events until the launcher has ended.
 func (c *Cmd) readEvents(events *os.File) {
 	defer close(c.events)
 	defer events.Close()
@@ -301,15 +301,15 @@ func (c *Cmd) environment() []string {
 	return c.Env
 }
 
-// Wait waits until the command and all processes that it left have ended (see
+// Wait waits until the command and all processes that it left behind have ended (see
 // KillRemaining), and for the copying from and to Stdin, Stdout and Stderr, as Run,
 // Output and CombinedOutput do. Errors: an [*exec.ExitError] when the command ended
 // otherwise than with status 0; a [*sandbox.CommandError] when it cannot be found or
 // executed; a [*StartError] when the sandbox could not be made; [ErrNoInit].
 //
-// The errors of a command that did not run keep their identity: errors.Is finds
+// The errors of a command that did not run keep their identity. [errors.Is] finds
 // [exec.ErrNotFound] (a name that is in no directory of PATH), [fs.ErrNotExist],
-// [fs.ErrPermission], [errors.ErrUnsupported] (a kernel that cannot hold the policy's
+// [fs.ErrPermission], [errors.ErrUnsupported] (a kernel that lacks the policy's
 // min-abi) and the kernel's errno.
 func (c *Cmd) Wait() error {
 	if c.Process == nil {
@@ -323,7 +323,7 @@ func (c *Cmd) Wait() error {
 	c.Notes, c.ProcessState = r.Notes, c.launcher.ProcessState
 	switch {
 	case !r.Begun && c.ProcessState != nil && killed(c.ProcessState):
-		return err // and the command with it: see [Cmd.Kill]
+		return err // it ended with the command: see [Cmd.Kill]
 	case decodeErr != nil || !r.Begun:
 		return errors.Join(ErrNoInit, err)
 	case r.Failure != nil:
@@ -338,7 +338,7 @@ func killed(state *os.ProcessState) bool {
 	return ok && ws.Signaled()
 }
 
-// StartError says why a sandbox could not be made: the policy, or the kernel.
+// StartError is why a sandbox could not be made: the policy, or the kernel.
 type StartError struct{ Err error }
 
 func (e *StartError) Error() string { return "starting a sandbox: " + e.Err.Error() }
@@ -353,9 +353,9 @@ func (c *Cmd) Run() error {
 	return c.Wait()
 }
 
-// Signal sends a signal to the launcher, which passes it on to the command. SIGKILL
-// ends the launcher, and with it the command if the policy's on-supervisor-exit is
-// "kill", but not what the command started: see [Cmd.Kill].
+// Signal sends a signal to the launcher, which forwards it to the command. SIGKILL ends the
+// launcher, and with it the command if the policy's on-supervisor-exit is "kill", but not
+// the command's children: see [Cmd.Kill].
 func (c *Cmd) Signal(sig os.Signal) error {
 	if c.Process == nil {
 		return errors.New("jail: not started")
@@ -363,8 +363,8 @@ func (c *Cmd) Signal(sig os.Signal) error {
 	return c.Process.Signal(sig)
 }
 
-// Kill ends all processes of the sandbox. It does not wait until they have ended. The
-// error is [os.ErrProcessDone] when the launcher has ended.
+// Kill kills all processes of the sandbox. It does not wait for their end. The error is
+// [os.ErrProcessDone] when the launcher has ended.
 func (c *Cmd) Kill() error {
 	if c.Process == nil {
 		return errors.New("jail: not started")

@@ -10,14 +10,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A launcher tells why its command never ran. What a caller may ask of that error by
-// errors.Is has to survive the way from one process to the other, and its text as well.
+// A launcher reports why its command did not run. The text of that error, and its identity
+// for errors.Is, have to survive the way from one process to the other.
 
-// result is what a launcher reports. Begun says that it was one.
+// result is what a launcher reports. Begun: the process was a launcher.
 type result struct {
 	Begun   bool
 	Notes   []string
-	Failure *failure // why the command never ran
+	Failure *failure // why the command did not run
 }
 
 // failure is an error on its way from the launcher.
@@ -30,7 +30,7 @@ type failure struct {
 	Is      []string   // names of identities
 }
 
-// identities are the errors that callers ask for.
+// identities are the errors that callers compare with.
 var identities = map[string]error{
 	"exec.ErrNotFound":      exec.ErrNotFound,
 	"fs.ErrNotExist":        fs.ErrNotExist,
@@ -38,7 +38,7 @@ var identities = map[string]error{
 	"errors.ErrUnsupported": errors.ErrUnsupported,
 }
 
-// describe makes the failure of an error, and nil of nil.
+// describe turns an error into a failure, and nil into nil.
 func describe(err error) *failure {
 	if err == nil {
 		return nil
@@ -63,7 +63,7 @@ func describe(err error) *failure {
 	return f
 }
 
-// error makes an error of a failure: a [*sandbox.CommandError] or a [*StartError].
+// error turns a failure into a [*sandbox.CommandError] or a [*StartError].
 func (f *failure) error(name string) error {
 	cause := &remoteError{text: f.Text}
 	if f.Errno != 0 {

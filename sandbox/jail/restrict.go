@@ -17,14 +17,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// restrictedVariable marks a program that has been started again by
-// [RestrictSelf]: with the process and the policy that it is about, then the notes. It
-// is believed only when memory turns out to be closed, and of this process, which
-// stays the same when it executes itself. (Whoever starts a program can forge it, and
-// could as well not start it.)
+// restrictedVariable marks a program that [RestrictSelf] has started again: its value has
+// the process and the policy, then the notes. It is believed only of this process, which
+// stays the same when it executes itself, and only if memory is found closed. (Whoever
+// starts the program can forge it, but could also not start it.)
 const restrictedVariable = "MEMJAIL_RESTRICTED"
 
-// mark is what the variable begins with.
+// mark is the beginning of the variable's value.
 func mark(p policy.Policy) (string, error) {
 	text, err := json.Marshal(p)
 	if err != nil {
@@ -33,11 +32,11 @@ func mark(p policy.Policy) (string, error) {
 	return fmt.Sprintf("%d %x\n", os.Getpid(), sha256.Sum256(text)), nil
 }
 
-// ErrRestricted says that this program has restricted itself already, by another
-// policy. A second one would need a start of its own, which the first may refuse.
+// ErrRestricted is returned if this program has already restricted itself by another
+// policy. A second one would need another start, which the first may refuse.
 var ErrRestricted = errors.New("the program has restricted itself by another policy already")
 
-// ofThis is what this program restricted itself by.
+// ofThis is the policy by which this program restricted itself.
 var ofThis struct {
 	sync.Mutex
 	done   bool
@@ -45,28 +44,28 @@ var ofThis struct {
 	result Restricted
 }
 
-// Restricted says what came of [RestrictSelf].
+// Restricted is the result of [RestrictSelf].
 type Restricted struct {
-	// Notes are what is weaker here than it could be, one sentence each.
+	// Notes list what is weaker here than it could be, one sentence each.
 	Notes []string
 }
 
-// RestrictSelf has this program give up memory I/O, and whatever else the policy
-// refuses, for itself and all that it starts: a language runtime may do so when it
-// starts. There is no supervisor: of procfs nothing is granted where the policy
-// closes memory, and nobody reports what is refused.
+// RestrictSelf closes memory I/O, and whatever else the policy refuses, for this program
+// and all processes that it starts: a language runtime may call it when it starts. There is
+// no supervisor: where the policy closes memory no file of procfs is granted, and refusals
+// are not reported.
 //
-// Below ABI 8 a Landlock domain is entered by single threads only, and a program
-// whose threads are in different domains cannot even signal its own children. So the
-// program is started again: the first call does not return but executes the program
-// anew in this process, with the same arguments, and the call there does. It belongs at the beginning of main, since all before it happens
-// twice. Descriptors that this program was started with stay open; those that it
-// opened itself close. Process number, parent and terminal stay the same.
+// Below ABI 8 only single threads enter a Landlock domain, and a program whose threads are
+// in different domains cannot even signal its own children. So there the first call does
+// not return: it executes the program again in this process, with the same arguments, and
+// the call made then returns. Call it at the beginning of main: all before it happens
+// twice. Descriptors that this program was started with stay open; those that it opened
+// itself are closed. Process number, parent and terminal stay the same.
 //
 // A second call with the same policy changes nothing; with another one it fails.
 //
-// Errors are those of [sandbox.Prepare], and [ErrRestricted]. After an error that comes late the process
-// may be restricted in part, so a program should end with it.
+// Errors: those of [sandbox.Prepare], and [ErrRestricted]. After an error the process may
+// be restricted in part, so a program should end.
 func RestrictSelf(p policy.Policy) (Restricted, error) {
 	ofThis.Lock()
 	defer ofThis.Unlock()
@@ -117,7 +116,7 @@ func RestrictSelf(p policy.Policy) (Restricted, error) {
 	return Restricted{}, plan.Become(nil, nil, nil)
 }
 
-// closed tries whether memory is closed as the policy says.
+// closed reports whether memory is closed as the policy demands.
 func closed(p policy.Policy) bool {
 	flags := os.O_RDWR
 	switch p.Memory.Access {
@@ -148,8 +147,8 @@ func withoutVariable(env []string, name string) []string {
 	return left
 }
 
-// inherited are the descriptors above 2 that stay open over an execve: what this
-// program opened itself does not, as is the custom in Go.
+// inherited lists the descriptors above 2 that stay open over execve. Those that a Go
+// program opens itself are closed on execve.
 func inherited() []int {
 	var fds []int
 	entries, err := os.ReadDir("/proc/self/fd")
