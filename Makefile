@@ -56,9 +56,10 @@ soak: build ## the races and the long runs, SOAK=10m each
 	MEMJAIL_SOAK=$(SOAK) $(GO) test -count=1 -timeout 12h -run 'Race|Soak' -v ./...
 
 .PHONY: kernels
-kernels: build ## stock Debian kernels in qemu: the promise on each of them
+kernels: build ## stock Debian kernels in qemu: the promise on each of them, and the table of docs/kernels.md
 	@DEPS=$(DEPS) .ci/deps busybox-static gcc libc6-dev qemu-system-x86
-	MEMJAIL_KERNELS=all $(GO) test -count=1 -timeout 1h -run "Kernel|Capability|Drop" -v ./cmd/memjail
+	MEMJAIL_KERNELS=all MEMJAIL_KERNELS_TABLE=$(CURDIR)/docs/kernels.md \
+		$(GO) test -count=1 -timeout 3h -run "Kernel|Capability|Drop|Yama" -v ./cmd/memjail
 
 .PHONY: kernels-bench
 kernels-bench: build ## real programs inside and outside with the memory capability, on kernels in qemu: ratios

@@ -106,6 +106,10 @@ func TestCapability(t *testing.T) {
 			if attempts < 12 {
 				t.Errorf("%d attempts", attempts)
 			}
+			if !test.short {
+				harmless := len(harmlessAttempts) + len(bareAttempts)
+				record(t, rowAttempts, test.kernel, fmt.Sprintf("%d of %d closed", attempts-harmless, attempts-harmless))
+			}
 			for _, want := range capabilityLines(test.short) {
 				if !strings.Contains(out, want) {
 					t.Errorf("missing %q", want)
@@ -158,6 +162,7 @@ func TestCapabilityUnsupported(t *testing.T) {
 		}
 		t.Run(test.kernel+" "+test.name, func(t *testing.T) {
 			out, _ := capabilityGuest(t, test.kernel, test.arguments).boot(t, "sh", "-c", script)
+			record(t, rowUnsupported, test.kernel, "refused")
 			if !strings.Contains(out, test.says) || !strings.HasSuffix(strings.TrimSpace(out), "install 3\nnot installed (as root: memjail capability install)\nstatus 3") {
 				t.Errorf("got\n%s", out)
 			}
@@ -184,6 +189,7 @@ func TestCapabilityHooks(t *testing.T) {
 			g.memory = 2500
 			g.files["/bin/hooks"], g.files["/hooks.sh"] = bin, kernelFile(t, "hooks.sh")
 			out, _ := g.boot(t, "sh", "/hooks.sh", test.argument)
+			record(t, rowHooks, test.kernel, "refused, or said")
 			want := []string{full + "file_open\ncore hook full: status 3, left 0\n", "room for one: status 0",
 				"not in force, limit: another process of the same user can make a process dump core (" + full + "task_setrlimit)", "optional hook full: status 0",
 				"  not in force, limit: another process of the same user can make a process dump core\n", "\nstatus: 0", "handles: Operation not supported"}
@@ -228,7 +234,7 @@ func TestCapabilityRace(t *testing.T) {
 			if len(lines) != 2 || strings.HasPrefix(lines[0], "race: 0 ") || strings.Contains(lines[0], ", 0 of") {
 				t.Fatalf("the control: %q\n%s", lines, out)
 			}
-			t.Log(lines)
+			record(t, rowRace, kernel, "lost: "+strings.TrimPrefix(lines[1], "race: "))
 			if !strings.HasPrefix(lines[1], "race: 0 of") || !strings.Contains(lines[1], "opens, 0 of") {
 				t.Errorf("lost: %s", lines[1])
 			}
@@ -246,6 +252,7 @@ func TestCapabilityShape(t *testing.T) {
 		}
 		t.Run(kernel, func(t *testing.T) {
 			g := capabilityGuest(t, kernel, "")
+			record(t, rowShape, kernel, "closed; 0 of 200,000 opens fail with EINTR")
 			g.memory = 1500
 			g.files["/bin/eintr"] = staticAttack(t, "capability/eintr.c")
 			g.files["/shape.sh"] = kernelFile(t, "shape.sh")
@@ -316,6 +323,7 @@ memjail drop -- memjail run -q -- sh -c 'head -n 1 /proc/self/maps | wc -l; (exe
 	if !(guest{}).wanted() {
 		return
 	}
+	record(t, rowDrop, "6.1", "closed")
 	out, _ := capabilityGuest(t, "6.1", "").boot(t, "sh", "-c", script)
 	for _, who := range []string{"root", "user"} {
 		for _, line := range []string{" exit: 5\n", " missing: 127\n", " not executable: 126\n", " killed: 143\n"} {
@@ -429,7 +437,15 @@ func TestKernelProbe(t *testing.T) {
 					t.Errorf("open: %s", name)
 				}
 			}
-			t.Log(strings.TrimSpace(out[strings.LastIndex(strings.TrimSpace(out), "\n")+1:]))
+			row := rowProbeOther
+			if test.shape == "capability" {
+				row = map[string]string{"root": rowProbeRoot, "user": rowProbeUser}[test.who]
+			}
+			cell := strings.TrimSpace(out[strings.LastIndex(strings.TrimSpace(out), "\n")+1:])
+			if test.kernel == "6.1" {
+				cell += " (signals)"
+			}
+			record(t, row, test.kernel, cell)
 		})
 	}
 }
@@ -459,6 +475,7 @@ func TestCapabilityUnit(t *testing.T) {
 	for _, unit := range units {
 		g.files[unit] = unit
 	}
+	record(t, rowUnit, "6.12", "in force")
 	out, _ := g.boot(t, "sh", "/unit.sh")
 	const inForce = "installed, and every attack on it failed"
 	for _, want := range []string{

@@ -110,6 +110,13 @@ func TestKernels(t *testing.T) {
 			test.guest.files = map[string]string{
 				"/usr/local/bin/memjail": memjailPath(t), "/basics.sh": kernelFile(t, "basics.sh")}
 			out, _ := test.guest.boot(t, "sh", "/basics.sh")
+			kernel, outcome := test.guest.kernel, "closed"
+			if !test.starts {
+				outcome = "CMD does not start"
+			}
+			if test.guest.append == "" {
+				record(t, rowBasics, kernel, outcome)
+			}
 			want := []string{"control: open"}
 			for _, who := range []string{"root", "user"} {
 				for _, command := range []string{"run", "exec"} {
@@ -143,6 +150,7 @@ func TestKernelPorts(t *testing.T) {
 	g := guest{kernel: "newest", files: map[string]string{"/landlock.test": bin, "/usr/local/bin/memjail": memjailPath(t)}}
 	const run = `cd /tmp && /landlock.test -test.v -test.run 'TestScenarios/(TCP|no_TCP|UDP|a_bound_UDP)'
 		memjail run --connect-udp 53 -- true; echo "starts: $?"`
+	record(t, rowPorts, "newest", "held")
 	out, _ := g.boot(t, "sh", "-c", run)
 	for _, want := range []string{"PASS: TestScenarios/TCP_ports", "PASS: TestScenarios/no_TCP_ports", "PASS: TestScenarios/UDP_ports",
 		"PASS: TestScenarios/a_bound_UDP_port", "\nPASS", "starts: 0"} {
@@ -159,6 +167,7 @@ func TestKernelPorts(t *testing.T) {
 func TestYama(t *testing.T) {
 	g := guest{kernel: "6.12", append: "lsm=landlock,yama", always: true, files: map[string]string{
 		"/usr/local/bin/memjail": memjailPath(t), "/yama.sh": kernelFile(t, "yama.sh")}}
+	record(t, rowYama, "6.12", "said")
 	out, _ := g.boot(t, "sh", "/yama.sh")
 	for _, w := range []string{"scope 0 first granted", "scope 0 third granted", "scope 0 later granted", "hidden 1 run granted"} {
 		if !strings.Contains(out, w) {

@@ -43,6 +43,10 @@ func TestMain(m *testing.M) {
 		os.Exit(1)
 	}
 	status := m.Run()
+	if err := writeKernelsTable(); err != nil {
+		fmt.Fprintln(os.Stderr, "writing the table of kernels:", err)
+		status = 1
+	}
 	if dir, err := e2eDir(); err == nil {
 		os.RemoveAll(dir)
 	}
