@@ -13,8 +13,8 @@ import (
 	"time"
 )
 
-// Stock Debian kernels, booted in qemu by testdata/kernels. A few of the boots are
-// part of every run of the tests; MEMJAIL_KERNELS=all (`make kernels`) makes all.
+// Tests on stock Debian kernels, which testdata/kernels boots in qemu. A few of them are part
+// of every run of the tests; MEMJAIL_KERNELS=all (`make kernels`) runs all.
 
 // guest is one boot.
 type guest struct {
@@ -24,11 +24,11 @@ type guest struct {
 	cpus   int
 	memory int // in MiB
 	limit  time.Duration
-	// always: also without MEMJAIL_KERNELS=all.
+	// always boots it also without MEMJAIL_KERNELS=all.
 	always bool
 }
 
-// buildKernels makes the program that boots them.
+// buildKernels builds testdata/kernels.
 var buildKernels = sync.OnceValues(func() (string, error) {
 	dir, err := e2eDir()
 	if err != nil {
@@ -46,8 +46,8 @@ var buildKernels = sync.OnceValues(func() (string, error) {
 // wanted reports whether this boot is part of this run of the tests.
 func (g guest) wanted() bool { return g.always || os.Getenv("MEMJAIL_KERNELS") == "all" }
 
-// boot runs a command on the kernel and returns what it printed and its status. The
-// test is skipped where the kernel or qemu cannot be had, with the reason.
+// boot runs a command on the kernel and returns its output and status. If this machine
+// cannot have the kernel or qemu, the test is skipped with the reason.
 func (g guest) boot(t *testing.T, command ...string) (string, int) {
 	t.Helper()
 	kernels, err := buildKernels()
@@ -76,7 +76,7 @@ func (g guest) boot(t *testing.T, command ...string) (string, int) {
 	return out.String(), exit.ExitCode()
 }
 
-// kernelFile is the absolute name of a file of testdata/kernels.
+// kernelFile returns the absolute name of a file of testdata/kernels.
 func kernelFile(t *testing.T, name string) string {
 	t.Helper()
 	path, err := filepath.Abs(filepath.Join("..", "..", "testdata", "kernels", name))

@@ -18,8 +18,7 @@ import (
 // depend on the package with the kernel.
 const metapackage = "linux-image-cloud-amd64"
 
-// kernels are the names that may be asked for, and the start of the version that is
-// wanted; "" is the newest of all.
+// kernels are the names of kernels, and how the wanted version begins; "" is the newest.
 var kernels = []struct{ name, version string }{
 	{"5.10", "5.10."}, // Debian 11: no Landlock
 	{"6.1", "6.1."},   // Debian 12: Landlock ABI 2
@@ -27,7 +26,7 @@ var kernels = []struct{ name, version string }{
 	{"newest", ""},
 }
 
-// suites are where Debian has these versions.
+// suites are the suites of Debian that have these versions.
 var suites = []struct{ archive, suite string }{
 	{"debian", "bullseye"}, {"debian-security", "bullseye-security"},
 	{"debian", "bookworm"}, {"debian-security", "bookworm-security"},
@@ -35,7 +34,7 @@ var suites = []struct{ archive, suite string }{
 	{"debian", "sid"},
 }
 
-// keepLists is how long apt's lists are good for.
+// keepLists is how long apt's lists are used before they are fetched again.
 const keepLists = 24 * time.Hour
 
 // image is a kernel that can be booted.
@@ -49,8 +48,8 @@ func names() []string {
 	return all
 }
 
-// findKernel returns a kernel, which it fetches if the cache lacks it. If the mirror
-// cannot be reached, a kernel of an earlier day serves as well.
+// findKernel returns a kernel and fetches it if the cache lacks it. If the mirror cannot be
+// reached it returns a kernel that was fetched earlier.
 func findKernel(cache, name string) (image, error) {
 	i := slices.IndexFunc(kernels, func(k struct{ name, version string }) bool { return k.name == name })
 	if i < 0 {
@@ -76,7 +75,7 @@ func findKernel(cache, name string) (image, error) {
 	return image{}, unavailableError{fmt.Sprintf("no kernel %s: %v", name, err)}
 }
 
-// lock keeps two runs from filling one cache.
+// lock keeps two runs from filling the same cache.
 func lock(name string) (unlock func(), err error) {
 	f, err := os.OpenFile(name, os.O_RDWR|os.O_CREATE, 0o644)
 	if err != nil {
@@ -117,8 +116,7 @@ func fetchKernel(cache, dir, version string) (image, error) {
 	return image{release, path}, nil
 }
 
-// apt is apt(8) with lists, cache and sources of its own, so that those of the system
-// stay as they are.
+// apt is apt(8) with its own lists, cache and sources, apart from those of the system.
 type apt struct{ dir string }
 
 type pkg struct{ name, version string }
@@ -145,7 +143,7 @@ func (a apt) run(name string, args ...string) ([]byte, error) {
 	return out, nil
 }
 
-// update fetches the lists, if they are not of today.
+// update fetches the lists if they are older than [keepLists].
 func (a apt) update() error {
 	stamp := filepath.Join(a.dir, "updated")
 	if s, err := os.Stat(stamp); err == nil && time.Since(s.ModTime()) < keepLists {
@@ -159,8 +157,8 @@ func (a apt) update() error {
 	if err := os.WriteFile(filepath.Join(a.dir, "sources.list"), []byte(sources()), 0o644); err != nil {
 		return err
 	}
-	// A suite that a mirror has no more makes apt-get fail; the lists of the others
-	// are there all the same, and what is missing is missed below.
+	// apt-get fails if a mirror no longer has a suite, but it has fetched the lists of the
+	// others. A missing kernel is noticed below.
 	_, err := a.run("apt-get", "update")
 	if lists, _ := filepath.Glob(filepath.Join(a.dir, "state/lists/*Packages*")); len(lists) == 0 {
 		if err == nil {
@@ -171,8 +169,8 @@ func (a apt) update() error {
 	return os.WriteFile(stamp, nil, 0o644)
 }
 
-// sources asks for the suites at the mirror that this system uses itself, if it is a
-// Debian, or at Debian's own.
+// sources returns a sources.list with the mirror of this system if it is a Debian, and with
+// Debian's own otherwise.
 func sources() string {
 	mirror := map[string]string{"debian": "http://deb.debian.org/debian", "debian-security": "http://deb.debian.org/debian-security"}
 	out, _ := exec.Command("apt-get", "indextargets", "--format", "$(REPO_URI)").Output()
@@ -189,8 +187,8 @@ func sources() string {
 	return text.String()
 }
 
-// kernelPackage finds the package that the metapackage of this version depends on;
-// apt names the newest version first.
+// kernelPackage returns the package that the metapackage of this version depends on. apt
+// prints the newest version first.
 func (a apt) kernelPackage(version string) (pkg, error) {
 	out, err := a.run("apt-cache", "show", metapackage)
 	if err != nil {
@@ -220,8 +218,8 @@ func field(stanza, name string) string {
 	return ""
 }
 
-// unpackKernel downloads a package and takes the kernel out of it. Newer packages have
-// it as /usr/lib/modules/RELEASE/vmlinuz, in a package of its own.
+// unpackKernel downloads a package and extracts the kernel. Newer releases have it as
+// /usr/lib/modules/RELEASE/vmlinuz, in a separate package.
 func (a apt) unpackKernel(p pkg, path string) error {
 	release := strings.TrimPrefix(p.name, "linux-image-")
 	var err error
@@ -237,7 +235,7 @@ func (a apt) unpackKernel(p pkg, path string) error {
 		}
 		os.Remove(deb)
 	}
-	return fmt.Errorf("taking the kernel out of %s: %w", p.name, err)
+	return fmt.Errorf("extracting the kernel from %s: %w", p.name, err)
 }
 
 func (a apt) download(name string) (deb string, err error) {
@@ -251,8 +249,8 @@ func (a apt) download(name string) (deb string, err error) {
 	return debs[0], nil
 }
 
-// takeFile extracts one file of a package, by way of a temporary name, so that path
-// is whole if it is there.
+// takeFile extracts one file of a package. It uses a temporary name first, so that path is
+// complete if it exists.
 func takeFile(deb, member, path string) error {
 	dir, err := os.MkdirTemp(filepath.Dir(path), "unpack-")
 	if err != nil {

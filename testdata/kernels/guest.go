@@ -17,8 +17,8 @@ import (
 	"time"
 )
 
-// initScript is process 1 of the guest. The console is the first serial line; the
-// command has the second, and its status goes out on the third.
+// initScript is process 1 of the guest. The first serial line is the console, the second
+// belongs to the command, and the third carries its status.
 const initScript = `#!/bin/sh
 export PATH=/usr/local/bin:/usr/bin:/bin:/usr/sbin:/sbin HOME=/root LANG=C.UTF-8
 mount -t proc proc /proc
@@ -64,7 +64,7 @@ func boot(o options, command []string) (int, error) {
 	return runGuest(o, kernel, dir, initrd)
 }
 
-// checkHost looks for what cannot be fetched along with a kernel.
+// checkHost looks for the programs that are not fetched with a kernel.
 func checkHost() (busybox string, err error) {
 	if _, err := exec.LookPath("qemu-system-x86_64"); err != nil {
 		return "", unavailableError{"there is no qemu-system-x86_64 (Debian: qemu-system-x86)"}

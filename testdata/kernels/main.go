@@ -1,19 +1,19 @@
-// Kernels runs a static program or a shell script on a stock Debian kernel in qemu,
-// by software emulation, in some seconds and without any privilege.
+// Kernels runs a static program or a shell script on a stock Debian kernel in qemu, by
+// software emulation. That takes some seconds and no privilege.
 //
 //	kernels list
 //	kernels boot [--kernel NAME] [--append ARGUMENTS] [--file HOST:GUEST]...
 //	             [--memory MIB] [--cpus N] [--timeout D] [--verbose] COMMAND [ARGUMENT...]
 //
-// NAME is 5.10, 6.1, 6.12 or newest (the newest in Debian). The packages come from a
-// Debian mirror by apt, in the version that is there today; they are unpacked, never
-// installed, and kept in --cache (by default below the user's cache directory).
+// NAME is 5.10, 6.1, 6.12 or newest (the newest in Debian). apt fetches the packages from
+// a Debian mirror, in today's version. They are unpacked, never installed, and kept in
+// --cache (by default below the user's cache directory).
 //
 // The guest is an initramfs with busybox, the files of --file, an ordinary user
 // "user" (uid 1000), the usual file systems mounted, and no network. COMMAND runs as
-// root; its standard output and error are boot's standard output, its status is
-// boot's. 124: it did not end in time. 77: this machine has no such kernel or no qemu,
-// and the line on standard error says which. 125: boot itself failed.
+// root. Its standard output and error are boot's standard output, and its status is
+// boot's. Other statuses: 124, it did not end in time; 77, this machine has no such kernel
+// or no qemu, and standard error has the reason; 125, boot itself failed.
 package main
 
 import (
@@ -26,15 +26,15 @@ import (
 	"time"
 )
 
-// Statuses besides those of the command.
+// Statuses of boot itself.
 const (
 	unavailable = 77 // as automake's "skip"
 	timedOut    = 124
 	failed      = 125
 )
 
-// unavailableError is what keeps this machine from booting a kernel, and is no fault
-// of what is tested.
+// unavailableError reports why this machine cannot boot a kernel. That is no failure of
+// what is tested.
 type unavailableError struct{ reason string }
 
 func (e unavailableError) Error() string { return e.reason }
@@ -102,7 +102,7 @@ func (o *options) addFile(pair string) error {
 	return nil
 }
 
-// list prints which kernels there are, and fails only where there is none at all.
+// list prints the kernels that can be booted. It fails only if there is none.
 func list(cache string) error {
 	var last error
 	found := 0
