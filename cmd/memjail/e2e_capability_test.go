@@ -215,8 +215,8 @@ func TestCapabilityHooks(t *testing.T) {
 	}
 }
 
-// TestCapabilityRace opens memory and starts children in a race with all that the
-// kernel does, where it may be interrupted anywhere: the mark is never missed.
+// TestCapabilityRace opens memory and starts children in a race with everything else that a
+// preemptible kernel does: the mark is never missed, in a million tries and more.
 func TestCapabilityRace(t *testing.T) {
 	const script = "attack control race 3; memjail capability install && attack drop race $0"
 	for _, kernel := range []string{"6.1", "6.12"} {
@@ -235,8 +235,9 @@ func TestCapabilityRace(t *testing.T) {
 				t.Fatalf("the control: %q\n%s", lines, out)
 			}
 			record(t, rowRace, kernel, "lost: "+strings.TrimPrefix(lines[1], "race: "))
-			if !strings.HasPrefix(lines[1], "race: 0 of") || !strings.Contains(lines[1], "opens, 0 of") {
-				t.Errorf("lost: %s", lines[1])
+			var lost, opens, children int
+			if _, err := fmt.Sscanf(lines[1], "race: %d of %d opens, %d of", &lost, &opens, &children); err != nil || lost+children > 0 || opens < 1_000_000 {
+				t.Errorf("lost, or too few tries: %s (%v)", lines[1], err)
 			}
 		})
 	}
