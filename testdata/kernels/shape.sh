@@ -40,7 +40,7 @@ for who in root user; do
 	say "shape without it: $(as $who "memjail run -v --no-capability -- true" 2>&1 | grep -o "a supervisor grants what is harmless")"
 	say "explained: $(as $who "memjail policy explain --read /proc/self/maps --read /proc/self/mem --write /proc/self/mem --write /proc/self/comm" | sed -n 's/^ *layer *//p' | tr '\n' ' ')"
 	say "shown: $(as $who "memjail policy show" 2>&1 | grep -o "the memory capability decides")"
-	say "examined: $(as $who "memjail doctor" 2>&1 | grep "memory capability" | grep -o installed)"
+	say "examined: $(as $who "memjail doctor" 2>&1 | grep -c "memory capability  *installed")"
 	say "proc can be listed under path rules: $(as $who "memjail run -q -p /tmp/paths.toml -- ls /proc" 2>/dev/null | grep -c "^cpuinfo")"
 	say "procfs mounted elsewhere: $(as $who "memjail run -q --allow private-mounts=no -- sh -c ': </tmp/other/self/mem && echo open'" 2>/dev/null)"
 	say "interrupted: $(as $who "memjail run -q -- eintr /etc/passwd 200000" 2>&1)"
