@@ -194,12 +194,12 @@ func TestCapabilityHooks(t *testing.T) {
 				"not in force, limit: another process of the same user can make a process dump core (" + full + "task_setrlimit)", "optional hook full: status 0",
 				"  not in force, limit: another process of the same user can make a process dump core\n", "\nstatus: 0", "handles: Operation not supported"}
 			if test.argument == "all" {
-				want = append(want, "\nunlimited children: 2500 of 2500 born, 0 with memory open\n")
+				want = append(want, "\nunlimited children: 300 of 300 born, 0 with memory open\n")
 				_, limited, _ := strings.Cut(out, "\nlimited children: ")
-				if !strings.HasSuffix(strings.TrimSpace(limited), " of 2500 born, 0 with memory open") {
+				if !strings.HasSuffix(strings.TrimSpace(limited), " of 3000 born, 0 with memory open") {
 					t.Errorf("with no memory for marks: %q", limited)
 				}
-				if strings.HasPrefix(limited, "2500 of") {
+				if strings.HasPrefix(limited, "3000 of") {
 					t.Error("no fork failed: nothing is proven about marks that cannot be stored")
 				}
 			}
