@@ -44,6 +44,17 @@ say "status: status $?"
 user memjail capability status
 say "status as a user: status $?"
 
+# The pins and the holder's FIFO belong to root; root itself can list them.
+fifo=$(ls -d /run/memjail/capability-*)
+hostile() { user "$1" 2>/dev/null && say "a user can: $1"; }
+hostile "ls /sys/fs/bpf/memjail/"
+hostile "rm -r /sys/fs/bpf/memjail"
+hostile "mv /sys/fs/bpf/memjail /sys/fs/bpf/other"
+hostile "umount /sys/fs/bpf"
+hostile "echo end >$fifo"
+hostile "memjail capability uninstall --force"
+say "root lists the pins: $(ls /sys/fs/bpf/memjail | grep -c marks), $(test -p "$fifo" && echo and the FIFO)"
+
 say "== drop"
 user attack drop $all $harmless
 attack drop $root
