@@ -67,7 +67,7 @@ func TestCapability(t *testing.T) {
 		kernel, arguments string
 		short             bool
 	}{
-		{"6.1", "", true}, {"6.1", "", false}, {"6.12", "", false}, {"newest", "", false},
+		{"6.1", "", true}, {"6.1", "", false}, {"6.12", "", false}, {"6.12-rt", "", false}, {"newest", "", false},
 	} {
 		g := guest{always: test.short}
 		if !g.wanted() {
@@ -277,10 +277,10 @@ func TestCapabilityShape(t *testing.T) {
 					}
 				}
 				more := strings.Join(got[who+" more"], "\n") + "\n"
-				for _, line := range []string{"explained: capability capability landlock supervisor \n", "shown: the memory capability decides\n",
+				for _, line := range []string{"explained: capability capability landlock supervisor\n", "shown: the memory capability decides\n",
 					"examined: 1\n", "shape: the memory capability decides\n", "shape without a supervisor: nothing there can be written\n",
 					"shape without it: a supervisor grants what is harmless\n", "proc can be listed under path rules: 1\n",
-					"procfs mounted elsewhere: \n", "interrupted: 0 of 200000 opens failed, interrupted\n"} {
+					"procfs mounted elsewhere:\n", "interrupted: 0 of 200000 opens failed, interrupted\n"} {
 					if !strings.Contains(more, line) {
 						t.Errorf("%s: missing %q in %q", who, line, more)
 					}

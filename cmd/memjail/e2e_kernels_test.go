@@ -18,7 +18,7 @@ import (
 
 // guest is one boot.
 type guest struct {
-	kernel string            // 5.10, 6.1, 6.12, newest
+	kernel string            // 5.10, 6.1, 6.12, 6.12-rt, newest
 	append string            // for the kernel's command line
 	files  map[string]string // name in the guest → name here
 	cpus   int

@@ -15,7 +15,7 @@ import (
 // not run stay as they are.
 
 // kernelNames are the columns, as testdata/kernels names the kernels.
-var kernelNames = []string{"5.10", "6.1", "6.12", "newest"}
+var kernelNames = []string{"5.10", "6.1", "6.12", "6.12-rt", "newest"}
 
 // Rows of the table.
 const (
@@ -40,7 +40,7 @@ var kernelRows = []struct {
 	name    string
 	kernels []string
 }{
-	{rowRelease, kernelNames}, {rowBasics, kernelNames}, {rowAttempts, []string{"6.1", "6.12", "newest"}}, {rowShape, []string{"6.1", "6.12", "newest"}},
+	{rowRelease, kernelNames}, {rowBasics, []string{"5.10", "6.1", "6.12", "newest"}}, {rowAttempts, []string{"6.1", "6.12", "6.12-rt", "newest"}}, {rowShape, []string{"6.1", "6.12", "newest"}},
 	{rowProbeRoot, []string{"6.1", "6.12", "newest"}}, {rowProbeUser, []string{"6.1", "6.12"}}, {rowProbeOther, []string{"6.12"}},
 	{rowRace, []string{"6.1", "6.12"}}, {rowHooks, []string{"6.1", "6.12", "newest"}}, {rowUnsupported, []string{"5.10", "6.1", "6.12"}},
 	{rowDrop, []string{"6.1"}}, {rowUnit, []string{"6.12"}},
@@ -155,7 +155,7 @@ func kernelReleases() (map[string]string, error) {
 	releases := map[string]string{}
 	for line := range strings.Lines(string(out)) {
 		if fields := strings.Fields(line); len(fields) == 3 {
-			releases[fields[0]] = strings.TrimSuffix(fields[1], "-cloud-amd64")
+			releases[fields[0]] = strings.TrimSuffix(strings.TrimSuffix(fields[1], "-amd64"), "-cloud")
 		}
 	}
 	return releases, nil

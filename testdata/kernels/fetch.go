@@ -14,17 +14,24 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// metapackage names today's kernel of each release of Debian: its versions there
-// depend on the package with the kernel.
-const metapackage = "linux-image-cloud-amd64"
+// Metapackages name today's kernel of each release of Debian: their versions there depend
+// on the package with the kernel.
+const (
+	cloudKernel    = "linux-image-cloud-amd64"
+	realtimeKernel = "linux-image-rt-amd64" // PREEMPT_RT
+)
 
-// kernels are the names of kernels, and how the wanted version begins; "" is the newest.
-var kernels = []struct{ name, version string }{
-	{"5.10", "5.10."}, // Debian 11: no Landlock
-	{"6.1", "6.1."},   // Debian 12: Landlock ABI 2
-	{"6.12", "6.12."}, // Debian 13: Landlock ABI 6
-	{"newest", ""},
+// kernels are those that can be booted. The version "" is the newest.
+var kernels = []kernel{
+	{"5.10", "5.10.", cloudKernel}, // Debian 11: no Landlock
+	{"6.1", "6.1.", cloudKernel},   // Debian 12: Landlock ABI 2
+	{"6.12", "6.12.", cloudKernel}, // Debian 13: Landlock ABI 6
+	{"6.12-rt", "6.12.", realtimeKernel},
+	{"newest", "", cloudKernel},
 }
+
+// kernel is a name with the start of the wanted version and the metapackage.
+type kernel struct{ name, version, metapackage string }
 
 // suites are the suites of Debian that have these versions.
 var suites = []struct{ archive, suite string }{
@@ -51,7 +58,7 @@ func names() []string {
 // findKernel returns a kernel and fetches it if the cache lacks it. If the mirror cannot be
 // reached it returns a kernel that was fetched earlier.
 func findKernel(cache, name string) (image, error) {
-	i := slices.IndexFunc(kernels, func(k struct{ name, version string }) bool { return k.name == name })
+	i := slices.IndexFunc(kernels, func(k kernel) bool { return k.name == name })
 	if i < 0 {
 		return image{}, fmt.Errorf("unknown kernel %q: there are %s", name, strings.Join(names(), ", "))
 	}
@@ -64,7 +71,7 @@ func findKernel(cache, name string) (image, error) {
 		return image{}, err
 	}
 	defer unlock()
-	found, err := fetchKernel(cache, dir, kernels[i].version)
+	found, err := fetchKernel(cache, dir, kernels[i])
 	if err == nil {
 		return found, nil
 	}
@@ -88,7 +95,7 @@ func lock(name string) (unlock func(), err error) {
 	return func() { f.Close() }, nil
 }
 
-func fetchKernel(cache, dir, version string) (image, error) {
+func fetchKernel(cache, dir string, k kernel) (image, error) {
 	if _, err := exec.LookPath("apt-get"); err != nil {
 		return image{}, errors.New("there is no apt-get here to fetch it")
 	}
@@ -96,7 +103,7 @@ func fetchKernel(cache, dir, version string) (image, error) {
 	if err := a.update(); err != nil {
 		return image{}, err
 	}
-	pkg, err := a.kernelPackage(version)
+	pkg, err := a.kernelPackage(k)
 	if err != nil {
 		return image{}, err
 	}
@@ -189,14 +196,14 @@ func sources() string {
 
 // kernelPackage returns the package that the metapackage of this version depends on. apt
 // prints the newest version first.
-func (a apt) kernelPackage(version string) (pkg, error) {
-	out, err := a.run("apt-cache", "show", metapackage)
+func (a apt) kernelPackage(k kernel) (pkg, error) {
+	out, err := a.run("apt-cache", "show", k.metapackage)
 	if err != nil {
 		return pkg{}, err
 	}
 	for stanza := range strings.SplitSeq(string(out), "\n\n") {
 		found := field(stanza, "Version")
-		if found == "" || !strings.HasPrefix(found, version) {
+		if found == "" || !strings.HasPrefix(found, k.version) {
 			continue
 		}
 		for depends := range strings.SplitSeq(field(stanza, "Depends"), ",") {
@@ -206,7 +213,7 @@ func (a apt) kernelPackage(version string) (pkg, error) {
 			}
 		}
 	}
-	return pkg{}, fmt.Errorf("the mirror has no %s of version %s*", metapackage, version)
+	return pkg{}, fmt.Errorf("the mirror has no %s of version %s*", k.metapackage, k.version)
 }
 
 func field(stanza, name string) string {

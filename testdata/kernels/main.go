@@ -5,7 +5,7 @@
 //	kernels boot [--kernel NAME] [--append ARGUMENTS] [--file HOST:GUEST]...
 //	             [--memory MIB] [--cpus N] [--timeout D] [--verbose] COMMAND [ARGUMENT...]
 //
-// NAME is 5.10, 6.1, 6.12 or newest (the newest in Debian). apt fetches the packages from
+// NAME is 5.10, 6.1, 6.12, 6.12-rt (PREEMPT_RT) or newest (the newest in Debian). apt fetches the packages from
 // a Debian mirror, in today's version. They are unpacked, never installed, and kept in
 // --cache (by default below the user's cache directory).
 //
