@@ -277,7 +277,7 @@ func TestCapabilityShape(t *testing.T) {
 					}
 				}
 				more := strings.Join(got[who+" more"], "\n") + "\n"
-				for _, line := range []string{"explained: capability capability landlock supervisor\n", "shown: the memory capability decides\n",
+				for _, line := range []string{"explained: capability capability landlock supervisor\n", "memfds: 0\n", "shown: the memory capability decides\n",
 					"examined: 1\n", "shape: the memory capability decides\n", "shape without a supervisor: nothing there can be written\n",
 					"shape without it: a supervisor grants what is harmless\n", "proc can be listed under path rules: 1\n",
 					"procfs mounted elsewhere:\n", "interrupted: 0 of 200000 opens failed, interrupted\n"} {

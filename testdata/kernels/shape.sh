@@ -39,6 +39,7 @@ for who in root user; do
 	say "shape without a supervisor: $(as $who "memjail run -v -p /tmp/writes-nothing.toml -- true" 2>&1 | grep -o "nothing there can be written")"
 	say "shape without it: $(as $who "memjail run -v --no-capability -- true" 2>&1 | grep -o "a supervisor grants what is harmless")"
 	say "explained: $(as $who "memjail policy explain --read /proc/self/maps --read /proc/self/mem --write /proc/self/mem --write /proc/self/comm" | sed -n 's/^ *layer *//p' | tr '\n' ' ')"
+	say "memfds: $(as $who "memjail policy explain --call memfd_create" | grep -c HUGETLB)"
 	say "shown: $(as $who "memjail policy show" 2>&1 | grep -o "the memory capability decides")"
 	say "examined: $(as $who "memjail doctor" 2>&1 | grep -c "memory capability  *installed")"
 	say "proc can be listed under path rules: $(as $who "memjail run -q -p /tmp/paths.toml -- ls /proc" 2>/dev/null | grep -c "^cpuinfo")"

@@ -60,7 +60,7 @@ func newCapabilityInstall(io streams) *cobra.Command {
 		RunE:  func(*cobra.Command, []string) error { return installCapability(o, io) },
 	}
 	f := cmd.Flags()
-	f.StringVar(&o.outside, "outside", "attach", "what to refuse other processes of its user about a process that has dropped it:\n`attach` (access to its memory) or all (also its maps, environ, descriptors, ...)")
+	f.StringVar(&o.outside, "outside", "attach", "`WHAT` to refuse other processes of its user about a process that has dropped it:\nattach (access to its memory) or all (also its maps, environ, descriptors, ...)")
 	f.BoolVar(&o.noAdministrator, "no-administrator", false, "also refuse CAP_SYS_PTRACE: root cannot debug such a process")
 	f.BoolVar(&o.hold, "hold", false, "stay running and hold the programs, instead of starting a process that does (for service managers)")
 	return cmd
