@@ -6,25 +6,24 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Refusal is what is said about a call that the filter sends here only to be
-// refused.
+// Refusal describes a call that the filter sends to the supervisor only to be refused.
 type Refusal struct {
 	Errno  unix.Errno
 	Reason string // "ptrace lets a process ..."
-	Rule   string // the key of the policy: "memory.ptrace"; empty: none is about it
-	Allow  string // "--allow ptrace=children"; empty: nothing does
+	Rule   string // the policy's key: "memory.ptrace"; empty: there is none
+	Allow  string // "--allow ptrace=children"; empty: nothing allows it
 }
 
-// Calls is what the supervisor has to know of the filter that notifies it.
+// Calls describes the filter that notifies the supervisor.
 type Calls interface {
 	// Name is the name of a call in the numbering of arch (AUDIT_ARCH_*); "" for
 	// a number without a name.
 	Name(arch uint32, number int32) string
-	// Refusal says how to refuse a call of that name with these arguments.
+	// Refusal describes how a call with these arguments is refused.
 	Refusal(name string, args [6]uint64) Refusal
 }
 
-// kind is what has to be done about a call.
+// kind is how a call is handled.
 type kind uint8
 
 const (
@@ -73,7 +72,7 @@ func slot(arch uint32) int {
 	}
 }
 
-// narrow tells whether the arguments of calls in this numbering are 32 bits wide.
+// narrow reports whether the arguments of calls in this numbering are 32 bits wide.
 func narrow(arch uint32) bool { return slot(arch) == 1 }
 
 func (t *kindTable) of(arch uint32, number int32) kind {

@@ -50,7 +50,7 @@ type Event struct {
 	Predicted bool `json:"predicted,omitempty"`
 }
 
-// identity is what /proc/TID/status says of a thread.
+// identity is a thread's identity as /proc/TID/status shows it.
 type identity struct {
 	tid       int
 	tgid      int
@@ -70,8 +70,8 @@ type identity struct {
 // it has made itself. What they are worth elsewhere says [receiver.capsHere] alone.
 type namespaceCaps kernel.CapSet
 
-// statusSize holds a thread's status with some hundred groups; a longer one is read
-// in further pieces.
+// statusSize is the length in bytes of a thread's status with about a hundred groups; a
+// longer one is read in pieces.
 const statusSize = 4096
 
 // readIdentity reads it; the caller asks afterwards whether the thread is still
@@ -146,7 +146,7 @@ func capSet(value []byte) kernel.CapSet {
 	return kernel.CapSet(set)
 }
 
-// second is the second number of a line, or -1.
+// second returns the second number of a line, or -1.
 func second(value []byte) int {
 	value = bytes.TrimSpace(value)
 	_, rest, _ := bytes.Cut(value, []byte{'\t'})
@@ -154,7 +154,7 @@ func second(value []byte) int {
 	return last(number)
 }
 
-// last is the last number of a line, or -1.
+// last returns the last number of a line, or -1.
 func last(value []byte) int {
 	value = bytes.TrimSpace(value)
 	n, err := strconv.Atoi(string(value[bytes.LastIndexByte(value, '\t')+1:]))

@@ -9,7 +9,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Access is what a caller wants of an object.
+// Access is what a caller wants to do with an object.
 type Access string
 
 const (
@@ -23,9 +23,9 @@ const (
 	AccessReceive Access = "receive" // bind to a UDP port
 )
 
-// Explainer knows what the kernel's rules come to. It is asked about calls that
-// are left to the kernel, for reports only: no answer depends on it. refused false:
-// they allow it, or it cannot be told.
+// Explainer predicts what the kernel's rules refuse. It is asked about calls that are left
+// to the kernel, for reports only: no answer depends on it. refused is false if they allow
+// the call, or if that is not known.
 type Explainer interface {
 	// Path is asked about an object by its canonical path. missing: it does not
 	// exist and would be made there.
@@ -34,15 +34,14 @@ type Explainer interface {
 	Port(port uint16, access Access) (refusal Refusal, refused bool)
 }
 
-// explains tells whether somebody wants to know what the kernel refuses.
+// explains reports whether the kernel's refusals are reported.
 func (r *receiver) explains() bool {
 	o := &r.s.options
 	return o.Explain != nil && o.Report != nil && !r.s.chrooted.Load() && (o.Quiet == nil || !o.Quiet())
 }
 
-// explainOpen reports an open that is about to be left to the kernel if its rules
-// are going to refuse it. What it looks at may change before the kernel looks, so
-// it is a prediction.
+// explainOpen reports an open that is left to the kernel if the kernel's rules will refuse
+// it. The object may change before the kernel looks at it, so this is a prediction.
 func (r *receiver) explainOpen(q *request, flags int) {
 	if !r.explains() || flags&unix.O_PATH != 0 {
 		return
@@ -94,7 +93,7 @@ func (r *receiver) canonical(q *request, caller *resolve.Caller, creates bool, m
 	return r.s.resolver.Canonical(*caller, &r.path, creates, mode)
 }
 
-// explainTarget reports that the kernel's rules are going to refuse an access, if they are.
+// explainTarget reports an access if the kernel's rules will refuse it.
 func (r *receiver) explainTarget(q *request, target resolve.Target, access Access) (reported bool) {
 	asked := access
 	if access == AccessRead && target.Directory {
@@ -139,7 +138,7 @@ func (r *receiver) callName() string {
 // opened before.
 const executeAt = unix.AT_EMPTY_PATH
 
-// exec leaves an execve to the kernel and reports it if that is going to refuse.
+// exec leaves an execve to the kernel, and reports it if the kernel will refuse it.
 func (r *receiver) exec(q *request) {
 	if r.explains() || r.observes() {
 		caller, address, flags := resolve.Caller{TID: q.tid, Dir: unix.AT_FDCWD}, q.args[0], uint64(0)
@@ -162,8 +161,7 @@ func (r *receiver) exec(q *request) {
 	r.answer(q, leaveToKernel, noFile)
 }
 
-// port leaves a connect or bind to the kernel and reports it if that is going to
-// refuse.
+// port leaves a connect or bind to the kernel, and reports it if the kernel will refuse it.
 func (r *receiver) port(q *request) {
 	r.observeAddress(q, q.args[1], q.args[2])
 	if r.explains() {
@@ -210,7 +208,7 @@ func (r *receiver) explainPort(q *request) {
 	})
 }
 
-// socketProtocol is the protocol of a thread's socket, IPPROTO_TCP; -1: it cannot be told.
+// socketProtocol is the protocol of a thread's socket, IPPROTO_TCP; -1: it is not known.
 func socketProtocol(tid, fd int) int {
 	own, err := foreignDescriptor(tid, tid, fd)
 	if err != nil {

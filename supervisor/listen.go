@@ -7,11 +7,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// The kernel gives a TCP socket that listens without being bound a free port, and asks
-// no rule of Landlock about it. A supervisor that looked at the socket and let the
-// kernel go on would lose the race: another thread could put another socket in the
-// place of the descriptor. So it makes the call itself, on the open file that it has
-// examined.
+// The kernel gives a TCP socket that listens without being bound a free port, and no rule of
+// Landlock is asked. A supervisor that examined the socket and continued the call would lose
+// the race: another thread could put another socket in the descriptor's place. So it makes
+// the call itself, on the open file that it has examined.
 
 // listen answers listen(2).
 func (r *receiver) listen(q *request, number int32) {
@@ -27,7 +26,7 @@ func (r *receiver) listen(q *request, number int32) {
 		}
 		defer unix.Close(fd)
 		if !r.s.listener.Valid(q.id) {
-			return unix.EINTR // nobody hears it
+			return unix.EINTR // the call is gone
 		}
 		return listenOn(fd, int(int32(q.args[1])), r.s.options.Policy.Network.BindTCP.List())
 	})
@@ -72,9 +71,9 @@ func listenOn(fd, backlog int, ports []uint16) error {
 	return nil
 }
 
-// mayListen reports whether a socket that is going to listen takes no port but those of
-// the list. One that listens already has its port; one of another family than TCP's
-// has none: these are free.
+// mayListen reports whether a socket that is going to listen takes only ports of the list.
+// One that listens has its port already; one of another family than TCP's has none: these
+// are free.
 func mayListen(fd int, ports []uint16) (free, ok bool) {
 	ask := func(option int) int {
 		v, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, option)

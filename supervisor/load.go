@@ -9,7 +9,7 @@ import "slices"
 // there, keeps the late return of the first off the caller's way. docs/performance
 // in the project's documentation has the measurements.
 //
-// It is pure: it sees who calls and what was done, and says a number. Concurrent
+// It has no side effects: from who calls and what was done it computes a number. Concurrent
 // receivers may lose a count now and then, which does not matter.
 type load struct {
 	cpus       int
@@ -62,10 +62,9 @@ func (l *load) request(tid uint32) {
 	l.seen, l.switches = 0, 0
 }
 
-// begin notes that another caller has its turn. One that comes back finds somebody
-// else who has come back, too: both run at the same time. A program and what it
-// starts and waits for do not look like that, because what has ended does not come
-// back.
+// begin notes that another caller has its turn. If it has had one before, and so has another
+// caller in between, both run at the same time. A program and the children that it waits
+// for do not look like that, because children that have ended do not come back.
 func (l *load) begin(tid uint32) {
 	if l.parallel < parallelMemory/2 && l.returned(tid) {
 		l.parallel = parallelMemory
@@ -74,7 +73,7 @@ func (l *load) begin(tid uint32) {
 	l.runs[0] = tid
 }
 
-// returned: tid had its turn before, and somebody has had one both before and since.
+// returned: tid had a turn before, and another caller has had one both before and since.
 func (l *load) returned(tid uint32) bool {
 	before := slices.Index(l.runs[:], tid)
 	for i := 0; i < before; i++ {
@@ -85,15 +84,15 @@ func (l *load) returned(tid uint32) bool {
 	return false
 }
 
-// together tells whether several callers run at the same time. To run the receiver
-// on the caller's CPU and the caller on the receiver's is the fastest for one; of
-// several it makes a queue for one CPU, while others idle.
+// together reports whether several callers run at the same time. Running the receiver on
+// the caller's CPU is fastest for one caller; several would queue for one CPU while others
+// idle.
 func (l *load) together() bool { return l.parallel > 0 && l.cpus > 1 }
 
 // granted counts an injection.
 func (l *load) granted() { l.granting, l.sinceGrant = true, 0 }
 
-// receivers is how many there should be.
+// receivers returns how many receivers there should be.
 func (l *load) receivers() int {
 	n := max(l.spread, 1)
 	if l.granting {
@@ -102,5 +101,5 @@ func (l *load) receivers() int {
 	return n
 }
 
-// pinned tells whether each receiver should stay on a CPU of its own.
+// pinned reports whether each receiver should stay on its own CPU.
 func (l *load) pinned() bool { return l.spread > 1 }

@@ -9,14 +9,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// member tries to grant a file of another process of the sandbox and says whether it
-// did; if not, the request is still to be answered. The process is held from before
-// the question of who it is to after the open, and opened with the caller's identity
-// and capabilities, so that the kernel's own ptrace check decides as it would for
-// the caller.
+// member tries to grant a file of another process of the sandbox and reports whether it did;
+// if not, the request is still to be answered. The process is held by a pidfd from before
+// its membership is checked until after the open. The file is opened with the caller's
+// identity and capabilities, so that the kernel's ptrace check decides as for the caller.
 //
-// A caller that has put itself under a further Landlock domain is not seen to be in
-// it: for these files the border is that of the sandbox.
+// That a caller has entered a further Landlock domain is not noticed: for these files the
+// border is that of the sandbox.
 func (r *receiver) member(q *request, want decide.Request, o decide.Object) (injected bool) {
 	process, err := r.s.resolver.Procfs.Process(o.PID)
 	if err != nil {
@@ -34,7 +33,7 @@ func (r *receiver) member(q *request, want decide.Request, o decide.Object) (inj
 
 // traced tries to grant a file of a process that the caller's own process traces, as
 // member does. A tracer can read all of its tracee's memory and registers, so these
-// files tell it nothing new; debuggers read auxv and maps before they know where to.
+// files give it nothing new; debuggers read auxv and maps before they know where to.
 func (r *receiver) traced(q *request, want decide.Request, o decide.Object, caller int) (injected bool) {
 	process, err := r.s.resolver.Procfs.Process(o.PID)
 	if err != nil {
@@ -94,7 +93,7 @@ func (r *receiver) injectHeld(q *request, want decide.Request, o decide.Object, 
 	return r.answer(q, v, file)
 }
 
-// below spells an object below its process's directory.
+// below returns the path of an object below its process's directory.
 func below(o decide.Object) string {
 	if o.Task != 0 {
 		return "task/" + strconv.Itoa(o.Task) + "/" + o.Name

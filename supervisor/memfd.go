@@ -10,9 +10,9 @@ import (
 // memfdName is the longest name of a memfd with its NUL byte, memfd_create(2).
 const memfdName = 250
 
-// memfd makes a memfd for the caller that nobody can execute. It is the caller's
-// as one of its own would be: who touches its pages is charged for them. Only its
-// mode and its seals tell the difference.
+// memfd makes a memfd for the caller that cannot be executed. It is like one that the caller
+// makes itself: the process that touches its pages is charged for them. It differs in its
+// mode and its seals.
 func (r *receiver) memfd(q *request, number int32) (injected bool) {
 	flags := int(uint32(q.args[1]))
 	if flags&(unix.MFD_EXEC|unix.MFD_HUGETLB) != 0 { // asked for in words, or not to be kept from it

@@ -29,7 +29,7 @@ const (
 	capMetadataKept = kernel.CapSet(1)<<unix.CAP_DAC_READ_SEARCH | 1<<unix.CAP_MAC_ADMIN | 1<<unix.CAP_SYS_ADMIN
 )
 
-// changesMetadata tells whether a policy leaves changes of metadata to its supervisor.
+// changesMetadata reports whether a policy leaves changes of metadata to its supervisor.
 func changesMetadata(p *policy.Policy) bool {
 	return p.Paths.Metadata == policy.MetadataGranted || p.Memory.AnonymousExec == policy.AnonymousExecDeny
 }
@@ -243,7 +243,7 @@ func (r *receiver) mayChange(id identity, c *change, fd int, file kernel.FileID,
 	return &refusal
 }
 
-// isTerminal tells whether a device node is a pseudo-terminal's, whose mode belongs to
+// isTerminal reports whether a device node is a pseudo-terminal's, whose mode belongs to
 // whoever works on it.
 func isTerminal(fd int) bool {
 	const first, last = 136, 143 // Documentation/admin-guide/devices.txt
@@ -255,7 +255,7 @@ func isTerminal(fd int) bool {
 	return st.Mode&unix.S_IFMT == unix.S_IFCHR && major >= first && major <= last
 }
 
-// contains tells whether the kernel's domain lets the file be written: there is a rule
+// contains reports whether the kernel's domain lets the file be written: there is a rule
 // for it, or for a directory above it, and what the rule was made for is still there.
 func (w Writable) contains(place string) bool {
 	for up := place; ; up = path.Dir(up) {
@@ -281,7 +281,7 @@ func identifyPath(name string) kernel.FileID {
 	return id
 }
 
-// hasOpenForWriting tells whether the caller's descriptor is one that was opened for
+// hasOpenForWriting reports whether the caller's descriptor is one that was opened for
 // writing and is open on file. The descriptor itself is asked, not its number again.
 func hasOpenForWriting(caller identity, fd int, file kernel.FileID) bool {
 	own, err := foreignDescriptor(caller.tid, caller.tgid, fd)

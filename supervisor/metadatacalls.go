@@ -80,7 +80,7 @@ var metadataCalls = map[string]metadataCall{
 // newer are the numbers of calls that this kernel may not have, as in every ABI.
 var newer = map[string]uintptr{"fchmodat2": 452, "setxattrat": 463, "removexattrat": 466}
 
-// has tells whether the kernel has one of the newer calls: with a descriptor that is
+// has reports whether the kernel has one of the newer calls: with a descriptor that is
 // none it says EBADF, or EINVAL of the flags, if it does.
 var has = struct {
 	sync.Mutex

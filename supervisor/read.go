@@ -53,8 +53,8 @@ func (r *receiver) readFile(tid int, buf []byte, unsafeAddress uint64) (int, err
 	}
 }
 
-// noteRead finds out whether callers can be read at all, and tells it once if not even
-// the first one can. Later ones may have closed themselves, prctl(2) PR_SET_DUMPABLE.
+// noteRead reports once if not even the first caller can be read. Later ones may have closed
+// their memory themselves, prctl(2) PR_SET_DUMPABLE.
 func (r *receiver) noteRead(tid int, err error) {
 	s := r.s
 	if tid == 0 || s.readable.Load() || s.options.StarterShares && (r.request.kind.executes() || s.options.Quiet != nil && s.options.Quiet()) {

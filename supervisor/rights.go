@@ -9,10 +9,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// rights are what a receiver's thread works with. It opens as the caller and
-// with no capability, but CAP_SYS_PTRACE where the file is the caller's own: the
-// kernel lets every process read those files of itself, whatever happened to its
-// credentials, and asks anybody else for ptrace access.
+// rights are the rights of a receiver's thread. It opens as the caller and without
+// capabilities, except CAP_SYS_PTRACE where the file is the caller's own: the kernel lets
+// every process read those files of itself, whatever happened to its credentials, and asks
+// all others for ptrace access.
 type rights struct {
 	caps kernel.CapSet // the most that the thread can have in effect
 	self kernel.FileIdentity
@@ -48,10 +48,10 @@ func ownRights() (rights, error) {
 	return r, unix.SchedGetaffinity(0, &r.cpus)
 }
 
-// keepAll keeps every capability that the sandbox's processes can have. Reading what
-// lies behind a ptrace check of another process takes all that the other one has
-// (commoncap's check), so it is opened with the caller's own. They are in effect for
-// that moment only.
+// keepAll keeps every capability that the sandbox's processes can have. Files of another
+// process behind a ptrace check can be read only with all the capabilities of that process
+// (cap_ptrace_access_check), so they are opened with the caller's own, which are in effect
+// only for that moment.
 func (r *rights) keepAll() error {
 	caps, err := kernel.ThreadCapabilities()
 	r.caps = caps.Permitted
@@ -77,8 +77,8 @@ func (r *rights) keepMetadata(kept bool) error {
 	return err
 }
 
-// reduce takes all other capabilities away from the calling thread for good, and
-// finds out whether it could come back from being somebody else.
+// reduce drops all other capabilities of the calling thread for good, and finds out whether
+// it can return to its own identity from another.
 func (r *rights) reduce() error {
 	if r.switches() {
 		r.fixed = errors.Join(r.effective(capSwitching), kernel.SetThreadFileIdentity(r.self)) != nil
@@ -93,13 +93,13 @@ func (r *rights) effective(set kernel.CapSet) error {
 	return kernel.SetThreadCapabilities(kernel.Capabilities{Effective: set & r.caps, Permitted: r.caps})
 }
 
-// switches tells whether the thread can open as somebody else. One that cannot is
-// an ordinary user's, and so is everybody in its sandbox.
+// switches reports whether the thread can open as another user. One that cannot is an
+// ordinary user's, and so are all processes in its sandbox.
 func (r *rights) switches() bool { return r.caps&capSwitching == capSwitching }
 
-// with runs open with the file identity of the caller and those of the capabilities in
-// effect that the thread has, and returns to the thread's own. If that fails the thread
-// may have anybody's rights, and ok is false: it must not go on.
+// with runs open with the file identity of the caller, and with those of the needed
+// capabilities in effect that the thread has, and returns to the thread's own rights. If
+// that fails ok is false: the thread may have any rights, and must not go on.
 func (r *rights) with(id kernel.FileIdentity, needed kernel.CapSet, open func() error) (err error, ok bool) {
 	other := r.switches() && !sameIdentity(id, r.self)
 	if other && r.fixed {
@@ -129,5 +129,5 @@ func sameIdentity(a, b kernel.FileIdentity) bool {
 	return a.UID == b.UID && a.GID == b.GID && slices.Equal(a.Groups, b.Groups)
 }
 
-// ownFile tells whether a grant's file belongs to the calling process.
+// ownFile reports whether a grant's file belongs to the calling process.
 func ownFile(o decide.Object) bool { return o.Class == decide.Process && o.Own }

@@ -1,12 +1,10 @@
-// Package supervisor answers the notifications of a sandbox's seccomp filter. It
-// stands outside the sandbox and only ever adds harmless access: a call that it
-// does not understand, or not in time, is left to the kernel, whose Landlock
-// domain refuses all of procfs. If the supervisor errs or dies, the program
-// inside has less, never more.
+// Package supervisor answers the notifications of a sandbox's seccomp filter. It runs
+// outside the sandbox and only ever adds harmless access: a call that it does not
+// understand, or not in time, is left to the kernel, whose Landlock domain refuses all of
+// procfs. If the supervisor fails or ends, the program inside has less access, never more.
 //
-// One function owns the way of a notification from receipt to its one answer
-// (receiver.handle); what is decided on the way is pure and in package decide,
-// what a path means is found out in package resolve.
+// receiver.handle takes a notification from its receipt to its one answer. Package decide
+// decides, without side effects; package resolve finds out what a path means.
 package supervisor
 
 import (
@@ -24,46 +22,45 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Options are what a supervisor works with.
+// Options configure a supervisor.
 type Options struct {
 	Policy policy.Policy
 	Calls  Calls
-	// Report is called for every refused attempt, on a receiver's thread: it must
-	// return at once. Nil: nobody asks.
+	// Report is called for every refused attempt, on a receiver's thread: it must return at
+	// once. Nil: attempts are not reported.
 	Report func(Event)
-	// Explain is asked about what is left to the kernel, for reports; nil: nobody
-	// wants to know.
+	// Explain is asked about calls that are left to the kernel, for reports; it may be nil.
 	Explain Explainer
 	// Observe is called for every use of a file or address that the filter asks about
 	// (see [ObservedCalls]), on a receiver's thread: it must return at once. The policy
 	// must not restrict metadata. Nil: nobody observes.
 	Observe func(Observation)
-	// Failed is called once if supervision has to end before the sandbox does: a call
-	// could be neither received nor answered. By then nothing of the listener is held
-	// any more, so that what is asked inside fails instead of waiting. Nil: nobody asks.
+	// Failed is called once if supervision has to end before the sandbox does: a call could
+	// be neither received nor answered. The listener is closed by then, so that calls inside
+	// fail instead of waiting. It may be nil.
 	Failed func(error)
 	// Unreadable is called once, on a receiver's thread and before the call is answered, if
 	// the memory of the first caller cannot be read: then no file can be granted. It must
-	// return at once. Nil: nobody asks.
+	// return at once. It may be nil.
 	Unreadable func(error)
 	// StarterShares: the caller that makes the self-check and executes the command shares
-	// this process's memory, which is no proof that others can be read.
+	// this process's memory, so that reading it proves nothing about others.
 	StarterShares bool
-	// Quiet holds reports back while it says true: the self-check is at work.
+	// Quiet reports whether the self-check is running: nothing is reported meanwhile.
 	Quiet func() bool
 	// MountNamespace is the sandbox's own, if it has one; nil: this process's.
 	MountNamespace *os.File
-	// Chrooted: somebody inside may have another root than this process already. A
-	// successor takes it from [Supervisor.Chrooted] of its predecessor.
+	// Chrooted: a process inside may already have another root than this one. A successor
+	// takes it from [Supervisor.Chrooted] of its predecessor.
 	Chrooted bool
-	// Members tells who is in the sandbox, where the policy grants files of its
-	// processes to each other; nil: they are granted to their own process only. The
-	// supervisor closes it when it retires, and when the sandbox has ended.
+	// Members knows which processes are in the sandbox, where the policy grants their files
+	// to each other; nil: files are granted to their own process only. The supervisor closes
+	// it when it retires, and when the sandbox has ended.
 	Members *kernel.Members
 	// Writable are the places where paths.metadata = "granted" lets metadata be changed.
 	Writable Writable
-	// SlowMounts: there are network or FUSE file systems, on which resolving a
-	// path can wait for somebody.
+	// SlowMounts: there are network or FUSE file systems, on which resolving a path can
+	// block.
 	SlowMounts bool
 }
 
@@ -76,14 +73,14 @@ type Supervisor struct {
 
 	listener  *kernel.Listener
 	receiveFD atomic.Int32 // a duplicate: replaced to call the receivers back
-	chrooted  atomic.Bool  // somebody inside may have another root
-	readable  atomic.Bool  // it is known whether callers can be read
-	// slowMounts: there are file systems on which a name may have to be waited for.
+	chrooted  atomic.Bool  // a process inside may have another root
+	readable  atomic.Bool  // whether callers can be read is known
+	// slowMounts: there are file systems on which looking up a name may block.
 	slowMounts atomic.Bool
 
 	mu        sync.Mutex
 	load      load
-	together  bool // as the listener was told last
+	together  bool // as the listener was configured last
 	receivers []*receiver
 	retiring  bool
 	retired   sync.Once
@@ -94,12 +91,12 @@ type Supervisor struct {
 	goneOnce  sync.Once
 	watchOnce sync.Once
 	adopted   chan struct{} // closed once listener is there
-	first     chan error    // how the first receiver came to serve, once
+	first     chan error    // whether the first receiver serves, once
 	slow      slowPool
 }
 
-// New prepares a supervisor; it serves once [Supervisor.Serve] gives it a
-// listener. The error says what is missing for granting anything: procfs.
+// New prepares a supervisor, which serves once [Supervisor.Serve] gives it a listener. It
+// fails without a procfs, of which nothing could be granted.
 func New(o Options) (*Supervisor, error) {
 	procfs, err := resolve.OpenProcfs()
 	if err != nil {
@@ -144,8 +141,8 @@ func New(o Options) (*Supervisor, error) {
 	return s, nil
 }
 
-// Start makes a thread ready to serve, has it wait for the listener, which the
-// starter makes, and serve it. wait returning nil means that there will be none.
+// Start makes a thread ready, which waits for the listener that the starter makes, and
+// serves it. If wait returns nil there is none.
 func (s *Supervisor) Start(wait func() *kernel.Listener) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -168,25 +165,23 @@ func (s *Supervisor) Start(wait func() *kernel.Listener) {
 	}
 }
 
-// fewProcesses tells whether the user may have so few processes that the sandbox
-// can use them up in no time.
+// fewProcesses reports whether the user may have so few processes that the sandbox can use
+// them up soon.
 func fewProcesses() bool {
 	const few = 1024
 	var limit unix.Rlimit
 	return unix.Getrlimit(unix.RLIMIT_NPROC, &limit) == nil && limit.Cur < few
 }
 
-// maxReceivers is how many receivers there are at most. All are made soon after the
-// start, or when the second one is wanted: later the sandbox could have used up the
-// number of processes that its user may have, and the runtime does not survive a
-// thread that it cannot make.
+// maxReceivers is how many receivers there are at most. All are made soon after the start,
+// or when the second one is wanted: later the sandbox could have used up its user's limit
+// of processes, and the runtime does not survive a thread that it cannot make.
 const maxReceivers = 4
 
-// SetSlowMounts tells whether there are, by now, network or FUSE file systems.
+// SetSlowMounts sets whether there are, by now, network or FUSE file systems.
 func (s *Supervisor) SetSlowMounts(there bool) { s.slowMounts.Store(there) }
 
-// spareThreads has the runtime make the threads that it may need later, while it
-// can.
+// spareThreads has the runtime make threads that it may need later, while it can.
 func spareThreads() {
 	const threads, long = 12, 2 * time.Millisecond
 	var busy sync.WaitGroup
@@ -200,14 +195,13 @@ func spareThreads() {
 	busy.Wait()
 }
 
-// Serve takes the listener over and answers its notifications from now on.
+// Serve takes over the listener and answers its notifications from now on.
 func (s *Supervisor) Serve(l *kernel.Listener) {
 	s.Start(func() *kernel.Listener { return l })
 }
 
-// Serving waits until the listener is served, or there is none, and says why it is not
-// served although it is there: then nobody ever answers, and no command is to run. It is
-// called once.
+// Serving waits until the listener is served, or there is none. An error means that there is
+// one that is never going to be served, and that no command may run. Call it once.
 func (s *Supervisor) Serving() error { return <-s.first }
 
 // adopt makes l the listener that is served.
@@ -218,7 +212,7 @@ func (s *Supervisor) adopt(l *kernel.Listener) bool {
 	}
 	fd, err := unix.FcntlInt(uintptr(l.FD()), unix.F_DUPFD_CLOEXEC, 0)
 	if err != nil {
-		l.Close() // everything that is asked inside fails from now on
+		l.Close() // calls inside fail from now on
 		s.first <- fmt.Errorf("taking over the listener: %w", err)
 		return false
 	}
@@ -238,15 +232,15 @@ func (s *Supervisor) adopt(l *kernel.Listener) bool {
 	return true
 }
 
-// addReceivers makes those that are still missing, parked; s.mu is held.
+// addReceivers makes the receivers that are missing, parked; s.mu is held.
 func (s *Supervisor) addReceivers() {
 	for !s.retiring && len(s.receivers) < max(s.load.cpus, grantingCount) {
 		s.addReceiver(nil)
 	}
 }
 
-// addReceiver makes one more; s.mu is held. The first one gets wait and serves; the
-// others are parked until they are wanted.
+// addReceiver makes one receiver; s.mu is held. The first gets wait and serves; the others
+// are parked until they are wanted.
 func (s *Supervisor) addReceiver(wait func() *kernel.Listener) {
 	r := newReceiver(s, len(s.receivers))
 	r.parked = wait == nil
@@ -272,7 +266,7 @@ func (s *Supervisor) Gone() <-chan struct{} {
 	return s.gone
 }
 
-// Chrooted tells whether somebody inside has called chroot(2).
+// Chrooted reports whether a process inside has called chroot(2).
 func (s *Supervisor) Chrooted() bool { return s.chrooted.Load() }
 
 func (s *Supervisor) ended() {
@@ -282,15 +276,15 @@ func (s *Supervisor) ended() {
 	})
 }
 
-// closeMembers ends the helper, which whoever waits for all of the sandbox's
-// processes would wait for too.
+// closeMembers ends the helper: whoever waits for all processes of the sandbox waits for it
+// too.
 func (s *Supervisor) closeMembers() {
 	if s.options.Members != nil {
 		s.options.Members.Close() // only sockets: nothing is lost
 	}
 }
 
-// Listener returns the listener that is served, for a successor; nil: there is none.
+// Listener returns the listener that is served, for a successor; nil if there is none.
 func (s *Supervisor) Listener() *kernel.Listener {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -306,8 +300,8 @@ func (s *Supervisor) isRetiring() bool {
 	return s.retiring
 }
 
-// fail ends supervision that cannot go on. It returns at once: the caller may be a
-// receiver, which has to end first.
+// fail ends supervision after an error. It returns at once: the caller may be a receiver,
+// which has to end first.
 func (s *Supervisor) fail(err error) {
 	s.failing.Do(func() {
 		go func() {
@@ -319,9 +313,9 @@ func (s *Supervisor) fail(err error) {
 	})
 }
 
-// Retire ends serving: every notification that was received is answered, no more
-// is received, and the listener is closed. Unless a successor holds a copy of the
-// listener, calls inside fail from then on. Further calls return what the first did.
+// Retire stops serving: all notifications that were received are answered, no more are
+// received, and the listener is closed. Unless a successor holds a copy of the listener,
+// calls inside fail from then on. Further calls return what the first did.
 func (s *Supervisor) Retire() error {
 	s.retired.Do(func() { s.retireErr = s.retire() })
 	return s.retireErr
@@ -349,10 +343,9 @@ func (s *Supervisor) retire() error {
 	return errors.Join(listener.Close(), s.resolver.Procfs.Close())
 }
 
-// replaceReceiveFD puts another file under the number on which the receivers
-// wait. Nothing but a signal ends their waiting, and the signal restarts it: now
-// on a descriptor that is no listener. It takes no further descriptor, of which there
-// may be none.
+// replaceReceiveFD puts another file under the number on which the receivers wait. Only a
+// signal ends their waiting, and restarts it: now on a descriptor that is no listener. It
+// needs no further descriptor, since none may be left.
 func (s *Supervisor) replaceReceiveFD() error {
 	if err := unix.Dup3(s.resolver.Procfs.FD(), int(s.receiveFD.Load()), unix.O_CLOEXEC); err != nil {
 		return fmt.Errorf("calling the receivers back: %w", err)
@@ -360,8 +353,8 @@ func (s *Supervisor) replaceReceiveFD() error {
 	return nil
 }
 
-// adapt counts a request and its outcome and starts, wakes or parks receivers.
-// It says whether the receiver number index should go on.
+// adapt counts a request and its outcome, and starts, wakes or parks receivers. It reports
+// whether the receiver number index should go on.
 func (s *Supervisor) adapt(index int, tid uint32, injected bool) (goOn, pinned bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()

@@ -44,7 +44,7 @@ type Grant struct {
 	Who  Who
 	// Write is a grant to write (and to read and write).
 	Write policy.ProcfsWrite
-	// Writes tells whether the row is about writing at all.
+	// Writes reports whether the row is about writing at all.
 	Writes bool
 	// IDMap: a file that gives a new user namespace its users and groups. The kernel
 	// judges a write by the credentials that the file was opened with, and by the
@@ -185,7 +185,7 @@ func Open(r Request, o Object, p *policy.Policy) Verdict {
 	return Inject{Grant: g}
 }
 
-// AsksMember tells whether the answer to an open hangs on whether the object's
+// AsksMember reports whether the answer to an open hangs on whether the object's
 // process is in the sandbox: it would be granted then.
 func AsksMember(r Request, o Object, p *policy.Policy) bool {
 	if o.Class != Process || o.Own || o.Member {
@@ -199,7 +199,7 @@ func AsksMember(r Request, o Object, p *policy.Policy) bool {
 	return granted
 }
 
-// AsksTracer tells whether the answer to an open hangs on whether the caller traces the
+// AsksTracer reports whether the answer to an open hangs on whether the caller traces the
 // object's process: it would be granted then. Nobody traces where the policy forbids it.
 func AsksTracer(r Request, o Object, p *policy.Policy) bool {
 	if p.Memory.Ptrace == policy.PtraceDeny || o.Class != Process || o.Own || o.Traced {
@@ -210,7 +210,7 @@ func AsksTracer(r Request, o Object, p *policy.Policy) bool {
 	return granted
 }
 
-// AsksChild tells whether the answer to an open hangs on whether the object's process is
+// AsksChild reports whether the answer to an open hangs on whether the object's process is
 // a child of the caller's in a new user namespace: it would be granted then.
 func AsksChild(r Request, o Object, p *policy.Policy) bool {
 	if p.IPC.Namespaces != policy.NamespacesUser || o.Class != Process || o.Own || !r.Writing() {
@@ -230,7 +230,7 @@ func writable(p *policy.Policy, w policy.ProcfsWrite) bool {
 	return false
 }
 
-// Everybody tells whether a file of procfs, named below its root, is one that the
+// Everybody reports whether a file of procfs, named below its root, is one that the
 // table gives everybody to read, whoever opened it: such a descriptor may be
 // handed into a sandbox.
 func Everybody(below string) bool {

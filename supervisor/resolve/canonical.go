@@ -63,7 +63,7 @@ func (r *Resolver) Canonical(c Caller, p *Path, creates bool, mode uint32) (Targ
 	return t, nil
 }
 
-// FailsByItself tells whether resolving the path fails because of the flags of
+// FailsByItself reports whether resolving the path fails because of the flags of
 // openat2(2), whatever is allowed: RESOLVE_NO_XDEV and the like.
 func (r *Resolver) FailsByItself(c Caller, p *Path, flags uint64) bool {
 	if flags == 0 || p.length == 0 {

@@ -134,7 +134,7 @@ func OpenDescriptor(tid, fd int) (int, error) {
 	return own, err
 }
 
-// OnlyNames tells whether a descriptor of a thread was opened with O_PATH, so that the
+// OnlyNames reports whether a descriptor of a thread was opened with O_PATH, so that the
 // kernel refuses to change anything through it. Where that cannot be told it says so.
 func OnlyNames(tid, fd int) bool {
 	var buf [256]byte
@@ -182,7 +182,7 @@ func Place(fd int, id kernel.FileID) (string, error) {
 // on, a symbolic link included, for calls that take no descriptor.
 func DescriptorName(fd int) string { return descriptorName(fd) }
 
-// Mounted tells whether what a descriptor is open on lies on a mount of this thread's
+// Mounted reports whether what a descriptor is open on lies on a mount of this thread's
 // mount namespace: a memfd lies on one that nobody sees. Where it cannot be told it
 // does not.
 func Mounted(fd int) bool {

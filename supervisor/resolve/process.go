@@ -43,7 +43,7 @@ func (p *Procfs) Process(pid int) (*Process, error) {
 	return held, nil
 }
 
-// Alive tells whether the process has not ended.
+// Alive reports whether the process has not ended.
 func (h *Process) Alive() bool {
 	fds := []unix.PollFd{{Fd: int32(h.PIDFD.Fd()), Events: unix.POLLIN}}
 	for {

@@ -46,7 +46,7 @@ func (p *Path) Length() int { return p.length }
 // String returns the path. It is hostile input.
 func (p *Path) String() string { return string(p.unsafeBytes()) }
 
-// MayBeDevice tells whether the path is spelled as those of device nodes are.
+// MayBeDevice reports whether the path is spelled as those of device nodes are.
 func (p *Path) MayBeDevice() bool { return hasPrefix(p.unsafeBytes(), "/dev/") }
 
 func (p *Path) unsafeBytes() []byte { return p.buf[headroom : headroom+p.length] }
@@ -202,7 +202,7 @@ func openStepwise(dir int, name string, flags int) (int, error) {
 	}
 }
 
-// Exists tells whether there is something of that name below the procfs root, and
+// Exists reports whether there is something of that name below the procfs root, and
 // whether it is a directory.
 func (p *Procfs) Exists(name string) (found, directory bool) {
 	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC | unix.O_NOFOLLOW, Resolve: unix.RESOLVE_BENEATH}
@@ -251,7 +251,7 @@ func (r *Resolver) Quick(c Caller, p *Path) decide.Class {
 // walked.
 const maxMissing = 8
 
-// ordinary tells whether a path, spelled for this process, leads off procfs, or
+// ordinary reports whether a path, spelled for this process, leads off procfs, or
 // whether nothing has that name, or a name on the way there, in a directory off
 // procfs. Programs ask for files that do not exist all the time, a compiler for each
 // of its directories. here is cut for each question, and whole again afterwards.
@@ -399,7 +399,7 @@ func number(s string) (int, bool) {
 	return int(n), err == nil
 }
 
-// ThroughLink tells whether a name below /proc/PID goes, or may go, through one of
+// ThroughLink reports whether a name below /proc/PID goes, or may go, through one of
 // the links there that lead elsewhere.
 func ThroughLink(o decide.Object) bool {
 	first, _, _ := strings.Cut(o.Name, "/")
@@ -410,7 +410,7 @@ func ThroughLink(o decide.Object) bool {
 	return false
 }
 
-// Slow tells whether resolving the path may wait for a disk or a server, because
+// Slow reports whether resolving the path may wait for a disk or a server, because
 // the kernel does not have all of it in memory (RESOLVE_CACHED of openat2(2),
 // 5.12; an older kernel never says so).
 func (r *Resolver) Slow(c Caller, p *Path) bool {
