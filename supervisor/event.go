@@ -100,6 +100,9 @@ func readIdentity(procfs *resolve.Procfs, tid int) (identity, error) {
 		// The file is one record of seq_file, so a short reading has all of it.
 		if n == 0 || len(text) < cap(text) {
 			id := parseIdentity(text)
+			if id.tgid < 0 || id.uid < 0 || id.gid < 0 || id.euid < 0 || id.egid < 0 {
+				return identity{}, unix.EINVAL // nobody is taken for root because a line is missing
+			}
 			id.tid = tid
 			return id, nil
 		}
@@ -108,7 +111,7 @@ func readIdentity(procfs *resolve.Procfs, tid int) (identity, error) {
 
 // parseIdentity reads the lines of a status file, proc_pid_status(5).
 func parseIdentity(text []byte) identity {
-	var id identity
+	id := identity{tgid: -1, ownPID: -1, parent: -1, euid: -1, egid: -1, tracer: -1, uid: -1, gid: -1}
 	for len(text) > 0 {
 		var line []byte
 		line, text, _ = bytes.Cut(text, []byte{'\n'})

@@ -44,7 +44,14 @@ func (r *receiver) traced(q *request, want decide.Request, o decide.Object, call
 		return false
 	}
 	o.Traced = true
-	return r.injectHeld(q, want, o, process, r.looking)
+	return r.injectHeld(q, want, o, process, func(id identity) kernel.CapSet {
+		// Without capabilities a tracer sees no more of a tracee that runs what its user may
+		// not read than ptrace(2) lets it.
+		if r.capsHere(id, id.effective) == 0 {
+			return 0
+		}
+		return r.looking(id)
+	})
 }
 
 // traces reports whether a thread of the process caller traces the process pid, which
