@@ -77,19 +77,44 @@ func readDifferences(t *testing.T) []documented {
 }
 
 func (d documented) covers(name, access string) bool {
-	return slices.Contains(d.accesses, access) && slices.ContainsFunc(d.patterns, func(pattern string) bool {
-		if dir, whole := strings.CutSuffix(pattern, "/**"); whole {
-			return name == dir || strings.HasPrefix(name, dir+"/")
+	return slices.Contains(d.accesses, access) && slices.ContainsFunc(d.patterns, func(pattern string) bool { return matches(pattern, name) })
+}
+
+func matches(pattern, name string) bool {
+	if dir, whole := strings.CutSuffix(pattern, "/**"); whole {
+		return name == dir || strings.HasPrefix(name, dir+"/")
+	}
+	ok, err := path.Match(pattern, name)
+	return ok && err == nil
+}
+
+// claims counts, for each pattern and access of the document, what could be opened outside,
+// and what of it was refused inside.
+type claims map[string]*struct{ tried, refused int }
+
+func (c claims) count(rows []documented, name, access string, refused bool) {
+	for _, d := range rows {
+		for _, pattern := range d.patterns {
+			if !slices.Contains(d.accesses, access) || !matches(pattern, name) {
+				continue
+			}
+			key := pattern + " to " + access
+			if c[key] == nil {
+				c[key] = &struct{ tried, refused int }{}
+			}
+			c[key].tried++
+			if refused {
+				c[key].refused++
+			}
 		}
-		ok, err := path.Match(pattern, name)
-		return ok && err == nil
-	})
+	}
 }
 
 // TestDifferences walks the system without memjail and inside. What can be opened
-// only outside is a row of docs/differences.md; nothing can be opened only inside.
+// only outside is a row of docs/differences.md; nothing can be opened only inside, and
+// under each pattern of a row something is refused, if there is anything.
 func TestDifferences(t *testing.T) {
-	rows := readDifferences(t)
+	rows, claimed := readDifferences(t), claims{}
 	for _, who := range accounts() {
 		walk := func(launcher ...string) map[string]string {
 			dir := who.workDir(t)
@@ -117,6 +142,9 @@ func TestDifferences(t *testing.T) {
 		for what, answer := range outside {
 			name, access, _ := cutLast(what)
 			got, seen := inside[what]
+			if seen && answer == "ok" {
+				claimed.count(rows, name, access, got != "ok")
+			}
 			switch {
 			case !seen || got == answer || answer == "ENOENT" || answer == "ENODEV" || got == "ENOENT":
 			case answer == "ok" && !slices.ContainsFunc(rows, func(d documented) bool { return d.covers(name, access) }):
@@ -128,6 +156,11 @@ func TestDifferences(t *testing.T) {
 		slices.Sort(missing)
 		if len(missing) > 0 {
 			t.Errorf("%s: docs/differences.md lacks %d:\n%s", who.name, len(missing), strings.Join(missing[:min(60, len(missing))], "\n"))
+		}
+	}
+	for what, n := range claimed {
+		if n.refused == 0 {
+			t.Errorf("docs/differences.md has %s, where nothing of %d is refused", what, n.tried)
 		}
 	}
 }
