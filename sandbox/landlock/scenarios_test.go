@@ -849,7 +849,7 @@ func (st *stage) watch() error {
 	points, ended := make(chan string, 16), make(chan error, 1)
 	var seen atomic.Int64 // mounts of the last table
 	go func() {
-		ended <- Watch(ctx, f, known, func(m mountinfo.Mount) { points <- m.Point },
+		ended <- Watch(ctx, f, KnownMounts(known), func(m mountinfo.Mount) { points <- m.Point },
 			func(t *MountTable) { seen.Store(int64(len(t.mounts))) })
 	}()
 	expect := func(want string) {

@@ -14,7 +14,7 @@ import (
 )
 
 // Watch calls onMount for each mount of a special file system (package specialfs)
-// that appears outside the customary places and is not in known: what somebody
+// that appears outside the customary places and is not known ([KnownMounts]): what somebody
 // mounts into a granted tree after the domain was entered can be reached. The
 // table is read once at the start, so nothing is lost between known and the
 // watch, and then whenever the kernel says that it changed (poll(2) with POLLPRI
@@ -24,7 +24,7 @@ import (
 // file comes from [OpenMountinfo]. Watch uses it alone and does not close
 // it. It returns nil when the context ends, else why it cannot go on; from then
 // on mounts go unnoticed.
-func Watch(ctx context.Context, file *os.File, known *MountTable, onMount func(mountinfo.Mount),
+func Watch(ctx context.Context, file *os.File, known []string, onMount func(mountinfo.Mount),
 	onTable func(*MountTable)) error {
 	if file.SetReadDeadline(time.Time{}) == nil {
 		return fmt.Errorf("watching the mount table: %q belongs to the runtime's poller, which would take the events: %w", file.Name(), unix.EINVAL)
@@ -37,9 +37,9 @@ func Watch(ctx context.Context, file *os.File, known *MountTable, onMount func(m
 	defer wakeWrite.Close()
 	stop := context.AfterFunc(ctx, func() { _, _ = wakeWrite.Write([]byte{0}) })
 	defer stop()
-	seen := map[seenMount]bool{}
-	for _, m := range HiddenMounts(known) {
-		seen[keyOf(&m)] = true
+	seen := make(map[string]bool, len(known))
+	for _, key := range known {
+		seen[key] = true
 	}
 	for ctx.Err() == nil {
 		table, err := rereadMountTable(file)
@@ -76,21 +76,25 @@ func OpenMountinfo(pid int) (*os.File, error) {
 	return os.NewFile(uintptr(fd), path), nil
 }
 
-// seenMount tells mounts apart; their IDs are given out again.
-type seenMount struct {
-	id     int
-	dev    uint64
-	fstype string
-	root   string
-	point  string
+// KnownMounts lists the mounts of special file systems in the table that the rules were
+// made for, as [Watch] tells them apart: a text for each, which is valid UTF-8.
+func KnownMounts(t *MountTable) []string {
+	keys := []string{}
+	for _, m := range HiddenMounts(t) {
+		keys = append(keys, keyOf(&m))
+	}
+	return keys
 }
 
-func keyOf(m *mountinfo.Mount) seenMount { return seenMount{m.ID, m.Dev(), m.FSType, m.Root, m.Point} }
+// keyOf has more than the ID of a mount, which is given out again.
+func keyOf(m *mountinfo.Mount) string {
+	return fmt.Sprintf("%d %d %q %q %q", m.ID, m.Dev(), m.FSType, m.Root, m.Point)
+}
 
 // report tells what is new and returns what there is now: a mount that went and
 // came back is new again.
-func report(table *MountTable, seen map[seenMount]bool, onMount func(mountinfo.Mount)) map[seenMount]bool {
-	now := map[seenMount]bool{}
+func report(table *MountTable, seen map[string]bool, onMount func(mountinfo.Mount)) map[string]bool {
+	now := map[string]bool{}
 	for _, m := range HiddenMounts(table) {
 		key := keyOf(&m)
 		now[key] = true

@@ -9,6 +9,7 @@ import (
 	"github.com/memjail/memjail/policy"
 	"github.com/memjail/memjail/sandbox"
 	"github.com/memjail/memjail/sandbox/kernel"
+	"github.com/memjail/memjail/sandbox/landlock"
 	"golang.org/x/sys/unix"
 )
 
@@ -202,6 +203,9 @@ func detachedConfig(pol policy.Policy, plan *sandbox.Plan, report Detached) (suc
 		PID: os.Getpid(), Exec: true, Guard: guardOf(pol), OwnMounts: plan.MountNamespace != nil,
 		SlowMounts: plan.Mounts != nil && plan.Mounts.HasRemote(), Writable: plan.Writable}
 	config.Policy.Tests = nil
+	if watchesMounts(plan, &pol) {
+		config.Mounts = landlock.KnownMounts(plan.Mounts)
+	}
 	if config.Reports && plan.Rules != nil {
 		facts, err := plan.Facts(nil)
 		if err != nil {

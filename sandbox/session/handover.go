@@ -13,6 +13,7 @@ import (
 	"github.com/memjail/memjail/sandbox"
 	"github.com/memjail/memjail/sandbox/facts"
 	"github.com/memjail/memjail/sandbox/kernel"
+	"github.com/memjail/memjail/sandbox/landlock"
 	"github.com/memjail/memjail/supervisor"
 	"golang.org/x/sys/unix"
 )
@@ -55,6 +56,8 @@ type successorConfig struct {
 	// Observer configures the observer, which gets fdEvents; nil: events are written to
 	// fdEvents, one JSON object per line.
 	Observer json.RawMessage
+	// Mounts are the known ones, [landlock.KnownMounts]; nil: mounts are not watched.
+	Mounts []string
 	// ReportMounts: mounts are reported to the observer.
 	ReportMounts bool
 }
@@ -198,6 +201,9 @@ func (s *session) successorConfig() (*os.File, error) {
 	}
 	if s.plan.Mounts != nil {
 		config.SlowMounts = s.plan.Mounts.HasRemote()
+	}
+	if watchesMounts(s.plan, &s.policy) {
+		config.Mounts = landlock.KnownMounts(s.plan.Mounts)
 	}
 	return config.pipe()
 }

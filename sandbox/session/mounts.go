@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/memjail/memjail/policy"
+	"github.com/memjail/memjail/sandbox"
 	"github.com/memjail/memjail/sandbox/kernel"
 	"github.com/memjail/memjail/sandbox/kernel/mountinfo"
 	"github.com/memjail/memjail/sandbox/landlock"
@@ -16,18 +17,24 @@ import (
 // watchMounts reports a procfs or the like that is mounted outside where the sandbox can
 // reach it, or kills the sandbox, as on-mount says.
 func (s *session) watchMounts() {
-	if s.plan.Mounts == nil || s.policy.Memory.Access == policy.AccessAllow {
+	if !watchesMounts(s.plan, &s.policy) {
 		return
 	}
 	// The main thread is in the sandbox's mount namespace; the command may have ended by
 	// now.
-	stop, err := watchMounts(s.plan.Mounts, os.Getpid(), s.onForbiddenMount, s.mountWatchFailed,
+	stop, err := watchMounts(landlock.KnownMounts(s.plan.Mounts), os.Getpid(), s.onForbiddenMount, s.mountWatchFailed,
 		noticeSlowMounts(s.supervisor))
 	if err != nil {
 		s.mountWatchFailed(err)
 		return
 	}
 	s.stopWatch = stop
+}
+
+// watchesMounts reports whether there is anything that a mount could show which the rules
+// close.
+func watchesMounts(plan *sandbox.Plan, pol *policy.Policy) bool {
+	return plan.Mounts != nil && pol.Memory.Access != policy.AccessAllow
 }
 
 func (s *session) onForbiddenMount(m mountinfo.Mount) { s.onMount(&MountError{Mount: m}) }
@@ -56,16 +63,16 @@ func noticeSlowMounts(s *supervisor.Supervisor) func(*landlock.MountTable) {
 	}
 }
 
-// watchMountsDetached watches the mount table in a detached supervisor. A guard kills the
-// whole sandbox; without one only the command can be killed.
+// watchMountsDetached watches the mount table in a detached supervisor, from the one on that
+// the rules were made for. A guard kills the whole sandbox; without one only the command can
+// be killed.
 func watchMountsDetached(config successorConfig, s *supervisor.Supervisor, observer Observer,
 	guard *guardPipe) {
-	pidfd, err := kernel.OpenPIDFD(config.PID)
-	acts := config.Policy.OnMount == policy.OnMountEnd && (err == nil || guard != nil)
-	table, err := landlock.ReadMountTable()
-	if err != nil {
+	if config.Mounts == nil {
 		return
 	}
+	pidfd, err := kernel.OpenPIDFD(config.PID)
+	acts := config.Policy.OnMount == policy.OnMountEnd && (err == nil || guard != nil)
 	onMount := func(m *MountError) {
 		if !acts && !config.ReportMounts {
 			return // the command has ended, and mounts are not reported
@@ -79,19 +86,23 @@ func watchMountsDetached(config successorConfig, s *supervisor.Supervisor, obser
 			guard.kill()
 		}
 	}
+	failed := func(err error) { onMount(&MountError{Err: err}) }
 	// This process is in the sandbox's mount namespace.
-	watchMounts(table, os.Getpid(), func(m mountinfo.Mount) { onMount(&MountError{Mount: m}) },
-		func(err error) { onMount(&MountError{Err: err}) }, noticeSlowMounts(s))
+	if _, err := watchMounts(config.Mounts, os.Getpid(), func(m mountinfo.Mount) { onMount(&MountError{Mount: m}) },
+		failed, noticeSlowMounts(s)); err != nil {
+		failed(err)
+	}
 }
 
 // watchDelay keeps the watch, which needs a thread, from slowing the start. No mount is
 // missed: it begins with a look at the whole table.
 const watchDelay = 20 * time.Millisecond
 
-// watchMounts watches the mount table of the process pid. It calls onMount for each new
+// watchMounts watches the mount table of the process pid, in which the mounts of known are
+// no news ([landlock.KnownMounts]). It calls onMount for each new
 // mount that must not be reachable, onTable whenever the table has changed, and onFailure
 // once if it cannot go on. stop ends it.
-func watchMounts(known *landlock.MountTable, pid int, onMount func(mountinfo.Mount),
+func watchMounts(known []string, pid int, onMount func(mountinfo.Mount),
 	onFailure func(error), onTable func(*landlock.MountTable)) (stop func(), err error) {
 	mountinfo, err := landlock.OpenMountinfo(pid)
 	if err != nil {
