@@ -1,6 +1,5 @@
-// Package profiles holds the built-in policies as the files they are: each is
-// commented and can be copied as the start of a policy of one's own. What they
-// mean is decided by package policy/file.
+// Package profiles contains the built-in policies as commented files, which users can copy
+// and change. Package policy/file decides what they mean.
 package profiles
 
 import (
@@ -16,11 +15,10 @@ var files embed.FS
 
 const suffix = ".toml"
 
-// Read returns the text of the built-in policy of that name ("memory"). The
-// error wraps [fs.ErrNotExist] when there is none.
+// Read returns the text of a built-in policy ("memory"). The error wraps [fs.ErrNotExist]
+// if there is no such policy.
 func Read(name string) ([]byte, error) {
-	// A name with a separator could not be a built-in one, and embed.FS would
-	// answer it with an error that does not say so.
+	// No built-in policy has such a name, and the error of embed.FS would be another one.
 	if strings.Contains(name, "/") {
 		return nil, fmt.Errorf("reading built-in policy %q: %w", name, fs.ErrNotExist)
 	}
@@ -35,7 +33,7 @@ func Read(name string) ([]byte, error) {
 func Names() []string {
 	entries, err := files.ReadDir(".")
 	if err != nil {
-		return nil // an embedded directory always reads; a test holds that it is not empty
+		return nil // cannot happen with an embedded directory; a test checks it
 	}
 	names := make([]string, len(entries))
 	for i, e := range entries {
@@ -44,8 +42,8 @@ func Names() []string {
 	return names
 }
 
-// Describe returns what the built-in policy of that name is for, in one line: the
-// first of its text. The error wraps [fs.ErrNotExist] when there is none.
+// Describe returns the purpose of a built-in policy, from the first line of its text. The
+// error wraps [fs.ErrNotExist] if there is no such policy.
 func Describe(name string) (string, error) {
 	data, err := Read(name)
 	if err != nil {
