@@ -8,9 +8,9 @@
 // program, environment, descriptors, limits, capabilities. [Plan.Start] launches
 // the starter, which applies the plan to itself in a fixed order (package
 // starter) and becomes the program. Where the policy needs a supervisor, the
-// caller runs one on the listener that [Plan.WaitListener] gives: packages sandbox
-// and supervisor do not know of each other.
+// caller runs one on the listener that [Plan.WaitListener] returns: packages sandbox
+// and supervisor do not import each other.
 //
-// If a restriction that was asked for cannot be applied, there is no plan, or the
-// program does not start. Options.BestEffort turns that into a list.
+// If a restriction that was asked for cannot be applied, Prepare fails or the program is
+// not started. With Options.BestEffort the restriction is dropped and listed instead.
 package sandbox

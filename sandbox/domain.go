@@ -13,18 +13,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// system is what the sandbox is made on.
+// system is what the kernel offers and what is mounted.
 type system struct {
-	// abi is the version of Landlock's; 0: there is none.
+	// abi is the version of the kernel's Landlock ABI; 0 means that Landlock is missing.
 	abi int
 	// mounts is the mount table before the sandbox gets mounts of its own; nil without
 	// Landlock.
 	mounts *landlock.MountTable
 }
 
-// lookAround asks what Landlock can do here, and reads the mounts as they are before
-// the sandbox gets some of its own.
-func (o *Options) lookAround(e *effort) (system, error) {
+// inspectSystem asks the kernel for its Landlock ABI and reads the mount table, before the
+// sandbox gets mounts of its own.
+func (o *Options) inspectSystem(e *effort) (system, error) {
 	abi, err := kernel.LandlockABI()
 	if err != nil {
 		const what = "the landlock domain, without which no file of /proc can be closed"
@@ -37,7 +37,7 @@ func (o *Options) lookAround(e *effort) (system, error) {
 	return system{abi, mounts}, err
 }
 
-// whyNoLandlock explains what the kernel's answer means, and what helps.
+// whyNoLandlock explains the kernel's answer and what would make Landlock available.
 func whyNoLandlock(err error) error {
 	switch {
 	case errors.Is(err, unix.ENOSYS):
@@ -50,11 +50,11 @@ func whyNoLandlock(err error) error {
 
 // domain is the Landlock part of a plan.
 type domain struct {
-	// rules are those of the ruleset; both are nil if there is none.
+	// rules are the rules of the ruleset; both are nil without Landlock.
 	rules   *landlock.Plan
 	ruleset *os.File
-	// outer is the ruleset of a domain around the sandbox's, for a guard, and guard the
-	// guard in it of a program that is started; nil: none.
+	// outer is the ruleset of the guard's domain, which encloses the sandbox's. guard is the
+	// guard of a program that is started as a child. Both are nil if no guard was asked for.
 	outer *os.File
 	guard *kernel.DomainGuard
 	// privileged is [kernel.Privileged] of this process.
@@ -74,20 +74,20 @@ func (d *domain) close() error {
 	return errors.Join(errs...)
 }
 
-// signalsStayInside reports whether the kernel lets nobody inside signal anybody outside
-// (Landlock's signal scope, ABI 6).
+// signalsStayInside reports whether the kernel refuses signals from inside to processes
+// outside (Landlock's signal scope, ABI 6).
 func (d *domain) signalsStayInside() bool {
 	return d.ruleset != nil && d.rules.Scoped&landlock.ScopeSignal != 0
 }
 
-// restrictFiles makes the ruleset. What it returns with an error is to be closed, too.
+// restrictFiles makes the ruleset. The domain has to be closed even if there is an error.
 func (o *Options) restrictFiles(s system, p *parts, e *effort) (d domain, err error) {
 	if err := o.checkNetwork(s.abi, e); err != nil || s.abi == 0 {
 		return d, err
 	}
 	granted := o.Policy
 	if p.capability.dropped() {
-		granted.Memory.Access = policy.AccessNoWrite // reading is the capability's to decide
+		granted.Memory.Access = policy.AccessNoWrite // the memory capability decides about reads
 	}
 	if fault.Injected(fault.Carve) {
 		granted.Memory.Access = policy.AccessAllow
@@ -109,8 +109,8 @@ func (o *Options) restrictFiles(s system, p *parts, e *effort) (d domain, err er
 	return d, o.addGuard(&d, e)
 }
 
-// addGuard makes the domain around the sandbox's, and the guard in it for a program that
-// is started.
+// addGuard makes the guard's ruleset and, for a program that is started as a child, the
+// guard itself.
 func (o *Options) addGuard(d *domain, e *effort) (err error) {
 	if !o.Guard || !d.signalsStayInside() {
 		return nil

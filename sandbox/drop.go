@@ -8,11 +8,11 @@ import (
 	"github.com/memjail/memjail/sandbox/starter"
 )
 
-// PrepareDrop finds the program that is to follow once this process has dropped the
-// memory capability ([capability.Drop]), and returns what makes this process it: with
-// signals, limits and descriptors as memjail found them, and without the capabilities by
-// which memory is reached otherwise, unless they are kept. That is called on the same
-// thread and returns only an error: see [Plan.Become].
+// PrepareDrop finds the program to execute after this process has dropped the memory
+// capability ([capability.Drop]). It returns a function that executes the program in this
+// process, with signals, limits and descriptors as memjail inherited them, and without the
+// capabilities of capabilities(7) that open memory, unless keepCapabilities is set. The
+// function is called on the same thread and returns only if it fails: see [Plan.Become].
 func PrepareDrop(args, env []string, keepCapabilities bool) (become func() error, err error) {
 	path, err := program.Find(args[0], env)
 	if err != nil {

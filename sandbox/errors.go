@@ -8,11 +8,11 @@ import (
 	"github.com/memjail/memjail/sandbox/program"
 )
 
-// ErrNothingEnforced says that not even the part that a best effort needs could
-// be applied.
+// ErrNothingEnforced means that no part of the policy can be applied, so that not even a
+// best effort starts the program.
 var ErrNothingEnforced = errors.New("nothing of the policy can be enforced here")
 
-// UnenforceableError says that a restriction that was asked for cannot be applied.
+// UnenforceableError reports a restriction that was asked for and cannot be applied.
 type UnenforceableError struct {
 	What string // "the landlock domain"
 	Err  error
@@ -22,29 +22,30 @@ func (e *UnenforceableError) Error() string { return fmt.Sprintf("%s: %v", e.Wha
 
 func (e *UnenforceableError) Unwrap() error { return e.Err }
 
-// CommandError says that the program cannot be found or executed, as opposed to
-// memjail failing.
+// CommandError reports that the program cannot be found or executed, as opposed to a
+// failure of memjail.
 type CommandError = program.Error
 
-// WorkingDirectoryError says that the working directory was entered in another
-// mount namespace.
+// WorkingDirectoryError reports that the working directory was entered in another mount
+// namespace.
 type WorkingDirectoryError = descriptors.WorkingDirectoryError
 
-// DescriptorError says that a descriptor would carry access into the sandbox that no
+// DescriptorError reports a descriptor that would carry access into the sandbox which no
 // policy allows.
 type DescriptorError = descriptors.Error
 
-// effort is what a preparation puts up with, and what it put up with.
+// effort collects the warnings of a preparation and decides whether a restriction that
+// cannot be applied is an error.
 type effort struct {
 	best              bool // [Options.BestEffort]
 	warnings, dropped []string
 }
 
-// Warn notes what is worth a line at the start.
+// Warn adds a line that is shown when the program is started.
 func (e *effort) Warn(text string) { e.warnings = append(e.warnings, text) }
 
-// DropOrFail decides what becomes of a restriction that cannot be applied: an error
-// ([*UnenforceableError]), or with best effort a line in the list and nil.
+// DropOrFail handles a restriction that cannot be applied: it returns an
+// [*UnenforceableError] or, with best effort, lists the restriction and returns nil.
 func (e *effort) DropOrFail(what string, err error) error {
 	failure := &UnenforceableError{What: what, Err: err}
 	if !e.best {

@@ -9,8 +9,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// guardMemfds has the supervisor make memfds. Inside another sandbox that one's does.
-func (o *Options) guardMemfds(f *filter.Options, e *effort) {
+// emulateMemfds has the supervisor make memfds, without the right to be executed. In a
+// nested sandbox the outer supervisor does.
+func (o *Options) emulateMemfds(f *filter.Options, e *effort) {
 	if o.Policy.Memory.AnonymousExec == policy.AnonymousExecDeny {
 		fd, err := unix.MemfdCreate("memjail", unix.MFD_CLOEXEC|unix.MFD_NOEXEC_SEAL)
 		if err != nil {
@@ -22,9 +23,10 @@ func (o *Options) guardMemfds(f *filter.Options, e *effort) {
 	}
 }
 
-// unguardedMemfds is the same without a supervisor, who alone can keep memfds useful. Only a
-// policy that asks for it explicitly cannot be applied then.
-func (o *Options) unguardedMemfds(e *effort) error {
+// unsupervisedMemfds handles memory.anonymous-exec without a supervisor: only a supervisor
+// can refuse execution and still let memfds be made. That is an error only if the policy
+// sets the key explicitly.
+func (o *Options) unsupervisedMemfds(e *effort) error {
 	pol := &o.Policy
 	asked := pol.Origins.Of("memory.anonymous-exec", "").Kind
 	if pol.Memory.AnonymousExec != policy.AnonymousExecDeny || asked != policy.OriginFile && asked != policy.OriginFlag {

@@ -10,9 +10,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// memoryCapability is the part of a plan about the memory capability.
+// memoryCapability is the part of a plan that concerns the memory capability.
 type memoryCapability struct {
-	// step drops it; nil: it is not there. token is [Plan.Token].
+	// step drops it; nil if it is not installed or not used. token is [Plan.Token].
 	step  *kernel.Step
 	token uint64
 }
@@ -20,22 +20,22 @@ type memoryCapability struct {
 // dropped reports whether the program drops the memory capability.
 func (m memoryCapability) dropped() bool { return m.step != nil }
 
-// memoryCapability has the program drop the memory capability, where the kernel has it
-// and the policy closes memory. It is the first of two walls then: the Landlock domain
-// is the other, which refuses every open of procfs for writing, so that memory cannot be
-// changed whatever becomes of the programs in the kernel. The self-check tries both.
+// memoryCapability has the program drop the memory capability, where it is installed and
+// the policy closes memory. It is the first of two barriers then. The second is the Landlock
+// domain, which refuses every open of procfs for writing: memory cannot be changed even if
+// the BPF programs are gone. The self-check tries both.
 func (o *Options) memoryCapability(s system) (m memoryCapability, err error) {
 	if o.NoCapability || o.Policy.Memory.Access != policy.AccessDeny || s.abi == 0 {
 		return m, nil
 	}
 	if there, err := capability.Installed(); err != nil || !there {
-		return m, nil // no errno says for certain that it is not there; without it all is asked about
+		return m, nil // errnos do not distinguish missing from broken; without it the supervisor decides
 	}
 	var token [8]byte
 	if _, err := unix.Getrandom(token[:], 0); err != nil {
 		return m, fmt.Errorf("making a token for the supervisor: %w", err)
 	}
-	if dropped, _ := capability.Dropped(); !dropped { // else the supervisor above stays the only one
+	if dropped, _ := capability.Dropped(); !dropped { // otherwise the outer supervisor stays the only one
 		m.token = binary.NativeEndian.Uint64(token[:]) | 1
 	}
 	step := capability.Step(o.rights(), m.token)
@@ -43,7 +43,7 @@ func (o *Options) memoryCapability(s system) (m memoryCapability, err error) {
 	return m, nil
 }
 
-// rights are what the policy leaves to the program.
+// rights returns the rights that the policy leaves to the program.
 func (o *Options) rights() capability.Rights {
 	pol := &o.Policy
 	rights := capability.ReadProcess
@@ -70,8 +70,8 @@ func (o *Options) rights() capability.Rights {
 	return rights
 }
 
-// needsSupervisor reports whether anything is left to ask a supervisor about. With the
-// capability reading is not: only the few files that may be written.
+// needsSupervisor reports whether a supervisor has anything to decide. With the memory
+// capability it does not decide about reads, only about the few files that may be written.
 func (o *Options) needsSupervisor(m memoryCapability) bool {
 	pol := o.Policy
 	if m.dropped() {

@@ -19,15 +19,15 @@ type view struct {
 	mounts *landlock.MountTable
 	// namespace is the sandbox's own mount namespace, or nil.
 	namespace *os.File
-	// pinned are the files that the program is run from copies of, or nil; codeAliases are
-	// where the program directories were shown besides before that.
+	// pinned are the files that the program uses copies of, or nil. codeAliases are the other
+	// paths that led to the program directories before the program was pinned.
 	pinned      *pin.Pinned
 	codeAliases []string
 	hidden      []string // mount points that the private mounts leave out
 }
 
-// sandboxView gives the sandbox mounts of its own where the policy asks for what needs
-// them. The main thread sees what the sandbox is going to see from then on.
+// sandboxView gives the sandbox its own mounts, if something in the policy needs them. From
+// then on the main thread sees the file system as the sandbox will.
 func (o *Options) sandboxView(c *command, s system, e *effort) (view, error) {
 	v := view{mounts: s.mounts}
 	if err := o.pin(&v, c, s, e); err != nil || s.abi == 0 {
@@ -36,20 +36,22 @@ func (o *Options) sandboxView(c *command, s system, e *effort) (view, error) {
 	return v, o.privateMounts(&v, e)
 }
 
-// whyOtherMounts explains why the sandbox sees other mounts than its caller, or nothing.
+// whyOtherMounts explains why the sandbox sees other mounts than its caller; it returns ""
+// if it sees the same.
 func (o *Options) whyOtherMounts(v *view) string {
 	switch {
 	case v.namespace == nil:
 		return ""
 	case o.Policy.Memory.Pin:
-		return " (the program is pinned, memory.pin, so that it has mounts of its own)"
+		return " (the program is pinned, memory.pin, and so has its own mounts)"
 	}
 	return " (the sandbox has private mounts, because of " + strings.Join(v.hidden, ", ") +
 		"; --allow private-mounts=no closes it otherwise)"
 }
 
-// privateMounts hides procfs and the like outside their customary places in a mount
-// namespace of the sandbox's own, which later mounts outside do not reach either.
+// privateMounts gives the sandbox its own mount namespace, in which procfs and other special
+// file systems are hidden outside their customary places. Later mounts outside do not
+// propagate to it either.
 func (o *Options) privateMounts(v *view, e *effort) error {
 	hidden := landlock.HiddenMounts(v.mounts)
 	caps, err := kernel.ThreadCapabilities()
@@ -70,7 +72,7 @@ func (o *Options) privateMounts(v *view, e *effort) error {
 		}
 		if !v.mounts.HasRoot() {
 			return e.DropOrFail("private mounts", fmt.Errorf("the root directory is no mount (a chroot into a plain directory), "+
-				"so that what is covered would be covered outside too: %w", unix.EINVAL))
+				"so mounts would be hidden outside, too: %w", unix.EINVAL))
 		}
 	}
 	if err := hideMounts(hidden); err != nil {
@@ -86,7 +88,7 @@ func (o *Options) privateMounts(v *view, e *effort) error {
 	return err
 }
 
-// holdMountNamespace keeps the namespace that the main thread has moved into.
+// holdMountNamespace opens the mount namespace that the main thread has moved into.
 func (v *view) holdMountNamespace() error {
 	ns, err := os.Open("/proc/thread-self/ns/mnt")
 	if err != nil {
@@ -99,7 +101,7 @@ func (v *view) holdMountNamespace() error {
 	return nil
 }
 
-// unshareMounts moves the main thread into a mount namespace of its own.
+// unshareMounts moves the main thread into a new mount namespace.
 func unshareMounts() error {
 	if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
 		return fmt.Errorf("making a mount namespace: %w", err)

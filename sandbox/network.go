@@ -7,7 +7,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// checkNetwork finds out whether the kernel can hold the rules of [network].
+// checkNetwork checks whether the kernel can enforce the rules of [network].
 func (o *Options) checkNetwork(abi int, e *effort) error {
 	needs := landlock.NetworkABI(o.Policy.Network)
 	for _, part := range []struct {
@@ -29,7 +29,7 @@ func (o *Options) checkNetwork(abi int, e *effort) error {
 	return o.warnRawSockets(e)
 }
 
-// warnRawSockets warns when a program could speak TCP or UDP by itself.
+// warnRawSockets warns if the program can send TCP or UDP packets over raw sockets.
 func (o *Options) warnRawSockets(e *effort) error {
 	n := o.Policy.Network
 	if !n.RestrictsTCP() && !n.RestrictsUDP() || !n.MakesFamily("inet", "inet6", "packet") {
@@ -44,15 +44,15 @@ func (o *Options) warnRawSockets(e *effort) error {
 		name string
 	}{{unix.CAP_NET_RAW, "CAP_NET_RAW"}, {unix.CAP_NET_ADMIN, "CAP_NET_ADMIN"}} {
 		if caps.Permitted.Has(c.bit) {
-			e.Warn("the rules about ports do not hold a program with " + c.name + ", which this one has")
+			e.Warn("the program has " + c.name + ", with which it can bypass the rules about ports")
 			return nil
 		}
 	}
 	return nil
 }
 
-// makesXDP reports whether a process inside could make an AF_XDP socket: that takes
-// CAP_NET_RAW, in a user namespace of its own too.
+// makesXDP reports whether a process inside could make an AF_XDP socket. That takes
+// CAP_NET_RAW; in a new user namespace the process has it.
 func (o *Options) makesXDP() bool {
 	if o.Policy.IPC.Namespaces == policy.NamespacesUser {
 		return true

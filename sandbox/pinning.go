@@ -16,9 +16,9 @@ import (
 )
 
 // pinning names the restriction in messages.
-const pinning = "running the program from a copy of its own (memory.pin)"
+const pinning = "running the program from a private copy (memory.pin)"
 
-// pin puts the program and its closure where nobody outside changes them.
+// pin copies the program and its closure to where nobody outside can change them.
 func (o *Options) pin(v *view, c *command, s system, e *effort) error {
 	if !o.Policy.Memory.Pin {
 		return nil
@@ -29,7 +29,7 @@ func (o *Options) pin(v *view, c *command, s system, e *effort) error {
 	}
 	if !caps.Effective.Has(unix.CAP_SYS_ADMIN) || !caps.Effective.Has(unix.CAP_SYS_CHROOT) {
 		return e.DropOrFail(pinning, fmt.Errorf("it needs CAP_SYS_ADMIN and CAP_SYS_CHROOT: start it as root, or without --pin; "+
-			"what an ordinary user makes, every process of the same user can change: %w", unix.EPERM))
+			"every process of the same user could change a copy that an ordinary user makes: %w", unix.EPERM))
 	}
 	options, err := o.pinOptions(v, c, s)
 	if err != nil {
@@ -49,8 +49,8 @@ func (o *Options) pin(v *view, c *command, s system, e *effort) error {
 	return err
 }
 
-// PinSums returns the checksums that [Options.PinSums] compares with, for a program as
-// it is now. Errors: [*CommandError], and those of reading.
+// PinSums returns checksums for [Options.PinSums], of a program as it is now. Errors:
+// [*CommandError], and those of reading.
 func PinSums(pol policy.Policy, name string, env []string) (*pin.Sums, error) {
 	var sums *pin.Sums
 	err := program.With(pol.Environment, name, env, func(path string, env []string) (err error) {
@@ -81,17 +81,18 @@ func (o *Options) pinOptions(v *view, c *command, s system) (pin.Options, error)
 	return options, err
 }
 
-// pinFailed says whose fault it is. The thread may be anywhere between two file
-// systems, so that no best effort goes on from here.
+// pinFailed attributes the error to the command or to memjail. The thread may be anywhere
+// between two file systems, so a best effort cannot continue either.
 func (o *Options) pinFailed(err error) error {
 	var missing *closure.Error
 	if errors.As(err, &missing) {
-		return &CommandError{Name: o.Args[0], Err: err, Hint: "memory.pin cannot say what it needs"}
+		return &CommandError{Name: o.Args[0], Err: err, Hint: "memory.pin cannot find all that it needs"}
 	}
 	return &UnenforceableError{What: pinning, Err: err}
 }
 
-// warnFrozen says where programs expect to create files and no longer can.
+// warnFrozen warns of directories in which programs expect to create files and no longer
+// can.
 func (o *Options) warnFrozen(pinned *pin.Pinned, e *effort) {
 	expected := commonWorkDirs(o.Env)
 	for _, r := range o.Policy.Paths.Rules.List() {
@@ -101,7 +102,7 @@ func (o *Options) warnFrozen(pinned *pin.Pinned, e *effort) {
 	}
 	for _, dir := range pinned.Frozen {
 		if dir != "/" && slices.ContainsFunc(expected, func(name string) bool { return sameFile(dir, name) }) {
-			e.Warn(fmt.Sprintf("nothing new can be created directly in %s, because the way to the pinned program leads through it", dir))
+			e.Warn(fmt.Sprintf("nothing new can be created directly in %s, because the path of the pinned program leads through it", dir))
 		}
 	}
 }

@@ -13,12 +13,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// parts are what the steps of a preparation come to.
+// parts are the results of the steps of a preparation.
 type parts struct {
 	command  command
 	progress *starter.Progress
 	limits   []starter.Limit
-	// capability is about that to memory; held and drop are those of capabilities(7).
+	// capability is the memory capability; held and drop are those of capabilities(7).
 	capability memoryCapability
 	held       kernel.Capabilities
 	drop       []policy.Capability
@@ -28,7 +28,7 @@ type parts struct {
 	calls      calls
 }
 
-// prepare carries out the steps, in an order in which each finds what it needs.
+// prepare carries out the steps, each after those whose results it needs.
 func (o *Options) prepare() (_ *Plan, err error) {
 	var p parts
 	e := &effort{best: o.BestEffort}
@@ -44,7 +44,7 @@ func (o *Options) prepare() (_ *Plan, err error) {
 		return nil, err
 	}
 	p.limits = limits.Raise()
-	system, err := o.lookAround(e)
+	system, err := o.inspectSystem(e)
 	if err != nil {
 		return nil, err
 	}
@@ -81,7 +81,7 @@ func (o *Options) prepare() (_ *Plan, err error) {
 	return o.assemble(&p, e), nil
 }
 
-// assemble is the one place where a plan, and that of its starter, is filled in.
+// assemble is the one place where a plan and its starter's plan are filled in.
 func (o *Options) assemble(p *parts, e *effort) *Plan {
 	c, d := &p.calls, &p.domain
 	return &Plan{
@@ -110,8 +110,7 @@ type command struct {
 	argv, env []string
 }
 
-// findCommand finds the program, and adds to the policy what it needs where that is asked
-// for.
+// findCommand finds the program and, with AddExec, adds what it needs to the policy.
 func (o *Options) findCommand() (command, error) {
 	env, err := program.Environment(o.Policy.Environment, o.Env)
 	if err != nil {
@@ -140,8 +139,8 @@ func startMask() kernel.SignalSet {
 	return kernel.SignalSet(mask)
 }
 
-// ignoredSignals are those that memjail was started with ignored. A program that
-// was not linked to see all of them knows of two.
+// ignoredSignals returns the signals that were ignored when memjail was started. A program
+// that was linked without memjail's entry point knows of only two.
 func ignoredSignals() kernel.SignalSet {
 	set, known := early.Ignored()
 	if known {
@@ -156,7 +155,7 @@ func ignoredSignals() kernel.SignalSet {
 	return ignored
 }
 
-// examineFiles examines what the program will hold.
+// examineFiles examines the descriptors that the program will inherit.
 func (o *Options) examineFiles(s system, c memoryCapability) (*descriptors.Inherited, error) {
 	m := o.Policy.Memory
 	guarded := o.Supervised && o.needsSupervisor(c) && !c.dropped()
@@ -166,7 +165,7 @@ func (o *Options) examineFiles(s system, c memoryCapability) (*descriptors.Inher
 	}, o.Args[1:], o.KeepFDs)
 }
 
-// restrictResources adds the limits of the policy, and the one that keeps core dumps away.
+// restrictResources adds the policy's limits, and the limit that prevents core dumps.
 func (o *Options) restrictResources(p *parts, e *effort) error {
 	named, err := limits.Named(o.Policy.Limits, e)
 	if err != nil {
@@ -181,7 +180,7 @@ func (o *Options) restrictResources(p *parts, e *effort) error {
 	return err
 }
 
-// capabilities returns those of this thread, and which of them the policy does not keep.
+// capabilities returns this thread's capabilities and which of them the policy drops.
 func (o *Options) capabilities() (held kernel.Capabilities, drop []policy.Capability, err error) {
 	if held, err = kernel.ThreadCapabilities(); err != nil {
 		return held, nil, err

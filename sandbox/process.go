@@ -20,24 +20,24 @@ type Process struct {
 
 	plan  *Plan
 	child *kernel.Child
-	null  int // /dev/null, for DropDescriptors
+	null  int // open on /dev/null, for DropDescriptors
 }
 
-// WaitListener waits until the starter has made the listener and returns it; nil:
-// there is none, because the start failed or the sandbox is nested in another
-// supervised one (see [Plan.Nested]). Call it before or while Start runs, once.
+// WaitListener waits until the starter has made the listener and returns it. It returns nil
+// if the start failed or the sandbox is nested in another supervised one (see
+// [Plan.Nested]). Call it once, before or while Start runs.
 func (p *Plan) WaitListener() *kernel.Listener { return p.starter.Progress.WaitListener() }
 
-// Checked tells whether the starter's self-check is over.
+// Checked reports whether the starter's self-check is over.
 func (p *Plan) Checked() bool { return p.starter.Progress.Checked() }
 
-// Nested tells whether another supervisor stands above this sandbox already.
+// Nested reports whether memjail itself runs under a seccomp listener, so that this sandbox
+// cannot have its own: the outer supervisor serves it.
 func (p *Plan) Nested() bool { return p.starter.Progress.Nested() }
 
-// Start launches the program. It is called on the thread that called [Prepare],
-// which must live as long as the program is to live: its end is the supervisor's.
-// It returns at once: the program is executed after [Process.Admit]. Whether it came to
-// run is known when it has ended.
+// Start launches the program. It is called on the thread that called [Prepare], which must
+// live as long as the program: its end counts as the supervisor's. Start does not wait: the
+// program is executed after [Process.Admit], and [Process.Err] reports whether it was.
 func (p *Plan) Start() (*Process, error) {
 	start := p.starter // as it is, for a process that becomes the program itself
 	start.ParentDeathSignal, start.Parent = unix.SIGKILL, unix.Getpid()
@@ -57,31 +57,32 @@ func (p *Plan) Start() (*Process, error) {
 	return nil, err
 }
 
-// openPlaceholder opens what takes the place of the command's descriptors here:
-// /dev/null, or where there is none or it cannot be opened (a chroot without devices,
-// bwrap --ro-bind / /) an object that nobody else has.
+// openPlaceholder opens what replaces the command's descriptors in this process: /dev/null,
+// or an eventfd where /dev/null is missing or cannot be opened (a chroot without devices,
+// bwrap --ro-bind / /).
 func openPlaceholder() (int, error) {
 	null, err := unix.Open("/dev/null", unix.O_RDWR|unix.O_CLOEXEC, 0)
-	if err == nil || short(err) {
+	if err == nil || outOfResources(err) {
 		return null, err
 	}
 	return unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
 }
 
-// short reports whether an error is a lack of descriptors or memory.
-func short(err error) bool {
+// outOfResources reports whether an error is a lack of descriptors or memory.
+func outOfResources(err error) bool {
 	return errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) || errors.Is(err, unix.ENOMEM)
 }
 
-// Admit lets the program be executed, once everything that can fail beside it is there.
+// Admit opens the gate, so that the program is executed. Call it once nothing else of the
+// start can fail.
 func (p *Process) Admit() error { return p.plan.starter.Progress.Open() }
 
 // KeptFDs lists the descriptors besides 0, 1 and 2 that the program was handed.
 func (p *Process) KeptFDs() []int { return p.plan.starter.KeepFDs }
 
-// DropDescriptors waits until the program has its descriptors and then closes
-// those that were kept for it, so that only the program holds them: a pipe's other
-// end sees when it closes them. 0 and 1 become /dev/null here; spare are left open.
+// DropDescriptors waits until the program has its descriptors, then closes this process's
+// copies: the other end of a pipe then notices when the program closes its end. 0 and 1
+// become /dev/null; those in spare stay open.
 func (p *Process) DropDescriptors(spare ...int) error {
 	p.child.WaitShared()
 	for _, fd := range p.plan.starter.KeepFDs {
@@ -95,15 +96,15 @@ func (p *Process) DropDescriptors(spare ...int) error {
 			continue
 		}
 		if err := unix.Dup3(p.null, fd, unix.O_CLOEXEC); err != nil {
-			return fmt.Errorf("letting go of the command's descriptor %d: %w", fd, err)
+			return fmt.Errorf("closing the command's descriptor %d: %w", fd, err)
 		}
 	}
 	return nil
 }
 
-// Err is to be called once the process has been waited for. It returns why the
-// program never ran, or nil if it did: [*CommandError] when it cannot be executed,
-// [*UnenforceableError] when a restriction could not be applied.
+// Err returns why the program was not executed, or nil if it was: a [*CommandError] when it
+// cannot be executed, an [*UnenforceableError] when a restriction could not be applied. Call
+// it once the process has been waited for.
 func (p *Process) Err() error {
 	p.plan.starter.Progress.Abandon()
 	defer p.child.Release()
@@ -111,7 +112,7 @@ func (p *Process) Err() error {
 	return p.plan.failed(p.child.Failure())
 }
 
-// failed says what the failure of a step means for the start.
+// failed turns the failure of a step into an error of the start.
 func (p *Plan) failed(err error) error {
 	var failure *kernel.LaunchError
 	if !errors.As(err, &failure) {
@@ -123,12 +124,12 @@ func (p *Plan) failed(err error) error {
 	return &UnenforceableError{What: "starting the command", Err: failure}
 }
 
-// Become applies the plan to this process and executes the program in it. It is
-// called on the thread that called [Prepare], and returns only an error; the process
-// is to end then, for it may be restricted already. Where the plan has a supervisor
-// handOver gets the listener, which is to be served when it returns, and checked is called
-// after the self-check, just before the program is executed. around, if it is not nil, is
-// called before, in a domain around the sandbox's: see [Options.Guard].
+// Become applies the plan to this process and executes the program in it. It is called on
+// the thread that called [Prepare] and returns only if it fails; the process has to exit
+// then, for it may be restricted already. If the plan has a supervisor, handOver gets the
+// listener and returns when it is served, and checked is called after the self-check, just
+// before the program is executed. around, if not nil, is called first, in the guard's
+// domain: see [Options.Guard].
 func (p *Plan) Become(around func() error, handOver func(listener int) error, checked func()) error {
 	phases, err := p.starter.Phases()
 	if err != nil {
@@ -168,7 +169,7 @@ func (p *Plan) SignalsStayInside() bool {
 	return p.domain.signalsStayInside()
 }
 
-// pathHint says what of a program the path rules do not let be executed.
+// pathHint names the file of a program that the path rules do not let be executed.
 func (p *Plan) pathHint(path string) string {
 	if p.Rules == nil {
 		return ""
@@ -177,15 +178,15 @@ func (p *Plan) pathHint(path string) string {
 	file, interpreter, refused := rules.NotExecutable(path)
 	switch {
 	case !refused:
-		return "the path rules let it be executed; what refuses it is not known"
+		return "the path rules allow executing it; the cause is not known"
 	case interpreter != "":
-		return fmt.Sprintf("it is run by %s, which no path rule lets be executed: add --add-exec, or --rox %s and what that reads",
+		return fmt.Sprintf("its interpreter is %s, which no path rule allows executing: add --add-exec, or --rox %s and what that reads",
 			interpreter, policy.ShellWord(file))
 	}
-	return fmt.Sprintf("no path rule lets it be executed: add --add-exec, or --rox %s", policy.ShellWord(file))
+	return fmt.Sprintf("no path rule allows executing it: add --add-exec, or --rox %s", policy.ShellWord(file))
 }
 
-// execHint explains a refusal of execve that the file's own permissions do not.
+// execHint explains a refusal of execve(2) that the file's permissions do not explain.
 func (p *Plan) execHint(errno unix.Errno) string {
 	path := p.starter.Path
 	switch {
@@ -194,7 +195,7 @@ func (p *Plan) execHint(errno unix.Errno) string {
 	case errno == unix.ENOENT:
 		return "the interpreter that it names is missing"
 	case errno == unix.EACCES && program.Executable(path) == nil:
-		return "it, or the interpreter that it names, may not be executed here"
+		return "it, or the interpreter that it names, cannot be executed here"
 	}
 	return ""
 }

@@ -26,15 +26,16 @@ type Options struct {
 	// AddExec grants what the program needs to start (package closure), where
 	// the policy has path rules.
 	AddExec bool
-	// Reports: what the rules about paths and ports refuse is to be reported, so the supervisor is asked about more calls.
+	// Reports: refusals of the rules about paths and ports are reported, so the supervisor
+	// is asked about more calls.
 	Reports bool
 	// PathCalls are the calls, besides opens and execve(2), that the supervisor is asked
 	// about for the sake of Reports, where there are path rules.
 	PathCalls []string
-	// Observe are the same for somebody who observes whatever the rules are, with opens,
-	// execve(2), execveat(2), connect(2) and bind(2); none: nobody observes.
+	// Observe are such calls for an observer, who sees them whatever the rules are, and with
+	// them opens, execve(2), execveat(2), connect(2) and bind(2); empty: there is none.
 	Observe []string
-	// KeepFDs are handed on besides 0, 1 and 2; each is examined.
+	// KeepFDs are inherited by the program besides 0, 1 and 2; each is examined.
 	KeepFDs []int
 	// BestEffort leaves out what cannot be applied, and lists it.
 	BestEffort bool
@@ -42,20 +43,20 @@ type Options struct {
 	LandlockABI int
 	// NoCapability leaves the memory capability alone, where the kernel has it.
 	NoCapability bool
-	// Detached: the supervisor is no ancestor of the program, so that some systems
-	// do not let it look at the program (Yama), and it learns of no members.
+	// Detached: the supervisor is not an ancestor of the program. Then Yama may not let it
+	// read the program's memory, and it cannot know the sandbox's members.
 	Detached bool
-	// Guard: somebody may have to kill all that is in the sandbox. Where signals stay
-	// inside (Landlock's ABI 6) there is a domain around the sandbox's for a guard that
-	// does it; [Plan.Guard] is the guard of a program that is started.
+	// Guard: the whole sandbox may have to be killed. Where signals stay inside (Landlock
+	// ABI 6), a guard in a domain that encloses the sandbox's does so; [Plan.Guard] is the
+	// guard of a program that is started as a child.
 	Guard bool
-	// PinSums, where the policy pins the program (memory.pin), are what it and its
-	// libraries have to be; nil: whatever they are.
+	// PinSums are the checksums that the program and its libraries must have, if the policy
+	// pins them (memory.pin); nil: any.
 	PinSums *pin.Sums
 	// Supervised: the caller runs a supervisor where the policy needs one.
 	Supervised bool
-	// ProcfsGranted reports whether a file of procfs, named below its root, is one
-	// that everybody may have open for reading; nil: none is.
+	// ProcfsGranted reports whether any process may have a file of procfs, named below its
+	// root, open for reading; nil: none may be.
 	ProcfsGranted func(below string) bool
 }
 
@@ -63,60 +64,58 @@ type Options struct {
 type Mode int
 
 const (
-	// ModeUnsupervised: by the kernel alone, no supervisor.
+	// ModeUnsupervised: by the kernel alone, without a supervisor.
 	ModeUnsupervised Mode = iota
 	// ModeSupervised: with a supervisor that grants harmless files of procfs.
 	ModeSupervised
 )
 
-// Plan is everything that a start needs, opened and decided. Close gives it back.
+// Plan is everything that a start needs, opened and decided. Close releases it.
 type Plan struct {
 	Mode Mode
-	// Warnings are worth a line at the start; Dropped is what a best effort left
-	// out.
+	// Warnings are lines to show at the start; Dropped lists the restrictions that a best
+	// effort left out.
 	Warnings []string
 	Dropped  []string
 	// Rules is the Landlock part, nil if there is none.
 	Rules *landlock.Plan
 	// Filter is the seccomp program.
 	Filter filter.Program
-	// DenyFilter is the program on top of it with the policy's own refusals, or nil.
+	// DenyFilter is a second program, for [syscalls] deny and abi, or nil.
 	DenyFilter filter.Program
 	// Mounts is the mount table that the rules were made for.
 	Mounts *landlock.MountTable
 	// MountNamespace is the sandbox's own, or nil.
 	MountNamespace *os.File
-	// Pinned says which files the program is run from copies of, or is nil.
+	// Pinned lists the files that the program uses copies of, or is nil.
 	Pinned *pin.Pinned
-	// Members tells a supervisor who is in the sandbox, where the policy grants
-	// files of its processes to each other (procfs.processes = "sandbox"); nil:
-	// they are granted to their own process only. Close leaves it open: whoever
-	// supervises ends it, with the supervision.
+	// Members lets a supervisor ask which processes are in the sandbox, where the policy
+	// grants them each other's files (procfs.processes = "sandbox"); nil: processes are
+	// granted only their own. Close leaves it open: the supervisor closes it.
 	Members *kernel.Members
-	// Writable are the places where a supervisor lets metadata be changed, with what
-	// stands there (paths.metadata = "granted"); nil: the policy does not ask.
+	// Writable are the paths below which a supervisor lets metadata be changed
+	// (paths.metadata = "granted"), with the IDs of what is there; nil: other policies.
 	Writable map[string]kernel.FileID
 
-	// CommandNotDumpable: nobody may read the program's memory, so that a supervisor can grant it
-	// nothing.
+	// CommandNotDumpable: the kernel lets no process read the program's memory, so a
+	// supervisor cannot grant it anything.
 	CommandNotDumpable bool
-	// Capability: the kernel itself decides what of procfs may be opened for reading, for
-	// the program drops the memory capability.
+	// Capability: the program drops the memory capability, so the kernel itself decides
+	// which files of procfs it may read.
 	Capability bool
-	// Token lets a supervisor reach the memory of the sandbox then, see
-	// [capability.Supervise].
+	// Token then lets a supervisor read the sandbox's memory, see [capability.Supervise].
 	Token uint64
 
-	// Guard kills all that is in the sandbox; nil: nobody asked, or the kernel keeps no
-	// signals inside. Close leaves it open.
+	// Guard kills the whole sandbox; nil if Options.Guard is not set or the kernel cannot
+	// keep signals inside. Close leaves it open.
 	Guard *kernel.DomainGuard
 
 	options Options
 	starter starter.Plan
-	// domain is the Landlock part, which Close gives back.
+	// domain is the Landlock part, which Close releases.
 	domain domain
-	// codeAliases are where the program directories were shown besides before the
-	// program was pinned.
+	// codeAliases are the other paths that led to the program directories before the program
+	// was pinned.
 	codeAliases []string
 
 	closing  sync.Once
@@ -138,15 +137,14 @@ func Prepare(o Options) (*Plan, error) {
 	return o.prepare()
 }
 
-// Close gives back what the plan holds: a descriptor for every rule, each of which
-// keeps a mount busy. A process that has become its program needs none of it.
-// Further calls return what the first one did.
+// Close closes what the plan holds open: a descriptor for every rule, each of which keeps a
+// mount busy. Further calls return what the first one did.
 func (p *Plan) Close() error {
 	p.closing.Do(func() { p.closeErr = p.domain.close() })
 	return p.closeErr
 }
 
-// Facts returns what [policy.Explain] asks about this system, for this plan; see
+// Facts returns the facts about this system that [policy.Explain] needs, for this plan; see
 // [facts.New].
 func (p *Plan) Facts(procfs func(below string) *policy.ProcfsFile) (*facts.Facts, error) {
 	return facts.New(facts.View{Policy: p.options.Policy, Rules: p.Rules, Mounts: p.Mounts, CodeAliases: p.codeAliases,

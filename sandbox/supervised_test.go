@@ -50,7 +50,7 @@ func TestYama(t *testing.T) {
 		{"0", true, false, false}, {"1", false, false, false}, {"1", true, false, true}, {"1", true, true, false},
 		{"2", false, false, true}, {"2", true, true, false}, {"3", false, true, true}, {"", true, false, false},
 	} {
-		if got := yamaBlinds(test.scope, test.detached, test.capable); got != test.blind {
+		if got := yamaHides(test.scope, test.detached, test.capable); got != test.blind {
 			t.Errorf("%+v: %v", test, got)
 		}
 	}

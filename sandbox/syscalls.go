@@ -14,19 +14,19 @@ import (
 // calls is the seccomp part of a plan.
 type calls struct {
 	mode Mode
-	// filter is the program of the shape, plain the one without a listener, denies the one
-	// on top with the policy's own refusals; nil: none.
+	// filter is the program for the mode, plain the one without a listener, denies the
+	// second one, for [syscalls]; nil: none.
 	filter, plain, denies filter.Program
 	selfCheck             kernel.SelfCheck
 	// noWritableCode: the kernel refuses memory that is written and then executed.
 	noWritableCode bool
-	// members, writable and commandNotDumpable are for the supervisor: see [Plan].
+	// members, writable and commandNotDumpable are as in [Plan].
 	members            *kernel.Members
 	writable           map[string]kernel.FileID
 	commandNotDumpable bool
 }
 
-// restrictCalls builds the filters for the shape that policy and kernel give.
+// restrictCalls builds the filters for the mode that policy and kernel allow.
 func (o *Options) restrictCalls(p *parts, e *effort) (c calls, err error) {
 	supervised := o.Supervised && o.needsSupervisor(p.capability)
 	if supervised {
@@ -34,14 +34,14 @@ func (o *Options) restrictCalls(p *parts, e *effort) (c calls, err error) {
 			supervised = false
 			what := "granted"
 			if p.capability.dropped() {
-				what = "written" // reading is the kernel's to decide
+				what = "written" // the memory capability decides about reads
 			}
 			e.Warn(fmt.Sprintf("no file of /proc can be %s: %v", what, err))
 		}
 	}
 	f := o.filterOptions(p)
 	if f.RefuseSharedFiles && path.Base(p.command.path) == "java" {
-		e.Warn(`Java does not run under memory.shared-files = "deny": it dies of SIGSEGV as it starts`)
+		e.Warn(`Java does not run under memory.shared-files = "deny": it dies of SIGSEGV when it starts`)
 	}
 	if c.noWritableCode, err = o.refuseWritableCode(&f, e); err != nil {
 		return c, err
@@ -59,11 +59,11 @@ func (o *Options) restrictCalls(p *parts, e *effort) (c calls, err error) {
 	} else if err = e.DropOrFail("the seccomp filter", err); err != nil {
 		return c, err
 	}
-	c.denies, err = o.ownDenials(e)
+	c.denies, err = o.denyFilter(e)
 	return c, err
 }
 
-// filterOptions are those of the filter without a supervisor.
+// filterOptions returns the options of the filter without a supervisor.
 func (o *Options) filterOptions(p *parts) filter.Options {
 	pol, rules := &o.Policy, p.domain.rules
 	f := filter.Options{
@@ -75,7 +75,7 @@ func (o *Options) filterOptions(p *parts) filter.Options {
 		RefuseSharedFiles:  pol.Memory.SharedFiles == policy.SharedFilesDeny,
 		RestrictFamilies:   pol.Network.Families.Restricted(),
 		Families:           pol.Network.FamilyNumbers(),
-		// Without a supervisor nobody can tell a socket that is bound.
+		// Without a supervisor a bound socket cannot be told from an unbound one.
 		EmulateListen: pol.Network.BindTCP.None(),
 		RefuseUnix:    pol.Network.Unix.None(),
 	}
@@ -90,7 +90,7 @@ func (o *Options) filterOptions(p *parts) filter.Options {
 	return f
 }
 
-// unsupervised warns of what nothing but a supervisor could do.
+// unsupervised warns of restrictions that only a supervisor could enforce.
 func (o *Options) unsupervised(p *parts, e *effort) error {
 	if o.Policy.Network.GuardsListen() && !o.Policy.Network.BindTCP.None() {
 		e.Warn("without a supervisor, listening on a TCP port that the kernel picks is not refused: " +
@@ -100,15 +100,15 @@ func (o *Options) unsupervised(p *parts, e *effort) error {
 	if p.capability.dropped() {
 		return nil // the kernel refuses to execute a memfd
 	}
-	return o.unguardedMemfds(e)
+	return o.unsupervisedMemfds(e)
 }
 
-// supervise has a supervisor asked about what the policy lets it decide.
+// supervise builds the filter that notifies a supervisor of what the policy lets it decide.
 func (o *Options) supervise(c *calls, f filter.Options, p *parts, e *effort) (err error) {
 	pol := &o.Policy
 	reads := pol.Memory.Access == policy.AccessDeny && !p.capability.dropped()
-	if !p.capability.dropped() { // else the kernel refuses to execute a memfd
-		o.guardMemfds(&f, e)
+	if !p.capability.dropped() { // otherwise the kernel refuses to execute a memfd
+		o.emulateMemfds(&f, e)
 	}
 	f.Listener, f.NotifyChroot = true, true
 	f.EmulateListen = pol.Network.GuardsListen()
@@ -131,7 +131,7 @@ func (o *Options) supervise(c *calls, f filter.Options, p *parts, e *effort) (er
 		return err
 	}
 	decides := pol.Paths.Metadata == policy.MetadataGranted || pol.Paths.Metadata == policy.MetadataDeny && o.Reports
-	if p.domain.rules != nil && decides { // or says what would be allowed under another value
+	if p.domain.rules != nil && decides { // or reports what another value would allow
 		if c.writable, err = p.domain.rules.Writable(); err != nil {
 			return err
 		}
@@ -140,17 +140,17 @@ func (o *Options) supervise(c *calls, f filter.Options, p *parts, e *effort) (er
 	return nil
 }
 
-// warnMetadata: where no supervisor can tell one file from another, none of them is
-// changed.
+// warnMetadata warns that no file's metadata can be changed, because without a supervisor
+// one file cannot be told from another.
 func (o *Options) warnMetadata(e *effort) {
 	if o.Policy.Paths.Metadata == policy.MetadataGranted {
 		e.Warn(`owner, mode, times and attributes of files cannot be changed at all: paths.metadata = "granted" ` +
-			`needs a supervisor, and this sandbox has none; --allow metadata=allow lets them be changed wherever file permissions do`)
+			`needs a supervisor, and this sandbox has none; --allow metadata=allow leaves them to file permissions`)
 	}
 }
 
-// ownDenials builds the program of the policy's own refusals.
-func (o *Options) ownDenials(e *effort) (filter.Program, error) {
+// denyFilter builds the program for [syscalls] deny and abi.
+func (o *Options) denyFilter(e *effort) (filter.Program, error) {
 	s := o.Policy.Syscalls
 	program, err := filter.DenyProgram("", s.Deny, s.ABI == policy.SyscallABINative)
 	if err != nil {
@@ -159,7 +159,7 @@ func (o *Options) ownDenials(e *effort) (filter.Program, error) {
 	return program, nil
 }
 
-// selfCheck is what the starter tries on itself.
+// selfCheck returns the attacks that the starter tries on itself.
 func (o *Options) selfCheck(d *domain) kernel.SelfCheck {
 	if fault.Injected(fault.SelfCheck) {
 		return kernel.SelfCheck{}
@@ -172,9 +172,9 @@ func (o *Options) selfCheck(d *domain) kernel.SelfCheck {
 	}
 }
 
-// filtered reports whether a seccomp filter is already installed, such as that of a
-// unit with SystemCallFilter=. It may kill whoever tries ptrace, which is more than
-// the self-check wants to know.
+// filtered reports whether a seccomp filter is already installed, such as that of a unit
+// with SystemCallFilter=. Such a filter may kill a process that tries ptrace(2), so the
+// self-check leaves that out.
 func filtered() bool {
 	mode, err := unix.PrctlRetInt(unix.PR_GET_SECCOMP, 0, 0, 0, 0)
 	return err == nil && mode == unix.SECCOMP_MODE_FILTER

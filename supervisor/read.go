@@ -62,6 +62,6 @@ func (r *receiver) noteRead(tid int, err error) {
 	}
 	refused := err == unix.EPERM || err == unix.EACCES || err == unix.ENOSYS
 	if s.readable.CompareAndSwap(false, true) && refused && s.options.Unreadable != nil {
-		s.options.Unreadable(fmt.Errorf("no file of /proc can be granted: memjail cannot read which one is asked for: %w", err))
+		s.options.Unreadable(fmt.Errorf("no file of /proc can be granted: memjail cannot read which file is opened: %w", err))
 	}
 }

@@ -233,7 +233,7 @@ func TestArchitectureAssembly(t *testing.T) {
 	}
 }
 
-// inFloor tells whether a package directory is the floor or below it.
+// inFloor reports whether a package directory is the floor or below it.
 func inFloor(dir string) bool { return below(dir, "sandbox/kernel") }
 
 func below(dir, top string) bool { return dir == top || strings.HasPrefix(dir, top+"/") }
@@ -583,7 +583,7 @@ func parseFile(fset *token.FileSet, name string, source []byte) (*archFile, erro
 	return f, nil
 }
 
-// needsTag tells whether a file is built only when the tag is given.
+// needsTag reports whether a file is built only when the tag is given.
 func needsTag(syntax *ast.File, tag string) bool {
 	for _, group := range syntax.Comments {
 		if group.Pos() > syntax.Package {

@@ -285,7 +285,7 @@ func (d *difference) answers(t *testing.T, flags []string) map[access]answer {
 	return said
 }
 
-// proves tells whether an access says something about a sandbox, by what it came
+// proves reports whether an access says something about a sandbox, by what it came
 // to outside of one.
 func (a access) proves(outside int) bool {
 	switch a.action {
@@ -329,7 +329,7 @@ func (d *difference) compare(t *testing.T, seed uint64) {
 	}
 }
 
-// byRule tells whether a supervisor says which path or port rule refuses an access.
+// byRule reports whether a supervisor says which path or port rule refuses an access.
 // What is refused for what it is, whatever the rules, it reports in other words; a
 // device without path rules, not at all.
 func (d *difference) byRule(a access, answer answer, flags []string) bool {

@@ -223,7 +223,7 @@ func TestJournalHangs(t *testing.T) {
 }
 
 // TestJournalSupervisorKilled: the journal hears why a command died. One that was made
-// anew hears what is refused, too.
+// again hears what is refused, too.
 func TestJournalSupervisorKilled(t *testing.T) {
 	forAccounts(t, func(t *testing.T, as account) {
 		j := newFakeJournal(t, as, true)

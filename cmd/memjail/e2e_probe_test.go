@@ -317,7 +317,7 @@ func TestProbeFaultsAreNotShipped(t *testing.T) {
 	})
 }
 
-// asksForFault tells whether some file of the program asks for the fault.
+// asksForFault reports whether some file of the program asks for the fault.
 func asksForFault(t *testing.T, fault string) bool {
 	t.Helper()
 	name := map[string]string{"carve": "Carve", "filter": "Filter", "selfcheck": "SelfCheck", "supervisor": "Supervisor"}[fault]

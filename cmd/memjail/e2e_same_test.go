@@ -375,7 +375,7 @@ func TestSame(t *testing.T) {
 // compare runs the script on both sides, and returns what it did outside.
 func (s sameTest) compare(t *testing.T, as account) outcome {
 	// The script and the compiler's cache lie beside the directory that is made
-	// anew for each side, so that both sides see the same names.
+	// again for each side, so that both sides see the same names.
 	top := as.workDir(t)
 	script := filepath.Join(top, "script")
 	if err := os.WriteFile(script, []byte(s.script+"\n"), 0o644); err != nil {

@@ -200,7 +200,7 @@ func sessionOf(pid int) int {
 	return n
 }
 
-// descends tells whether pid has ancestor above it.
+// descends reports whether pid has ancestor above it.
 func descends(pid, ancestor int) bool {
 	for pid > 1 && pid != ancestor {
 		pid, _ = strconv.Atoi(statField(pid, 4))
@@ -208,7 +208,7 @@ func descends(pid, ancestor int) bool {
 	return pid == ancestor
 }
 
-// alive tells whether a process runs: a zombie does not.
+// alive reports whether a process runs: a zombie does not.
 func alive(pid int) bool {
 	state := statField(pid, 3)
 	return state != "" && state != "Z" && state != "X"

@@ -340,7 +340,7 @@ func unitSupervisorKilled(t *testing.T, m *machine) {
 	m.sh(t, "systemctl start sk")
 	pid := m.property(t, "sk", "MainPID")
 	m.killSupervisor(t, "sk")
-	eventually(t, 10*time.Second, "the service was started anew", func() bool {
+	eventually(t, 10*time.Second, "the service was started again", func() bool {
 		return m.property(t, "sk", "NRestarts") == "1" && m.property(t, "sk", "ActiveState") == "active"
 	})
 	told := "journalctl --no-pager -o cat --output-fields=MEMJAIL_PID _SYSTEMD_UNIT=sk.service MEMJAIL_EVENT=supervisor-end"
@@ -508,7 +508,7 @@ func unitJournal(t *testing.T, m *machine) {
 	}
 }
 
-// unitJournalRestarts: a journal that was started anew hears from services that were
+// unitJournalRestarts: a journal that was started again hears from services that were
 // there before.
 func unitJournalRestarts(t *testing.T, m *machine) {
 	m.write(t, "/usr/local/lib/later.sh", "while ! test -e /run/later; do sleep 0.05; done; cat /proc/1/mem\nsleep 20\n", 0o755)

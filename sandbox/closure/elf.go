@@ -152,7 +152,7 @@ func inVariant(path string) bool {
 	return filepath.Base(filepath.Dir(filepath.Dir(path))) == variantDir
 }
 
-// inDirs tells whether the search has come to its end. What it looked into is noted:
+// inDirs reports whether the search has come to its end. What it looked into is noted:
 // a library that is put there later would be found first.
 func (s *search) inDirs(dirs []string) bool {
 	for _, dir := range dirs {
@@ -168,7 +168,7 @@ func (s *search) inDirs(dirs []string) bool {
 	return false
 }
 
-// inCache tells whether the search has come to its end. The cache has variants and
+// inCache reports whether the search has come to its end. The cache has variants and
 // others in one list.
 func (s *search) inCache() bool {
 	if s.cache == nil {

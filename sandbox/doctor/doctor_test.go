@@ -16,7 +16,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-var update = flag.Bool("update", false, "write the expected texts of testdata anew")
+var update = flag.Bool("update", false, "write the expected texts of testdata again")
 
 // answers is a kernel that answers as it is told.
 type answers struct {

@@ -32,7 +32,7 @@ func (f *facts) holds(capability string) bool {
 	return ok && mask&(1<<c.Bit) != 0
 }
 
-// root tells whether this process has uid 0 in effect.
+// root reports whether this process has uid 0 in effect.
 func (f *facts) root() bool {
 	uids := strings.Fields(f.status["Uid"])
 	return len(uids) > 1 && uids[1] == "0"

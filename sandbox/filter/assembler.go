@@ -66,7 +66,7 @@ func (a *assembler) jump(l label) { a.emit(opJump, 0, l, next) }
 // farthest is how many instructions a conditional jump can skip.
 const farthest = 255
 
-// far tells whether a label is too far away from pc for a conditional jump. One that
+// far reports whether a label is too far away from pc for a conditional jump. One that
 // was never placed is not.
 func (a *assembler) far(pc int, l label) bool { return l != next && a.places[l]-pc-1 > farthest }
 

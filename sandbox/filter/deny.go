@@ -112,7 +112,7 @@ func DenyProgram(arch string, calls []string, native bool) (Program, error) {
 	return h.assemble()
 }
 
-// known tells whether any ABI has a call, or the call of a use.
+// known reports whether any ABI has a call, or the call of a use.
 func known(name string) bool {
 	if _, ok := uses[name]; ok {
 		return true

@@ -64,7 +64,7 @@ func AdoptMembers(socket *os.File, helper int) *Members {
 // helper's number. One supervisor asks at a time.
 func (m *Members) Handle() (socket *os.File, helper int) { return m.ours, int(m.helper.Load()) }
 
-// Inside tells whether the process behind pidfd, whose number is pid, is in the
+// Inside reports whether the process behind pidfd, whose number is pid, is in the
 // sandbox. It is false for the helper, and whenever the kernel's answer cannot be
 // had. A process that is inside stays there.
 func (m *Members) Inside(pid int, pidfd *os.File) bool {

@@ -106,7 +106,7 @@ func (l *Listener) Receive(fd int, n *Notification) error {
 	return nil
 }
 
-// Gone tells whether no task is left under the filter. It does not wait.
+// Gone reports whether no task is left under the filter. It does not wait.
 func (l *Listener) Gone() bool {
 	fds := []unix.PollFd{{Fd: int32(l.fd), Events: unix.POLLIN}}
 	for {
@@ -231,7 +231,7 @@ func (l *Listener) AddFD(id uint64, src int, closeOnExec bool) (int, error) {
 	return -1, unix.EINTR
 }
 
-// Valid tells whether the call still waits: what was read of the target before
+// Valid reports whether the call still waits: what was read of the target before
 // this returned true belonged to the target.
 func (l *Listener) Valid(id uint64) bool {
 	return l.control(ioctlNotifIDValid, unsafe.Pointer(&id)) == nil

@@ -117,7 +117,7 @@ func receivedFDs(control []byte) []int {
 	return all
 }
 
-// ChildSubreaper tells whether orphans below the process become its children
+// ChildSubreaper reports whether orphans below the process become its children
 // (PR_GET_CHILD_SUBREAPER of prctl(2)).
 func ChildSubreaper() (bool, error) {
 	var set int32
@@ -127,7 +127,7 @@ func ChildSubreaper() (bool, error) {
 	return set != 0, nil
 }
 
-// HasCall tells whether the kernel has a system call, by making it with a descriptor
+// HasCall reports whether the kernel has a system call, by making it with a descriptor
 // that is none and nothing else: ENOSYS says no.
 func HasCall(number uintptr) bool {
 	_, _, errno := unix.RawSyscall6(number, ^uintptr(0), 0, 0, 0, 0, 0)

@@ -64,7 +64,7 @@ func LoadFilter(program []unix.SockFilter, flags FilterFlags) (*os.File, error) 
 	return nil, nil
 }
 
-// FilterFlagSupported tells whether the kernel knows a flag of seccomp(2). It
+// FilterFlagSupported reports whether the kernel knows a flag of seccomp(2). It
 // leaves no trace: the call fails with EFAULT at the program's address when all
 // its flags are known, and with EINVAL before that when one is not.
 func FilterFlagSupported(flag FilterFlags) (bool, error) {
@@ -82,7 +82,7 @@ func FilterFlagSupported(flag FilterFlags) (bool, error) {
 	}
 }
 
-// UserNotifSupported tells whether the kernel knows SECCOMP_RET_USER_NOTIF (5.0).
+// UserNotifSupported reports whether the kernel knows SECCOMP_RET_USER_NOTIF (5.0).
 func UserNotifSupported() (bool, error) {
 	action := uint32(seccompRetUserNotif)
 	_, _, errno := unix.Syscall(unix.SYS_SECCOMP, seccompGetActionAvail, 0, uintptr(unsafe.Pointer(&action)))

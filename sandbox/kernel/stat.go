@@ -68,7 +68,7 @@ func ParseOpenHow(b []byte) (OpenHow, bool) {
 	return *(*OpenHow)(unsafe.Pointer(&b[0])), true
 }
 
-// SameThreadGroupLeader tells whether tid is the leader of its thread group, so
+// SameThreadGroupLeader reports whether tid is the leader of its thread group, so
 // that its number is the process's too: signal 0 of tgkill(2), which says ESRCH
 // otherwise and EPERM where it would not be allowed to send.
 func SameThreadGroupLeader(tid int) bool {

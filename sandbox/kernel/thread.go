@@ -13,7 +13,7 @@ type SignalSet uint64
 // AllSignals is every signal; the kernel leaves SIGKILL and SIGSTOP out.
 const AllSignals = ^SignalSet(0)
 
-// Has tells whether sig is in the set.
+// Has reports whether sig is in the set.
 func (s SignalSet) Has(sig unix.Signal) bool { return s&(1<<(uint(sig)-1)) != 0 }
 
 // BlockSignals sets the calling thread's signal mask and returns the one before.
@@ -32,7 +32,7 @@ func SignalThread(tid int, sig unix.Signal) error {
 // CapSet is a set of capabilities: bit n is capability n of capabilities(7).
 type CapSet uint64
 
-// Has tells whether the capability number is in the set.
+// Has reports whether the capability number is in the set.
 func (s CapSet) Has(capability int) bool { return s&(1<<uint(capability)) != 0 }
 
 // Capabilities are the three sets that capset(2) changes.

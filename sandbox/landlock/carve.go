@@ -259,7 +259,7 @@ func (c *carving) prune() {
 	}
 }
 
-// covers tells whether inner, which lies below o, needs no treatment of its own.
+// covers reports whether inner, which lies below o, needs no treatment of its own.
 func (o *object) covers(inner *object) bool {
 	switch o.kind {
 	case excluded:

@@ -80,7 +80,7 @@ func wantsNode(dir, name string) bool {
 	return false
 }
 
-// walkedDeviceDir tells whether a directory of /dev can hold nodes of the list.
+// walkedDeviceDir reports whether a directory of /dev can hold nodes of the list.
 func walkedDeviceDir(name string) bool {
 	for i := range deviceRules {
 		if deviceRules[i].dir == name {
@@ -90,7 +90,7 @@ func walkedDeviceDir(name string) bool {
 	return false
 }
 
-// grantable tells whether a character device is on the list.
+// grantable reports whether a character device is on the list.
 func grantable(rdev uint64) bool {
 	major, minor := unix.Major(rdev), unix.Minor(rdev)
 	for i := range deviceRules {

@@ -75,7 +75,7 @@ func (s *linkSearch) visit(name string, entry fs.DirEntry, err error) error {
 	return nil
 }
 
-// writable tells whether the file itself can be written by this user, under a name
+// writable reports whether the file itself can be written by this user, under a name
 // on a mount that is not read-only.
 func writable(name string) bool {
 	err := unix.Faccessat(unix.AT_FDCWD, name, unix.W_OK, unix.AT_EACCESS)

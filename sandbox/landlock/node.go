@@ -108,7 +108,7 @@ func canonicalPath(path string) (string, error) {
 	return pathOf(fd)
 }
 
-// missing tells whether err means that a path names nothing, or nothing that this
+// missing reports whether err means that a path names nothing, or nothing that this
 // user could reach either; any other error says that it is not known.
 func missing(err error) bool {
 	for _, errno := range []unix.Errno{unix.ENOENT, unix.ENOTDIR, unix.ELOOP, unix.EACCES, unix.ENAMETOOLONG} {

@@ -85,5 +85,5 @@ func (r Rights) String() string {
 	return b.String()
 }
 
-// has tells whether all of other is in r.
+// has reports whether all of other is in r.
 func (r Rights) has(other Rights) bool { return other&^r == 0 }

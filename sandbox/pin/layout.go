@@ -46,7 +46,7 @@ func (l *layout) traceDir(path string) error {
 	return err
 }
 
-// walk tells whether the path has come to a file.
+// walk reports whether the path has come to a file.
 func (l *layout) walk(path string) (ended bool, err error) {
 	at, rest := "/", strings.Split(path, "/")
 	l.dirs[at] = true
@@ -103,7 +103,7 @@ func (l *layout) sortedFiles() []string { return slices.Sorted(maps.Keys(l.files
 // sortedDirs has a directory before what lies in it.
 func (l *layout) sortedDirs() []string { return slices.Sorted(maps.Keys(l.dirs)) }
 
-// has tells whether the layout itself puts something at a path.
+// has reports whether the layout itself puts something at a path.
 func (l *layout) has(path string) bool {
 	_, link := l.links[path]
 	return link || l.files[path] || l.dirs[path]

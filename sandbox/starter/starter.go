@@ -125,11 +125,11 @@ func (p *Progress) Abandon() { unix.Write(int(p.wake.Fd()), one) }
 // the starter's table; 0: there is none.
 func (p *Progress) Listener() int { return int(p.listener.Load()) }
 
-// Nested tells whether a listener stood above already, so that the start took the
+// Nested reports whether a listener stood above already, so that the start took the
 // program without one. It has a meaning once the listener was waited for.
 func (p *Progress) Nested() bool { return p.nested.Load() != 0 }
 
-// Checked tells whether the self-check is over: what is refused from now on was
+// Checked reports whether the self-check is over: what is refused from now on was
 // asked for by the program.
 func (p *Progress) Checked() bool { return p.checked.Load() != 0 }
 

@@ -34,7 +34,7 @@ type Question struct {
 	Wrapping
 	// PolicyFile is the policy's file, empty for a built-in one.
 	PolicyFile string
-	// MayWrite tells whether the policy lets a path be written.
+	// MayWrite reports whether the policy lets a path be written.
 	MayWrite func(path string) bool
 }
 

@@ -61,7 +61,7 @@ func (u *Unit) missing(w Wrapping) []string {
 	return u.missingCalls(needed, w.Groups)
 }
 
-// asRoot tells whether any of the commands is started with capabilities.
+// asRoot reports whether any of the commands is started with capabilities.
 func (u *Unit) asRoot() bool {
 	user := u.last("User").Value
 	if user == "" && !u.is("DynamicUser") || user == "root" || user == "0" || u.last("AmbientCapabilities").Key != "" {
@@ -85,7 +85,7 @@ func (u *Unit) DropIn(w Wrapping) (string, error) {
 		return "", err
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s%s\n# \"memjail systemd remove %s\" takes it away. What the unit's own files say about ExecStart=\n# after this one was written does not count: then it has to be written anew.\n[Service]\nExecStart=\n",
+	fmt.Fprintf(&b, "%s%s\n# \"memjail systemd remove %s\" takes it away. What the unit's own files say about ExecStart=\n# after this one was written does not count: then it has to be written again.\n[Service]\nExecStart=\n",
 		ours, oneLine(w.Made), u.Name)
 	flags := u.flags(w)
 	for _, c := range commands {

@@ -90,7 +90,7 @@ func (u *Unit) last(key string) Setting {
 	return Setting{}
 }
 
-// is tells whether a yes-or-no setting is yes.
+// is reports whether a yes-or-no setting is yes.
 func (u *Unit) is(key string) bool {
 	switch strings.ToLower(u.last(key).Value) {
 	case "1", "yes", "y", "true", "t", "on":

@@ -69,6 +69,6 @@ func Ignored() (set uint64, known bool) { return atEntry.ignored, atEntry.reache
 // it is known.
 func Blocked() (set uint64, known bool) { return atEntry.blocked, atEntry.reached != 0 }
 
-// Closed tells whether fd, one of 0, 1 and 2, was closed when the program was
+// Closed reports whether fd, one of 0, 1 and 2, was closed when the program was
 // started. The Go runtime opens /dev/null in its place.
 func Closed(fd int) bool { return atEntry.closed&(1<<uint(fd)) != 0 }

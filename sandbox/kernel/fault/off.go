@@ -2,5 +2,5 @@
 
 package fault
 
-// Injected tells whether a fault is to be brought about: never, in this build.
+// Injected reports whether a fault is to be brought about: never, in this build.
 func Injected(Fault) bool { return false }
