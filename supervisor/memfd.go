@@ -24,9 +24,9 @@ func (r *receiver) memfd(q *request, number int32) (injected bool) {
 	switch {
 	case err == unix.ENAMETOOLONG:
 		err = unix.EINVAL // as the call itself says
-	case err == unix.EPERM, q.tid == 0:
-		// The caller may be looked at by nobody with fewer capabilities (a container's
-		// root without CAP_SYS_PTRACE). The name is for people only.
+	case unreadable(err), q.tid == 0:
+		// The caller is not dumpable, or has more capabilities than this process (a
+		// container's root without CAP_SYS_PTRACE). The name is for people only.
 		n, err = 0, nil
 	}
 	if err != nil {

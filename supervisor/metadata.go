@@ -41,8 +41,7 @@ func (r *receiver) metadata(q *request, number int32) {
 		r.path.SetLength(0)
 		refusal := r.metadataRefusal()
 		r.adviseOnDenied(q, &refusal)
-		r.reportChange(q, &refusal)
-		r.answer(q, decide.Refuse{Errno: refusal.Errno}, noFile)
+		r.refuseChange(q, &refusal)
 		return
 	}
 	r.change(q)
@@ -63,6 +62,10 @@ func (r *receiver) change(q *request) {
 	}
 	if err == nil && !c.descriptor {
 		err = r.changedPath(q, &c)
+	}
+	if unreadable(err) {
+		r.refuseChange(q, r.unreadableRefusal())
+		return
 	}
 	var id identity
 	if err == nil {
@@ -88,13 +91,36 @@ func (r *receiver) change(q *request) {
 	case err == resolve.ErrMayWait:
 		r.s.slow.change(r, q, (*receiver).change)
 	case refusal != nil:
-		r.reportChange(q, refusal)
-		r.answer(q, decide.Refuse{Errno: refusal.Errno}, noFile)
+		r.refuseChange(q, refusal)
 	case err != nil:
 		r.answer(q, decide.Refuse{Errno: errnoOf(err)}, noFile)
 	default:
 		r.answer(q, decide.Done{}, noFile)
 	}
+}
+
+// refuseChange refuses a change and reports it.
+func (r *receiver) refuseChange(q *request, refusal *Refusal) {
+	r.reportChange(q, refusal)
+	r.answer(q, decide.Refuse{Errno: refusal.Errno}, noFile)
+}
+
+// unreadableRefusal is about a change whose object or attribute cannot be found out, since
+// the caller's memory and descriptors are closed to this process. The kernel must not decide
+// it: it knows no rule about metadata.
+func (r *receiver) unreadableRefusal() *Refusal {
+	refusal := r.metadataRefusal()
+	if r.s.options.Policy.Paths.Metadata == policy.MetadataAllow {
+		refusal = r.aclRefusal()
+	}
+	refusal.Reason = "memjail cannot find out which file or attribute it is about: the program is not dumpable " +
+		"(it asked for that by prctl(2), or its user may not read its file), and memjail does not have CAP_SYS_PTRACE"
+	return &refusal
+}
+
+// aclRefusal is the filter's own row about access control lists of memfds.
+func (r *receiver) aclRefusal() Refusal {
+	return r.s.options.Calls.Refusal("fsetxattr", [6]uint64{3: aclLeast})
 }
 
 // changedPath copies the path, or finds that there is none.
@@ -165,6 +191,9 @@ func (r *receiver) changing(id identity) kernel.CapSet {
 // not. It runs with the caller's rights.
 func (r *receiver) changeObject(q *request, id identity, c *change) (refusal *Refusal, err error) {
 	fd, err := r.findChanged(q, id, c)
+	if c.descriptor && unreadable(err) {
+		return r.unreadableRefusal(), nil
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -180,7 +209,7 @@ func (r *receiver) changeObject(q *request, id identity, c *change) (refusal *Re
 		}
 	}
 	if isACL(c.attribute) && p.Memory.AnonymousExec == policy.AnonymousExecDeny && !resolve.Mounted(fd) {
-		refusal := r.s.options.Calls.Refusal("fsetxattr", [6]uint64{3: aclLeast})
+		refusal := r.aclRefusal()
 		return &refusal, nil
 	}
 	if !r.s.listener.Valid(q.id) {

@@ -13,11 +13,18 @@ import (
 // CAP_SYS_PTRACE) it is read through /proc/TID/mem: the kernel asks the same of both.
 func (r *receiver) read(tid int, buf []byte, unsafeAddress uint64) (int, error) {
 	n, err := kernel.ReadProcessMemory(tid, buf, unsafeAddress)
-	if err == unix.EPERM || err == unix.EACCES || err == unix.ENOSYS {
+	if unreadable(err) || err == unix.ENOSYS {
 		n, err = r.readFile(tid, buf, unsafeAddress)
 	}
 	r.noteRead(tid, err)
 	return n, err
+}
+
+// unreadable reports whether an error of [receiver.read], or of a look at a descriptor of the
+// caller, means that nobody with this process's rights may look into the caller: it is not
+// dumpable (prctl(2) PR_SET_DUMPABLE), or has capabilities that this process lacks.
+func unreadable(err error) bool {
+	return err == unix.EPERM || err == unix.EACCES
 }
 
 // readString is [procmem.ReadCString] by read.
@@ -60,8 +67,7 @@ func (r *receiver) noteRead(tid int, err error) {
 	if tid == 0 || s.readable.Load() || s.options.StarterShares && (r.request.kind.executes() || s.options.Quiet != nil && s.options.Quiet()) {
 		return
 	}
-	refused := err == unix.EPERM || err == unix.EACCES || err == unix.ENOSYS
-	if s.readable.CompareAndSwap(false, true) && refused && s.options.Unreadable != nil {
+	if s.readable.CompareAndSwap(false, true) && unreadable(err) && s.options.Unreadable != nil {
 		s.options.Unreadable(fmt.Errorf("no file of /proc can be granted: memjail cannot read which file is opened: %w", err))
 	}
 }

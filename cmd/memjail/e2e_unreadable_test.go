@@ -92,3 +92,64 @@ func TestUnreadableProgram(t *testing.T) {
 		}
 	}
 }
+
+// undumpable closes its memory, and then makes calls that a supervisor makes for it.
+const undumpable = `
+import ctypes, os, stat
+f = os.open("f", os.O_CREAT | os.O_RDWR, 0o644)
+ctypes.CDLL(None).prctl(4, 0, 0, 0, 0)
+def call(name, make, effect=lambda: True):
+    try: make(); print(name, "ok" if effect() else "without effect")
+    except OSError as e: print(name, e.strerror)
+mode = lambda: stat.S_IMODE(os.fstat(f).st_mode)
+call("memfd", lambda: os.write(os.memfd_create("x", 0), b"data"))
+call("chmod", lambda: os.chmod("f", 0o600), lambda: mode() == 0o600)
+call("fchmod", lambda: os.fchmod(f, 0o640), lambda: mode() == 0o640)
+call("futimens", lambda: os.utime(f, (1, 1)), lambda: os.fstat(f).st_mtime == 1)
+call("fsetxattr", lambda: os.setxattr(f, "user.x", b"x" * 28), lambda: os.getxattr(f, "user.x") == b"x" * 28)
+call("open", lambda: os.close(os.open("f", os.O_RDWR)))
+`
+
+// TestNotDumpable makes calls in a process that is not dumpable, which an ordinary user's
+// supervisor cannot look into: what needs no look is as without memjail, and the rest is
+// refused and reported. The controls are the same without memjail, and as root.
+func TestNotDumpable(t *testing.T) {
+	const python = "/usr/bin/python3"
+	forAccounts(t, func(t *testing.T, as account) {
+		as.needs(t, python)
+		run := func(flags ...string) outcome {
+			argv := []string{python, "-c", undumpable}
+			if flags != nil {
+				argv = append(append([]string{memjailPath(t), "run", "-v"}, flags...), argv...)
+			}
+			return job{as: as, dir: as.workDir(t), argv: argv}.run(t)
+		}
+		const all = "memfd ok\nchmod ok\nfchmod ok\nfutimens ok\nfsetxattr ok\nopen ok\n"
+		if o := run(); o.stdout != all {
+			t.Fatalf("control: %v", o)
+		}
+		const no, said = "Operation not permitted", "memjail cannot find out which file or attribute"
+		inDefault := strings.Replace(all, "fsetxattr ok", "fsetxattr Operation not supported", 1)
+		inWorkspace := "memfd ok\nchmod " + no + "\nfchmod " + no + "\nfutimens " + no + "\nfsetxattr " + no + "\nopen ok\n"
+		if as.isRoot() {
+			inDefault, inWorkspace = all, all
+		}
+		for _, test := range []struct {
+			flags []string
+			want  string
+			told  int
+		}{
+			{[]string{"--"}, inDefault, 1},
+			{[]string{"-p", "workspace", "--"}, inWorkspace, 4},
+			{[]string{"-p", "workspace", "--allow", "paths.metadata=allow", "--allow", "memory.anonymous-exec=allow", "--"}, all, 0},
+		} {
+			if test.want == all {
+				test.told = 0
+			}
+			o := run(test.flags...)
+			if told := strings.Count(o.stderr, said); o.stdout != test.want || told != test.told {
+				t.Errorf("%v: want %d times %q and\n%s%v", test.flags, test.told, said, test.want, o)
+			}
+		}
+	})
+}
