@@ -120,7 +120,7 @@ func (r *receiver) explainTarget(q *request, target resolve.Target, access Acces
 // for it that the supervisor has put down.
 func (r *receiver) mode(access Access) uint32 {
 	switch {
-	case r.rights.switches():
+	case r.rights.canSwitchUser():
 		return 0
 	case access == AccessWrite:
 		return unix.W_OK

@@ -30,8 +30,7 @@ func (q *request) set(n *kernel.Notification, k kind) {
 	q.answered.Store(false)
 }
 
-// handle brings one notification to its answer and says whether a descriptor was
-// injected.
+// handle answers one notification and reports whether a descriptor was injected.
 func (r *receiver) handle(n *kernel.Notification) (injected bool) {
 	q := &r.request
 	q.set(n, r.s.kinds.of(n.Data.Arch, n.Data.Number))
@@ -41,7 +40,7 @@ func (r *receiver) handle(n *kernel.Notification) (injected bool) {
 		}
 	}
 	if fault.Injected(fault.Supervisor) {
-		return r.answer(q, decide.Continue{Behind: decide.BehindNothing}, noFile)
+		return r.answer(q, decide.Continue{DecidedBy: decide.ByNothing}, noFile)
 	}
 	if r.leftCall(q, n.Data.Number) {
 		return false
@@ -61,19 +60,19 @@ func (r *receiver) handle(n *kernel.Notification) (injected bool) {
 		r.metadata(q, n.Data.Number)
 	case kindChroot:
 		r.s.chrooted.Store(true) // before the call takes effect
-		r.answer(q, decide.Continue{Behind: decide.BehindKernel}, noFile)
+		r.answer(q, decide.Continue{DecidedBy: decide.ByKernel}, noFile)
 	default:
 		r.refuse(q, n.Data.Number)
 	}
 	return false
 }
 
-// answer gives a request its one answer; what comes later for the same request is
-// dropped. file is the descriptor to inject, which stays the caller's to close, or
-// noFile. The result says whether it was injected.
+// answer gives a request its one answer; later answers to the same request are dropped. file
+// is the descriptor to inject, which stays the caller's to close, or noFile. The result is
+// whether it was injected.
 //
-// A call that can be given no answer at all would wait for ever, so supervision ends
-// then: the kernel answers ENOSYS to it and to all others.
+// A call that cannot be answered would wait for ever, so supervision ends then: the kernel
+// answers ENOSYS to it and to all others.
 func (r *receiver) answer(q *request, v decide.Verdict, file int) bool {
 	if !q.answered.CompareAndSwap(false, true) {
 		return false
@@ -85,8 +84,8 @@ func (r *receiver) answer(q *request, v decide.Verdict, file int) bool {
 	return injected
 }
 
-// send is the only place that answers, and so the only one that can let the kernel
-// go on. What the kernel does not take is replaced by an answer that gives less.
+// send is the only place that answers, and so the only one that can continue a call. An
+// answer that the kernel does not take is replaced by one that gives less.
 func (r *receiver) send(q *request, v decide.Verdict, file int) (injected bool, err error) {
 	l := r.s.listener
 	if _, inject := v.(decide.Inject); inject {
@@ -170,7 +169,7 @@ func (q *request) unsafePathAddress() uint64 {
 // answer are plain numbers: an os.File costs two allocations, a finalizer and a call.
 const noFile = -1
 
-var leaveToKernel = decide.Continue{Behind: decide.BehindLandlock}
+var leaveToKernel = decide.Continue{DecidedBy: decide.ByLandlock}
 
 // open decides an open. Every way out that is not an injection leaves it to the
 // kernel.
@@ -188,7 +187,7 @@ func (r *receiver) open(q *request) bool {
 			r.s.slow.open(r, q, (*receiver).openSlowly)
 			return false
 		}
-		if r.s.resolver.Quick(caller, &r.path) == decide.Ordinary {
+		if r.s.resolver.RuleOutProcfs(caller, &r.path) == decide.Ordinary {
 			r.explainOpen(q, q.flags())
 			return r.answer(q, leaveToKernel, noFile)
 		}
@@ -225,13 +224,13 @@ func (r *receiver) procfs(q *request, caller resolve.Caller) bool {
 	caller.TGID = id.tgid
 	var o decide.Object
 	if !r.s.chrooted.Load() {
-		o = r.s.resolver.Direct(caller, &r.path)
+		o = r.s.resolver.ParsePlain(caller, &r.path)
 	}
 	v := decide.Open(want, o, &r.s.options.Policy)
-	if _, granted := v.(decide.Inject); !granted && (o.Class == decide.Unknown || resolve.ThroughLink(o)) {
+	if _, granted := v.(decide.Inject); !granted && (o.Class == decide.Unknown || resolve.ViaMagicLink(o)) {
 		slow := false
 		r.as(q, id, true, func() error {
-			o, slow = r.s.resolver.Walk(caller, &r.path)
+			o, slow = r.s.resolver.Resolve(caller, &r.path)
 			return nil
 		})
 		if slow {
@@ -242,7 +241,7 @@ func (r *receiver) procfs(q *request, caller resolve.Caller) bool {
 	}
 	grant, granted := v.(decide.Inject)
 	switch {
-	case granted && grant.Grant.IDMap, decide.AsksChild(want, o, &r.s.options.Policy):
+	case granted && grant.Grant.IDMap, decide.DependsOnParent(want, o, &r.s.options.Policy):
 		if r.idMap(q, want, o) {
 			return true
 		}
@@ -251,18 +250,17 @@ func (r *receiver) procfs(q *request, caller resolve.Caller) bool {
 	case granted:
 		return r.inject(q, want, o, v, id)
 	}
-	if r.s.options.Members != nil && decide.AsksMember(want, o, &r.s.options.Policy) && r.member(q, want, o) {
+	if r.s.options.Members != nil && decide.DependsOnMembership(want, o, &r.s.options.Policy) && r.member(q, want, o) {
 		return true
 	}
-	if decide.AsksTracer(want, o, &r.s.options.Policy) && r.traced(q, want, o, id.tgid) {
+	if decide.DependsOnTracer(want, o, &r.s.options.Policy) && r.traced(q, want, o, id.tgid) {
 		return true
 	}
 	r.reportLeft(q, want, o)
 	return r.answer(q, v, noFile)
 }
 
-// reportLeft tells of an open that is left to the kernel, if that is going to
-// refuse it. Directories of procfs can be listed wherever path rules do not say
+// reportLeft reports an open that is left to the kernel, if the kernel will refuse it. Directories of procfs can be listed wherever path rules do not say
 // otherwise.
 func (r *receiver) reportLeft(q *request, want decide.Request, o decide.Object) {
 	if o.Class != decide.Process && o.Class != decide.System {
@@ -284,13 +282,13 @@ func (r *receiver) reportLeft(q *request, want decide.Request, o decide.Object) 
 // processes are not among them: the mount option hidepid may hide those from the
 // caller.
 func (r *receiver) public(q *request, want decide.Request, caller resolve.Caller) (injected, answered bool) {
-	if !r.rights.switches() || want.Writing() || r.s.chrooted.Load() || !kernel.SameThreadGroupLeader(q.tid) {
+	if !r.rights.canSwitchUser() || want.Writing() || r.s.chrooted.Load() || !kernel.SameThreadGroupLeader(q.tid) {
 		return false, false
 	}
 	caller.TGID = q.tid
-	o := r.s.resolver.Direct(caller, &r.path)
+	o := r.s.resolver.ParsePlain(caller, &r.path)
 	v := decide.Open(want, o, &r.s.options.Policy)
-	if _, granted := v.(decide.Inject); !granted || resolve.ThroughLink(o) || (o.Class != decide.System && !ownFile(o)) {
+	if _, granted := v.(decide.Inject); !granted || resolve.ViaMagicLink(o) || (o.Class != decide.System && !ownFile(o)) {
 		return false, false
 	}
 	file, err := r.s.resolver.Procfs.OpenPublic(resolve.Name(o), want.Flags&^(unix.O_CREAT|unix.O_CLOEXEC))
@@ -330,7 +328,7 @@ func (r *receiver) wanted(q *request) (decide.Request, bool) {
 // than its callers, so the process is all it has to know.
 func (r *receiver) identify(tid int) (identity, error) {
 	enough := r.rights.caps == 0 || r.rights.caps&capPtrace != 0
-	if !r.rights.switches() && enough && kernel.SameThreadGroupLeader(tid) {
+	if !r.rights.canSwitchUser() && enough && kernel.SameThreadGroupLeader(tid) {
 		return identity{tid: tid, tgid: tid}, nil
 	}
 	return readIdentity(r.s.resolver.Procfs, tid)
@@ -362,7 +360,7 @@ func (r *receiver) as(q *request, id identity, own bool, do func() error) error 
 	if own {
 		needed = r.looking(id)
 	}
-	err, ok := r.rights.with(kernel.FileIdentity{UID: id.uid, GID: id.gid, Groups: id.groups}, needed, do)
+	err, ok := r.rights.withCallerCredentials(kernel.FileIdentity{UID: id.uid, GID: id.gid, Groups: id.groups}, needed, do)
 	if !ok {
 		r.lostRights(q)
 	}
@@ -384,13 +382,13 @@ func (r *receiver) lostRights(q *request) {
 	panic("a supervisor thread could not return to its own rights")
 }
 
-// refuse answers the calls that the filter sends here to be refused and told.
+// refuse answers the calls that the filter sends here to be refused and reported.
 func (r *receiver) refuse(q *request, number int32) {
 	q.name = r.s.options.Calls.Name(q.arch, number)
 	switch q.kind {
 	case kindLimit, kindKill, kindPIDFD:
 		if r.aboutItself(q) {
-			r.answer(q, decide.Continue{Behind: decide.BehindScalars}, noFile)
+			r.answer(q, decide.Continue{DecidedBy: decide.ByScalars}, noFile)
 			return
 		}
 	}
@@ -447,8 +445,7 @@ func (r *receiver) reportOpen(q *request, want decide.Request, o decide.Object) 
 	})
 }
 
-// report tells of a refusal while the caller still waits, so that it is known who
-// it was.
+// report reports a refusal while the caller still waits, so that its identity is known.
 func (r *receiver) report(q *request, make func() Event) {
 	if r.s.options.Report == nil || (r.s.options.Quiet != nil && r.s.options.Quiet()) {
 		return

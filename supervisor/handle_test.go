@@ -245,10 +245,10 @@ func TestRightsLost(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err, ok := r.with(kernel.FileIdentity{UID: other.uid, GID: other.gid}, capPtrace, func() error { return nil }); err != nil || !ok {
+		if err, ok := r.withCallerCredentials(kernel.FileIdentity{UID: other.uid, GID: other.gid}, capPtrace, func() error { return nil }); err != nil || !ok {
 			t.Fatalf("control: %v, %t", err, ok)
 		}
-		if _, ok := r.with(kernel.FileIdentity{UID: other.uid, GID: other.gid}, capPtrace, lose); ok {
+		if _, ok := r.withCallerCredentials(kernel.FileIdentity{UID: other.uid, GID: other.gid}, capPtrace, lose); ok {
 			t.Error("said to be itself again without a capability")
 		}
 	})
@@ -317,7 +317,7 @@ func TestRights(t *testing.T) {
 			if test.own {
 				needed = capPtrace
 			}
-			err, ok := r.with(test.as, needed, func() error {
+			err, ok := r.withCallerCredentials(test.as, needed, func() error {
 				fd, err := unix.Open(test.path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 				if err == nil {
 					unix.Close(fd)

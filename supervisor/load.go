@@ -20,7 +20,7 @@ type load struct {
 	sinceGrant int // requests since the last injection
 	granting   bool
 	runs       [runMemory]uint32 // the last callers, each once for all its requests in a row; the latest first
-	parallel   int               // requests for which callers still count as running together
+	parallel   int               // requests for which callers still count as running at the same time
 }
 
 const (
@@ -31,7 +31,7 @@ const (
 	grantingCount = 2
 
 	runMemory      = 6   // how far back callers are looked for
-	parallelMemory = 512 // requests after which callers no longer count as running together
+	parallelMemory = 512 // requests after which callers no longer count as running at the same time
 )
 
 // request counts a request of the thread tid.
@@ -84,10 +84,10 @@ func (l *load) returned(tid uint32) bool {
 	return false
 }
 
-// together reports whether several callers run at the same time. Running the receiver on
+// concurrent reports whether several callers run at the same time. Running the receiver on
 // the caller's CPU is fastest for one caller; several would queue for one CPU while others
 // idle.
-func (l *load) together() bool { return l.parallel > 0 && l.cpus > 1 }
+func (l *load) concurrent() bool { return l.parallel > 0 && l.cpus > 1 }
 
 // granted counts an injection.
 func (l *load) granted() { l.granting, l.sinceGrant = true, 0 }

@@ -73,9 +73,9 @@ func TestLoadMixed(t *testing.T) {
 	}
 }
 
-// TestLoadTogether: callers run at the same time if they come back by turns; a
+// TestLoadConcurrent: callers run at the same time if they come back by turns; a
 // program and what it starts one after the other do not.
-func TestLoadTogether(t *testing.T) {
+func TestLoadConcurrent(t *testing.T) {
 	for _, test := range []struct {
 		name  string
 		cpus  int
@@ -99,8 +99,8 @@ func TestLoadTogether(t *testing.T) {
 				l.request(tid)
 			}
 		}
-		if got := l.together(); got != test.want {
-			t.Errorf("%s: together %t, want %t", test.name, got, test.want)
+		if got := l.concurrent(); got != test.want {
+			t.Errorf("%s: concurrent %t, want %t", test.name, got, test.want)
 		}
 	}
 }

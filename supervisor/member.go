@@ -81,7 +81,7 @@ func (r *receiver) injectHeld(q *request, want decide.Request, o decide.Object, 
 		return false
 	}
 	file := noFile
-	err, ok := r.rights.with(kernel.FileIdentity{UID: id.uid, GID: id.gid, Groups: id.groups}, caps(id), func() (err error) {
+	err, ok := r.rights.withCallerCredentials(kernel.FileIdentity{UID: id.uid, GID: id.gid, Groups: id.groups}, caps(id), func() (err error) {
 		file, err = r.s.resolver.Procfs.OpenOf(process, below(o), want.Flags&^(unix.O_CREAT|unix.O_CLOEXEC))
 		return err
 	})

@@ -52,7 +52,7 @@ func (r *receiver) memfd(q *request, number int32) (injected bool) {
 
 // newMemfd makes one that belongs to the caller.
 func (r *receiver) newMemfd(q *request, name string, flags int) (fd int, err error) {
-	if !r.rights.switches() {
+	if !r.rights.canSwitchUser() {
 		return unix.MemfdCreate(name, flags)
 	}
 	id, err := readIdentity(r.s.resolver.Procfs, q.tid)

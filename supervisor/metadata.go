@@ -11,10 +11,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// To Landlock the metadata of files are open, and a filter sees no path and no name of
-// an attribute. A supervisor that looked and let the kernel go on would lose the race
-// for what it had looked at. So it makes the calls itself: about the object that it
-// has opened and examined, as the caller and with no right more.
+// Landlock does not restrict the metadata of files, and a filter sees no path and no name of
+// an attribute. A supervisor that examined a call and continued it would lose the race. So
+// it makes the calls itself: on the object that it has opened and examined, as the caller
+// and with no further rights.
 
 // Writable are the places that a policy lets be written: each file or directory on
 // which a rule of the kernel's domain gives that right, by its canonical path. What
@@ -29,7 +29,7 @@ const (
 	capMetadataKept = kernel.CapSet(1)<<unix.CAP_DAC_READ_SEARCH | 1<<unix.CAP_MAC_ADMIN | 1<<unix.CAP_SYS_ADMIN
 )
 
-// changesMetadata reports whether a policy leaves changes of metadata to its supervisor.
+// changesMetadata reports whether the supervisor makes changes of metadata under a policy.
 func changesMetadata(p *policy.Policy) bool {
 	return p.Paths.Metadata == policy.MetadataGranted || p.Memory.AnonymousExec == policy.AnonymousExecDeny
 }
@@ -52,7 +52,7 @@ func (r *receiver) metadataRefusal() Refusal {
 	return r.s.options.Calls.Refusal("chmod", [6]uint64{})
 }
 
-// change makes the call for the caller, or says why not.
+// change makes the call for the caller, or refuses it.
 func (r *receiver) change(q *request) {
 	r.path.SetLength(0)
 	c, err := r.readChange(q)
@@ -79,7 +79,7 @@ func (r *receiver) change(q *request) {
 		return
 	}
 	var refusal *Refusal
-	err, ok := r.rights.with(kernel.FileIdentity{UID: id.uid, GID: id.gid, Groups: id.groups}, r.changing(id), func() error {
+	err, ok := r.rights.withCallerCredentials(kernel.FileIdentity{UID: id.uid, GID: id.gid, Groups: id.groups}, r.changing(id), func() error {
 		var err error
 		refusal, err = r.changeObject(q, id, &c)
 		return err
@@ -144,7 +144,7 @@ func (r *receiver) changedPath(q *request, c *change) error {
 // changer finds out as whom, and with which capabilities, the change is to be made. An
 // ordinary user's supervisor is as its callers are.
 func (r *receiver) changer(tid int) (identity, error) {
-	if !r.rights.switches() && r.rights.caps&capMetadata == 0 && kernel.SameThreadGroupLeader(tid) {
+	if !r.rights.canSwitchUser() && r.rights.caps&capMetadata == 0 && kernel.SameThreadGroupLeader(tid) {
 		return identity{tid: tid, tgid: tid, uid: r.rights.self.UID, gid: r.rights.self.GID, groups: r.rights.self.Groups}, nil
 	}
 	id, err := readIdentity(r.s.resolver.Procfs, tid)
@@ -213,7 +213,7 @@ func (r *receiver) changeObject(q *request, id identity, c *change) (refusal *Re
 		return &refusal, nil
 	}
 	if !r.s.listener.Valid(q.id) {
-		return nil, unix.EINTR // nobody hears it
+		return nil, unix.EINTR // the call is gone
 	}
 	return nil, c.apply(resolve.DescriptorName(fd))
 }
@@ -222,7 +222,7 @@ func (r *receiver) changeObject(q *request, id identity, c *change) (refusal *Re
 // there is no file system that has one.
 func (r *receiver) waits() bool { return r.mayWait || !r.s.slowMounts.Load() }
 
-// findChanged opens what the call is about, with no other right than to name it.
+// findChanged opens the object of the call with O_PATH.
 func (r *receiver) findChanged(q *request, id identity, c *change) (int, error) {
 	caller := resolve.Caller{TID: q.tid, TGID: id.tgid, Dir: c.dir, NoFollow: c.keepLink, MayWait: r.waits()}
 	if c.descriptor {
@@ -326,7 +326,7 @@ func hasOpenForWriting(caller identity, fd int, file kernel.FileID) bool {
 	return err == nil && found == file
 }
 
-// reportChange tells of a refused change.
+// reportChange reports a refused change.
 func (r *receiver) reportChange(q *request, refusal *Refusal) {
 	r.report(q, func() Event {
 		return Event{Call: q.name, Path: r.path.String(), Access: string(AccessWrite), Layer: Policy, Errno: unix.ErrnoName(refusal.Errno),

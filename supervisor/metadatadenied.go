@@ -24,7 +24,7 @@ func (r *receiver) adviseOnDenied(q *request, refusal *Refusal) {
 		return
 	}
 	granted := false
-	_, ok := r.rights.with(kernel.FileIdentity{UID: id.uid, GID: id.gid, Groups: id.groups}, capPtrace, func() error {
+	_, ok := r.rights.withCallerCredentials(kernel.FileIdentity{UID: id.uid, GID: id.gid, Groups: id.groups}, capPtrace, func() error {
 		fd, err := r.findChanged(q, id, &c)
 		if err != nil {
 			return err

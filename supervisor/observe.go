@@ -139,7 +139,7 @@ func (r *receiver) leftCall(q *request, number int32) bool {
 			}
 		}
 	}
-	r.answer(q, decide.Continue{Behind: decide.BehindKernel}, noFile)
+	r.answer(q, decide.Continue{DecidedBy: decide.ByKernel}, noFile)
 	return true
 }
 

@@ -61,7 +61,7 @@ func (r *receiver) run(wait func() *kernel.Listener) {
 	}
 	for r.receive() {
 		injected := r.handle(&r.notification)
-		goOn, pinned := r.s.adapt(r.index, r.notification.PID, injected)
+		goOn, pinned := r.s.rebalance(r.index, r.notification.PID, injected)
 		r.pin(pinned)
 		if !goOn {
 			<-r.wake
@@ -69,9 +69,9 @@ func (r *receiver) run(wait func() *kernel.Listener) {
 	}
 }
 
-// refuseToServe: a thread that is not as it should be answers nothing. If it was
-// to be the first, nobody else will, so the listener is closed: what is asked
-// inside fails at once instead of waiting for ever.
+// refuseToServe: a thread that could not be prepared answers nothing. If it was to be the
+// first, no other will, so the listener is closed: calls inside fail at once instead of
+// waiting for ever.
 func (r *receiver) refuseToServe(wait func() *kernel.Listener, err error) {
 	if wait == nil {
 		return
@@ -107,10 +107,10 @@ func raisePriority() {
 	}
 }
 
-// maxFailures is how often in a row receiving may fail before it is given up.
+// maxFailures is how often in a row receiving may fail before supervision ends.
 const maxFailures = 100
 
-// receive waits for the next notification; false: there is none to come.
+// receive waits for the next notification; false: there will be none.
 func (r *receiver) receive() bool {
 	for failures := 0; ; {
 		r.state.Store(receiverWaits)
@@ -165,8 +165,8 @@ func (r *receiver) takeSignal() {
 	r.state.Store(receiverWorks)
 }
 
-// pin keeps the thread on a CPU of its own while several receivers share the
-// work, and lets it follow its callers again afterwards.
+// pin keeps the thread on its own CPU while several receivers share the work, and lets it
+// follow its callers again afterwards.
 func (r *receiver) pin(pinned bool) {
 	if pinned == r.pinned {
 		return
@@ -176,7 +176,7 @@ func (r *receiver) pin(pinned bool) {
 	if pinned {
 		set = nthCPU(set, r.index)
 	}
-	unix.SchedSetaffinity(0, &set) // an advice: without it the work is only slower
+	unix.SchedSetaffinity(0, &set) // a hint: without it the work is only slower
 }
 
 func nthCPU(all unix.CPUSet, index int) unix.CPUSet {

@@ -80,7 +80,7 @@ func (r *rights) keepMetadata(kept bool) error {
 // reduce drops all other capabilities of the calling thread for good, and finds out whether
 // it can return to its own identity from another.
 func (r *rights) reduce() error {
-	if r.switches() {
+	if r.canSwitchUser() {
 		r.fixed = errors.Join(r.effective(capSwitching), kernel.SetThreadFileIdentity(r.self)) != nil
 	}
 	return r.effective(capPtrace)
@@ -93,15 +93,15 @@ func (r *rights) effective(set kernel.CapSet) error {
 	return kernel.SetThreadCapabilities(kernel.Capabilities{Effective: set & r.caps, Permitted: r.caps})
 }
 
-// switches reports whether the thread can open as another user. One that cannot is an
+// canSwitchUser reports whether the thread can open as another user. One that cannot is an
 // ordinary user's, and so are all processes in its sandbox.
-func (r *rights) switches() bool { return r.caps&capSwitching == capSwitching }
+func (r *rights) canSwitchUser() bool { return r.caps&capSwitching == capSwitching }
 
-// with runs open with the file identity of the caller, and with those of the needed
+// withCallerCredentials runs open with the file identity of the caller, and with those of the needed
 // capabilities in effect that the thread has, and returns to the thread's own rights. If
 // that fails ok is false: the thread may have any rights, and must not go on.
-func (r *rights) with(id kernel.FileIdentity, needed kernel.CapSet, open func() error) (err error, ok bool) {
-	other := r.switches() && !sameIdentity(id, r.self)
+func (r *rights) withCallerCredentials(id kernel.FileIdentity, needed kernel.CapSet, open func() error) (err error, ok bool) {
+	other := r.canSwitchUser() && !sameIdentity(id, r.self)
 	if other && r.fixed {
 		return unix.EPERM, true
 	}

@@ -78,21 +78,21 @@ type Supervisor struct {
 	// slowMounts: there are file systems on which looking up a name may block.
 	slowMounts atomic.Bool
 
-	mu        sync.Mutex
-	load      load
-	together  bool // as the listener was configured last
-	receivers []*receiver
-	retiring  bool
-	retired   sync.Once
-	retireErr error
-	failing   sync.Once
-	running   sync.WaitGroup
-	gone      chan struct{}
-	goneOnce  sync.Once
-	watchOnce sync.Once
-	adopted   chan struct{} // closed once listener is there
-	first     chan error    // whether the first receiver serves, once
-	slow      slowPool
+	mu         sync.Mutex
+	load       load
+	concurrent bool // as the listener was configured last
+	receivers  []*receiver
+	retiring   bool
+	retired    sync.Once
+	retireErr  error
+	failing    sync.Once
+	running    sync.WaitGroup
+	gone       chan struct{}
+	goneOnce   sync.Once
+	watchOnce  sync.Once
+	adopted    chan struct{} // closed once listener is there
+	first      chan error    // whether the first receiver serves, once
+	slow       slowPool
 }
 
 // New prepares a supervisor, which serves once [Supervisor.Serve] gives it a listener. It
@@ -353,18 +353,18 @@ func (s *Supervisor) replaceReceiveFD() error {
 	return nil
 }
 
-// adapt counts a request and its outcome, and starts, wakes or parks receivers. It reports
+// rebalance counts a request and its outcome, and starts, wakes or parks receivers. It reports
 // whether the receiver number index should go on.
-func (s *Supervisor) adapt(index int, tid uint32, injected bool) (goOn, pinned bool) {
+func (s *Supervisor) rebalance(index int, tid uint32, injected bool) (goOn, pinned bool) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.load.request(tid)
 	if injected {
 		s.load.granted()
 	}
-	if together := s.load.together(); together != s.together {
-		s.together = together
-		s.listener.SyncWakeUp(!together)
+	if concurrent := s.load.concurrent(); concurrent != s.concurrent {
+		s.concurrent = concurrent
+		s.listener.SyncWakeUp(!concurrent)
 	}
 	want := s.load.receivers()
 	if s.retiring {

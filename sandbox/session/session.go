@@ -112,7 +112,7 @@ func prepare(o Options) (*sandbox.Plan, Observer, error) {
 	if observer == nil {
 		observer = Silent{}
 	}
-	o.Sandbox.Supervised, o.Sandbox.ProcfsGranted = true, decide.Everybody
+	o.Sandbox.Supervised, o.Sandbox.ProcfsGranted = true, decide.WorldReadable
 	o.Sandbox.PathCalls = supervisor.PathCalls()
 	if o.Observe != nil {
 		o.Sandbox.Observe = supervisor.ObservedCalls()

@@ -21,7 +21,7 @@ func system(name string) Object { return Object{Class: System, Name: name} }
 func injects(r Request, o Object, p *policy.Policy) bool {
 	v := Open(r, o, p)
 	i, ok := v.(Inject)
-	if !ok && v != Verdict(Continue{Behind: BehindLandlock}) {
+	if !ok && v != Verdict(Continue{DecidedBy: ByLandlock}) {
 		panic("neither an injection nor the kernel's decision")
 	}
 	return ok && i.Grant != nil
@@ -258,7 +258,7 @@ func TestEverybody(t *testing.T) {
 		"cpuinfo": true, "1/stat": true, "12/cmdline": true, "1/maps": false, "1/mem": false, "1/environ": false, "kcore": false,
 		"": false, "1": false, "1/": false, "sys/../kcore": false, "1/net/dev": false, "self/stat": false, "1/comm": true,
 	} {
-		if got := Everybody(name); got != want {
+		if got := WorldReadable(name); got != want {
 			t.Errorf("%q: %t, want %t", name, got, want)
 		}
 	}
@@ -318,18 +318,18 @@ func TestMembers(t *testing.T) {
 		{"maps", unix.O_RDWR, &sandbox, false},
 	} {
 		r, o := Request{Flags: test.flags}, Object{Class: Process, Name: test.name, PID: 7}
-		if AsksMember(r, o, test.policy) != test.want {
+		if DependsOnMembership(r, o, test.policy) != test.want {
 			t.Errorf("%s, flags %#x, %v: whether it is a member matters: %v", test.name, test.flags, test.policy.Procfs.Processes, !test.want)
 		}
 		o.Member = true
 		if _, granted := Open(r, o, test.policy).(Inject); granted != test.want {
 			t.Errorf("%s of a member, flags %#x, %v: granted %v", test.name, test.flags, test.policy.Procfs.Processes, granted)
 		}
-		if o.Own = true; AsksMember(r, o, test.policy) {
+		if o.Own = true; DependsOnMembership(r, o, test.policy) {
 			t.Errorf("%s: whether the caller itself is a member matters", test.name)
 		}
 	}
-	if AsksMember(Request{}, Object{Class: Process, Name: "stat", PID: 7}, &sandbox) {
+	if DependsOnMembership(Request{}, Object{Class: Process, Name: "stat", PID: 7}, &sandbox) {
 		t.Error("stat: everybody's is granted anyway")
 	}
 	_, key, allow := Explain(Request{}, Object{Class: Process, Name: "maps", PID: 7}, &own)

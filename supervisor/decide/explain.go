@@ -7,7 +7,7 @@ import (
 	"github.com/memjail/memjail/policy"
 )
 
-// Explain says, for a user, what an open that the kernel will refuse was after, the
+// Explain describes, for a user, what an open that the kernel will refuse would reach, the
 // key of the policy that decides, and what would allow it ("" if nothing does).
 func Explain(r Request, o Object, p *policy.Policy) (reason, key, allow string) {
 	const access = "memory.access"

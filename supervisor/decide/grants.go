@@ -7,21 +7,21 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Gate is what the kernel asks of an opener beside the file's mode.
+// Gate is what the kernel checks of an opener besides the file's mode.
 type Gate uint8
 
 const (
-	// GateNone: nothing; whoever the mode lets in may read.
+	// GateNone: nothing; the mode alone decides.
 	GateNone Gate = iota
 	// GatePtrace: ptrace access to the process (PTRACE_MODE_READ_FSCREDS, see
-	// ptrace(2)). The kernel asks the opener only, once, so such a file is
+	// ptrace(2)). The kernel checks only the opener, once, so such a file is
 	// opened for its own process, for the process that traces it, and under
 	// procfs.processes = "sandbox" for other processes of the sandbox, who must have
 	// that access then.
 	GatePtrace
 )
 
-// Who says whose file may be had.
+// Who is whose files a row grants.
 type Who uint8
 
 const (
@@ -31,8 +31,8 @@ const (
 	Any
 )
 
-// Grant is a row of the closed table of what procfs gives under a policy that
-// closes memory. What is in no row is in nobody's reach.
+// Grant is a row of the closed table of procfs files that are granted under a policy that
+// closes memory. A file that is in no row is granted to no process.
 type Grant struct {
 	// Class is Process (below /proc/PID and, where it exists there, below
 	// /proc/PID/task/TID) or System.
@@ -44,12 +44,11 @@ type Grant struct {
 	Who  Who
 	// Write is a grant to write (and to read and write).
 	Write policy.ProcfsWrite
-	// Writes reports whether the row is about writing at all.
+	// Writes: the row is about writing.
 	Writes bool
 	// IDMap: a file that gives a new user namespace its users and groups. The kernel
 	// judges a write by the credentials that the file was opened with, and by the
-	// writer's; so it is opened with the caller's own and no capability that the caller
-	// has not. Its process is the caller's own or a child of that.
+	// writer's; so it is opened with the caller's own and no further capability. Its process is the caller's own or a child of that.
 	IDMap bool
 	// Why the row is harmless, for the documentation.
 	Why string
@@ -112,8 +111,8 @@ func find(o Object, writing bool) *Grant {
 	return nil
 }
 
-// plain: no element of the name leads elsewhere, so that what matches a pattern
-// lies where the pattern says.
+// plain reports whether no element of the name leads elsewhere, so that a name which matches
+// a pattern lies where the pattern says.
 func plain(name string) bool {
 	for element := range strings.SplitSeq(name, "/") {
 		if element == "" || element == "." || element == ".." {
@@ -149,15 +148,15 @@ func validTail(rest string, deep bool) bool {
 	return rest != "" && (deep || !strings.Contains(rest, "/"))
 }
 
-// openFlags are the flags of open(2) whose effect on a procfs file an opener
-// elsewhere can bring about exactly; a call with any other is left to the kernel.
+// openFlags are the flags of open(2) whose effect on a procfs file the supervisor can
+// reproduce exactly; a call with any other is left to the kernel.
 const openFlags = unix.O_ACCMODE | unix.O_CREAT | unix.O_TRUNC | unix.O_APPEND | unix.O_NONBLOCK | unix.O_CLOEXEC |
 	unix.O_NOCTTY | unix.O_NOFOLLOW | largeFile | unix.O_SYNC | unix.O_DSYNC | unix.O_NOATIME
 
-// Open decides an open. Whatever is not clearly a row of the table is the
-// kernel's to decide, and its domain refuses all of procfs.
+// Open decides an open. What is not clearly in the table is left to the kernel, whose domain
+// refuses all of procfs.
 func Open(r Request, o Object, p *policy.Policy) Verdict {
-	kernel := Continue{Behind: BehindLandlock}
+	kernel := Continue{DecidedBy: ByLandlock}
 	if o.Class != Process && o.Class != System {
 		return kernel
 	}
@@ -185,9 +184,9 @@ func Open(r Request, o Object, p *policy.Policy) Verdict {
 	return Inject{Grant: g}
 }
 
-// AsksMember reports whether the answer to an open hangs on whether the object's
-// process is in the sandbox: it would be granted then.
-func AsksMember(r Request, o Object, p *policy.Policy) bool {
+// DependsOnMembership reports whether the open is granted only if the object's process
+// is in the sandbox.
+func DependsOnMembership(r Request, o Object, p *policy.Policy) bool {
 	if o.Class != Process || o.Own || o.Member {
 		return false
 	}
@@ -199,9 +198,9 @@ func AsksMember(r Request, o Object, p *policy.Policy) bool {
 	return granted
 }
 
-// AsksTracer reports whether the answer to an open hangs on whether the caller traces the
-// object's process: it would be granted then. Nobody traces where the policy forbids it.
-func AsksTracer(r Request, o Object, p *policy.Policy) bool {
+// DependsOnTracer reports whether the open is granted only if the caller traces the object's
+// process. No process traces another where the policy forbids it.
+func DependsOnTracer(r Request, o Object, p *policy.Policy) bool {
 	if p.Memory.Ptrace == policy.PtraceDeny || o.Class != Process || o.Own || o.Traced {
 		return false
 	}
@@ -210,9 +209,9 @@ func AsksTracer(r Request, o Object, p *policy.Policy) bool {
 	return granted
 }
 
-// AsksChild reports whether the answer to an open hangs on whether the object's process is
-// a child of the caller's in a new user namespace: it would be granted then.
-func AsksChild(r Request, o Object, p *policy.Policy) bool {
+// DependsOnParent reports whether the open is granted only if the object's process is a child
+// of the caller in a new user namespace.
+func DependsOnParent(r Request, o Object, p *policy.Policy) bool {
 	if p.IPC.Namespaces != policy.NamespacesUser || o.Class != Process || o.Own || !r.Writing() {
 		return false
 	}
@@ -230,10 +229,9 @@ func writable(p *policy.Policy, w policy.ProcfsWrite) bool {
 	return false
 }
 
-// Everybody reports whether a file of procfs, named below its root, is one that the
-// table gives everybody to read, whoever opened it: such a descriptor may be
-// handed into a sandbox.
-func Everybody(below string) bool {
+// WorldReadable reports whether the table grants a file of procfs, named below its root, to all
+// processes for reading, whoever opened it: such a descriptor may be passed into a sandbox.
+func WorldReadable(below string) bool {
 	o := Object{Class: System, Name: below}
 	if first, rest, _ := strings.Cut(below, "/"); first != "" && first[0] >= '0' && first[0] <= '9' {
 		o = Object{Class: Process, Name: rest}

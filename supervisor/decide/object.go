@@ -1,5 +1,5 @@
-// Package decide says what the supervisor does about a call, given what the call
-// names and the policy. It is pure: no system call, no clock, no state.
+// Package decide decides what the supervisor answers to a call, given what the call names
+// and the policy. It has no side effects: no system calls, no clock, no state.
 package decide
 
 import "golang.org/x/sys/unix"
@@ -8,7 +8,7 @@ import "golang.org/x/sys/unix"
 type Class uint8
 
 const (
-	// Unknown: it could not be told, or not in time.
+	// Unknown: it could not be found out, or not in time.
 	Unknown Class = iota
 	// Ordinary: not on procfs.
 	Ordinary
@@ -29,15 +29,15 @@ type Object struct {
 	PID, Task int
 	// Own: PID belongs to the calling process.
 	Own bool
-	// Member: PID is known to be in the sandbox, by the kernel's answer.
+	// Member: the kernel says that PID is in the sandbox.
 	Member bool
-	// Traced: PID is traced by the calling process, by the kernel's answer.
+	// Traced: the kernel says that the calling process traces PID.
 	Traced bool
 	// Child: PID is a child of the calling process, in another user namespace.
 	Child bool
 }
 
-// Request is what is asked of the object. All of it is scalar or was copied once.
+// Request is what is requested of the object. All of it is scalar or was copied once.
 type Request struct {
 	// Flags are those of open(2), in this machine's numbering.
 	Flags int
@@ -45,16 +45,16 @@ type Request struct {
 	Resolve uint64
 }
 
-// Writing tells what the access mode asks for. The mode 3, which opens for neither
-// but asks for the permission for both, is writing.
+// Writing reports whether the access mode includes writing. Mode 3, which opens for neither
+// but requires the permission for both, does.
 func (r Request) Writing() bool { return r.Flags&unix.O_ACCMODE != unix.O_RDONLY }
 
-// Verdict is the answer to a notification: exactly one of [Continue], [Inject],
-// [Refuse] and [Done]. No value of the type says two of these things.
+// Verdict is the answer to a notification: exactly one of [Continue], [Inject], [Refuse] and
+// [Done].
 type Verdict interface{ verdict() }
 
-// Continue leaves the call to the kernel. Behind says what decides there.
-type Continue struct{ Behind Behind }
+// Continue leaves the call to the kernel. DecidedBy is what decides there.
+type Continue struct{ DecidedBy DecidedBy }
 
 // Inject gives the caller the file of the grant.
 type Inject struct{ Grant *Grant }
@@ -62,7 +62,7 @@ type Inject struct{ Grant *Grant }
 // Refuse answers with an errno.
 type Refuse struct{ Errno unix.Errno }
 
-// Done tells the caller that its call was made: the supervisor has made it.
+// Done answers success: the supervisor has made the call.
 type Done struct{}
 
 func (Continue) verdict() {}
@@ -70,19 +70,19 @@ func (Inject) verdict()   {}
 func (Refuse) verdict()   {}
 func (Done) verdict()     {}
 
-// Behind says why a Continue gives nothing away.
-type Behind uint8
+// DecidedBy is what decides about a call that is continued, so that continuing it is safe.
+type DecidedBy uint8
 
 const (
-	// BehindLandlock: the kernel's own domain decides the open, on the object it
-	// finds by itself.
-	BehindLandlock Behind = iota
-	// BehindScalars: only numbers in registers were judged, which nobody changes
-	// while the call waits.
-	BehindScalars
-	// BehindKernel: nothing was judged; the call is as free as without memjail,
-	// and the supervisor only wanted to know of it.
-	BehindKernel
-	// BehindNothing: a fault of a test build, which the probe suite must find.
-	BehindNothing
+	// ByLandlock: the Landlock domain decides the open, on the object that the kernel
+	// finds.
+	ByLandlock DecidedBy = iota
+	// ByScalars: only numbers in registers were judged, which cannot change while the call
+	// waits.
+	ByScalars
+	// ByKernel: nothing was judged; the call is allowed as without memjail, and the
+	// supervisor only takes note of it.
+	ByKernel
+	// ByNothing: a fault of a test build, which the probe suite must find.
+	ByNothing
 )

@@ -20,15 +20,14 @@ const firstRead = 256
 // of mapped memory is read as the kernel reads it. Errors, bare: ENAMETOOLONG, no
 // NUL within len(buf); EFAULT; ESRCH; EPERM.
 //
-// The thread is named by number: the caller must ask afterwards whether the
-// number still meant whom it thinks (for a seccomp notification, whether its ID
-// is still valid) before it uses the result.
+// The thread is named by number: before the caller uses the result it must check that the
+// number still means the same thread (for a seccomp notification, that its ID is valid).
 func ReadCString(tid int, unsafeAddress uint64, buf []byte) (int, error) {
 	return ReadCStringBy(kernel.ReadProcessMemory, tid, unsafeAddress, buf)
 }
 
-// ReadCStringBy is ReadCString by another way than [kernel.ReadProcessMemory], of which
-// read has the contract.
+// ReadCStringBy is ReadCString with another function than [kernel.ReadProcessMemory]; read
+// has the same contract.
 func ReadCStringBy(read func(tid int, buf []byte, address uint64) (int, error), tid int, unsafeAddress uint64, buf []byte) (int, error) {
 	have, chunk := 0, uint64(firstRead)
 	for have < len(buf) {

@@ -1,8 +1,7 @@
 // Package procmem gives the memory of another process as io.ReaderAt, io.WriterAt
-// and io.Seeker, with bounds and liveness: once the process has ended, or has
-// become another program, every operation, whatever its length, answers [ErrGone]
-// instead of touching memory that is somebody else's by now, and a [Window] on it
-// has no length.
+// and io.Seeker, with bounds and liveness: once the process has ended, or has executed
+// another program, every operation, whatever its length, returns [ErrGone] instead of
+// touching the memory of another process, and the length of a [Window] is 0.
 //
 // Process numbers are reused, and addresses mean something else after execve(2). A
 // [Memory] is therefore bound to the process by a pidfd and to the address space
@@ -23,7 +22,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrGone reports that the address space is no more: the process has ended or has
+// ErrGone reports that the address space is gone: the process has ended or has
 // executed another program. errors.Is(err, unix.ESRCH) holds as well.
 var ErrGone = fmt.Errorf("the process's memory is gone: %w", unix.ESRCH)
 
@@ -56,7 +55,7 @@ type Memory struct {
 	pid   int
 	mem   *os.File
 	pidfd *os.File
-	conn  syscall.RawConn // of pidfd: keeps the number from being reused while it is polled
+	conn  syscall.RawConn // of pidfd: keeps the descriptor open while it is polled
 }
 
 // Open opens the memory of process pid for reading. It needs ptrace access to the
@@ -105,8 +104,8 @@ func open(pid, flags int) (*Memory, error) {
 	return m, nil
 }
 
-// Close gives the descriptors back. An operation that is under way still ends with
-// this process's memory; a later one fails with os.ErrClosed.
+// Close closes the descriptors. An operation in progress completes on this process's memory;
+// later ones fail with os.ErrClosed.
 func (m *Memory) Close() error {
 	var err error
 	if m.mem != nil {
@@ -124,8 +123,8 @@ func (m *Memory) check() error {
 	if m.ended() {
 		return ErrGone
 	}
-	// Any byte will do: an address space without users answers 0 before it looks at
-	// the address, and one in use answers 1 or EIO.
+	// Any byte will do: for an address space without users the kernel returns 0 before it
+	// looks at the address, for one in use 1 or EIO.
 	var b [1]byte
 	switch _, err := m.mem.ReadAt(b[:], 0); {
 	case err == io.EOF:
@@ -136,8 +135,8 @@ func (m *Memory) check() error {
 	return nil
 }
 
-// ended reports whether the process has ended. A closed descriptor says no: the
-// operation that follows says that it is closed.
+// ended reports whether the process has ended. It is false for a closed descriptor: the
+// operation that follows reports that it is closed.
 func (m *Memory) ended() (ended bool) {
 	m.conn.Control(func(fd uintptr) {
 		fds := []unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}
@@ -153,7 +152,7 @@ func (m *Memory) ended() (ended bool) {
 
 // ReadAt reads len(p) bytes at the address off. It stops at the first page that
 // is not mapped: then n < len(p) and the error is EIO; ErrGone when the address
-// space is no more. Addresses from 2^63 on are not a process's (ErrBounds).
+// space is gone. Addresses from 2^63 on are not a process's (ErrBounds).
 func (m *Memory) ReadAt(p []byte, off int64) (int, error) {
 	return m.transfer("read", p, off, m.mem.ReadAt)
 }
@@ -183,7 +182,7 @@ func (m *Memory) transfer(op string, p []byte, off int64,
 	if path := (*os.PathError)(nil); errors.As(err, &path) {
 		err = path.Err
 	}
-	// The kernel's answers for an address space without users.
+	// What the kernel returns for an address space without users.
 	if err == io.EOF || err == io.ErrUnexpectedEOF {
 		err = ErrGone
 	}
@@ -200,9 +199,8 @@ type Segment struct {
 // number of bytes read. It stops at the first that fails; the [Error] names the
 // address.
 //
-// Each segment is a call of its own: process_vm_readv(2) would take all at once, but
-// names the process by a number, which may be another one's, or another program's,
-// by then.
+// Each segment takes a call: process_vm_readv(2) would take all at once, but names the
+// process by a number, which may have come to mean another process or program.
 func (m *Memory) ReadVector(segments []Segment) (int64, error) {
 	return m.vector(segments, m.ReadAt)
 }
@@ -230,7 +228,7 @@ func (m *Memory) vector(segments []Segment, call func([]byte, int64) (int, error
 }
 
 // Window returns the size bytes from address base on as a stream with a position.
-// Reading at its end gives io.EOF; nothing outside of it is ever touched. ErrBounds:
+// Reading at its end returns io.EOF; nothing outside it is ever touched. ErrBounds:
 // the window does not fit into the address space, or is to hold bytes at address 0.
 // A window of no bytes can be anywhere.
 func (m *Memory) Window(base, size uint64) (*Window, error) {
@@ -292,7 +290,7 @@ func (w *Window) ReadAt(p []byte, off int64) (int, error) {
 }
 
 // WriteAt writes at an offset from the window's base. A write that would leave
-// the window writes nothing and gives ErrBounds.
+// the window writes nothing and returns ErrBounds.
 func (w *Window) WriteAt(p []byte, off int64) (int, error) {
 	if off < 0 || off > w.size || int64(len(p)) > w.size-off {
 		return 0, w.fail("write", off, ErrBounds)

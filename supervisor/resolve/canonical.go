@@ -10,7 +10,7 @@ import (
 )
 
 // Target is what an ordinary path leads to: its path without symbolic links, as this
-// process sees it. It is for reports: nothing may be decided by it.
+// process sees it. It is for reports only: no decision may depend on it.
 type Target struct {
 	Path      string
 	Directory bool

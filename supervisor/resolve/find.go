@@ -13,11 +13,11 @@ import (
 // Find opens with O_PATH what a path names in the caller's view: from its root and
 // working directory, with its own /proc/self. Where the caller does not follow links
 // (Caller.NoFollow) a symbolic link at the end is what is found. The descriptor is the
-// caller's to close, and what follows is decided on it and done to it: the name may
-// mean something else by then.
+// caller's to close. Decisions and changes are made on it: the name may have come to mean
+// something else.
 //
-// sameRoot: nobody inside has another root than this process, so that the kernel may
-// resolve by itself what does not lead through procfs.
+// sameRoot: no process inside has another root than this one, so that the kernel may resolve
+// by itself what does not lead through procfs.
 //
 // Unless the caller may wait for a disk or a server (Caller.MayWait) what that could be
 // necessary for is not found (ErrMayWait), nor what a later call could have to wait for
@@ -106,7 +106,7 @@ func (r *Resolver) findAtOnce(c Caller, p *Path) (int, error) {
 	return fd, nil
 }
 
-// openStart opens what a relative path starts from.
+// openStart opens the directory that a relative path starts from.
 func openStart(c Caller) (int, error) {
 	if c.Dir != unix.AT_FDCWD {
 		return OpenDescriptor(c.TID, c.Dir)
@@ -135,7 +135,7 @@ func OpenDescriptor(tid, fd int) (int, error) {
 }
 
 // OnlyNames reports whether a descriptor of a thread was opened with O_PATH, so that the
-// kernel refuses to change anything through it. Where that cannot be told it says so.
+// kernel refuses to change anything through it. Where that is not known it returns true.
 func OnlyNames(tid, fd int) bool {
 	var buf [256]byte
 	info, err := unix.Open("/proc/"+strconv.Itoa(tid)+"/fdinfo/"+strconv.Itoa(fd), unix.O_RDONLY|unix.O_CLOEXEC, 0)
@@ -178,13 +178,12 @@ func Place(fd int, id kernel.FileID) (string, error) {
 	return name, nil
 }
 
-// DescriptorName is a path by which this thread reaches what its own descriptor is open
-// on, a symbolic link included, for calls that take no descriptor.
+// DescriptorName returns a path by which this thread reaches the object of its own
+// descriptor, a symbolic link included, for calls that take no descriptor.
 func DescriptorName(fd int) string { return descriptorName(fd) }
 
-// Mounted reports whether what a descriptor is open on lies on a mount of this thread's
-// mount namespace: a memfd lies on one that nobody sees. Where it cannot be told it
-// does not.
+// Mounted reports whether the object of a descriptor lies on a mount of this thread's mount
+// namespace: a memfd lies on an internal one. It is false where that is not known.
 func Mounted(fd int) bool {
 	var st unix.Statx_t
 	if statDescriptor(fd, &st) != nil || st.Mask&unix.STATX_MNT_ID == 0 {

@@ -17,9 +17,9 @@ func statDescriptor(fd int, st *unix.Statx_t) error {
 func deviceOf(st *unix.Statx_t) uint64 { return unix.Mkdev(st.Dev_major, st.Dev_minor) }
 
 // mountedInPlace reports whether the mount id, of the same procfs instance, shows
-// below the held root what stands there anyway. So do the binds by which container
-// managers make parts of /proc read-only; a bind of one file of procfs over
-// another does not: then the name means something else than the table says.
+// below the held root the same object that is there without it. The binds by which container
+// managers make parts of /proc read-only do; a bind of one file of procfs over another does
+// not, so that the name means another file than the table's.
 func (p *Procfs) mountedInPlace(id uint64) error {
 	table, err := os.ReadFile("/proc/thread-self/mountinfo")
 	if err != nil {

@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Process is a process that is held, so that its number cannot come to mean another
-// one: what is opened through it is the process's behind PIDFD, or nothing.
+// Process holds a process, so that its number cannot come to mean another one: what is
+// opened through it belongs to the process behind PIDFD, or the open fails.
 type Process struct {
 	PID   int
 	PIDFD *os.File
@@ -29,9 +29,9 @@ func (p *Procfs) Process(pid int) (*Process, error) {
 	fd, err := openPlain(int(p.root.Fd()), strconv.Itoa(pid), unix.O_PATH|unix.O_DIRECTORY)
 	if err == nil {
 		held.dir = os.NewFile(uintptr(fd), strconv.Itoa(pid))
-		// The directory belongs to who had the number when it was opened. That was
-		// the process behind the pidfd if that lives: a number is not given out
-		// again before its process has ended.
+		// The directory belongs to the process that had the number when it was opened. If
+		// the process behind the pidfd lives, it is that one: a number is not reused before
+		// its process has ended.
 		if !held.Alive() {
 			err = unix.ESRCH
 		}
@@ -59,7 +59,7 @@ func (p *Procfs) OpenOf(h *Process, name string, flags int) (int, error) {
 	return p.openBelow(int(h.dir.Fd()), name, flags, 0)
 }
 
-// Close lets go of the process.
+// Close releases the process.
 func (h *Process) Close() {
 	h.PIDFD.Close()
 	if h.dir != nil {

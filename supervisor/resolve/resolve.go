@@ -1,8 +1,7 @@
-// Package resolve finds out what object a path names in the view of the process
-// that hands it to the kernel: from its root, working directory or dirfd, with
-// its own /proc/self. It trusts none of it and decides nothing; what it says is
-// only good for choosing a row of the grants table, which is then opened afresh
-// below a procfs root that memjail holds.
+// Package resolve finds out which object a path names in the view of the calling process:
+// from its root, working directory or dirfd, with its own /proc/self. It trusts none of it
+// and decides nothing: the result only chooses a row of the grants table, whose file is then
+// opened again below a procfs root that memjail holds.
 package resolve
 
 import (
@@ -77,9 +76,9 @@ type Procfs struct {
 	mount  uint64 // the id of the mount that root is on
 }
 
-// OpenProcfs holds the procfs that is mounted at /proc and numbers processes as the
-// kernel does for this one ([kernel.ProveProcfs]). An error says why that is none: the
-// supervisor then cannot grant anything.
+// OpenProcfs opens the procfs that is mounted at /proc, and proves that it numbers processes
+// as the kernel does for this one ([kernel.ProveProcfs]). After an error the supervisor
+// cannot grant anything.
 func OpenProcfs() (*Procfs, error) {
 	fd, err := unix.Open("/proc", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -98,28 +97,27 @@ func OpenProcfs() (*Procfs, error) {
 	return p, nil
 }
 
-// FD is the number of the descriptor of the root directory, an O_PATH one; it stays
-// owned by p.
+// FD returns the descriptor of the root directory, an O_PATH one, which p keeps owning.
 func (p *Procfs) FD() int { return int(p.root.Fd()) }
 
-// Close gives the procfs root back.
+// Close closes the procfs root.
 func (p *Procfs) Close() error { return p.root.Close() }
 
-// Open opens a file below the procfs root by a name that memjail composed itself.
-// No symbolic link is followed, and what comes is checked on the descriptor: it
-// is on this procfs instance, a regular file, and the one that the name means
-// there, not another one of the same instance that is mounted over it. The
+// Open opens a file below the procfs root by a name that memjail has composed. No symbolic
+// link is followed, and the result is checked on the descriptor: it is a regular file of
+// this procfs instance, and the one that the name means there, not another one of the same
+// instance that is mounted over it. The
 // descriptor is the caller's to close; it is -1 where there is an error.
 func (p *Procfs) Open(name string, flags int) (int, error) {
 	return p.openBelow(int(p.root.Fd()), name, flags, 0)
 }
 
-// readableByAll is the mode bit that lets everybody read.
+// readableByAll is the mode bit that lets all users read.
 const readableByAll = 0o004
 
-// OpenThread opens a file below the directory of the thread tid, by its number only:
-// whoever uses what it says asks afterwards whether the number still meant whom it
-// thinks. The descriptor is the caller's to close; the errno is returned bare.
+// OpenThread opens a file below the directory of the thread tid, which is named by its number
+// only: before the caller uses the content it checks that the number still means the same
+// thread. The descriptor is the caller's to close; the errno is returned bare.
 func (p *Procfs) OpenThread(tid int, name string, flags int) (int, error) {
 	var buf [48]byte
 	path := append(append(strconv.AppendInt(buf[:0], int64(tid), 10), '/'), name...)
@@ -137,13 +135,13 @@ func (p *Procfs) ReadLink(tid int, name string) (string, error) {
 	return string(target[:n]), nil
 }
 
-// OpenPublic is Open for reading of what its mode lets everybody read, so that it
-// does not matter who opens it; EACCES for anything else.
+// OpenPublic opens for reading a file whose mode lets all users read, so that it does not
+// matter who opens it; EACCES for any other.
 func (p *Procfs) OpenPublic(name string, flags int) (int, error) {
 	return p.openBelow(int(p.root.Fd()), name, flags, readableByAll)
 }
 
-// openBelow opens what has all bits of mode in its own.
+// openBelow opens a file that has all bits of mode in its own.
 func (p *Procfs) openBelow(dir int, name string, flags int, mode uint16) (int, error) {
 	fd, err := openPlain(dir, name, flags)
 	if err != nil {
@@ -202,8 +200,8 @@ func openStepwise(dir int, name string, flags int) (int, error) {
 	}
 }
 
-// Exists reports whether there is something of that name below the procfs root, and
-// whether it is a directory.
+// Exists reports whether the name exists below the procfs root, and whether it is a
+// directory.
 func (p *Procfs) Exists(name string) (found, directory bool) {
 	how := unix.OpenHow{Flags: unix.O_PATH | unix.O_CLOEXEC | unix.O_NOFOLLOW, Resolve: unix.RESOLVE_BENEATH}
 	fd, err := unix.Openat2(int(p.root.Fd()), name, &how)
@@ -227,16 +225,14 @@ type Resolver struct {
 
 func (r *Resolver) remote() bool { return r.Remote != nil && r.Remote() }
 
-// Quick says at the cost of few system calls (none, or one for what exists) whether
-// the path leads to an object that is certainly not on the procfs, or to nothing:
-// then it is Ordinary. Else the class
-// is Unknown and [Resolver.Walk] is to be asked. It takes the caller's root to be
-// this process's own.
+// RuleOutProcfs returns Ordinary for a path that leads to an object which is certainly not
+// on procfs, or to nothing, at the cost of few system calls (none, or one if it exists).
+// Otherwise it returns Unknown, and [Resolver.Resolve] finds out. It assumes that the
+// caller's root is this process's own.
 //
-// A path that only the caller can follow (through its own descriptors or
-// /proc/self) may be called Ordinary here although it leads to procfs; all that
-// follows is that the kernel refuses it.
-func (r *Resolver) Quick(c Caller, p *Path) decide.Class {
+// It may return Ordinary for a path to procfs that only the caller can follow (through its
+// own descriptors or /proc/self); the kernel refuses that one then.
+func (r *Resolver) RuleOutProcfs(c Caller, p *Path) decide.Class {
 	path := p.unsafeBytes()
 	if len(path) == 0 || leadsThroughSelf(path) {
 		return decide.Unknown
@@ -247,14 +243,14 @@ func (r *Resolver) Quick(c Caller, p *Path) decide.Class {
 	return decide.Unknown
 }
 
-// maxMissing is how many components at the end of a path are looked for before it is
-// walked.
+// maxMissing is how many components at the end of a path are looked up before it is
+// resolved.
 const maxMissing = 8
 
 // ordinary reports whether a path, spelled for this process, leads off procfs, or
 // whether nothing has that name, or a name on the way there, in a directory off
 // procfs. Programs ask for files that do not exist all the time, a compiler for each
-// of its directories. here is cut for each question, and whole again afterwards.
+// of its directories. here is cut for each look-up, and restored afterwards.
 func (r *Resolver) ordinary(here []byte) bool {
 	end := len(here) - 1
 	defer func(first int) { slashes(here[end:first]) }(end)
@@ -262,7 +258,7 @@ func (r *Resolver) ordinary(here []byte) bool {
 		device, link, err := kernel.DeviceOfEntry(here[:end+1])
 		if link {
 			if device, err = kernel.DeviceOf(here[:end+1]); err != nil {
-				return false // it leads nowhere, but the caller perhaps somewhere
+				return false // it leads nowhere here, but may lead somewhere for the caller
 			}
 		}
 		if err != unix.ENOENT {
@@ -281,7 +277,7 @@ func (r *Resolver) ordinary(here []byte) bool {
 	return false
 }
 
-// slashes puts back what a path has been cut at.
+// slashes restores a path that has been cut.
 func slashes(path []byte) {
 	for i, c := range path {
 		if c == 0 {
@@ -290,7 +286,8 @@ func slashes(path []byte) {
 	}
 }
 
-// leadsThroughSelf: the text alone says that procfs is, or may be, on the way.
+// leadsThroughSelf reports whether by its text alone the path leads, or may lead, through
+// procfs.
 func leadsThroughSelf(path []byte) bool {
 	return hasPrefix(path, "/proc") || hasPrefix(path, "/dev/fd") || hasPrefix(path, "/dev/std")
 }
@@ -299,7 +296,7 @@ func hasPrefix(b []byte, prefix string) bool {
 	return len(b) >= len(prefix) && string(b[:len(prefix)]) == prefix
 }
 
-// fromHere returns the path, NUL-terminated, as this process would spell it.
+// fromHere returns the path, NUL-terminated, as this process spells it.
 func (p *Path) fromHere(c Caller) []byte {
 	whole := p.buf[:headroom+p.length+1]
 	whole[len(whole)-1] = 0
@@ -318,11 +315,10 @@ func (p *Path) fromHere(c Caller) []byte {
 	return whole[start:]
 }
 
-// Direct reads a path that spells a procfs file in the plain way, /proc/NAME or
-// /proc/PID/NAME, without asking the file system: /proc/self is the caller. It is
-// good only for a caller whose /proc is this process's own. The class is Unknown
-// for every other spelling, and whether the object exists is not said.
-func (r *Resolver) Direct(c Caller, p *Path) decide.Object {
+// ParsePlain parses a path that spells a procfs file plainly, /proc/NAME or /proc/PID/NAME,
+// without asking the file system: /proc/self is the caller. The caller's /proc must be this
+// process's own. The class is Unknown for every other spelling. The object need not exist.
+func (r *Resolver) ParsePlain(c Caller, p *Path) decide.Object {
 	rest, ok := strings.CutPrefix(p.String(), "/proc/")
 	if !ok {
 		return decide.Object{}
@@ -346,13 +342,13 @@ func (r *Resolver) Direct(c Caller, p *Path) decide.Object {
 	return decide.Object{}
 }
 
-// isLink: the name is a symbolic link in the root of every procfs.
+// isLink reports whether the name is a symbolic link in the root of every procfs.
 func isLink(name string) bool {
 	return name == "self" || name == "thread-self" || name == "mounts" || name == "net"
 }
 
-// Classify sorts a path below a procfs root: whose it is and what it is called
-// there. Anything that is not in its plainest form is Unknown.
+// Classify splits a path below a procfs root into the process that it belongs to and its
+// name there. The class of a path that is not in its plainest form is Unknown.
 func Classify(c Caller, below string) decide.Object {
 	for element := range strings.SplitSeq(below, "/") {
 		if element == "" || element == "." || element == ".." {
@@ -379,7 +375,7 @@ func Classify(c Caller, below string) decide.Object {
 	return o
 }
 
-// Name spells the object below the procfs root.
+// Name returns the object's path below the procfs root.
 func Name(o decide.Object) string {
 	switch {
 	case o.Class == decide.System:
@@ -399,9 +395,9 @@ func number(s string) (int, bool) {
 	return int(n), err == nil
 }
 
-// ThroughLink reports whether a name below /proc/PID goes, or may go, through one of
-// the links there that lead elsewhere.
-func ThroughLink(o decide.Object) bool {
+// ViaMagicLink reports whether a name below /proc/PID leads, or may lead, through one of the
+// links there that lead elsewhere.
+func ViaMagicLink(o decide.Object) bool {
 	first, _, _ := strings.Cut(o.Name, "/")
 	switch first {
 	case "fd", "cwd", "root", "exe", "map_files", "ns":

@@ -75,12 +75,12 @@ func check(t *testing.T, r *Resolver, c *callerProcess, s spelling, sameRoot boo
 	if !sameRoot {
 		return
 	}
-	if o := r.Direct(who, newPath(s.path)); o.Class != decide.Unknown && !ThroughLink(o) {
+	if o := r.ParsePlain(who, newPath(s.path)); o.Class != decide.Unknown && !ViaMagicLink(o) {
 		if found, _ := r.Procfs.Exists(Name(o)); found {
 			compare(t, r, s.path, o, opens, &native, c.pid())
 		}
 	}
-	if r.Quick(who, newPath(s.path)) == decide.Ordinary && !s.onlyCallers && opens && native.Dev == r.Procfs.device {
+	if r.RuleOutProcfs(who, newPath(s.path)) == decide.Ordinary && !s.onlyCallers && opens && native.Dev == r.Procfs.device {
 		t.Errorf("%q: ordinary at a quick look, but it is on procfs", s.path)
 	}
 }
@@ -90,12 +90,12 @@ func check(t *testing.T, r *Resolver, c *callerProcess, s spelling, sameRoot boo
 func walk(t *testing.T, r *Resolver, who Caller, path string) decide.Object {
 	t.Helper()
 	who.MayWait = true
-	o, slow := r.Walk(who, newPath(path))
+	o, slow := r.Resolve(who, newPath(path))
 	if slow {
 		t.Errorf("%q: said to be slow to a caller that may wait", path)
 	}
 	who.MayWait = false
-	quick, slow := r.Walk(who, newPath(path))
+	quick, slow := r.Resolve(who, newPath(path))
 	if slow && quick != (decide.Object{}) || !slow && quick != o {
 		t.Errorf("%q: %+v to one that may not wait (slow %t), %+v to one that may", path, quick, slow, o)
 	}
@@ -211,7 +211,7 @@ func TestQuickMissing(t *testing.T) {
 		"toproc/nothing": decide.Unknown, "toproc/self/fd/9999": decide.Unknown, "tofd/9999": decide.Unknown, "toproc/nothing/x": decide.Unknown,
 	} {
 		p := newPath(path)
-		if got := r.Quick(who, p); got != want || p.String() != path {
+		if got := r.RuleOutProcfs(who, p); got != want || p.String() != path {
 			t.Errorf("%q: %d, want %d; the path has become %q", path, got, want, p)
 		}
 	}
@@ -292,7 +292,7 @@ func TestEnded(t *testing.T) {
 			t.Errorf("%s for a thread that ended: %+v", path, o)
 		}
 	}
-	if c := r.Quick(who, newPath("maps")); c != decide.Unknown {
+	if c := r.RuleOutProcfs(who, newPath("maps")); c != decide.Unknown {
 		t.Errorf("a quick look for a thread that ended: %d", c)
 	}
 }
@@ -310,21 +310,21 @@ func TestPathBuffer(t *testing.T) {
 	}
 	r := newResolver(t)
 	who := Caller{TID: os.Getpid(), TGID: os.Getpid(), Dir: unix.AT_FDCWD}
-	if c := r.Quick(who, p); c != decide.Ordinary {
+	if c := r.RuleOutProcfs(who, p); c != decide.Ordinary {
 		t.Errorf("the root, spelled at length: %d", c)
 	}
 	p.SetLength(copy(p.Buffer(), strings.Repeat("x", PathMax-1)))
 	if r.Slow(who, p) {
 		t.Error("a name that is too long is said to be slow")
 	}
-	allocations := testing.AllocsPerRun(100, func() { r.Quick(who, p) })
+	allocations := testing.AllocsPerRun(100, func() { r.RuleOutProcfs(who, p) })
 	p.SetLength(copy(p.Buffer(), "/nothing/of/this/kind"))
-	if c := r.Quick(who, p); c != decide.Ordinary || p.String() != "/nothing/of/this/kind" {
+	if c := r.RuleOutProcfs(who, p); c != decide.Ordinary || p.String() != "/nothing/of/this/kind" {
 		t.Errorf("what is missing: %d, and the path has become %q", c, p)
 	}
-	allocations += testing.AllocsPerRun(100, func() { r.Quick(who, p) })
+	allocations += testing.AllocsPerRun(100, func() { r.RuleOutProcfs(who, p) })
 	p.SetLength(copy(p.Buffer(), "/etc/hostname"))
-	if allocations += testing.AllocsPerRun(100, func() { r.Quick(who, p) }); allocations != 0 {
+	if allocations += testing.AllocsPerRun(100, func() { r.RuleOutProcfs(who, p) }); allocations != 0 {
 		t.Errorf("%v allocations for a quick look", allocations)
 	}
 }

@@ -15,15 +15,15 @@ const (
 	maxComponents = PathMax / 2
 )
 
-// Walk resolves the path component by component in the caller's view: its root
+// Resolve resolves the path component by component in the caller's view: its root
 // (also after chroot(2)), its working directory or descriptor, and /proc/self and
 // /proc/thread-self as the caller sees them. It follows magic links (fd/N, cwd,
-// root, exe) only of the caller's own process. The class is Unknown whenever
-// something is not as simple as that.
+// root, exe) only of the caller's own process. The class is Unknown in all
+// other cases.
 //
-// slow says that it would have had to wait for a disk or a server, off procfs, and
-// that the caller may not: nothing was found out then.
-func (r *Resolver) Walk(c Caller, p *Path) (o decide.Object, slow bool) {
+// slow reports that the path was not resolved, because this would have had to wait for a
+// disk or a server, off procfs, and the caller may not.
+func (r *Resolver) Resolve(c Caller, p *Path) (o decide.Object, slow bool) {
 	w := walker{resolver: r, caller: c, root: -1, at: -1}
 	defer w.close()
 	err := w.start(p.String())
@@ -136,8 +136,8 @@ func (w *walker) step(name string) error {
 	return w.follow(name, fd, device)
 }
 
-// look tells the device and the type (S_IFMT) of an open object without asking a
-// server (AT_STATX_DONT_SYNC).
+// look returns the device and the type (S_IFMT) of an open object without asking a server
+// (AT_STATX_DONT_SYNC).
 func look(fd int) (device uint64, kind uint32, err error) {
 	var st unix.Statx_t
 	if err := unix.Statx(fd, "", unix.AT_EMPTY_PATH|unix.AT_STATX_DONT_SYNC, unix.STATX_TYPE, &st); err != nil {
@@ -191,8 +191,8 @@ func (w *walker) follow(name string, link int, device uint64) error {
 	return nil
 }
 
-// followMagic goes through a link of procfs that is not made of text. The kernel
-// resolves it for whoever asks, so it is only asked for the caller's own.
+// followMagic follows a link of procfs that is not made of text. The kernel resolves it for
+// the process that asks, so only the caller's own are followed.
 func (w *walker) followMagic(name, below string) error {
 	if w.caller.NoMagicLinks {
 		return unix.ELOOP
@@ -239,7 +239,7 @@ func (w *walker) replace(fd int) {
 	w.at = fd
 }
 
-// identify says what the walk ended at.
+// identify classifies the object at which the walk ended.
 func (w *walker) identify() decide.Object {
 	device, _, err := look(w.at)
 	if err != nil {
@@ -255,8 +255,8 @@ func (w *walker) identify() decide.Object {
 	return Classify(w.caller, below)
 }
 
-// nameOf says what the object behind an O_PATH descriptor on this procfs is called
-// below the procfs root; "" is the root itself. The kernel's own spelling of the
+// nameOf returns the name below the procfs root of the object behind an O_PATH descriptor on
+// this procfs; "" is the root itself. The kernel's own spelling of the
 // descriptor's path is only a proposal: it counts if opening it below the held
 // root gives the same object.
 func (r *Resolver) nameOf(fd int) (string, error) {
