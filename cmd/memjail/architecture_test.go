@@ -96,6 +96,11 @@ var archRules = []archRule{
 		find:   findReports,
 	},
 	{
+		name:   "the attack suite is an engine, and attempts that it is given",
+		reason: "an attempt is data: who writes one has a small surface to learn, and the engine judges all of them alike",
+		find:   findSuite,
+	},
+	{
 		name:   "one table of special file systems, one parser of mount tables",
 		reason: "a file system or an escape that a second one forgets is a way to memory that only one part of memjail closes",
 		find:   findTables,
@@ -158,6 +163,12 @@ func TestArchitectureNotices(t *testing.T) {
 		{"the first XML", "sandbox/report/x.go", `package x; import "encoding/xml"; var _ xml.Name`, ""},
 		{"a second escape", "sandbox/probe/x.go", `package x; func printable(s string) string { return s }`, "printable"},
 		{"the writer knows a suite", "sandbox/report/x.go", `package x; import "github.com/memjail/memjail/sandbox/probe"; var _ probe.Report`, "sandbox/probe"},
+		{"an engine that knows attempts", "sandbox/probe/x.go", `package x; import "github.com/memjail/memjail/sandbox/probe/attempts"`, "sandbox/probe imports sandbox/probe/attempts"},
+		{"an engine that knows what it attacks", "sandbox/probe/x.go", `package x; import "github.com/memjail/memjail/sandbox/filter"`, "sandbox/probe imports sandbox/filter"},
+		{"the engine's tests have attempts", "sandbox/probe/x_test.go", `package x_test; import "github.com/memjail/memjail/sandbox/probe/attempts"`, ""},
+		{"an attempt", "sandbox/probe/attempts/x.go", `package x; import ("github.com/memjail/memjail/sandbox/probe"; "github.com/memjail/memjail/policy"); var _ probe.Attempt; var _ policy.Policy`, ""},
+		{"an attempt that knows its enemy", "sandbox/probe/attempts/x.go", `package x; import "github.com/memjail/memjail/sandbox/landlock"`, "sandbox/probe/attempts imports sandbox/landlock"},
+		{"attempts where none are made", "sandbox/verify/x.go", `package x; import "github.com/memjail/memjail/sandbox/probe/attempts"`, "sandbox/verify imports sandbox/probe/attempts"},
 		{"a second table", "sandbox/x.go", `package x; import u "golang.org/x/sys/unix"; var _ = u.DEBUGFS_MAGIC`, "unix.DEBUGFS_MAGIC"},
 		{"a number without a name", "sandbox/x.go", `package x; var configfs = 0x62656570`, "0x62656570"},
 		{"the table itself", "sandbox/specialfs/x.go", `package x; import "golang.org/x/sys/unix"; var _ = unix.DEBUGFS_MAGIC`, ""},
@@ -443,6 +454,23 @@ func findReports(f *archFile) []archBreach {
 		}
 	}
 	return found
+}
+
+// findSuite finds an engine of the attack suite that knows an attempt, or what of memjail
+// an attempt is held by; and attempts that are used anywhere but by the commands.
+func findSuite(f *archFile) []archBreach {
+	const engine, attempts = "sandbox/probe", "sandbox/probe/attempts"
+	if f.test {
+		return nil
+	}
+	return f.ours(func(dir string) (string, bool) {
+		allowed := dir != attempts || f.dir == "cmd/memjail/cli"
+		if f.dir == engine || f.dir == attempts {
+			allowed = below(dir, "policy") || inFloor(dir) ||
+				f.dir == engine && dir == "sandbox/report" || f.dir == attempts && dir == engine
+		}
+		return f.dir + " imports " + dir, !allowed
+	})
 }
 
 // findTables finds special file systems named by number outside their table, and lines of

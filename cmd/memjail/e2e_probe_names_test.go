@@ -63,7 +63,7 @@ func TestProbeTouchesNobody(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, r := range report.Results {
-		want := probe.Through // by /proc they are reached
+		want := probe.Open // by /proc they are reached
 		if r.Route == "signals" {
 			want = probe.Held
 		}

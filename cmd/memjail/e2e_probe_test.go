@@ -72,7 +72,7 @@ func notHeld(report string) string {
 	}
 	var b strings.Builder
 	for _, result := range r.Results {
-		if result.Verdict == probe.Through {
+		if result.Verdict == probe.Open {
 			b.WriteString(string(result.Verdict) + " " + result.Name + ": " + result.Detail + "\n")
 		}
 	}
@@ -88,9 +88,9 @@ func TestProbeHolds(t *testing.T) {
 		t.Logf("%d held, %d open by policy, %d not proven, %.1f s", report.Count(probe.Held), report.Count(probe.OpenByPolicy), report.Count(probe.NotProven), report.Seconds)
 		for _, r := range report.Results {
 			switch {
-			case r.Verdict == probe.Through:
+			case r.Verdict == probe.Open:
 				t.Errorf("%s is open: %s", r.Name, r.Detail)
-			case r.Verdict == probe.OpenByPolicy && r.Promise != probe.Open:
+			case r.Verdict == probe.OpenByPolicy && r.Promise != probe.PromiseOpen:
 				t.Errorf("%s is open by the default policy, which promises that it is closed: %s", r.Name, r.Why)
 			case r.Verdict == probe.NotProven:
 				t.Logf("%s is not proven: %s", r.Name, r.Control)
@@ -168,7 +168,7 @@ func TestProbeViaNothing(t *testing.T) {
 	forAccounts(t, func(t *testing.T, as account) {
 		report := probed(t, as, memjailPath(t), nil, 1, "--via", "/usr/bin/env", "--only", "proc-mem/open/...", "--only", "ptrace/attach/...")
 		for _, r := range report.Results {
-			if r.Verdict != probe.Through && r.Verdict != probe.NotProven {
+			if r.Verdict != probe.Open && r.Verdict != probe.NotProven {
 				t.Errorf("env(1) is said to be the reason why %s is %s: %s", r.Name, r.Verdict, r.Detail)
 			}
 		}
@@ -295,7 +295,7 @@ func TestProbeFindsFaults(t *testing.T) {
 				}
 				report := probed(t, as, bin, []string{"MEMJAIL_BREAK=" + test.faults}, test.status, args...)
 				for _, prefix := range test.open {
-					if firstWith(report, prefix, probe.Through) == nil {
+					if firstWith(report, prefix, probe.Open) == nil {
 						t.Errorf("nothing that begins with %s is open", prefix)
 					}
 				}

@@ -16,22 +16,22 @@ import (
 
 // A process number means something in one pid namespace only, and a procfs shows the
 // numbers of the namespace that it was mounted for. A launcher may have changed either
-// without the other, and then a victim's number is another process's, or nobody's. So
+// without the other, and then a victim's number is another process's, or NoProcess's. So
 // no attempt uses a number before it has been proven to be the victim's: for system
 // calls here, for paths by [Victim.ProcDir].
 
-// nobody is a number that no process has: above the largest, PID_MAX_LIMIT.
-const nobody = 1<<22 + 1
+// NoProcess is a process number that no process has: above the largest, PID_MAX_LIMIT.
+const NoProcess = 1<<22 + 1
 
 // naming is what is found out about a victim's numbers, shared by all copies of it.
 type naming struct {
 	// unproven is why the number in a procfs that was asked for is not known. What is
-	// tried with it reaches nobody, and proves nothing.
+	// tried with it reaches NoProcess, and proves nothing.
 	unproven error
-	// guest, if not nil, is a victim in the launcher's pid namespace, as it is numbered
-	// here, and launcher the launcher's number there: see [Scene.monitor].
-	guest    *Victim
-	launcher int
+	// neighbour, if not nil, is a victim in the launcher's pid namespace, as it is numbered
+	// here, and launcher the launcher's number there: see [Env.located].
+	neighbour *Victim
+	launcher  int
 }
 
 // errForeignProcfs says that a procfs shows the numbers of another pid namespace and
@@ -44,7 +44,7 @@ func newToken() string { return tokenOption + "=" + rand.Text() }
 // ProcNumber is the victim's number in the procfs that is mounted at root, as proven
 // as can be. Errors: errForeignProcfs.
 func (v Victim) ProcNumber(root string) (int, error) {
-	if v.names != nil && v.names.guest != nil {
+	if v.names != nil && v.names.neighbour != nil {
 		return v.names.launcherIn(root)
 	}
 	self, err := os.Readlink(filepath.Join(root, "self"))
@@ -64,13 +64,13 @@ func (v Victim) ProcNumber(root string) (int, error) {
 		case is:
 			return n, nil
 		case err != nil && !reachable:
-			return nobody, nil // nothing is reached by any path below root
+			return NoProcess, nil // nothing is reached by any path below root
 		}
 	}
 	if n := v.search(root); n != 0 {
 		return n, nil
 	}
-	return nobody, fmt.Errorf("%s %w", root, errForeignProcfs)
+	return NoProcess, fmt.Errorf("%s %w", root, errForeignProcfs)
 }
 
 // search looks for the victim among all processes of the procfs at root; 0: it is not
@@ -138,19 +138,19 @@ func (v Victim) isIn(root string, n int) (is, reachable bool) {
 // launcherIn is the launcher's number in a procfs: the one it has where it was started,
 // if the procfs is of that pid namespace, which a victim from there tells.
 func (n *naming) launcherIn(root string) (int, error) {
-	guest := *n.guest
-	number, err := guest.ProcNumber(root)
+	neighbour := *n.neighbour
+	number, err := neighbour.ProcNumber(root)
 	switch {
 	case err != nil:
-		return nobody, err
-	case number == guest.home:
+		return NoProcess, err
+	case number == neighbour.home:
 		return n.launcher, nil
 	}
-	return nobody, nil
+	return NoProcess, nil
 }
 
-// openMem opens the victim's memory for reading and writing.
-func (v Victim) openMem() (*os.File, error) {
+// OpenMem opens the victim's memory for reading and writing.
+func (v Victim) OpenMem() (*os.File, error) {
 	n, err := v.ProcNumber("/proc")
 	if err != nil {
 		return nil, err
@@ -187,7 +187,7 @@ func (v Victim) TaskNumber(root string) string {
 		}
 	}
 	v.note(fmt.Errorf("%s %w", root, errForeignProcfs))
-	return strconv.Itoa(nobody)
+	return strconv.Itoa(NoProcess)
 }
 
 func (v Victim) note(err error) {
@@ -227,7 +227,7 @@ func (m *memory) introduce() {
 }
 
 // numberHere is the number that a victim of another place has in this pid namespace,
-// nobody if it has none.
+// NoProcess if it has none.
 func (v Victim) numberHere() (int, error) {
 	fd, err := unix.Open(v.Lock, unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if err == nil {
@@ -238,29 +238,29 @@ func (v Victim) numberHere() (int, error) {
 		case err == nil && lock.Type != unix.F_UNLCK && lock.Pid > 0:
 			return int(lock.Pid), nil
 		case err == nil && lock.Type != unix.F_UNLCK:
-			return nobody, nil
+			return NoProcess, nil
 		}
 	}
 	// The kernel inside is another one, or does not let it be asked: what /proc shows,
 	// if it is of this namespace, is all that there is.
 	self, err := os.Readlink("/proc/self")
 	if err != nil || self != strconv.Itoa(os.Getpid()) || !sameNamespace("/proc") {
-		return nobody, errors.New("the number of the process outside in this pid namespace cannot be found out")
+		return NoProcess, errors.New("the number of the process outside in this pid namespace cannot be found out")
 	}
 	switch is, reachable := v.isIn("/proc", v.PID); {
 	case is:
 		return v.PID, nil
 	case !reachable:
-		return nobody, nil
+		return NoProcess, nil
 	}
 	if _, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(v.PID), "cmdline")); err != nil {
-		return nobody, fmt.Errorf("process %d cannot be told from others: %w", v.PID, err)
+		return NoProcess, fmt.Errorf("process %d cannot be told from others: %w", v.PID, err)
 	}
-	return nobody, nil
+	return NoProcess, nil
 }
 
 // located is the victim with numbers that are its own here.
-func (s *Scene) located(v Victim) (Victim, error) {
+func (s *Env) located(v Victim) (Victim, error) {
 	v.names = &naming{}
 	if t := s.Attempt.Target; t != Outside && t != Monitor {
 		return v, nil // started in this pid namespace
@@ -275,10 +275,10 @@ func (s *Scene) located(v Victim) (Victim, error) {
 	}
 	// The launcher is not the suite's own process, so it cannot say who it is. It was
 	// started where the victim was: where that has its number, so has the launcher.
-	guest := v
-	guest.names = &naming{}
-	v.names.guest, v.names.launcher = &guest, s.Launcher
-	if v.PID = nobody; guest.PID == guest.home {
+	neighbour := v
+	neighbour.names = &naming{}
+	v.names.neighbour, v.names.launcher = &neighbour, s.Launcher
+	if v.PID = NoProcess; neighbour.PID == neighbour.home {
 		v.PID = s.Launcher
 	}
 	v.TID = v.PID
@@ -286,7 +286,7 @@ func (s *Scene) located(v Victim) (Victim, error) {
 }
 
 // attack makes the attempt on a victim that is known to be one.
-func (s *Scene) attack(v Victim) Outcome {
+func (s *Env) attack(v Victim) Outcome {
 	v, err := s.located(v)
 	if err != nil {
 		return Outcome{Unready: true, Detail: err.Error()}

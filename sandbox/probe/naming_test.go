@@ -1,4 +1,4 @@
-package probe
+package probe_test
 
 import (
 	"context"
@@ -11,6 +11,8 @@ import (
 	"time"
 
 	"github.com/memjail/memjail/sandbox/kernel"
+	"github.com/memjail/memjail/sandbox/probe"
+	"github.com/memjail/memjail/sandbox/probe/attempts"
 	"golang.org/x/sys/unix"
 )
 
@@ -49,17 +51,17 @@ func killThreads(argv []string) error {
 const slowVariable = "MEMJAIL_TEST_SLOW_VICTIMS"
 
 // probeVia makes some attempts inside a launcher.
-func probeVia(t *testing.T, launcher []string, only ...string) *Report {
+func probeVia(t *testing.T, launcher []string, only ...string) *probe.Report {
 	t.Helper()
-	attempts, err := Select(Catalogue(), only)
-	if err != nil || len(attempts) == 0 {
-		t.Fatalf("%q: %d attempts, %v", only, len(attempts), err)
+	selected, err := probe.Select(attempts.All(), only)
+	if err != nil || len(selected) == 0 {
+		t.Fatalf("%q: %d attempts, %v", only, len(selected), err)
 	}
-	var report *Report
+	var report *probe.Report
 	ended := make(chan struct{})
 	go func() { // a thread of its own, which Run keeps
 		defer close(ended)
-		report, err = Run(context.Background(), Options{Launcher: launcher, Attempts: attempts, Stderr: os.Stderr})
+		report, err = probe.Run(context.Background(), probe.Options{Launcher: launcher, Attempts: selected, Stderr: os.Stderr})
 	}()
 	if <-ended; err != nil {
 		t.Fatal(err)
@@ -68,7 +70,7 @@ func probeVia(t *testing.T, launcher []string, only ...string) *Report {
 }
 
 // want checks the verdict on all attempts whose names begin with prefix.
-func (r *Report) want(t *testing.T, v Verdict, prefix string) {
+func want(t *testing.T, r *probe.Report, v probe.Verdict, prefix string) {
 	t.Helper()
 	seen := false
 	for _, result := range r.Results {
@@ -94,12 +96,12 @@ func TestKilledThread(t *testing.T) {
 		t.Fatal(err)
 	}
 	report := probeVia(t, []string{exe, killThreadName}, "proc-mem/open/self/...", "proc-mem/open/parent/read/...", "process-vm/readv/...")
-	report.want(t, Held, "process-vm/readv/")
+	want(t, report, probe.Held, "process-vm/readv/")
 	for _, result := range report.Results {
-		switch killed := strings.Contains(result.Detail, killed.Detail); {
-		case result.Verdict == Held && !killed, result.ABI == I386 && !killed:
+		switch killed := strings.Contains(result.Detail, probe.KilledDetail); {
+		case result.Verdict == probe.Held && !killed, result.ABI == probe.I386 && !killed:
 			t.Errorf("%s is %s: %s", result.Name, result.Verdict, result.Detail)
-		case result.ABI == Native && result.Route == "proc-mem" && result.Verdict != Through:
+		case result.ABI == probe.Native && result.Route == "proc-mem" && result.Verdict != probe.Open:
 			t.Errorf("%s, which the filter lets through, is %s: %s", result.Name, result.Verdict, result.Detail)
 		}
 	}
@@ -120,20 +122,20 @@ func TestForeignProcfs(t *testing.T) {
 	foreign := []string{"unshare", "--pid", "--fork", "--kill-child"}
 	report := probeVia(t, foreign, "proc-mem/open/*/read", "proc-mem/task/*/write", "proc-files/coredump_filter/...", "ptrace/attach/*/read", "signals/kill/...",
 		"procfs-mount/second/sibling/write", "procfs-mount/chroot/self/write")
-	report.want(t, Through, "proc-mem/")
-	report.want(t, Through, "proc-files/")
-	report.want(t, Through, "procfs-mount/")
-	report.want(t, Through, "ptrace/attach/child/read")
-	report.want(t, Held, "ptrace/attach/outside/read")
-	report.want(t, Held, "signals/kill/outside/")
+	want(t, report, probe.Open, "proc-mem/")
+	want(t, report, probe.Open, "proc-files/")
+	want(t, report, probe.Open, "procfs-mount/")
+	want(t, report, probe.Open, "ptrace/attach/child/read")
+	want(t, report, probe.Held, "ptrace/attach/outside/read")
+	want(t, report, probe.Held, "signals/kill/outside/")
 
 	// The same with a procfs that is right: nothing outside has a number in it.
 	report = probeVia(t, append(slices.Clone(foreign), "--mount-proc"), "proc-mem/open/*/read", "ptrace/attach/outside/read", "procfs-mount/second/sibling/write")
-	report.want(t, Through, "proc-mem/open/self/")
-	report.want(t, Through, "proc-mem/open/child/")
-	report.want(t, Held, "proc-mem/open/outside/")
-	report.want(t, Held, "ptrace/attach/outside/")
-	report.want(t, Through, "procfs-mount/second/sibling/")
+	want(t, report, probe.Open, "proc-mem/open/self/")
+	want(t, report, probe.Open, "proc-mem/open/child/")
+	want(t, report, probe.Held, "proc-mem/open/outside/")
+	want(t, report, probe.Held, "ptrace/attach/outside/")
+	want(t, report, probe.Open, "procfs-mount/second/sibling/")
 }
 
 // TestWithoutProcfs: the suite itself needs no /proc inside, nor a readable
@@ -142,9 +144,9 @@ func TestWithoutProcfs(t *testing.T) {
 	needRoot(t)
 	hidden := []string{"unshare", "--mount", "sh", "-c", `mount -t tmpfs none /proc && exec "$@"`, "sh"}
 	report := probeVia(t, hidden, "proc-mem/open/*/read", "process-vm/readv/...", "ptrace/attach/*/read")
-	report.want(t, Held, "proc-mem/")
-	report.want(t, Through, "process-vm/")
-	report.want(t, Through, "ptrace/")
+	want(t, report, probe.Held, "proc-mem/")
+	want(t, report, probe.Open, "process-vm/")
+	want(t, report, probe.Open, "ptrace/")
 	if report.Unmade() != 0 {
 		t.Errorf("%d attempts were not made", report.Unmade())
 	}
@@ -152,39 +154,39 @@ func TestWithoutProcfs(t *testing.T) {
 
 // TestSlowMachine: what takes longer than usual is waited for.
 func TestSlowMachine(t *testing.T) {
-	const delay = victimDeadline + 500*time.Millisecond
+	const delay = probe.VictimDeadline + 500*time.Millisecond
 	t.Setenv(slowVariable, delay.String())
 	report := probeVia(t, []string{"/usr/bin/env"}, "proc-mem/open/child/read")
-	report.want(t, Through, "proc-mem/")
+	want(t, report, probe.Open, "proc-mem/")
 }
 
 // TestGivenUp: an attempt for which there is no victim is named, and the others are
 // made.
 func TestGivenUp(t *testing.T) {
-	attempts, err := Select(Catalogue(), []string{"proc-mem/open/self/read", "proc-mem/open/outside/read"})
+	selected, err := probe.Select(attempts.All(), []string{"proc-mem/open/self/read", "proc-mem/open/outside/read"})
 	if err != nil {
 		t.Fatal(err)
 	}
-	broken := attempts[1]
+	broken := selected[1]
 	broken.Spelling = "broken"
-	broken.Prepare = func(s *Stage) (func(), error) {
-		return nil, s.invite(broken.Name(), func(int) []string { return []string{"no option"} })
+	broken.Setup = func(s *probe.Setup) (func(), error) {
+		return nil, s.StartVictims(broken.Name(), func(int) probe.VictimOptions { return probe.VictimOptions{Dir: "/proc/no-directory"} })
 	}
-	report, err := Run(context.Background(), Options{Launcher: []string{"/usr/bin/env"}, Attempts: append(attempts, broken), Stderr: os.Stderr})
+	report, err := probe.Run(context.Background(), probe.Options{Launcher: []string{"/usr/bin/env"}, Attempts: append(selected, broken), Stderr: os.Stderr})
 	if err != nil {
 		t.Fatal(err)
 	}
-	report.want(t, Through, "proc-mem/open/")
-	report.want(t, NotProven, "proc-mem/broken/")
+	want(t, report, probe.Open, "proc-mem/open/")
+	want(t, report, probe.NotProven, "proc-mem/broken/")
 }
 
 // TestUnmade: an attempt that could not be made inside is told apart from one whose
 // control failed.
 func TestUnmade(t *testing.T) {
-	report := &Report{Results: []Result{
-		{Verdict: NotProven, Control: "no such file"},
-		{Verdict: NotProven, Control: "got through", Detail: "starting the attempt: permission denied"},
-		{Verdict: Held, Detail: "open: EACCES"},
+	report := &probe.Report{Results: []probe.Result{
+		{Verdict: probe.NotProven, Control: "no such file"},
+		{Verdict: probe.NotProven, Control: "got through", Detail: "starting the attempt: permission denied"},
+		{Verdict: probe.Held, Detail: "open: EACCES"},
 	}}
 	if n := report.Unmade(); n != 1 || !report.Results[1].Unmade() {
 		t.Errorf("%d are unmade, want the second alone", n)
@@ -199,7 +201,7 @@ func TestLaunchersThatExecuteOnce(t *testing.T) {
 		t.Fatal(err)
 	}
 	report := probeVia(t, []string{exe, onceName}, "proc-mem/open/self/...")
-	report.want(t, NotProven, "proc-mem/")
+	want(t, report, probe.NotProven, "proc-mem/")
 	if report.Unmade() != len(report.Results) {
 		t.Errorf("%d of %d were not made", report.Unmade(), len(report.Results))
 	}

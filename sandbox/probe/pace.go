@@ -13,8 +13,9 @@ const (
 	slowest pace = 20
 	// usualStart is how long a victim may take to start at the usual pace.
 	usualStart = 250 * time.Millisecond
-	// usualTime is how long an attempt may take at the usual pace.
-	usualTime = 5 * time.Second
+	// DefaultTimeout is how long an attempt may take on an ordinary machine, unless
+	// [Attempt].Seconds says otherwise.
+	DefaultTimeout = 5 * time.Second
 )
 
 // of is a time-out at this pace.
@@ -26,7 +27,7 @@ func paceOf(start time.Duration) pace { return min(max(1, pace(start/usualStart)
 // measurePace starts a victim, and with more patience than anything that comes later.
 func measurePace() (pace, error) {
 	begin := time.Now()
-	v, err := startVictim(slowest, "")
+	v, err := startVictim(slowest, VictimOptions{})
 	if err != nil {
 		return 0, err
 	}
@@ -34,9 +35,9 @@ func measurePace() (pace, error) {
 	return paceOf(time.Since(begin)), nil
 }
 
-// slower says whether the machine has become slower than was thought, and from then on
+// slower reports whether the machine has become slower than was thought, and from then on
 // has more patience.
-func (r *runner) slower() bool {
+func (r *suite) slower() bool {
 	p, err := measurePace()
 	if err != nil || p <= r.pace {
 		return false
@@ -47,7 +48,7 @@ func (r *runner) slower() bool {
 
 // deadline is how long an attempt may take. Inside it is given several times what its
 // control took, where that is more.
-func (r *runner) deadline(a *Attempt, control time.Duration) time.Duration {
-	usual := max(time.Duration(a.Seconds)*time.Second, usualTime)
+func (r *suite) deadline(a *Attempt, control time.Duration) time.Duration {
+	usual := max(time.Duration(a.Seconds)*time.Second, DefaultTimeout)
 	return max(r.pace.of(usual), 5*control)
 }

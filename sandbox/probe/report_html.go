@@ -15,13 +15,13 @@ import (
 //go:embed report.css
 var pageStyle string
 
-// symbols stand beside the colours, which not everybody can tell apart.
-var symbols = map[Verdict]string{Held: "✓", Through: "✗", OpenByPolicy: "◐", NotProven: "?"}
+// symbols accompany the colours, which not everybody can distinguish.
+var symbols = map[Verdict]string{Held: "✓", Open: "✗", OpenByPolicy: "◐", NotProven: "?"}
 
 // meanings are the legend.
 var meanings = map[Verdict]string{
 	Held:         "stopped; without the sandbox it gets through",
-	Through:      "gets through: a hole",
+	Open:         "gets through: a hole",
 	OpenByPolicy: "gets through on purpose",
 	NotProven:    "cannot be told: it fails without the sandbox too, or could not be made inside",
 }
@@ -73,9 +73,9 @@ func (r *Report) conclusion() (Verdict, string) {
 	closed, left := r.holes()
 	switch {
 	case len(closed) > 0 && r.Policy != "":
-		return Through, fmt.Sprintf("%s got through that the policy promises to stop.", plural(len(closed), "attempt"))
+		return Open, fmt.Sprintf("%s got through that the policy promises to stop.", plural(len(closed), "attempt"))
 	case len(closed)+len(left) > 0:
-		return Through, fmt.Sprintf("%s got through; memjail's default policy stops %d of them.", plural(len(closed)+len(left), "attempt"), len(closed))
+		return Open, fmt.Sprintf("%s got through; memjail's default policy stops %d of them.", plural(len(closed)+len(left), "attempt"), len(closed))
 	case r.Count(Held)+r.Count(OpenByPolicy) == 0:
 		return NotProven, "Nothing could be proven on this machine."
 	case r.Unmade() > 0:
@@ -118,7 +118,7 @@ func (m *markup) cell(group routeResults, target Target) {
 	}
 	m.tag("<span role=\"cell\" title=\"%s, %s: %s\">", group.route, string(target), counted(aimed))
 	// The worst first, which is what an eye that runs down the column has to meet.
-	for _, v := range []Verdict{Through, OpenByPolicy, Held, NotProven} {
+	for _, v := range []Verdict{Open, OpenByPolicy, Held, NotProven} {
 		if n := count(aimed, v); n > 0 {
 			m.tag("<span class=\"chip %s\"><span aria-hidden=\"true\">%s</span><span class=\"for-readers\">%s</span> %d</span>", string(v), symbols[v], v.words(), n)
 		}
@@ -173,7 +173,7 @@ func (m *markup) result(r Result, name string) {
 	m.raw("</dl></details>\n")
 }
 
-// markup collects HTML. What stands in a format is markup; what is put into
+// markup collects HTML. The format is markup; what is put into
 // it is text, whatever it is.
 type markup struct{ strings.Builder }
 

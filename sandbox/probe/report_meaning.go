@@ -5,7 +5,7 @@ func Targets() []Target {
 	return []Target{Self, Thread, Child, Parent, Sibling, Outside, Monitor, System}
 }
 
-// Meaning says whose memory it is.
+// Meaning describes whose memory it is.
 func (t Target) Meaning() string {
 	return map[Target]string{
 		Self:    "the attacker's own process",
@@ -19,7 +19,7 @@ func (t Target) Meaning() string {
 	}[t]
 }
 
-// Meaning says what comes about.
+// Meaning describes what comes about.
 func (e Effect) Meaning() string {
 	return map[Effect]string{
 		Read:      "a secret is read from the victim's memory",
@@ -31,7 +31,7 @@ func (e Effect) Meaning() string {
 	}[e]
 }
 
-// Meaning says what the interface is.
+// Meaning describes the interface.
 func (a ABI) Meaning() string {
 	if a == I386 {
 		return "the 32-bit system calls, by int 0x80 from a 64-bit process"

@@ -26,7 +26,7 @@ func (r *Report) suite() *report.Suite {
 }
 
 // outcomes are what the verdicts are to a reader who has to decide.
-var outcomes = map[Verdict]report.Outcome{Held: report.Held, Through: report.Failed, OpenByPolicy: report.Accepted, NotProven: report.Unproven}
+var outcomes = map[Verdict]report.Outcome{Held: report.Held, Open: report.Failed, OpenByPolicy: report.Accepted, NotProven: report.Unproven}
 
 // reportCase is about the policy, or about the launcher where that is another one.
 func (r *Report) reportCase(result Result) report.Case {
@@ -38,11 +38,11 @@ func (r *Report) reportCase(result Result) report.Case {
 		}
 	}
 	c := report.Case{Group: result.Route, Class: "probe." + result.Route, Name: result.Name, Rule: result.Route, Kind: string(result.Verdict), Outcome: outcomes[result.Verdict],
-		Message: result.ended(), File: about, Minor: result.Promise == Open, Fingerprints: map[string]string{"attempt/v1": result.Name}}
+		Message: result.ended(), File: about, Minor: result.Promise == PromiseOpen, Fingerprints: map[string]string{"attempt/v1": result.Name}}
 	switch result.Verdict {
 	case OpenByPolicy:
 		c.OnPurpose, c.Reason = true, "open by policy: "+result.Why
-	case Through:
+	case Open:
 		c.Detail = result.Name + ": " + result.story()
 	}
 	c.Fields = []report.Field{
@@ -52,7 +52,7 @@ func (r *Report) reportCase(result Result) report.Case {
 	return c
 }
 
-// help says what the attempts of the route do, each explanation once.
+// help describes what the attempts of the route do, each explanation once.
 func (g routeResults) help() string {
 	var lines []string
 	seen := map[string]bool{}
@@ -65,10 +65,10 @@ func (g routeResults) help() string {
 	return strings.Join(lines, "; ")
 }
 
-// story tells in sentences what an open attempt did.
+// story describes in sentences what an open attempt did.
 func (r Result) story() string {
 	text := fmt.Sprintf("%s (%s). Inside: %s. Without the sandbox: %s.", r.Explain, r.Reference, r.Detail, r.Control)
-	if r.Promise == Open {
+	if r.Promise == PromiseOpen {
 		text += " memjail leaves this open too: " + r.Why + "."
 	}
 	return text

@@ -18,7 +18,7 @@ import (
 	"time"
 )
 
-var update = flag.Bool("update", false, "write the golden files and docs/probes.md again")
+var update = flag.Bool("update", false, "write the golden files again")
 
 // nasty is what an attacker could say to be taken for markup, for a directive, for
 // another line or for a command to the terminal.
@@ -26,7 +26,7 @@ const nasty = "</script><script>alert(1)</script> \"q\" 'q' & ]]> # TODO\nok 1\x
 
 // fixedReport is a report with a result of every kind.
 func fixedReport() *Report {
-	base := Result{ABI: Native, Promise: Closed, Control: "got through"}
+	base := Result{ABI: Native, Promise: PromiseClosed, Control: "got through"}
 	with := func(name string, change func(*Result)) Result {
 		r := base
 		parts := strings.Split(name, "/")
@@ -47,13 +47,13 @@ func fixedReport() *Report {
 		Results: []Result{
 			with("proc-mem/open/self/write", held("landlock", "open: EACCES")),
 			with("proc-mem/open/self/write/i386", held("landlock", "open: EACCES")),
-			with("proc-mem/open/outside/read", func(r *Result) { r.Verdict, r.Detail = Through, "got through: "+nasty }),
+			with("proc-mem/open/outside/read", func(r *Result) { r.Verdict, r.Detail = Open, "got through: "+nasty }),
 			with("ptrace/attach/child/obtain", func(r *Result) {
 				r.Verdict, r.Detail, r.Why = OpenByPolicy, "got through", "memory.ptrace = allow"
 			}),
 			with("ptrace/attach/sibling/obtain", held("seccomp", "PTRACE_ATTACH: EPERM")),
 			with("shared/memfd/sibling/write", func(r *Result) {
-				r.Verdict, r.Detail, r.Why, r.Promise = OpenByPolicy, "got through", "memory shared on purpose", Open
+				r.Verdict, r.Detail, r.Why, r.Promise = OpenByPolicy, "got through", "memory shared on purpose", PromiseOpen
 			}),
 			with("tracefs/uprobe/outside/read", func(r *Result) { r.Verdict, r.Control = NotProven, "the kernel has no uprobes ("+nasty+")" }),
 			with("supervisor/kill/monitor/disturb", held("kernel", "kill: EPERM")),
@@ -67,8 +67,8 @@ func foreignReport() *Report {
 	r.Launcher, r.Policy = "bwrap --dev-bind / /", ""
 	for i := range r.Results {
 		if result := &r.Results[i]; result.Verdict == OpenByPolicy {
-			result.Verdict = Through
-			if result.Promise == Closed {
+			result.Verdict = Open
+			if result.Promise == PromiseClosed {
 				result.Why = ""
 			}
 		}
@@ -490,8 +490,8 @@ func TestReportSARIF(t *testing.T) {
 		} else if n := len(run.Invocations[0].ToolExecutionNotifications); n != r.Count(NotProven) {
 			t.Errorf("%d notifications for %d that are not proven", n, r.Count(NotProven))
 		}
-		if len(run.Results) != r.Count(Through) {
-			t.Errorf("%d results, want %d", len(run.Results), r.Count(Through))
+		if len(run.Results) != r.Count(Open) {
+			t.Errorf("%d results, want %d", len(run.Results), r.Count(Open))
 		}
 		for _, result := range run.Results {
 			rules := run.Tool.Driver.Rules

@@ -64,7 +64,7 @@ func (t *textWriter) holes(r *Report) {
 	if len(closed) > 0 {
 		fmt.Fprintf(t, "%s\n", t.bold("Open:"))
 		for _, result := range closed {
-			fmt.Fprintf(t, "  %s\n", t.paint(Through, result.Name))
+			fmt.Fprintf(t, "  %s\n", t.paint(Open, result.Name))
 			t.wrapped("      ", fmt.Sprintf("%s [%s]: %s", result.Explain, result.Reference, result.Detail))
 		}
 		t.WriteByte('\n')
@@ -137,13 +137,13 @@ func (t *textWriter) wrapped(indent, s string) {
 
 func (t *textWriter) bold(s string) string { return t.escape("1", s) }
 
-// verdict is the verdict in a column of its own.
+// verdict is the verdict in its own column.
 func (t *textWriter) verdict(v Verdict) string {
 	return t.paint(v, v.words()) + strings.Repeat(" ", len(OpenByPolicy)-len(v))
 }
 
 func (t *textWriter) paint(v Verdict, s string) string {
-	return t.escape(map[Verdict]string{Held: "32", Through: "1;31", OpenByPolicy: "33", NotProven: "36"}[v], s)
+	return t.escape(map[Verdict]string{Held: "32", Open: "1;31", OpenByPolicy: "33", NotProven: "36"}[v], s)
 }
 
 func (t *textWriter) escape(code, s string) string {

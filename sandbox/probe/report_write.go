@@ -25,7 +25,7 @@ const (
 // Formats are all forms of a report.
 func Formats() []Format { return []Format{Text, JSON, JUnit, TAP, SARIF, GitHub, HTML} }
 
-// Style says how [Text] looks.
+// Style is how [Text] looks.
 type Style struct {
 	// Color: with the escape sequences of a terminal.
 	Color bool
@@ -47,13 +47,13 @@ func (r *Report) Write(w io.Writer, f Format, style Style) error {
 	}
 }
 
-// verdicts are all, in the order in which they are told.
-func verdicts() []Verdict { return []Verdict{Held, Through, OpenByPolicy, NotProven} }
+// verdicts are all, in the order in which reports list them.
+func verdicts() []Verdict { return []Verdict{Held, Open, OpenByPolicy, NotProven} }
 
-// words is the verdict as it stands in a sentence.
+// words is the verdict as part of a sentence.
 func (v Verdict) words() string { return strings.ReplaceAll(string(v), "-", " ") }
 
-// Proven says whether the report says something of each of the patterns that were
+// Proven reports whether the report proves something about each of the patterns that were
 // asked for (see [Select]): that an attempt so named is not [NotProven]. Without
 // patterns, whether it says anything.
 func (r *Report) Proven(patterns []string) bool {
@@ -109,7 +109,7 @@ func (r *Report) byRoute() []routeResults {
 	return groups
 }
 
-// count says how many of the results have the verdict.
+// count returns how many of the results have the verdict.
 func count(results []Result, v Verdict) int {
 	n := 0
 	for _, result := range results {
@@ -136,8 +136,8 @@ func counted(results []Result) string {
 func (r *Report) holes() (closed, left []Result) {
 	for _, result := range r.Results {
 		switch {
-		case result.Verdict != Through:
-		case result.Promise == Open:
+		case result.Verdict != Open:
+		case result.Promise == PromiseOpen:
 			left = append(left, result)
 		default:
 			closed = append(closed, result)
@@ -146,10 +146,10 @@ func (r *Report) holes() (closed, left []Result) {
 	return closed, left
 }
 
-// short is the name without the route, where that is told already.
+// short is the name without the route, where that was printed already.
 func (r Result) short() string { return strings.TrimPrefix(r.Name, r.Route+"/") }
 
-// ended says how it ended: inside, or, where it did not come to that, the control.
+// ended describes how it ended: inside, or, where it did not come to that, the control.
 func (r Result) ended() string {
 	if r.Detail == "" {
 		return r.Control

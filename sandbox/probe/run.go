@@ -25,9 +25,9 @@ type Verdict string
 const (
 	// Held: the control got through, the attempt did not.
 	Held Verdict = "held"
-	// Through: both got through: a hole.
-	Through Verdict = "open"
-	// OpenByPolicy: both got through, on purpose; Result.Why says why.
+	// Open: both got through: a hole.
+	Open Verdict = "open"
+	// OpenByPolicy: both got through, on purpose; Result.Why is the reason.
 	OpenByPolicy Verdict = "open-by-policy"
 	// NotProven: the control did not get through, so the attempt says nothing.
 	NotProven Verdict = "not-proven"
@@ -71,7 +71,7 @@ type Report struct {
 	Results []Result  `json:"results"`
 }
 
-// Count says how many results have the verdict.
+// Count returns how many results have the verdict.
 func (r *Report) Count(v Verdict) int {
 	n := 0
 	for _, result := range r.Results {
@@ -114,7 +114,7 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	if title == "" {
 		title = shellWords(o.Launcher)
 	}
-	r := &runner{Options: o, report: &Report{Launcher: title, Kernel: kernelRelease(), UID: os.Geteuid(), Started: begin.UTC()}}
+	r := &suite{Options: o, report: &Report{Launcher: title, Kernel: kernelRelease(), UID: os.Geteuid(), Started: begin.UTC()}}
 	if err := r.open(); err != nil {
 		return nil, err
 	}
@@ -143,8 +143,8 @@ func kernelRelease() string {
 	return unix.ByteSliceToString(u.Release[:])
 }
 
-// runner is one run.
-type runner struct {
+// suite is one run.
+type suite struct {
 	Options
 	report  *Report
 	dir     string
@@ -159,7 +159,7 @@ type runner struct {
 	attempt int
 }
 
-func (r *runner) open() error {
+func (r *suite) open() error {
 	if os.Geteuid() == 0 && unix.Unshare(unix.CLONE_NEWNS) == nil {
 		if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 			return fmt.Errorf("making the mounts private: %w", err)
@@ -188,21 +188,21 @@ func (r *runner) open() error {
 
 // phase makes the attempts that need a preparation, or those that need none. The
 // preparations of a phase are all in place before the sandbox starts.
-func (r *runner) phase(ctx context.Context, prepared bool) error {
+func (r *suite) phase(ctx context.Context, prepared bool) error {
 	var phase []*Attempt
 	missing := map[string]string{}
-	stage := r.newStage()
-	defer stage.close()
+	setup := r.newSetup()
+	defer setup.close()
 	for i := range r.Attempts {
 		a := &r.Attempts[i]
-		if (a.Prepare != nil) != prepared {
+		if (a.Setup != nil) != prepared {
 			continue
 		}
 		phase = append(phase, a)
-		if a.Prepare == nil {
+		if a.Setup == nil {
 			continue
 		}
-		undo, err := a.Prepare(&stage)
+		undo, err := a.Setup(&setup)
 		if err != nil {
 			missing[a.Name()] = err.Error()
 			continue
@@ -210,12 +210,11 @@ func (r *runner) phase(ctx context.Context, prepared bool) error {
 		if undo != nil {
 			defer undo()
 		}
-		stage.Prepared[a.Name()] = true
 	}
 	if len(phase) == 0 {
 		return nil
 	}
-	r.inherit = stage.inherit
+	r.inherit = setup.inherit
 	defer r.endAgents()
 	for _, a := range phase {
 		if err := ctx.Err(); err != nil {
@@ -225,7 +224,7 @@ func (r *runner) phase(ctx context.Context, prepared bool) error {
 		if r.Progress != nil {
 			r.Progress(r.attempt, len(r.Attempts), a.Name())
 		}
-		result, err := r.try(a, stage, missing[a.Name()])
+		result, err := r.try(a, setup, missing[a.Name()])
 		if err != nil {
 			return err
 		}
@@ -234,7 +233,7 @@ func (r *runner) phase(ctx context.Context, prepared bool) error {
 	return nil
 }
 
-func (r *runner) endAgents() {
+func (r *suite) endAgents() {
 	for i, a := range r.agents {
 		if a != nil {
 			a.end()
@@ -244,7 +243,7 @@ func (r *runner) endAgents() {
 }
 
 // try makes one attempt with its control.
-func (r *runner) try(a *Attempt, stage Stage, missing string) (Result, error) {
+func (r *suite) try(a *Attempt, setup Setup, missing string) (Result, error) {
 	result := Result{Name: a.Name(), Route: a.Route, Spelling: a.Spelling, Target: a.Target, Effect: a.Effect, ABI: a.ABI,
 		Explain: a.Explain, Reference: a.Reference, Promise: a.Promise}
 	if missing == "" && a.Needs != nil {
@@ -254,12 +253,12 @@ func (r *runner) try(a *Attempt, stage Stage, missing string) (Result, error) {
 		result.Verdict, result.Control = NotProven, missing
 		return result, nil
 	}
-	stage.Control = true
+	setup.Control = true
 	begin := time.Now()
-	control, err := r.make(a, stage, false, r.deadline(a, 0))
+	control, err := r.make(a, setup, false, r.deadline(a, 0))
 	if err == nil && control.Late && r.slower() {
 		begin = time.Now()
-		control, err = r.make(a, stage, false, r.deadline(a, 0))
+		control, err = r.make(a, setup, false, r.deadline(a, 0))
 	}
 	if err != nil {
 		return result, err
@@ -273,10 +272,10 @@ func (r *runner) try(a *Attempt, stage Stage, missing string) (Result, error) {
 	if r.log != nil {
 		r.log.skip()
 	}
-	stage.Control = false
-	inside, err := r.make(a, stage, true, r.deadline(a, took))
+	setup.Control = false
+	inside, err := r.make(a, setup, true, r.deadline(a, took))
 	if err == nil && inside.Late && r.slower() {
-		inside, err = r.make(a, stage, true, r.deadline(a, took))
+		inside, err = r.make(a, setup, true, r.deadline(a, took))
 	}
 	if err != nil {
 		return result, err
@@ -286,20 +285,20 @@ func (r *runner) try(a *Attempt, stage Stage, missing string) (Result, error) {
 	return result, nil
 }
 
-func (r *runner) judge(a *Attempt, inside done, result *Result) {
+func (r *suite) judge(a *Attempt, inside done, result *Result) {
 	if inside.Unready {
 		result.Verdict = NotProven
 		return
 	}
 	if !inside.Effect {
 		result.Verdict, result.Layer = Held, r.layer(a, inside)
-		if a.Prepare != nil && inside.Outcome.Errno == unix.ENOENT {
+		if a.Setup != nil && inside.Outcome.Errno == unix.ENOENT {
 			result.Layer = "mounts" // what was mounted outside is not there inside
 		}
 		return
 	}
-	result.Verdict = Through
-	if a.Promise == Open {
+	result.Verdict = Open
+	if a.Promise == PromiseOpen {
 		result.Why = a.Why
 	} else if a.Permits != nil && r.Policy != nil {
 		result.Why = a.Permits(*r.Policy)
@@ -311,7 +310,7 @@ func (r *runner) judge(a *Attempt, inside done, result *Result) {
 
 // layer says who refused: the launcher's own log if it has a line about this
 // attempt, else what the errno tells, or what is known of memjail.
-func (r *runner) layer(a *Attempt, d done) string {
+func (r *suite) layer(a *Attempt, d done) string {
 	if r.log != nil {
 		if layer := r.log.layerOf(d.Outcome.Step); layer != "" {
 			return layer
@@ -354,8 +353,8 @@ func unready(a *Attempt, err error) done {
 
 // make has an agent make the attempt, with a victim outside where it needs one. An
 // error means that no attempt can be made at all.
-func (r *runner) make(a *Attempt, stage Stage, inside bool, deadline time.Duration) (done, error) {
-	stage.Pace = r.pace
+func (r *suite) make(a *Attempt, setup Setup, inside bool, deadline time.Duration) (done, error) {
+	setup.Pace = r.pace
 	ag, err := r.agentFor(inside)
 	if err != nil && !r.started[index(inside)] {
 		return done{}, err
@@ -363,27 +362,27 @@ func (r *runner) make(a *Attempt, stage Stage, inside bool, deadline time.Durati
 	if err != nil {
 		return unready(a, err), nil
 	}
-	outside := stage.guest(a, inside)
+	outside := setup.externalVictim(a, inside)
 	if outside == nil && (a.Target == Outside || a.Target == Monitor || a.Target == System) {
-		if outside, err = startVictim(r.pace, "", a.outsideOptions(stage)...); err != nil {
+		if outside, err = startVictim(r.pace, a.outsideOptions(setup)); err != nil {
 			return unready(a, err), nil
 		}
 		defer outside.End()
 	}
 	if outside != nil {
-		stage.Outside = outside.Victim
+		setup.Outside = outside.Victim
 		if inside {
-			stage.Launcher = ag.launcher
+			setup.Launcher = ag.launcher
 		}
 	}
-	if a.Late != nil {
-		undo, err := a.Late(&stage)
+	if a.SetupLate != nil {
+		undo, err := a.SetupLate(&setup)
 		if err != nil {
 			return unready(a, err), nil
 		}
 		defer undo()
 	}
-	d, err := ag.do(job{Name: a.Name(), Stage: stage, Deadline: deadline}, deadline+r.pace.of(usualTime))
+	d, err := ag.do(job{Name: a.Name(), Setup: setup, Deadline: deadline}, deadline+r.pace.of(DefaultTimeout))
 	if err != nil {
 		// The attempt took its agent, or the whole sandbox, with it.
 		ag.end()
@@ -392,11 +391,11 @@ func (r *runner) make(a *Attempt, stage Stage, inside bool, deadline time.Durati
 		d = done{Name: a.Name(), Failure: err.Error(), Effect: a.Target == Monitor && a.Effect == Disturb && !silent, Unready: silent, Late: silent}
 	}
 	if outside != nil && a.Check == nil && a.Target == Outside {
-		if a.Ask != nil && d.Outcome.Done {
+		if a.Judge != nil && d.Outcome.Done {
 			time.Sleep(signalPatience)
 		}
 		after, stateErr := outside.State()
-		d.Effect = a.ask(d.Outcome, after, stateErr != nil)
+		d.Effect = a.judge(d.Outcome, after, stateErr != nil)
 	}
 	return d, nil
 }
@@ -408,7 +407,7 @@ func index(inside bool) int {
 	return 0
 }
 
-func (r *runner) agentFor(inside bool) (*agent, error) {
+func (r *suite) agentFor(inside bool) (*agent, error) {
 	const patience = 3
 	i := index(inside)
 	if r.agents[i] != nil {
@@ -430,7 +429,7 @@ func (r *runner) agentFor(inside bool) (*agent, error) {
 	return a, nil
 }
 
-// agent is a running agent, seen from the runner.
+// agent is a running agent, seen from the suite.
 type agent struct {
 	cmd      *exec.Cmd
 	launcher int // process number of what was started: the launcher itself
@@ -443,7 +442,7 @@ type agent struct {
 // pace.
 const startDeadline = 20 * time.Second
 
-func (r *runner) startAgent(launcher []string, inherit []*os.File) (*agent, error) {
+func (r *suite) startAgent(launcher []string, inherit []*os.File) (*agent, error) {
 	exe, err := program()
 	if err != nil {
 		return nil, err

@@ -12,7 +12,6 @@ import (
 	"os/exec"
 	"runtime"
 	"runtime/debug"
-	"strings"
 	"sync/atomic"
 	"time"
 
@@ -20,10 +19,10 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// job is what the runner asks an agent for, one JSON object a line.
+// job is what the suite asks an agent for, one JSON object a line.
 type job struct {
 	Name  string `json:"name"`
-	Stage Stage  `json:"stage"`
+	Setup Setup  `json:"setup"`
 	// Deadline is how long it may take.
 	Deadline time.Duration `json:"deadline"`
 }
@@ -31,7 +30,7 @@ type job struct {
 // done is the agent's answer.
 type done struct {
 	Name    string  `json:"name"`
-	PID     int     `json:"pid"` // of the director
+	PID     int     `json:"pid"` // of the runner
 	Outcome Outcome `json:"outcome"`
 	// Effect: it came about, as far as can be judged inside.
 	Effect bool `json:"effect"`
@@ -45,8 +44,9 @@ type done struct {
 
 // Serve is this program's part when it was started again by a probe: args are the
 // command line without the program's name, and the streams those that it was started
-// with. It returns false when they are not for it.
-func Serve(args []string, in io.Reader, out, stderr io.Writer) (status int, mine bool) {
+// with. It returns false when they are not for it. catalogue has to hold the attempts
+// with which [Run] was called. Every program that calls Run calls Serve first in main.
+func Serve(args []string, in io.Reader, out, stderr io.Writer, catalogue Catalogue) (status int, mine bool) {
 	if len(args) == 0 {
 		return 0, false
 	}
@@ -56,10 +56,10 @@ func Serve(args []string, in io.Reader, out, stderr io.Writer) (status int, mine
 		err = victimMain(args[1:], in, out)
 	case agentName:
 		err = agentMain(args[1:], in, out)
-	case directorName:
-		err = directorMain(args[1:], out)
+	case runnerName:
+		err = runnerMain(args[1:], out, catalogue)
 	case attackerName:
-		err = attackerMain(args[1:], out)
+		err = attackerMain(args[1:], out, catalogue)
 	default:
 		return 0, false
 	}
@@ -72,7 +72,7 @@ func Serve(args []string, in io.Reader, out, stderr io.Writer) (status int, mine
 
 // agentMain carries out the jobs on its input, each in a process of its own, so
 // that one that crashes or hangs ends nothing but itself. Its argument is the path by
-// which the launcher was told to start this program.
+// which the launcher was asked to start this program.
 func agentMain(args []string, in io.Reader, out io.Writer) error {
 	if len(args) != 1 {
 		return unix.EINVAL
@@ -91,22 +91,22 @@ func agentMain(args []string, in io.Reader, out io.Writer) error {
 		if err := json.Unmarshal(lines.Bytes(), &j); err != nil {
 			return fmt.Errorf("reading a job: %w", err)
 		}
-		if err := enc.Encode(direct(j)); err != nil {
+		if err := enc.Encode(startRunner(j)); err != nil {
 			return err
 		}
 	}
 	return lines.Err()
 }
 
-// direct runs the director of one attempt and waits for it, up to its deadline.
-func direct(j job) done {
+// startRunner starts the runner of one attempt and waits for it, up to its deadline.
+func startRunner(j job) done {
 	d := done{Name: j.Name, Unready: true}
-	cmd, err := self(directorName, j.Name, newToken())
+	cmd, err := self(runnerName, j.Name, newToken())
 	if err != nil {
 		d.Failure = err.Error()
 		return d
 	}
-	env, err := j.Stage.environment()
+	env, err := j.Setup.environment()
 	if err != nil {
 		d.Failure = err.Error()
 		return d
@@ -144,48 +144,35 @@ func endOf(err error) string {
 	return "the attempt ended without an answer"
 }
 
-// find makes no more of the catalogue than it has to: every director and every
-// attacker begins with it.
-func find(name string) (*Attempt, error) {
-	for _, family := range families {
-		for _, a := range complete(family()) {
-			if strings.HasPrefix(name, a.Route) && a.Name() == name {
-				return &a, nil
-			}
-		}
-	}
-	return nil, fmt.Errorf("no attempt is called %q", name)
-}
-
-// newScene is what director and attacker begin with.
-func newScene(name string) (*Scene, error) {
+// newEnv is what runner and attacker begin with.
+func newEnv(name string, catalogue Catalogue) (*Env, error) {
 	// Attempts change rights, namespaces and tracers of a thread.
 	runtime.LockOSThread()
 	debug.SetGCPercent(-1) // what raw calls point to stays; these processes are short-lived
-	stage, err := readStage()
+	setup, err := readSetup()
 	if err != nil {
 		return nil, err
 	}
-	a, err := find(name)
+	a, err := catalogue.find(name)
 	if err != nil {
 		return nil, err
 	}
-	dir, err := os.MkdirTemp(stage.scratch(), "attempt-")
+	dir, err := os.MkdirTemp(setup.Scratch(), "attempt-")
 	if err != nil {
 		return nil, err
 	}
 	if err := os.Chdir(dir); err != nil { // where core files go
 		return nil, err
 	}
-	return &Scene{Stage: stage, Attempt: a, Dir: dir}, nil
+	return &Env{Setup: setup, Attempt: a, Dir: dir}, nil
 }
 
-// directorMain makes the victims of an attempt, has it made, and judges it.
-func directorMain(args []string, out io.Writer) error {
+// runnerMain makes the victims of an attempt, has it made, and judges it.
+func runnerMain(args []string, out io.Writer, catalogue Catalogue) error {
 	if len(args) != 2 {
 		return unix.EINVAL
 	}
-	answer := func(s *Scene, d done, err error) error {
+	answer := func(s *Env, d done, err error) error {
 		if s != nil {
 			removeDir(s.Dir)
 		}
@@ -195,19 +182,19 @@ func directorMain(args []string, out io.Writer) error {
 		}
 		return json.NewEncoder(out).Encode(d)
 	}
-	s, err := newScene(args[0])
+	s, err := newEnv(args[0], catalogue)
 	if err != nil {
 		return answer(nil, done{Unready: true}, err)
 	}
-	d, err := s.direct(func(d done, err error) {
+	d, err := s.makeAttempt(func(d done, err error) {
 		answer(s, d, err) // an error has nobody else to tell
 	})
 	return answer(s, d, err)
 }
 
-// direct makes the attempt on this thread and judges it. If that ends the thread, and
-// nothing but the thread, what there is to say is passed to afterDeath.
-func (s *Scene) direct(afterDeath func(done, error)) (done, error) {
+// makeAttempt makes the attempt on this thread and judges it. If that ends the thread, and
+// nothing but the thread, its outcome is passed to afterDeath.
+func (s *Env) makeAttempt(afterDeath func(done, error)) (done, error) {
 	d := done{Unready: true}
 	var err error
 	if s.own, err = newMemory(""); err != nil {
@@ -219,7 +206,7 @@ func (s *Scene) direct(afterDeath func(done, error)) (done, error) {
 	case Thread:
 		v.TID = anotherThread()
 	case Child, Sibling:
-		p, err := startVictim(s.Pace, "")
+		p, err := startVictim(s.Pace, VictimOptions{})
 		if err != nil {
 			return d, err
 		}
@@ -229,7 +216,7 @@ func (s *Scene) direct(afterDeath func(done, error)) (done, error) {
 		v, state = s.Outside, func() (State, error) { return State{}, nil }
 	}
 	if s.Attempt.Target == Parent || s.Attempt.Target == Sibling {
-		o, err := s.byAnother(v)
+		o, err := s.byAttacker(v)
 		if err != nil {
 			return done{}, err
 		}
@@ -242,7 +229,7 @@ func (s *Scene) direct(afterDeath func(done, error)) (done, error) {
 }
 
 // finish judges an attempt that has been made.
-func (s *Scene) finish(v Victim, o Outcome, state func() (State, error)) (done, error) {
+func (s *Env) finish(v Victim, o Outcome, state func() (State, error)) (done, error) {
 	d := done{Outcome: o}
 	if o.Unready {
 		d.Unready, d.Failure = true, o.Detail
@@ -256,21 +243,21 @@ func (s *Scene) finish(v Victim, o Outcome, state func() (State, error)) (done, 
 	return d, nil
 }
 
-// judge says whether the effect came about. What an attacker outside of the victim
-// says about reading is held against the canary.
-func (s *Scene) judge(v Victim, o Outcome, after State, gone bool) bool {
+// judge reports whether the effect came about. What an attacker reports to have read
+// is compared with the canary.
+func (s *Env) judge(v Victim, o Outcome, after State, gone bool) bool {
 	if s.Attempt.Check != nil {
 		return s.Attempt.Check(s, v, o)
 	}
-	return s.Attempt.ask(o, after, gone)
+	return s.Attempt.judge(o, after, gone)
 }
 
-// Judge says by the victim's own word whether an effect on its memory came about.
-func Judge(e Effect, o Outcome, after State) bool {
+// judgeCanary reports by the victim's own word whether an effect on its memory came about.
+func judgeCanary(e Effect, o Outcome, after State) bool {
 	switch e {
 	case Read:
 		canary, err := hex.DecodeString(after.Canary)
-		return err == nil && len(canary) == canarySize && bytes.HasPrefix(o.Data, canary)
+		return err == nil && len(canary) == CanarySize && bytes.HasPrefix(o.Data, canary)
 	case Write: // the page that is shared counts as memory as well
 		return after.Changed[string(Write)] || after.Changed[string(Obtain)]
 	case WriteRO, WriteCode:
@@ -280,8 +267,8 @@ func Judge(e Effect, o Outcome, after State) bool {
 	}
 }
 
-// byAnother has the attack made by a child of this process.
-func (s *Scene) byAnother(v Victim) (Outcome, error) {
+// byAttacker has the attack made by a child of this process.
+func (s *Env) byAttacker(v Victim) (Outcome, error) {
 	var o Outcome
 	text, err := json.Marshal(v)
 	if err != nil {
@@ -298,12 +285,12 @@ func (s *Scene) byAnother(v Victim) (Outcome, error) {
 	return o, nil
 }
 
-// attackerMain makes an attack that another process than the director has to make.
-func attackerMain(args []string, out io.Writer) error {
+// attackerMain makes an attack that another process than the runner has to make.
+func attackerMain(args []string, out io.Writer, catalogue Catalogue) error {
 	if len(args) != 2 {
 		return unix.EINVAL
 	}
-	s, err := newScene(args[0])
+	s, err := newEnv(args[0], catalogue)
 	if err != nil {
 		return json.NewEncoder(out).Encode(Outcome{Unready: true, Detail: err.Error()})
 	}
@@ -327,7 +314,7 @@ var killed = Outcome{Step: "killed", Detail: "the kernel ended the thread that m
 // onThreadDeath calls what it is given when the calling thread ends before stop is
 // called, and then ends the process: main cannot, since it waits for that thread, and
 // whoever started the process goes by its answer. The thread is gone with whatever the
-// runtime had lent to it, so the one that watches has a thread of its own.
+// runtime had lent to it, so the one that watches has a separate thread.
 func onThreadDeath(then func()) (stop func()) {
 	runtime.GOMAXPROCS(max(4, runtime.GOMAXPROCS(0)))
 	ended := attack.ThreadEnd()

@@ -16,8 +16,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// canarySize is the length of a canary in bytes.
-const canarySize = 16
+// CanarySize is the length of a canary in bytes.
+const CanarySize = 16
 
 // Marker is what a writing attempt writes over a canary.
 var Marker = []byte("FORGED-FORGED-16")
@@ -77,7 +77,7 @@ type memory struct {
 // attempts of the 32-bit interface can reach. codeFile, if not "", is a file that
 // is made to hold the one on the executable page, mapped as a library is.
 func newMemory(codeFile string) (*memory, error) {
-	m := &memory{pages: map[Effect][]byte{}, canary: make([]byte, canarySize)}
+	m := &memory{pages: map[Effect][]byte{}, canary: make([]byte, CanarySize)}
 	rand.Read(m.canary)
 	for effect, protection := range map[Effect]int{Write: unix.PROT_READ | unix.PROT_WRITE, WriteRO: unix.PROT_READ, WriteCode: unix.PROT_READ | unix.PROT_EXEC} {
 		if effect == WriteCode && codeFile != "" {
@@ -140,32 +140,32 @@ func sharedPage(canary []byte) ([]byte, int, error) {
 	return page, fd, nil
 }
 
-// State is what a victim says about its canaries.
+// State is a victim's report of its canaries.
 type State struct {
 	Canary  string            `json:"canary"` // hex: what they held at first
 	Changed map[string]bool   `json:"changed"`
 	Now     map[string]string `json:"now"`
-	// Noticed is what happened to the process beside its private memory.
+	// Noticed is what happened to the process besides its private memory.
 	Noticed map[string]bool `json:"noticed,omitempty"`
 }
 
 func (m *memory) state() State {
 	s := State{Canary: hex.EncodeToString(m.canary), Changed: map[string]bool{}, Now: map[string]string{}}
 	for effect, page := range m.pages {
-		s.Changed[string(effect)] = !bytes.Equal(page[:canarySize], m.canary)
-		s.Now[string(effect)] = hex.EncodeToString(page[:canarySize])
+		s.Changed[string(effect)] = !bytes.Equal(page[:CanarySize], m.canary)
+		s.Now[string(effect)] = hex.EncodeToString(page[:CanarySize])
 	}
 	if s.Noticed = m.w.noticed(); m.shm != nil && s.Noticed != nil {
-		s.Noticed[noticedShm] = !bytes.Equal(m.shm[:canarySize], m.canary)
+		s.Noticed[NoticedShm] = !bytes.Equal(m.shm[:CanarySize], m.canary)
 	}
 	return s
 }
 
-// victimMain is a victim that is a process of its own: it says where its canaries
+// victimMain is a victim that is a process of its own: it reports where its canaries
 // are, and answers each line on its input with their state. It ends with its input.
-// args are those of [victimOption].
+// args are those of [VictimOptions].
 func victimMain(args []string, in io.Reader, out io.Writer) error {
-	options, err := victimOptions(args)
+	options, err := parseVictimOptions(args)
 	if err != nil {
 		return err
 	}
@@ -173,17 +173,17 @@ func victimMain(args []string, in io.Reader, out io.Writer) error {
 	if err != nil {
 		return err
 	}
-	m, err := newMemory(options[codeFileOption])
+	m, err := newMemory(options.CodeFile)
 	if err != nil {
 		return err
 	}
 	m.w = w
-	if dir := options[lockOption]; dir != "" {
-		if err := m.hold(dir); err != nil {
+	if options.lockDir != "" {
+		if err := m.hold(options.lockDir); err != nil {
 			return err
 		}
 	}
-	if err := beHelpful(options); err != nil {
+	if err := options.start(); err != nil {
 		return err
 	}
 	enc := json.NewEncoder(out)
@@ -218,18 +218,17 @@ type VictimProcess struct {
 // victimDeadline is how long a victim may take to answer, at the usual pace.
 const victimDeadline = 3 * time.Second
 
-// ErrVictimGone says that a victim does not answer: an attempt may have ended it.
+// ErrVictimGone means that a victim does not answer: an attempt may have ended it.
 var ErrVictimGone = errors.New("the victim did not answer")
 
-// startVictim starts a victim as a child of this process, with options as
-// [victimOption] makes them; from a copy of this program, unless program is "".
-func startVictim(p pace, program string, options ...string) (*VictimProcess, error) {
-	cmd, err := self(append([]string{victimName, newToken()}, options...)...)
+// startVictim starts a victim as a child of this process.
+func startVictim(p pace, o VictimOptions) (*VictimProcess, error) {
+	cmd, err := self(append([]string{victimName, newToken()}, o.args()...)...)
 	if err != nil {
 		return nil, err
 	}
-	if program != "" {
-		cmd.Path = program
+	if o.Program != "" {
+		cmd.Path = o.Program
 	}
 	r, w, err := os.Pipe()
 	if err != nil {

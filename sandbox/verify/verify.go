@@ -98,19 +98,19 @@ func (r *Report) Probe(name string, report *probe.Report, proven bool) {
 			r.Results = append(r.Results, Result{Policy: name, Kind: KindProbe, ID: attempt.Name, Status: Unproven,
 				What: attempt.Explain + ": it could not be made inside: " + attempt.Detail, Fix: "memjail probe --only " + attempt.Name})
 		}
-		if attempt.Verdict != probe.Through {
+		if attempt.Verdict != probe.Open {
 			continue
 		}
 		r.Results = append(r.Results, Result{Policy: name, Kind: KindProbe, ID: attempt.Name, Status: Failed,
 			What: attempt.Explain + ": " + attempt.Detail, Fix: "memjail probe --explain " + attempt.Name})
 	}
 	result := Result{Policy: name, Kind: KindProbe, ID: "probe", Status: Held,
-		What: fmt.Sprintf("%d attempts held, %d open, %d open by policy, %d not proven", counts[probe.Held], counts[probe.Through],
+		What: fmt.Sprintf("%d attempts held, %d open, %d open by policy, %d not proven", counts[probe.Held], counts[probe.Open],
 			counts[probe.OpenByPolicy], counts[probe.NotProven])}
 	switch {
 	case !proven:
 		result.Status = Unproven
-	case counts[probe.Through] > 0, report.Unmade() > 0:
+	case counts[probe.Open] > 0, report.Unmade() > 0:
 		result.Status = Noted // each has a result of its own
 	}
 	r.Results = append(r.Results, result)

@@ -117,7 +117,7 @@ func sample() *Report {
 		Result{Policy: name, Kind: KindTest, ID: "test/a # b\nc", Value: "/x", Status: Failed, Origin: at(9), What: "read <&>\x00", Fix: "f"},
 		Result{Policy: name, Kind: KindTest, ID: "test/u", Status: Unproven, Origin: at(12), What: "nobody can"},
 		Result{Policy: name, Kind: KindTest, ID: "test/h", Status: Held, Origin: at(15), What: "held"})
-	r.Probe(name, &probe.Report{Results: []probe.Result{{Name: "proc-mem/open/self/read", Verdict: probe.Through, Explain: "e", Detail: "d"}}}, true)
+	r.Probe(name, &probe.Report{Results: []probe.Result{{Name: "proc-mem/open/self/read", Verdict: probe.Open, Explain: "e", Detail: "d"}}}, true)
 	return r
 }
 

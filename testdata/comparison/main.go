@@ -112,7 +112,7 @@ func read(dir string) ([]run, error) {
 			if err := json.Unmarshal(data, &r.report); err != nil {
 				return nil, fmt.Errorf("%s: %w", r.rest, err)
 			}
-			r.report.Results = slices.DeleteFunc(r.report.Results, func(result probe.Result) bool { return result.Promise != probe.Closed })
+			r.report.Results = slices.DeleteFunc(r.report.Results, func(result probe.Result) bool { return result.Promise != probe.PromiseClosed })
 		}
 		runs = append(runs, r)
 	}
@@ -136,7 +136,7 @@ func section(account string, runs []run) {
 		}
 		ran = append(ran, r)
 		fmt.Printf("| %s | `%s` | %d | %s | %d | %d |\n", key(len(ran)-1), r.label, r.report.Count(probe.Held),
-			bold(r.report.Count(probe.Through)), r.report.Count(probe.OpenByPolicy), r.report.Count(probe.NotProven))
+			bold(r.report.Count(probe.Open)), r.report.Count(probe.OpenByPolicy), r.report.Count(probe.NotProven))
 	}
 	for _, r := range runs {
 		switch r.state {

@@ -12,6 +12,7 @@ import (
 	"os"
 
 	"github.com/memjail/memjail/sandbox/probe"
+	"github.com/memjail/memjail/sandbox/probe/attempts"
 	"github.com/memjail/memjail/sandbox/session"
 	"github.com/memjail/memjail/sandbox/verify"
 	"github.com/spf13/cobra"
@@ -28,7 +29,7 @@ func Main(args, env []string, stdout, stderr io.Writer) int {
 	if len(args) > 0 && args[0] == session.SupervisorName {
 		return superviseMain(stderr)
 	}
-	if status, mine := probe.Serve(args[1:], os.Stdin, stdout, stderr); mine {
+	if status, mine := probe.Serve(args[1:], os.Stdin, stdout, stderr, attempts.Catalogue()); mine {
 		return status
 	}
 	if status, mine := verify.Serve(args[1:], os.Stdin, stdout, stderr); mine {

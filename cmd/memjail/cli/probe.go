@@ -15,6 +15,7 @@ import (
 
 	"github.com/memjail/memjail/policy"
 	"github.com/memjail/memjail/sandbox/probe"
+	"github.com/memjail/memjail/sandbox/probe/attempts"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 	"golang.org/x/sys/unix"
@@ -112,17 +113,17 @@ func (o *probeOptions) run(set *pflag.FlagSet, io streams) error {
 	if o.explain != "" {
 		return explainAttempt(io.out, o.explain)
 	}
-	attempts, err := probe.Select(probe.Catalogue(), o.only)
+	selected, err := probe.Select(attempts.All(), o.only)
 	if err != nil {
 		return misusedf("--only: %w", err)
 	}
-	if len(attempts) == 0 {
+	if len(selected) == 0 {
 		return misusedf("--only %s: no attempt has such a name; see \"memjail probe --list\"", strings.Join(o.only, ", "))
 	}
 	if o.list {
-		return listAttempts(io.out, attempts)
+		return listAttempts(io.out, selected)
 	}
-	return o.attack(attempts, io)
+	return o.attack(selected, io)
 }
 
 // check refuses what contradicts itself, before anything is started.
@@ -151,7 +152,7 @@ func (o *probeOptions) check(set *pflag.FlagSet) error {
 }
 
 // attack makes the attempts and writes the report.
-func (o *probeOptions) attack(attempts []probe.Attempt, io streams) error {
+func (o *probeOptions) attack(selected []probe.Attempt, io streams) error {
 	// Before the run: a report that cannot be written is no surprise for its end.
 	out, err := o.open(io.out)
 	if err != nil {
@@ -160,7 +161,7 @@ func (o *probeOptions) attack(attempts []probe.Attempt, io streams) error {
 	defer out.close()
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
 	defer stop()
-	report, err := o.investigate(ctx, attempts, io)
+	report, err := o.investigate(ctx, selected, io)
 	if err != nil {
 		return err
 	}
@@ -172,13 +173,13 @@ func (o *probeOptions) attack(attempts []probe.Attempt, io streams) error {
 }
 
 // investigate makes the attempts.
-func (o *probeOptions) investigate(ctx context.Context, attempts []probe.Attempt, io streams) (*probe.Report, error) {
+func (o *probeOptions) investigate(ctx context.Context, selected []probe.Attempt, io streams) (*probe.Report, error) {
 	dir, err := os.MkdirTemp("", "memjail-probe-log-")
 	if err != nil {
 		return nil, fmt.Errorf("making a directory for the log: %w", err)
 	}
 	defer os.RemoveAll(dir)
-	options := probe.Options{Attempts: attempts, Stderr: io.err}
+	options := probe.Options{Attempts: selected, Stderr: io.err}
 	if err := o.launcher(&options, filepath.Join(dir, "log")); err != nil {
 		return nil, err
 	}
@@ -211,7 +212,7 @@ func runError(ctx context.Context, err error) error {
 // status is what the report comes to.
 func (o *probeOptions) status(report *probe.Report) error {
 	switch {
-	case report.Count(probe.Through) > 0:
+	case report.Count(probe.Open) > 0:
 		return statusError(exitFinding)
 	case !report.Proven(o.only), report.Unmade() > 0:
 		return statusError(exitUnproven)

@@ -15,6 +15,7 @@ import (
 
 	"github.com/memjail/memjail/policy/file"
 	"github.com/memjail/memjail/sandbox/probe"
+	"github.com/memjail/memjail/sandbox/probe/attempts"
 )
 
 // runProbe runs the command line and returns what it prints.
@@ -52,8 +53,8 @@ func TestProbeUsage(t *testing.T) {
 
 func TestProbeList(t *testing.T) {
 	status, stdout, stderr := runProbe("--list")
-	if lines := strings.Count(stdout, "\n"); status != exitOK || stderr != "" || lines != len(probe.Catalogue()) {
-		t.Errorf("status %d, %d lines, %q; want a line for each of %d attempts", status, lines, stderr, len(probe.Catalogue()))
+	if lines := strings.Count(stdout, "\n"); status != exitOK || stderr != "" || lines != len(attempts.All()) {
+		t.Errorf("status %d, %d lines, %q; want a line for each of %d attempts", status, lines, stderr, len(attempts.All()))
 	}
 	for _, line := range strings.Split(strings.TrimSuffix(stdout, "\n"), "\n") {
 		if fields := strings.Fields(line); len(fields) < 3 || fields[0] != "closed" && fields[0] != "open" {
@@ -66,7 +67,7 @@ func TestProbeList(t *testing.T) {
 // needed for that is empty.
 func TestProbeExplain(t *testing.T) {
 	seen := map[string]bool{}
-	for _, a := range probe.Catalogue() {
+	for _, a := range attempts.All() {
 		if kind := a.Route + string(a.Promise); seen[kind] {
 			continue
 		} else {
@@ -81,7 +82,7 @@ func TestProbeExplain(t *testing.T) {
 				t.Errorf("%s: %q does not have %q", a.Name(), stdout, want)
 			}
 		}
-		if (a.Promise == probe.Open) != strings.Contains(stdout, "\n  why        ") {
+		if (a.Promise == probe.PromiseOpen) != strings.Contains(stdout, "\n  why        ") {
 			t.Errorf("%s: says why it is open, or does not, against the catalogue: %q", a.Name(), stdout)
 		}
 	}
@@ -95,7 +96,7 @@ func TestProbeLoosenings(t *testing.T) {
 			t.Errorf("--allow %s: %v", allow, err)
 		}
 	}
-	for _, a := range probe.Catalogue() {
+	for _, a := range attempts.All() {
 		if a.Permits != nil && a.Permits(file.Default()) != "" {
 			t.Errorf("%s: the default policy opens it (%s), which is a matter of Promise and Why", a.Name(), a.Permits(file.Default()))
 		}
@@ -121,8 +122,8 @@ func TestProbeStatus(t *testing.T) {
 		{report(probe.NotProven, probe.NotProven), nil, exitUnproven},
 		{report(probe.Held, probe.NotProven), []string{"a/..."}, exitOK},
 		{report(probe.Held, probe.NotProven), []string{"a/...", "a/b1/self/read"}, exitUnproven},
-		{report(probe.Held, probe.NotProven, probe.Through), []string{"a/b1/self/read"}, exitFinding},
-		{report(probe.Through), nil, exitFinding},
+		{report(probe.Held, probe.NotProven, probe.Open), []string{"a/b1/self/read"}, exitFinding},
+		{report(probe.Open), nil, exitFinding},
 	} {
 		err := (&probeOptions{only: test.only}).status(test.report)
 		if got := exitOf(err); got != test.want {

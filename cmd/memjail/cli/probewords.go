@@ -9,18 +9,19 @@ import (
 	"github.com/memjail/memjail/policy"
 	"github.com/memjail/memjail/policy/file"
 	"github.com/memjail/memjail/sandbox/probe"
+	"github.com/memjail/memjail/sandbox/probe/attempts"
 	"golang.org/x/sys/unix"
 )
 
 // listAttempts prints a line for each attempt.
-func listAttempts(w io.Writer, attempts []probe.Attempt) error {
+func listAttempts(w io.Writer, selected []probe.Attempt) error {
 	width := 0
-	for i := range attempts {
-		width = max(width, len(attempts[i].Name()))
+	for i := range selected {
+		width = max(width, len(selected[i].Name()))
 	}
 	var b strings.Builder
-	for i := range attempts {
-		a := &attempts[i]
+	for i := range selected {
+		a := &selected[i]
 		fmt.Fprintf(&b, "%-6s  %-*s  %s\n", a.Promise, width, a.Name(), a.Explain)
 	}
 	_, err := io.WriteString(w, b.String())
@@ -29,7 +30,7 @@ func listAttempts(w io.Writer, attempts []probe.Attempt) error {
 
 // explainAttempt prints all that is known about one attempt.
 func explainAttempt(w io.Writer, name string) error {
-	for _, a := range probe.Catalogue() {
+	for _, a := range attempts.All() {
 		if a.Name() == name {
 			_, err := io.WriteString(w, explanation(&a))
 			return err
@@ -51,7 +52,7 @@ func explanation(a *probe.Attempt) string {
 	row("effect", fmt.Sprintf("%s: %s", a.Effect, a.Effect.Meaning()))
 	row("interface", a.ABI.Meaning())
 	row("reference", a.Reference)
-	if a.Promise == probe.Closed {
+	if a.Promise == probe.PromiseClosed {
 		row("promise", "closed by memjail's default policy")
 	} else {
 		row("promise", "open on purpose under memjail's default policy")
@@ -65,7 +66,7 @@ func explanation(a *probe.Attempt) string {
 		}
 		row(key, text)
 	}
-	if a.Promise == probe.Closed && len(opens) == 0 {
+	if a.Promise == probe.PromiseClosed && len(opens) == 0 {
 		row("opened by", "no setting of a policy")
 	}
 	if a.Needs != nil {

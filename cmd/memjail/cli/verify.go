@@ -14,6 +14,7 @@ import (
 	"github.com/memjail/memjail/policy/file"
 	"github.com/memjail/memjail/sandbox/landlock"
 	"github.com/memjail/memjail/sandbox/probe"
+	"github.com/memjail/memjail/sandbox/probe/attempts"
 	"github.com/memjail/memjail/sandbox/verify"
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
@@ -85,14 +86,14 @@ func (o *verifyOptions) run(args []string, io streams) error {
 	if !slices.Contains(verify.Formats(), verify.Format(o.format)) {
 		return misusedf("--format %s: want one of %s", o.format, verifyFormats())
 	}
-	attempts, err := probe.Select(probe.Catalogue(), o.only)
-	if err != nil || len(attempts) == 0 || o.noProbe && len(o.only) > 0 {
+	selected, err := probe.Select(attempts.All(), o.only)
+	if err != nil || len(selected) == 0 || o.noProbe && len(o.only) > 0 {
 		return misusedf("--only %s: want names of attempts (memjail probe --list), and not with --no-probe", strings.Join(o.only, ", "))
 	}
 	if o.noProbe {
-		attempts = nil
+		selected = nil
 	}
-	left := notAmong(probe.Catalogue(), attempts)
+	left := notAmong(attempts.All(), selected)
 	baseline := &file.Baseline{}
 	if o.baseline != "" {
 		if baseline, err = file.ReadBaseline(o.baseline); err != nil {
@@ -118,7 +119,7 @@ func (o *verifyOptions) run(args []string, io streams) error {
 		Policies: args, Results: []verify.Result{}}
 	o.facts = allLintFacts()
 	for _, v := range policies {
-		if err := o.verify(ctx, v, attempts, report, io); err != nil {
+		if err := o.verify(ctx, v, selected, report, io); err != nil {
 			return err
 		}
 	}
@@ -158,7 +159,7 @@ type verified struct {
 }
 
 // verify makes all checks of one policy.
-func (o *verifyOptions) verify(ctx context.Context, v verified, attempts []probe.Attempt, report *verify.Report, io streams) error {
+func (o *verifyOptions) verify(ctx context.Context, v verified, selected []probe.Attempt, report *verify.Report, io streams) error {
 	name := v.flags.policy
 	report.Lint(name, policy.Lint(v.policy, o.facts))
 	exe, err := os.Executable()
@@ -175,9 +176,9 @@ func (o *verifyOptions) verify(ctx context.Context, v verified, attempts []probe
 		tries = append(tries, "--rox", exe)
 	}
 	report.Tests(ctx, name, v.policy, verify.Runner{Program: exe, Inside: append(inside, "--status-fd", "3", "--"), Tries: append(tries, "--")})
-	if len(attempts) > 0 {
+	if len(selected) > 0 {
 		p := &probeOptions{policyFlags: *v.flags, only: o.only, quiet: o.quiet}
-		probed, err := p.investigate(ctx, attempts, io)
+		probed, err := p.investigate(ctx, selected, io)
 		if err != nil {
 			return err
 		}

@@ -61,35 +61,39 @@ func RemoteAt(text, path string) bool {
 	return false
 }
 
-const ownPath = "/proc/self/mountinfo"
-
 // Read returns the mounts of the calling process, those of the main thread. The kernel
 // hands out the file a page at a time and lets the table change in between; such a
 // reading is repeated. Errors: those of reading and of [Parse]; EAGAIN, the table never
 // stays the same for as long as it takes to read it.
-func Read() ([]Mount, error) {
+func Read() ([]Mount, error) { return read("/proc/self/mountinfo") }
+
+// ReadThread is like [Read] for the calling thread, which may have left the process's
+// mount namespace. The goroutine must be locked to it. Linux 3.17.
+func ReadThread() ([]Mount, error) { return read("/proc/thread-self/mountinfo") }
+
+func read(path string) ([]Mount, error) {
 	const tries = 32
 	for range tries {
-		text, whole, err := readText()
+		text, whole, err := readText(path)
 		if err != nil {
-			return nil, fmt.Errorf("reading the mount table %q: %w", ownPath, err)
+			return nil, fmt.Errorf("reading the mount table %q: %w", path, err)
 		}
 		mounts, err := Parse(text)
 		if err != nil {
-			return nil, fmt.Errorf("reading the mount table %q: %w", ownPath, err)
+			return nil, fmt.Errorf("reading the mount table %q: %w", path, err)
 		}
 		if whole {
 			return mounts, nil
 		}
 	}
 	return nil, fmt.Errorf("reading the mount table %q: it changed during each of %d readings: %w",
-		ownPath, tries, unix.EAGAIN)
+		path, tries, unix.EAGAIN)
 }
 
 // readText returns the file's text, and whether the table stayed the same while it was
 // read.
-func readText() (text string, whole bool, err error) {
-	fd, err := unix.Open(ownPath, unix.O_RDONLY|unix.O_CLOEXEC, 0)
+func readText(path string) (text string, whole bool, err error) {
+	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return "", false, err
 	}
