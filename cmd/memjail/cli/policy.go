@@ -20,20 +20,21 @@ func newPolicy(io streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "policy",
 		Short: "Show, explain, check and compare policies",
-		Long: `policy says what a policy means, on this machine and for this user, and starts
-nothing. NAME|FILE is a built-in policy, or a path with a slash or ending in .toml.
+		Long: `policy shows what a policy means on this system and for this user. It starts
+nothing. NAME|FILE is a built-in policy, or a file (a path with a slash or ending in
+.toml).
 
 Exit status:
-  0    done; lint: nothing found but notes
+  0    done; lint: no errors and no warnings
   1    lint: an error or a warning was found
-  2    wrong usage, or a wrong policy`,
+  2    wrong usage, or an invalid policy`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) > 0 {
 				return misusedf("policy: unknown command %q; see \"memjail policy --help\"", args[0])
 			}
 			return nil
 		},
-		// Without a command nothing was done: a script that forgot it has to see that.
+		// A script that forgot the command must notice it.
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return errors.Join(cmd.Help(), statusError(exitMisused))
 		},
@@ -45,7 +46,7 @@ Exit status:
 	return cmd
 }
 
-// misusedArgs gives a mistake in the arguments its status.
+// misusedArgs gives mistakes in the arguments their exit status.
 func misusedArgs(check cobra.PositionalArgs) cobra.PositionalArgs {
 	return func(cmd *cobra.Command, args []string) error { return misused(check(cmd, args)) }
 }
@@ -59,11 +60,11 @@ func printJSON(io streams, v any) error {
 	return err
 }
 
-// named is the policy that an argument or --policy names, changed by the flags.
+// named returns the policy that an argument or --policy names, changed by the flags.
 func (p *policyFlags) named(cmd *cobra.Command, args []string) (policy.Policy, error) {
 	if len(args) > 0 {
 		if cmd.Flags().Changed("policy") {
-			return policy.Policy{}, misusedf("%s and --policy exclude each other", args[0])
+			return policy.Policy{}, misusedf("%s and --policy cannot be used together", args[0])
 		}
 		p.policy = args[0]
 	}
@@ -71,14 +72,14 @@ func (p *policyFlags) named(cmd *cobra.Command, args []string) (policy.Policy, e
 	return pol, misused(err)
 }
 
-// prepare plans a start of this program, which is not made: it shows how the
-// policy would be enforced here.
+// prepare plans a start of this program that is never carried out, to show how the policy
+// would be enforced here.
 func prepare(pol policy.Policy) (*sandbox.Plan, error) {
 	exe, err := os.Executable()
 	if err != nil {
 		return nil, fmt.Errorf("finding this program: %w", err)
 	}
-	// Where a pinned program would be is not known, and it is not this one.
+	// The program to pin is not known; it is not this one.
 	pol.Memory.Pin = false
 	plan, err := sandbox.Prepare(sandbox.Options{Policy: pol, Args: []string{exe}, Env: os.Environ(), BestEffort: true,
 		Supervised: true, ProcfsGranted: decide.WorldReadable})
@@ -145,7 +146,7 @@ func newPolicySchema(io streams) *cobra.Command {
 func newPolicyDiff(io streams) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use: "diff A B", Short: "Say what policy B allows that A does not, and the other way round",
+		Use: "diff A B", Short: "Show what policy B allows and A does not, and the other way round",
 		Example: "  memjail policy diff memory ./my.toml", Args: misusedArgs(cobra.ExactArgs(2)),
 		RunE: func(_ *cobra.Command, args []string) error { return diffPolicies(io, args[0], args[1], asJSON) },
 	}
@@ -185,7 +186,7 @@ func newPolicyLint(io streams) *cobra.Command {
 	var asJSON bool
 	flags := &policyFlags{}
 	cmd := &cobra.Command{
-		Use: "lint [NAME|FILE...] [flags]", Short: "Look for what is probably a mistake in policies",
+		Use: "lint [NAME|FILE...] [flags]", Short: "Find probable mistakes in policies",
 		Example: "  memjail policy lint ./my.toml\n  memjail policy lint -p workspace --rw /",
 		RunE: func(cmd *cobra.Command, args []string) error {
 			return lintPolicies(cmd, io, flags, args, asJSON)
@@ -196,7 +197,7 @@ func newPolicyLint(io streams) *cobra.Command {
 	return cmd
 }
 
-// linted is a policy with what was found in it.
+// linted is a policy with its findings.
 type linted struct {
 	Policy   string           `json:"policy"`
 	Findings []policy.Finding `json:"findings"`
@@ -207,7 +208,7 @@ func lintPolicies(cmd *cobra.Command, io streams, flags *policyFlags, args []str
 	if len(args) == 0 {
 		args = []string{flags.policy}
 	} else if cmd.Flags().Changed("policy") {
-		return misusedf("%s and --policy exclude each other", args[0])
+		return misusedf("%s and --policy cannot be used together", args[0])
 	}
 	var all []linted
 	bad := false

@@ -29,11 +29,11 @@ func newPolicyExplain(io streams) *cobra.Command {
 	o := &explainOptions{}
 	cmd := &cobra.Command{
 		Use:   "explain [NAME|FILE] QUESTION... [flags]",
-		Short: "Say whether a policy allows something, why, and what would turn the answer",
+		Short: "Explain whether a policy allows something, why, and what would change that",
 		Long: `explain answers questions: allowed or refused, by which layer and which rule, and
-the smallest change that would turn the answer. It is about the sandbox:
-permissions of files decide after it, as outside. Several questions are answered
-in the order of the kinds below.`,
+the smallest change that would reverse the answer. The answers are about the sandbox:
+file permissions are checked after it, as outside. Several questions are answered in
+the order of the flags below.`,
 		Example: `  memjail policy explain workspace --write ~/.ssh/id_ed25519
   memjail policy explain --call ptrace
   memjail policy explain ./my.toml --connect 443
@@ -44,7 +44,7 @@ in the order of the kinds below.`,
 	f := cmd.Flags()
 	o.policyFlags.declare(f)
 	f.StringArrayVar(&o.read, "read", nil, "may `PATH` be read?")
-	f.StringArrayVar(&o.write, "write", nil, "may `PATH` be written, or made?")
+	f.StringArrayVar(&o.write, "write", nil, "may `PATH` be written, or created?")
 	f.StringArrayVar(&o.exec, "exec", nil, "may `PATH` be executed?")
 	f.StringArrayVar(&o.call, "call", nil, "may the system call `NAME` be made?")
 	f.UintSliceVar(&o.connect, "connect", nil, "may a TCP connection to `PORT` be made?")
@@ -83,7 +83,7 @@ func (o *explainOptions) run(cmd *cobra.Command, args []string, io streams) erro
 	return nil
 }
 
-// requests are the questions that the flags ask.
+// requests returns the questions that the flags ask.
 func (o *explainOptions) requests() ([]policy.Request, error) {
 	var asked []policy.Request
 	for _, q := range []struct {
@@ -113,13 +113,13 @@ func (o *explainOptions) requests() ([]policy.Request, error) {
 		}
 	}
 	if len(asked) == 0 {
-		return nil, misusedf("explain wants a question: --read, --write, --exec, --call, --connect, --bind, --send or --receive")
+		return nil, misusedf("explain needs a question: --read, --write, --exec, --call, --connect, --bind, --send or --receive")
 	}
 	return asked, nil
 }
 
-// explainAll answers questions about one policy, and a program that it pins ("" is
-// one that is not known).
+// explainAll answers questions about a policy and the program that it pins, "" if that is
+// not known.
 func explainAll(pol policy.Policy, requests []policy.Request, program string) ([]policy.Answer, error) {
 	plan, err := prepare(pol)
 	if err != nil {
@@ -171,7 +171,7 @@ func printAnswer(w io.Writer, a policy.Answer) error {
 	case a.Remedy.Text != "":
 		fmt.Fprintf(&b, "  change  %s\n", report.Printable(a.Remedy.Text))
 	default:
-		b.WriteString("  change  no change of a policy turns this\n")
+		b.WriteString("  change  no change of the policy reverses this\n")
 	}
 	for _, note := range a.Notes {
 		fmt.Fprintf(&b, "  note    %s\n", report.Printable(note))

@@ -22,32 +22,32 @@ type policyFlags struct {
 
 func (p *policyFlags) declare(f *pflag.FlagSet) {
 	f.StringVarP(&p.policy, "policy", "p", file.DefaultName, "use `POLICY`: a built-in one, or a file (a path with a slash or ending in .toml)")
-	f.StringArrayVar(&p.overrides.LS, "ls", nil, "allow listing directories below `PATH`, and not reading their files")
-	f.StringArrayVar(&p.overrides.RO, "ro", nil, "allow reading below `PATH`")
+	f.StringArrayVar(&p.overrides.LS, "ls", nil, "allow listing directories below `PATH`, but not reading files")
+	f.StringArrayVar(&p.overrides.RO, "ro", nil, "allow reading below `PATH`; with a '?' in front it may be missing")
 	f.StringArrayVar(&p.overrides.ROX, "rox", nil, "allow reading and executing below `PATH`")
 	f.StringArrayVar(&p.overrides.RW, "rw", nil, "allow reading and writing below `PATH`")
 	f.StringArrayVar(&p.overrides.RWX, "rwx", nil, "allow reading, writing and executing below `PATH`")
 	f.StringVar(&p.overrides.Memory, "memory", "", "`MODE` of access to any process's memory: deny (the default), no-write or allow")
 	f.StringArrayVar(&p.overrides.Allow, "allow", nil, "set a policy key, as `KEY=VALUE`: ptrace=children, code-files=allow, ...")
 	f.StringArrayVar(&p.overrides.Devices, "device", nil, "allow the device node `PATH`")
-	f.StringArrayVar(&p.overrides.Network, "network", nil, "allow sockets of the address `FAMILY` only (inet, inet6, unix, netlink, ...); several with commas, or none")
-	f.StringArrayVar(&p.overrides.ConnectTCP, "connect-tcp", nil, "allow TCP connections to `PORT` only; several with commas, or none")
-	f.StringArrayVar(&p.overrides.ConnectUDP, "connect-udp", nil, "allow UDP datagrams to `PORT` only; several with commas, or none")
-	f.StringArrayVar(&p.overrides.BindUDP, "bind-udp", nil, "allow UDP sockets to have `PORT` only, 0 for any free one; several with commas, or none")
-	f.StringArrayVar(&p.overrides.BindTCP, "bind-tcp", nil, "allow TCP sockets to bind `PORT` only; several with commas, or none")
-	f.StringArrayVar(&p.overrides.Unix, "unix", nil, "allow UNIX sockets at `PATH` only, or none, or all")
+	f.StringArrayVar(&p.overrides.Network, "network", nil, "allow only sockets of the address `FAMILY` (inet, inet6, unix, netlink, ...); several with commas, or none")
+	f.StringArrayVar(&p.overrides.ConnectTCP, "connect-tcp", nil, "allow TCP connections only to `PORT`; several with commas, or none")
+	f.StringArrayVar(&p.overrides.ConnectUDP, "connect-udp", nil, "allow UDP datagrams only to `PORT`; several with commas, or none")
+	f.StringArrayVar(&p.overrides.BindUDP, "bind-udp", nil, "allow UDP sockets only the local `PORT`, 0 for any free port; several with commas, or none")
+	f.StringArrayVar(&p.overrides.BindTCP, "bind-tcp", nil, "allow TCP sockets to bind only `PORT`; several with commas, or none")
+	f.StringArrayVar(&p.overrides.Unix, "unix", nil, "allow only UNIX sockets at `PATH`, or none, or all")
 	f.StringArrayVar(&p.overrides.Env, "env", nil, "`NAME` keeps only the variables with these names, NAME=VALUE sets one")
 }
 
-// completePolicyFlags has the shell complete what it cannot complete itself: the names of
-// built-in policies, and paths behind a "?". It does so for a command and all below it.
+// completePolicyFlags completes, for a command and all below it, what a shell cannot: the
+// names of built-in policies, and paths after a "?".
 func completePolicyFlags(cmd *cobra.Command) {
 	for flag, complete := range map[string]cobra.CompletionFunc{
 		"policy": completePolicy, "ls": completePath, "ro": completePath, "rox": completePath, "rw": completePath, "rwx": completePath,
 		"device": completePath,
 	} {
 		if cmd.Flags().Lookup(flag) != nil {
-			// It fails for flags that do not exist, or have a function already.
+			// The only errors are an unknown flag, and one with a function already.
 			_ = cmd.RegisterFlagCompletionFunc(flag, complete)
 		}
 	}
@@ -56,7 +56,7 @@ func completePolicyFlags(cmd *cobra.Command) {
 	}
 }
 
-// completePolicy offers the built-in policies, and leaves files to the shell.
+// completePolicy completes built-in policies, and leaves files to the shell.
 func completePolicy(_ *cobra.Command, _ []string, word string) ([]string, cobra.ShellCompDirective) {
 	var names []string
 	for _, name := range profiles.Names() {
@@ -67,7 +67,7 @@ func completePolicy(_ *cobra.Command, _ []string, word string) ([]string, cobra.
 	return names, cobra.ShellCompDirectiveDefault
 }
 
-// completePath offers the paths behind a "?", and leaves all others to the shell.
+// completePath completes paths after a "?", and leaves all others to the shell.
 func completePath(_ *cobra.Command, _ []string, word string) ([]string, cobra.ShellCompDirective) {
 	path, optional := strings.CutPrefix(word, file.OptionalMark)
 	if !optional {
@@ -101,7 +101,7 @@ func (p *policyFlags) load() (policy.Policy, error) {
 	return p.overrides.Apply(pol)
 }
 
-// args spells the flags again, for another memjail.
+// args returns the flags as arguments for another memjail.
 func (p *policyFlags) args() []string {
 	args := []string{"--policy", p.policy}
 	for _, list := range []struct {
@@ -123,7 +123,7 @@ func (p *policyFlags) args() []string {
 	return args
 }
 
-// absolute is the same for a memjail that starts in another working directory.
+// absolute returns the same flags for a memjail with another working directory.
 func (p *policyFlags) absolute() (*policyFlags, error) {
 	q := *p
 	var err error

@@ -26,9 +26,9 @@ func newPolicyShow(io streams) *cobra.Command {
 	o := &showOptions{}
 	cmd := &cobra.Command{
 		Use:   "show [NAME|FILE] [flags]",
-		Short: "Show what a policy comes to: settings with their origins, rules, filter",
-		Long: `show prints the settings of a policy, each with the place that set it, and how it
-would be enforced here. The rules and the filter are those of this machine and
+		Short: "Show a resolved policy: settings with their origins, rules, filter",
+		Long: `show prints the settings of a policy, each with the place where it was set, and how
+the policy would be enforced here. Rules and filter are those for this system and
 this user.`,
 		Example: `  memjail policy show workspace
   memjail policy show ./my.toml --rw /tmp --toml > merged.toml
@@ -38,10 +38,10 @@ this user.`,
 	}
 	f := cmd.Flags()
 	o.policyFlags.declare(f)
-	f.BoolVar(&o.toml, "toml", false, "print one policy file that needs no other")
+	f.BoolVar(&o.toml, "toml", false, "print a policy file that extends no other")
 	f.BoolVar(&o.json, "json", false, "print all of it as JSON")
 	f.BoolVar(&o.rules, "rules", false, "print the Landlock rules after carving")
-	f.BoolVar(&o.filter, "filter", false, "print what the seccomp filter answers, for each ABI")
+	f.BoolVar(&o.filter, "filter", false, "print the verdicts of the seccomp filter, for each ABI")
 	f.BoolVar(&o.bpf, "bpf", false, "print the seccomp filter as instructions")
 	return cmd
 }
@@ -54,7 +54,7 @@ func (o *showOptions) run(cmd *cobra.Command, args []string, io streams) error {
 		}
 	}
 	if forms > 1 {
-		return misusedf("--toml, --json, --rules, --filter and --bpf exclude each other")
+		return misusedf("--toml, --json, --rules, --filter and --bpf cannot be used together")
 	}
 	pol, err := o.policyFlags.named(cmd, args)
 	if err != nil {
@@ -92,14 +92,14 @@ func printLines(io streams, lines []string) error {
 	return err
 }
 
-// shownPolicy is all that show knows, in the shape of its JSON.
+// shownPolicy is everything that show prints, in the structure of its JSON.
 type shownPolicy struct {
 	Policy   string         `json:"policy"`
 	Settings []shownSetting `json:"settings"`
 	Shape    string         `json:"shape"`
 	ABI      int            `json:"landlock_abi"`
 	Rules    []shownRule    `json:"rules"`
-	Connect  *[]uint16      `json:"connect_tcp,omitempty"` // absent: the rules are not about it
+	Connect  *[]uint16      `json:"connect_tcp,omitempty"` // absent: not restricted
 	Bind     *[]uint16      `json:"bind_tcp,omitempty"`
 	SendUDP  *[]uint16      `json:"connect_udp,omitempty"`
 	BindUDP  *[]uint16      `json:"bind_udp,omitempty"`
@@ -131,11 +131,11 @@ type shownCarved struct {
 	Cause string `json:"cause"`
 }
 
-// shownCall is one answer of the filter: the loaded program was asked.
+// shownCall is a verdict of the filter, found by running the program.
 type shownCall struct {
 	ABI     string `json:"abi"`
 	Call    string `json:"call"`
-	Uses    string `json:"uses,omitempty"` // "" is every use that no other line is about
+	Uses    string `json:"uses,omitempty"` // "" is every use without another line
 	Verdict string `json:"verdict"`
 	Reason  string `json:"reason,omitempty"`
 	Key     string `json:"key,omitempty"`
@@ -179,8 +179,8 @@ func newShown(pol policy.Policy, plan *sandbox.Plan) (*shownPolicy, error) {
 	return s, nil
 }
 
-// portsOf lists the ports on which a plan gives a right, a LANDLOCK_ACCESS_NET_*
-// bit; nil if it leaves all of them as they are.
+// portsOf returns the ports on which a plan grants a right, a LANDLOCK_ACCESS_NET_* bit; nil
+// if the right is not restricted.
 func portsOf(plan *landlock.Plan, right uint64) *[]uint16 {
 	if plan.Net&right == 0 {
 		return nil
@@ -194,11 +194,11 @@ func portsOf(plan *landlock.Plan, right uint64) *[]uint16 {
 	return &ports
 }
 
-// codeText says which programs cannot be changed, and which can.
+// codeText describes which programs can be changed and which cannot.
 func codeText(pol policy.Policy) string {
 	if pol.Memory.Pin {
-		return "CMD and its libraries run from a copy, and nothing can be made, renamed or removed directly in the directories on the way to them " +
-			"(memory.pin; policy explain --program CMD says where)"
+		return "CMD and its libraries run from copies, and nothing can be created, renamed or removed directly in the directories on the way to them " +
+			"(memory.pin; policy explain --program CMD shows where)"
 	}
 	if pol.Memory.CodeFiles == policy.CodeFilesAllow {
 		return `not protected: memory.code-files = "allow"`
@@ -217,11 +217,10 @@ func codeText(pol policy.Policy) string {
 		open = "below " + strings.Join(trees, ", ")
 	}
 	return strings.Join(protected, ", ") + " cannot be written (memory.code-files); programs and libraries " + open +
-		" can, while they run too; --pin runs them from a copy"
+		" can, even while they run; --pin runs them from copies"
 }
 
-// writableTrees are the paths that the rules make writable, but for the protected
-// ones.
+// writableTrees returns the paths that rules make writable, except the protected ones.
 func writableTrees(pol policy.Policy, protected []string) []string {
 	var trees []string
 	for _, r := range pol.Paths.Rules.List() {
@@ -233,24 +232,24 @@ func writableTrees(pol policy.Policy, protected []string) []string {
 	return trees
 }
 
-// costs says in words what each part of the sandbox adds to which calls.
-// docs/performance.md has figures.
+// costs describes what each part of the sandbox adds to which calls. docs/performance.md
+// has figures.
 func costs(pol policy.Policy, plan *sandbox.Plan) []string {
 	list := []string{"every call: a few dozen nanoseconds for the seccomp filter"}
 	if plan.Rules != nil {
-		list = append(list, "every open, exec, rename and the like: some hundred nanoseconds for Landlock, more the deeper a file lies below its rule")
+		list = append(list, "every open, exec, rename and the like: some hundred nanoseconds for Landlock, more for files that are deep below their rule")
 	}
 	if plan.Mode == sandbox.ModeSupervised {
 		what := "every open of a file"
 		if plan.Capability || pol.Memory.Access == policy.AccessNoWrite {
 			what = "every open of a file for writing"
 		}
-		list = append(list, what+": a round trip to the supervisor, some microseconds; one of /proc that it grants: about twice that")
+		list = append(list, what+": a round trip to the supervisor, some microseconds; opening a file of /proc that it grants: about twice that")
 	}
 	if pol.Memory.Pin {
 		list = append(list, "the start: some milliseconds for the copies of the program and its libraries, and their size in memory")
 	} else if plan.MountNamespace != nil {
-		list = append(list, "the start: a mount namespace of its own, some hundred microseconds")
+		list = append(list, "the start: some hundred microseconds for a mount namespace")
 	}
 	return list
 }
@@ -264,7 +263,7 @@ func (s *shownPolicy) settingLines() []string {
 	}
 	lines = append(lines, "", "shape: "+s.Shape, "code: "+s.Code,
 		fmt.Sprintf("landlock: ABI %d, %d rules, %d carved directories (--rules)", s.ABI, len(s.Rules), len(s.Carved)),
-		fmt.Sprintf("seccomp: %d instructions (--filter, --bpf)", len(s.Program)+len(s.Denies)), "what it costs:")
+		fmt.Sprintf("seccomp: %d instructions (--filter, --bpf)", len(s.Program)+len(s.Denies)), "costs:")
 	for _, c := range s.Costs {
 		lines = append(lines, "  "+c)
 	}
@@ -277,7 +276,7 @@ func (s *shownPolicy) settingLines() []string {
 	return lines
 }
 
-// lines are the setting with its origin, a list with one line for each element.
+// lines returns the setting with its origin; a list has a line for each element.
 func (s *shownSetting) lines() []string {
 	if list, ok := s.Value.([]string); ok && len(list) > 0 && len(s.Elements) == len(list) {
 		lines := []string{s.Key}
@@ -294,7 +293,7 @@ func (s *shownSetting) lines() []string {
 }
 
 func (s *shownPolicy) ruleLines() []string {
-	lines := []string{fmt.Sprintf("# landlock ABI %d; each rule holds for all below its path", s.ABI)}
+	lines := []string{fmt.Sprintf("# Landlock ABI %d; each rule applies to everything below its path", s.ABI)}
 	for _, r := range s.Rules {
 		lines = append(lines, fmt.Sprintf("%s  %s  # %s", r.Path, r.Rights, r.Why))
 	}
@@ -317,7 +316,7 @@ func (s *shownPolicy) ruleLines() []string {
 }
 
 func (s *shownPolicy) filterLines() []string {
-	lines := []string{"# what is not simply allowed; \"notify\" asks the supervisor, which refuses what has a reason here"}
+	lines := []string{"# calls that are not simply allowed; \"notify\" passes them to the supervisor, which refuses those with a reason here"}
 	for _, c := range s.Filter {
 		line := fmt.Sprintf("%-8s %-26s %-16s", c.ABI, c.Call, c.Verdict)
 		if c.Uses != "" {
@@ -337,7 +336,7 @@ func (s *shownPolicy) filterLines() []string {
 func (s *shownPolicy) programLines() []string {
 	lines := append([]string{"# the built-in filter"}, s.Program...)
 	if s.Denies != nil {
-		lines = append(append(lines, "# the policy's own refusals"), s.Denies...)
+		lines = append(append(lines, "# [syscalls] deny"), s.Denies...)
 	}
 	return lines
 }
