@@ -12,6 +12,7 @@ import (
 // Request asks whether a policy allows an action. Which of the other fields applies
 // depends on Action, as in a [Test].
 type Request struct {
+	// Action is what is to be done, but not ActionRun.
 	Action Action `json:"action"`
 	// Path is absolute.
 	Path string `json:"path,omitempty"`
