@@ -41,7 +41,7 @@ func filesUsedBy(t *testing.T, bench string) map[string]string {
 	dir := t.TempDir()
 	trace := filepath.Join(dir, "trace")
 	cmd := exec.Command("strace", "-f", "-qq", "-s", "4096", "-e", "trace=%file", "-o", trace, bench, "all", dir)
-	cmd.Env = append(os.Environ(), "HOME="+dir)
+	cmd.Env = append(os.Environ(), "HOME="+dir, "PATH=/usr/bin:/bin")
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("running the cases here: %v\n%s", err, out)
 	}
