@@ -90,7 +90,7 @@ func (o *Options) assemble(p *parts, e *effort) *Plan {
 		Mounts: p.view.mounts, MountNamespace: p.view.namespace, Pinned: p.view.pinned,
 		Members: c.members, Writable: c.writable, CommandNotDumpable: c.commandNotDumpable, Guard: d.guard,
 		Capability: p.capability.dropped(), Token: p.capability.token,
-		options: *o, domain: *d, codeAliases: p.view.codeAliases,
+		options: *o, nested: c.nested, domain: *d, codeAliases: p.view.codeAliases,
 		starter: starter.Plan{
 			Path: p.command.path, Argv: p.command.argv, Env: p.command.env, Progress: p.progress,
 			KeepFDs: p.files.Keep, CloseFDs: p.files.Close,

@@ -33,7 +33,7 @@ func (p *Plan) Checked() bool { return p.starter.Progress.Checked() }
 
 // Nested reports whether memjail itself runs under a seccomp listener, so that this sandbox
 // cannot have its own: the outer supervisor serves it.
-func (p *Plan) Nested() bool { return p.starter.Progress.Nested() }
+func (p *Plan) Nested() bool { return p.nested || p.starter.Progress.Nested() }
 
 // Start launches the program. It is called on the thread that called [Prepare], which must
 // live as long as the program: its end counts as the supervisor's. Start does not wait: the

@@ -112,6 +112,8 @@ type Plan struct {
 
 	options Options
 	starter starter.Plan
+	// nested: another supervisor was found above when this plan was made.
+	nested bool
 	// domain is the Landlock part, which Close releases.
 	domain domain
 	// codeAliases are the other paths that led to the program directories before the program

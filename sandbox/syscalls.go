@@ -24,20 +24,15 @@ type calls struct {
 	members            *kernel.Members
 	writable           map[string]kernel.FileID
 	commandNotDumpable bool
+	// nested: another supervisor serves this process already.
+	nested bool
 }
 
 // restrictCalls builds the filters for the mode that policy and kernel allow.
 func (o *Options) restrictCalls(p *parts, e *effort) (c calls, err error) {
-	supervised := o.Supervised && o.needsSupervisor(p.capability)
-	if supervised {
-		if err := o.canSupervise(); err != nil {
-			supervised = false
-			what := "granted"
-			if p.capability.dropped() {
-				what = "written" // the memory capability decides about reads
-			}
-			e.Warn(fmt.Sprintf("no file of /proc can be %s: %v", what, err))
-		}
+	supervised, err := o.mayBeSupervised(&c, p, e)
+	if err != nil {
+		return c, err
 	}
 	f := o.filterOptions(p)
 	if f.RefuseSharedFiles && path.Base(p.command.path) == "java" {
@@ -61,6 +56,30 @@ func (o *Options) restrictCalls(p *parts, e *effort) (c calls, err error) {
 	}
 	c.denies, err = o.denyFilter(e)
 	return c, err
+}
+
+// mayBeSupervised reports whether the sandbox is to have a supervisor, and warns where the
+// policy needs one and none can work.
+func (o *Options) mayBeSupervised(c *calls, p *parts, e *effort) (bool, error) {
+	if !o.Supervised {
+		return false, nil
+	}
+	var err error
+	if o.Policy.Memory.Access != policy.AccessAllow { // otherwise nobody grants what is not closed
+		c.nested, err = o.nested(e)
+	}
+	if err != nil || c.nested || !o.needsSupervisor(p.capability) {
+		return false, err
+	}
+	if err := o.canSupervise(); err != nil {
+		what := "granted"
+		if p.capability.dropped() {
+			what = "written" // the memory capability decides about reads
+		}
+		e.Warn(fmt.Sprintf("no file of /proc can be %s: %v", what, err))
+		return false, nil
+	}
+	return true, nil
 }
 
 // filterOptions returns the options of the filter without a supervisor.

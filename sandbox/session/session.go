@@ -125,6 +125,9 @@ func prepare(o Options) (*sandbox.Plan, Observer, error) {
 		plan.Close()
 		return nil, nil, err
 	}
+	if plan.Nested() {
+		observer.Nested()
+	}
 	return plan, observer, nil
 }
 

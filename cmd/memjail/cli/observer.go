@@ -31,7 +31,7 @@ func (r *runner) Prepared(plan *sandbox.Plan) error {
 
 func (r *runner) Nested() {
 	if r.options.verbose {
-		r.say("another memjail already supervises this process: it decides which files of /proc are granted; memory was found closed")
+		r.say("another supervisor already serves this process: it decides which files of /proc are granted; memory was found closed")
 	}
 }
 

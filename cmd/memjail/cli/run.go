@@ -320,6 +320,8 @@ func shapeText(access policy.Access, p *sandbox.Plan) string {
 		return "the memory capability decides which files of /proc may be read, and none can be written (no supervisor)"
 	case p.Capability:
 		return "the memory capability decides which files of /proc may be read, and a supervisor grants what may be written there"
+	case p.Nested() && access != policy.AccessAllow:
+		return "the kernel closes /proc, and what another supervisor around this memjail grants is granted here, too"
 	case p.Mode == sandbox.ModeUnsupervised && access == policy.AccessDeny:
 		return "the kernel closes /proc, and no file of it is granted (no supervisor)"
 	case p.Mode == sandbox.ModeUnsupervised:
