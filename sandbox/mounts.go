@@ -71,7 +71,7 @@ func (o *Options) privateMounts(v *view, e *effort) error {
 			return e.DropOrFail("private mounts", fmt.Errorf("they need CAP_SYS_ADMIN and CAP_SYS_CHROOT: %w", unix.EPERM))
 		}
 		if !v.mounts.HasRoot() {
-			return e.DropOrFail("private mounts", fmt.Errorf("the root directory is no mount (a chroot into a plain directory), "+
+			return e.DropOrFail("private mounts", fmt.Errorf("the root directory is not a mount (a chroot into a plain directory), "+
 				"so mounts would be hidden outside, too: %w", unix.EINVAL))
 		}
 	}

@@ -66,7 +66,7 @@ func TestSyscalls(t *testing.T) {
 		compare(t, p, list, attempts...)
 	}
 	_, stderr, err := tryAttempts(t, &launchOptions{Policy: policy.Policy{Syscalls: policy.Syscalls{Deny: []string{"no_such_call"}}}}, "getpriority")
-	if err == nil || !strings.Contains(stderr, `no system call has the name "no_such_call"`) {
+	if err == nil || !strings.Contains(stderr, `there is no system call "no_such_call"`) {
 		t.Errorf("an unknown call: %v, %s", err, stderr)
 	}
 }

@@ -297,7 +297,7 @@ func TestPlainChroot(t *testing.T) {
 	const script = `mkdir jail jail/proc jail/p2; cp $1 jail/memjail
 mount -t proc proc jail/proc; mount -t proc proc jail/p2
 chroot jail /memjail run -q -- /memjail version >out && grep -c . out
-chroot jail /memjail run -q --allow private-mounts=yes -- /memjail version >out 2>&1; grep -c 'is no mount' out`
+chroot jail /memjail run -q --allow private-mounts=yes -- /memjail version >out 2>&1; grep -c 'is not a mount' out`
 	cmd := exec.Command("unshare", "-m", "--propagation", "private", "sh", "-c", script, "sh", memjailPath(t))
 	cmd.Dir = t.TempDir()
 	if out, err := cmd.CombinedOutput(); err != nil || string(out) != "1\n1\n" {

@@ -83,7 +83,7 @@ func Supported() (int, error) {
 	return 0, fmt.Errorf("asking for the landlock ABI: %w", err)
 }
 
-// ABIError says that the kernel can enforce less than is needed. It matches
+// ABIError reports that the kernel can enforce less than is needed. It matches
 // [errors.ErrUnsupported].
 type ABIError struct {
 	Need, Have int

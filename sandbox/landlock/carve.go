@@ -11,11 +11,11 @@ import (
 	"github.com/memjail/memjail/sandbox/specialfs"
 )
 
-// kind says how a closed or restricted tree is treated.
+// kind is how a closed or restricted tree is treated.
 type kind uint8
 
 const (
-	// limited: granted, with the rights of object.limit at most.
+	// limited: granted, with the rights of object.ceiling at most.
 	limited kind = iota
 	// devices: walked; device nodes are granted by the list of device numbers.
 	devices
@@ -25,75 +25,74 @@ const (
 
 // object is the top of a tree that is not granted in full.
 type object struct {
-	path  string
-	kind  kind
-	limit Rights
-	// cause is what a warning says was the reason, "procfs on /srv/a/proc".
+	path    string
+	kind    kind
+	ceiling Rights
+	// cause is the reason as warnings give it, "procfs on /srv/a/proc".
 	cause string
-	// standing marks what is so on every system and needs no warning.
-	standing bool
+	// expected marks an object that every system has, which needs no warning.
+	expected bool
 	// procfs marks the procfs that memory.access opens.
 	procfs bool
 	// system marks sysfs and cgroup file systems, parts of which a path rule can
 	// open for writing.
 	system bool
-	// names marks a directory in which only names are kept.
+	// names marks a directory in which only the names are protected.
 	names bool
-	// mounted tells that it is a special file system, which the walk knows by
-	// itself when it meets it.
+	// mounted marks a special file system, which the walk recognises by its type.
 	mounted bool
 }
 
-// edge is what may be granted on a directory that has objects below it. A right
-// that is granted there holds for the objects too, so it is what all of them
-// bear, and nothing that creates, removes or writes.
-type edge struct {
-	limit Rights
-	// object is one of those below, the one a message should name.
+// ancestor is a directory that has objects below it. A right that is granted there holds
+// for the objects too, so its ceiling is what may be granted on all of them, and nothing
+// that creates, removes or writes.
+type ancestor struct {
+	ceiling Rights
+	// object is the one of them that a message names.
 	object *object
 }
 
-// carving says, for one mount table and one policy, which trees are not granted
-// in full and which directories lie above them.
+// carving is, for one mount table and one policy, the trees that are not granted in full
+// and the directories above them.
 type carving struct {
-	objects map[string]*object
-	edges   map[string]edge
-	// islands are mount points of ordinary file systems inside excluded ones:
-	// a container's masks and per-container files over /proc. No rule further
-	// up covers them, so they get their own.
-	islands []string
+	objects   map[string]*object
+	ancestors map[string]ancestor
+	// reexposed are mount points of ordinary file systems inside excluded ones, such as
+	// a container's masks and per-container files over /proc. No rule on a directory
+	// above covers them, so they get their own.
+	reexposed []string
 }
 
-// carveOptions is what beside the mount table decides the carving.
+// carveOptions are what decides the carving besides the mount table.
 type carveOptions struct {
 	access policy.Access
 	code   []string // program directories to protect, canonical
 	names  []string // directories of the names of programs, canonical
-	shown  []string // where else they are, beside what the table tells
+	shown  []string // other paths to them, which the table does not show
 	handle Rights   // what the kernel handles
-	swap   []string // files that the memory of processes is swapped to
+	swap   []string // swap files
 	// resolve gives the canonical path of an existing file or directory.
 	resolve func(string) (string, bool)
 }
 
-// sysLimit is what is granted of sysfs and cgroup file systems. Even without a
+// sysCeiling is what is granted of sysfs and cgroup file systems. Even without a
 // capability uid 0 loads firmware there, kills processes and names programs that
 // the kernel runs; so does whoever can become uid 0 or pass a file's mode by. And
 // in a cgroup that an ordinary user was given, that user freezes and kills
 // processes which no signal from inside reaches.
-const sysLimit = readRights
+const sysCeiling = readRights
 
-// carve decides. It makes no system call of its own.
+// carve computes the carving. It makes no system calls but those of o.resolve.
 func (t *MountTable) carve(o carveOptions) *carving {
-	c := &carving{objects: map[string]*object{}, edges: map[string]edge{}}
+	c := &carving{objects: map[string]*object{}, ancestors: map[string]ancestor{}}
 	for _, fs := range specialfs.All() {
 		for _, path := range fs.Places {
 			if fs.Name != specialfs.Proc || o.access == policy.AccessDeny {
-				c.add(object{path: path, kind: excluded, cause: path, standing: true})
+				c.add(object{path: path, kind: excluded, cause: path, expected: true})
 			}
 		}
 	}
-	c.add(object{path: "/dev", kind: devices, cause: "/dev", standing: true})
+	c.add(object{path: "/dev", kind: devices, cause: "/dev", expected: true})
 	for _, path := range o.swap {
 		c.add(object{path: path, kind: excluded, cause: "the swap file " + path})
 	}
@@ -101,31 +100,31 @@ func (t *MountTable) carve(o carveOptions) *carving {
 		c.addMount(t, &t.mounts[i], o)
 	}
 	for _, v := range t.codeAliases(o.code, o.resolve) {
-		c.add(object{path: v.path, limit: codeLimit & o.handle, cause: v.cause, standing: v.standing})
+		c.add(object{path: v.path, ceiling: codeCeiling & o.handle, cause: v.cause, expected: v.expected})
 	}
 	for _, v := range t.codeAliases(o.names, o.resolve) {
-		c.add(object{path: v.path, limit: nameLimit & o.handle, cause: v.cause, standing: v.standing, names: true})
+		c.add(object{path: v.path, ceiling: nameCeiling & o.handle, cause: v.cause, expected: v.expected, names: true})
 	}
 	for _, path := range o.shown {
-		c.add(object{path: path, limit: codeLimit & o.handle, cause: "the program directories shown on " + path})
+		c.add(object{path: path, ceiling: codeCeiling & o.handle, cause: "the program directories shown on " + path})
 	}
 	c.addShadows(t, o.handle)
-	c.findIslands(t, o)
+	c.findReexposed(t, o)
 	c.prune()
-	c.findEdges()
+	c.findAncestors()
 	return c
 }
 
-// add notes an object; of two on one path the stricter stays.
+// add adds an object; of two on one path the stricter one stays.
 func (c *carving) add(o object) {
 	old, ok := c.objects[o.path]
 	switch {
 	case !ok || o.kind > old.kind:
-		o.standing = o.standing || ok && old.standing
+		o.expected = o.expected || ok && old.expected
 		o.mounted = o.mounted || ok && old.mounted
 		c.objects[o.path] = &o
 	case o.kind == old.kind:
-		old.limit &= o.limit
+		old.ceiling &= o.ceiling
 		old.system = old.system && o.system
 		old.names = old.names && o.names
 		old.mounted = old.mounted || o.mounted
@@ -135,7 +134,7 @@ func (c *carving) add(o object) {
 func (c *carving) addMount(t *MountTable, m *mountinfo.Mount, o carveOptions) {
 	cause := m.FSType + " on " + m.Point
 	_, customary := specialfs.At(m.Point)
-	standing := customary != ""
+	expected := customary != ""
 	switch {
 	case specialfs.Named(m.FSType):
 		if !t.visible(m) {
@@ -144,15 +143,15 @@ func (c *carving) addMount(t *MountTable, m *mountinfo.Mount, o carveOptions) {
 		if o.access != policy.AccessDeny && c.addProcfs(t, m, o) {
 			return
 		}
-		c.add(object{path: m.Point, kind: excluded, cause: cause, standing: standing, mounted: true})
+		c.add(object{path: m.Point, kind: excluded, cause: cause, expected: expected, mounted: true})
 	case m.FSType == "devtmpfs", m.FSType == "tmpfs" && strings.HasSuffix(m.Point, "/dev"):
 		if t.visible(m) {
-			c.add(object{path: m.Point, kind: devices, cause: cause, standing: m.Point == "/dev"})
+			c.add(object{path: m.Point, kind: devices, cause: cause, expected: m.Point == "/dev"})
 		}
 	case m.FSType == "sysfs" || m.FSType == "cgroup" || m.FSType == "cgroup2":
 		inSys := m.Point != "/sys" && abspath.Within("/sys", m.Point) && c.objects["/sys"] != nil
 		if !inSys && t.visible(m) {
-			c.add(object{path: m.Point, limit: sysLimit, cause: cause, standing: abspath.Within("/sys", m.Point), system: true})
+			c.add(object{path: m.Point, ceiling: sysCeiling, cause: cause, expected: abspath.Within("/sys", m.Point), system: true})
 		}
 	}
 }
@@ -168,7 +167,7 @@ func (c *carving) addShadows(t *MountTable, handle Rights) {
 	for len(queue) > 0 {
 		o := queue[0]
 		queue = queue[1:]
-		if o.standing {
+		if o.expected {
 			continue
 		}
 		for m := t.at(o.path); m != nil; {
@@ -178,7 +177,7 @@ func (c *carving) addShadows(t *MountTable, handle Rights) {
 			}
 			for _, view := range t.shadows(m, parent) {
 				if c.objects[view] == nil {
-					c.add(object{path: view, limit: codeLimit & handle, cause: o.cause + ", also reached from " + view})
+					c.add(object{path: view, ceiling: codeCeiling & handle, cause: o.cause + ", also reached from " + view})
 					queue = append(queue, c.objects[view])
 				}
 			}
@@ -211,19 +210,19 @@ func (c *carving) addProcfs(t *MountTable, m *mountinfo.Mount, o carveOptions) b
 	case m.FSType != "proc":
 		return false
 	case o.access == policy.AccessAllow:
-		c.add(object{path: m.Point, limit: o.handle &^ makeNode, procfs: true, standing: m == proc, cause: "proc on " + m.Point})
+		c.add(object{path: m.Point, ceiling: o.handle &^ makeNode, procfs: true, expected: m == proc, cause: "proc on " + m.Point})
 		return true
 	case m.Dev() == proc.Dev() && m.Root == proc.Root:
-		c.add(object{path: m.Point, limit: readRights, procfs: true, standing: m == proc, cause: "proc on " + m.Point})
+		c.add(object{path: m.Point, ceiling: readRights, procfs: true, expected: m == proc, cause: "proc on " + m.Point})
 		return true
 	}
 	return false
 }
 
-// findIslands needs the objects of all mounts. A mount is an island when it sits
-// directly on a special file system; one that is itself special is not, nor is
-// an automount trigger, which has nothing to read.
-func (c *carving) findIslands(t *MountTable, o carveOptions) {
+// findReexposed is called when the objects of all mounts are known. It finds mounts that
+// lie directly on a special file system, without those that are themselves special and
+// automount triggers, which have nothing to read.
+func (c *carving) findReexposed(t *MountTable, o carveOptions) {
 	if o.access == policy.AccessAllow {
 		return
 	}
@@ -235,18 +234,18 @@ func (c *carving) findIslands(t *MountTable, o carveOptions) {
 		}
 		parent := t.byID(m.Parent)
 		if parent != nil && parent.Point != m.Point && specialfs.Named(parent.FSType) { // not a cover of all of it
-			c.islands = append(c.islands, m.Point)
+			c.reexposed = append(c.reexposed, m.Point)
 		}
 	}
-	slices.Sort(c.islands)
-	c.islands = slices.Compact(c.islands)
+	slices.Sort(c.reexposed)
+	c.reexposed = slices.Compact(c.reexposed)
 }
 
 // prune drops the objects that an enclosing one makes superfluous.
 func (c *carving) prune() {
 	var drop []string
 	for path, o := range c.objects {
-		for up := path; up != "/" && !slices.Contains(c.islands, up); {
+		for up := path; up != "/" && !slices.Contains(c.reexposed, up); {
 			up = abspath.Parent(up)
 			if outer := c.objects[up]; outer != nil && outer.covers(o) {
 				drop = append(drop, path)
@@ -259,7 +258,7 @@ func (c *carving) prune() {
 	}
 }
 
-// covers reports whether inner, which lies below o, needs no treatment of its own.
+// covers reports whether o, which encloses inner, makes inner superfluous.
 func (o *object) covers(inner *object) bool {
 	switch o.kind {
 	case excluded:
@@ -267,33 +266,33 @@ func (o *object) covers(inner *object) bool {
 	case devices:
 		return inner.kind == devices
 	default:
-		return inner.kind == limited && inner.limit.has(o.limit)
+		return inner.kind == limited && inner.ceiling.has(o.ceiling)
 	}
 }
 
-// findEdges visits the objects in the order of their paths, so that the one that
+// findAncestors visits the objects in the order of their paths, so that the one that
 // a message names is always the same.
-func (c *carving) findEdges() {
+func (c *carving) findAncestors() {
 	for _, o := range c.sorted() {
-		limit := ReadDir
+		ceiling := ReadDir
 		switch {
 		case o.names:
-			limit = o.limit
+			ceiling = o.ceiling
 		case o.kind == limited:
-			limit = o.limit & (readRights | Execute)
+			ceiling = o.ceiling & (readRights | Execute)
 		}
 		for up := o.path; up != "/"; {
 			up = abspath.Parent(up)
-			e, ok := c.edges[up]
+			e, ok := c.ancestors[up]
 			switch {
 			case !ok:
-				e = edge{limit: limit, object: o}
-			case e.object.standing && !o.standing:
-				e = edge{limit: limit & e.limit, object: o}
+				e = ancestor{ceiling: ceiling, object: o}
+			case e.object.expected && !o.expected:
+				e = ancestor{ceiling: ceiling & e.ceiling, object: o}
 			default:
-				e.limit &= limit
+				e.ceiling &= ceiling
 			}
-			c.edges[up] = e
+			c.ancestors[up] = e
 		}
 	}
 }
@@ -307,15 +306,15 @@ func (c *carving) sorted() []*object {
 	return list
 }
 
-// enclosing returns the objects that a path is on or in, innermost first, up to
-// an island around it: what lies further up has no say there.
+// enclosing returns the objects that a path is on or in, innermost first, up to the nearest
+// re-exposed mount: objects above that do not apply.
 func (c *carving) enclosing(path string) []*object {
 	var found []*object
 	for up := path; ; up = abspath.Parent(up) {
 		if o := c.objects[up]; o != nil {
 			found = append(found, o)
 		}
-		if up == "/" || slices.Contains(c.islands, up) {
+		if up == "/" || slices.Contains(c.reexposed, up) {
 			return found
 		}
 	}

@@ -4,20 +4,20 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/memjail/memjail/policy"
 	"golang.org/x/sys/unix"
 )
 
 // deviceRule is one row of the list of devices that are granted: character
 // devices through which no other memory is reached. A list of what must not be
-// granted could never be complete, since every driver may bring a new node. Nodes
-// that type are not on it: what is written to an input device comes as keys to
-// whoever sits there, and a serial line or the console can be made to take its own
-// output for input.
+// granted could never be complete, since every driver may bring a new node. Nodes that can
+// type are not on it: what is written to an input device arrives as keys at whoever uses
+// the machine, and a serial line or the console can be made to read its own output as input.
 type deviceRule struct {
 	// dir is the directory below /dev, "" for /dev itself.
 	dir string
-	// name is the node's name there; one that ends in "*" is a prefix. It only
-	// saves looking at every node: what decides is the number.
+	// name is the node's name there; one that ends in "*" is a prefix. It only saves
+	// examining every node: the number decides.
 	name string
 	// major and first..last are the device numbers,
 	// Documentation/admin-guide/devices.txt.
@@ -49,11 +49,11 @@ const lastPtsMajor = 143
 // basicDevices are granted under path rules too, which name everything else.
 var basicDevices = []string{"null", "zero", "full", "random", "urandom", "tty", "ptmx"}
 
-// wholeDeviceDirs are the directories of /dev that are file systems or plain
-// directories of their own and granted as such.
+// wholeDeviceDirs are the directories of /dev that hold no devices of drivers and are
+// granted as a whole.
 var wholeDeviceDirs = []string{"pts", "shm", "mqueue", "hugepages"}
 
-// terminalMajors are the majors of terminals that a program is started on:
+// terminalMajors are the major numbers of terminals that a program may be started on:
 // virtual consoles and serial lines, USB serial lines, modems, low-density
 // serial ports, hypervisor consoles.
 var terminalMajors = []uint32{4, 166, 188, 204, 229}
@@ -64,8 +64,8 @@ func isTerminal(rdev uint64) bool {
 	return slices.Contains(terminalMajors, unix.Major(rdev)) || rdev == unix.Mkdev(5, 1)
 }
 
-// wantsNode tells by its name whether a node in a directory of /dev can be on
-// the list; dir is "" for /dev itself.
+// wantsNode reports, by its name, whether a node in a directory of /dev can be on the list;
+// dir is "" for /dev itself.
 func wantsNode(dir, name string) bool {
 	for i := range deviceRules {
 		r := &deviceRules[i]
@@ -108,9 +108,9 @@ type terminal struct {
 	rdev uint64
 }
 
-// startTerminals returns the terminals that descriptors 0, 1 and 2 are, beyond
-// those on the list. A program has business only with the one that it was started
-// on, of which it holds a descriptor anyway.
+// startTerminals returns the terminals that descriptors 0, 1 and 2 are open on, besides
+// those on the list. Of these terminals a program needs only the one that it was started
+// on, which it has a descriptor of anyway.
 func startTerminals() []terminal {
 	var found []terminal
 	for fd := range 3 {
@@ -128,4 +128,20 @@ func startTerminals() []terminal {
 		}
 	}
 	return found
+}
+
+// DeviceGranted reports whether a device that is already open is one that the sandbox could
+// open itself: a character device of the list, a terminal, or a node that the policy names.
+func DeviceGranted(rdev uint64, block bool, named []policy.Device) bool {
+	if !block && (grantable(rdev) || isTerminal(rdev)) {
+		return true
+	}
+	kind := uint32(unix.S_IFCHR)
+	if block {
+		kind = unix.S_IFBLK
+	}
+	return slices.ContainsFunc(named, func(d policy.Device) bool {
+		var st unix.Stat_t
+		return unix.Stat(d.Path, &st) == nil && st.Mode&unix.S_IFMT == kind && st.Rdev == rdev
+	})
 }

@@ -3,6 +3,7 @@ package landlock
 import (
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/memjail/memjail/policy/abspath"
 	"github.com/memjail/memjail/sandbox/kernel/mountinfo"
@@ -13,7 +14,7 @@ import (
 type MountTable struct {
 	mounts []mountinfo.Mount
 	over   map[attachment]int // what is mounted where: index into mounts
-	root   int                // index of the mount of "/"; -1 when it has none
+	root   int                // index of the mount of "/"; -1 if there is none
 }
 
 // attachment is a place in a certain mount: the same path can be a mount point
@@ -53,8 +54,8 @@ func newMountTable(mounts []mountinfo.Mount) *MountTable {
 	return t
 }
 
-// link finds the root mount and what is mounted where. The last line wins where
-// two say the same place.
+// link finds the root mount and what is mounted where. If two lines name the same place,
+// the last one counts.
 func (t *MountTable) link() {
 	t.root = -1
 	t.over = make(map[attachment]int, len(t.mounts))
@@ -76,7 +77,7 @@ func (t *MountTable) link() {
 		t.over[attachment{parent, m.Point}] = i
 	}
 	if t.root >= 0 {
-		for i := range t.mounts { // orphans hang below the root
+		for i := range t.mounts { // mounts without a parent are below the root
 			if at := (attachment{noMount, t.mounts[i].Point}); t.over[at] == i && i != t.root {
 				delete(t.over, at)
 				t.over[attachment{t.mounts[t.root].ID, at.point}] = i
@@ -85,8 +86,8 @@ func (t *MountTable) link() {
 	}
 }
 
-// noMount stands for the mount that holds "/" after a chroot(2) into an ordinary
-// directory: it is in no table.
+// noMount represents the mount of "/" after a chroot(2) into an ordinary directory, which
+// is in no table.
 const noMount = -1
 
 // at returns the mount on which an absolute, clean path ends, as the kernel's
@@ -109,7 +110,7 @@ func (t *MountTable) at(path string) *mountinfo.Mount {
 
 // top returns the uppermost of the mounts that are stacked at point in mount m.
 func (t *MountTable) top(m int, point string) int {
-	for range t.mounts { // a bound, should the table describe a loop
+	for range t.mounts { // bounded, in case the table describes a loop
 		id := noMount
 		if m >= 0 {
 			id = t.mounts[m].ID
@@ -150,4 +151,10 @@ func (t *MountTable) byID(id int) *mountinfo.Mount {
 		}
 	}
 	return nil
+}
+
+// HasRemote reports whether a file system is mounted anywhere on which a call can wait
+// for a server ([mountinfo.Mount.Remote]).
+func (t *MountTable) HasRemote() bool {
+	return slices.ContainsFunc(t.mounts, func(m mountinfo.Mount) bool { return m.Remote() })
 }

@@ -141,38 +141,38 @@ const codeText = "limited execute|read_file|read_dir|ioctl_dev"
 // not granted in full, beside those of every system, and what the directories
 // above them bear.
 var carveTests = []struct {
-	name    string
-	lines   string
-	options carveOptions
-	objects []string
-	base    []string
-	edges   map[string]Rights // beside "/"
-	islands []string
+	name      string
+	lines     string
+	options   carveOptions
+	objects   []string
+	base      []string
+	ancestors map[string]Rights // beside "/"
+	reexposed []string
 }{
 	{name: "plain", options: carveDeny, base: carveUsual},
 	{
 		name: "second procfs and a bind of a file", options: carveDeny, base: carveUsual,
-		lines:   "50 27 0:21 / /a/b/proc rw - proc proc rw\n51 27 0:21 /1/mem /f rw - proc proc rw\n",
-		objects: []string{"/a/b/proc excluded", "/f excluded"},
-		edges:   map[string]Rights{"/a": ReadDir, "/a/b": ReadDir},
+		lines:     "50 27 0:21 / /a/b/proc rw - proc proc rw\n51 27 0:21 /1/mem /f rw - proc proc rw\n",
+		objects:   []string{"/a/b/proc excluded", "/f excluded"},
+		ancestors: map[string]Rights{"/a": ReadDir, "/a/b": ReadDir},
 	},
 	{
 		name: "bind of the directory above a procfs", options: carveDeny, base: carveUsual,
-		lines:   "50 27 0:21 / /a/b/proc rw - proc proc rw\n51 27 254:0 /a /v rw - ext4 /dev/vda rw\n",
-		objects: []string{"/a/b/proc excluded", "/v/b/proc " + codeText},
-		edges:   map[string]Rights{"/a": ReadDir, "/a/b": ReadDir, "/v": readRights | Execute, "/v/b": readRights | Execute},
+		lines:     "50 27 0:21 / /a/b/proc rw - proc proc rw\n51 27 254:0 /a /v rw - ext4 /dev/vda rw\n",
+		objects:   []string{"/a/b/proc excluded", "/v/b/proc " + codeText},
+		ancestors: map[string]Rights{"/a": ReadDir, "/a/b": ReadDir, "/v": readRights | Execute, "/v/b": readRights | Execute},
 	},
 	{
 		name: "files over procfs", options: carveDeny, base: carveUsual,
-		lines:   "50 22 0:70 /cpuinfo /proc/cpuinfo rw - fuse.lxcfs lxcfs rw\n51 22 0:71 / /proc/sys/fs/binfmt_misc rw - autofs s rw\n52 22 0:21 /sys /proc/sys ro - proc proc rw\n",
-		islands: []string{"/proc/cpuinfo"},
+		lines:     "50 22 0:70 /cpuinfo /proc/cpuinfo rw - fuse.lxcfs lxcfs rw\n51 22 0:71 / /proc/sys/fs/binfmt_misc rw - autofs s rw\n52 22 0:21 /sys /proc/sys ro - proc proc rw\n",
+		reexposed: []string{"/proc/cpuinfo"},
 	},
 	{
 		name: "procfs inside an island", options: carveDeny, base: carveUsual,
-		lines:   "50 22 0:70 / /proc/scsi rw - tmpfs t rw\n51 50 0:21 / /proc/scsi/p rw - proc proc rw\n",
-		objects: []string{"/proc/scsi/p excluded"},
-		edges:   map[string]Rights{"/proc": ReadDir, "/proc/scsi": ReadDir},
-		islands: []string{"/proc/scsi"},
+		lines:     "50 22 0:70 / /proc/scsi rw - tmpfs t rw\n51 50 0:21 / /proc/scsi/p rw - proc proc rw\n",
+		objects:   []string{"/proc/scsi/p excluded"},
+		ancestors: map[string]Rights{"/proc": ReadDir, "/proc/scsi": ReadDir},
+		reexposed: []string{"/proc/scsi"},
 	},
 	{
 		name: "no-write", options: carveNoWrite, base: carveUsual[1:],
@@ -186,9 +186,9 @@ var carveTests = []struct {
 	{name: "code", options: carveCode, base: carveUsual, objects: []string{"/usr " + codeText}},
 	{
 		name: "code shown elsewhere", options: carveCode, base: carveUsual,
-		lines:   "50 27 254:0 /usr/lib /j/lib rw - ext4 /dev/vda rw\n51 27 254:0 / /r rw - ext4 /dev/vda rw\n52 27 254:0 /usr /ro ro - ext4 /dev/vda rw\n",
-		objects: []string{"/usr " + codeText, "/j/lib " + codeText, "/r/usr " + codeText, "/r/j/lib " + codeText, "/r/r " + codeText},
-		edges:   map[string]Rights{"/j": readRights | Execute, "/r": readRights | Execute, "/r/j": readRights | Execute},
+		lines:     "50 27 254:0 /usr/lib /j/lib rw - ext4 /dev/vda rw\n51 27 254:0 / /r rw - ext4 /dev/vda rw\n52 27 254:0 /usr /ro ro - ext4 /dev/vda rw\n",
+		objects:   []string{"/usr " + codeText, "/j/lib " + codeText, "/r/usr " + codeText, "/r/j/lib " + codeText, "/r/r " + codeText},
+		ancestors: map[string]Rights{"/j": readRights | Execute, "/r": readRights | Execute, "/r/j": readRights | Execute},
 	},
 	{
 		name: "a mount inside, shown elsewhere", options: carveCode, base: carveUsual,
@@ -197,15 +197,15 @@ var carveTests = []struct {
 	},
 	{
 		name: "overlay", options: carveCode, base: carveUsual,
-		lines:   "50 27 0:70 / /usr rw - overlay o rw,lowerdir=/l1:/l2,upperdir=/o/u,workdir=/o/w\n51 27 254:0 /o /again rw - ext4 /dev/vda rw\n",
-		objects: []string{"/usr " + codeText, "/l1 " + codeText, "/l2 " + codeText, "/o/u " + codeText, "/o/w " + codeText, "/again/u " + codeText, "/again/w " + codeText},
-		edges:   map[string]Rights{"/o": readRights | Execute, "/again": readRights | Execute},
+		lines:     "50 27 0:70 / /usr rw - overlay o rw,lowerdir=/l1:/l2,upperdir=/o/u,workdir=/o/w\n51 27 254:0 /o /again rw - ext4 /dev/vda rw\n",
+		objects:   []string{"/usr " + codeText, "/l1 " + codeText, "/l2 " + codeText, "/o/u " + codeText, "/o/w " + codeText, "/again/u " + codeText, "/again/w " + codeText},
+		ancestors: map[string]Rights{"/o": readRights | Execute, "/again": readRights | Execute},
 	},
 	{
 		name: "device file systems", options: carveDeny, base: carveUsual,
-		lines:   "50 27 0:6 / /j/dev rw - devtmpfs d rw\n51 27 0:70 / /k/dev rw - tmpfs d rw\n52 27 0:71 / /develop rw - tmpfs d rw\n",
-		objects: []string{"/j/dev devices", "/k/dev devices"},
-		edges:   map[string]Rights{"/j": ReadDir, "/k": ReadDir},
+		lines:     "50 27 0:6 / /j/dev rw - devtmpfs d rw\n51 27 0:70 / /k/dev rw - tmpfs d rw\n52 27 0:71 / /develop rw - tmpfs d rw\n",
+		objects:   []string{"/j/dev devices", "/k/dev devices"},
+		ancestors: map[string]Rights{"/j": ReadDir, "/k": ReadDir},
 	},
 	{
 		name: "covered", options: carveDeny, base: carveUsual,
@@ -213,9 +213,9 @@ var carveTests = []struct {
 	},
 	{
 		name: "cgroups", options: carveDeny, base: carveUsual,
-		lines:   "50 27 0:28 / /cg rw - cgroup2 c rw\n51 27 0:80 / /j/sys rw - sysfs s rw\n",
-		objects: []string{"/cg limited read_file|read_dir", "/j/sys limited read_file|read_dir"},
-		edges:   map[string]Rights{"/j": readRights},
+		lines:     "50 27 0:28 / /cg rw - cgroup2 c rw\n51 27 0:80 / /j/sys rw - sysfs s rw\n",
+		objects:   []string{"/cg limited read_file|read_dir", "/j/sys limited read_file|read_dir"},
+		ancestors: map[string]Rights{"/j": readRights},
 	},
 }
 
@@ -227,7 +227,7 @@ func TestCarve(t *testing.T) {
 			for _, o := range c.sorted() {
 				text := fmt.Sprintf("%s %s", o.path, []string{"limited", "devices", "excluded"}[o.kind])
 				if o.kind == limited {
-					text += " " + o.limit.String()
+					text += " " + o.ceiling.String()
 				}
 				got = append(got, text)
 			}
@@ -237,17 +237,17 @@ func TestCarve(t *testing.T) {
 			if !slices.Equal(got, want) {
 				t.Errorf("objects are\n%s\nwant\n%s", strings.Join(got, "\n"), strings.Join(want, "\n"))
 			}
-			edges := map[string]Rights{"/": ReadDir, "/sys": ReadDir, "/sys/kernel": ReadDir, "/sys/fs": ReadDir}
-			maps.Copy(edges, tt.edges)
-			gotEdges := map[string]Rights{}
-			for path, e := range c.edges {
-				gotEdges[path] = e.limit
+			ancestors := map[string]Rights{"/": ReadDir, "/sys": ReadDir, "/sys/kernel": ReadDir, "/sys/fs": ReadDir}
+			maps.Copy(ancestors, tt.ancestors)
+			gotAncestors := map[string]Rights{}
+			for path, e := range c.ancestors {
+				gotAncestors[path] = e.ceiling
 			}
-			if !maps.Equal(gotEdges, edges) {
-				t.Errorf("edges are %v, want %v", gotEdges, edges)
+			if !maps.Equal(gotAncestors, ancestors) {
+				t.Errorf("ancestors are %v, want %v", gotAncestors, ancestors)
 			}
-			if !slices.Equal(c.islands, tt.islands) {
-				t.Errorf("islands are %q, want %q", c.islands, tt.islands)
+			if !slices.Equal(c.reexposed, tt.reexposed) {
+				t.Errorf("reexposed are %q, want %q", c.reexposed, tt.reexposed)
 			}
 		})
 	}

@@ -9,7 +9,7 @@ import (
 	"github.com/memjail/memjail/policy"
 )
 
-// The ABI from which the kernel can hold a part of [network].
+// The first Landlock ABI that can enforce a part of [network].
 const (
 	tcpABI  = 4  // Linux 6.7
 	unixABI = 9  // Linux 7.1
@@ -24,16 +24,16 @@ type PortRule struct {
 	Rights uint64
 }
 
-// NetworkNeeds are the Landlock ABIs that it takes to hold the parts of [network]; 0 is
-// none.
+// NetworkNeeds are the Landlock ABIs that are needed to enforce the parts of [network]; 0:
+// Landlock is not needed.
 type NetworkNeeds struct {
 	TCP, UDP int // the rules about ports
 	Unix     int // the list of UNIX sockets
 }
 
-// NetworkABI returns what the kernel needs for a policy. An empty list of UNIX sockets
-// needs no Landlock, and neither have rules about UDP ports where no socket for them can
-// be made: the seccomp filter refuses it.
+// NetworkABI returns the Landlock ABIs that a policy needs. An empty list of UNIX sockets
+// needs none, and neither do rules about UDP ports where no UDP socket can be made: there the
+// seccomp filter refuses.
 func NetworkABI(n policy.Network) NetworkNeeds {
 	var needs NetworkNeeds
 	if n.RestrictsTCP() {
@@ -48,7 +48,7 @@ func NetworkABI(n policy.Network) NetworkNeeds {
 	return needs
 }
 
-// network decides the rules about ports, as far as the ABI goes.
+// network adds the rules about ports that the ABI can enforce.
 func (p *Plan) network(n policy.Network) {
 	for _, kind := range []struct {
 		ports policy.Only[uint16]
@@ -69,10 +69,10 @@ func (p *Plan) network(n policy.Network) {
 	}
 }
 
-// HandlesTCP reports whether the kernel judges TCP ports.
+// HandlesTCP reports whether the ruleset restricts TCP ports.
 func (p *Plan) HandlesTCP() bool { return p.Net&netTCP != 0 }
 
-// HandlesUDP reports whether the kernel judges UDP ports.
+// HandlesUDP reports whether the ruleset restricts UDP ports.
 func (p *Plan) HandlesUDP() bool { return p.Net&netUDP != 0 }
 
 func (p *Plan) addPorts(ruleset int) error {
@@ -85,8 +85,8 @@ func (p *Plan) addPorts(ruleset int) error {
 	return nil
 }
 
-// grantSockets lets the UNIX sockets that the policy names be connected to: a
-// socket, or all below a directory.
+// grantSockets grants connecting to the UNIX sockets that the policy names: a socket, or all
+// below a directory.
 func (w *walker) grantSockets(p policy.Policy) error {
 	if !w.plan.Handled.has(ResolveUnix) {
 		return nil
@@ -99,7 +99,7 @@ func (w *walker) grantSockets(p policy.Policy) error {
 		n := &node{fd: fd, path: path}
 		err = w.inspect(n, nil)
 		kind := n.mode & unix.S_IFMT
-		if err == nil && !n.special && !n.alien && (kind == unix.S_IFSOCK || kind == unix.S_IFDIR) {
+		if err == nil && !n.special && !n.foreignRoot && (kind == unix.S_IFSOCK || kind == unix.S_IFDIR) {
 			w.emit(n, ResolveUnix, 0, "network.unix")
 			continue
 		}
@@ -107,7 +107,7 @@ func (w *walker) grantSockets(p policy.Policy) error {
 		if err != nil {
 			return &RuleError{Path: path, Err: err}
 		}
-		return &RuleError{Path: path, Reason: "it is no UNIX socket and no directory of them"}
+		return &RuleError{Path: path, Reason: "it is neither a UNIX socket nor a directory of UNIX sockets"}
 	}
 	return nil
 }

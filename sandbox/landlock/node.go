@@ -18,16 +18,16 @@ type inode struct {
 
 // node is a file or directory that is held by an O_PATH descriptor.
 type node struct {
-	fd      int
-	path    string
-	inode   inode
-	mount   uint64 // mount ID
-	mode    uint16
-	rdev    uint64
-	special bool // on a file system that is never granted
-	alien   bool // on the superblock of an unlisted root, see walker.inspect
-	cached  bool // closed by walker.finish, not by walker.release
-	ruled   bool // a rule stands on it, so the plan owns fd
+	fd          int
+	path        string
+	inode       inode
+	mount       uint64 // mount ID
+	mode        uint16
+	rdev        uint64
+	special     bool // on a file system that is never granted
+	foreignRoot bool // on the superblock of an unlisted root, see walker.inspect
+	cached      bool // closed by walker.finish, not by walker.release
+	ruled       bool // a rule is on it, so the plan owns fd
 }
 
 func (n *node) isDir() bool { return n.mode&unix.S_IFMT == unix.S_IFDIR }
@@ -44,9 +44,8 @@ func openat(dir int, name string, flags int) (int, error) {
 	}
 }
 
-// look fills in what the descriptor stands for. Attributes that a network file
-// system has at hand are good enough (AT_STATX_DONT_SYNC): an inode's identity
-// and type do not change.
+// look fills in what the descriptor is open on. Cached attributes of a network file system
+// are good enough (AT_STATX_DONT_SYNC): an inode's identity and type do not change.
 func (n *node) look() error {
 	var st unix.Statx_t
 	const flags = unix.AT_EMPTY_PATH | unix.AT_STATX_DONT_SYNC
@@ -61,7 +60,7 @@ func (n *node) look() error {
 	return nil
 }
 
-// onSpecial asks the file system itself what it is.
+// onSpecial reports whether the node's file system is a special one, by statfs(2).
 func (n *node) onSpecial() (bool, error) {
 	var st unix.Statfs_t
 	for {
@@ -78,7 +77,7 @@ func (n *node) onSpecial() (bool, error) {
 func pathOf(fd int) (string, error) {
 	buf := make([]byte, 256)
 	n, err := unix.Readlink("/proc/self/fd/"+strconv.Itoa(fd), buf)
-	if err == nil && n == len(buf) { // cut off: the longest that procfs shows is a page
+	if err == nil && n == len(buf) { // truncated: procfs shows at most a page
 		buf = make([]byte, unix.PathMax)
 		n, err = unix.Readlink("/proc/self/fd/"+strconv.Itoa(fd), buf)
 	}
@@ -87,7 +86,7 @@ func pathOf(fd int) (string, error) {
 	}
 	path := string(buf[:n])
 	if !strings.HasPrefix(path, "/") {
-		return "", unix.EXDEV // below another root, or no file of a directory tree
+		return "", unix.EXDEV // below another root, or not in a directory tree
 	}
 	if strings.HasSuffix(path, " (deleted)") {
 		var st unix.Stat_t
@@ -108,8 +107,8 @@ func canonicalPath(path string) (string, error) {
 	return pathOf(fd)
 }
 
-// missing reports whether err means that a path names nothing, or nothing that this
-// user could reach either; any other error says that it is not known.
+// missing reports whether err means that a path does not exist or cannot be reached by this
+// user; after any other error neither is known.
 func missing(err error) bool {
 	for _, errno := range []unix.Errno{unix.ENOENT, unix.ENOTDIR, unix.ELOOP, unix.EACCES, unix.ENAMETOOLONG} {
 		if errors.Is(err, errno) {
@@ -119,13 +118,13 @@ func missing(err error) bool {
 	return false
 }
 
-// entry is one name of a directory, with its type where the file system says it.
+// entry is one name of a directory, with its type if the file system gives it.
 type entry struct {
 	name string
 	kind uint8 // DT_*
 }
 
-// entries lists those names of a directory that want picks.
+// entries lists the names of a directory for which want returns true.
 func (n *node) entries(want func(e entry) bool) ([]entry, error) {
 	fd, err := openat(n.fd, ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC)
 	if err != nil {

@@ -10,29 +10,28 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Place says where an open file, or the working directory, lies as seen from a
-// mount table.
+// Place is where an open file, or the working directory, lies as seen from a mount table.
 type Place uint8
 
 const (
-	// Foreign: not where the table shows anything. It was opened in another mount
-	// namespace, or lies above the root directory or under a mount that covers it.
-	// The rules were made without knowing what lies above and below it there.
+	// Foreign: at no place that the table shows. It was opened in another mount namespace,
+	// or lies above the root directory or under a mount that covers it. The rules were made
+	// without knowing what is above and below it there.
 	Foreign Place = iota
-	// Listed: its path leads to it, over the mounts of the table.
+	// Listed: its path leads to it, through the mounts of the table.
 	Listed
-	// Internal: in no directory tree, as pipes, sockets and memfds are. Landlock
-	// does not restrict how those are opened.
+	// Internal: in no directory tree, like pipes, sockets and memfds, whose opening
+	// Landlock does not restrict.
 	Internal
 )
 
 // WorkingDirectory stands for the working directory in [MountTable.Place].
 const WorkingDirectory = unix.AT_FDCWD
 
-// Place finds out where fd lies: by the mount that it is on and the path that the
-// kernel gives for it, both of which must be the table's. The mount alone does not
-// tell, for one that is covered has other mounts below it than what is seen.
-// It returns that path for messages. Errors are those of asking the kernel.
+// Place finds out where fd lies, by its mount and the path that the kernel gives for it,
+// which both must be in the table. The mount alone is not enough: a mount that is covered
+// has other mounts below it than the visible one. It also returns the path, for messages.
+// Errors are those of the system calls.
 func (t *MountTable) Place(fd int) (Place, string, error) {
 	name, err := nameOf(fd)
 	if err != nil {
@@ -62,9 +61,9 @@ func nameOf(fd int) (string, error) {
 	return os.Readlink(fmt.Sprintf("/proc/self/fd/%d", fd))
 }
 
-// belowRoot reports whether the path of a node leads to it from a root directory
-// that is no mount, after a chroot(2): what lies outside has a path there too, which
-// leads to something else. Of what has been removed the directory has to do.
+// belowRoot reports whether the path of a node leads to it from a root directory that is
+// not a mount, after a chroot(2): files outside have a path there, too, which leads to
+// something else. For a removed file its directory is looked at.
 func belowRoot(n *node) bool {
 	path := n.path
 	parent := strings.HasSuffix(path, " (deleted)")
@@ -80,8 +79,8 @@ func belowRoot(n *node) bool {
 	return at.look() == nil && at.mount == n.mount && (parent || at.inode == n.inode)
 }
 
-// unrestricted asks Landlock itself whether it has no say about opening fd again:
-// it takes no rule on such a file (EBADFD).
+// unrestricted reports whether Landlock does not restrict opening fd again: then the kernel
+// accepts no rule on it (EBADFD).
 func unrestricted(fd int) (bool, error) {
 	if fd == WorkingDirectory {
 		return false, nil

@@ -168,7 +168,7 @@ func TestPlanErrors(t *testing.T) {
 		{"procfs", ro("/proc"), abi, "procfs", nil},
 		{"below procfs", ro("/proc/sys"), abi, "procfs", nil},
 		{"through a link", ro("/proc/self"), abi, "procfs", nil},
-		{"no device", policy.Policy{Devices: []policy.Device{{Path: dir}}}, abi, "no device node", nil},
+		{"no device", policy.Policy{Devices: []policy.Device{{Path: dir}}}, abi, "not a device node", nil},
 		{"missing device", policy.Policy{Devices: []policy.Device{{Path: dir + "/x"}}}, abi, dir + "/x", unix.ENOENT},
 	}
 	for _, tt := range tests {
@@ -246,9 +246,9 @@ func openFiles(t *testing.T) int {
 func TestVerify(t *testing.T) {
 	id := inode{1, 2}
 	w := &walker{
-		plan:   &Plan{Rules: []Rule{{Path: "/x", Rights: WriteFile}}},
-		limits: map[inode]*nodeLimit{id: {edge: &edge{limit: ReadDir, object: &object{path: "/x/proc"}}}},
-		found:  []ruled{{inode: id}},
+		plan:     &Plan{Rules: []Rule{{Path: "/x", Rights: WriteFile}}},
+		ceilings: map[inode]*nodeCeiling{id: {ancestor: &ancestor{ceiling: ReadDir, object: &object{path: "/x/proc"}}}},
+		found:    []ruled{{inode: id}},
 	}
 	if err := w.verify(); err == nil {
 		t.Error("a write right on a carved directory passed")

@@ -12,8 +12,8 @@ import (
 // LANDLOCK_ACCESS_FS_* (linux/landlock.h).
 type Rights uint64
 
-// The rights, in the order of their bits. The comments say which ABI brought
-// those that the first one did not have.
+// The rights, in the order of their bits. Those with a comment came with that ABI, the
+// others with ABI 1.
 const (
 	Execute     Rights = llsys.AccessFSExecute
 	WriteFile   Rights = llsys.AccessFSWriteFile
@@ -38,15 +38,15 @@ const (
 const allRights = ResolveUnix<<1 - 1
 
 const (
-	// fileRights are those that the kernel takes in a rule on something that
-	// is no directory; any other makes landlock_add_rule(2) say EINVAL.
+	// fileRights are those that the kernel accepts in a rule on something other than a
+	// directory; with others landlock_add_rule(2) fails with EINVAL.
 	fileRights = Execute | WriteFile | ReadFile | Truncate | IoctlDev
 
 	// nodeRights are what is granted on a device node.
 	nodeRights = WriteFile | ReadFile | Truncate | IoctlDev
 
-	// makeNode is granted nowhere: a device node made by the program itself
-	// would get around the list of devices.
+	// makeNode is granted nowhere: a program that makes device nodes would bypass the
+	// list of devices.
 	makeNode = MakeChar | MakeBlock
 
 	readRights = ReadFile | ReadDir

@@ -13,24 +13,23 @@ import (
 	"github.com/memjail/memjail/sandbox/kernel"
 )
 
-// Request is what a plan is made from.
+// Request is the input of a plan.
 type Request struct {
 	Policy policy.Policy
-	// ABI is what to enforce with; a row of a lower version than the kernel's
-	// is allowed.
+	// ABI is the ABI to use; it may be lower than the kernel's.
 	ABI    ABI
 	Mounts *MountTable
-	// Privileged says that the sandbox can act as somebody else than an ordinary
-	// user: one of its user IDs is 0, or it has or can get a capability. Only for
-	// others do path rules open files of sysfs for writing.
+	// Privileged: the sandbox can act as more than an ordinary user, because one of its
+	// user IDs is 0 or it has or can get a capability. Path rules open files of sysfs for
+	// writing only where it is not set.
 	Privileged bool
-	// WorkDirs are directories in which programs create files as a matter of course
-	// (working directory, home, /tmp): one that is carved is worth a warning.
+	// WorkDirs are directories in which programs usually create files (working directory,
+	// home, /tmp). A warning names those that are carved.
 	WorkDirs []string
 	// Held are the files behind descriptors that the sandbox is started with.
 	Held []HeldFile
-	// CodeAliases are paths that show the system's program directories too, though
-	// the mount table does not tell: see [MountTable.CodeAliases].
+	// CodeAliases are other paths to the program directories that the mount table does not
+	// show: see [MountTable.CodeAliases].
 	CodeAliases []string
 }
 
@@ -42,7 +41,7 @@ type HeldFile struct {
 
 // Rule grants Rights on a file, or on a directory and everything below.
 type Rule struct {
-	Path   string // for messages; what counts is FD
+	Path   string // for messages; the kernel uses FD
 	FD     int    // opened with O_PATH, owned by the plan
 	Rights Rights
 	Why    string
@@ -54,7 +53,7 @@ type Carved struct {
 	Cause string // the object below that may not be granted
 
 	inode   inode
-	unusual bool // not so on every system
+	unusual bool // carved only on some systems
 }
 
 // Plan is everything a ruleset needs, decided and opened.
@@ -76,7 +75,7 @@ type Plan struct {
 }
 
 // RuleError reports why a path of the policy cannot be granted. Err, where there is
-// one, carries the errno; Reason then is what to do about it, and may be empty.
+// one, carries the errno; Reason is what can be done about it then, or empty.
 type RuleError struct {
 	Path   string
 	Reason string
@@ -95,12 +94,12 @@ func (e *RuleError) Error() string {
 
 func (e *RuleError) Unwrap() error { return e.Err }
 
-// NewPlan decides what is granted and opens all of it. The descriptors are held
-// from the look at each object until [Plan.Close]. Errors: an [*ABIError] when
-// the kernel can enforce less than nothing at all or than the policy's min-abi,
-// a [*RuleError] for a path that is missing (and not optional), that is a FIFO, a
-// socket or a device, or that lies on a file system that is never granted. Of
-// [network] it makes what the ABI can hold: see [NetworkABI].
+// NewPlan decides what is granted and opens all of it. The descriptors are held from the
+// examination of each object until [Plan.Close]. Errors: an [*ABIError] if the kernel has no
+// Landlock or less than the policy's min-abi; a [*RuleError] for a path that is missing (and
+// not optional), that is a FIFO, a socket or a device, or that lies on a file system that is
+// never granted. Rules of [network] that the ABI cannot enforce are left out: see
+// [NetworkABI].
 func NewPlan(r Request) (*Plan, error) {
 	if need := max(1, r.Policy.MinABI); r.ABI.Version < need {
 		err := &ABIError{Need: need, Have: r.ABI.Version}
@@ -145,7 +144,7 @@ func (p *Plan) fill(r Request) error {
 		o.swap = swap
 	}
 	carving := r.Mounts.carve(o)
-	if lost != nil { // what could not be looked at would go unprotected
+	if lost != nil { // what could not be examined would be unprotected
 		return lost
 	}
 	w, err := newWalker(p, r.Mounts, carving)
@@ -157,7 +156,7 @@ func (p *Plan) fill(r Request) error {
 	}
 	w.privileged, w.known = r.Privileged, r.WorkDirs
 	if r.Policy.Network.Unix.Restricted() {
-		w.withheld = ResolveUnix
+		w.reserved = ResolveUnix
 	}
 	if r.Policy.Paths.Rules.Restricted() {
 		err = errors.Join(w.grantPaths(r.Policy), w.grantHeld(r.Held))
@@ -177,8 +176,8 @@ func (p *Plan) fill(r Request) error {
 	return w.verify()
 }
 
-// writableDirs picks the directories in which this process can change names, or could
-// if it is privileged: carving costs a rule for each directory beside them.
+// writableDirs returns the directories in which this process can change names, or could if
+// it is privileged. The others are not carved, because that takes a rule for each sibling.
 func writableDirs(dirs []string, privileged bool, resolve func(string) (string, bool)) []string {
 	var found []string
 	for _, dir := range dirs {
@@ -190,21 +189,21 @@ func writableDirs(dirs []string, privileged bool, resolve func(string) (string, 
 	return found
 }
 
-// grantAll is the shape without path rules: everything as usual.
+// grantAll grants everything as usual, for a policy without path rules.
 func (w *walker) grantAll() {
-	// A device node that lies anywhere but in a directory of devices is nobody's to
-	// control, whatever driver it is for.
-	full := w.plan.Handled &^ makeNode &^ IoctlDev &^ w.withheld
+	// Outside the directories of devices no device node may be controlled (ioctl(2)),
+	// whatever driver it is for.
+	full := w.plan.Handled &^ makeNode &^ IoctlDev &^ w.reserved
 	w.why = "everything as usual"
 	w.grant(w.root, full, 0)
-	w.grantIslands(full, ReadDir)
+	w.grantReexposed(full, ReadDir)
 	w.grantQueues(full)
 }
 
-// grantQueues grants POSIX message queues: mq_open(2) opens files of a mount of the
-// kernel's own, which lie below no rule but one on the top directory of their file
-// system, however that is mounted. Where it is mounted nowhere another mount shows it,
-// which takes CAP_SYS_ADMIN; without that the queues stay closed.
+// grantQueues grants POSIX message queues: mq_open(2) opens files of an internal mount of
+// the kernel, so only a rule on the root directory of their file system covers them, through
+// whatever mount. Where it is not mounted, it is mounted detached for the rule, which takes
+// CAP_SYS_ADMIN; without that the queues stay closed.
 func (w *walker) grantQueues(want Rights) {
 	mounted := false
 	for i := range w.table.mounts {
@@ -239,18 +238,17 @@ func (w *walker) grantQueues(want Rights) {
 	w.release(n)
 }
 
-func (w *walker) grantIslands(want, have Rights) {
-	for _, path := range w.carve.islands {
+func (w *walker) grantReexposed(want, have Rights) {
+	for _, path := range w.carve.reexposed {
 		if n := w.at(path); n != nil {
 			w.grant(n, want, have)
 		}
 	}
 }
 
-// grantPaths is the shape with path rules: they, the basic devices, and of
-// procfs what the policy opens.
+// grantPaths grants the path rules, the basic devices, and of procfs what the policy opens.
 func (w *walker) grantPaths(p policy.Policy) error {
-	write := (readRights | writeRights | IoctlDev | ResolveUnix) &^ w.withheld
+	write := (readRights | writeRights | IoctlDev | ResolveUnix) &^ w.reserved
 	for _, r := range p.Paths.Rules.List() {
 		want := readRights
 		if r.Rights == policy.MayList {
@@ -279,31 +277,31 @@ func (w *walker) grantPaths(p policy.Policy) error {
 	if p.Memory.Access != policy.AccessDeny {
 		w.why = "memory.access"
 		if n := w.at("/proc"); n != nil {
-			w.grant(n, w.plan.Handled&^makeNode&^w.withheld, 0)
+			w.grant(n, w.plan.Handled&^makeNode&^w.reserved, 0)
 		}
 	}
 	w.grantListing()
 	if p.Procfs.System == policy.SystemRead {
 		w.why = "procfs.system"
-		w.grantIslands(readRights, 0)
+		w.grantReexposed(readRights, 0)
 	}
 	return nil
 }
 
-// grantListing has the directories of procfs listed, as they are without path rules
-// by the right that / has: what reads one's own descriptors or looks for processes
-// begins there. The files stay closed. The rule is on the file system's top, an inode
-// that the kernel keeps.
+// grantListing lets the directories of procfs be listed, which without path rules follows
+// from the right on /. Programs that read their own descriptors or look for processes begin
+// there. The files stay closed. The rule is on the root of the file system, an inode that
+// the kernel keeps.
 func (w *walker) grantListing() {
 	if n := w.at("/proc"); n != nil && n.special {
 		w.emit(n, ReadDir, 0, "listing procfs")
 	}
 }
 
-// grantHeld lets the files behind descriptors that the sandbox is started with be
-// opened again, as /dev/stdout is, with the rights that the descriptor has. Whoever
-// holds one open for writing can truncate it and write anywhere in it, also with
-// O_APPEND, which fcntl(2) takes away.
+// grantHeld lets the files behind inherited descriptors be opened again, through /dev/stdout
+// for example, with the rights that the descriptor has. A process that has a file open for
+// writing can truncate it and write anywhere in it; O_APPEND does not prevent that, because
+// fcntl(2) clears it.
 func (w *walker) grantHeld(files []HeldFile) error {
 	for _, f := range files {
 		fd, err := unix.FcntlInt(uintptr(f.FD), unix.F_DUPFD_CLOEXEC, 0)
@@ -314,7 +312,7 @@ func (w *walker) grantHeld(files []HeldFile) error {
 		if n.path, err = os.Readlink(fmt.Sprintf("/proc/self/fd/%d", fd)); err == nil {
 			err = w.inspect(n, nil)
 		}
-		if limit := w.limits[n.inode]; err == nil && !n.special && limit == nil {
+		if ceiling := w.ceilings[n.inode]; err == nil && !n.special && ceiling == nil {
 			w.emit(n, f.Rights&(ReadFile|WriteFile|Truncate), 0, fmt.Sprintf("descriptor %d", f.FD))
 		}
 		w.release(n)
@@ -325,8 +323,8 @@ func (w *walker) grantHeld(files []HeldFile) error {
 	return nil
 }
 
-// grantPath grants one path of the policy. It is resolved once, with symbolic
-// links; from then on the descriptor counts and not the name.
+// grantPath grants one path of the policy. It is resolved once, with symbolic links; after
+// that the descriptor is used and not the name.
 func (w *walker) grantPath(path string, want Rights, optional bool) error {
 	fd, err := openat(unix.AT_FDCWD, path, unix.O_PATH|unix.O_CLOEXEC)
 	if optional && absent(err) {
@@ -344,7 +342,7 @@ func (w *walker) grantPath(path string, want Rights, optional bool) error {
 		return &RuleError{Path: path, Err: err}
 	}
 	if n.mode&unix.S_IFMT == unix.S_IFCHR && grantable(n.rdev) && !n.special {
-		// A harmless device, which other launchers have to be told of.
+		// A harmless device. Other launchers need a rule for it, so policies may have one.
 		w.emit(n, nodeRights, 0, w.why)
 		return nil
 	}
@@ -352,7 +350,7 @@ func (w *walker) grantPath(path string, want Rights, optional bool) error {
 		return &RuleError{Path: path, Reason: reason}
 	}
 	if want == ReadDir && n.mode&unix.S_IFMT != unix.S_IFDIR {
-		return &RuleError{Path: path, Reason: "it is no directory, so there is nothing to list"}
+		return &RuleError{Path: path, Reason: "it is not a directory, so it cannot be listed"}
 	}
 	w.rw = ""
 	if want.has(WriteFile) {
@@ -361,11 +359,11 @@ func (w *walker) grantPath(path string, want Rights, optional bool) error {
 	return w.grantNamed(n, path, want)
 }
 
-// absent reports whether an error of open(2) means that nothing has the path. Unlike
-// [missing] it takes nothing that is out of reach for absent.
+// absent reports whether an error of open(2) means that the path does not exist. Unlike
+// [missing] it is false for a path that cannot be reached.
 func absent(err error) bool { return err == unix.ENOENT || err == unix.ENOTDIR }
 
-// openError is the error about a path of a rule or device that cannot be opened.
+// openError returns the error for a path of a rule or device that cannot be opened.
 func openError(path string, err error) error {
 	e := &RuleError{Path: path, Err: err}
 	if absent(err) {
@@ -374,7 +372,7 @@ func openError(path string, err error) error {
 	return e
 }
 
-// unfit says why a path of the policy cannot have a rule, or nothing.
+// unfit returns why a path of the policy cannot have a rule, or "".
 func unfit(n *node) string {
 	if n.special {
 		return "it lies on procfs or another file system that is never granted as a path"
@@ -389,12 +387,12 @@ func unfit(n *node) string {
 	case unix.S_IFSOCK:
 		return "it is a socket: name its directory"
 	}
-	return "it is no file and no directory"
+	return "it is neither a file nor a directory"
 }
 
-// grantNamed applies to a path rule what lies around it: the trees that it is in.
+// grantNamed grants what a path rule names, within the ceilings of the trees that it is in.
 func (w *walker) grantNamed(n *node, path string, want Rights) error {
-	defer func() { w.lifted = nil }()
+	defer func() { w.overridden = nil }()
 	for _, o := range w.carve.enclosing(n.path) {
 		switch {
 		case o.kind == excluded:
@@ -403,30 +401,29 @@ func (w *walker) grantNamed(n *node, path string, want Rights) error {
 			w.grantInDevices(n, o, want)
 			return nil
 		case o.kind == limited && o.system && w.delegable(n.path):
-			w.lifted = append(w.lifted, o)
+			w.overridden = append(w.overridden, o)
 		case o.kind == limited:
-			if lost := want & writeRights &^ o.limit; lost != 0 {
+			if lost := want & writeRights &^ o.ceiling; lost != 0 {
 				w.plan.warn("%s stays read-only although the policy names it writable (%s)", n.path, o.cause)
 			}
-			want &= o.limit
+			want &= o.ceiling
 		}
 	}
 	w.grant(n, want, 0)
 	return nil
 }
 
-// delegable reports whether a path rule opens files of sysfs or a cgroup file
-// system for writing. To delegate a cgroup is what naming it is for; in version 1
-// a file of the hierarchy's top names a program that the kernel runs, as files of
-// sysfs do, so that these are opened only for who has no privilege: there the
-// file's own mode decides, which somebody has set for that user.
+// delegable reports whether a path rule opens files of sysfs or a cgroup file system for
+// writing. A rule that names a cgroup delegates it. In cgroup v1 a file of the root names a
+// program that the kernel runs, as files of sysfs do, so those are opened only for
+// unprivileged users: there the file's mode decides, which was set for that user.
 func (w *walker) delegable(path string) bool {
 	m := w.table.at(path)
 	return m != nil && (m.FSType == "cgroup2" || !w.privileged)
 }
 
-// grantInDevices grants a directory that a path rule names below /dev: as it is
-// if it is one of those that are no device directories, else its devices.
+// grantInDevices grants a directory that a path rule names below /dev: as a whole if it is
+// one of wholeDeviceDirs, otherwise its devices.
 func (w *walker) grantInDevices(n *node, o *object, want Rights) {
 	below := abspath.Relative(o.path, n.path)
 	for _, whole := range wholeDeviceDirs {
@@ -460,7 +457,7 @@ func (w *walker) grantNamedDevices(p policy.Policy) error {
 		if err != nil {
 			return &RuleError{Path: d.Path, Err: err}
 		}
-		return &RuleError{Path: d.Path, Reason: "it is no device node"}
+		return &RuleError{Path: d.Path, Reason: "it is not a device node"}
 	}
 	for _, t := range startTerminals() {
 		n := w.at(t.path)
@@ -484,7 +481,7 @@ func (p *Plan) Ruleset() (*os.File, error) {
 		rule := llsys.PathBeneathAttr{AllowedAccess: uint64(r.Rights), ParentFd: int32(r.FD)}
 		err := llsys.LandlockAddPathBeneathRule(fd, &rule, 0)
 		if err == unix.EBADFD {
-			continue // nsfs and the like, bound somewhere: Landlock does not restrict them
+			continue // a bind mount of an nsfs file or the like, which Landlock does not restrict
 		}
 		if err != nil {
 			_ = unix.Close(fd)
@@ -498,18 +495,17 @@ func (p *Plan) Ruleset() (*os.File, error) {
 	return os.NewFile(uintptr(fd), "landlock ruleset"), nil
 }
 
-// SignalScopeRuleset creates a ruleset that restricts nothing but signals, which stay inside
-// (ABI 6). A process in its domain may signal those in domains below, not the other way
-// round.
+// SignalScopeRuleset creates a ruleset that only keeps signals inside its domain (ABI 6). A
+// process in the domain may signal processes in nested domains, not the other way round.
 func SignalScopeRuleset() (*os.File, error) {
 	fd, err := llsys.LandlockCreateRuleset(&llsys.RulesetAttr{Scoped: llsys.ScopeSignal}, 0)
 	if err != nil {
-		return nil, fmt.Errorf("creating a landlock ruleset about signals: %w", err)
+		return nil, fmt.Errorf("creating the landlock ruleset of the guard: %w", err)
 	}
-	return os.NewFile(uintptr(fd), "landlock ruleset about signals"), nil
+	return os.NewFile(uintptr(fd), "landlock ruleset of the guard"), nil
 }
 
-// Writable lists the places that the rules let be written, with what stands there.
+// Writable returns the paths that the rules let be written, with the IDs of what is there.
 func (p *Plan) Writable() (map[string]kernel.FileID, error) {
 	places := map[string]kernel.FileID{}
 	for i := range p.Rules {
@@ -519,15 +515,14 @@ func (p *Plan) Writable() (map[string]kernel.FileID, error) {
 		}
 		id, _, err := kernel.Identify(r.FD)
 		if err != nil {
-			return nil, fmt.Errorf("looking at %q, which may be written: %w", r.Path, err)
+			return nil, fmt.Errorf("examining %q, which may be written: %w", r.Path, err)
 		}
 		places[r.Path] = id
 	}
 	return places, nil
 }
 
-// Close closes the descriptors of the rules. A ruleset made before stays valid,
-// and with it the inodes it names.
+// Close closes the descriptors of the rules. A ruleset that was made before stays valid.
 func (p *Plan) Close() error {
 	var errs []error
 	for _, fd := range p.held {

@@ -12,48 +12,48 @@ import (
 
 // walker applies a carving to the file system and collects the rules.
 type walker struct {
-	plan   *Plan
-	carve  *carving
-	table  *MountTable
-	cache  map[string]*node     // what the carving names, opened once
-	limits map[inode]*nodeLimit // the same by inode
-	found  []ruled              // what each rule is on, in the order of plan.Rules
-	root   *node
-	// lifted are limits that the path rule being granted overrides, for what it
-	// names and nothing else.
-	lifted []*object
+	plan     *Plan
+	carve    *carving
+	table    *MountTable
+	cache    map[string]*node       // what the carving names, opened once
+	ceilings map[inode]*nodeCeiling // the same by inode
+	found    []ruled                // what each rule is on, in the order of plan.Rules
+	root     *node
+	// overridden are the objects whose ceilings the present path rule overrides, for what
+	// it names and nothing else.
+	overridden []*object
 	// privileged is [Request.Privileged], known [Request.WorkDirs].
 	privileged bool
 	known      []string
-	// short is that descriptors or memory ran out: what was not looked at could be
-	// among what has to stay closed.
-	short error
+	// exhausted is the error if descriptors or memory ran out: what was not examined could
+	// be something that has to stay closed.
+	exhausted error
 
-	// withheld are rights that no tree gets, only what is named for them.
-	withheld Rights
+	// reserved are rights that are granted only on what the policy names for them.
+	reserved Rights
 
-	// why is the reason that the rules of the present tree carry, and rw its
-	// path if it is a path rule that grants writing.
+	// why is the reason recorded in the rules of the present tree; rw is its path if it is
+	// a path rule that grants writing.
 	why, rw string
 }
 
-// ruled is the inode that a rule is on, and the limits that the rule overrides.
+// ruled is the inode that a rule is on, and the ceilings that the rule overrides.
 type ruled struct {
-	inode  inode
-	lifted []*object
+	inode      inode
+	overridden []*object
 }
 
-// nodeLimit is what the carving says of one inode. It holds wherever that inode
-// is met, since a rule on it holds there too.
-type nodeLimit struct {
-	object *object
-	edge   *edge
+// nodeCeiling is what the carving allows on one inode. It holds wherever that inode is met,
+// since a rule on it holds there too.
+type nodeCeiling struct {
+	object   *object
+	ancestor *ancestor
 }
 
 func newWalker(p *Plan, table *MountTable, c *carving) (*walker, error) {
 	w := &walker{
 		plan: p, carve: c, table: table,
-		cache: map[string]*node{}, limits: map[inode]*nodeLimit{},
+		cache: map[string]*node{}, ceilings: map[inode]*nodeCeiling{},
 	}
 	fd, err := openat(unix.AT_FDCWD, "/", lookFlags|unix.O_DIRECTORY)
 	if err != nil {
@@ -64,16 +64,16 @@ func newWalker(p *Plan, table *MountTable, c *carving) (*walker, error) {
 	if err := w.inspect(w.root, nil); err != nil {
 		return w, fmt.Errorf("looking at %q: %w", "/", err)
 	}
-	w.collectLimits()
-	return w, w.short
+	w.collectCeilings()
+	return w, w.exhausted
 }
 
-// collectLimits opens what the carving names and notes the inodes. A mounted
-// special file system needs none: it is known by its type when it is met.
-func (w *walker) collectLimits() {
-	for path, e := range w.carve.edges {
+// collectCeilings opens what the carving names and records the inodes. Mounted special file
+// systems are left out: they are recognised by their type.
+func (w *walker) collectCeilings() {
+	for path, e := range w.carve.ancestors {
 		if n := w.at(path); n != nil {
-			w.limit(n).narrow(e)
+			w.ceiling(n).narrow(e)
 		}
 	}
 	for path, o := range w.carve.objects {
@@ -81,36 +81,36 @@ func (w *walker) collectLimits() {
 			continue
 		}
 		if n := w.at(path); n != nil {
-			l := w.limit(n)
-			if l.object == nil || o.kind > l.object.kind || o.kind == l.object.kind && l.object.limit.has(o.limit) {
+			l := w.ceiling(n)
+			if l.object == nil || o.kind > l.object.kind || o.kind == l.object.kind && l.object.ceiling.has(o.ceiling) {
 				l.object = o
 			}
 		}
 	}
 }
 
-func (w *walker) limit(n *node) *nodeLimit {
-	l := w.limits[n.inode]
+func (w *walker) ceiling(n *node) *nodeCeiling {
+	l := w.ceilings[n.inode]
 	if l == nil {
-		l = &nodeLimit{}
-		w.limits[n.inode] = l
+		l = &nodeCeiling{}
+		w.ceilings[n.inode] = l
 	}
 	return l
 }
 
-func (l *nodeLimit) narrow(e edge) {
-	if l.edge != nil {
-		e.limit &= l.edge.limit
-		if e.object.standing {
-			e.object = l.edge.object
+func (l *nodeCeiling) narrow(e ancestor) {
+	if l.ancestor != nil {
+		e.ceiling &= l.ancestor.ceiling
+		if e.object.expected {
+			e.object = l.ancestor.object
 		}
 	}
-	l.edge = &e
+	l.ancestor = &e
 }
 
-// at opens a path of the carving component by component, no symbolic link among
-// them, and keeps it. It is nil where there is nothing to be granted: the name
-// does not exist or cannot be searched for.
+// at opens a path of the carving component by component, without following symbolic links,
+// and caches it. It returns nil if there is nothing to grant: the name does not exist or
+// cannot be looked up.
 func (w *walker) at(path string) *node {
 	if n, ok := w.cache[path]; ok {
 		return n
@@ -125,9 +125,9 @@ func (w *walker) at(path string) *node {
 	return n
 }
 
-// open opens one name of a directory and looks at it. A name that has vanished
-// or may not be reached is nil; so is one that cannot be looked at, with a
-// warning: what is not granted is refused.
+// open opens one name of a directory and examines it. It returns nil if the name is gone or
+// cannot be reached, and, with a warning, if it cannot be examined: what is not granted is
+// refused.
 func (w *walker) open(parent *node, name, path string) *node {
 	fd, err := openat(parent.fd, name, lookFlags)
 	if err == unix.ENOENT || err == unix.EACCES || err == unix.ENOTDIR {
@@ -151,44 +151,43 @@ func (w *walker) open(parent *node, name, path string) *node {
 	return n
 }
 
-// inspect looks at a node. Its file system is asked for where the mount differs
-// from the parent's; where it does not, the parent's held descriptor keeps the
-// mount in place and the answer is the same. Mount IDs are given out again, so
-// the table's word for a mount is not enough.
+// inspect examines a node. The type of its file system is asked for if its mount differs
+// from the parent's; otherwise it is the parent's, whose descriptor keeps the mount in
+// place. Mount IDs are reused, so the mount table is not relied on for the type.
 //
-// After a chroot(2) into an ordinary directory the table does not say which part
-// of its superblock "/" is. Another mount of that superblock may then show a
-// directory above "/", and a rule there would hold for everything here: such
-// nodes are marked alien and never granted.
+// After a chroot(2) into an ordinary directory the table does not show which part of its
+// superblock "/" is. Another mount of that superblock may then show a directory above "/",
+// and a rule there would hold for everything below "/": such nodes are marked foreignRoot
+// and never granted.
 func (w *walker) inspect(n, parent *node) error {
 	if err := n.look(); err != nil {
 		return err
 	}
 	if parent != nil && parent.mount == n.mount {
-		n.special, n.alien = parent.special, parent.alien
+		n.special, n.foreignRoot = parent.special, parent.foreignRoot
 		return nil
 	}
-	n.alien = parent != nil && w.table.root < 0 && n.inode.dev == w.root.inode.dev && n.mount != w.root.mount
+	n.foreignRoot = parent != nil && w.table.root < 0 && n.inode.dev == w.root.inode.dev && n.mount != w.root.mount
 	var err error
 	n.special, err = n.onSpecial()
 	return err
 }
 
-// outOfResources notes an error that says nothing about a path: it ends the start,
-// while any other only has the path not granted.
+// outOfResources reports whether an error is a lack of descriptors or memory, and records
+// it: it stops the start, while after any other error only the path is not granted.
 func (w *walker) outOfResources(path string, err error) bool {
-	if !short(err) {
+	if !exhausted(err) {
 		return false
 	}
-	w.short = fmt.Errorf("opening %q: %w", path, err)
+	w.exhausted = fmt.Errorf("opening %q: %w", path, err)
 	if errors.Is(err, unix.EMFILE) {
-		w.short = fmt.Errorf("%w: a start holds a descriptor for each rule, about a hundred, and RLIMIT_NOFILE allows fewer", w.short)
+		w.exhausted = fmt.Errorf("%w: a start needs a descriptor for each rule, about a hundred, and RLIMIT_NOFILE allows fewer", w.exhausted)
 	}
 	return true
 }
 
-// short reports whether an error is a lack of descriptors or memory.
-func short(err error) bool {
+// exhausted reports whether an error is a lack of descriptors or memory.
+func exhausted(err error) bool {
 	return errors.Is(err, unix.EMFILE) || errors.Is(err, unix.ENFILE) || errors.Is(err, unix.ENOMEM)
 }
 
@@ -200,7 +199,7 @@ func (w *walker) child(parent *node, name string) *node {
 	return w.open(parent, name, path)
 }
 
-// release closes a node on which no rule stands and which nobody needs again.
+// release closes a node that has no rule and is not cached.
 func (w *walker) release(n *node) {
 	if n != nil && !n.ruled && !n.cached {
 		_ = unix.Close(n.fd)
@@ -217,40 +216,41 @@ func (w *walker) finish() {
 	clear(w.cache)
 }
 
-// consult tells what the carving says of a node, by its path and by its inode.
-func (w *walker) consult(n *node) (o *object, e *edge) {
+// consult returns the object and the ancestor that the carving has for a node, by its path
+// and by its inode.
+func (w *walker) consult(n *node) (o *object, e *ancestor) {
 	o = w.carve.objects[n.path]
-	l := w.limits[n.inode]
-	if l == nil || l.edge == nil {
-		if named, ok := w.carve.edges[n.path]; ok {
+	l := w.ceilings[n.inode]
+	if l == nil || l.ancestor == nil {
+		if named, ok := w.carve.ancestors[n.path]; ok {
 			e = &named
 		}
 	}
 	if l == nil {
-		return w.unlifted(o), e
+		return w.notOverridden(o), e
 	}
 	if o == nil || l.object != nil && l.object.kind > o.kind {
 		o = l.object
 	}
-	if l.edge != nil {
-		e = l.edge
+	if l.ancestor != nil {
+		e = l.ancestor
 	}
-	return w.unlifted(o), e
+	return w.notOverridden(o), e
 }
 
-func (w *walker) unlifted(o *object) *object {
-	if slices.Contains(w.lifted, o) {
+func (w *walker) notOverridden(o *object) *object {
+	if slices.Contains(w.overridden, o) {
 		return nil
 	}
 	return o
 }
 
-// grant gives want on the tree at n, less what the carving takes out. have is
-// what rules further up give already.
+// grant grants want on the tree at n, except for what the carving leaves out. have is what
+// rules on directories above already grant.
 func (w *walker) grant(n *node, want, have Rights) {
 	o, e := w.consult(n)
-	if n.alien {
-		w.plan.warn("%s is not granted: it shows the file system that / lies on, and / is no mount", n.path)
+	if n.foreignRoot {
+		w.plan.warn("%s is not granted: it shows the file system that / is on, and / is not a mount", n.path)
 		return
 	}
 	if n.special && (o == nil || !o.procfs) {
@@ -265,27 +265,28 @@ func (w *walker) grant(n *node, want, have Rights) {
 			w.grantDevices(n, "", want, have)
 			return
 		}
-		want &= o.limit
+		want &= o.ceiling
 		why = o.cause
 	}
 	switch {
 	case !n.isDir():
 		w.grantFile(n, want, have, why)
-	case e == nil || e.limit.has(want):
+	case e == nil || e.ceiling.has(want):
 		w.emit(n, want, have, why)
 	default:
 		w.carveAt(n, e, want, have)
 	}
 }
 
-// carveAt grants on n what all below it bear, and the rest on its entries.
-func (w *walker) carveAt(n *node, e *edge, want, have Rights) {
-	own := want & e.limit
+// carveAt grants on n what may be granted on everything below it, and the rest on its
+// entries.
+func (w *walker) carveAt(n *node, e *ancestor, want, have Rights) {
+	own := want & e.ceiling
 	w.emit(n, own, have, e.object.cause)
-	if !e.limit.has(MakeReg) {
+	if !e.ceiling.has(MakeReg) {
 		w.noteCarved(n, e)
 	}
-	onlyDirs := own.has(want & fileRights) // files have all they can have from n
+	onlyDirs := own.has(want & fileRights) // the rule on n gives files all they can have
 	list, err := n.entries(func(e entry) bool {
 		return e.kind != unix.DT_LNK && (!onlyDirs || e.kind == unix.DT_DIR || e.kind == unix.DT_UNKNOWN || e.kind == unix.DT_SOCK)
 	})
@@ -307,16 +308,16 @@ func (w *walker) carveAt(n *node, e *edge, want, have Rights) {
 	}
 }
 
-// usualNames are the entries of / that systems have, hier(7) and some distributions.
+// usualNames are the usual entries of /, from hier(7) and some distributions.
 var usualNames = []string{
 	"bin", "boot", "dev", "etc", "gnu", "home", "lib", "lib32", "lib64", "libx32", "media", "mnt", "nix", "opt", "proc",
 	"root", "run", "sbin", "snap", "srv", "sys", "tmp", "usr", "var",
 }
 
-// knownEntries stands in for the list of a directory that may be entered and not
-// listed, such as / inside a sandbox with path rules: the names in it that the mount
-// table, the working directory and the like lead through, and the usual ones of /.
-// Each is looked at like one that was listed; of what is not there nothing comes.
+// knownEntries replaces the list of a directory that may be searched and not listed, such as
+// / inside a sandbox with path rules: the names in it that lead to mount points, the working
+// directory and the like, and the usual names of /. Each is examined like one that was
+// listed; those that do not exist are ignored.
 func (w *walker) knownEntries(dir string) []entry {
 	var names []string
 	if dir == "/" {
@@ -342,19 +343,18 @@ func (w *walker) knownEntries(dir string) []entry {
 	return list
 }
 
-// noteCarved reports a directory in which nothing can be created any more. What
-// is so everywhere is not worth a warning, unless the policy names just that
-// directory as writable.
-func (w *walker) noteCarved(n *node, e *edge) {
+// noteCarved records a directory in which nothing can be created. A directory that is carved
+// on every system gets no warning, unless the policy names that very directory as writable.
+func (w *walker) noteCarved(n *node, e *ancestor) {
 	w.plan.Carved = append(w.plan.Carved, Carved{
-		Path: n.path, Cause: e.object.cause, inode: n.inode, unusual: !e.object.standing,
+		Path: n.path, Cause: e.object.cause, inode: n.inode, unusual: !e.object.expected,
 	})
-	if w.rw != "" && (!e.object.standing || n.path == w.rw) {
+	if w.rw != "" && (!e.object.expected || n.path == w.rw) {
 		w.plan.warnCarved(n.path, e.object.cause)
 	}
 }
 
-// grantFile gives rights on something that is no directory.
+// grantFile grants rights on something other than a directory.
 func (w *walker) grantFile(n *node, want, have Rights, why string) {
 	switch n.mode & unix.S_IFMT {
 	case unix.S_IFLNK, unix.S_IFBLK:
@@ -370,9 +370,9 @@ func (w *walker) grantFile(n *node, want, have Rights, why string) {
 	}
 }
 
-// grantDevices walks a directory of device nodes; dir is "" for the top, which
-// is /dev or used like it. What is no device of the list, none of the known
-// directories and nothing that the carving names is not granted.
+// grantDevices walks a directory of device nodes; dir is "" for /dev or a directory that is
+// used like it. It grants the devices of the list, the known directories, and what the
+// carving names.
 func (w *walker) grantDevices(n *node, dir string, want, have Rights) {
 	if !n.isDir() {
 		w.grantFile(n, want, have, "device")
@@ -403,11 +403,12 @@ func (w *walker) grantDevices(n *node, dir string, want, have Rights) {
 	}
 }
 
-// wantsEntry saves opening the many nodes of /dev that are not on the list.
+// wantsEntry reports whether an entry has to be examined: most nodes of /dev are not on the
+// list and need not be opened.
 func (w *walker) wantsEntry(n *node, dir string, e entry) bool {
-	if _, ok := w.carve.edges[n.path]; ok { // something below is named
+	if _, ok := w.carve.ancestors[n.path]; ok { // something below is named
 		path := abspath.Join(n.path, e.name)
-		if _, ok := w.carve.edges[path]; ok || w.carve.objects[path] != nil {
+		if _, ok := w.carve.ancestors[path]; ok || w.carve.objects[path] != nil {
 			return true
 		}
 	}
@@ -432,12 +433,12 @@ func (w *walker) grantDeviceEntry(c *node, dir, name string, want, have Rights) 
 	case !c.isDir():
 	case dir == "" && slices.Contains(wholeDeviceDirs, name):
 		w.grant(c, want, have)
-	case dir == "" && walkedDeviceDir(name), w.limits[c.inode] != nil:
+	case dir == "" && walkedDeviceDir(name), w.ceilings[c.inode] != nil:
 		w.grantDevices(c, name, want, have)
 	}
 }
 
-// emit makes a rule, unless rules further up give all of it.
+// emit adds a rule, unless rules on directories above already grant all of it.
 func (w *walker) emit(n *node, rights, have Rights, why string) {
 	rights &= w.plan.Handled
 	if rights&^have == 0 {
@@ -448,18 +449,18 @@ func (w *walker) emit(n *node, rights, have Rights, why string) {
 		w.plan.held = append(w.plan.held, n.fd)
 	}
 	w.plan.Rules = append(w.plan.Rules, Rule{Path: n.path, FD: n.fd, Rights: rights, Why: why})
-	w.found = append(w.found, ruled{n.inode, w.lifted})
+	w.found = append(w.found, ruled{n.inode, w.overridden})
 }
 
-// verify holds the outcome against the carving by inode: whatever way led to a
-// rule, it must not give more than the inode bears. A breach is a mistake in this
-// package and stops the start.
+// verify compares the rules with the carving by inode: no rule, however it was reached, may
+// grant more than is allowed on its inode. If one does, this package has a bug and the start
+// is stopped.
 func (w *walker) verify() error {
-	if w.short != nil {
-		return w.short
+	if w.exhausted != nil {
+		return w.exhausted
 	}
 	for i := range w.plan.Rules {
-		l := w.limits[w.found[i].inode]
+		l := w.ceilings[w.found[i].inode]
 		if l == nil {
 			continue
 		}
@@ -468,13 +469,13 @@ func (w *walker) verify() error {
 			continue // reaches sockets only, and what is carved out is files
 		}
 		bears := allRights
-		if l.edge != nil {
-			bears &= l.edge.limit
+		if l.ancestor != nil {
+			bears &= l.ancestor.ceiling
 		}
-		if o := l.object; o != nil && !slices.Contains(w.found[i].lifted, o) {
+		if o := l.object; o != nil && !slices.Contains(w.found[i].overridden, o) {
 			switch {
 			case o.kind == limited:
-				bears &= o.limit
+				bears &= o.ceiling
 			case o.kind == devices:
 				bears &= ReadDir | nodeRights
 			default:
@@ -482,7 +483,7 @@ func (w *walker) verify() error {
 			}
 		}
 		if !bears.has(r.Rights) {
-			return fmt.Errorf("carving %q: bug: %v would be granted where %v is the most", r.Path, r.Rights, bears)
+			return fmt.Errorf("carving %q: bug: %v would be granted where at most %v is allowed", r.Path, r.Rights, bears)
 		}
 	}
 	return nil

@@ -40,7 +40,7 @@ func (p *Plan) warnWorkDirs(busy []string) {
 	}
 }
 
-// warnLayers says which overlays on program directories have layers that cannot be
+// warnLayers warns of overlays on program directories that have layers which cannot be
 // found, and so cannot be protected.
 func (p *Plan) warnLayers(t *MountTable, code []string) {
 	for i := range t.mounts {
@@ -49,12 +49,12 @@ func (p *Plan) warnLayers(t *MountTable, code []string) {
 			continue
 		}
 		if layer := relativeLayer(m.SuperOptions); layer != "" {
-			p.warn("the programs in %s are shown by an overlay whose layer %q cannot be found, being relative: if it can be written inside, they can be changed", m.Point, layer)
+			p.warn("the programs in %s are on an overlay whose layer %q has a relative path and cannot be found: if it can be written inside, they can be changed", m.Point, layer)
 		}
 	}
 }
 
-// warnMissing says what this version of the ABI cannot hold.
+// warnMissing warns of what this version of the ABI cannot enforce.
 func (p *Plan) warnMissing(r Request) {
 	v := r.ABI.Version
 	if v < 2 {
@@ -64,12 +64,12 @@ func (p *Plan) warnMissing(r Request) {
 		p.warn("landlock ABI %d does not see truncate(2): the seccomp filter refuses it by path, for every file", v)
 	}
 	if v < 6 && r.Policy.IPC.Signals == policy.ScopeSandbox {
-		p.warn("landlock ABI %d has no border for signals: only those that dump core are refused, to every other process", v)
+		p.warn("landlock ABI %d cannot keep signals inside: only those that dump core are refused, to every other process", v)
 	}
 	if v < 6 && r.Policy.IPC.AbstractSockets == policy.ScopeSandbox {
 		p.warn("landlock ABI %d cannot refuse abstract sockets of processes outside the sandbox", v)
 	}
 	if p.HandlesTCP() && !r.Policy.Network.RestrictsUDP() && r.Policy.Network.MakesFamily("inet", "inet6") {
-		p.warn("the rules about TCP ports do not hold for UDP: datagrams go to every port")
+		p.warn("the rules about TCP ports do not restrict UDP: datagrams go to every port")
 	}
 }

@@ -13,17 +13,17 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Watch calls onMount for each mount of a special file system (package specialfs)
-// that appears outside the customary places and is not known ([KnownMounts]): what somebody
-// mounts into a granted tree after the domain was entered can be reached. The
-// table is read once at the start, so nothing is lost between known and the
-// watch, and then whenever the kernel says that it changed (poll(2) with POLLPRI
-// on a mountinfo file, proc_pid_mounts(5)); in between the watch sleeps. onTable, if it
-// is not nil, gets each table that was read, before its mounts.
+// Watch calls onMount for each mount of a special file system (package specialfs) that
+// appears outside the customary places and is not in known ([KnownMounts]): what is mounted
+// into a granted tree after the domain was entered can be reached. The table is read once
+// at the start, so that no mount between known and the watch is missed, and then whenever
+// the kernel reports a change (poll(2) with POLLPRI on a mountinfo file,
+// proc_pid_mounts(5)). onTable, if not nil, gets each table that was read, before its
+// mounts are reported.
 //
-// file comes from [OpenMountinfo]. Watch uses it alone and does not close
-// it. It returns nil when the context ends, else why it cannot go on; from then
-// on mounts go unnoticed.
+// file comes from [OpenMountinfo]. Watch needs it for itself and does not close it. It
+// returns nil when the context ends, and otherwise the error because of which it cannot
+// continue; mounts go unnoticed from then on.
 func Watch(ctx context.Context, file *os.File, known []string, onMount func(mountinfo.Mount),
 	onTable func(*MountTable)) error {
 	if file.SetReadDeadline(time.Time{}) == nil {
@@ -58,11 +58,11 @@ func Watch(ctx context.Context, file *os.File, known []string, onMount func(moun
 }
 
 // OpenMountinfo opens /proc/PID/mountinfo for [Watch]. It shows the mount
-// namespace and the root directory that the process has now, also after it has
-// ended or moved elsewhere. os.Open is no substitute: it hands the file to the
-// runtime's epoll instance, and a change is told only once per open file.
+// namespace and the root directory that the process has now, also after it has ended or
+// moved elsewhere. os.Open is no substitute: it adds the file to the runtime's epoll
+// instance, and the kernel reports a change only once per open file.
 func OpenMountinfo(pid int) (*os.File, error) {
-	path := "/proc/self/mountinfo" // of the main thread, whatever the numbers in /proc mean
+	path := "/proc/self/mountinfo" // of the main thread, even if /proc has other numbers
 	if pid != os.Getpid() {
 		if err := kernel.ProveOwnProcfs(); err != nil {
 			return nil, fmt.Errorf("looking for the mount table of process %d: %w", pid, err)
@@ -86,13 +86,13 @@ func KnownMounts(t *MountTable) []string {
 	return keys
 }
 
-// keyOf has more than the ID of a mount, which is given out again.
+// keyOf identifies a mount. The ID alone is not enough, because IDs are reused.
 func keyOf(m *mountinfo.Mount) string {
 	return fmt.Sprintf("%d %d %q %q %q", m.ID, m.Dev(), m.FSType, m.Root, m.Point)
 }
 
-// report tells what is new and returns what there is now: a mount that went and
-// came back is new again.
+// report calls onMount for new mounts and returns the present ones: a mount that was
+// unmounted and mounted again is new.
 func report(table *MountTable, seen map[string]bool, onMount func(mountinfo.Mount)) map[string]bool {
 	now := map[string]bool{}
 	for _, m := range HiddenMounts(table) {
@@ -105,8 +105,8 @@ func report(table *MountTable, seen map[string]bool, onMount func(mountinfo.Moun
 	return now
 }
 
-// rereadMountTable reads an open mountinfo file from its beginning. A change
-// during the reading is told by the next poll.
+// rereadMountTable reads an open mountinfo file from its beginning. A change during the
+// reading is reported by the next poll.
 func rereadMountTable(file *os.File) (*MountTable, error) {
 	if _, err := file.Seek(0, io.SeekStart); err != nil {
 		return nil, err

@@ -9,10 +9,9 @@ import (
 
 const swapsPath = "/proc/swaps"
 
-// swapFiles lists the files that the kernel swaps memory to, proc_swaps(5): root can
-// read them, and whoever passes their mode by or can become root, and with them what
-// other processes had in memory. Partitions are
-// devices, which are closed anyway.
+// swapFiles lists the files that the kernel swaps memory to, proc_swaps(5). They can be read
+// by root, and by processes that bypass file modes or can become root, and hold what other
+// processes had in memory. Swap partitions are devices, which are closed anyway.
 func swapFiles() ([]string, error) {
 	text, err := readSmall(swapsPath)
 	if err != nil && missing(err) { // a kernel without swap, a container that hides it
@@ -24,8 +23,8 @@ func swapFiles() ([]string, error) {
 	return parseSwaps(text), nil
 }
 
-// parseSwaps reads the table. Blanks in a name are escaped in octal, and what has
-// been deleted ends in a mark that no longer names a file.
+// parseSwaps parses /proc/swaps. White space in a name is escaped in octal. The name of a
+// deleted file has a suffix, so that it leads nowhere.
 func parseSwaps(text string) []string {
 	var files []string
 	for line := range strings.Lines(text) {

@@ -9,7 +9,7 @@ import (
 )
 
 // ProgramDirectories lists the directories that memory.code-files protects on this
-// system, canonical, none inside another. What cannot be looked at is left out.
+// system, canonical, none inside another. What cannot be examined is left out.
 func ProgramDirectories() []string {
 	var lost error // the list is for information
 	return codeRoots(func(path string) (string, bool) {
@@ -18,16 +18,14 @@ func ProgramDirectories() []string {
 	}, &lost)
 }
 
-// LinkedPrograms lists the files of the directories, by one name each, that this
-// user may write and that have more links than there are in the directories: so
-// they have a name outside, whose rights are those of another place. On a file
-// system made of layers a link may have been removed and still count. It looks at
-// every file below the directories, which takes a while.
+// LinkedPrograms lists the files of the directories, by one name each, that this user may
+// write and that have more hard links than the directories contain: such a file has a name
+// outside, where other rights may be granted. On an overlay a removed link may still count.
+// It examines every file below the directories, which takes a while.
 func LinkedPrograms(directories []string) []string {
 	search := linkSearch{entered: map[fileID]bool{}, known: map[fileID]*linkedFile{}}
 	for _, directory := range directories {
-		// What cannot be read has no names that count, which makes a file seen
-		// elsewhere one to be told.
+		// Links in a directory that cannot be read do not count, so the file is listed.
 		_ = filepath.WalkDir(directory, search.visit)
 	}
 	var names []string

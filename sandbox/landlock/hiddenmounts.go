@@ -5,9 +5,8 @@ import (
 	"github.com/memjail/memjail/sandbox/specialfs"
 )
 
-// HiddenMounts lists the mounts of special file systems outside their customary places:
-// those that cost the sandbox something, because the directories above them have to be
-// carved, and that a private mount namespace could cover.
+// HiddenMounts lists the mounts of special file systems outside their customary places. The
+// directories above them have to be carved, unless a private mount namespace hides them.
 func HiddenMounts(t *MountTable) []mountinfo.Mount {
 	var found []mountinfo.Mount
 	for i := range t.mounts {

@@ -13,11 +13,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// codeLimit is what is granted in the directories that hold the system's
+// codeCeiling is what is granted in the directories that hold the system's
 // programs and libraries. A file that a process has mapped is part of its
 // memory as long as the page was not copied; who may write the file changes the
 // running program.
-const codeLimit = readRights | Execute | IoctlDev
+const codeCeiling = readRights | Execute | IoctlDev
 
 // codeCandidates are the directories of programs and of the loader's built-in
 // search path, ld.so(8); on most systems all but /usr are symbolic links.
@@ -25,12 +25,12 @@ var codeCandidates = []string{"/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64
 
 // nameRoots are directories of symbolic links by which the programs of the program
 // directories are called, update-alternatives(1). A link has no content that could be
-// written, so what is withheld there is removing and replacing names, and on the
-// directories above moving the whole away.
+// written, so what is not granted there is to remove and replace names, and on the
+// directories above to move the whole away.
 var nameRoots = []string{"/etc/alternatives"}
 
-// nameLimit is what is granted there.
-const nameLimit = allRights &^ (RemoveFile | RemoveDir | makeNode)
+// nameCeiling is what is granted there.
+const nameCeiling = allRights &^ (RemoveFile | RemoveDir | makeNode)
 
 const loaderConfig = "/etc/ld.so.conf"
 
@@ -53,13 +53,13 @@ func codeRoots(resolve func(string) (string, bool), lost *error) []string {
 }
 
 // loaderDirs reads one configuration file of the loader and what it includes. A
-// file that is missing or unreadable names nothing, as for ldconfig; lost collects
-// that descriptors or memory ran out, which would leave directories unprotected.
+// file that is missing or unreadable names nothing, as for ldconfig. lost collects errors
+// of running out of descriptors or memory, which would leave directories unprotected.
 func loaderDirs(file string, depth int, lost *error) []string {
-	const maxDepth = 8 // an include of itself ends somewhere
+	const maxDepth = 8 // a file may include itself
 	text, err := readSmall(file)
 	if err != nil || depth > maxDepth {
-		noteShort(lost, file, err)
+		noteExhausted(lost, file, err)
 		return nil
 	}
 	var dirs []string
@@ -89,7 +89,7 @@ func includedDirs(file, pattern string, depth int, lost *error) []string {
 	dir, last := abspath.Parent(pattern), pattern[strings.LastIndexByte(pattern, '/')+1:]
 	fd, err := openat(unix.AT_FDCWD, dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC)
 	if err != nil {
-		noteShort(lost, dir, err)
+		noteExhausted(lost, dir, err)
 		return nil
 	}
 	defer unix.Close(fd)
@@ -98,7 +98,7 @@ func includedDirs(file, pattern string, depth int, lost *error) []string {
 		return ok && err == nil
 	})
 	if err != nil {
-		noteShort(lost, dir, err)
+		noteExhausted(lost, dir, err)
 		return nil
 	}
 	slices.SortFunc(list, func(a, b entry) int { return strings.Compare(a.name, b.name) })
@@ -109,10 +109,10 @@ func includedDirs(file, pattern string, depth int, lost *error) []string {
 	return dirs
 }
 
-// noteShort collects an error that says nothing about the path, but that descriptors
-// or memory ran out.
-func noteShort(lost *error, path string, err error) {
-	if short(err) {
+// noteExhausted collects an error of running out of descriptors or memory, which says
+// nothing about the path.
+func noteExhausted(lost *error, path string, err error) {
+	if exhausted(err) {
 		*lost = errors.Join(*lost, fmt.Errorf("opening %q: %w", path, err))
 	}
 }
@@ -122,7 +122,7 @@ func noteShort(lost *error, path string, err error) {
 type codeAlias struct {
 	path     string
 	cause    string
-	standing bool // the directory itself, not a second way to it
+	expected bool // the directory itself, not another path to it
 }
 
 // codeAliases finds all paths that lead to the program directories: they
@@ -138,23 +138,22 @@ func (t *MountTable) codeAliases(roots []string, resolve func(string) (string, b
 	return s.views
 }
 
-// CodeRoots lists the program directories of this system, canonical. The error is
-// one of looking at a directory that is there.
+// CodeRoots lists the program directories of this system, canonical. It fails if a
+// directory that exists cannot be examined.
 func CodeRoots() ([]string, error) {
 	var lost error
 	roots := codeRoots(func(path string) (string, bool) { return resolveKnown(path, &lost) }, &lost)
 	return roots, lost
 }
 
-// CodeAliases lists the paths outside the program directories under which they, or
-// parts of them, can be written too. The error is one of looking at a directory
-// that is there.
+// CodeAliases lists the paths outside the program directories at which they, or parts of
+// them, can be written too. It fails if a directory that exists cannot be examined.
 func (t *MountTable) CodeAliases() ([]string, error) {
 	var lost error
 	resolve := func(path string) (string, bool) { return resolveKnown(path, &lost) }
 	var paths []string
 	for _, v := range t.codeAliases(codeRoots(resolve, &lost), resolve) {
-		if !v.standing {
+		if !v.expected {
 			paths = append(paths, v.path)
 		}
 	}
@@ -178,8 +177,8 @@ type codeSearch struct {
 	views   []codeAlias
 }
 
-// visit follows what is on path and what is mounted below it. name is the
-// program directory that all this is about.
+// visit follows the mount that path is on and the mounts below it. name is the program
+// directory in question.
 func (s *codeSearch) visit(path, name string) {
 	if m := s.table.at(path); m != nil {
 		s.visitPlace(path, m, name)
@@ -218,84 +217,4 @@ func (s *codeSearch) visitPlace(path string, m *mountinfo.Mount, name string) {
 		s.views = append(s.views, codeAlias{canonical, "layer " + canonical + " of the overlay that holds " + name, false})
 		s.visit(canonical, name)
 	}
-}
-
-// overlayLayer is a directory that an overlay is made of. Whole marks the work
-// directory, in which a file's copy lies under a name of its own.
-type overlayLayer struct {
-	path  string
-	whole bool
-}
-
-// eachLayer reads the mount options of an overlay,
-// Documentation/filesystems/overlayfs.rst, and calls do for each layer as it is
-// written.
-func eachLayer(options string, do func(path string, whole bool)) {
-	for _, option := range splitEscaped(options, ',') {
-		key, value, _ := strings.Cut(option, "=")
-		switch key {
-		case "lowerdir":
-			for _, path := range splitEscaped(value, ':') {
-				do(unbackslash(path), false)
-			}
-		case "lowerdir+", "datadir+", "upperdir":
-			do(unbackslash(value), false)
-		case "workdir":
-			do(unbackslash(value), true)
-		}
-	}
-}
-
-// overlayLayers lists the layers that can be found. Relative ones, whose meaning is
-// lost with the mounter's working directory, are left out: see [relativeLayer].
-func overlayLayers(options string) []overlayLayer {
-	var layers []overlayLayer
-	eachLayer(options, func(path string, whole bool) {
-		// A layer that was named by a descriptor cannot be found by that name.
-		if strings.HasPrefix(path, "/") && !abspath.Within("/proc", path) {
-			layers = append(layers, overlayLayer{slashpath.Clean(path), whole})
-		}
-	})
-	return layers
-}
-
-// relativeLayer is the first layer that cannot be followed; "": there is none.
-func relativeLayer(options string) (relative string) {
-	eachLayer(options, func(path string, _ bool) {
-		if relative == "" && !strings.HasPrefix(path, "/") {
-			relative = path
-		}
-	})
-	return relative
-}
-
-// splitEscaped splits at each separator that has no backslash before it.
-func splitEscaped(s string, separator byte) []string {
-	var parts []string
-	start := 0
-	for i := 0; i < len(s); i++ {
-		switch s[i] {
-		case '\\':
-			i++
-		case separator:
-			parts = append(parts, s[start:i])
-			start = i + 1
-		}
-	}
-	return append(parts, s[start:])
-}
-
-// unbackslash removes the backslashes that protect separators in a path.
-func unbackslash(s string) string {
-	if strings.IndexByte(s, '\\') < 0 {
-		return s
-	}
-	b := make([]byte, 0, len(s))
-	for i := 0; i < len(s); i++ {
-		if s[i] == '\\' && i+1 < len(s) {
-			i++
-		}
-		b = append(b, s[i])
-	}
-	return string(b)
 }

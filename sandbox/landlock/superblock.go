@@ -2,15 +2,15 @@ package landlock
 
 import "github.com/memjail/memjail/policy/abspath"
 
-// place is a directory or file by superblock: two mounts that show the same
+// place is a directory or file as a path in its superblock: two mounts that show the same
 // place show the same inode.
 type place struct {
 	dev  uint64
 	path string
 }
 
-// locate returns the place that a path names. ok is false where the table cannot say:
-// below a chroot's own root, or below a bind whose source was deleted.
+// locate returns the place that a path leads to. ok is false where the table does not show
+// it: below the root of a chroot, or below a bind mount whose source was deleted.
 func (t *MountTable) locate(path string) (p place, ok bool) {
 	m := t.at(path)
 	if m == nil || m.Deleted {
