@@ -12,7 +12,7 @@ import (
 
 var abis = []uint32{unix.AUDIT_ARCH_X86_64, unix.AUDIT_ARCH_I386, unix.AUDIT_ARCH_AARCH64, unix.AUDIT_ARCH_ARM}
 
-// The names that a policy knows are those that the filters are made from.
+// The names that policies know are those from which the filters are made.
 func TestCallNames(t *testing.T) {
 	var want []string
 	for _, abi := range abis {

@@ -14,17 +14,17 @@ type capabilityCall struct {
 
 // capabilityCalls are those that no other part of the sandbox refuses.
 var capabilityCalls = [...]capabilityCall{
-	{"clone", "CAP_SYS_ADMIN", "new namespaces without a user namespace of one's own"},
-	{"fanotify_init", "CAP_SYS_ADMIN", "watching whole file systems, and answering for others"},
-	{"mknod", "CAP_MKNOD", "making a device node"},
-	{"mknodat", "CAP_MKNOD", "making a device node"},
-	{"quotactl", "CAP_SYS_ADMIN", "setting quotas, and reading those of others"},
-	{"quotactl_fd", "CAP_SYS_ADMIN", "setting quotas, and reading those of others"},
+	{"clone", "CAP_SYS_ADMIN", "creating namespaces without a new user namespace"},
+	{"fanotify_init", "CAP_SYS_ADMIN", "watching whole file systems, and deciding about the access of other processes"},
+	{"mknod", "CAP_MKNOD", "creating a device node"},
+	{"mknodat", "CAP_MKNOD", "creating a device node"},
+	{"quotactl", "CAP_SYS_ADMIN", "setting quotas, and reading those of other users"},
+	{"quotactl_fd", "CAP_SYS_ADMIN", "setting quotas, and reading those of other users"},
 	{"reboot", "CAP_SYS_BOOT", ""},
 	{"setdomainname", "CAP_SYS_ADMIN", ""},
 	{"sethostname", "CAP_SYS_ADMIN", ""},
-	{"syslog", "CAP_SYSLOG", "all but what kernel.dmesg_restrict = 0 lets everybody read"},
-	{"unshare", "CAP_SYS_ADMIN", "new namespaces without a user namespace of one's own"},
+	{"syslog", "CAP_SYSLOG", "everything except what kernel.dmesg_restrict = 0 lets every user read"},
+	{"unshare", "CAP_SYS_ADMIN", "creating namespaces without a new user namespace"},
 }
 
 // capability explains a call that the filter allows and that needs a capability, which the
@@ -42,7 +42,7 @@ func (e *explainer) capability(name string) bool {
 		e.remedy("--allow capabilities.keep="+c.capability, "capabilities.keep", "["+strconv.Quote(c.capability)+"]")
 		e.note("%s also opens memory, and a process without it is refused outside as well", c.capability)
 		if e.policy.IPC.Namespaces == NamespacesUser {
-			e.note("in a user namespace of its own a process holds it over what belongs to that")
+			e.note("in a user namespace that it created a process has the capability over what belongs to that namespace")
 		}
 		return true
 	}

@@ -60,12 +60,12 @@ func diffText(changes []Change) string {
 	return strings.Join(parts, "; ")
 }
 
-// notCompared are the fields that Diff leaves out, each with its reason.
+// notCompared are the fields that Diff ignores, each with the reason.
 var notCompared = map[string]string{
 	"Name": "a name allows nothing", "Report": "telling allows nothing", "Tests": "claims allow nothing", "Origins": "no effect",
 }
 
-// A field that is added to Policy and forgotten in Diff fails here.
+// This fails for a new field of Policy that Diff forgets.
 func TestDiffSeesEveryField(t *testing.T) {
 	var walk func(name string, index []int, typ reflect.Type)
 	walk = func(name string, index []int, typ reflect.Type) {

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// machine is a small system: a merged /usr, a home directory, procfs.
+// machine is a small system with a merged /usr, a home directory and procfs.
 type machine map[string]Object
 
 var testMachine = machine{
@@ -65,7 +65,7 @@ func (m machine) Look(p string) Object {
 	return o
 }
 
-// Granted knows one file with two names.
+// Granted has one file with two names.
 func (m machine) Granted(o Object, need Rights) string {
 	if o.Path == "/srv/link" && need != MayExecute {
 		return "/home/u/p"
@@ -209,8 +209,8 @@ func check(t *testing.T, a Answer, allow bool, layer Layer, rule, remedy string)
 	}
 }
 
-// TestExplainPinned: what memory.pin does to paths, and that nothing is said of it
-// where it is not set.
+// TestExplainPinned checks what memory.pin does to paths, and that no answer mentions it if it
+// is not set.
 func TestExplainPinned(t *testing.T) {
 	pinned := with(usual, func(p *Policy) { p.Memory.Pin = true })
 	for _, c := range []struct {
@@ -239,8 +239,8 @@ func TestExplainPinned(t *testing.T) {
 	}
 }
 
-// TestExplainCode: each key about code and shared memory has an answer about the
-// calls and files that it is about, under each of its values.
+// TestExplainCode checks, for each key about code and shared memory and each of its values,
+// the answers about the calls and files that it concerns.
 func TestExplainCode(t *testing.T) {
 	lax := with(usual, func(p *Policy) { p.Memory.AnonymousExec = AnonymousExecAllow })
 	alone := with(usual, func(p *Policy) { p.Memory.Access, p.Procfs.Write = AccessNoWrite, nil })

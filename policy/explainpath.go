@@ -334,7 +334,7 @@ func (e *explainer) noRule(o Object, rule Rule, need Rights) {
 		case l.Kind != KindMissing && abspath.Within(l.Path, top):
 			has |= r.Rights
 		case l.Kind == KindMissing && abspath.Within(l.Path, o.Path) && r.Rights&need != 0:
-			e.note("%s lists %s, which does not exist: a rule holds for what is there when the sandbox starts", r.Key(), r.Path)
+			e.note("%s lists %s, which does not exist: a rule applies only to what exists when the sandbox starts", r.Key(), r.Path)
 		}
 	}
 	list := (has | need | MayRead).plain().String()

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// Each mistake is found by the rule that is for it, and a sound policy breaks none.
+// Each mistake is found by its rule, and a sound policy breaks no rule.
 func TestLint(t *testing.T) {
 	facts := LintFacts{Home: "/home/u", RuntimeDir: "/run/user/1", Linked: []string{"/usr/bin/a"}}
 	paths := func(rules ...[]Rule) func(*Policy) {

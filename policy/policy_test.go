@@ -7,8 +7,8 @@ import (
 	"testing"
 )
 
-// values checks one closed set: every name leads to its value and back, no name
-// stands twice, and what is none is refused.
+// values checks a closed set: every name leads to its value and back, no name is used
+// twice, and other names are refused.
 func values[E Enum](t *testing.T, last E) {
 	t.Helper()
 	names := Names[E]()
@@ -51,7 +51,7 @@ func TestEnums(t *testing.T) {
 	values(t, ExpectDeny)
 }
 
-// The zero value of a set is its strictest, so that a forgotten assignment closes.
+// The zero value of these sets is the strictest, so a forgotten assignment closes.
 func TestZeroIsStrict(t *testing.T) {
 	var m Memory
 	var ipc IPC
@@ -137,7 +137,7 @@ func TestCapabilities(t *testing.T) {
 		}
 		return 1
 	}) {
-		t.Error("not sorted by name, or one stands twice")
+		t.Error("not sorted by name, or with repetitions")
 	}
 	for _, s := range []string{"CAP_SYS_PTRACE", "cap_sys_ptrace", "sys_ptrace", "Sys_Ptrace"} {
 		if c, ok := ParseCapability(s); !ok || c != (Capability{"CAP_SYS_PTRACE", 19}) {
@@ -155,7 +155,7 @@ func TestCapabilities(t *testing.T) {
 	}
 }
 
-// A policy is handed to another process as JSON, and comes out as it went in.
+// A policy goes to another process as JSON, and arrives unchanged.
 func TestJSON(t *testing.T) {
 	p := ruled.Clone()
 	p.Tests = []Test{{Name: "x", Access: ActionBind, Port: 1, Expect: ExpectDeny}, {Name: "y", Run: []string{"true"}, Access: ActionRun}}

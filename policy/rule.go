@@ -13,7 +13,7 @@ import (
 type Rights uint8
 
 const (
-	MayList    Rights = 1 << iota // list directories; contained in MayRead, and not set beside it
+	MayList    Rights = 1 << iota // list directories; MayRead includes it, and it is not set together with MayRead
 	MayRead                       // read files, list directories
 	MayExecute                    // execute files
 	MayWrite                      // write files; create, remove and rename entries of directories
@@ -22,7 +22,7 @@ const (
 // allRights is "everything as usual".
 const allRights = MayRead | MayWrite | MayExecute
 
-// plain drops MayList where MayRead contains it.
+// plain drops MayList if MayRead includes it.
 func (r Rights) plain() Rights {
 	if r&MayRead != 0 {
 		r &^= MayList
@@ -30,7 +30,7 @@ func (r Rights) plain() Rights {
 	return r
 }
 
-// full adds MayList where MayRead contains it, so that rights can be compared.
+// full adds MayList if MayRead includes it, so that rights can be compared.
 func (r Rights) full() Rights {
 	if r&MayRead != 0 {
 		r |= MayList

@@ -7,7 +7,7 @@ import (
 	"testing"
 )
 
-// The rights of the four lists of a policy file.
+// The rights of lists of a policy file.
 const (
 	ro  = MayRead
 	rox = MayRead | MayExecute
@@ -83,7 +83,7 @@ func TestPolicyOrigin(t *testing.T) {
 	}
 }
 
-// A rule that is optional and missing opens nothing, and an explanation says so.
+// An optional rule on a missing path opens nothing, and an explanation mentions that.
 func TestExplainMissingRule(t *testing.T) {
 	a, err := Explain(ruled, Request{Action: ActionRead, Path: "/missing/file"}, testMachine)
 	if err != nil || a.Allowed || len(a.Notes) == 0 || !strings.Contains(strings.Join(a.Notes, "; "), "paths.rox lists /missing, which does not exist") {

@@ -51,7 +51,7 @@ func TestValidate(t *testing.T) {
 	}
 }
 
-// TestValidateEveryEnum: no closed set of the policy is forgotten.
+// TestValidateEveryEnum checks that Validate forgets no closed set.
 func TestValidateEveryEnum(t *testing.T) {
 	var walk func(v reflect.Value, name string, check func(name string))
 	var p Policy

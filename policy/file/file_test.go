@@ -15,7 +15,7 @@ import (
 	"github.com/memjail/memjail/profiles"
 )
 
-var update = flag.Bool("update", false, "write the expected errors of testdata/policies/invalid anew")
+var update = flag.Bool("update", false, "write the expected errors of testdata/policies/invalid again")
 
 const fixtures = "../../testdata/policies"
 
@@ -47,15 +47,14 @@ func same(t *testing.T, got, want policy.Policy) {
 	}
 }
 
-// here is what the fixtures are read with.
+// here reads the fixtures.
 var here = Loader{
 	Env: []string{"HOME=/nowhere", "HOME=/home/user", "USER=user", "XDG_RUNTIME_DIR=/run/user/1000", "EXTRA=/extra",
 		"DEVICE=kvm", "EMPTY=", "RELATIVE=sub"},
 	Dir: "/home/user/project",
 }
 
-// The profile gives every setting, so its text must lead from nothing to what
-// Default says without it.
+// The profile sets every key, so its text on an empty base must result in Default.
 func TestDefaultIsTheProfile(t *testing.T) {
 	data, err := profiles.Read(DefaultName)
 	if err != nil {
@@ -83,7 +82,7 @@ func TestDefaultIsTheProfile(t *testing.T) {
 	same(t, loaded, tested)
 }
 
-// A profile that leaves a setting out would take it from the base unseen.
+// A profile without some key would silently take it from the base.
 func TestProfileGivesEverySetting(t *testing.T) {
 	data, err := profiles.Read(DefaultName)
 	if err != nil {
@@ -169,7 +168,7 @@ func TestValid(t *testing.T) {
 		t.Run(filepath.Base(name), func(t *testing.T) {
 			change, ok := want[strings.TrimSuffix(filepath.Base(name), ".toml")]
 			if !ok {
-				t.Fatal("nobody says what it means")
+				t.Fatal("the expected policy is missing")
 			}
 			got, err := here.Load(name)
 			if err != nil {
@@ -193,8 +192,8 @@ func limits(p *policy.Policy) {
 	}
 }
 
-// variables: two paths of the file are the same for this user, and their rights
-// add up; a path whose variable is not set is left out.
+// variables: two paths of the file are the same for this user, so their rights add up. A path
+// whose variable is not set is left out.
 func variables(p *policy.Policy) {
 	p.Paths.Rules = rulesOf(policy.Grant(ro, "/extra/more", "/home/user", "/literal${X}"), optional(policy.Grant(ro, "/home/user/data")),
 		policy.Grant(rw, "/run/user/user"), policy.Grant(rwx, "/home/user/project"), optional(policy.Grant(rwx, "/home/user/tool")))
@@ -266,7 +265,7 @@ func everything(p *policy.Policy) {
 	}
 }
 
-// list returns the fixtures of a directory, of which there are some.
+// list returns the fixtures of a directory, and fails if there are too few.
 func list(t *testing.T, dir string) []string {
 	t.Helper()
 	names, err := filepath.Glob(filepath.Join(fixtures, dir, "*.toml"))
@@ -290,7 +289,7 @@ func TestInvalid(t *testing.T) {
 				t.Fatal("no error")
 			}
 			if !reflect.DeepEqual(p, policy.Policy{}) {
-				t.Error("a policy came beside the error")
+				t.Error("a policy was returned with the error")
 			}
 			var all Errors
 			var one *Error
@@ -369,7 +368,7 @@ func TestLoadErrors(t *testing.T) {
 	}
 }
 
-// Every key that the profile's comments or a message may name exists once.
+// Every key that is used elsewhere exists, once.
 func TestKeyTable(t *testing.T) {
 	seen := map[string]bool{}
 	for _, k := range keys() {

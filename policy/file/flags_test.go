@@ -139,8 +139,8 @@ func TestApplyErrors(t *testing.T) {
 	}
 }
 
-// A relative path starts where the working directory really is, also when $PWD
-// spells it through a symbolic link.
+// A relative path starts at the real path of the working directory, even if $PWD leads there
+// through a symbolic link.
 func TestApplyRelative(t *testing.T) {
 	real, err := filepath.EvalSymlinks(t.TempDir())
 	if err != nil {
@@ -165,7 +165,7 @@ func TestApplyRelative(t *testing.T) {
 	}
 }
 
-// TestFlagsAddUp: what several flags give on one path adds up, whatever their order.
+// TestFlagsAddUp checks that the rights of several flags on one path add up, in any order.
 func TestFlagsAddUp(t *testing.T) {
 	p, err := Loader{}.Apply(Default(), Overrides{LS: []string{"/x"}, RO: []string{"/x"}, ROX: []string{"?/x"}, RW: []string{"/x/"}})
 	if err != nil {

@@ -7,8 +7,8 @@ import (
 	"github.com/memjail/memjail/profiles"
 )
 
-// FuzzParse holds that a policy file gives either errors or a policy, never both,
-// and that a policy written out and read again is the same one.
+// FuzzParse checks that a policy file results in either errors or a policy, never both, and
+// that a policy is the same after it has been written and read again.
 func FuzzParse(f *testing.F) {
 	for _, name := range profiles.Names() {
 		text, err := profiles.Read(name)

@@ -11,20 +11,19 @@ import (
 	"github.com/memjail/memjail/policy"
 )
 
-// random makes the text of policy files. What it makes is valid for one file; two
-// layers of it may contradict each other.
+// random generates policy files. Each is valid; two layers may contradict each other.
 type random struct{ *rand.Rand }
 
 func newRandom(seed uint64) random { return random{rand.New(rand.NewPCG(seed, 4))} }
 
-// some picks a few of the elements, in any order, possibly none.
+// some picks some of the elements, possibly none, in random order.
 func some[T any](r random, list []T) []T {
 	list = slices.Clone(list)
 	r.Shuffle(len(list), func(i, j int) { list[i], list[j] = list[j], list[i] })
 	return list[:r.IntN(len(list)+1)]
 }
 
-// marked lets some of the paths be missing.
+// marked marks some of the paths as optional.
 func (r random) marked(paths []string) []string {
 	marked := slices.Clone(paths)
 	for i, path := range marked {
@@ -53,7 +52,7 @@ func quotedList(list []string, path bool) string {
 	return "[" + strings.Join(parts, ", ") + "]"
 }
 
-// policyText is one random file without a header.
+// policyText returns a random file.
 func (r random) policyText() string {
 	var b strings.Builder
 	line := func(format string, args ...any) {
@@ -129,7 +128,7 @@ func lawPolicies(t *testing.T, f func(r random, base policy.Policy, text string,
 	}
 }
 
-// Resolving is a function of its arguments, origins included.
+// Resolving is a function of its arguments, including origins.
 func TestLawDeterministic(t *testing.T) {
 	lawPolicies(t, func(_ random, base policy.Policy, text string, got policy.Policy) {
 		again, err := Parse("layer.toml", []byte(text), base)
@@ -139,7 +138,7 @@ func TestLawDeterministic(t *testing.T) {
 	})
 }
 
-// A layer twice is a layer once, but for lists that it empties and fills.
+// To apply a layer twice is the same as to apply it once.
 func TestLawIdempotent(t *testing.T) {
 	lawPolicies(t, func(_ random, _ policy.Policy, text string, got policy.Policy) {
 		if err := got.Validate(); err != nil {
@@ -153,7 +152,7 @@ func TestLawIdempotent(t *testing.T) {
 	})
 }
 
-// What Render writes means what it was made from.
+// What Render returns has the meaning of the policy.
 func TestLawRender(t *testing.T) {
 	lawPolicies(t, func(_ random, _ policy.Policy, _ string, got policy.Policy) {
 		text := Render(got)
@@ -171,8 +170,8 @@ func TestLawRender(t *testing.T) {
 	})
 }
 
-// A layer allows what its base allows and what it says, and nothing more: every
-// change that allows something is one that a line of the layer names.
+// A layer allows what its base allows and what it lists, and nothing more: every change that
+// allows something is in a line of the layer.
 func TestLawLayerAllowsWhatItSays(t *testing.T) {
 	allowing := 0
 	lawPolicies(t, func(_ random, base policy.Policy, text string, got policy.Policy) {
@@ -195,7 +194,7 @@ func TestLawLayerAllowsWhatItSays(t *testing.T) {
 	}
 }
 
-// says tells whether a file names what a change allows.
+// says reports whether a file lists what a change allows.
 func says(doc *document, c policy.Change) bool {
 	if c.Key == "paths" { // the rule on the path or on a directory above it
 		for _, name := range ruleKeys() {
@@ -229,7 +228,7 @@ func says(doc *document, c policy.Change) bool {
 	})
 }
 
-// Flags are the same as the lines of a file, on any base.
+// Flags mean the same as the lines of a file, on any base.
 func TestLawFlags(t *testing.T) {
 	lawPolicies(t, func(r random, base policy.Policy, _ string, _ policy.Policy) {
 		var o Overrides
@@ -292,7 +291,7 @@ func TestLawFlags(t *testing.T) {
 	})
 }
 
-// Every value that a policy has comes from somewhere that can be pointed at.
+// Every value of a policy has an origin.
 func TestOrigins(t *testing.T) {
 	p, err := here.Load(fixtures + "/valid/layered.toml")
 	if err != nil {

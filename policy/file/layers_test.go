@@ -69,8 +69,7 @@ func TestExtends(t *testing.T) {
 	}
 }
 
-// The layers of one policy may contradict each other: that is for the one that
-// made it so.
+// If layers contradict each other, the upper one is wrong.
 func TestLayersContradict(t *testing.T) {
 	texts := map[string]string{
 		"/a.toml": "extends = [\"/b.toml\"]\nmemory.access = \"allow\"\n", "/b.toml": "procfs.system = \"none\"\nprocfs.write = []\n",

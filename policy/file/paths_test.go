@@ -22,7 +22,7 @@ func spelled(p policy.Policy) string {
 	return strings.Join(parts, "; ")
 }
 
-// A path may be missing if the last layer that names it says so, by "?" or by the older
+// A path may be missing if the last layer that lists it marks it so, by "?" or by the older
 // key optional.
 func TestOptional(t *testing.T) {
 	for _, c := range []struct {

@@ -8,8 +8,7 @@ import (
 	"github.com/memjail/memjail/profiles"
 )
 
-// toy is a system on which every path is a file of its own name, but for procfs
-// and the null device.
+// toy is a system on which every path is a file, except procfs and the null device.
 type toy struct{}
 
 func (toy) Look(path string) policy.Object {
@@ -34,8 +33,7 @@ func (toy) Denials(call string) []policy.Denial {
 	return nil
 }
 
-// Each built-in policy says what it claims, breaks no rule of lint but those that
-// are only worth knowing, and has tests.
+// The claims of each built-in policy are true, lint finds only notes in it, and it has tests.
 func TestProfiles(t *testing.T) {
 	facts := policy.LintFacts{Home: "/home/user", RuntimeDir: "/run/user/1000"}
 	for _, name := range profiles.Names() {
@@ -66,7 +64,7 @@ func TestProfiles(t *testing.T) {
 	}
 }
 
-// The built-in policies are in order: each allows no more than the one after it.
+// The built-in policies are ordered: each allows no more than the next one.
 func TestProfilesOrder(t *testing.T) {
 	order := []string{"strict", "workspace", "build"}
 	for i := range order[1:] {
@@ -86,8 +84,7 @@ func TestProfilesOrder(t *testing.T) {
 	}
 }
 
-// Started in the home directory, workspace opens what it is there to close, and
-// lint says so.
+// Started in the home directory, workspace opens what it is meant to close, and lint warns.
 func TestWorkspaceAtHome(t *testing.T) {
 	at := here
 	at.Dir = "/home/user"
@@ -106,8 +103,7 @@ func TestWorkspaceAtHome(t *testing.T) {
 	}
 }
 
-// A service declares its directories to the service manager, which says them in
-// the environment.
+// The service manager passes the directories that a unit declares in the environment.
 func TestServiceDirectories(t *testing.T) {
 	l := Loader{Env: []string{"STATE_DIRECTORY=/var/lib/x", "RUNTIME_DIRECTORY=/run/x", "LOGS_DIRECTORY="}, Dir: "/"}
 	p, err := l.Load("service")

@@ -18,7 +18,7 @@ import (
 
 const schemaFile = "../../docs/policy-schema.json"
 
-// The file is for editors, which do not run memjail.
+// Editors use the file and do not run memjail.
 func TestSchemaFile(t *testing.T) {
 	want := Schema()
 	if *update {
@@ -32,9 +32,8 @@ func TestSchemaFile(t *testing.T) {
 	}
 }
 
-// validate says what is wrong with a value by a schema, in the subset of JSON
-// schema that Schema uses. An unknown keyword is an error, so that none is passed
-// over.
+// validate validates a value by a schema, in the subset of JSON schema that Schema uses. An
+// unknown keyword is an error, so that none is ignored.
 func validate(schema, v any) error {
 	s, ok := schema.(map[string]any)
 	if !ok {
@@ -177,7 +176,7 @@ func checkUnique(_ map[string]any, _, v any) error {
 	list, _ := v.([]any)
 	for i, item := range list {
 		if slices.ContainsFunc(list[:i], func(o any) bool { return reflect.DeepEqual(o, item) }) {
-			return fmt.Errorf("%v stands twice", item)
+			return fmt.Errorf("%v is listed twice", item)
 		}
 	}
 	return nil
@@ -236,7 +235,7 @@ func checkMinProperties(_ map[string]any, arg, v any) error {
 	return nil
 }
 
-// byschema validates the text of a policy file.
+// bySchema validates the text of a policy file.
 func bySchema(t *testing.T, text []byte) error {
 	t.Helper()
 	var schema any
@@ -258,8 +257,8 @@ func bySchema(t *testing.T, text []byte) error {
 	return validate(schema, v)
 }
 
-// beyondSchema are the mistakes that no schema can name: those of other files, of
-// the environment, and of values that are only wrong together.
+// beyondSchema are mistakes that no schema can find: in other files, in the environment, and
+// in values that are wrong only together.
 var beyondSchema = map[string]bool{
 	"allow-procfs": true, "no-write-procfs": true,
 	"capabilities": true, // their names may be written in any case
@@ -304,8 +303,7 @@ func TestSchemaAgrees(t *testing.T) {
 	}
 }
 
-// One wrong line at a time: what the parser refuses for its own sake the schema
-// refuses too.
+// The schema refuses every single line that the parser refuses.
 func TestSchemaRefuses(t *testing.T) {
 	for _, line := range []string{
 		`min-abi = -1`, `min-abi = "6"`, `unknown = 1`, `memory.access = "none"`, `memory.unknown = "x"`, `procfs.write = ["mem"]`,
