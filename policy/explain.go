@@ -282,7 +282,9 @@ func lifted(p *Policy, d Denial) bool {
 
 // readsOnly reports whether a call that memory.access closes can read memory, but not
 // write it.
-func readsOnly(call string) bool { return call == "process_vm_readv" || call == "vmsplice" }
+func readsOnly(call string) bool {
+	return call == "process_vm_readv" || call == "vmsplice" || call == "setsockopt"
+}
 
 // refusesUnix reports whether the only UNIX sockets are pairs.
 func (n *Network) refusesUnix() bool {

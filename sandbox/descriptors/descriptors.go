@@ -231,7 +231,7 @@ func (in *Inherited) checkInheritedFD(fd int) (what string, ok bool) {
 	}
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFSOCK:
-		return harmlessSocket(fd)
+		return harmlessSocket(fd, in.view.Access != policy.AccessDeny)
 	case unix.S_IFBLK:
 		return "the block device " + name, landlock.DeviceGranted(uint64(st.Rdev), true, in.view.Devices)
 	case unix.S_IFCHR:

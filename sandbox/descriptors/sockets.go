@@ -15,14 +15,17 @@ var harmlessFamilies = []int{
 	unix.AF_BLUETOOTH, unix.AF_VSOCK, unix.AF_QIPCRTR, unix.AF_SMC,
 }
 
-// harmlessSocket judges an inherited socket by its family.
-func harmlessSocket(fd int) (what string, ok bool) {
+// harmlessSocket judges an inherited socket by its family. zerocopy: memory may be read.
+func harmlessSocket(fd int, zerocopy bool) (what string, ok bool) {
 	family, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_DOMAIN)
 	if err != nil {
 		return "a socket of unknown family", false
 	}
 	if family == unix.AF_XDP {
 		return "an AF_XDP socket, which reads and writes the memory of the process that made it", false
+	}
+	if v, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ZEROCOPY); err == nil && v != 0 && !zerocopy {
+		return "a socket that sends memory as it is later (SO_ZEROCOPY)", false
 	}
 	return fmt.Sprintf("a socket of address family %d", family), slices.Contains(harmlessFamilies, family)
 }

@@ -4,6 +4,7 @@ import (
 	"os"
 	"testing"
 
+	"github.com/memjail/memjail/policy"
 	"golang.org/x/sys/unix"
 )
 
@@ -49,6 +50,29 @@ func TestOwner(t *testing.T) {
 		}
 		if got := hasOwner(ends[0]); got != (owner != 0) {
 			t.Errorf("owner %d: %v", owner, got)
+		}
+	}
+}
+
+// TestZerocopySocket: a socket that sends memory as it is later is let in only where memory
+// may be read.
+func TestZerocopySocket(t *testing.T) {
+	fd, err := unix.Socket(unix.AF_INET, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		t.Skip("no socket can be made here: ", err)
+	}
+	defer unix.Close(fd)
+	for _, test := range []struct {
+		option int
+		access policy.Access
+		want   bool
+	}{{0, policy.AccessDeny, true}, {1, policy.AccessDeny, false}, {1, policy.AccessNoWrite, true}, {1, policy.AccessAllow, true}} {
+		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ZEROCOPY, test.option); err != nil {
+			t.Skip("this kernel has no SO_ZEROCOPY (4.14): ", err)
+		}
+		in := &Inherited{view: View{Access: test.access}}
+		if what, ok := in.checkInheritedFD(fd); ok != test.want {
+			t.Errorf("option %d, access %v: %q, let in: %t", test.option, test.access, what, ok)
 		}
 	}
 }

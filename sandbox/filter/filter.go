@@ -66,7 +66,7 @@ type Options struct {
 	// lets the kernel go on with it, and knows that somebody's root has moved.
 	NotifyChroot bool
 
-	// Access: deny refuses process_vm_readv(2), vmsplice(2) and
+	// Access: deny refuses process_vm_readv(2), vmsplice(2), SO_ZEROCOPY and
 	// process_vm_writev(2), no-write only the last, allow none.
 	Access policy.Access
 	// Ptrace: deny refuses every request, children all that attaches to a

@@ -437,7 +437,7 @@ func TestHotPath(t *testing.T) {
 	for _, arch := range arches {
 		m, _ := machineOf(arch)
 		p := build(t, Options{Arch: arch, Listener: true, NotifyReads: true, NotifyWrites: true})
-		for name, limit := range map[string]int{"openat": 7, "ioctl": 64, "fcntl": 40, "socket": 40, "clone": 30, "prctl": 30, "unshare": 36, "prlimit64": 40} {
+		for name, limit := range map[string]int{"openat": 7, "ioctl": 64, "fcntl": 40, "socket": 40, "clone": 31, "prctl": 31, "unshare": 36, "prlimit64": 40} {
 			nr, _ := Number(m.native.audit, name)
 			_, steps, err := p.run(&Data{NR: nr, Arch: m.native.audit})
 			if err != nil || steps > limit {

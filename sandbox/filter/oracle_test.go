@@ -257,6 +257,11 @@ func oracleRefused(o Options, d Data, name string, reported Verdict) Verdict {
 			return enosys
 		}
 		refused = o.Access == policy.AccessDeny
+	case "setsockopt":
+		if o.Access == policy.AccessDeny && !o.Listener && low(1) == 1 && low(2) == 60 {
+			return ErrnoVerdict(unix.ENOPROTOOPT)
+		}
+		refused = o.Access == policy.AccessDeny && low(1) == 1 && low(2) == 60
 	case "process_vm_readv":
 		refused = o.Access == policy.AccessDeny
 	case "process_vm_writev":
@@ -396,7 +401,7 @@ func interesting() map[string][6][]uint64 {
 			0x5452, 0x5421, garbage | 0x5416, garbage | 0x5452}},
 		"socket":            {{1, 2, 10, 16, 17, 21, 33, garbage | 33, 43, 44, 45, garbage | 44, 44 << 32, garbage | 1, garbage | 2, garbage | 43, 1 << 32}, {1, 2}, {0, 6, 256, 262, garbage | 256, garbage | 262, 262 << 32}},
 		"socketpair":        {{1, 30, garbage | 1}, {1, 2, 3, 5, 0x80801, 0x80802, 0x80803, garbage | 2, garbage | 5}},
-		"setsockopt":        {{3}, {0, 1, 6, garbage | 6, 6 << 32}, {1, 30, 31, 32, garbage | 31}},
+		"setsockopt":        {{3}, {0, 1, 6, garbage | 1, garbage | 6, 1 << 32, 6 << 32}, {1, 30, 31, 32, 59, 60, 61, garbage | 31, garbage | 60, 60 << 32}},
 		"sendto":            {{3}, {pointer}, {1}, {0, 0x4000, 1 << 29, 1<<29 | 0x4000, garbage | 1<<29, 1 << 61}, {0, pointer}},
 		"send":              {{3}, {pointer}, {1}, {0, 0x4000, 1 << 29, 1<<29 | 0x4000}},
 		"sendmmsg":          {{3}, {pointer}, {1 << 29, 1}, {0, 0x4000, 1 << 29, garbage | 1<<29, 1 << 61}},

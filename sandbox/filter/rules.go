@@ -39,6 +39,7 @@ type placement uint8
 const (
 	inBody       placement = iota // compiled by libseccomp
 	inPrologue                    // what libseccomp 2.5.4 cannot say in every ABI
+	forReading                    // in the prologue, by Options.Access
 	forTerminals                  // in the prologue, by Options.Terminals
 	forOwners                     // in the prologue, by Options.RefuseOwnerSignals
 	onOldKernels                  // in the prologue, by an option
@@ -60,6 +61,8 @@ func (o *Options) asked(p placement) bool {
 	switch p {
 	case inPrologue:
 		return true
+	case forReading:
+		return o.Access == policy.AccessDeny
 	case forTerminals:
 		return o.Terminals == policy.TerminalsDeny
 	case forOwners:
@@ -244,8 +247,11 @@ const (
 	protocolSMC = 256 // IPPROTO_SMC, linux/in.h
 	protocolMP  = 262 // IPPROTO_MPTCP
 	levelTCP    = 6   // IPPROTO_TCP
-	optionULP   = 31  // TCP_ULP, linux/tcp.h
-	fastOpen    = 0x20000000
+	levelSocket = 1   // SOL_SOCKET
+	// optionZerocopy is SO_ZEROCOPY, asm-generic/socket.h.
+	optionZerocopy = 60
+	optionULP      = 31 // TCP_ULP, linux/tcp.h
+	fastOpen       = 0x20000000
 
 	callSocket     = 1 // SYS_SOCKET and so on, the calls within socketcall(2), linux/net.h
 	callSocketpair = 8
@@ -282,6 +288,11 @@ var rules = [...]rule{
 		reason: "it writes the memory of a process"},
 	{calls: []string{"vmsplice"}, errno: unix.ENOSYS, notified: true, key: keyAccess,
 		reason: "whoever holds the pipe reads the memory of the process as it is later; write(2) copies it"},
+	// Without the option every protocol ignores the flag MSG_ZEROCOPY, but RDS, of which
+	// there are no sockets. A kernel before 4.14 answers so.
+	{calls: []string{"setsockopt"}, when: []condition{number(1, levelSocket), number(2, optionZerocopy)}, condition: "option SO_ZEROCOPY",
+		placement: forReading, errno: unix.ENOPROTOOPT, notified: true, key: keyAccess,
+		reason: "whoever holds the other end reads the memory of the process as it is later; without the option send(2) copies it"},
 	{calls: []string{"pidfd_getfd"}, errno: unix.EPERM, notified: true,
 		reason: "it takes descriptors out of another process, those that open memory included"},
 	{calls: []string{"process_madvise"}, errno: unix.EPERM, notified: true,

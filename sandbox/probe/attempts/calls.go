@@ -19,7 +19,7 @@ import (
 var callFamilies = []func() []probe.Attempt{
 	ptraceAttempts, processVMAttempts, pidfdAttempts, madviseAttempts, userfaultfdAttempts, perfAttempts, bpfAttempts,
 	inspectAttempts, setMMAttempts, ringAttempts, coreAttempts, limitAttempts, terminalAttempts, signalAttempts,
-	namespaceAttempts, mountAttempts, handleAttempts, sharedAttempts, execAttempts, codeAttempts, portAttempts, inheritedMeans, keyAttempts, windowAttempts, lineAttempts,
+	namespaceAttempts, mountAttempts, handleAttempts, sharedAttempts, execAttempts, codeAttempts, portAttempts, inheritedMeans, keyAttempts, windowAttempts, zerocopyAttempts, lineAttempts,
 }
 
 // others are the targets that are another process than the attacker's.
