@@ -39,11 +39,11 @@ type Event struct {
 	Use   Access `json:"-"`
 	Layer Layer  `json:"layer"`
 	Errno string `json:"errno"`
-	// Reason says what the attempt would have been good for.
+	// Reason is what the attempt would have allowed.
 	Reason string `json:"reason,omitempty"`
 	// Rule is the key of the policy that decides, such as "memory.access".
 	Rule string `json:"rule,omitempty"`
-	// Allow says what would allow it; empty: nothing does.
+	// Allow is what would allow it; empty: nothing does.
 	Allow string `json:"allow,omitempty"`
 	// Predicted: the kernel decides after the supervisor has looked, so this is
 	// what it will say about the object that was looked at.

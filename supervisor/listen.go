@@ -41,7 +41,7 @@ func (r *receiver) listen(q *request, number int32) {
 }
 
 // foreignDescriptor duplicates a descriptor of a thread, or, before Linux 6.9, of its
-// process: a thread hardly ever has a table of its own.
+// process: a thread rarely has its own table.
 func foreignDescriptor(tid, tgid, fd int) (int, error) {
 	const thread = unix.O_EXCL // PIDFD_THREAD, linux/pidfd.h
 	pidfd, err := unix.PidfdOpen(tid, thread)

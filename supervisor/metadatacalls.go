@@ -23,7 +23,7 @@ type change struct {
 	apply func(name string) error
 }
 
-// metadataCall says how the arguments of a call are to be read.
+// metadataCall describes the arguments of a call.
 type metadataCall struct {
 	names objectNamed
 	flags int    // the argument with flags; 0: there is none

@@ -10,7 +10,7 @@ import (
 )
 
 // Observation is one use of a file or an address by a program, as far as a policy can
-// restrict it. It says what was asked for: the kernel may still have refused it.
+// restrict it. It is what was asked for: the kernel may have refused it.
 type Observation struct {
 	Time time.Time
 	PID  int

@@ -211,8 +211,8 @@ func detachedConfig(pol policy.Policy, plan *sandbox.Plan, report Detached) (suc
 		if err != nil {
 			return successorConfig{}, err
 		}
-		handed := facts.Snapshot()
-		config.Facts = &handed
+		snapshot := facts.Snapshot()
+		config.Facts = &snapshot
 	} else {
 		config.Policy.Origins = nil // they are not reported
 	}

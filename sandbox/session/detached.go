@@ -69,7 +69,7 @@ func (config successorConfig) supervisorOptions(observer DetachedObserver) super
 	}
 	if config.Reports {
 		o.Report = observer.Refused
-		o.Explain = handedExplainer(config.Policy, config.Facts)
+		o.Explain = snapshotExplainer(config.Policy, config.Facts)
 	}
 	if config.Exec { // what the self-check tries is no attempt of the command's
 		o.Quiet = selfCheckRunning(fdListener)

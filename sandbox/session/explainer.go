@@ -40,12 +40,12 @@ func newExplainer(pol policy.Policy, plan *sandbox.Plan) supervisor.Explainer {
 	return explainerOf(pol, facts.RulesOf(plan.Rules), func() (*facts.Facts, error) { return plan.Facts(ProcfsFile) })
 }
 
-// handedExplainer returns the explainer of a supervisor that has no plan.
-func handedExplainer(pol policy.Policy, handed *facts.Snapshot) supervisor.Explainer {
-	if handed == nil {
+// snapshotExplainer returns the explainer of a supervisor that has no plan.
+func snapshotExplainer(pol policy.Policy, snapshot *facts.Snapshot) supervisor.Explainer {
+	if snapshot == nil {
 		return nil
 	}
-	return explainerOf(pol, handed.Rules, func() (*facts.Facts, error) { return handed.Facts(ProcfsFile), nil })
+	return explainerOf(pol, snapshot.Rules, func() (*facts.Facts, error) { return snapshot.Facts(ProcfsFile), nil })
 }
 
 func explainerOf(pol policy.Policy, rules []facts.Rule, look func() (*facts.Facts, error)) *explainer {

@@ -18,7 +18,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// SupervisorName is argv[0] of a supervisor that runs as a process of its own: the program
+// SupervisorName is argv[0] of a supervisor that runs as a separate process: the program
 // calls [Supervise] then.
 const SupervisorName = "memjail: supervisor"
 

@@ -180,7 +180,7 @@ func startRelayed(socket int) (*kernel.Child, error) {
 }
 
 // releaseInherited closes what a session that may outlive its relay was started with, but
-// for what its command was handed, which is closed already, and what is to stay open. Nobody
+// for what was passed to its command, which is closed already, and what is to stay open. Nobody
 // else has closed any of it, so the numbers have not been used again.
 func (s *session) releaseInherited() {
 	if s.options.Remaining != RemainingServed {

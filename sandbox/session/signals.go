@@ -104,7 +104,7 @@ func stopSelf(sig unix.Signal) {
 	}
 }
 
-// DieOf ends this process by a signal, without a core dump of its own, as [Leave] does
+// DieOf ends this process by a signal, without a core dump, as [Leave] does
 // by an exit status. It returns if that cannot be, as for the first process of a pid
 // namespace.
 func DieOf(sig unix.Signal) {

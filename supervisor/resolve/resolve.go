@@ -36,7 +36,7 @@ type Path struct {
 // Buffer is where the copy of the path and its NUL byte go.
 func (p *Path) Buffer() []byte { return p.buf[headroom:] }
 
-// SetLength says how long the copy is, without its NUL byte.
+// SetLength sets the length of the copy, without its NUL byte.
 func (p *Path) SetLength(n int) { p.length = n }
 
 // Length is how long the copy is, without its NUL byte.

@@ -31,7 +31,7 @@ func (r *runner) Prepared(plan *sandbox.Plan) error {
 
 func (r *runner) Nested() {
 	if r.options.verbose {
-		r.say("another supervisor already serves this process: it decides which files of /proc are granted; memory was found closed")
+		r.printf("another supervisor already serves this process: it decides which files of /proc are granted; memory was found closed")
 	}
 }
 
@@ -48,7 +48,7 @@ func (r *runner) SupervisorEnded(pid int) { r.journal.log(supervisorEndEntry(r.p
 // Warn prints a warning and logs it: who reads a log later has not seen standard error.
 func (r *runner) Warn(err error) {
 	text := report.Printable(err.Error())
-	r.say("warning: %s", text)
+	r.printf("warning: %s", text)
 	if r.collect != nil {
 		r.collect.warn(text, r.logKind())
 	}
@@ -70,7 +70,7 @@ func (r *runner) exit(status session.Status, err error) error {
 			r.printDropped()
 		}
 		if r.options.verbose && status.Exit != 0 && err == nil {
-			r.say("%s", unreported(r.policy))
+			r.printf("%s", unreported(r.policy))
 		}
 	}
 	if err != nil {

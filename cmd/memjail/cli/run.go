@@ -197,7 +197,7 @@ func (r *runner) openLog(env []string) (err error) {
 	switch o := r.options; o.logFile {
 	case "":
 		if err := r.useJournal(env); err != nil {
-			r.say("warning: refusals will not be logged: %v", err)
+			r.printf("warning: refusals will not be logged: %v", err)
 		}
 	case journalLog:
 		r.journal, err = openJournal(r.policy.Name)
@@ -271,13 +271,13 @@ func (r *runner) warnWorkingDirectory() {
 	}
 	for _, f := range policy.Lint(r.policy, lintFacts()) {
 		if f.Level != policy.LevelNote && strings.Contains(f.Origin.Written, "${PWD}") {
-			r.say("warning: %s: %s; start memjail in the project directory", f.What, f.Why)
+			r.printf("warning: %s: %s; start memjail in the project directory", f.What, f.Why)
 			return
 		}
 	}
 }
 
-func (r *runner) say(format string, args ...any) {
+func (r *runner) printf(format string, args ...any) {
 	if !r.options.quiet {
 		fmt.Fprintf(r.io.err, "memjail: "+format+"\n", args...)
 	}
@@ -288,18 +288,18 @@ func (r *runner) say(format string, args ...any) {
 func (r *runner) explainPlan(p *sandbox.Plan) {
 	r.warnWorkingDirectory()
 	if r.options.verbose {
-		r.say("policy %s, memory access %s: %s", r.policy.Name, r.policy.Memory.Access, shapeText(r.policy.Memory.Access, p))
+		r.printf("policy %s, memory access %s: %s", r.policy.Name, r.policy.Memory.Access, shapeText(r.policy.Memory.Access, p))
 		if p.Pinned != nil {
-			r.say("pinned: %s", strings.Join(p.Pinned.Files, ", "))
+			r.printf("pinned: %s", strings.Join(p.Pinned.Files, ", "))
 		} else {
-			r.say("programs: %s", codeText(r.policy))
+			r.printf("programs: %s", codeText(r.policy))
 		}
 		if p.Rules != nil {
-			r.say("landlock ABI %d, %d rules; seccomp filter of %d instructions", p.Rules.ABI.Version, len(p.Rules.Rules), len(p.Filter))
+			r.printf("landlock ABI %d, %d rules; seccomp filter of %d instructions", p.Rules.ABI.Version, len(p.Rules.Rules), len(p.Filter))
 		}
 	}
 	for _, w := range p.Warnings {
-		r.say("warning: %s", w)
+		r.printf("warning: %s", w)
 	}
 	for _, d := range p.Dropped {
 		fmt.Fprintf(r.io.err, "memjail: not enforced: %s\n", d)

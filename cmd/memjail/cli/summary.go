@@ -308,7 +308,7 @@ func (r *runner) printDropped() {
 	if len(names) > len(shown) {
 		more = fmt.Sprintf(" and %d more", len(names)-len(shown))
 	}
-	r.say("variables that CMD does not get (environment.keep): %s%s; --env %s keeps one",
+	r.printf("variables that CMD does not get (environment.keep): %s%s; --env %s keeps one",
 		report.Printable(strings.Join(shown, ", ")), more, report.Printable(names[0]))
 }
 
