@@ -37,6 +37,9 @@ type Step struct {
 	// OnZero, if not 0, is the same for a call that returned 0: the child's side of
 	// a clone(2) that does not share memory.
 	OnZero int
+	// stat, if not nil, is where the call reads a /proc/PID/stat: it has not succeeded if
+	// the process is stopped.
+	stat *[statHead]byte
 	// keep holds what Args point to.
 	keep []any
 }
@@ -208,7 +211,7 @@ func runSteps(j *job) {
 				abandon(j, i, uintptr(errno), 0)
 			}
 		}
-		if errno == 0 {
+		if errno == 0 && (s.stat == nil || running(s.stat, r)) {
 			if s.Save != nil {
 				s.Save.Store(r)
 			}

@@ -98,6 +98,7 @@ func Relay(always bool) (exit int, relayed bool, err error) {
 // relayProcess is what a relay has of the process that runs the session.
 type relayProcess struct {
 	session *kernel.Child
+	signals *caughtSignals
 	witness *witness
 	ending  sync.Once // of the witness
 	socket  *os.File
@@ -115,8 +116,7 @@ func relay() (int, error) {
 	if p.session, err = startRelayed(pair[1]); err != nil {
 		return 0, err
 	}
-	signals, err := kernel.CatchSignals(append(forwardedSignals, jobSignals...))
-	if err == nil {
+	if p.signals, err = catchSignals(); err == nil {
 		p.witness, err = startWitness()
 	}
 	if err == nil {
@@ -126,7 +126,7 @@ func relay() (int, error) {
 		kernel.SignalPIDFD(p.session.PIDFD, unix.SIGKILL)
 		return 0, err
 	}
-	go p.forwardSignals(signals)
+	go p.signals.handle(p.forwardSignal)
 	ended := make(chan relayEnd, 2)
 	go p.follow(ended)
 	go p.wait(ended)
@@ -237,17 +237,11 @@ func openOnExec(but int) []int {
 	return list
 }
 
-// forwardSignals passes on to the session what was sent to this process alone.
-func (p *relayProcess) forwardSignals(signals *os.File) {
-	for {
-		info, err := kernel.ReadSignal(signals)
-		if err != nil {
-			return
-		}
-		toGroup := info.Signal != unix.SIGCONT && p.witness.saw(info.Signal)
-		if !info.FromKernel && !toGroup && info.Sender != p.session.PID {
-			kernel.SignalPIDFD(p.session.PIDFD, info.Signal)
-		}
+// forwardSignal passes on to the session what was sent to this process alone.
+func (p *relayProcess) forwardSignal(info kernel.SignalInfo) {
+	toGroup := info.Signal != unix.SIGCONT && p.witness.saw(info.Signal)
+	if !info.FromKernel && !toGroup && info.Sender != p.session.PID {
+		kernel.SignalPIDFD(p.session.PIDFD, info.Signal)
 	}
 }
 
@@ -260,7 +254,7 @@ func (p *relayProcess) follow(ended chan<- relayEnd) {
 		}
 		switch kind, value := message[0], int(message[1]); kind {
 		case relayStopped:
-			stopSelf(unix.Signal(value))
+			p.signals.settle(func() { stopSelf(unix.Signal(value)) })
 			p.socket.Write(message)
 		case relayKilled:
 			ended <- relayEnd{signal: unix.Signal(value)}

@@ -96,7 +96,9 @@ type session struct {
 	killed     atomic.Bool
 	killNow    chan struct{} // closed then
 	failed     chan struct{} // closed when supervision has ended before the sandbox
+	signals    *caughtSignals
 	witness    *witness
+	resumer    atomic.Pointer[resumer] // nil until the job is stopped for the first time
 	guardEnded bool
 	before     filtersBefore
 	// waiting: the command has ended, and this process waits for the remaining processes
@@ -183,8 +185,8 @@ func run(o Options) (Status, error) {
 // run starts the command and stays until it has ended. The command is executed only after
 // everything else that can fail has succeeded.
 func (s *session) run() (Status, error) {
-	signals, err := kernel.CatchSignals(append(forwardedSignals, jobSignals...))
-	if err != nil {
+	var err error
+	if s.signals, err = catchSignals(); err != nil {
 		return Status{}, err
 	}
 	if s.cmd, err = s.plan.Start(); err != nil {
@@ -202,7 +204,7 @@ func (s *session) run() (Status, error) {
 	if err := s.confine(toRelay == nil); err != nil {
 		return s.abort(err)
 	}
-	go s.forwardSignals(signals)
+	go s.signals.handle(s.forwardSignal)
 	go s.admit()
 	s.watchMounts()
 	if s.options.Kill != nil {
@@ -211,6 +213,7 @@ func (s *session) run() (Status, error) {
 	status, waitErr := s.wait()
 	resumeRelay(func() bool { return true }) // it is not reported that a process went on which has ended
 	s.witness.dismiss()
+	s.resumer.Swap(nil).end()
 	err = s.cmd.Err()
 	if refused := s.refused.Load(); refused != nil {
 		err = *refused
@@ -244,6 +247,7 @@ func (s *session) abort(err error) (Status, error) {
 	s.kill()
 	s.wait()
 	s.cmd.Err()
+	s.resumer.Swap(nil).end()
 	s.witness.end()
 	s.retire()
 	return Status{}, err
@@ -362,6 +366,10 @@ func (s *session) wait() (Status, error) {
 		case ws.Continued() && pid != s.cmd.PID:
 		case s.isGuard(pid):
 			s.guardEnded = s.guardEnded || !ws.Stopped()
+		case s.resumer.Load().is(pid):
+			if !ws.Stopped() {
+				s.resumer.Swap(nil).release()
+			}
 		case pid == s.cmd.PID && ws.Stopped():
 			turns.Add(1)
 			s.stop(ws.StopSignal())

@@ -4,6 +4,8 @@ import (
 	"fmt"
 	"os"
 	"runtime"
+	"sync"
+	"time"
 
 	"github.com/memjail/memjail/sandbox/kernel"
 	"golang.org/x/sys/unix"
@@ -19,30 +21,83 @@ var (
 		unix.SIGPROF, unix.SIGIO, unix.SIGPWR, unix.SIGSTKFLT}
 )
 
-// forwardSignals forwards to the command what was sent to this process alone. What was sent
-// to the whole process group, by the terminal or a process, has reached the command.
-func (s *session) forwardSignals(signals *os.File) {
-	for {
-		info, err := kernel.ReadSignal(signals)
-		if err != nil {
-			return
+// caughtSignals are the signals that this process has caught and not handled yet.
+type caughtSignals struct {
+	pipe *os.File
+	busy sync.Mutex // held while one is taken out and handled
+}
+
+func catchSignals() (*caughtSignals, error) {
+	pipe, err := kernel.CatchSignals(append(forwardedSignals, jobSignals...))
+	if err != nil {
+		return nil, err
+	}
+	return &caughtSignals{pipe: pipe}, nil
+}
+
+// handle handles each signal, for ever.
+func (c *caughtSignals) handle(do func(kernel.SignalInfo)) {
+	next := func() error {
+		for !c.waiting(-1) {
 		}
-		if s.waiting.Load() {
-			s.interrupt(info.Signal)
-			continue
+		c.busy.Lock()
+		defer c.busy.Unlock()
+		info, err := kernel.ReadSignal(c.pipe)
+		if err == nil {
+			do(info)
 		}
-		if toRelay != nil {
-			// The relay knows what was sent to the whole group.
-			if info.Sender != os.Getppid() {
-				continue
-			}
+		return err
+	}
+	for next() == nil {
+	}
+}
+
+// waiting reports whether there is a signal to be handled, within a timeout in
+// milliseconds, -1 for none.
+func (c *caughtSignals) waiting(timeout int) bool {
+	fds := []unix.PollFd{{Fd: int32(c.pipe.Fd()), Events: unix.POLLIN}}
+	n, _ := unix.Poll(fds, timeout)
+	return n > 0
+}
+
+// settleDeadline is how long handling the signals that were caught may take, after which
+// nobody waits for it any more.
+const settleDeadline = 100 * time.Millisecond
+
+// settle runs do when all signals that were caught have been handled, and has none handled
+// meanwhile: a process that stops must not keep a SIGCONT to itself that it was sent before.
+func (c *caughtSignals) settle(do func()) {
+	deadline := time.Now().Add(settleDeadline)
+	c.busy.Lock()
+	defer c.busy.Unlock()
+	for c.waiting(0) && time.Now().Before(deadline) {
+		c.busy.Unlock()
+		time.Sleep(time.Millisecond / 10)
+		c.busy.Lock()
+	}
+	do()
+}
+
+// forwardSignal forwards to the command what was sent to this process alone. What was sent to
+// the whole process group, by the terminal or a process, has reached the command.
+func (s *session) forwardSignal(info kernel.SignalInfo) {
+	switch {
+	case s.waiting.Load():
+		s.interrupt(info.Signal)
+		return
+	case toRelay != nil: // which knows what was sent to the whole group
+		if info.Sender == os.Getppid() {
 			kernel.SignalPIDFD(s.cmd.PIDFD, info.Signal)
-			continue
 		}
-		toGroup := info.Signal != unix.SIGCONT && s.witness.saw(info.Signal)
-		if info.FromKernel || toGroup {
-			continue
-		}
+		return
+	case s.resumer.Load().is(info.Sender):
+		return
+	}
+	toGroup := s.witness.saw(info.Signal)
+	if info.Signal == unix.SIGCONT && isStopped(s.cmd.PID) {
+		toGroup = false // an earlier one may have been counted: rather twice than not at all
+	}
+	if !info.FromKernel && !toGroup {
 		kernel.SignalPIDFD(s.cmd.PIDFD, info.Signal) // ESRCH: it has ended
 	}
 }
@@ -81,10 +136,28 @@ func (s *session) stop(sig unix.Signal) {
 		}
 		return
 	}
+	if s.continued() {
+		return
+	}
+	r, err := s.startResumer() // before the hand-over, after which this process may start none
+	if err != nil {
+		s.observer.Warn(fmt.Errorf("memjail stays stopped if CMD alone is continued: %w", err))
+	}
 	if err := s.handOver(); err != nil {
 		s.observer.Warn(fmt.Errorf("supervision cannot be handed over, so the sandbox waits while the job is stopped: %w", err))
 	}
-	stopSelf(sig)
+	s.signals.settle(func() {
+		if !s.continued() {
+			r.watch(func() { stopSelf(sig) })
+		}
+	})
+}
+
+// continued reports whether the command has been continued since it stopped.
+func (s *session) continued() bool {
+	var info unix.Siginfo
+	err := unix.Waitid(unix.P_PID, s.cmd.PID, &info, unix.WCONTINUED|unix.WNOHANG|unix.WALL, nil)
+	return err == nil && info.Signo == int32(unix.SIGCHLD)
 }
 
 // stopSelf stops this process by a signal that it catches otherwise, or by SIGSTOP.
