@@ -6,12 +6,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Become makes steps in this process itself, on the calling thread, in place of a
-// child (see [Launch]). They may end in execve, which puts an end to all other
-// threads and keeps what the steps did to this one. With a nil error all steps are
-// done, and none of them was an execve that succeeded. After an error the thread is
-// as far as the steps came: the process is to end. It stays locked to its
-// goroutine, with all signals blocked.
+// Become makes the steps in this process itself, on the calling thread, and not in a child
+// (see [Launch]). They may end in execve, which ends all other threads and keeps what the
+// steps did to this one. With a nil error all steps are done, and none of them was an
+// execve that succeeded. After an error some of the steps are done, and the process has to
+// exit. The thread stays locked to its goroutine, with all signals blocked.
 //
 // No step may be a clone(2): its other side would run Go code on its own.
 func Become(steps []Step) error {
@@ -36,8 +35,8 @@ func Become(steps []Step) error {
 	return nil
 }
 
-// judge says which step comes after the one of index i; 0 is the next in the list.
-// It is what runSteps does, which cannot call anything.
+// judge returns which step follows the one of index i; 0 is the next in the list. runSteps,
+// which cannot call functions, does the same.
 func (s *Step) judge(i int, r uintptr, errno unix.Errno) (next int, err error) {
 	failure := &LaunchError{Step: s.Name, Errno: errno, Exec: s.Number == unix.SYS_EXECVE || s.Number == unix.SYS_EXECVEAT}
 	switch s.Want {

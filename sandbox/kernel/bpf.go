@@ -23,10 +23,9 @@ func bpf(command uintptr, attributes unsafe.Pointer, size uintptr) (uintptr, err
 	return r, nil
 }
 
-// AttachLSM puts a loaded BPF LSM program into force at the hook that it was loaded
-// for. It stays there as long as the link that is returned is open or pinned. Errors:
-// E2BIG, too many programs are at the hook; ENOTSUPP, no trampolines on this machine
-// (Linux 5.7; arm64: 6.0).
+// AttachLSM attaches a loaded BPF LSM program to the hook that it was loaded for. It stays
+// attached as long as the returned link is open or pinned. Errors: E2BIG, too many programs
+// are at the hook; ENOTSUPP, the kernel has no trampolines (Linux 5.7; arm64: 6.0).
 func AttachLSM(program int) (*os.File, error) {
 	attributes := struct {
 		name    uint64
@@ -46,7 +45,7 @@ type bpfObject struct {
 	flags uint32
 }
 
-// PinBPF gives a BPF object a name on a bpffs, which keeps it when it is closed.
+// PinBPF pins a BPF object at a path on a bpffs, which keeps it when it is closed.
 func PinBPF(object *os.File, path string) error {
 	name, err := unix.BytePtrFromString(path)
 	if err != nil {
@@ -59,7 +58,7 @@ func PinBPF(object *os.File, path string) error {
 	return nil
 }
 
-// OpenPinnedBPF opens a BPF object by its name on a bpffs.
+// OpenPinnedBPF opens a pinned BPF object by its path on a bpffs.
 func OpenPinnedBPF(path string) (*os.File, error) {
 	name, err := unix.BytePtrFromString(path)
 	if err != nil {

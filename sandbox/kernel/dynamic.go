@@ -6,13 +6,13 @@ import "golang.org/x/sys/unix"
 // loader, was mapped; 0 if it has none.
 const atBase = 7
 
-// DynamicallyLinked reports whether this program was started by a dynamic loader, as one
-// that was linked with the C library is, or a position-independent one of Go's. Then it
-// maps files beside its own, and whoever may write one of them changes the program.
+// DynamicallyLinked reports whether this program was started by a dynamic loader, because it
+// is linked with the C library or is a position-independent Go program. Then it maps other
+// files besides its own, and whoever may write one of them changes the program.
 func DynamicallyLinked() bool {
 	vector, err := unix.Auxv()
 	if err != nil {
-		return true // it is not known that it was not
+		return true // not known, so the worse
 	}
 	for _, entry := range vector {
 		if entry[0] == atBase {

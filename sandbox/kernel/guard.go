@@ -10,27 +10,28 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Guard is what a guard is made of. The descriptors are none of 0, 1 and 2.
+// Guard describes a guard. The descriptors must not be 0, 1 or 2.
 type Guard struct {
 	Pipe    int // on which it waits
 	Command int // the pidfd of the process that it kills; 0: none
-	// All: it kills every process that it may signal, for a guard in a domain whose
-	// signals stay inside.
+	// All: it kills every process that it may signal. Its domain keeps signals inside.
 	All bool
-	// OnByte: it kills when a byte comes, and just ends when the pipe ends; otherwise
-	// the other way round.
+	// OnByte: it kills when it reads a byte and exits at the end of the pipe; otherwise it
+	// exits when it reads a byte and kills at the end of the pipe.
 	OnByte bool
-	// Log gets ExitMessage, without waiting, once it has killed; no words: nobody does.
+	// Log is a socket to which ExitMessage is sent, without waiting, after it has killed;
+	// an empty message is not sent.
 	Log         int
 	ExitMessage []byte
 }
 
-// StepsGuard make a process that waits on a pipe, kills or does not, and ends. first is
-// how many steps come before. All signals are blocked, as in every launched child.
+// StepsGuard are the steps of a process that waits on a pipe, kills or does not, and exits.
+// first is the number of steps before them. All signals are blocked, as in every launched
+// child.
 //
-// One kill(2) of all reaches everybody in the domain, however fast they fork: the kernel
-// holds the lock that every fork needs until it has signalled each process, and does not
-// let one fork that is to die. See kill_something_info and copy_process.
+// One kill(-1) reaches every process in the domain, however fast they fork: the kernel
+// holds a lock that every fork needs until it has signalled each process, and a process
+// with a pending fatal signal cannot fork. See kill_something_info and copy_process.
 func StepsGuard(g Guard, first int) []Step {
 	one, name := new([1]byte), append([]byte("memjail: guard"), 0)
 	steps := []Step{
@@ -61,7 +62,7 @@ func StepsGuard(g Guard, first int) []Step {
 		steps = append(steps, Step{Name: "guard: killing all", Number: unix.SYS_KILL, Want: WantAny, Args: [6]uintptr{^uintptr(0), uintptr(unix.SIGKILL)}})
 	}
 	if len(g.ExitMessage) > 0 {
-		steps = append(steps, stepsTell(told, g.ExitMessage)...)
+		steps = append(steps, stepsSend(told, g.ExitMessage)...)
 	}
 	kills, ends := first+waits+1, first+len(steps)
 	steps[waits].SkipTo, steps[waits].OnZero = ends, kills
@@ -71,17 +72,17 @@ func StepsGuard(g Guard, first int) []Step {
 	return append(steps, StepEnd())
 }
 
-// DomainGuard is a guard that a launched program's starter makes, as a child of the
-// launcher: in a Landlock domain around the program's, whose signals stay inside. So it
-// may signal everybody in the sandbox and nobody else, and nobody in the sandbox may
-// signal or trace it.
+// DomainGuard is a guard that the starter of a launched program makes as a child of the
+// launcher. It is in a Landlock domain that encloses the program's and keeps signals inside:
+// it may signal all processes of the sandbox and no others, and no process of the sandbox
+// may signal or trace it.
 type DomainGuard struct {
 	ours   *os.File
 	theirs *os.File
 	pid    atomic.Uintptr
 }
 
-// NewDomainGuard makes the pipe. The guard comes with the steps.
+// NewDomainGuard makes the guard's pipe; [StepsDomainGuard] make the guard.
 func NewDomainGuard() (*DomainGuard, error) {
 	var pipe [2]int
 	if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC); err != nil {
@@ -90,8 +91,8 @@ func NewDomainGuard() (*DomainGuard, error) {
 	return &DomainGuard{ours: os.NewFile(uintptr(pipe[1]), "guard"), theirs: os.NewFile(uintptr(pipe[0]), "guard's end")}, nil
 }
 
-// StepsDomainGuard make the guard, between entering its domain and the program's. first
-// is how many steps come before.
+// StepsDomainGuard are the steps that make the guard. They come after entering its domain
+// and before entering the program's. first is the number of steps before them.
 func StepsDomainGuard(g *DomainGuard, first int) []Step {
 	start := Step{Name: "starting the guard", Number: unix.SYS_CLONE, Save: &g.pid, OnZero: first + 1,
 		Args: [6]uintptr{unix.CLONE_PARENT | uintptr(unix.SIGCHLD)}}
@@ -100,19 +101,20 @@ func StepsDomainGuard(g *DomainGuard, first int) []Step {
 	return steps
 }
 
-// PID is the guard's process number, 0 before it was started. It is the launcher's child.
+// PID returns the guard's process ID, 0 before it was started. It is the launcher's child.
 func (g *DomainGuard) PID() int { return int(g.pid.Load()) }
 
-// Pipe is the end that tells the guard to kill, by a byte; a successor gets a duplicate.
+// Pipe returns the write end of the guard's pipe: a byte makes the guard kill. A succeeding
+// supervisor gets a duplicate.
 func (g *DomainGuard) Pipe() *os.File { return g.ours }
 
-// KillAll has the guard kill everybody in the sandbox and end.
+// KillAll makes the guard kill all processes of the sandbox and exit.
 func (g *DomainGuard) KillAll() error {
 	if _, err := g.ours.Write([]byte{1}); err != nil {
-		return fmt.Errorf("having the guard kill: %w", err)
+		return fmt.Errorf("killing through the guard: %w", err)
 	}
 	return nil
 }
 
-// Close ends the guard without killing anybody, unless a successor holds its pipe too.
+// Close ends the guard without killing, unless a succeeding supervisor has its pipe too.
 func (g *DomainGuard) Close() error { return errors.Join(g.ours.Close(), g.theirs.Close()) }

@@ -7,10 +7,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// LandlockABI returns the version of the Landlock ABI, from 1 (Linux 5.13)
-// upwards. The errno in the error says why there is none: ENOSYS, the kernel
-// was built without it; EOPNOTSUPP, it was disabled at boot (the lsm= parameter
-// leaves it out). See landlock_create_ruleset(2).
+// LandlockABI returns the version of the Landlock ABI, 1 (Linux 5.13) or higher. Errors:
+// ENOSYS, the kernel was built without Landlock; EOPNOTSUPP, it was disabled at boot (the
+// lsm= parameter leaves it out). See landlock_create_ruleset(2).
 func LandlockABI() (int, error) {
 	v, err := llsys.LandlockGetABIVersion()
 	if err != nil {

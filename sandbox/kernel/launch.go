@@ -10,12 +10,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// A Step is one raw system call that a launched child makes between its birth
-// and execve. The child shares the launcher's memory until then, runs on a stack
-// of its own and does nothing but these calls, one after the other: what is done
-// to a program before it starts is a list that can be read, printed and tested.
+// A Step is one raw system call that a launched child makes between clone and execve. Until
+// execve the child shares the launcher's memory, with its own stack, and only makes these
+// calls, one after the other: what is done to a program before it starts is a list that can
+// be read, printed and tested.
 type Step struct {
-	// Name says what the step does, for the error message: "restricting ...".
+	// Name describes the step in error messages: "restricting ...".
 	Name   string
 	Number uintptr
 	Args   [6]uintptr
@@ -27,12 +27,12 @@ type Step struct {
 	// From, if not nil, gives the first argument in place of Args[0]: what an
 	// earlier step saved.
 	From *atomic.Uintptr
-	// OnBusy, if not 0, is the index of the step to go on with when the call
-	// fails with EBUSY, instead of ending the start.
+	// OnBusy, if not 0, is the index of the next step when the call fails with EBUSY,
+	// which otherwise ends the start.
 	OnBusy int
 	// OnNoExec lets the start go on with the next step on ENOEXEC.
 	OnNoExec bool
-	// SkipTo, if not 0, is the index of the step to go on with after success.
+	// SkipTo, if not 0, is the index of the next step after success.
 	SkipTo int
 	// OnZero, if not 0, is the same for a call that returned 0: the child's side of
 	// a clone(2) that does not share memory.
@@ -44,7 +44,7 @@ type Step struct {
 	keep []any
 }
 
-// Want says which result of a Step lets the start go on.
+// Want is the result of a Step with which the start continues.
 type Want uint8
 
 const (
@@ -55,14 +55,14 @@ const (
 	WantRefusal
 	// WantValue: the call must return exactly Value.
 	WantValue
-	// WantAny: whatever it returns is fine.
+	// WantAny: any result.
 	WantAny
-	// WantErrno: the call must fail with the errno Value, by which the kernel says that
-	// what was asked for is in force.
+	// WantErrno: the call must fail with the errno Value, which confirms that a restriction
+	// is in force.
 	WantErrno
 )
 
-// LaunchError says which step ended a start. Hole: a call that had to be refused
+// LaunchError reports the step that ended a start. Hole: a call that had to be refused
 // succeeded.
 type LaunchError struct {
 	Step  string
@@ -89,7 +89,7 @@ type Child struct {
 	stack []byte
 }
 
-// job is what launcher and child share. The child writes failed and errno.
+// job is shared by launcher and child. The child writes failed and errno.
 type job struct {
 	steps  []Step
 	failed uintptr // 1 + index of the step that ended the start
@@ -101,9 +101,8 @@ type job struct {
 const launchStack = 64 << 10
 
 // Launch starts a child that makes the steps and is meant to end in execve. It
-// returns at once: the child runs beside the caller, sharing its memory until
-// execve, and with shareFDs its descriptor table too, so that what one opens the
-// other has. The caller is locked to its thread, whose credentials, namespaces
+// does not wait: the child runs concurrently and shares the caller's memory until
+// execve, and with shareFDs its descriptor table too. The caller is locked to its thread, whose credentials, namespaces
 // and working directory the child inherits; signals are blocked in the child
 // until a step unblocks them.
 func Launch(steps []Step, shareFDs bool) (*Child, error) {
@@ -132,8 +131,8 @@ func Launch(steps []Step, shareFDs bool) (*Child, error) {
 	return c, nil
 }
 
-// Failure returns why the start ended before the program ran, or nil. It has a
-// meaning once the child has ended.
+// Failure returns why the start ended before the program was executed, or nil. Call it once
+// the child has ended.
 func (c *Child) Failure() error {
 	defer runtime.KeepAlive(c.job)
 	if c.job.failed == 0 {
@@ -143,9 +142,8 @@ func (c *Child) Failure() error {
 	return &LaunchError{Step: s.Name, Errno: unix.Errno(c.job.errno), Hole: c.job.hole != 0, Exec: s.Number == unix.SYS_EXECVE || s.Number == unix.SYS_EXECVEAT}
 }
 
-// WaitShared waits until a child that shares descriptors has left them: it has
-// executed the program, or ended. Descriptors that were open for it alone may be
-// closed from then on.
+// WaitShared waits until a child that shares the descriptor table has executed the program
+// or ended. Descriptors that were open only for the child may be closed after that.
 func (c *Child) WaitShared() {
 	defer runtime.KeepAlive(c.job)
 	word := unsafe.Pointer(&c.job.shared)
@@ -157,7 +155,7 @@ func (c *Child) WaitShared() {
 
 const futexWait = 0 // FUTEX_WAIT
 
-// Release gives the starter's stack back; call it once the child has ended.
+// Release frees the starter's stack; call it once the child has ended.
 func (c *Child) Release() {
 	if c.stack != nil {
 		unix.Munmap(c.stack)
@@ -227,7 +225,7 @@ func runSteps(j *job) {
 	abandon(j, len(j.steps)-1, uintptr(unix.ENOEXEC), 0)
 }
 
-// abandon ends the child and says why.
+// abandon ends the child and records why.
 //
 //lint:ignore U1000 called by runSteps
 //go:nosplit

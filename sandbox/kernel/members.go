@@ -12,29 +12,27 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Members asks the kernel whether a process is in a sandbox. It answers no such
-// question by itself, but Landlock's signal scope (ABI 6, Linux 6.12) does: a
-// process in the outermost domain may signal those in the same domain and in the
-// domains below, and no other. So a helper is born into the domain, which has no
-// program of its own but the steps of [StepsMembers], and sends signal 0 through the
-// pidfds that it is given. The helper holds nothing but its end of a socket.
+// Members finds out whether a process is in a sandbox. No system call answers that, but
+// Landlock's signal scope (ABI 6, Linux 6.12) does: a process in the sandbox's outermost
+// domain may signal processes in the same domain and in nested ones, and no others. So a
+// helper process in that domain, which runs only the steps of [StepsMembers], sends signal 0
+// through the pidfds that it receives. Its only descriptor is its end of a socket.
 //
-// Whoever is in the sandbox can kill or stop the helper, being in its domain. Then
-// the answer is no, now and for good.
+// Processes in the sandbox are in the same domain and can kill or stop the helper. After
+// that the answer is always no.
 type Members struct {
 	mu     sync.Mutex
 	ours   *os.File
-	theirs *os.File // until the first question: by then the helper has its own
+	theirs *os.File // until the first question: by then the helper has its copy
 	helper atomic.Uintptr
 	broken bool
 	before bool // the supervisor before this one may still ask
 }
 
-// answerDeadline is how long the helper may take. It is ready, unless somebody
-// stopped it.
+// answerDeadline is how long the helper may take. It is waiting, unless it was stopped.
 const answerDeadline = 250 * time.Millisecond
 
-// NewMembers makes the socket. The helper comes with the steps.
+// NewMembers makes the helper's socket; [StepsMembers] make the helper.
 func NewMembers() (*Members, error) {
 	fds, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -51,22 +49,21 @@ func NewMembers() (*Members, error) {
 	return m, nil
 }
 
-// AdoptMembers is for a supervisor that takes over from another: socket is what
-// [Members.Handle] gave that one, open here, and helper the number that came with it.
-// Every answer is no until [Members.Resume].
+// AdoptMembers is for a supervisor that succeeds another: socket and helper are what
+// [Members.Handle] returned there. Every answer is no until [Members.Resume].
 func AdoptMembers(socket *os.File, helper int) *Members {
 	m := &Members{ours: socket, before: true}
 	m.helper.Store(uintptr(helper))
 	return m
 }
 
-// Handle returns what a successor needs: the socket, which stays this one's, and the
-// helper's number. One supervisor asks at a time.
+// Handle returns what a succeeding supervisor needs: the socket, which stays owned by m, and
+// the helper's process ID. Only one supervisor may ask at a time.
 func (m *Members) Handle() (socket *os.File, helper int) { return m.ours, int(m.helper.Load()) }
 
-// Inside reports whether the process behind pidfd, whose number is pid, is in the
-// sandbox. It is false for the helper, and whenever the kernel's answer cannot be
-// had. A process that is inside stays there.
+// Inside reports whether the process behind pidfd, whose process ID is pid, is in the
+// sandbox. It is false for the helper, and whenever the helper does not answer. A process
+// that is inside stays inside.
 func (m *Members) Inside(pid int, pidfd *os.File) bool {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -76,10 +73,10 @@ func (m *Members) Inside(pid int, pidfd *os.File) bool {
 	return m.ask(pidfd) == memberInside
 }
 
-// Resume is called when the supervisor before this one asks no more. It may have been
-// killed between a question and its answer, which would be taken for that to the next
-// question; so two questions whose answers are known are asked first: about this
-// process, and about the helper.
+// Resume is called when the previous supervisor does not ask any more. It may have been
+// killed between a question and its answer, which would be taken for the answer to the next
+// question. So two questions with known answers come first: about this process and about
+// the helper.
 func (m *Members) Resume() {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -101,8 +98,8 @@ func (m *Members) Resume() {
 	}
 }
 
-// ask asks the helper about one process. A question without an answer breaks it: a
-// late answer would be taken for that to the next question.
+// ask asks the helper about one process. If it does not answer, it is not asked again: a
+// late answer would be taken for the answer to the next question.
 func (m *Members) ask(pidfd *os.File) byte {
 	if m.theirs != nil {
 		m.theirs.Close()
@@ -123,8 +120,8 @@ func (m *Members) ask(pidfd *os.File) byte {
 	return answer[0]
 }
 
-// Close ends the helper, unless a successor holds the socket too. Only the first call
-// does anything.
+// Close ends the helper, unless a succeeding supervisor has the socket too. Only the first
+// call does anything.
 func (m *Members) Close() error {
 	m.mu.Lock()
 	defer m.mu.Unlock()
@@ -145,9 +142,9 @@ const (
 	memberInside  byte = 1
 )
 
-// StepsMembers make the helper, as a child of the launcher and not of the program:
-// between entering the domain, which the helper shares, and loading the filter. first
-// is how many steps come before.
+// StepsMembers are the steps that make the helper, as a child of the launcher and not of the
+// program. They come after entering the domain, which the helper shares, and before loading
+// the filter. first is the number of steps before them.
 func StepsMembers(m *Members, first int) []Step {
 	const toTheLast = ^uint32(0)
 	const setUp, loop = 1, 4 // the indices below
@@ -172,7 +169,7 @@ func StepsMembers(m *Members, first int) []Step {
 		{Name: "membership helper: closing its memory", Number: unix.SYS_PRCTL, Args: [6]uintptr{unix.PR_SET_DUMPABLE}},
 		StepMoveFD(int(m.theirs.Fd()), 0),
 		{Name: "membership helper: closing descriptors", Number: unix.SYS_CLOSE_RANGE, Args: [6]uintptr{1, uintptr(toTheLast)}},
-		// 0 is the end of the supervisor, and so that of the helper.
+		// 0 means that the supervisor has ended, and so the helper does.
 		{Name: "membership helper: waiting", Number: unix.SYS_RECVMSG, Want: WantValue, Value: 1, keep: keep,
 			Args: [6]uintptr{0, uintptr(unsafe.Pointer(message)), unix.MSG_CMSG_CLOEXEC}},
 		{Name: "membership helper: asking the kernel", Number: unix.SYS_PIDFD_SEND_SIGNAL, Want: WantAny, SkipTo: first + loop + 3,

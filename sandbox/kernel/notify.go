@@ -11,7 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Data is struct seccomp_data: the call that a filter judges.
+// Data is struct seccomp_data: the call that a filter decides about.
 type Data struct {
 	_                  structs.HostLayout
 	Number             int32  // of the call, in the numbering of Arch
@@ -66,8 +66,8 @@ func NewListener(fd int) *Listener {
 // FD returns the descriptor's number; it stays owned by l.
 func (l *Listener) FD() int { return l.fd }
 
-// Close gives the descriptor back and ends every [Listener.WaitGone], which would
-// keep the kernel's listener open. When the last copy is closed, calls that wait
+// Close closes the descriptor and ends every [Listener.WaitGone], which would keep the
+// kernel's listener open. When the last copy is closed, calls that wait
 // for an answer and all later ones fail with ENOSYS.
 func (l *Listener) Close() error {
 	l.mu.Lock()
@@ -79,8 +79,8 @@ func (l *Listener) Close() error {
 	return l.file.Close()
 }
 
-// SyncWakeUp tells the kernel to run the receiver on the caller's CPU (6.6), or not,
-// which makes the round trip several times faster. EINVAL: not known.
+// SyncWakeUp sets whether the kernel wakes the receiver on the caller's CPU (6.6), which
+// makes the round trip several times faster. EINVAL: the kernel does not know the flag.
 func (l *Listener) SyncWakeUp(on bool) error {
 	flags := uintptr(0)
 	if on {
@@ -95,8 +95,8 @@ func (l *Listener) SyncWakeUp(on bool) error {
 
 // Receive waits for the next notification on the descriptor fd (l's own number
 // or a duplicate) and fills n. The errno is returned bare, for speed: ENOENT,
-// the request ended before it was taken, or nobody is left (ask [Listener.Gone]);
-// EINTR, a signal; ENOTTY, the number no longer means a listener.
+// the call ended before its notification was received, or no task is left (see
+// [Listener.Gone]); EINTR, a signal; ENOTTY, fd is not a listener any more.
 func (l *Listener) Receive(fd int, n *Notification) error {
 	*n = Notification{} // the kernel refuses a buffer that is not zero
 	_, _, errno := unix.Syscall(unix.SYS_IOCTL, uintptr(fd), ioctlNotifRecv, uintptr(unsafe.Pointer(n)))
@@ -125,7 +125,7 @@ func (l *Listener) WaitGone() error {
 		return fmt.Errorf("waiting for the end of the filter's tasks: %w", err)
 	}
 	defer l.unwatchClose(closing)
-	fds := []unix.PollFd{{Fd: int32(l.fd)}, {Fd: int32(closing), Events: unix.POLLIN}} // a hang-up is told unasked
+	fds := []unix.PollFd{{Fd: int32(l.fd)}, {Fd: int32(closing), Events: unix.POLLIN}} // POLLHUP is always reported
 	for {
 		_, err := unix.Poll(fds, -1)
 		switch {
@@ -167,7 +167,7 @@ func (l *Listener) unwatchClose(fd int) {
 // freeze or a tracer interrupts a call once.
 const maxInterruptions = 1000
 
-// control makes one of the listener's calls that do not wait, until it is not
+// control makes one of the listener's calls that do not wait, and repeats it when it is
 // interrupted.
 func (l *Listener) control(request uintptr, argument unsafe.Pointer) error {
 	for range maxInterruptions {
@@ -186,9 +186,9 @@ func (l *Listener) respond(r *response) error {
 	return l.control(ioctlNotifSend, unsafe.Pointer(r))
 }
 
-// UnsafeContinue lets the kernel perform the call with whatever its arguments
-// are by then. It is no permission: the caller of this method says, by calling
-// it, that something else stands behind the decision. ENOENT: the call is gone.
+// UnsafeContinue lets the kernel execute the call with whatever its arguments are by then.
+// It grants nothing: whoever calls this method knows that the kernel's own decision, or one
+// about numbers only, is behind it (invariant I1). ENOENT: the call is gone.
 func (l *Listener) UnsafeContinue(id uint64) error {
 	return l.respond(&response{id: id, flags: notifFlagContinue})
 }
@@ -210,8 +210,8 @@ func (l *Listener) Return(id uint64, value int) error {
 //
 // The kernel can do both in one step (SECCOMP_ADDFD_FLAG_SEND), but answers 0 when
 // the supervisor is stopped, frozen or traced in that instant: it notes the answer
-// before it waits for the target to take the descriptor. In two steps an interrupted
-// one has either added the descriptor, and says which, or has not and is repeated.
+// before it waits for the target to take the descriptor. In two steps, an interrupted call
+// either has added the descriptor and returns its number, or has not and is repeated.
 // The filter must have been loaded with [FilterWaitKillableRecv], so that no signal
 // but a fatal one ends the target's call between the two.
 func (l *Listener) AddFD(id uint64, src int, closeOnExec bool) (int, error) {
@@ -231,8 +231,8 @@ func (l *Listener) AddFD(id uint64, src int, closeOnExec bool) (int, error) {
 	return -1, unix.EINTR
 }
 
-// Valid reports whether the call still waits: what was read of the target before
-// this returned true belonged to the target.
+// Valid reports whether the call still waits. If it does, what was read before was read from
+// the target.
 func (l *Listener) Valid(id uint64) bool {
 	return l.control(ioctlNotifIDValid, unsafe.Pointer(&id)) == nil
 }

@@ -33,7 +33,7 @@ type iovec struct {
 }
 
 // ReadProcessMemory copies from the memory of the thread tid, starting at
-// address, into buf and returns how many bytes came, as process_vm_readv(2). It
+// address, into buf and returns how many bytes were read, as process_vm_readv(2). It
 // stops at the first page that cannot be read. At most 1 MiB a call. The errno
 // is returned bare: ESRCH, the thread is gone; EPERM, ptrace access mode
 // PTRACE_MODE_ATTACH_REALCREDS refused; EFAULT, not mapped.
@@ -77,8 +77,8 @@ func SendFile(socket, file *os.File) error {
 	}
 }
 
-// ReceiveFile receives exactly one descriptor that [SendFile] sent. Whatever
-// else arrives is closed and is an error (EPROTO), as is none at all.
+// ReceiveFile receives exactly one descriptor that [SendFile] sent. Any other number of
+// descriptors is an error (EPROTO), and they are closed.
 func ReceiveFile(socket *os.File, name string) (*os.File, error) {
 	space := make([]byte, unix.CmsgSpace(4*16))
 	var data [1]byte
@@ -100,7 +100,7 @@ func ReceiveFile(socket *os.File, name string) (*os.File, error) {
 	for _, fd := range fds {
 		unix.Close(fd)
 	}
-	return nil, fmt.Errorf("receiving descriptor %q: %d came instead of one: %w", name, len(fds), unix.EPROTO)
+	return nil, fmt.Errorf("receiving descriptor %q: got %d instead of one: %w", name, len(fds), unix.EPROTO)
 }
 
 func receivedFDs(control []byte) []int {
@@ -127,17 +127,16 @@ func ChildSubreaper() (bool, error) {
 	return set != 0, nil
 }
 
-// HasCall reports whether the kernel has a system call, by making it with a descriptor
-// that is none and nothing else: ENOSYS says no.
+// HasCall reports whether the kernel has a system call. It makes the call with an invalid
+// descriptor and no other arguments, and looks for ENOSYS.
 func HasCall(number uintptr) bool {
 	_, _, errno := unix.RawSyscall6(number, ^uintptr(0), 0, 0, 0, 0, 0)
 	return errno != unix.ENOSYS
 }
 
-// DetachTraced lets a child go on that has stopped because the calling thread traces it,
-// untraced, and gives it the signal that it stopped for. The one that execve(2) sends to
-// a traced process is not given to it. ESRCH: it is not traced by this thread. See
-// ptrace(2).
+// DetachTraced detaches from a child that the calling thread traces and that has stopped,
+// and delivers the signal that it stopped for, except the one that execve(2) sends to a
+// traced process. ESRCH: it is not traced by this thread. See ptrace(2).
 func DetachTraced(pid int, sig unix.Signal) error {
 	deliver := sig
 	if sig == unix.SIGTRAP {
@@ -156,4 +155,12 @@ func DetachTraced(pid int, sig unix.Signal) error {
 		return fmt.Errorf("detaching from process %d: %w", pid, errno)
 	}
 	return nil
+}
+
+// SameThreadGroupLeader reports whether tid is the leader of its thread group, so
+// that its thread ID is the process ID. It sends signal 0 by tgkill(2), which otherwise fails
+// with ESRCH; EPERM means that the thread exists.
+func SameThreadGroupLeader(tid int) bool {
+	_, _, errno := unix.RawSyscall(unix.SYS_TGKILL, uintptr(tid), uintptr(tid), 0)
+	return errno == 0 || errno == unix.EPERM
 }

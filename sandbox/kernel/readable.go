@@ -9,36 +9,35 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// SameIDs reports whether this process's real, effective and saved IDs are the same. The
-// kernel lets nobody without CAP_SYS_PTRACE look at one of which they differ.
+// SameIDs reports whether this process's real, effective and saved IDs are the same. If they
+// differ, reading its memory takes CAP_SYS_PTRACE.
 func SameIDs() bool {
 	ru, eu, su := unix.Getresuid()
 	rg, eg, sg := unix.Getresgid()
 	return ru == eu && eu == su && rg == eg && eg == sg
 }
 
-// NotDumpable reports whether the kernel lets nobody without CAP_SYS_PTRACE look at this
-// process because of the program that it runs, whose file its user may not read, or because
-// it asked for that (PR_SET_DUMPABLE of prctl(2)).
+// NotDumpable reports whether this process is not dumpable, so that reading its memory takes
+// CAP_SYS_PTRACE: because its user may not read the program's file, or because it asked for
+// that (PR_SET_DUMPABLE of prctl(2)).
 func NotDumpable() bool {
 	dumpable, err := unix.PrctlRetInt(unix.PR_GET_DUMPABLE, 0, 0, 0, 0)
 	return err == nil && dumpable != 1 && SameIDs()
 }
 
-// TryReadSelf tries process_vm_readv(2) on this process, which the kernel always lets read
-// itself: an error is the answer of a filter above it.
+// TryReadSelf tries process_vm_readv(2) on this process. The kernel always allows that, so
+// an error comes from a seccomp filter.
 func TryReadSelf() error {
 	word, copied := new(uint64), [8]byte{}
 	_, err := ReadProcessMemory(unix.Getpid(), copied[:], uint64(uintptr(unsafe.Pointer(word))))
 	return err
 }
 
-// TryReadChild finds out whether this process can read the memory of a child that has
-// an address space of its own: by process_vm_readv(2), or where that is refused by
-// /proc/PID/mem, of a /proc that was proven to be of this pid namespace. It makes two
-// processes for that, which have no capabilities and have ended when it returns. nil: it
-// can, or cannot tell, because this program is one that the kernel lets nobody read
-// ([NotDumpable]), and so are its children until they execute another.
+// TryReadChild tries to read the memory of a child that has its own address space, by
+// process_vm_readv(2) or, if that is refused, by /proc/PID/mem, after [ProveOwnProcfs]. It
+// makes two processes for that, which have no capabilities and have ended when it returns.
+// It also returns nil if it cannot tell, because this process is [NotDumpable] and so are
+// its children until they execute another program.
 func TryReadChild() error {
 	if NotDumpable() {
 		return nil
@@ -51,8 +50,8 @@ func TryReadChild() error {
 		defer unix.Close(pipes[i][0])
 	}
 	ready, gate := pipes[0], pipes[1]
-	// The launched process shares this one's memory, which is as if it were this one's
-	// own; its child does not. Both end with this process.
+	// The launched process shares this one's memory, so it cannot stand for a target; its
+	// child has its own. Both end with this process.
 	const child = 6 // the index of its first step
 	pid := new(atomic.Uintptr)
 	fork := StepFork(child)
@@ -103,7 +102,7 @@ func stepCloseNow(fd int) Step {
 	return Step{Name: "closing a descriptor", Number: unix.SYS_CLOSE, Args: [6]uintptr{uintptr(fd)}}
 }
 
-// stepWaitEnd waits until nobody holds the other end of a pipe any more.
+// stepWaitEnd waits until the write end of a pipe is closed everywhere.
 func stepWaitEnd(pipe int) Step {
 	one := new(byte)
 	return Step{Name: "waiting", Number: unix.SYS_READ, Want: WantAny, keep: []any{one},

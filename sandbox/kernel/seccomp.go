@@ -14,7 +14,7 @@ import (
 type FilterFlags uint32
 
 const (
-	// FilterTSync puts the filter on all threads of the process.
+	// FilterTSync loads the filter for all threads of the process.
 	FilterTSync FilterFlags = unix.SECCOMP_FILTER_FLAG_TSYNC
 	// FilterNewListener returns a descriptor that receives notifications (5.0).
 	FilterNewListener FilterFlags = unix.SECCOMP_FILTER_FLAG_NEW_LISTENER
@@ -40,11 +40,11 @@ const (
 	maxProcessVMReadLength = 1 << 20
 )
 
-// LoadFilter puts a seccomp program on the calling thread (on all threads with
-// FilterTSync). The thread must have no_new_privs or CAP_SYS_ADMIN. With
-// FilterNewListener it returns the listener, else nil. Errors: EBUSY, a listener
-// stands above already; EINVAL, the program or a flag is not known to this
-// kernel; ENOSYS, no seccomp. See seccomp(2).
+// LoadFilter loads a seccomp program for the calling thread (with FilterTSync for all
+// threads). The thread must have no_new_privs or CAP_SYS_ADMIN. With FilterNewListener it
+// returns the listener, otherwise nil. Errors: EBUSY, a filter with a listener is already
+// installed; EINVAL, the kernel does not know a flag or rejects the program; ENOSYS, no
+// seccomp. See seccomp(2).
 func LoadFilter(program []unix.SockFilter, flags FilterFlags) (*os.File, error) {
 	if len(program) == 0 || len(program) > maxFilterInstructions {
 		return nil, fmt.Errorf("loading a seccomp filter of %d instructions: %w", len(program), unix.EINVAL)
@@ -58,14 +58,14 @@ func LoadFilter(program []unix.SockFilter, flags FilterFlags) (*os.File, error) 
 	if flags&FilterNewListener != 0 {
 		return os.NewFile(fd, "seccomp listener"), nil
 	}
-	if fd != 0 { // with TSYNC: the thread that could not be put under the filter
-		return nil, fmt.Errorf("loading a seccomp filter: thread %d could not follow: %w", fd, unix.ECANCELED)
+	if fd != 0 { // with TSYNC: the thread that could not be synchronised
+		return nil, fmt.Errorf("loading a seccomp filter: thread %d cannot be synchronised: %w", fd, unix.ECANCELED)
 	}
 	return nil, nil
 }
 
-// FilterFlagSupported reports whether the kernel knows a flag of seccomp(2). It
-// leaves no trace: the call fails with EFAULT at the program's address when all
+// FilterFlagSupported reports whether the kernel knows a flag of seccomp(2). It loads
+// nothing: the call fails with EFAULT at the program's address when all
 // its flags are known, and with EINVAL before that when one is not.
 func FilterFlagSupported(flag FilterFlags) (bool, error) {
 	if flag == FilterWaitKillableRecv {
@@ -97,8 +97,8 @@ func UserNotifSupported() (bool, error) {
 }
 
 // NotifSizes returns the sizes in bytes of the kernel's notification, response
-// and seccomp_data structures (5.0). A kernel with larger ones than ours cannot
-// be talked to.
+// and seccomp_data structures (5.0). With a kernel whose structures are larger than ours the
+// supervisor cannot work.
 func NotifSizes() (notif, resp, data uint16, err error) {
 	var sizes [3]uint16
 	_, _, errno := unix.Syscall(unix.SYS_SECCOMP, seccompGetNotifSizes, 0, uintptr(unsafe.Pointer(&sizes)))
@@ -108,5 +108,5 @@ func NotifSizes() (notif, resp, data uint16, err error) {
 	return sizes[0], sizes[1], sizes[2], nil
 }
 
-// ErrListenerGone says that the last task under the listener's filter has ended.
+// ErrListenerGone means that the last task under the listener's filter has ended.
 var ErrListenerGone = errors.New("no task is left under the seccomp listener")

@@ -37,10 +37,9 @@ var signalFD int32 = noSignalFD
 
 var catching atomic.Bool
 
-// CatchSignals gives the signals a handler that hands each siginfo_t to the
-// returned pipe, for [ReadSignal]. The Go runtime has no part in it: package
-// os/signal does not tell who sent a signal. Signals that are ignored stay so.
-// It can be called once.
+// CatchSignals installs a handler that writes the siginfo_t of each of the signals to the
+// returned pipe, for [ReadSignal]. It bypasses the Go runtime, because package os/signal does
+// not report who sent a signal. Ignored signals stay ignored. It can be called once.
 func CatchSignals(signals []unix.Signal) (*os.File, error) {
 	if catching.Swap(true) {
 		return nil, fmt.Errorf("catching signals twice: %w", unix.EBUSY)
@@ -49,7 +48,7 @@ func CatchSignals(signals []unix.Signal) (*os.File, error) {
 	if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC); err != nil {
 		return nil, fmt.Errorf("making the signal pipe: %w", err)
 	}
-	// The handler must never wait; a reader that is so far behind loses signals.
+	// The handler must never block; if the pipe is full, signals are lost.
 	if err := unix.SetNonblock(pipe[1], true); err != nil {
 		return nil, fmt.Errorf("making the signal pipe: %w", err)
 	}
@@ -62,8 +61,7 @@ func CatchSignals(signals []unix.Signal) (*os.File, error) {
 	return os.NewFile(uintptr(pipe[0]), "signal pipe"), nil
 }
 
-// CatchSignal gives one signal (again) the handler of [CatchSignals], unless it is
-// ignored.
+// CatchSignal installs the handler of [CatchSignals] for one signal, unless it is ignored.
 func CatchSignal(sig unix.Signal) error {
 	var now kernelSigaction
 	unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(sig), 0, uintptr(unsafe.Pointer(&now)), 8, 0, 0)
@@ -75,7 +73,7 @@ func CatchSignal(sig unix.Signal) error {
 	return setAction(sig, &action)
 }
 
-// DefaultSignal gives a signal its default action.
+// DefaultSignal restores the default action of a signal.
 func DefaultSignal(sig unix.Signal) error {
 	return setAction(sig, &kernelSigaction{handler: sigDefault})
 }
@@ -92,7 +90,7 @@ func setAction(sig unix.Signal, action *kernelSigaction) error {
 func ReadSignal(pipe *os.File) (SignalInfo, error) {
 	var raw [siginfoSize]byte
 	n, err := pipe.Read(raw[:])
-	if err != nil || n < siginfoSize { // a pipe hands over whole writes of this size
+	if err != nil || n < siginfoSize { // writes of this size to a pipe are atomic
 		return SignalInfo{}, fmt.Errorf("reading a signal: %w", err)
 	}
 	head := (*struct {
@@ -113,7 +111,7 @@ func ReadSignal(pipe *os.File) (SignalInfo, error) {
 // that it returns to.
 func handlerAddresses() (handler, restorer uintptr)
 
-// IgnoreSignal makes this process deaf to a signal.
+// IgnoreSignal makes this process ignore a signal.
 func IgnoreSignal(sig unix.Signal) error {
 	return setAction(sig, &kernelSigaction{handler: sigIgnore})
 }

@@ -1,7 +1,6 @@
 package kernel
 
 import (
-	"structs"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -19,8 +18,8 @@ func DeviceOf(path []byte) (uint64, error) {
 	return unix.Mkdev(st.Dev_major, st.Dev_minor), nil
 }
 
-// DeviceOfEntry is [DeviceOf] of the name itself: a symbolic link at the end is not
-// followed but said to be one.
+// DeviceOfEntry is [DeviceOf] without following a symbolic link at the end; link reports
+// whether there is one.
 func DeviceOfEntry(path []byte) (device uint64, link bool, err error) {
 	var st unix.Statx_t
 	if errno := lookAt(path, unix.AT_SYMLINK_NOFOLLOW, &st); errno != 0 {
@@ -29,8 +28,7 @@ func DeviceOfEntry(path []byte) (device uint64, link bool, err error) {
 	return unix.Mkdev(st.Dev_major, st.Dev_minor), st.Mode&unix.S_IFMT == unix.S_IFLNK, nil
 }
 
-// lookAt is statx(2) of as little as possible: the device and the type are always
-// told.
+// lookAt is statx(2) with an empty mask: the device and the type are always returned.
 func lookAt(path []byte, flags uintptr, st *unix.Statx_t) unix.Errno {
 	if len(path) == 0 || path[len(path)-1] != 0 {
 		return unix.EINVAL
@@ -41,47 +39,12 @@ func lookAt(path []byte, flags uintptr, st *unix.Statx_t) unix.Errno {
 	return errno
 }
 
-// OpenHow is struct open_how of openat2(2) as a target hands it over.
-type OpenHow struct {
-	_       structs.HostLayout
-	Flags   uint64
-	Mode    uint64
-	Resolve uint64
-}
-
-// OpenHowSize is the size in bytes of the first version of struct open_how, the
-// smallest that the kernel takes.
-const OpenHowSize = 24
-
-// ParseOpenHow reads the structure from bytes of a target's memory. It is false
-// when they are too few or when a larger structure than ours asks for something
-// that we do not know.
-func ParseOpenHow(b []byte) (OpenHow, bool) {
-	if len(b) < OpenHowSize {
-		return OpenHow{}, false
-	}
-	for _, c := range b[OpenHowSize:] {
-		if c != 0 {
-			return OpenHow{}, false
-		}
-	}
-	return *(*OpenHow)(unsafe.Pointer(&b[0])), true
-}
-
-// SameThreadGroupLeader reports whether tid is the leader of its thread group, so
-// that its number is the process's too: signal 0 of tgkill(2), which says ESRCH
-// otherwise and EPERM where it would not be allowed to send.
-func SameThreadGroupLeader(tid int) bool {
-	_, _, errno := unix.RawSyscall(unix.SYS_TGKILL, uintptr(tid), uintptr(tid), 0)
-	return errno == 0 || errno == unix.EPERM
-}
-
-// FileID is what tells one file or directory from all others at one time.
+// FileID identifies a file or directory among all that exist at one time.
 type FileID struct{ Device, Inode uint64 }
 
 // Identify returns the ID of what a descriptor, O_PATH included, is open on, and its
-// mode. No network or FUSE server is asked whether that still holds. The errno is
-// returned bare.
+// mode. No network or FUSE server is asked for current attributes. The errno is returned
+// bare.
 func Identify(fd int) (id FileID, mode uint16, err error) {
 	var st unix.Statx_t
 	if err := unix.Statx(fd, "", unix.AT_EMPTY_PATH|unix.AT_STATX_DONT_SYNC, unix.STATX_BASIC_STATS, &st); err != nil {

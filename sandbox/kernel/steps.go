@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// This file has a constructor for every step a starter needs: the only place
-// where a step's arguments become numbers and pointers.
+// This file has a constructor for every step that a starter needs. Only here do arguments
+// become numbers and pointers.
 
 type kernelSigaction struct {
 	handler  uintptr
@@ -25,9 +25,9 @@ const (
 	lastSignal = 64
 )
 
-// StepsResetSignals gives back the default action to every signal for which
-// this process has a handler, except those in ignored, which become ignored: a
-// child of clone(2) has its parent's handlers, whose code execve removes.
+// StepsResetSignals restore the default action of every signal for which this process has a
+// handler, except those in ignored, which become ignored: a child of clone(2) has its
+// parent's handlers, whose code execve removes.
 func StepsResetSignals(ignored SignalSet) []Step {
 	toDefault, toIgnore := &kernelSigaction{handler: sigDefault}, &kernelSigaction{handler: sigIgnore}
 	var steps []Step
@@ -59,26 +59,25 @@ func StepDeathSignal(sig unix.Signal) Step {
 		Args: [6]uintptr{unix.PR_SET_PDEATHSIG, uintptr(sig)}}
 }
 
-// StepParentIs ends the start when the parent is not pid any more: it died
-// before the death signal was set.
+// StepParentIs ends the start if the parent is not pid any more, because it died before the
+// death signal was set.
 func StepParentIs(pid int) Step {
-	return Step{Name: "looking for the supervisor, which has ended", Number: unix.SYS_GETPPID, Want: WantValue, Value: uintptr(pid)}
+	return Step{Name: "checking that the supervisor is alive", Number: unix.SYS_GETPPID, Want: WantValue, Value: uintptr(pid)}
 }
 
-// StepKeepFD lets the descriptor fd stay open over execve.
+// StepKeepFD clears close-on-exec of the descriptor fd.
 func StepKeepFD(fd int) Step {
 	return Step{Name: fmt.Sprintf("keeping descriptor %d", fd), Number: unix.SYS_FCNTL, Args: [6]uintptr{uintptr(fd), unix.F_SETFD, 0}}
 }
 
-// StepCloseFD lets the descriptor fd end at execve.
+// StepCloseFD sets close-on-exec of the descriptor fd.
 func StepCloseFD(fd int) Step {
 	return Step{Name: fmt.Sprintf("closing descriptor %d", fd), Number: unix.SYS_FCNTL, Args: [6]uintptr{uintptr(fd), unix.F_SETFD, unix.FD_CLOEXEC}}
 }
 
-// StepsWitness make a process that has no descriptor but one end of a pipe and does
-// nothing but write the siginfo_t of every signal that it gets there, for ever. All
-// its signals are blocked, as they are in every launched child. first is how many
-// steps come before.
+// StepsWitness are the steps of a process whose only descriptor is one end of a pipe, to
+// which it writes the siginfo_t of every signal that it gets. All its signals are blocked,
+// as in every launched child. first is the number of steps before them.
 func StepsWitness(pipe int, first int) []Step {
 	all := new(SignalSet)
 	*all = AllSignals
@@ -88,9 +87,9 @@ func StepsWitness(pipe int, first int) []Step {
 	first += len(setUp)
 	wait := Step{Name: "waiting for a signal", Number: unix.SYS_RT_SIGTIMEDWAIT, Want: WantAny, keep: []any{all, info},
 		Args: [6]uintptr{uintptr(unsafe.Pointer(all)), uintptr(unsafe.Pointer(info)), 0, 8}}
-	tell := Step{Name: "telling of a signal", Number: unix.SYS_WRITE, Want: WantAny, SkipTo: first, keep: []any{info},
+	tell := Step{Name: "reporting a signal", Number: unix.SYS_WRITE, Want: WantAny, SkipTo: first, keep: []any{info},
 		Args: [6]uintptr{0, uintptr(unsafe.Pointer(info)), siginfoSize}}
-	again := Step{Name: "telling of a signal", Number: unix.SYS_GETPID, Want: WantAny, SkipTo: first}
+	again := Step{Name: "reporting a signal", Number: unix.SYS_GETPID, Want: WantAny, SkipTo: first}
 	return append(setUp, wait, tell, again)
 }
 
@@ -101,7 +100,7 @@ func StepLimit(name string, resource int, limit unix.Rlimit) Step {
 		Args: [6]uintptr{0, uintptr(resource), uintptr(unsafe.Pointer(l))}, keep: []any{l}}
 }
 
-// StepDropBounding takes a capability out of the bounding set. Needs CAP_SETPCAP.
+// StepDropBounding removes a capability from the bounding set. Needs CAP_SETPCAP.
 func StepDropBounding(name string, capability int) Step {
 	return Step{Name: "dropping " + name + " from the bounding set", Number: unix.SYS_PRCTL,
 		Args: [6]uintptr{unix.PR_CAPBSET_DROP, uintptr(capability)}}
@@ -115,8 +114,8 @@ func StepCapabilities(c Capabilities) Step {
 		Args: [6]uintptr{uintptr(unsafe.Pointer(h)), uintptr(unsafe.Pointer(p))}, keep: []any{h, p}}
 }
 
-// StepNoNewPrivs sets no_new_privs, without which neither Landlock nor seccomp
-// let an ordinary process restrict itself.
+// StepNoNewPrivs sets no_new_privs, without which an unprivileged process cannot use
+// Landlock or seccomp.
 func StepNoNewPrivs() Step {
 	return Step{Name: "setting no_new_privs", Number: unix.SYS_PRCTL, Args: [6]uintptr{unix.PR_SET_NO_NEW_PRIVS, 1}}
 }
@@ -148,15 +147,15 @@ func StepWake(eventfd int) Step {
 		Args: [6]uintptr{uintptr(eventfd), uintptr(unsafe.Pointer(one)), 8}, keep: []any{one}}
 }
 
-// StepGate waits until somebody has added 1 to an eventfd(2).
+// StepGate waits until 1 has been added to an eventfd(2).
 func StepGate(eventfd int) Step {
 	count := new(uint64)
 	return Step{Name: "waiting until supervision is ready", Number: unix.SYS_READ, Want: WantValue, Value: 8,
 		Args: [6]uintptr{uintptr(eventfd), uintptr(unsafe.Pointer(count)), 8}, keep: []any{count}}
 }
 
-// StepMark stores a number that is not 0 in mark, for the launcher to see how far
-// the child has come.
+// StepMark stores a number other than 0 in mark, which shows the launcher that the child has
+// come this far.
 func StepMark(mark *atomic.Uintptr) Step {
 	return Step{Name: "marking the way", Number: unix.SYS_GETPID, Save: mark}
 }
@@ -169,9 +168,9 @@ func StepSignalMask(mask SignalSet) Step {
 		Args: [6]uintptr{setMask, uintptr(unsafe.Pointer(m)), 0, 8}, keep: []any{m}}
 }
 
-// StepsExec become the program: path with the arguments argv and the environment
-// env. A file that the kernel does not know how to run (ENOEXEC) goes to
-// /bin/sh, as execvp(3) and every shell do. EINVAL: a string has a NUL byte.
+// StepsExec execute the program at path with the arguments argv and the environment env. A
+// file that the kernel cannot execute (ENOEXEC) is run by /bin/sh, as by execvp(3) and every
+// shell. EINVAL: a string has a NUL byte.
 func StepsExec(path string, argv, env []string) ([]Step, error) {
 	e, err := vector(env)
 	if err != nil {
@@ -204,12 +203,12 @@ func StepsExec(path string, argv, env []string) ([]Step, error) {
 // emptyPath is an empty C string in memory that cannot be written.
 const emptyPath = "\x00"
 
-// EmptyPathAddress is the address that [StepExecFile] gives as the path, for a
-// filter that lets no other through.
+// EmptyPathAddress returns the address that [StepExecFile] passes as the path, for a filter
+// that allows no other.
 func EmptyPathAddress() uintptr { return uintptr(unsafe.Pointer(unsafe.StringData(emptyPath))) }
 
-// StepExecFile becomes the program that is open (O_PATH will do) as fd, as
-// execveat(2) with AT_EMPTY_PATH.
+// StepExecFile executes the program that is open as fd (O_PATH is enough), as execveat(2)
+// with AT_EMPTY_PATH.
 func StepExecFile(fd int, argv, env []string) (Step, error) {
 	a, err := vector(argv)
 	if err != nil {
@@ -223,8 +222,8 @@ func StepExecFile(fd int, argv, env []string) (Step, error) {
 		Args: [6]uintptr{uintptr(fd), EmptyPathAddress(), uintptr(unsafe.Pointer(&a[0])), uintptr(unsafe.Pointer(&e[0])), unix.AT_EMPTY_PATH}}, nil
 }
 
-// StepFork has the rest of the list made by two processes: the child goes on at
-// the step of index child, the parent with the next one. They share no memory.
+// StepFork makes a child process, which continues at the step of index child; the parent
+// continues with the next one. They share no memory.
 func StepFork(child int) Step {
 	return Step{Name: "starting a process", Number: unix.SYS_CLONE, OnZero: child, Args: [6]uintptr{uintptr(unix.SIGCHLD)}}
 }
@@ -234,30 +233,32 @@ func StepEnd() Step {
 	return Step{Name: "ending", Number: unix.SYS_EXIT_GROUP, Want: WantAny}
 }
 
-// StepCloseOnExecFrom lets no descriptor from first on stay open over execve
+// StepCloseOnExecFrom sets close-on-exec of all descriptors from first on
 // (CLOSE_RANGE_CLOEXEC of close_range(2), Linux 5.11).
 func StepCloseOnExecFrom(first int) Step {
 	return Step{Name: "closing descriptors", Number: unix.SYS_CLOSE_RANGE, Args: [6]uintptr{uintptr(first), uintptr(^uint32(0)), unix.CLOSE_RANGE_CLOEXEC}}
 }
 
-// lastLook is how long a process stays for whoever wants to see who sent its words.
+// lastLook is how long a process stays after sending, so that the receiver can still look up
+// the sender.
 const lastLook = 20 * time.Millisecond
 
-// stepsTell send words over a socket, if that takes them at once, and stay for a moment.
-func stepsTell(socket int, words []byte) []Step {
+// stepsSend send a message over a socket, without waiting, and stay for a moment.
+func stepsSend(socket int, words []byte) []Step {
 	look := unix.NsecToTimespec(lastLook.Nanoseconds())
 	return []Step{
-		{Name: "telling", Number: unix.SYS_SENDTO, Want: WantAny, keep: []any{words},
+		{Name: "sending a message", Number: unix.SYS_SENDTO, Want: WantAny, keep: []any{words},
 			Args: [6]uintptr{uintptr(socket), uintptr(unsafe.Pointer(&words[0])), uintptr(len(words)), unix.MSG_DONTWAIT | unix.MSG_NOSIGNAL}},
 		{Name: "staying", Number: unix.SYS_NANOSLEEP, Want: WantAny, keep: []any{&look}, Args: [6]uintptr{uintptr(unsafe.Pointer(&look))}},
 	}
 }
 
-// StepsSendHelper make a process that holds nothing but a socket, sends words over it
-// without waiting, and ends soon. The socket is not 0; there are words.
+// StepsSendHelper are the steps of a process whose only descriptor is a socket, over which
+// it sends a message without waiting, and that exits soon. The socket must not be 0, nor the
+// message empty.
 func StepsSendHelper(socket int, words []byte) []Step {
-	steps := []Step{StepMoveFD(socket, 0), {Name: "messenger: closing descriptors", Number: unix.SYS_CLOSE_RANGE, Args: [6]uintptr{1, uintptr(^uint32(0))}}}
-	return append(append(steps, stepsTell(0, words)...), StepEnd())
+	steps := []Step{StepMoveFD(socket, 0), {Name: "send helper: closing descriptors", Number: unix.SYS_CLOSE_RANGE, Args: [6]uintptr{1, uintptr(^uint32(0))}}}
+	return append(append(steps, stepsSend(0, words)...), StepEnd())
 }
 
 // StepRefuseExecGain has the kernel refuse memory that is both writable and
@@ -268,14 +269,13 @@ func StepRefuseExecGain() Step {
 		Args: [6]uintptr{unix.PR_SET_MDWE, unix.PR_MDWE_REFUSE_EXEC_GAIN}}
 }
 
-// StepSetSID makes the child the leader of a session of its own, without a
-// controlling terminal.
+// StepSetSID makes the child the leader of a new session, without a controlling terminal.
 func StepSetSID() Step { return Step{Name: "starting a session", Number: unix.SYS_SETSID} }
 
-// StepMoveFD makes descriptor to a copy of descriptor from that stays open over
-// execve. The numbers differ.
+// StepMoveFD makes descriptor to a copy of descriptor from, without close-on-exec. The
+// numbers must differ.
 func StepMoveFD(from, to int) Step {
-	return Step{Name: fmt.Sprintf("handing descriptor %d on as %d", from, to), Number: unix.SYS_DUP3, Args: [6]uintptr{uintptr(from), uintptr(to), 0}}
+	return Step{Name: fmt.Sprintf("passing descriptor %d as %d", from, to), Number: unix.SYS_DUP3, Args: [6]uintptr{uintptr(from), uintptr(to), 0}}
 }
 
 func vector(list []string) ([]*byte, error) {
@@ -290,8 +290,8 @@ func vector(list []string) ([]*byte, error) {
 	return append(v, nil), nil
 }
 
-// StepsSelfCheck try, from inside, the cheapest attack of each kind; the start
-// ends if one succeeds. readOnly leaves reading out, for a policy that allows it.
+// StepsSelfCheck try, from inside, the cheapest attack of each kind that c selects; the
+// start ends if one succeeds.
 func StepsSelfCheck(c SelfCheck) []Step {
 	path, _ := unix.BytePtrFromString("/proc/self/mem")
 	word := new(uint64)
@@ -321,13 +321,12 @@ func StepsSelfCheck(c SelfCheck) []Step {
 	return steps
 }
 
-// SelfCheck says which kinds of attack the policy closes.
+// SelfCheck selects the kinds of attack that the policy closes.
 type SelfCheck struct {
 	Read, Write, Trace bool
 }
 
-// StepChdirRoot makes / the working directory, so that no other file system is
-// kept busy.
+// StepChdirRoot makes / the working directory, so that no other file system is kept busy.
 func StepChdirRoot() Step {
 	root, _ := unix.BytePtrFromString("/")
 	return Step{Name: "changing to the root directory", Number: unix.SYS_CHDIR, Args: [6]uintptr{uintptr(unsafe.Pointer(root))}, keep: []any{root}}

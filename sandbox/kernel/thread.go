@@ -72,10 +72,10 @@ func ThreadCapabilities() (Capabilities, error) {
 	}, nil
 }
 
-// Privileged reports whether the calling thread can act, or come to act, as more
-// than an ordinary user: one of its user IDs is 0, or it holds a capability or
-// could inherit one. Which uid is in effect does not tell: with CAP_SETUID uid 0 is
-// one call away, and with CAP_DAC_OVERRIDE, CAP_CHOWN or CAP_FOWNER nobody needs it.
+// Privileged reports whether the calling thread can act, now or later, as more than an
+// ordinary user: one of its user IDs is 0, or it has a capability or could inherit one. The
+// effective uid alone is not enough: with CAP_SETUID it can become 0, and with
+// CAP_DAC_OVERRIDE, CAP_CHOWN or CAP_FOWNER it need not.
 func Privileged() (bool, error) {
 	c, err := ThreadCapabilities()
 	if err != nil {
@@ -96,7 +96,7 @@ func SetThreadCapabilities(c Capabilities) error {
 	return nil
 }
 
-// FileIdentity is what the kernel judges file access of a thread by.
+// FileIdentity is the identity by which the kernel decides a thread's access to files.
 type FileIdentity struct {
 	UID, GID int
 	Groups   []uint32
@@ -136,8 +136,7 @@ func SetThreadEffectiveUID(uid int) error {
 }
 
 // JoinMountNamespace moves the calling thread, and only it, into the mount
-// namespace behind fd; the goroutine is locked and its thread is never given
-// back. Needs CAP_SYS_ADMIN and CAP_SYS_CHROOT. See setns(2).
+// namespace behind fd; the goroutine stays locked to it for good. Needs CAP_SYS_ADMIN and CAP_SYS_CHROOT. See setns(2).
 func JoinMountNamespace(fd int) error {
 	if err := unix.Unshare(unix.CLONE_FS); err != nil {
 		return fmt.Errorf("leaving the shared working directory: %w", err)

@@ -50,7 +50,7 @@ func TestOrder(t *testing.T) {
 	}
 	got := slices.DeleteFunc(order(steps), func(name string) bool { return name == "resetting signal handlers" })
 	want := []string{
-		"tying the command's life to its supervisor's", "looking for the supervisor, which has ended", "keeping descriptor 7",
+		"tying the command's life to its supervisor's", "checking that the supervisor is alive", "keeping descriptor 7",
 		"setting the limit RLIMIT_CORE", "dropping CAP_SYS_PTRACE from the bounding set", "dropping capabilities", "setting no_new_privs",
 		"entering the landlock domain", "loading the seccomp filter", "waking the supervisor", "loading the seccomp filter",
 		"marking the way", "waking the supervisor", "marking the way", "self-check", "setting the limit RLIMIT_NOFILE", "marking the way", "restoring the signal mask", "loading the seccomp filter",

@@ -10,24 +10,23 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// ErrForeignProcfs says that a procfs numbers processes as another pid namespace does.
+// ErrForeignProcfs means that a procfs shows the process IDs of another pid namespace.
 var ErrForeignProcfs = errors.New("it belongs to another pid namespace")
 
-// ProveProcfs proves that the procfs whose root directory is open as root names
-// processes by the numbers that the kernel gives this process: those of getpid(2), of
-// pidfd_open(2) and of seccomp notifications. Nothing may be looked up by its number in
-// a procfs that this was not proven of: after unshare(1) or nsenter(1) with a pid
-// namespace and no new /proc, and in a container that has the host's /proc, number N is
-// one process for the kernel and another one below /proc/N.
+// ProveProcfs proves that the procfs whose root directory is open as root shows the process
+// IDs of this process's pid namespace: those of getpid(2), pidfd_open(2) and seccomp
+// notifications. Process IDs may only be looked up in a procfs of which this was proven:
+// after unshare(1) or nsenter(1) with a pid namespace and no new /proc, and in a container
+// that has the host's /proc, process N and /proc/N are different processes.
 //
-// Errors: ENODEV, it is no procfs; [ErrForeignProcfs].
+// Errors: ENODEV, it is not a procfs; [ErrForeignProcfs].
 func ProveProcfs(root int) error {
 	var fs unix.Statfs_t
 	if err := unix.Fstatfs(root, &fs); err != nil {
 		return fmt.Errorf("looking at /proc: %w", err)
 	}
 	if fs.Type != unix.PROC_SUPER_MAGIC {
-		return fmt.Errorf("looking at /proc: it is no procfs: %w", unix.ENODEV)
+		return fmt.Errorf("looking at /proc: it is not a procfs: %w", unix.ENODEV)
 	}
 	own := strconv.Itoa(unix.Getpid())
 	var link [16]byte
@@ -39,15 +38,15 @@ func ProveProcfs(root int) error {
 	if err != nil {
 		return fmt.Errorf("looking at /proc: %w", err)
 	}
-	// One number for each pid namespace from that of the procfs down to this process's
-	// own. Two namespaces can have the same number for it; the count tells them apart.
+	// One ID for each pid namespace from that of the procfs down to this process's. Two
+	// namespaces can have the same ID for it, but then the counts differ.
 	if len(levels) != 1 || levels[0] != own {
 		return fmt.Errorf("looking at /proc: %w", ErrForeignProcfs)
 	}
 	return nil
 }
 
-// ProveOwnProcfs is [ProveProcfs] of /proc, for who is about to use numbers there.
+// ProveOwnProcfs is [ProveProcfs] for /proc.
 func ProveOwnProcfs() error {
 	fd, err := unix.Open("/proc", unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -57,8 +56,8 @@ func ProveOwnProcfs() error {
 	return ProveProcfs(fd)
 }
 
-// pidLevels reads the line NSpid of a status file, proc_pid_status(5). A kernel without
-// pid namespaces has none: there is one level then.
+// pidLevels parses the line NSpid of a status file, proc_pid_status(5). A kernel without pid
+// namespaces has no such line: then there is one level.
 func pidLevels(root int, pid string) ([]string, error) {
 	fd, err := unix.Openat(root, pid+"/status", unix.O_RDONLY|unix.O_CLOEXEC|unix.O_NOFOLLOW, 0)
 	if err != nil {

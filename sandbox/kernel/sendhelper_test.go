@@ -10,9 +10,9 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// tellApart runs the steps in a process with descriptors of its own and returns what it
+// sendApart runs the steps in a process with descriptors of its own and returns what it
 // has told over the socket by the time it has ended.
-func tellApart(t *testing.T, steps func(socket int) []Step) string {
+func sendApart(t *testing.T, steps func(socket int) []Step) string {
 	t.Helper()
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_DGRAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -41,7 +41,7 @@ func tellApart(t *testing.T, steps func(socket int) []Step) string {
 }
 
 func TestMessenger(t *testing.T) {
-	if said := tellApart(t, func(socket int) []Step { return StepsSendHelper(socket, []byte("started")) }); said != "started" {
+	if said := sendApart(t, func(socket int) []Step { return StepsSendHelper(socket, []byte("started")) }); said != "started" {
 		t.Errorf("it told %q", said)
 	}
 }
@@ -68,7 +68,7 @@ func TestGuard(t *testing.T) {
 			t.Fatal(err)
 		}
 		w.Close()
-		said := tellApart(t, func(socket int) []Step {
+		said := sendApart(t, func(socket int) []Step {
 			return StepsGuard(Guard{Pipe: int(r.Fd()), Command: int(pidfd.Fd()), Log: socket, ExitMessage: []byte(test.words)}, 0)
 		})
 		if said != test.want {
