@@ -161,7 +161,8 @@ func TestPlanErrors(t *testing.T) {
 	}{
 		{"no landlock", policy.Policy{}, ForVersion(0), "no landlock", errors.ErrUnsupported},
 		{"min-abi", policy.Policy{MinABI: 6}, ForVersion(5), "ABI 6 (Linux 6.12) is needed and this kernel has ABI 5", errors.ErrUnsupported},
-		{"missing", ro(dir + "/x"), abi, dir + "/x", unix.ENOENT},
+		{"missing", ro(dir + "/x"), abi, `(write "?` + dir + `/x" if it may be missing)`, unix.ENOENT},
+		{"below a file", ro("/etc/passwd/x"), abi, "if it may be missing", unix.ENOTDIR},
 		{"FIFO", ro(fifo), abi, "FIFO", nil},
 		{"socket", ro(sock), abi, "socket", nil},
 		{"device", ro("/dev/kmsg"), abi, "device", nil},
@@ -169,7 +170,7 @@ func TestPlanErrors(t *testing.T) {
 		{"below procfs", ro("/proc/sys"), abi, "procfs", nil},
 		{"through a link", ro("/proc/self"), abi, "procfs", nil},
 		{"no device", policy.Policy{Devices: []policy.Device{{Path: dir}}}, abi, "not a device node", nil},
-		{"missing device", policy.Policy{Devices: []policy.Device{{Path: dir + "/x"}}}, abi, dir + "/x", unix.ENOENT},
+		{"missing device", policy.Policy{Devices: []policy.Device{{Path: dir + "/x"}}}, abi, `(write "?` + dir + `/x" if it may be missing)`, unix.ENOENT},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -189,6 +190,34 @@ func TestPlanErrors(t *testing.T) {
 				t.Errorf("%d descriptors were left open", after-before)
 			}
 		})
+	}
+}
+
+// TestPlanOptional: what may be missing stops nothing, and grants nothing while it is.
+func TestPlanOptional(t *testing.T) {
+	abi := needLandlock(t)
+	mounts, err := ReadMountTable()
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	p, err := NewPlan(Request{ABI: abi, Mounts: mounts, Policy: policy.Policy{
+		Paths: policy.Paths{Rules: policy.OnlyThese(
+			policy.Rule{Path: dir, Rights: policy.MayRead, Optional: true},
+			policy.Rule{Path: dir + "/x", Rights: policy.MayRead, Optional: true},
+			policy.Rule{Path: "/etc/passwd/x", Rights: policy.MayRead, Optional: true})},
+		Devices: []policy.Device{{Path: dir + "/y", Optional: true}, {Path: "/etc/passwd/y", Optional: true}},
+	}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Close()
+	granted := map[string]bool{}
+	for _, r := range p.Rules {
+		granted[r.Path] = true
+	}
+	if !granted[dir] || granted[dir+"/x"] || granted["/etc/passwd/x"] || granted[dir+"/y"] {
+		t.Errorf("%v", p.Rules)
 	}
 }
 
