@@ -1,6 +1,9 @@
 package policy
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
 // Capability is one of the capabilities that open memory: a process with it can get around
 // what protects memory. See capabilities(7).
@@ -33,14 +36,34 @@ func MemoryCapabilities() []Capability {
 	return all[:]
 }
 
-// ParseCapability returns the one of [MemoryCapabilities] with this name, in any case and
+// limitsCapability lifts every hard limit, setrlimit(2).
+var limitsCapability = Capability{"CAP_SYS_RESOURCE", 24}
+
+// KeepableCapabilities lists the capabilities that capabilities.keep can name: those of
+// [MemoryCapabilities], and the one that a policy with limits drops. They are sorted by
+// name. The caller owns the slice.
+func KeepableCapabilities() []Capability {
+	all := append(MemoryCapabilities(), limitsCapability)
+	slices.SortFunc(all, func(a, b Capability) int { return strings.Compare(a.Name, b.Name) })
+	return all
+}
+
+// DroppedCapabilities lists those that a sandbox with this policy drops, also from the
+// bounding set.
+func (p *Policy) DroppedCapabilities() []Capability {
+	return slices.DeleteFunc(KeepableCapabilities(), func(c Capability) bool {
+		return slices.Contains(p.Capabilities.Keep, c.Name) || c == limitsCapability && len(p.Limits) == 0
+	})
+}
+
+// ParseCapability returns the one of [KeepableCapabilities] with this name, in any case and
 // with or without "CAP_"; ok is false if there is none.
 func ParseCapability(s string) (c Capability, ok bool) {
 	name := strings.ToUpper(s)
 	if !strings.HasPrefix(name, "CAP_") {
 		name = "CAP_" + name
 	}
-	for _, c := range memoryCapabilities {
+	for _, c := range KeepableCapabilities() {
 		if c.Name == name {
 			return c, true
 		}

@@ -1,6 +1,7 @@
 package policy
 
 import (
+	"slices"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -23,5 +24,27 @@ func TestCapabilityNumbers(t *testing.T) {
 	}
 	if len(want) != len(MemoryCapabilities()) {
 		t.Errorf("%d capabilities, want %d", len(MemoryCapabilities()), len(want))
+	}
+}
+
+// TestDroppedCapabilities: what lifts limits goes where there are limits, unless it is kept.
+func TestDroppedCapabilities(t *testing.T) {
+	limits := []Limit{{Name: "nofile", Soft: 5, Hard: 5}}
+	for _, test := range []struct {
+		limits []Limit
+		keep   []string
+		want   bool
+	}{{nil, nil, false}, {limits, nil, true}, {limits, []string{"CAP_SYS_RESOURCE"}, false}, {limits, []string{"CAP_SYS_ADMIN"}, true}} {
+		p := Policy{Limits: test.limits, Capabilities: Capabilities{Keep: test.keep}}
+		var found bool
+		for _, c := range p.DroppedCapabilities() {
+			found = found || c.Name == "CAP_SYS_RESOURCE" && c.Bit == unix.CAP_SYS_RESOURCE
+			if slices.Contains(test.keep, c.Name) {
+				t.Errorf("%s is dropped and kept", c.Name)
+			}
+		}
+		if found != test.want {
+			t.Errorf("limits %v, keep %v: dropped is %t", test.limits, test.keep, found)
+		}
 	}
 }

@@ -18,20 +18,26 @@ var capabilityCalls = [...]capabilityCall{
 	{"fanotify_init", "CAP_SYS_ADMIN", "watching whole file systems, and deciding about the access of other processes"},
 	{"mknod", "CAP_MKNOD", "creating a device node"},
 	{"mknodat", "CAP_MKNOD", "creating a device node"},
+	{"prlimit64", limitsCapability.Name, "raising a hard limit"},
 	{"quotactl", "CAP_SYS_ADMIN", "setting quotas, and reading those of other users"},
 	{"quotactl_fd", "CAP_SYS_ADMIN", "setting quotas, and reading those of other users"},
 	{"reboot", "CAP_SYS_BOOT", ""},
 	{"setdomainname", "CAP_SYS_ADMIN", ""},
 	{"sethostname", "CAP_SYS_ADMIN", ""},
+	{"setrlimit", limitsCapability.Name, "raising a hard limit"},
 	{"syslog", "CAP_SYSLOG", "everything except what kernel.dmesg_restrict = 0 lets every user read"},
 	{"unshare", "CAP_SYS_ADMIN", "creating namespaces without a new user namespace"},
+}
+
+func (p *Policy) dropsCapability(name string) bool {
+	return slices.ContainsFunc(p.DroppedCapabilities(), func(c Capability) bool { return c.Name == name })
 }
 
 // capability explains a call that the filter allows and that needs a capability, which the
 // sandbox drops. It reports whether that decides.
 func (e *explainer) capability(name string) bool {
 	for _, c := range capabilityCalls {
-		if c.call != name || slices.Contains(e.policy.Capabilities.Keep, c.capability) {
+		if c.call != name || !e.policy.dropsCapability(c.capability) {
 			continue
 		}
 		if c.uses != "" {

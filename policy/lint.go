@@ -77,6 +77,7 @@ var lintRules = [...]LintRule{
 	{"loader-runs-data", "files that cannot be executed can be run by the loader", (*linter).loader},
 	{"device-memory", "a device gives access to memory or to a raw disk", (*linter).devices},
 	{"memory-open", "memory.access opens memory", (*linter).memoryOpen},
+	{"limits-lifted", "limits do not hold for root", (*linter).limitsLifted},
 	{"memory-back-door", "memory.access closes memory, and another key opens it", (*linter).backDoors},
 	{"call-variants", "a system call is refused in only one of its forms", (*linter).variants},
 	{"breaks-programs", "a key refuses what common programs need", (*linter).breaksPrograms},
@@ -385,12 +386,27 @@ func (l *linter) memoryOpen() {
 	}
 }
 
+func (l *linter) limitsLifted() {
+	p := l.policy
+	if len(p.Limits) > 0 && slices.Contains(p.Capabilities.Keep, limitsCapability.Name) {
+		l.report(LevelWarning, "capabilities.keep", limitsCapability.Name, "capabilities.keep contains "+limitsCapability.Name,
+			"with it root can raise every limit of [limits]", "remove it")
+	}
+	if slices.ContainsFunc(p.Limits, func(limit Limit) bool { return limit.Name == "nproc" }) {
+		l.report(LevelNote, "limits.nproc", "", "limits.nproc is set", "the kernel does not apply it to uid 0",
+			"run CMD as another user, or limit the processes of its cgroup (pids.max, TasksMax=)")
+	}
+}
+
 func (l *linter) backDoors() {
 	p := l.policy
 	if p.Memory.Access == AccessAllow {
 		return
 	}
 	for _, name := range p.Capabilities.Keep {
+		if name == limitsCapability.Name {
+			continue // limitsLifted
+		}
 		l.report(LevelWarning, "capabilities.keep", name, "capabilities.keep contains "+name,
 			"with it root can access memory although memory.access closes it", "remove it")
 	}

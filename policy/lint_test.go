@@ -35,6 +35,12 @@ func TestLint(t *testing.T) {
 			p.Network = Network{Unix: OnlyThese[string]()}
 		}, ""},
 		{"sockets-open", func(*Policy) {}, "note paths"},
+		{"limits-lifted", func(p *Policy) {
+			p.Limits, p.Capabilities.Keep = []Limit{{Name: "nofile", Soft: 1, Hard: 1}}, []string{"CAP_SYS_RESOURCE"}
+		}, "warning capabilities.keep CAP_SYS_RESOURCE"},
+		{"limits-lifted", func(p *Policy) { p.Capabilities.Keep = []string{"CAP_SYS_RESOURCE"} }, ""},
+		{"limits-lifted", func(p *Policy) { p.Limits = []Limit{{Name: "nproc", Soft: 5, Hard: 5}} }, "note limits.nproc"},
+		{"limits-lifted", func(p *Policy) { p.Limits = []Limit{{Name: "nofile", Soft: 5, Hard: 5}} }, ""},
 		{"metadata-open", func(*Policy) {}, "note paths.metadata"},
 		{"metadata-open", func(p *Policy) { p.Paths.Metadata = MetadataGranted }, ""},
 		{"writable-executable", paths(Grant(rwx, "/srv")), "note paths.rwx /srv"},

@@ -185,14 +185,5 @@ func (o *Options) capabilities() (held kernel.Capabilities, drop []policy.Capabi
 	if held, err = kernel.ThreadCapabilities(); err != nil {
 		return held, nil, err
 	}
-	for _, c := range policy.MemoryCapabilities() {
-		kept := false
-		for _, name := range o.Policy.Capabilities.Keep {
-			kept = kept || name == c.Name
-		}
-		if !kept {
-			drop = append(drop, c)
-		}
-	}
-	return held, drop, nil
+	return held, o.Policy.DroppedCapabilities(), nil
 }

@@ -187,7 +187,7 @@ func (b *builder) capabilitiesKeep(v value) {
 
 func capabilityNames() []string {
 	var names []string
-	for _, c := range policy.MemoryCapabilities() {
+	for _, c := range policy.KeepableCapabilities() {
 		names = append(names, c.Name)
 	}
 	return names

@@ -45,6 +45,9 @@ func Named(list []policy.Limit, e Effort) ([]starter.Limit, error) {
 			}
 			continue
 		}
+		if l.Name == "nproc" && unix.Getuid() == 0 {
+			e.Warn("limits.nproc does not hold: the kernel does not apply RLIMIT_NPROC to uid 0; run CMD as another user, or set pids.max of its cgroup")
+		}
 		named = append(named, starter.Limit{Name: "RLIMIT_" + strings.ToUpper(l.Name), Resource: resource,
 			Value: unix.Rlimit{Cur: l.Soft, Max: l.Hard}})
 	}
