@@ -227,3 +227,75 @@ os.wait()
 		}
 	})
 }
+
+// heldProgram runs its arguments with descriptor 7 open on a program file, in a mount
+// namespace where the directory is empty but for that, and prints what the file has then.
+const heldProgram = `
+mount -t tmpfs none /usr/local/lib || exit 9
+printf old >/usr/local/lib/f
+case $1 in
+append) exec 7>>/usr/local/lib/f;;
+read) exec 7</usr/local/lib/f;;
+removed) exec 7<>/usr/local/lib/f; rm /usr/local/lib/f;;
+bound) mkdir /usr/local/lib/b; mount --bind /usr/local/lib /mnt; exec 7<>/mnt/f;;
+*) exec 7<>/usr/local/lib/f;;
+esac
+shift
+"$@"
+echo "status $?"
+cat /usr/local/lib/f
+`
+
+// TestHeldProgramFile hands in descriptors of a program file. Those for writing stop the
+// start, however the file is reached; the controls are the same without memjail, where the
+// policy lets such files be written, and a descriptor for reading.
+func TestHeldProgramFile(t *testing.T) {
+	root := accounts()[0]
+	if !root.isRoot() {
+		t.Skip("only root can write a program file")
+	}
+	memjail := func(flags ...string) []string {
+		return append(append([]string{memjailPath(t), "run", "-q", "--keep-fd", "7"}, flags...), "--")
+	}
+	const written, refused = "status 0\nNEW", "status 125\nold"
+	for _, test := range []struct {
+		how, want string
+		argv      []string
+	}{
+		{"write", written, nil},
+		{"append", "status 0\noldNEW", nil},
+		{"write", written, memjail("--allow", "code-files=allow")},
+		{"read", "status 1\nold", memjail()},
+		{"write", refused, memjail()},
+		{"append", refused, memjail()},
+		{"bound", refused, memjail()},
+		{"write", refused, memjail("-p", "workspace")},
+		{"write", refused, memjail("--rwx", "/")},
+		{"removed", "status 125\n", memjail()},
+	} {
+		argv := append([]string{"unshare", "-m", "sh", "-c", heldProgram, "sh", test.how}, test.argv...)
+		argv = append(argv, "sh", "-c", "printf NEW >&7")
+		o := job{as: root, dir: root.workDir(t), argv: argv}.run(t)
+		said := strings.Contains(o.stderr, "descriptor 7 is a file of a program directory")
+		if o.stdout != test.want || said != strings.Contains(test.want, "125") {
+			t.Errorf("%s %v: want %q: %v", test.how, test.argv, test.want, o)
+		}
+	}
+}
+
+// TestHeldSystemFile hands in descriptors of a file of sysfs, which nobody writes to. The
+// control is the same descriptor for reading.
+func TestHeldSystemFile(t *testing.T) {
+	root := accounts()[0]
+	if !root.isRoot() {
+		t.Skip("only root can open a file of sysfs for writing")
+	}
+	const file = "/sys/kernel/mm/transparent_hugepage/enabled"
+	for redirection, want := range map[string]int{"<": 0, ">>": 125, "<>": 125} {
+		line := memjailPath(t) + " run -q --keep-fd 7 -- true 7" + redirection + file
+		o := job{as: root, dir: root.workDir(t), argv: []string{"sh", "-c", line}}.run(t)
+		if o.code != want || (want != 0) != strings.Contains(o.stderr, "descriptor 7 is a file of /sys") {
+			t.Errorf("%s: want %d: %v", redirection, want, o)
+		}
+	}
+}

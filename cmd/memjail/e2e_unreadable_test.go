@@ -87,7 +87,7 @@ func TestUnreadableProgram(t *testing.T) {
 			t.Errorf("control: %s: %v", command, o)
 		}
 		o := job{as: user, dir: "/", argv: argv}.run(t)
-		if o.code != 1 || strings.Count(o.stderr, nothingGranted) != 1 || !strings.Contains(o.stderr, nothingGranted+" to "+program+": its user may not read the file") {
+		if o.code != 1 || strings.Count(o.stderr, nothingGranted) != 1 || !strings.Contains(o.stderr, nothingGranted+" to "+program+": its user may not read the program's file") {
 			t.Errorf("%s: %v", command, o)
 		}
 	}

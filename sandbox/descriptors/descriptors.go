@@ -52,12 +52,17 @@ type Inherited struct {
 type Error struct {
 	FD   int
 	What string // "the memory of process 12 (/proc/12/mem)"
+	// Key is the key of the policy that decides; empty: no policy allows it.
+	Key string
 	// Hint says what to do, or is empty.
 	Hint string
 }
 
 func (e *Error) Error() string {
 	text := fmt.Sprintf("descriptor %d is %s, which no policy allows", e.FD, e.What)
+	if e.Key != "" {
+		text = fmt.Sprintf("descriptor %d is %s, which the policy does not allow (%s)", e.FD, e.What, e.Key)
+	}
 	if e.Hint != "" {
 		text += ": " + e.Hint
 	}

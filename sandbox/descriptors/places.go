@@ -60,7 +60,21 @@ func (in *Inherited) CheckPlaces(s Sandbox) error {
 			return err
 		}
 	}
+	if s.Rules != nil && len(s.Rules.Closed) > 0 {
+		return closedFile(s.Rules.Closed[0])
+	}
 	return in.foreignFiles(s)
+}
+
+// closedFile is the error about a file that is open for writing where the sandbox can open
+// none so.
+func closedFile(f landlock.ClosedFile) *Error {
+	e := &Error{FD: f.FD, What: "a file of a program directory (" + f.Path + "), open for writing", Key: "memory.code-files",
+		Hint: "put a pipe in between (memjail ... | cat >>FILE)"}
+	if f.System {
+		e.What, e.Key = "a file of /sys or of a cgroup ("+f.Path+"), open for writing", "paths.rw"
+	}
+	return e
 }
 
 func (s *Sandbox) checkDirectoryFD(fd int) error {

@@ -39,6 +39,13 @@ type HeldFile struct {
 	Rights Rights
 }
 
+// ClosedFile is a held file in a program directory, in sysfs or in a cgroup file system.
+type ClosedFile struct {
+	FD     int
+	Path   string
+	System bool // in sysfs or a cgroup file system
+}
+
 // Rule grants Rights on a file, or on a directory and everything below.
 type Rule struct {
 	Path   string // for messages; the kernel uses FD
@@ -70,6 +77,9 @@ type Plan struct {
 	// Hidden are mount points of special file systems outside their fixed
 	// places, which a private mount namespace could cover.
 	Hidden []string
+	// Closed are those of [Request.Held] that are open for writing although the sandbox may
+	// not open them so whatever the path rules are.
+	Closed []ClosedFile
 
 	held []int // the descriptors of the rules, each once
 }
@@ -159,9 +169,12 @@ func (p *Plan) fill(r Request) error {
 		w.reserved = ResolveUnix
 	}
 	if r.Policy.Paths.Rules.Restricted() {
-		err = errors.Join(w.grantPaths(r.Policy), w.grantHeld(r.Held))
+		err = w.grantPaths(r.Policy)
+		w.noteClosed(r.Held)
+		err = errors.Join(err, w.grantHeld(r.Held))
 	} else {
 		w.grantAll()
+		w.noteClosed(r.Held)
 	}
 	if err == nil {
 		err = w.grantNamedDevices(r.Policy)
@@ -321,6 +334,44 @@ func (w *walker) grantHeld(files []HeldFile) error {
 		}
 	}
 	return nil
+}
+
+// noteClosed notes the files that are held open for writing where nothing granted so far can
+// be opened so: what the kernel or other programs run could be changed there.
+func (w *walker) noteClosed(files []HeldFile) {
+	for _, f := range files {
+		if f.Rights&WriteFile != 0 {
+			w.noteIfClosed(f.FD)
+		}
+	}
+}
+
+// noteIfClosed is [walker.noteClosed] for one file. A path that does not lead to the file,
+// such as one of another mount namespace, shows nothing.
+func (w *walker) noteIfClosed(fd int) {
+	var held, named unix.Stat_t
+	var fs unix.Statfs_t
+	name, err := nameOf(fd)
+	if err != nil || unix.Fstat(fd, &held) != nil || unix.Fstatfs(fd, &fs) != nil {
+		return
+	}
+	removed := held.Nlink == 0
+	if !removed && (unix.Lstat(name, &named) != nil || named.Dev != held.Dev || named.Ino != held.Ino) {
+		return
+	}
+	for _, r := range w.plan.Rules {
+		if r.Rights&WriteFile != 0 && abspath.Within(r.Path, name) {
+			return
+		}
+	}
+	magic := uint32(fs.Type) //nolint:unconvert // its width differs between architectures
+	system := magic == unix.SYSFS_MAGIC || magic == unix.CGROUP_SUPER_MAGIC || magic == unix.CGROUP2_SUPER_MAGIC
+	for _, o := range w.carve.enclosing(name) {
+		if system || o.kind == limited && !o.ceiling.has(WriteFile) {
+			w.plan.Closed = append(w.plan.Closed, ClosedFile{FD: fd, Path: name, System: system})
+			return
+		}
+	}
 }
 
 // grantPath grants one path of the policy. It is resolved once, with symbolic links; after
