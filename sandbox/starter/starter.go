@@ -7,6 +7,7 @@ package starter
 import (
 	"fmt"
 	"os"
+	"slices"
 	"sync/atomic"
 
 	"github.com/memjail/memjail/policy"
@@ -172,6 +173,7 @@ func (p *Plan) outerSteps() []kernel.Step {
 		add(kernel.StepCloseFD(fd))
 	}
 	add(p.limitSteps(func(resource int) bool { return !lateLimit(resource) })...)
+	add(p.raisingSteps()...)
 	add(p.capabilitySteps()...)
 	add(kernel.StepNoNewPrivs())
 	if p.NoWritableCode {
@@ -233,12 +235,39 @@ func lateLimit(resource int) bool {
 	return resource == unix.RLIMIT_NOFILE || resource == unix.RLIMIT_AS
 }
 
+// finalLimits are the limits that the program has: of those about one resource the last one
+// in the list. To lower a hard limit first would take a capability that is gone by then to
+// raise it.
+func (p *Plan) finalLimits() []Limit {
+	var final []Limit
+	for i, l := range p.Limits {
+		if !slices.ContainsFunc(p.Limits[i+1:], func(later Limit) bool { return later.Resource == l.Resource }) {
+			final = append(final, l)
+		}
+	}
+	return final
+}
+
 func (p *Plan) limitSteps(which func(resource int) bool) []kernel.Step {
 	var steps []kernel.Step
-	for _, l := range p.Limits {
+	for _, l := range p.finalLimits() {
 		if which(l.Resource) {
 			steps = append(steps, kernel.StepLimit(l.Name, l.Resource, l.Value))
 		}
+	}
+	return steps
+}
+
+// raisingSteps raise the hard limits that are set late, while this process still has
+// CAP_SYS_RESOURCE, and leave the soft ones as they are.
+func (p *Plan) raisingSteps() []kernel.Step {
+	var steps []kernel.Step
+	for _, l := range p.finalLimits() {
+		var now unix.Rlimit
+		if !lateLimit(l.Resource) || unix.Getrlimit(l.Resource, &now) != nil || l.Value.Max <= now.Max {
+			continue
+		}
+		steps = append(steps, kernel.StepLimit(l.Name, l.Resource, unix.Rlimit{Cur: now.Cur, Max: l.Value.Max}))
 	}
 	return steps
 }

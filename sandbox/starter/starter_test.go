@@ -61,6 +61,42 @@ func TestOrder(t *testing.T) {
 	}
 }
 
+// TestRaisedLimit: a hard limit that is set late and above the present one is raised before
+// the capabilities go, and is not lowered in between.
+func TestRaisedLimit(t *testing.T) {
+	var now unix.Rlimit
+	if err := unix.Getrlimit(unix.RLIMIT_NOFILE, &now); err != nil {
+		t.Fatal(err)
+	}
+	p := plan(t)
+	entry := Limit{Name: "RLIMIT_NOFILE", Resource: unix.RLIMIT_NOFILE, Value: now}
+	higher := entry
+	higher.Value.Max = now.Max + 1
+	for _, test := range []struct {
+		limits []Limit
+		early  int
+	}{{[]Limit{entry}, 0}, {[]Limit{entry, higher}, 1}, {[]Limit{higher, entry}, 0}} {
+		p.Limits = test.limits
+		steps, err := p.Steps()
+		if err != nil {
+			t.Fatal(err)
+		}
+		names := order(steps)
+		gone := slices.Index(names, "dropping capabilities")
+		count := func(names []string) (n int) {
+			for _, name := range names {
+				if name == "setting the limit RLIMIT_NOFILE" {
+					n++
+				}
+			}
+			return n
+		}
+		if early, late := count(names[:gone]), count(names[gone:]); early != test.early || late != 1 {
+			t.Errorf("%v: %d times before the capabilities go and %d times after, want %d and 1", test.limits, early, late, test.early)
+		}
+	}
+}
+
 // TestListenerBranches holds where the two branches of the filter's steps lead: one
 // for a listener of one's own, one for a listener that stands above already.
 func TestListenerBranches(t *testing.T) {
