@@ -73,6 +73,9 @@ type Attempt struct {
 	Seconds int
 	// Needs returns what the machine lacks for the attempt to mean anything, or "".
 	Needs func() string
+	// As is whom the launcher is started as, nil: whoever runs the suite. Another user
+	// needs root, and attempts of the same one share a launcher. Victims are root's then.
+	As *User
 	// Setup runs outside, before the sandbox is started, with the rights of whoever runs
 	// the suite. What it makes is in the Setup's directories, or mounted in the run's
 	// private mount namespace. Its error is the reason why nothing can be proven. undo,

@@ -42,7 +42,8 @@ type Result struct {
 	Effect   Effect  `json:"effect"`
 	ABI      ABI     `json:"abi"`
 	Verdict  Verdict `json:"verdict"`
-	// Layer is what refused it: landlock, seccomp, kernel; "" unless held.
+	// Layer is what refused it: landlock, seccomp, capability, descriptors, mounts, or
+	// kernel; "" unless held.
 	Layer string `json:"layer,omitempty"`
 	// Detail says how it ended inside; Control how the control did.
 	Detail  string `json:"detail"`
@@ -120,10 +121,8 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	}
 	defer removeDir(r.dir)
 	defer r.closeMounts()
-	for _, prepared := range []bool{false, true} {
-		if err := r.phase(ctx, prepared); err != nil {
-			return nil, err
-		}
+	if err := r.runPhases(ctx); err != nil {
+		return nil, err
 	}
 	// Those that need a preparation came last; the report is in the catalogue's order.
 	place := map[string]int{}
@@ -153,7 +152,8 @@ type suite struct {
 	started [2]bool   // whether such an agent has ever answered
 	refused [2]int    // how often in a row no agent could be started
 	pace    pace
-	private bool // this mount namespace is the run's own
+	private bool  // this mount namespace is the run's own
+	as      *User // of this phase
 	mounts  string
 	inherit [2][]*os.File
 	attempt int
@@ -186,23 +186,21 @@ func (r *suite) open() error {
 	return r.openMounts()
 }
 
-// phase makes the attempts that need a preparation, or those that need none. The
-// preparations of a phase are all in place before the sandbox starts.
-func (r *suite) phase(ctx context.Context, prepared bool) error {
-	var phase []*Attempt
+// runPhase makes the attempts of a phase. Its preparations are all in place before the
+// sandbox starts.
+func (r *suite) runPhase(ctx context.Context, p phase) error {
+	r.as = p.as
+	var attempts []*Attempt
 	missing := map[string]string{}
 	setup := r.newSetup()
 	defer setup.close()
 	for i := range r.Attempts {
 		a := &r.Attempts[i]
-		if (a.Setup != nil) != prepared {
+		if !p.has(a) {
 			continue
 		}
-		phase = append(phase, a)
-		if a.Setup == nil {
-			continue
-		}
-		undo, err := a.Setup(&setup)
+		attempts = append(attempts, a)
+		undo, err := r.prepare(a, &setup)
 		if err != nil {
 			missing[a.Name()] = err.Error()
 			continue
@@ -211,12 +209,15 @@ func (r *suite) phase(ctx context.Context, prepared bool) error {
 			defer undo()
 		}
 	}
-	if len(phase) == 0 {
+	if len(attempts) == 0 {
 		return nil
+	}
+	if err := r.giveLog(); err != nil {
+		return err
 	}
 	r.inherit = setup.inherit
 	defer r.endAgents()
-	for _, a := range phase {
+	for _, a := range attempts {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
@@ -238,7 +239,7 @@ func (r *suite) endAgents() {
 		if a != nil {
 			a.end()
 		}
-		r.agents[i] = nil
+		r.agents[i], r.refused[i] = nil, 0
 	}
 }
 
@@ -288,6 +289,9 @@ func (r *suite) try(a *Attempt, setup Setup, missing string) (Result, error) {
 func (r *suite) judge(a *Attempt, inside done, result *Result) {
 	if inside.Unready {
 		result.Verdict = NotProven
+		if r.as != nil && r.Policy == nil { // not every launcher is for every user
+			result.Control, result.Detail = fmt.Sprintf("inside, as %v: %s", r.as, result.Detail), ""
+		}
 		return
 	}
 	if !inside.Effect {
@@ -356,7 +360,7 @@ func unready(a *Attempt, err error) done {
 func (r *suite) make(a *Attempt, setup Setup, inside bool, deadline time.Duration) (done, error) {
 	setup.Pace = r.pace
 	ag, err := r.agentFor(inside)
-	if err != nil && !r.started[index(inside)] {
+	if err != nil && !r.started[index(inside)] && r.as == nil {
 		return done{}, err
 	}
 	if err != nil {
@@ -451,6 +455,9 @@ func (r *suite) startAgent(launcher []string, inherit []*os.File) (*agent, error
 	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Dir, cmd.Stderr, cmd.ExtraFiles = r.dir, r.Stderr, inherit
 	cmd.SysProcAttr = &unix.SysProcAttr{Pdeathsig: unix.SIGKILL, Setpgid: true}
+	if r.as != nil {
+		r.as.start(cmd.SysProcAttr)
+	}
 	pipe, w, err := os.Pipe()
 	if err != nil {
 		return nil, err

@@ -179,6 +179,9 @@ func (o *probeOptions) investigate(ctx context.Context, selected []probe.Attempt
 		return nil, fmt.Errorf("making a directory for the log: %w", err)
 	}
 	defer os.RemoveAll(dir)
+	if err := os.Chmod(dir, 0o711); err != nil { // some attempts are made as another user
+		return nil, fmt.Errorf("making a directory for the log: %w", err)
+	}
 	options := probe.Options{Attempts: selected, Stderr: io.err}
 	if err := o.launcher(&options, filepath.Join(dir, "log")); err != nil {
 		return nil, err

@@ -5,8 +5,6 @@ import (
 	"crypto/rand"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 
 	"github.com/memjail/memjail/policy"
 	"github.com/memjail/memjail/sandbox/kernel/attack"
@@ -215,18 +213,6 @@ func lineAttempts() []probe.Attempt {
 			func(*probe.Env, probe.Victim) probe.Outcome { return keepKey(abi) })
 		add("vhangup", "vhangup(2) ends the session on the terminal", "vhangup(2)", nil,
 			func(*probe.Env, probe.Victim) probe.Outcome { return hangUp(abi) })
-		for _, fs := range []struct {
-			name, explain string
-			request       uintptr
-			magic         uint32 // statfs(2)'s type
-		}{
-			{"btrfs", "BTRFS_IOC_SUBVOL_CREATE makes a directory where no rule about paths looks", 0x5000940e, unix.BTRFS_SUPER_MAGIC},
-			{"bcachefs", "BCH_IOCTL_SUBVOLUME_CREATE makes a directory where no rule about paths looks", 0x4020bc10, 0xca451a4e},
-		} {
-			all = append(all, probe.Attempt{Route: "subvolume", Spelling: fs.name, Target: probe.System, Effect: probe.Obtain, ABI: abi,
-				Explain: fs.explain, Reference: fs.name + "-subvolume(8)", Needs: func() string { return keptOn(fs.name, fs.magic) },
-				Attack: func(s *probe.Env, _ probe.Victim) probe.Outcome { return makeSubvolume(s, abi, fs.request) }})
-		}
 	}
 	return all
 }
@@ -303,31 +289,4 @@ func hangUp(abi probe.ABI) probe.Outcome {
 		return probe.Refused("vhangup", err)
 	}
 	return probe.Did("the terminal was hung up")
-}
-
-// keptOn says that the suite's files lie on another file system.
-func keptOn(name string, magic uint32) string {
-	var st unix.Statfs_t
-	if err := unix.Statfs(os.TempDir(), &st); err != nil || uint32(st.Type) != magic {
-		return os.TempDir() + " is on no " + name
-	}
-	return ""
-}
-
-// makeSubvolume makes one in the attempt's directory, if that is on the file system.
-func makeSubvolume(s *probe.Env, abi probe.ABI, request uintptr) probe.Outcome {
-	fd, err := unix.Open(s.Dir, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
-	if err != nil {
-		return probe.Refused("open", err)
-	}
-	defer unix.Close(fd)
-	const size = 4096 // struct btrfs_ioctl_vol_args; the name begins at 8
-	name := fmt.Sprintf("subvolume-%v", s.Control)
-	argument := make([]byte, size)
-	copy(argument[8:], name)
-	if _, err := call(abi, ioctlCall, uintptr(fd), request, attack.Address(low(argument))); err != nil {
-		return probe.Refused("ioctl", err)
-	}
-	defer unix.Rmdir(filepath.Join(s.Dir, name))
-	return probe.Did("a directory was made")
 }

@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strings"
 
 	"github.com/memjail/memjail/sandbox/probe"
@@ -15,6 +16,7 @@ const (
 	inheritedReadFD  = 9
 	inheritedWriteFD = 10
 	inheritedDirFD   = 11
+	foreignDirFD     = 14 // 12 and 13: calls_inherited.go
 )
 
 // descriptorAttempts use descriptors that somebody else opened.
@@ -23,6 +25,7 @@ func descriptorAttempts() []probe.Attempt {
 		donatedAttempt(probe.Read), donatedAttempt(probe.Write),
 		inheritedAttempt(probe.Read, inheritedReadFD), inheritedAttempt(probe.Write, inheritedWriteFD),
 		inheritedDirAttempt(probe.Read), inheritedDirAttempt(probe.Write),
+		foreignDirAttempt(probe.Read), foreignDirAttempt(probe.Write),
 	}
 }
 
@@ -133,4 +136,73 @@ func inheritedDirAttempt(effect probe.Effect) probe.Attempt {
 			defer unix.Close(fd)
 			return useMem(fd, v, effect)
 		}}
+}
+
+// foreignDirAttempt opens memory below a directory of another mount namespace: a procfs is
+// mounted there that no mount table inside, and none that the launcher can read, has.
+func foreignDirAttempt(effect probe.Effect) probe.Attempt {
+	return probe.Attempt{Route: "descriptors", Spelling: "foreign-directory", Target: probe.Self, Effect: effect,
+		Explain:   "a procfs in another mount namespace, by a directory descriptor with which the launcher was started",
+		Reference: "mount_namespaces(7), openat(2)", Layer: "descriptors", Permits: permitsMemory(effect),
+		Setup: prepareForeignDir,
+		Attack: func(_ *probe.Env, v probe.Victim) probe.Outcome {
+			// The number may meanwhile be a descriptor of this program's own.
+			var fs unix.Statfs_t
+			if err := unix.Fstatfs(foreignDirFD, &fs); err != nil || fs.Type != unix.PROC_SUPER_MAGIC {
+				return probe.Refused("openat", unix.EBADF)
+			}
+			name := filepath.Join(filepath.Base(v.ProcDir("/proc")), "mem")
+			fd, err := unix.Openat(foreignDirFD, name, unix.O_RDWR|unix.O_CLOEXEC, 0)
+			if err != nil {
+				return probe.Refused("openat", err)
+			}
+			defer unix.Close(fd)
+			return useMem(fd, v, effect)
+		}}
+}
+
+// prepareForeignDir opens a procfs that a thread has mounted in a namespace of which
+// nothing but the descriptor is left.
+func prepareForeignDir(s *probe.Setup) (func(), error) {
+	return s.Once("foreign directory", func() (func(), error) {
+		if err := s.NeedMounts(); err != nil {
+			return nil, err
+		}
+		fd, err := foreignProcfs(s.Dir)
+		if err != nil {
+			return nil, err
+		}
+		for side := range probe.Sides {
+			copied, err := unix.FcntlInt(uintptr(fd), unix.F_DUPFD_CLOEXEC, 0)
+			if err != nil {
+				return nil, err
+			}
+			s.Inherit(side, foreignDirFD, os.NewFile(uintptr(copied), "foreign procfs"))
+		}
+		return nil, unix.Close(fd)
+	})
+}
+
+// foreignProcfs mounts a procfs on dir in a mount namespace that ends with the thread.
+func foreignProcfs(dir string) (fd int, err error) {
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		runtime.LockOSThread() // and never unlocked: the thread ends with the goroutine
+		if err = unix.Unshare(unix.CLONE_NEWNS); err != nil {
+			return
+		}
+		if err = unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+			return
+		}
+		if err = mounting("proc")(dir); err != nil {
+			return
+		}
+		fd, err = unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	}()
+	<-done
+	if err != nil {
+		return -1, fmt.Errorf("mounting in another namespace: %w", err)
+	}
+	return fd, nil
 }

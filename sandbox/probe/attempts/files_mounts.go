@@ -16,7 +16,7 @@ import (
 // descriptors, the supervisor, and races.
 var fileFamilies = []func() []probe.Attempt{
 	procfsMountAttempts, lateMountAttempts, tracingAttempts, procFileAttempts, procLinkAttempts, procSystemAttempts,
-	descriptorAttempts, codeFileAttempts, deviceAttempts, sysfsAttempts, rootDirectoryAttempts, monitorAttempts, raceAttempts,
+	descriptorAttempts, codeFileAttempts, deviceAttempts, sysfsAttempts, capableAttempts, cgroupAttempts, ioctlAttempts, rootDirectoryAttempts, monitorAttempts, raceAttempts,
 }
 
 // permitsMemory says which setting opens /proc/PID/mem and the like.
