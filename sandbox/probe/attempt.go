@@ -97,6 +97,10 @@ type Attempt struct {
 	// Layer is the layer of memjail that refuses it, where neither memjail's log nor the
 	// errno shows that.
 	Layer string
+	// ByCapability: where the memory capability has been dropped, it is what refuses the
+	// attempt with EACCES. That is so for opens of procfs for reading, and for memfds that
+	// are executed; Landlock refuses writes before it.
+	ByCapability bool
 	// Permits returns which setting of a policy opens the attempt on purpose, or "".
 	Permits func(p policy.Policy) string
 }

@@ -154,6 +154,7 @@ type suite struct {
 	pace    pace
 	private bool  // this mount namespace is the run's own
 	as      *User // of this phase
+	dropped bool  // the memory capability, by what is inside
 	mounts  string
 	inherit [2][]*os.File
 	attempt int
@@ -312,9 +313,13 @@ func (r *suite) judge(a *Attempt, inside done, result *Result) {
 	}
 }
 
-// layer says who refused: the launcher's own log if it has a line about this
-// attempt, else what the errno tells, or what is known of memjail.
+// layer is what refused: the memory capability where nothing else does, the layer that
+// the launcher's own log names for this attempt, or else what follows from the errno and
+// from what is known of memjail.
 func (r *suite) layer(a *Attempt, d done) string {
+	if r.dropped && a.ByCapability && d.Outcome.Errno == unix.EACCES {
+		return "capability"
+	}
 	if r.log != nil {
 		if layer := r.log.layerOf(d.Outcome.Step); layer != "" {
 			return layer
@@ -430,12 +435,16 @@ func (r *suite) agentFor(inside bool) (*agent, error) {
 		return nil, err
 	}
 	r.agents[i], r.started[i], r.refused[i] = a, true, 0
+	if inside {
+		r.dropped = a.dropped
+	}
 	return a, nil
 }
 
 // agent is a running agent, seen from the suite.
 type agent struct {
 	cmd      *exec.Cmd
+	dropped  bool
 	launcher int // process number of what was started: the launcher itself
 	in       io.WriteCloser
 	out      *bufio.Reader
@@ -473,10 +482,12 @@ func (r *suite) startAgent(launcher []string, inherit []*os.File) (*agent, error
 		return nil, fmt.Errorf("starting %s: %w", filepath.Base(argv[0]), err)
 	}
 	a.launcher = cmd.Process.Pid
-	if _, err := a.read(r.pace.of(startDeadline)); err != nil {
+	ready, err := a.read(r.pace.of(startDeadline))
+	if err != nil {
 		a.end()
 		return nil, fmt.Errorf("starting the probe under %q: its agent does not answer (%w); does the launcher pass on standard input and output, and is %s visible inside?", shellWords(launcher), err, exe)
 	}
+	a.dropped = ready.Dropped
 	return a, nil
 }
 

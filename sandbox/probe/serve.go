@@ -15,6 +15,7 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/memjail/memjail/sandbox/capability"
 	"github.com/memjail/memjail/sandbox/kernel/attack"
 	"golang.org/x/sys/unix"
 )
@@ -40,6 +41,8 @@ type done struct {
 	Unready bool `json:"unready,omitempty"`
 	// Late: it did not end in time.
 	Late bool `json:"late,omitempty"`
+	// Dropped, in an agent's first answer: it has dropped the memory capability.
+	Dropped bool `json:"dropped,omitempty"`
 }
 
 // Serve is this program's part when it was started again by a probe: args are the
@@ -83,7 +86,8 @@ func agentMain(args []string, in io.Reader, out io.Writer) error {
 	lines := bufio.NewScanner(in)
 	lines.Buffer(nil, 1<<20)
 	enc := json.NewEncoder(out)
-	if err := enc.Encode(done{Name: agentName, PID: os.Getpid()}); err != nil { // ready
+	dropped, _ := capability.Dropped()                                                            // an error: it cannot be asked, and nothing is known
+	if err := enc.Encode(done{Name: agentName, PID: os.Getpid(), Dropped: dropped}); err != nil { // ready
 		return err
 	}
 	for lines.Scan() {

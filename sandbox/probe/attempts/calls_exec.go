@@ -46,7 +46,7 @@ func execAttempts() []probe.Attempt {
 				return execveCall.step(abi, lowString(fmt.Sprintf("/dev/fd/%d", fd)), emptyList(), emptyList())
 			}},
 		} {
-			a := probe.Attempt{Route: "memfd-exec", Spelling: how.spelling, Target: probe.System, Effect: probe.Obtain, ABI: abi,
+			a := probe.Attempt{Route: "memfd-exec", Spelling: how.spelling, Target: probe.System, Effect: probe.Obtain, ABI: abi, ByCapability: true,
 				Explain: how.explain, Reference: "memfd_create(2), execveat(2)", Permits: permitsAnonymous,
 				Attack: func(*probe.Env, probe.Victim) probe.Outcome { return runMemfd(how.step, 0) }}
 			a.Layer = "kernel" // by the seal that the supervisor puts on it
@@ -68,7 +68,7 @@ func execAttempts() []probe.Attempt {
 		{"acl-at", setACLAt},
 		{"acl-descriptor", func(fd int, acl []byte) error { return unix.Fsetxattr(fd, accessACL, acl, 0) }},
 	} {
-		all = append(all, probe.Attempt{Route: "memfd-exec", Spelling: how.spelling, Target: probe.System, Effect: probe.Obtain, Layer: "seccomp", Permits: permitsAnonymous,
+		all = append(all, probe.Attempt{Route: "memfd-exec", Spelling: how.spelling, Target: probe.System, Effect: probe.Obtain, Layer: "seccomp", ByCapability: true, Permits: permitsAnonymous,
 			Explain: "an access control list that lets it be executed is set on a memfd, past its seal", Reference: "acl(5), fcntl(2)",
 			Attack: func(*probe.Env, probe.Victim) probe.Outcome { return runWithACL(how.set) }})
 	}

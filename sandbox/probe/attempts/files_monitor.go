@@ -26,8 +26,11 @@ func onMonitor(spelling, explain string, effect probe.Effect, attack func(s *pro
 }
 
 func monitorMemory() []probe.Attempt {
+	read := onMonitor("mem-read", "opening the supervisor's memory for reading", probe.Obtain,
+		func(_ *probe.Env, v probe.Victim) probe.Outcome { return openOnly(v.Mem(), unix.O_RDONLY) })
+	read.ByCapability = true
 	return []probe.Attempt{
-		onMonitor("mem-read", "opening the supervisor's memory for reading", probe.Obtain, func(_ *probe.Env, v probe.Victim) probe.Outcome { return openOnly(v.Mem(), unix.O_RDONLY) }),
+		read,
 		onMonitor("mem-write", "opening the supervisor's memory for writing", probe.Obtain, func(_ *probe.Env, v probe.Victim) probe.Outcome { return openOnly(v.Mem(), unix.O_RDWR) }),
 		onMonitor("ptrace-attach", "attaching to the supervisor as a tracer", probe.Obtain, func(_ *probe.Env, v probe.Victim) probe.Outcome {
 			if err := unix.PtraceAttach(v.PID); err != nil {

@@ -62,7 +62,7 @@ func procfsMountAttempts() []probe.Attempt {
 
 func (p procfsView) attempt(target probe.Target, effect probe.Effect) probe.Attempt {
 	return probe.Attempt{Route: "procfs-mount", Spelling: p.spelling, Target: target, Effect: effect, ABI: p.abi, Explain: p.explain,
-		Reference: procfsManual, Permits: permitsMemory(effect), Setup: p.prepare,
+		Reference: procfsManual, Permits: permitsMemory(effect), ByCapability: effect == probe.Read, Setup: p.prepare,
 		Attack: func(s *probe.Env, v probe.Victim) probe.Outcome {
 			flags := unix.O_RDWR
 			if effect == probe.Read {

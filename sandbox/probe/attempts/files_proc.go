@@ -47,7 +47,8 @@ func (f procFile) attempt(target probe.Target, procfs, spelling string, prepare 
 		explain += "; through a second procfs"
 	}
 	return probe.Attempt{Route: "proc-files", Spelling: spelling, Target: target, Effect: probe.Obtain, Explain: explain,
-		Reference: "proc(5) (/proc/PID/" + f.name + "), ptrace(2) (access mode checking)", Permits: permitsMemory(probe.Obtain), Setup: prepare,
+		Reference: "proc(5) (/proc/PID/" + f.name + "), ptrace(2) (access mode checking)", Permits: permitsMemory(probe.Obtain),
+		ByCapability: true, Setup: prepare,
 		Attack: func(s *probe.Env, v probe.Victim) probe.Outcome {
 			root := procfs
 			if root == "" {
@@ -217,7 +218,7 @@ func procSystemAttempts() []probe.Attempt {
 			Permits: permitsMemory(probe.Disturb), Needs: exists("/proc/" + f.path),
 			Attack: func(*probe.Env, probe.Victim) probe.Outcome { return openOnly("/proc/"+f.path, f.flags) }}
 		if f.flags == unix.O_RDONLY {
-			a.Permits = permitsMemory(probe.Obtain)
+			a.Permits, a.ByCapability = permitsMemory(probe.Obtain), true
 		}
 		all = append(all, a)
 	}

@@ -51,7 +51,7 @@ func procMemAttempts() []probe.Attempt {
 
 func (o memOpener) attempt(target probe.Target, effect probe.Effect) probe.Attempt {
 	return probe.Attempt{Route: "proc-mem", Spelling: o.spelling, Target: target, Effect: effect, ABI: o.abi,
-		Explain: o.explain, Reference: procManual,
+		Explain: o.explain, Reference: procManual, ByCapability: effect == probe.Read,
 		Permits: func(p policy.Policy) string { return memoryAccess(p, effect) },
 		Attack: func(s *probe.Env, v probe.Victim) probe.Outcome {
 			flags := unix.O_RDWR
