@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"os"
 	"strings"
+	"time"
 )
 
 // logTail reads what a launcher's log has gained.
@@ -16,6 +17,18 @@ type logTail struct {
 func (l *logTail) skip() {
 	if info, err := os.Stat(l.path); err == nil {
 		l.offset = info.Size()
+	}
+}
+
+// logPatience is how long a launcher may take to log a refusal that has been answered.
+const logPatience = 200 * time.Millisecond
+
+// layerSoon is layerOf, once there is a new line.
+func (l *logTail) layerSoon(step string, patience time.Duration) string {
+	for deadline := time.Now().Add(patience); ; time.Sleep(5 * time.Millisecond) {
+		if layer := l.layerOf(step); layer != "" || time.Now().After(deadline) {
+			return layer
+		}
 	}
 }
 

@@ -4,10 +4,36 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
+	"time"
 
 	"github.com/memjail/memjail/policy"
 	"golang.org/x/sys/unix"
 )
+
+// TestLayerOfLateLog: a line that is written after the attempt's answer is waited for.
+func TestLayerOfLateLog(t *testing.T) {
+	log := logTail{path: filepath.Join(t.TempDir(), "log")}
+	if err := os.WriteFile(log.path, []byte(`{"call":"bpf","layer":"landlock"}`+"\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	log.skip()
+	if got := log.layerSoon("bpf", 0); got != "" {
+		t.Errorf("an old line counts: %q", got)
+	}
+	go func() {
+		time.Sleep(20 * time.Millisecond)
+		f, err := os.OpenFile(log.path, os.O_WRONLY|os.O_APPEND, 0)
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer f.Close()
+		f.WriteString(`{"call":"bpf","layer":"seccomp"}` + "\n") // an error is seen below
+	}()
+	if got := log.layerSoon("bpf", time.Minute); got != "seccomp" {
+		t.Errorf("%q", got)
+	}
+}
 
 // TestLayer: what refused an attempt, by the errno, the log, and whether the memory
 // capability has been dropped inside.

@@ -321,7 +321,11 @@ func (r *suite) layer(a *Attempt, d done) string {
 		return "capability"
 	}
 	if r.log != nil {
-		if layer := r.log.layerOf(d.Outcome.Step); layer != "" {
+		patience := time.Duration(0)
+		if d.Outcome.Errno == unix.EPERM { // what a filter refuses, the kernel does not often
+			patience = r.pace.of(logPatience)
+		}
+		if layer := r.log.layerSoon(d.Outcome.Step, patience); layer != "" {
 			return layer
 		}
 	}
