@@ -136,13 +136,18 @@ func (s *Setup) keep(name string, pair [Sides]*VictimProcess) {
 }
 
 // Inherit has the launcher of a side, which is as [Setup.Side] returns it, started with f
-// as the descriptor fd. f is closed with the setup.
-func (s *Setup) Inherit(side, fd int, f *os.File) {
+// as the descriptor fd, which is another one than those of all other attempts. f is
+// closed with the setup.
+func (s *Setup) Inherit(side, fd int, f *os.File) error {
 	const first = 3 // exec.Cmd.ExtraFiles
 	for len(s.inherit[side]) <= fd-first {
 		s.inherit[side] = append(s.inherit[side], nil)
 	}
+	if s.inherit[side][fd-first] != nil {
+		return fmt.Errorf("two attempts want descriptor %d: %w", fd, unix.EBUSY)
+	}
 	s.inherit[side][fd-first] = f
+	return nil
 }
 
 // Patience is how long to wait here for what takes no longer than usual on an ordinary

@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"reflect"
@@ -57,8 +58,12 @@ func TestRemoveDirKeepsMounts(t *testing.T) {
 // TestInherit: files get the numbers that they were asked for.
 func TestInherit(t *testing.T) {
 	var s Setup
-	s.Inherit(1, 5, os.Stdin)
-	s.Inherit(1, 4, os.Stdout)
+	if err := errors.Join(s.Inherit(1, 5, os.Stdin), s.Inherit(1, 4, os.Stdout)); err != nil {
+		t.Error(err)
+	}
+	if err := s.Inherit(1, 5, os.Stderr); !errors.Is(err, unix.EBUSY) {
+		t.Errorf("a number that is taken: %v", err)
+	}
 	if want := []*os.File{nil, os.Stdout, os.Stdin}; !reflect.DeepEqual(s.inherit[1], want) {
 		t.Errorf("%v", s.inherit[1])
 	}

@@ -91,7 +91,9 @@ func inheritedMemfd() probe.Attempt {
 					return nil, err
 				}
 				program := os.NewFile(uintptr(fd), inheritedMemfdName)
-				s.Inherit(i, inheritedMemfdFD, program)
+				if err := s.Inherit(i, inheritedMemfdFD, program); err != nil {
+					return nil, err
+				}
 				if _, err := program.Write(tinyProgram()); err != nil {
 					return nil, err
 				}

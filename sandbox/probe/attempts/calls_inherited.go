@@ -56,7 +56,9 @@ func prepareRing(s *probe.Setup) (func(), error) {
 		if err != nil {
 			return nil, fmt.Errorf("io_uring_setup: %w", err)
 		}
-		s.Inherit(i, inheritedRingFD, os.NewFile(r.fd, "ring"))
+		if err := s.Inherit(i, inheritedRingFD, os.NewFile(r.fd, "ring")); err != nil {
+			return nil, err
+		}
 		secret := low(make([]byte, probe.CanarySize))
 		rand.Read(secret)
 		const buffers = 0 // IORING_REGISTER_BUFFERS
@@ -105,7 +107,9 @@ func prepareFaults(s *probe.Setup) (func(), error) {
 		if err != nil {
 			return nil, fmt.Errorf("userfaultfd: %w", err)
 		}
-		s.Inherit(i, inheritedFaultFD, os.NewFile(fd, "userfaultfd"))
+		if err := s.Inherit(i, inheritedFaultFD, os.NewFile(fd, "userfaultfd")); err != nil {
+			return nil, err
+		}
 		page, err := unix.Mmap(-1, 0, unix.Getpagesize(), unix.PROT_READ, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
 		if err != nil {
 			return nil, fmt.Errorf("mmap: %w", err)

@@ -16,7 +16,7 @@ const (
 	inheritedReadFD  = 9
 	inheritedWriteFD = 10
 	inheritedDirFD   = 11
-	foreignDirFD     = 14 // 12 and 13: calls_inherited.go
+	foreignDirFD     = 15 // those between: calls_inherited.go, calls_exec.go
 )
 
 // descriptorAttempts use descriptors that somebody else opened.
@@ -93,7 +93,9 @@ func inheritedAttempt(effect probe.Effect, number int) probe.Attempt {
 			if err != nil {
 				return nil, err
 			}
-			s.Inherit(i, number, f)
+			if err := s.Inherit(i, number, f); err != nil {
+				return nil, err
+			}
 		}
 		return nil, nil
 	}
@@ -120,7 +122,9 @@ func inheritedDirAttempt(effect probe.Effect) probe.Attempt {
 					if err != nil {
 						return nil, err
 					}
-					s.Inherit(i, inheritedDirFD, os.NewFile(uintptr(fd), "/proc"))
+					if err := s.Inherit(i, inheritedDirFD, os.NewFile(uintptr(fd), "/proc")); err != nil {
+						return nil, err
+					}
 				}
 				return nil, nil
 			})
@@ -177,7 +181,9 @@ func prepareForeignDir(s *probe.Setup) (func(), error) {
 			if err != nil {
 				return nil, err
 			}
-			s.Inherit(side, foreignDirFD, os.NewFile(uintptr(copied), "foreign procfs"))
+			if err := s.Inherit(side, foreignDirFD, os.NewFile(uintptr(copied), "foreign procfs")); err != nil {
+				return nil, err
+			}
 		}
 		return nil, unix.Close(fd)
 	})
