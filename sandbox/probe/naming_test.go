@@ -180,6 +180,19 @@ func TestGivenUp(t *testing.T) {
 	want(t, report, probe.NotProven, "proc-mem/broken/")
 }
 
+// TestLauncherThatEnds: a launcher that closes nothing, and ends what it has started after a
+// while, has not refused what was just being tried.
+func TestLauncherThatEnds(t *testing.T) {
+	for _, patience := range []string{"0.03", "0.1"} {
+		report := probeVia(t, []string{"/usr/bin/timeout", "-s", "KILL", patience}, "proc-mem/open/self/*", "proc-mem/open/child/*")
+		for _, result := range report.Results {
+			if result.Verdict == probe.Held {
+				t.Errorf("after %s s: %s is %s: %s", patience, result.Name, result.Verdict, result.Detail)
+			}
+		}
+	}
+}
+
 // TestUnmade: an attempt that could not be made inside is told apart from one whose
 // control failed.
 func TestUnmade(t *testing.T) {

@@ -279,12 +279,47 @@ func (r *suite) try(a *Attempt, setup Setup, missing string) (Result, error) {
 	if err == nil && inside.Late && r.slower() {
 		inside, err = r.make(a, setup, true, r.deadline(a, took))
 	}
+	if err == nil && inside.died {
+		inside, err = r.makeAgain(a, setup, r.deadline(a, took), inside)
+	}
 	if err != nil {
 		return result, err
 	}
 	result.Detail = inside.text()
 	r.judge(a, inside, &result)
 	return result, nil
+}
+
+// makeAgain makes an attempt again that has ended its agent, or during which the agent has
+// ended: a launcher may have a limit of time or memory. Only what ends so each time, and of
+// a filter, is the launcher's refusal.
+func (r *suite) makeAgain(a *Attempt, setup Setup, deadline time.Duration, first done) (done, error) {
+	if a.SetupLate != nil && r.Policy != nil && r.Policy.OnMount == policy.OnMountEnd {
+		return first, nil // as the policy says
+	}
+	second, err := r.make(a, setup, true, deadline)
+	if err != nil || !second.died {
+		return second, err
+	}
+	if !byFilter(first.status) || !byFilter(second.status) {
+		second.Unready = true
+		second.Failure = fmt.Sprintf("%v, twice: %s", errAgent, describe(second.status))
+	}
+	return second, nil
+}
+
+// byFilter reports whether a seccomp filter has ended the process, or, by the exit status of
+// a launcher that speaks as shells do, what it started.
+func byFilter(status unix.WaitStatus) bool {
+	const signalled = 128
+	return status.Signaled() && status.Signal() == unix.SIGSYS || status.Exited() && status.ExitStatus() == signalled+int(unix.SIGSYS)
+}
+
+func describe(status unix.WaitStatus) string {
+	if status.Signaled() {
+		return unix.SignalName(status.Signal())
+	}
+	return fmt.Sprintf("exit status %d", status.ExitStatus())
 }
 
 func (r *suite) judge(a *Attempt, inside done, result *Result) {
@@ -398,10 +433,11 @@ func (r *suite) make(a *Attempt, setup Setup, inside bool, deadline time.Duratio
 	d, err := ag.do(job{Name: a.Name(), Setup: setup, Deadline: deadline}, deadline+r.pace.of(DefaultTimeout))
 	if err != nil {
 		// The attempt took its agent, or the whole sandbox, with it.
-		ag.end()
+		status := ag.end()
 		r.agents[index(inside)] = nil
 		silent := errors.Is(err, errSilent)
-		d = done{Name: a.Name(), Failure: err.Error(), Effect: a.Target == Monitor && a.Effect == Disturb && !silent, Unready: silent, Late: silent}
+		d = done{Name: a.Name(), Failure: err.Error(), Effect: a.Target == Monitor && a.Effect == Disturb && !silent, Unready: silent, Late: silent, status: status}
+		d.died = !silent && !d.Effect
 	}
 	if outside != nil && a.Check == nil && a.Target == Outside {
 		if a.Judge != nil && d.Outcome.Done {
@@ -524,12 +560,15 @@ func (a *agent) read(deadline time.Duration) (done, error) {
 	return d, json.Unmarshal(line, &d)
 }
 
-func (a *agent) end() {
+// end ends the agent and returns how what was started ended: the launcher.
+func (a *agent) end() unix.WaitStatus {
 	a.in.Close()
 	over := time.AfterFunc(2*time.Second, func() { unix.Kill(-a.cmd.Process.Pid, unix.SIGKILL) })
 	a.cmd.Wait()
 	over.Stop()
 	a.pipe.Close()
+	status, _ := a.cmd.ProcessState.Sys().(unix.WaitStatus)
+	return status
 }
 
 // shellWords prints a command line so that it can be read.

@@ -43,6 +43,10 @@ type done struct {
 	Late bool `json:"late,omitempty"`
 	// Dropped, in an agent's first answer: it has dropped the memory capability.
 	Dropped bool `json:"dropped,omitempty"`
+
+	// died: the agent ended, or the whole sandbox; status is the launcher's then.
+	died   bool
+	status unix.WaitStatus
 }
 
 // Serve is this program's part when it was started again by a probe: args are the
