@@ -45,7 +45,7 @@ func (p *Plan) Start() (*Process, error) {
 	steps, err := start.Steps()
 	null := -1
 	if err == nil {
-		null, err = openPlaceholder()
+		null, err = OpenPlaceholder()
 	}
 	if err == nil {
 		var child *kernel.Child
@@ -57,10 +57,10 @@ func (p *Plan) Start() (*Process, error) {
 	return nil, err
 }
 
-// openPlaceholder opens what replaces the command's descriptors in this process: /dev/null,
-// or an eventfd where /dev/null is missing or cannot be opened (a chroot without devices,
-// bwrap --ro-bind / /).
-func openPlaceholder() (int, error) {
+// OpenPlaceholder opens what takes the place of descriptors that a process of memjail's is
+// not to have: /dev/null, or an eventfd where /dev/null is missing or cannot be opened (a
+// chroot without devices, bwrap --ro-bind / /). It is close-on-exec, and the caller's.
+func OpenPlaceholder() (int, error) {
 	null, err := unix.Open("/dev/null", unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if err == nil || outOfResources(err) {
 		return null, err

@@ -384,3 +384,25 @@ func TestExecFailures(t *testing.T) {
 		eventually(t, 5*time.Second, "nothing is left of failed starts", func() bool { return len(left.holders(t)) == 0 })
 	})
 }
+
+// TestNoDevNull: commands start, and supervision is handed over, where there is no
+// /dev/null.
+func TestNoDevNull(t *testing.T) {
+	forAccounts(t, func(t *testing.T, as account) {
+		if !as.isRoot() {
+			return // the directory is covered by a mount
+		}
+		as.needs(t, "unshare", "mount", "setsid")
+		for _, launch := range []string{"", "run -q --", "exec -q --", "run -q --relay --"} {
+			before := ""
+			if launch != "" {
+				before = memjailPath(t) + " " + launch
+			}
+			script := "mount -t tmpfs none /dev && " + before + " sh -c 'echo ran; setsid -f sh -c \"sleep 0.5; exec 3</proc/self/stat && echo supervised\"'; sleep 1"
+			o := job{as: as, dir: as.workDir(t), argv: []string{"unshare", "-m", "sh", "-c", script}}.run(t)
+			if o.stdout != "ran\nsupervised\n" {
+				t.Errorf("%q: %v", launch, o)
+			}
+		}
+	})
+}

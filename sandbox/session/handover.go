@@ -258,11 +258,11 @@ func (h *handoverFiles) pass(file *os.File, target int) {
 // steps make a process that has nothing of this one but what is handed over: no terminal,
 // and no working directory that keeps a file system busy.
 func (h *handoverFiles) steps(exe int) ([]kernel.Step, error) {
-	null, err := os.OpenFile("/dev/null", os.O_RDWR, 0)
+	null, err := sandbox.OpenPlaceholder()
 	if err != nil {
 		return nil, err
 	}
-	h.pass(null, 0)
+	h.pass(os.NewFile(uintptr(null), "placeholder"), 0)
 	steps := append(kernel.StepsResetSignals(0), kernel.StepSetSID(), kernel.StepChdirRoot())
 	for i, file := range h.childEnds {
 		if file == nil {

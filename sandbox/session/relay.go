@@ -202,15 +202,15 @@ func releaseInherited() error {
 	return becomeSilent(0, 1)
 }
 
-// becomeSilent puts /dev/null in the place of standard descriptors.
+// becomeSilent puts a placeholder in the place of standard descriptors.
 func becomeSilent(fds ...int) error {
-	null, err := os.OpenFile("/dev/null", os.O_RDWR, 0)
+	null, err := sandbox.OpenPlaceholder()
 	if err != nil {
 		return err
 	}
-	defer null.Close()
+	defer unix.Close(null)
 	for _, fd := range fds {
-		if err := unix.Dup3(int(null.Fd()), fd, unix.O_CLOEXEC); err != nil {
+		if err := unix.Dup3(null, fd, unix.O_CLOEXEC); err != nil {
 			return err
 		}
 	}
