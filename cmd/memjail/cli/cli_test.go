@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -144,6 +145,50 @@ func TestLog(t *testing.T) {
 		var back supervisor.Event
 		if asJSON && (json.Unmarshal(line, &back) != nil || back.Path != "/proc/7/mem\n" || back.Layer != supervisor.Landlock) {
 			t.Errorf("the object does not read back: %s", line)
+		}
+	}
+}
+
+// TestLogIsBounded: a program that tries the same again and again, or ever new things, does
+// not fill the log; what it tries besides is still there. A warning is a line of the log's
+// format.
+func TestLogIsBounded(t *testing.T) {
+	for _, kind := range []logKind{logText, logJSON} {
+		const most = 1 << 20
+		entry := (&logLimiter{kind: kind, most: most, kinds: map[kindKey]int{}}).entry
+		var lines []string
+		add := func(e supervisor.Event) {
+			if text := string(entry(e)); text != "" {
+				lines = append(lines, strings.Split(strings.TrimSuffix(text, "\n"), "\n")...)
+			}
+		}
+		for range logAlike - 1 {
+			add(event("sh", "openat", "/a"))
+		}
+		if len(lines) != logAlike-1 {
+			t.Fatalf("control: %d attempts make %d lines", logAlike-1, len(lines))
+		}
+		for range 10*logAlike + 1 {
+			add(event("sh", "openat", "/a"))
+		}
+		add(event("sh", "openat", "/b"))
+		const warnings = 2 // that there are no more lines, and how many there were
+		if want := logAlike + warnings + 1; len(lines) != want || !strings.Contains(lines[want-1], "/b") {
+			t.Errorf("%d lines, want %d; the last is %s", len(lines), want, lines[len(lines)-1])
+		}
+		long, size := strings.Repeat("x", 2000), 0
+		for i := range 2 * most / len(long) {
+			text := entry(event("sh", "openat", long+"/x"+strconv.Itoa(i)))
+			if size += len(text); len(text) > 0 {
+				lines = append(lines, string(text))
+			}
+		}
+		last := lines[len(lines)-1]
+		if size > most+4096 || size < most/2 || !strings.Contains(last, "no further attempts are logged") {
+			t.Errorf("%d bytes, the last line is %s", size, last)
+		}
+		if kind == logJSON && !json.Valid([]byte(last)) {
+			t.Errorf("the last line is no JSON: %s", last)
 		}
 	}
 }

@@ -79,7 +79,7 @@ func (o *runOptions) declareCommon(f *pflag.FlagSet) {
 	f.StringVar(&o.pinHash, "pin-hash", "", "as --pin, and require the checksums in `FILE`, which \"memjail pin\" writes")
 	f.IntSliceVar(&o.keepFDs, "keep-fd", nil, "pass descriptor `N` to CMD")
 	f.BoolVar(&o.bestEffort, "best-effort", false, "start even if a restriction cannot be applied, and list what is missing")
-	f.StringVar(&o.logFile, "log", "", "append every refused attempt to `FILE`; \"journal\" is the systemd journal")
+	f.StringVar(&o.logFile, "log", "", "append the refused attempts to `FILE`; \"journal\" is the systemd journal")
 	f.StringVar(&o.logFormat, "log-format", "text", "`FORMAT` of the log: text, or json (one object per line)")
 	f.StringVar(&o.report, "report", "", "`WHEN` to report refusals: auto (on a terminal, with -v or --log), all or off")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "print no warnings and no summary")

@@ -18,7 +18,7 @@ import (
 	"github.com/memjail/memjail/supervisor"
 )
 
-// summaryLines is how many kinds of attempts the summary lists at most; the log has all.
+// summaryLines is how many kinds of attempts the summary lists at most; the log has more.
 const summaryLines = 10
 
 // maxKinds bounds what is remembered: the sandbox chooses how many there are.
@@ -133,24 +133,13 @@ func alikePath(e supervisor.Event) string {
 func (c *collector) warn(text string, kind logKind) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	now := time.Now().UTC()
-	if kind == logText {
-		c.write([]byte(now.Format(time.RFC3339Nano) + " warning: " + text + "\n"))
-		return
-	}
-	line, err := json.Marshal(struct {
-		Time    time.Time `json:"time"`
-		Warning string    `json:"warning"`
-	}{now, text})
-	if err == nil {
-		c.write(append(line, '\n'))
-	}
+	c.write(kind.warning(text))
 }
 
 // write queues a line for the log's writer: the caller inside waits for an answer
 // meanwhile, and must not wait for the log. c.mu is held.
 func (c *collector) write(line []byte) {
-	if c.lines == nil {
+	if c.lines == nil || len(line) == 0 {
 		return
 	}
 	select {
@@ -169,14 +158,20 @@ const (
 	logJournal
 )
 
+// entry returns what formats the attempts of one supervisor.
 func (k logKind) entry() logEntry {
-	if k == logText {
-		return logLine
-	}
-	return jsonLine
+	return (&logLimiter{kind: k, most: logMost, kinds: map[kindKey]int{}}).entry
 }
 
-// logEntry formats an attempt for a log.
+// line formats one attempt.
+func (k logKind) line(e supervisor.Event) []byte {
+	if k == logText {
+		return logLine(e)
+	}
+	return jsonLine(e)
+}
+
+// logEntry formats an attempt for a log; empty: it is not logged.
 type logEntry func(supervisor.Event) []byte
 
 // jsonLine formats an attempt for a log that programs read.
@@ -216,7 +211,7 @@ func (c *collector) summary(w io.Writer, places learn.Places, command []string) 
 		case i < summaryLines:
 			c.printKind(w, k, places)
 		case i == summaryLines:
-			fmt.Fprintf(w, "memjail:   and %d other kinds; --log FILE has them all\n", len(kinds)-i)
+			fmt.Fprintf(w, "memjail:   and %d other kinds; --log FILE has them\n", len(kinds)-i)
 		}
 	}
 	if a := adviseOn(events, places); len(kinds) > 1 || len(kinds) == 1 && !a.repeats(kinds[0].event) {
