@@ -76,7 +76,7 @@ func (e *Error) Error() string {
 func Examine(v View, args []string, keep []int) (*Inherited, error) {
 	in := &Inherited{view: v, Keep: askedFor(args, keep)}
 	for _, fd := range append([]int{0, 1, 2}, in.Keep...) {
-		if fd > 2 && !inherited(fd) || fd < 0 {
+		if fd > 2 && !IsInherited(fd) || fd < 0 {
 			return nil, fmt.Errorf("keeping descriptor %d: %w", fd, unix.EBADF)
 		}
 		if err := in.examine(fd); err != nil {
@@ -106,7 +106,7 @@ func askedFor(args []string, keep []int) []int {
 	for _, arg := range args {
 		for _, prefix := range []string{"/dev/fd/", "/proc/self/fd/"} {
 			if text, ok := strings.CutPrefix(arg, prefix); ok {
-				if fd, err := strconv.Atoi(text); err == nil && inherited(fd) {
+				if fd, err := strconv.Atoi(text); err == nil && IsInherited(fd) {
 					keep = append(keep, fd)
 				}
 			}
@@ -148,9 +148,9 @@ func wrapClosing(err error) error {
 	return nil
 }
 
-// inherited reports whether a descriptor was handed to this process: what this one
+// IsInherited reports whether a descriptor was handed to this process: what this one
 // opened itself is closed by execve, and must not be taken for one of the caller's.
-func inherited(fd int) bool {
+func IsInherited(fd int) bool {
 	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0)
 	return err == nil && flags&unix.FD_CLOEXEC == 0
 }

@@ -3,6 +3,8 @@ package kernel
 import (
 	"fmt"
 	"os"
+	"slices"
+	"structs"
 	"sync/atomic"
 	"unsafe"
 
@@ -17,7 +19,15 @@ type SignalInfo struct {
 	FromKernel bool
 	// Sender is the process that sent it, in our pid namespace; 0: not visible.
 	Sender int
+	// Queued: it came with a value, by sigqueue(3).
+	Queued bool
+	Value  uint64
 }
+
+// sharedSignals are those that the Go runtime needs for itself: for faults, to interrupt its
+// threads, for children. Only what other processes send is caught of them.
+var sharedSignals = []unix.Signal{unix.SIGILL, unix.SIGTRAP, unix.SIGABRT, unix.SIGBUS, unix.SIGFPE, unix.SIGSEGV,
+	unix.SIGSYS, unix.SIGURG, unix.SIGCHLD}
 
 // siginfoSize is the size in bytes of siginfo_t, sigaction(2).
 const siginfoSize = 128
@@ -32,14 +42,24 @@ const (
 	noSignalFD = -1
 )
 
-// signalFD is where the handler writes; read by its assembly.
-var signalFD int32 = noSignalFD
+// signalFD is where the handler writes, ownPID is this process, and runtimeHandlers has the
+// runtime's handlers of the shared signals; read by the handlers' assembly.
+//
+//lint:ignore U1000 the analyser does not read assembly
+var (
+	signalFD        int32 = noSignalFD
+	ownPID          int32
+	runtimeHandlers [lastSignal + 1]uintptr
+)
 
 var catching atomic.Bool
 
 // CatchSignals installs a handler that writes the siginfo_t of each of the signals to the
 // returned pipe, for [ReadSignal]. It bypasses the Go runtime, because package os/signal does
 // not report who sent a signal. Ignored signals stay ignored. It can be called once.
+//
+// Of the signals that the Go runtime needs (SIGSEGV, SIGABRT, SIGURG, SIGCHLD, ...) what the
+// kernel or this process itself sends stays the runtime's.
 func CatchSignals(signals []unix.Signal) (*os.File, error) {
 	if catching.Swap(true) {
 		return nil, fmt.Errorf("catching signals twice: %w", unix.EBUSY)
@@ -52,6 +72,7 @@ func CatchSignals(signals []unix.Signal) (*os.File, error) {
 	if err := unix.SetNonblock(pipe[1], true); err != nil {
 		return nil, fmt.Errorf("making the signal pipe: %w", err)
 	}
+	atomic.StoreInt32(&ownPID, int32(unix.Getpid()))
 	atomic.StoreInt32(&signalFD, int32(pipe[1]))
 	for _, sig := range signals {
 		if err := CatchSignal(sig); err != nil {
@@ -68,7 +89,23 @@ func CatchSignal(sig unix.Signal) error {
 	if now.handler == sigIgnore {
 		return nil
 	}
-	handler, restorer := handlerAddresses()
+	return catch(sig, now)
+}
+
+// CatchIgnored is [CatchSignal] for a signal that is ignored.
+func CatchIgnored(sig unix.Signal) error { return catch(sig, kernelSigaction{handler: sigIgnore}) }
+
+// catch installs the handler for a signal with the action now.
+func catch(sig unix.Signal, now kernelSigaction) error {
+	handler, shared, restorer := handlerAddresses()
+	if slices.Contains(sharedSignals, sig) && now.handler != sigDefault && now.handler != sigIgnore {
+		if now.handler == shared {
+			return nil
+		}
+		runtimeHandlers[sig] = now.handler
+		now.handler = shared
+		return setAction(sig, &now)
+	}
 	action := kernelSigaction{handler: handler, flags: saSiginfo | saOnStack | saRestart | saRestorer, restorer: restorer}
 	return setAction(sig, &action)
 }
@@ -93,23 +130,49 @@ func ReadSignal(pipe *os.File) (SignalInfo, error) {
 	if err != nil || n < siginfoSize { // writes of this size to a pipe are atomic
 		return SignalInfo{}, fmt.Errorf("reading a signal: %w", err)
 	}
-	head := (*struct {
-		signo, errno, code, _ int32
-		pid                   int32
-	})(unsafe.Pointer(&raw))
+	head := (*siginfo)(unsafe.Pointer(&raw))
 	info := SignalInfo{Signal: unix.Signal(head.signo)}
 	switch head.code {
 	case siUser, siQueue, siTKill:
 		info.Sender = int(head.pid)
+		if head.code == siQueue {
+			info.Queued, info.Value = true, head.value
+		}
 	default:
 		info.FromKernel = true
 	}
 	return info, nil
 }
 
-// handlerAddresses returns the addresses of the signal handler and of the code
-// that it returns to.
-func handlerAddresses() (handler, restorer uintptr)
+// siginfo is siginfo_t as far as it is read and written here.
+type siginfo struct {
+	_                  structs.HostLayout
+	signo, errno, code int32
+	_                  int32
+	pid                int32
+	uid                uint32
+	value              uint64
+	_                  [siginfoSize - 32]byte
+}
+
+// ForwardSignal sends the process behind pidfd a signal that was caught, with its value.
+// Errors are those of [SignalPIDFD].
+func ForwardSignal(pidfd *os.File, caught SignalInfo) error {
+	if !caught.Queued {
+		return SignalPIDFD(pidfd, caught.Signal)
+	}
+	info := siginfo{signo: int32(caught.Signal), code: siQueue, pid: int32(unix.Getpid()), uid: uint32(unix.Getuid()),
+		value: caught.Value}
+	err := unix.PidfdSendSignal(int(pidfd.Fd()), caught.Signal, (*unix.Siginfo)(unsafe.Pointer(&info)), 0)
+	if err != nil {
+		return fmt.Errorf("sending signal %d: %w", int(caught.Signal), err)
+	}
+	return nil
+}
+
+// handlerAddresses returns the addresses of the signal handler, of that for the shared
+// signals, and of the code that they return to.
+func handlerAddresses() (handler, shared, restorer uintptr)
 
 // IgnoreSignal makes this process ignore a signal.
 func IgnoreSignal(sig unix.Signal) error {

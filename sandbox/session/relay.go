@@ -241,7 +241,7 @@ func openOnExec(but int) []int {
 func (p *relayProcess) forwardSignal(info kernel.SignalInfo) {
 	toGroup := info.Signal != unix.SIGCONT && p.witness.saw(info.Signal)
 	if !info.FromKernel && !toGroup && info.Sender != p.session.PID {
-		kernel.SignalPIDFD(p.session.PIDFD, info.Signal)
+		kernel.ForwardSignal(p.session.PIDFD, info)
 	}
 }
 

@@ -13,7 +13,6 @@ package session
 import (
 	"fmt"
 	"os"
-	"os/signal"
 	"sync/atomic"
 
 	"github.com/memjail/memjail/policy"
@@ -193,8 +192,6 @@ func (s *session) run() (Status, error) {
 		return Status{}, err
 	}
 	close(s.started)
-	// This process does not die because its output has no reader any more.
-	signal.Ignore(unix.SIGPIPE)
 	go s.releaseDescriptors()
 	if toRelay == nil { // which has one otherwise
 		if s.witness, err = startWitness(); err != nil {

@@ -3,7 +3,9 @@ package session
 import (
 	"fmt"
 	"os"
+	"os/signal"
 	"runtime"
+	"slices"
 	"sync"
 	"time"
 
@@ -18,8 +20,13 @@ var (
 	jobSignals = []unix.Signal{unix.SIGINT, unix.SIGQUIT, unix.SIGHUP, unix.SIGTSTP, unix.SIGTTIN,
 		unix.SIGTTOU, unix.SIGCONT, unix.SIGWINCH}
 	forwardedSignals = []unix.Signal{unix.SIGTERM, unix.SIGUSR1, unix.SIGUSR2, unix.SIGALRM, unix.SIGVTALRM,
-		unix.SIGPROF, unix.SIGIO, unix.SIGPWR, unix.SIGSTKFLT}
+		unix.SIGPROF, unix.SIGIO, unix.SIGPWR, unix.SIGSTKFLT, unix.SIGXCPU, unix.SIGXFSZ, unix.SIGILL, unix.SIGTRAP,
+		unix.SIGABRT, unix.SIGBUS, unix.SIGFPE, unix.SIGSEGV, unix.SIGSYS, unix.SIGURG, unix.SIGCHLD}
 )
+
+// The real-time signals that programs use: those below are the C library's and the Go
+// runtime's own.
+const firstRealTime, lastRealTime = unix.Signal(34), unix.Signal(64)
 
 // caughtSignals are the signals that this process has caught and not handled yet.
 type caughtSignals struct {
@@ -28,8 +35,18 @@ type caughtSignals struct {
 }
 
 func catchSignals() (*caughtSignals, error) {
-	pipe, err := kernel.CatchSignals(append(forwardedSignals, jobSignals...))
+	all := slices.Concat(forwardedSignals, jobSignals)
+	for sig := firstRealTime; sig <= lastRealTime; sig++ {
+		all = append(all, sig)
+	}
+	pipe, err := kernel.CatchSignals(all)
 	if err != nil {
+		return nil, err
+	}
+	// A reader of what is printed who has gone away is no reason to die. The kernel sends
+	// SIGPIPE to its writer, as if the writer had.
+	signal.Ignore(unix.SIGPIPE)
+	if err := kernel.CatchIgnored(unix.SIGPIPE); err != nil {
 		return nil, err
 	}
 	return &caughtSignals{pipe: pipe}, nil
@@ -43,7 +60,10 @@ func (c *caughtSignals) handle(do func(kernel.SignalInfo)) {
 		c.busy.Lock()
 		defer c.busy.Unlock()
 		info, err := kernel.ReadSignal(c.pipe)
-		if err == nil {
+		if info.Signal == unix.SIGALRM {
+			info.FromKernel = false // an alarm that was set before memjail was executed: the command's
+		}
+		if err == nil && info.Sender != os.Getpid() {
 			do(info)
 		}
 		return err
@@ -87,7 +107,7 @@ func (s *session) forwardSignal(info kernel.SignalInfo) {
 		return
 	case toRelay != nil: // which knows what was sent to the whole group
 		if info.Sender == os.Getppid() {
-			kernel.SignalPIDFD(s.cmd.PIDFD, info.Signal)
+			kernel.ForwardSignal(s.cmd.PIDFD, info)
 		}
 		return
 	case s.resumer.Load().is(info.Sender):
@@ -98,7 +118,7 @@ func (s *session) forwardSignal(info kernel.SignalInfo) {
 		toGroup = false // an earlier one may have been counted: rather twice than not at all
 	}
 	if !info.FromKernel && !toGroup {
-		kernel.SignalPIDFD(s.cmd.PIDFD, info.Signal) // ESRCH: it has ended
+		kernel.ForwardSignal(s.cmd.PIDFD, info) // ESRCH: it has ended
 	}
 }
 
@@ -106,7 +126,7 @@ func (s *session) forwardSignal(info kernel.SignalInfo) {
 // end. It is called by one goroutine.
 func (s *session) interrupt(sig unix.Signal) {
 	switch sig {
-	case unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGQUIT:
+	case unix.SIGTERM, unix.SIGINT, unix.SIGHUP, unix.SIGQUIT, unix.SIGABRT:
 		select {
 		case <-s.interrupted:
 		default:

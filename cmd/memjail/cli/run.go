@@ -9,6 +9,7 @@ import (
 
 	"github.com/memjail/memjail/policy"
 	"github.com/memjail/memjail/sandbox"
+	"github.com/memjail/memjail/sandbox/descriptors"
 	"github.com/memjail/memjail/sandbox/kernel"
 	"github.com/memjail/memjail/sandbox/learn"
 	"github.com/memjail/memjail/sandbox/pin"
@@ -178,7 +179,8 @@ func (r *runner) open(env []string) error {
 		if r.status == nil {
 			return usagef("--status-fd %d: not a descriptor", o.statusFD)
 		}
-		if _, err := r.status.Stat(); err != nil {
+		// Not one of memjail's own, which may have the number by now.
+		if !descriptors.IsInherited(o.statusFD) || slices.Contains(descriptors.Closed(), o.statusFD) {
 			return usagef("--status-fd %d: not an open descriptor", o.statusFD)
 		}
 	}
