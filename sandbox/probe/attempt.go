@@ -94,8 +94,8 @@ type Attempt struct {
 	// whose effect is on something else of the victim than its canary. gone: the victim
 	// does not answer.
 	Judge func(after State, gone bool) bool
-	// Layer is the layer of memjail that refuses it, where neither memjail's log nor the
-	// errno shows that.
+	// Layer is the layer of memjail that refuses it, where memjail's log does not show
+	// that and the errno would mislead.
 	Layer string
 	// ByCapability: where the memory capability has been dropped, it is what refuses the
 	// attempt with EACCES. That is so for opens of procfs for reading, and for memfds that

@@ -1,6 +1,7 @@
 package probe
 
 import (
+	"cmp"
 	"os"
 	"path/filepath"
 	"testing"
@@ -46,6 +47,7 @@ func TestLayer(t *testing.T) {
 	for _, test := range []struct {
 		name    string
 		attempt Attempt
+		step    string // "": openat
 		errno   unix.Errno
 		dropped bool
 		log     string
@@ -60,6 +62,8 @@ func TestLayer(t *testing.T) {
 		{name: "the log", attempt: writing, errno: unix.EPERM, dropped: true, log: log, want: "landlock"},
 		{name: "an unknown call", attempt: writing, errno: unix.ENOSYS, want: "seccomp"},
 		{name: "a known layer", attempt: Attempt{Layer: "descriptors"}, errno: unix.EBADF, want: "descriptors"},
+		{name: "a known layer that refuses by the same errno", attempt: Attempt{Layer: "kernel"}, step: "execve", errno: unix.EACCES, want: "kernel"},
+		{name: "an open before it comes to that", attempt: Attempt{Layer: "seccomp"}, errno: unix.EACCES, want: "landlock"},
 		{name: "a known layer of memjail alone", attempt: Attempt{Layer: "descriptors"}, errno: unix.EBADF, foreign: true, want: "kernel"},
 	} {
 		r := suite{dropped: test.dropped}
@@ -69,7 +73,7 @@ func TestLayer(t *testing.T) {
 		if test.log != "" {
 			r.log = &logTail{path: test.log}
 		}
-		d := done{Outcome: Outcome{Step: "openat", Errno: test.errno}}
+		d := done{Outcome: Outcome{Step: cmp.Or(test.step, "openat"), Errno: test.errno}}
 		if got := r.layer(&test.attempt, d); got != test.want {
 			t.Errorf("%s: %s, want %s", test.name, got, test.want)
 		}

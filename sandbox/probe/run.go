@@ -367,7 +367,7 @@ func (r *suite) layer(a *Attempt, d done) string {
 	switch {
 	case d.Outcome.Errno == unix.ENOSYS:
 		return "seccomp"
-	case r.Policy != nil && d.Outcome.Errno == unix.EACCES:
+	case r.Policy != nil && d.Outcome.Errno == unix.EACCES && (a.Layer == "" || strings.HasPrefix(d.Outcome.Step, "open")):
 		return "landlock"
 	case r.Policy != nil && a.Layer != "":
 		return a.Layer
