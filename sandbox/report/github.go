@@ -6,7 +6,7 @@ import (
 	"strings"
 )
 
-// writeGitHub writes a workflow command for each case that somebody should see:
+// writeGitHub writes a workflow command for each case that needs attention:
 // docs.github.com, "Workflow commands for GitHub Actions". A run shows ten of a kind.
 func (s *Suite) writeGitHub(w io.Writer) error {
 	var b strings.Builder
@@ -39,8 +39,8 @@ func (s *Suite) writeGitHub(w io.Writer) error {
 	return err
 }
 
-// githubText keeps a text in its line; "%" begins an escape there. A command is only one
-// at the beginning of a line.
+// githubText escapes "%", with which escapes begin. A text needs nothing else: a command
+// is recognised at the beginning of a line only, and Printable leaves one line.
 func githubText(s string) string { return strings.ReplaceAll(Printable(s), "%", "%25") }
 
 // githubProperty is a text in a list of properties.

@@ -11,10 +11,10 @@ import (
 	"unicode/utf8"
 )
 
-// Printable is a text that may hold anything as one line that steers no terminal and
-// ends no line, element or annotation: what is not printable, and what is not UTF-8, is
-// written as in a Go string. All that is printed of what was not written by memjail
-// passes through here.
+// Printable returns a text that may contain anything as one line that is harmless to a
+// terminal, to parsers of lines, and to annotations: characters that are not printable,
+// and bytes that are not UTF-8, are escaped as in a Go string. Everything that memjail
+// prints and has not written itself passes through here.
 func Printable(s string) string {
 	if !strings.ContainsFunc(s, func(c rune) bool { return !strconv.IsPrint(c) || c == utf8.RuneError }) {
 		return s
@@ -33,7 +33,7 @@ func Printable(s string) string {
 	return b.String()
 }
 
-// printableValue is Printable of what is a text.
+// printableValue applies Printable to strings.
 func printableValue(v any) any {
 	if s, ok := v.(string); ok {
 		return Printable(s)
@@ -41,8 +41,9 @@ func printableValue(v any) any {
 	return v
 }
 
-// EncodeJSON writes a value as JSON for people to read, too. Strings stay what they are,
-// but for what is not UTF-8: what is not printable is escaped as JSON does it.
+// EncodeJSON writes a value as indented JSON. Characters that are not printable are
+// escaped as JSON does it, so that strings keep their values, except for bytes that are
+// not UTF-8.
 func EncodeJSON(w io.Writer, v any) error {
 	var b bytes.Buffer
 	e := json.NewEncoder(&b)
@@ -51,8 +52,7 @@ func EncodeJSON(w io.Writer, v any) error {
 	if err := e.Encode(v); err != nil {
 		return err
 	}
-	// The encoder has escaped what is ASCII and not printable; the rest of that kind is
-	// in strings alone.
+	// The encoder has escaped the ASCII ones; the others can only be in strings.
 	_, err := io.WriteString(w, escapeUnprintable(b.String()))
 	return err
 }

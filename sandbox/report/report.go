@@ -1,9 +1,9 @@
-// Package report writes what a suite of checks came to in the formats that machines
-// read: JUnit, TAP, SARIF and the annotations of GitHub's workflows. A suite maps its
-// results onto a [Suite] once and has all of them.
+// Package report writes the results of a suite of checks in machine-readable formats:
+// JUnit, TAP, SARIF and the annotations of GitHub's workflows. A suite maps its results to
+// a [Suite] once and has all formats.
 //
-// Texts in a Suite may hold anything, such as what a program that was sandboxed printed.
-// The writers let none of it be more than text: see [Printable].
+// Texts in a Suite may contain anything, such as the output of a program that ran in a
+// sandbox. The writers escape all of them: see [Printable].
 package report
 
 import (
@@ -12,7 +12,7 @@ import (
 	"time"
 )
 
-// Format is a form of a report.
+// Format is a format of a report.
 type Format string
 
 const (
@@ -25,14 +25,14 @@ const (
 // Formats are all that [Suite.Write] knows.
 func Formats() []Format { return []Format{JUnit, TAP, SARIF, GitHub} }
 
-// Outcome is what a case came to.
+// Outcome is the result of a case.
 type Outcome int
 
 const (
 	Held     Outcome = iota
-	Failed           // and somebody has to look at it
-	Accepted         // failed as was expected: Case.Reason says why that may be
-	Unproven         // its control failed: nothing is known
+	Failed           // needs attention
+	Accepted         // failed, which is accepted: Case.Reason is why
+	Unproven         // its control failed, so nothing is known
 	Noted            // worth knowing; fails nothing
 )
 
@@ -40,14 +40,14 @@ const (
 type Suite struct {
 	Tool    string // "memjail probe"
 	Version string // of the tool, "" if not known
-	// Title is what was examined, "" if the cases say it.
+	// Title is what was examined, "" if each case names it.
 	Title   string
 	Started time.Time
 	Seconds float64
-	// Properties describe the run, and Counts what it came to, for formats that do not
-	// count themselves.
+	// Properties describe the run. Counts are its results by outcome, for formats that do
+	// not count.
 	Properties, Counts []Property
-	// Rules are those that cases name.
+	// Rules are those that cases refer to.
 	Rules []Rule
 	Cases []Case
 }
@@ -68,33 +68,32 @@ type Case struct {
 	Name         string
 	Rule         string // one of the Suite's
 	Outcome      Outcome
-	// OnPurpose: Accepted, because the rules themselves say so, so that nobody has to
-	// look at it.
+	// OnPurpose: it is Accepted because the rules allow it, and needs no attention.
 	OnPurpose bool
-	// Kind is what kind of failure it is, in a word.
+	// Kind is the kind of failure, in one word.
 	Kind string
-	// Minor: a failure that promises were not made about.
+	// Minor: a failure that breaks no promise.
 	Minor bool
 	// Message is what happened, in a line.
 	Message string
-	// Detail is what else there is to say, in sentences.
+	// Detail is everything else, in sentences.
 	Detail string
 	// Reason is why an accepted or noted case fails nothing.
 	Reason string
-	// Fields are what TAP has in the block of a case that failed.
+	// Fields are the YAML block of a failed case in TAP.
 	Fields []Field
 	// File is what the case is about, Line and Column where in it, counted from 1; 0: in
 	// the whole.
 	File         string
 	Line, Column int
-	// Fingerprints tell SARIF's readers which results of two runs are the same.
+	// Fingerprints let readers of SARIF match the results of two runs.
 	Fingerprints map[string]string
 }
 
 // Field is a text with a name.
 type Field struct{ Name, Text string }
 
-// story is all that a case says.
+// story is the case's longest text.
 func (c *Case) story() string {
 	if c.Detail == "" {
 		return c.Message

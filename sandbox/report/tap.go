@@ -8,8 +8,8 @@ import (
 )
 
 // writeTAP writes version 14 of the Test Anything Protocol
-// (testanything.org/tap-version-14-specification.html). What is accepted is "not ok" with
-// a TODO, which is a failure that was expected and fails nothing.
+// (testanything.org/tap-version-14-specification.html). An accepted case is "not ok"
+// with a TODO: an expected failure, which does not fail the run.
 func (s *Suite) writeTAP(w io.Writer) error {
 	var b strings.Builder
 	fmt.Fprintf(&b, "TAP version 14\n1..%d\n", len(s.Cases))
@@ -40,8 +40,7 @@ func (s *Suite) writeTAP(w io.Writer) error {
 	return err
 }
 
-// tapBlock is the YAML block behind a case; strings as JSON writes them are strings of
-// YAML, too.
+// tapBlock writes the YAML block of a case. JSON strings are YAML strings, too.
 func tapBlock(b *strings.Builder, c *Case) error {
 	fields := c.Fields
 	if len(fields) == 0 {
@@ -62,7 +61,7 @@ func tapBlock(b *strings.Builder, c *Case) error {
 	return nil
 }
 
-// tapText keeps a text in its line, and from being a directive.
+// tapText escapes a text so that it stays on its line and is no directive.
 func tapText(s string) string {
 	return strings.NewReplacer(`\`, `\\`, "#", `\#`).Replace(Printable(s))
 }

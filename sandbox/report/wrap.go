@@ -5,9 +5,9 @@ import (
 	"unicode/utf8"
 )
 
-// Wrap writes the words of s in lines of at most width columns that begin with
-// indent, and a line break at the end; nothing if there are no words. A word that is
-// longer than a line has one of its own.
+// Wrap writes the words of s in lines of at most width columns that begin with indent,
+// with a line break at the end; nothing if there are no words. A word that is longer than
+// that has its own line.
 func Wrap(out *strings.Builder, width int, indent, s string) {
 	column := 0
 	for _, word := range strings.Fields(s) {

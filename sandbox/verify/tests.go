@@ -19,19 +19,18 @@ import (
 type Runner struct {
 	// Program is this program, which tries the accesses.
 	Program string
-	// Inside is what starts a command in the sandbox of the policy: it is followed
-	// by the command, and writes to descriptor 3 what "memjail run --status-fd" does.
+	// Inside starts the command that follows it in the sandbox of the policy, and writes
+	// to descriptor 3 what "memjail run --status-fd" does.
 	Inside []string
-	// Tries starts one in the same sandbox with what the trying program needs.
+	// Tries does so in the same sandbox, with what Program needs besides.
 	Tries []string
 }
 
 // runTime is how long a test's own program may take.
 const runTime = time.Minute
 
-// Tests tries the policy's own tests inside, and outside for the control: a
-// refusal that is there without the sandbox as well proves nothing, and neither
-// does a permission for what nobody can do.
+// Tests tries the policy's own tests inside, and outside as the control: a refusal that
+// happens without the sandbox as well proves nothing.
 func (r *Report) Tests(ctx context.Context, name string, p policy.Policy, run Runner) {
 	var tried []policy.Test
 	for _, t := range p.Tests {
@@ -48,7 +47,7 @@ func (r *Report) Tests(ctx context.Context, name string, p policy.Policy, run Ru
 		case t.Access == policy.ActionRun:
 			run.program(ctx, t, &result)
 		case outsideErr != nil || insideErr != nil:
-			result.Status, result.What = Unproven, fmt.Sprintf("nothing could be tried: %v", errors.Join(outsideErr, insideErr))
+			result.Status, result.What = Unproven, fmt.Sprintf("the tests could not be run: %v", errors.Join(outsideErr, insideErr))
 		default:
 			judge(t, outside[next], inside[next], &result)
 		}
@@ -72,12 +71,12 @@ func object(t policy.Test) string {
 	return t.Path
 }
 
-// judge holds what happened against what the test expects.
+// judge compares what happened with what the test expects.
 func judge(t policy.Test, outside, inside attempt, result *Result) {
 	act := fmt.Sprintf("%s %s", t.Access, object(t))
 	result.What = fmt.Sprintf("%s: inside %s, outside %s", act, inside, outside)
-	// A call's arguments are wrong on purpose, so its errno is what tells whether
-	// it came to the kernel.
+	// A call's arguments are wrong on purpose, so its errno shows whether the call
+	// reached the kernel.
 	allowed := inside.Done
 	possible := outside.Done
 	if t.Access == policy.ActionCall {
@@ -89,7 +88,7 @@ func judge(t policy.Test, outside, inside attempt, result *Result) {
 	switch {
 	case inside.Untried != "" || outside.Untried != "", !possible:
 		result.Status = Unproven
-		result.Fix = "name something that can be done without the sandbox"
+		result.Fix = "test something that succeeds without the sandbox"
 	case allowed == (t.Expect == policy.ExpectAllow):
 		result.Status = Held
 	default:
@@ -98,7 +97,7 @@ func judge(t policy.Test, outside, inside attempt, result *Result) {
 	}
 }
 
-// question is the test as policy explain asks it.
+// question is the test as arguments of policy explain.
 func question(t policy.Test) string {
 	flag := map[policy.Action]string{policy.ActionRead: "--read", policy.ActionWrite: "--write", policy.ActionExecute: "--exec",
 		policy.ActionConnect: "--connect", policy.ActionBind: "--bind",
@@ -126,7 +125,7 @@ func (run Runner) try(ctx context.Context, launcher []string, tests []policy.Tes
 		err = json.Unmarshal(out, &results)
 	}
 	if err == nil && len(results) != len(tests) {
-		err = fmt.Errorf("%d of %d accesses were tried", len(results), len(tests))
+		err = fmt.Errorf("only %d of %d accesses were tried", len(results), len(tests))
 	}
 	if err != nil {
 		return nil, fmt.Errorf("%w %s", err, lastLine(stderr.String()))
@@ -139,15 +138,15 @@ func (run Runner) program(ctx context.Context, t policy.Test, result *Result) {
 	judgeProgram(t, start(ctx, nil, t.Run), start(ctx, run.Inside, t.Run), result)
 }
 
-// judgeProgram holds how a program ended against what the test expects. Where the
-// sandbox did not start, the program was not stopped by it.
+// judgeProgram compares how a program ended with what the test expects. A sandbox that
+// did not start has not stopped the program.
 func judgeProgram(t policy.Test, outside, inside ending, result *Result) {
 	result.What = fmt.Sprintf("run %s: inside %s, outside %s", object(t), inside.how, outside.how)
 	switch {
 	case !outside.ok:
-		result.Status, result.Fix = Unproven, "name a program that succeeds without the sandbox"
+		result.Status, result.Fix = Unproven, "test a program that succeeds without the sandbox"
 	case inside.unknown:
-		result.Status, result.Fix = Unproven, "run it with memjail run to see why it says nothing of the policy"
+		result.Status, result.Fix = Unproven, "run it with memjail run to see why it did not finish"
 	case inside.ok == (t.Expect == policy.ExpectAllow):
 		result.Status = Held
 	default:
@@ -171,44 +170,44 @@ func start(ctx context.Context, launcher, argv []string) ending {
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr
 	cmd.WaitDelay = time.Second
-	said, says, err := os.Pipe()
+	status, statusEnd, err := os.Pipe()
 	if err != nil {
 		return ending{unknown: true, how: err.Error()}
 	}
-	defer said.Close()
+	defer status.Close()
 	if launcher != nil {
-		cmd.ExtraFiles = []*os.File{says}
+		cmd.ExtraFiles = []*os.File{statusEnd}
 	}
 	err = cmd.Run()
-	says.Close()
+	statusEnd.Close()
 	switch {
 	case ctx.Err() != nil:
-		return ending{unknown: true, how: "not ended in time"}
+		return ending{unknown: true, how: "still running when its time was over"}
 	case err == nil:
 		return ending{ok: true, how: "status 0"}
 	}
 	end := ending{how: strings.TrimSpace(err.Error() + " " + lastLine(stderr.String()))}
-	end.unknown = launcher != nil && !ranOrRefused(said)
+	end.unknown = launcher != nil && !ranOrRefused(status)
 	return end
 }
 
-// ranOrRefused reads whose exit status it was: the command's, or memjail's because
-// the command could not be executed or found, which the policy can be the reason of.
-func ranOrRefused(said *os.File) bool {
-	// Who inherited the other end may keep it open for longer than the command.
-	if err := said.SetReadDeadline(time.Now().Add(time.Second)); err != nil {
+// ranOrRefused reports whether the exit status was the command's, or memjail's because
+// the command could not be executed or found, which the policy may have caused.
+func ranOrRefused(status *os.File) bool {
+	// A process that inherited the other end may keep it open longer than the command.
+	if err := status.SetReadDeadline(time.Now().Add(time.Second)); err != nil {
 		return false
 	}
-	var status struct {
+	var ended struct {
 		Who  string `json:"who"`
 		Exit int    `json:"exit"`
 	}
 	const cannotExecute, notFound = 126, 127
-	err := json.NewDecoder(said).Decode(&status)
-	return err == nil && (status.Who == "command" || status.Exit == cannotExecute || status.Exit == notFound)
+	err := json.NewDecoder(status).Decode(&ended)
+	return err == nil && (ended.Who == "command" || ended.Exit == cannotExecute || ended.Exit == notFound)
 }
 
-// lastLine is what a program said last, in brackets.
+// lastLine is a program's last line of output, in parentheses.
 func lastLine(text string) string {
 	lines := strings.Split(strings.TrimSpace(text), "\n")
 	if last := lines[len(lines)-1]; last != "" {

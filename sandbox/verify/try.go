@@ -29,11 +29,11 @@ const (
 	callName = "verify: call"
 )
 
-// attempt is what trying an access came to.
+// attempt is the result of trying an access.
 type attempt struct {
-	Done  bool   `json:"done"`            // nothing stood in the way
-	Errno string `json:"errno,omitempty"` // else
-	// Untried says why it was not tried at all.
+	Done  bool   `json:"done"`            // it succeeded
+	Errno string `json:"errno,omitempty"` // it failed with this
+	// Untried is the reason why it was not tried at all.
 	Untried string `json:"untried,omitempty"`
 }
 
@@ -47,9 +47,8 @@ func (a attempt) String() string {
 	return a.Errno
 }
 
-// Serve is the program that tries accesses, inside or outside: it is to be called
-// first thing in main with the program's arguments. mine is false for those of
-// every other program.
+// Serve is the part of this program that tries accesses, inside or outside. main calls it
+// before anything else, with the program's arguments; mine is false if they are not for it.
 func Serve(args []string, in io.Reader, out, stderr io.Writer) (status int, mine bool) {
 	if len(args) == 0 {
 		return 0, false
@@ -73,7 +72,7 @@ func Serve(args []string, in io.Reader, out, stderr io.Writer) (status int, mine
 func tryMain(in io.Reader, out io.Writer) error {
 	var tests []policy.Test
 	if err := json.NewDecoder(in).Decode(&tests); err != nil {
-		return fmt.Errorf("reading what to try: %w", err)
+		return fmt.Errorf("reading the accesses to try: %w", err)
 	}
 	results := make([]attempt, len(tests))
 	for i, t := range tests {
@@ -121,8 +120,8 @@ type untriedError struct{ reason string }
 
 func (e *untriedError) Error() string { return e.reason }
 
-// tryOpen opens and closes. Devices are left alone: opening some of them has an
-// effect.
+// tryOpen opens and closes a file or directory. Devices, FIFOs and sockets are not opened,
+// since that can have an effect.
 func tryOpen(name string, flags int) error {
 	var st unix.Stat_t
 	if err := unix.Stat(name, &st); err == nil && st.Mode&unix.S_IFMT != unix.S_IFREG && st.Mode&unix.S_IFMT != unix.S_IFDIR {
@@ -137,10 +136,10 @@ func tryOpen(name string, flags int) error {
 	return unix.Close(fd)
 }
 
-// tryWrite opens what is there without changing it. In a directory, and for what
-// is not there in the directory where it would be, it makes a file of a name of
-// its own and removes it again: of some names (/etc/nologin) an empty file has an
-// effect already, and the kernel's rules are for the directory.
+// tryWrite opens a file that exists without changing it. In a directory, and for a file
+// that does not exist in the directory where it would be, it creates a file with another
+// name and removes it: even an empty file can have an effect (/etc/nologin), and the
+// kernel's rules are for the directory.
 func tryWrite(name string) error {
 	var st unix.Stat_t
 	dir := name
@@ -149,7 +148,7 @@ func tryWrite(name string) error {
 		return tryOpen(name, unix.O_WRONLY)
 	case err == unix.ENOENT:
 		if unix.Lstat(name, &st) == nil {
-			return &untriedError{"a symbolic link to nothing: name what it should lead to"}
+			return &untriedError{"a dangling symbolic link: name its target instead"}
 		}
 		dir = filepath.Dir(name)
 	case err != nil:
@@ -177,7 +176,7 @@ func tryExecute(name string) error {
 	case 0:
 		return nil
 	case unix.EINVAL:
-		return &untriedError{"only Linux 6.8 and later say whether a file may be executed without running it"}
+		return &untriedError{"before Linux 6.8 this cannot be found out without running the file"}
 	}
 	return errno
 }
@@ -212,8 +211,8 @@ func execveat(name string, argv []byte, flags uintptr) unix.Errno {
 
 const atCWD = ^uintptr(0) - 99 // AT_FDCWD, -100
 
-// tryPort uses the loopback interface, and sends nothing: a UDP socket is connected. That nobody listens, or somebody already
-// does, is no refusal.
+// tryPort uses the loopback interface, and sends nothing: a UDP socket is connected. It is
+// no refusal that nobody listens on the port, or that somebody already does.
 func tryPort(t policy.Test) error {
 	kind := unix.SOCK_STREAM
 	if t.Access == policy.ActionSend || t.Access == policy.ActionReceive {
@@ -237,15 +236,15 @@ func tryPort(t policy.Test) error {
 	return err
 }
 
-// withoutArguments have an effect whatever their arguments are.
+// withoutArguments are calls that have an effect whatever their arguments are.
 var withoutArguments = []string{"clone", "exit", "exit_group", "fork", "pause", "reboot", "restart_syscall", "rt_sigreturn", "sigreturn", "sync",
 	"vfork", "vhangup"}
 
-// callTime is how long a call may take. One that waits is one that was made.
+// callTime is how long a call may take. A call that blocks was not refused.
 const callTime = 2 * time.Second
 
-// tryCall makes the call in a process of its own, with arguments that no call
-// takes.
+// tryCall makes the call in a separate process, with arguments that are invalid for any
+// call.
 func tryCall(name string) attempt {
 	if slices.Contains(withoutArguments, name) {
 		return attempt{Untried: "the call has an effect whatever its arguments are"}
@@ -262,7 +261,7 @@ func tryCall(name string) attempt {
 	defer cancel()
 	out, err := exec.CommandContext(ctx, exe, callName, strconv.Itoa(int(nr))).Output()
 	var exit *exec.ExitError
-	if ctx.Err() != nil || errors.As(err, &exit) { // it waits, or it crashed on its arguments
+	if ctx.Err() != nil || errors.As(err, &exit) { // it blocked, or crashed on its arguments
 		return attempt{Done: true}
 	}
 	if err != nil {
@@ -270,7 +269,7 @@ func tryCall(name string) attempt {
 	}
 	errno, err := strconv.Atoi(string(out))
 	if err != nil {
-		return attempt{Untried: "the process that makes the call said " + strconv.Quote(string(out))}
+		return attempt{Untried: "the process that makes the call printed " + strconv.Quote(string(out))}
 	}
 	if errno == 0 {
 		return attempt{Done: true}

@@ -1,8 +1,8 @@
-// Package verify says whether a policy holds, for a machine that has to decide over
-// it: what lint finds, what the policy's own tests come to when they are tried for
-// real, and what the attack suite gets through, in one list with one exit status.
+// Package verify reports whether a policy holds, for pipelines that accept or reject it:
+// what lint finds, the results of the policy's own tests, which are tried for real, and
+// the attempts of the attack suite that got through, in one list with one exit status.
 //
-// It starts no sandbox itself: the caller says how a command is started inside one.
+// It starts no sandbox itself: the caller provides the command that starts one.
 package verify
 
 import (
@@ -15,7 +15,7 @@ import (
 	"github.com/memjail/memjail/sandbox/probe"
 )
 
-// Status is what one check came to.
+// Status is the result of one check.
 type Status string
 
 const (
@@ -23,7 +23,7 @@ const (
 	Failed   Status = "failed"
 	Unproven Status = "not-proven" // its control did not do what it had to
 	Noted    Status = "note"       // worth knowing; fails nothing
-	Accepted Status = "accepted"   // failed, and the baseline says why that may be
+	Accepted Status = "accepted"   // failed, and the baseline accepts that for a reason
 )
 
 // The kinds of checks.
@@ -36,7 +36,7 @@ const (
 
 // Result is one check of one policy.
 type Result struct {
-	Policy string `json:"policy"` // as it was asked for
+	Policy string `json:"policy"` // as named on the command line
 	Kind   string `json:"kind"`
 	// ID is the lint rule's, "test/NAME", or the attempt's.
 	ID     string        `json:"id"`
@@ -57,14 +57,14 @@ type Report struct {
 	UID     int       `json:"uid"`
 	Started time.Time `json:"started"`
 	Seconds float64   `json:"seconds"`
-	// Policies are those that were looked at, as they were asked for.
+	// Policies are those that were checked, as named on the command line.
 	Policies []string `json:"policies"`
 	Results  []Result `json:"results"`
 	// Probes counts the attempts of the suite by verdict, for each policy.
 	Probes map[string]map[probe.Verdict]int `json:"probes,omitempty"`
 }
 
-// Count says how many results have the status.
+// Count returns how many results have the status.
 func (r *Report) Count(s Status) int {
 	n := 0
 	for i := range r.Results {
@@ -87,16 +87,16 @@ func (r *Report) Lint(name string, found []policy.Finding) {
 	}
 }
 
-// Probe adds the attempts that were made under the policy. proven reports whether
-// they say anything at all. What is open has a result of its own, and so has what should
-// have been tried inside and could not be.
+// Probe adds the attempts that were made under the policy. proven: they prove something
+// about each pattern that selected them. An attempt that is open, or that could not be made
+// inside, has a separate result.
 func (r *Report) Probe(name string, report *probe.Report, proven bool) {
 	counts := map[probe.Verdict]int{}
 	for _, attempt := range report.Results {
 		counts[attempt.Verdict]++
 		if attempt.Unmade() {
 			r.Results = append(r.Results, Result{Policy: name, Kind: KindProbe, ID: attempt.Name, Status: Unproven,
-				What: attempt.Explain + ": it could not be made inside: " + attempt.Detail, Fix: "memjail probe --only " + attempt.Name})
+				What: attempt.Explain + ": could not be made inside the sandbox: " + attempt.Detail, Fix: "memjail probe --only " + attempt.Name})
 		}
 		if attempt.Verdict != probe.Open {
 			continue
@@ -111,7 +111,7 @@ func (r *Report) Probe(name string, report *probe.Report, proven bool) {
 	case !proven:
 		result.Status = Unproven
 	case counts[probe.Open] > 0, report.Unmade() > 0:
-		result.Status = Noted // each has a result of its own
+		result.Status = Noted // each has a separate result
 	}
 	r.Results = append(r.Results, result)
 	if r.Probes == nil {
@@ -120,7 +120,7 @@ func (r *Report) Probe(name string, report *probe.Report, proven bool) {
 	r.Probes[name] = counts
 }
 
-// weight orders results: what has to be looked at first comes first.
+// weight orders results, the most urgent first.
 var weight = map[Status]int{Failed: 0, Unproven: 1, Accepted: 2, Noted: 3, Held: 4}
 
 func (r *Report) sorted() []Result {

@@ -143,11 +143,11 @@ func TestAccept(t *testing.T) {
 		{"a day later", "[[accept]]\nid='root-granted'\nreason='r'\nexpires=2026-05-16", nil, Failed, "expired on 2026-05-16"},
 		{"of this policy", "[[accept]]\nid='root-granted'\npolicy='./sandbox/a b:c.toml'\nreason='r'\nexpires=2030-01-01", nil, Accepted, ""},
 		{"of this value", "[[accept]]\nid='root-granted'\nvalue='/'\nreason='r'\nexpires=2030-01-01", nil, Accepted, ""},
-		{"of another value", "[[accept]]\nid='root-granted'\nvalue='/x'\nreason='r'\nexpires=2030-01-01", nil, Failed, "nothing needs"},
+		{"of another value", "[[accept]]\nid='root-granted'\nvalue='/x'\nreason='r'\nexpires=2030-01-01", nil, Failed, "no result needs"},
 		{"of a policy that is not looked at", "[[accept]]\nid='root-granted'\npolicy='b.toml'\nreason='r'\nexpires=2030-01-01", nil, Failed, ""},
 		{"of an attempt that is not made", "[[accept]]\nid='pidfd/x'\nreason='r'\nexpires=2030-01-01", []string{"pidfd/x"}, Failed, ""},
-		{"of an attempt that is made", "[[accept]]\nid='pidfd/x'\nreason='r'\nexpires=2030-01-01", nil, Failed, "nothing needs"},
-		{"a note needs none", "[[accept]]\nid='min-abi'\nreason='r'\nexpires=2030-01-01", nil, Failed, "nothing needs"},
+		{"of an attempt that is made", "[[accept]]\nid='pidfd/x'\nreason='r'\nexpires=2030-01-01", nil, Failed, "no result needs"},
+		{"a note needs none", "[[accept]]\nid='min-abi'\nreason='r'\nexpires=2030-01-01", nil, Failed, "no result needs"},
 	} {
 		r := sample()
 		r.Accept(accept(t, c.text), day, c.left)

@@ -9,7 +9,7 @@ import (
 	"github.com/memjail/memjail/sandbox/report"
 )
 
-// Format is a form of a report.
+// Format is a format of a report.
 type Format = report.Format
 
 const (
@@ -35,7 +35,7 @@ func (r *Report) Write(w io.Writer, f Format) error {
 	return r.suite().Write(w, f)
 }
 
-// place is where a result points.
+// place is what a result is about, with the line if there is one.
 func (r *Result) place() string {
 	if r.Kind == KindProbe || r.Origin == (policy.Origin{}) {
 		return r.Policy
@@ -67,8 +67,8 @@ func orElse(s, other string) string {
 	return s
 }
 
-// suite is the report as the formats for machines have it: a group for each policy, a
-// rule for each id.
+// suite is the report for the machine-readable formats: a group for each policy, a rule
+// for each id.
 func (r *Report) suite() *report.Suite {
 	s := &report.Suite{Tool: "memjail verify", Version: r.Version, Started: r.Started, Seconds: r.Seconds,
 		Properties: []report.Property{{Name: "kernel", Value: r.Kernel}, {Name: "uid", Value: r.UID}}}

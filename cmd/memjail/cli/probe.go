@@ -39,23 +39,23 @@ func newProbe(io streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "probe [flags]",
 		Short: "Attack the sandbox in every known way and report what was stopped",
-		Long: `probe makes every known attempt on a process's memory inside the sandbox, on
-victims of its own, and says of each whether it was stopped and by which layer.
-Every attempt is first made without the sandbox: where that does not succeed,
-nothing is proven.
+		Long: `probe makes every known attack on a process's memory from inside the sandbox,
+on victim processes that it starts itself, and reports for each whether it was
+stopped and by which layer. Every attack is first made without the sandbox, as
+the control: if that fails, the attempt is reported as not proven.
 
-With --via it attacks inside another launcher, a command that runs the command
-which is appended to it. Nothing is promised for that one: whatever gets through
-is open.
+With --via it attacks from inside another launcher: a command to which the
+command to run is appended. memjail promises nothing about other launchers, so
+every attempt that gets through is reported as open.
 
 Exit status:
-  0    nothing got through but what the policy opens on purpose
+  0    nothing got through, except what the policy opens on purpose
   1    an attempt is open
   2    wrong usage, or a wrong policy
-  3    nothing could be proven, at all or for one of the --only patterns; or an
-       attempt that gets through without the sandbox could not be made inside; or
-       the launcher could not be started
-  128+n  signal n ended it`,
+  3    nothing could be proven, overall or for one of the --only patterns; or an
+       attempt that gets through without the sandbox could not be made inside it;
+       or the launcher could not be started
+  128+n  terminated by signal n`,
 		Example: `  memjail probe
   memjail probe --only 'proc-mem/...' --allow ptrace=children
   memjail probe --explain proc-mem/open/self/write
@@ -68,13 +68,13 @@ Exit status:
 	})
 	f := cmd.Flags()
 	o.policyFlags.declare(f)
-	f.StringArrayVar(&o.only, "only", nil, "only attempts whose names match `GLOB`; a/... matches all below a")
-	f.BoolVar(&o.list, "list", false, "list the attempts and end")
-	f.StringVar(&o.explain, "explain", "", "explain the attempt `NAME` and end")
+	f.StringArrayVar(&o.only, "only", nil, "make only attempts whose names match `GLOB`; a/... matches all below a")
+	f.BoolVar(&o.list, "list", false, "list the attempts and exit")
+	f.StringVar(&o.explain, "explain", "", "explain the attempt `NAME` and exit")
 	f.StringVar(&o.via, "via", "", "attack inside `LAUNCHER`, a command line, instead of memjail")
-	f.StringVar(&o.format, "format", string(probe.Text), "`FORMAT` of the report: "+formatNames())
-	f.StringVarP(&o.output, "output", "o", "", "write the report to `FILE`, not to standard output")
-	f.BoolVarP(&o.quiet, "quiet", "q", false, "no progress, and in text only what did not hold")
+	f.StringVar(&o.format, "format", string(probe.Text), "write the report as `FORMAT`: "+formatNames())
+	f.StringVarP(&o.output, "output", "o", "", "write the report to `FILE` instead of standard output")
+	f.BoolVarP(&o.quiet, "quiet", "q", false, "show no progress; in text, only attempts that did not hold")
 	return cmd
 }
 
@@ -86,7 +86,7 @@ func formatNames() string {
 	return strings.Join(names, ", ")
 }
 
-// misused is an error of usage, with the status that probe has for it.
+// misused is a usage error, with the status that probe has for it.
 func misused(err error) error {
 	if err == nil {
 		return nil
@@ -105,7 +105,7 @@ type probeError struct {
 func (e *probeError) Error() string { return e.err.Error() }
 func (e *probeError) Unwrap() error { return e.err }
 
-// run does what the flags say. set tells which flags were given.
+// run carries out the command. set knows which flags were given.
 func (o *probeOptions) run(set *pflag.FlagSet, io streams) error {
 	if err := o.check(set); err != nil {
 		return err
@@ -118,7 +118,7 @@ func (o *probeOptions) run(set *pflag.FlagSet, io streams) error {
 		return misusedf("--only: %w", err)
 	}
 	if len(selected) == 0 {
-		return misusedf("--only %s: no attempt has such a name; see \"memjail probe --list\"", strings.Join(o.only, ", "))
+		return misusedf("--only %s: no attempt matches; see \"memjail probe --list\"", strings.Join(o.only, ", "))
 	}
 	if o.list {
 		return listAttempts(io.out, selected)
@@ -126,13 +126,13 @@ func (o *probeOptions) run(set *pflag.FlagSet, io streams) error {
 	return o.attack(selected, io)
 }
 
-// check refuses what contradicts itself, before anything is started.
+// check refuses flags that contradict each other, before anything is started.
 func (o *probeOptions) check(set *pflag.FlagSet) error {
 	if !slices.Contains(probe.Formats(), probe.Format(o.format)) {
-		return misusedf("--format %s: want one of %s", o.format, formatNames())
+		return misusedf("--format %s: must be one of %s", o.format, formatNames())
 	}
 	if set.Changed("explain") && (o.explain == "" || o.list || len(o.only) > 0) {
-		return misusedf("--explain wants one name, and excludes --list and --only")
+		return misusedf("--explain takes one name and cannot be used with --list or --only")
 	}
 	if !set.Changed("via") {
 		return nil
@@ -145,7 +145,7 @@ func (o *probeOptions) check(set *pflag.FlagSet) error {
 	(&policyFlags{}).declare(policies)
 	policies.VisitAll(func(f *pflag.Flag) {
 		if set.Changed(f.Name) {
-			err = misusedf("--%s and --via exclude each other: a policy is memjail's own", f.Name)
+			err = misusedf("--%s and --via cannot be used together: other launchers have no memjail policy", f.Name)
 		}
 	})
 	return err
@@ -153,7 +153,7 @@ func (o *probeOptions) check(set *pflag.FlagSet) error {
 
 // attack makes the attempts and writes the report.
 func (o *probeOptions) attack(selected []probe.Attempt, io streams) error {
-	// Before the run: a report that cannot be written is no surprise for its end.
+	// Before the run, so that it is not in vain if the report cannot be written.
 	out, err := o.open(io.out)
 	if err != nil {
 		return err
@@ -200,11 +200,11 @@ func (o *probeOptions) investigate(ctx context.Context, selected []probe.Attempt
 	return report, nil
 }
 
-// runError gives a run that did not end its status.
+// runError gives a run that was not completed its status.
 func runError(ctx context.Context, err error) error {
 	switch {
 	case ctx.Err() != nil:
-		return &probeError{status: exitSignal + int(unix.SIGINT), err: errors.New("interrupted; nothing is reported")}
+		return &probeError{status: exitSignal + int(unix.SIGINT), err: errors.New("interrupted; no report was written")}
 	case errors.Is(err, exec.ErrNotFound), errors.Is(err, fs.ErrNotExist), errors.Is(err, fs.ErrPermission):
 		return misused(err)
 	default:
@@ -212,7 +212,7 @@ func runError(ctx context.Context, err error) error {
 	}
 }
 
-// status is what the report comes to.
+// status is the exit status for a report.
 func (o *probeOptions) status(report *probe.Report) error {
 	switch {
 	case report.Count(probe.Open) > 0:
@@ -224,8 +224,8 @@ func (o *probeOptions) status(report *probe.Report) error {
 	}
 }
 
-// launcher fills in what is attacked: memjail itself under the policy of the
-// flags, or another launcher.
+// launcher sets the launcher to attack: memjail itself under the policy of the flags, or
+// another one.
 func (o *probeOptions) launcher(run *probe.Options, log string) error {
 	if o.foreign != nil {
 		run.Launcher = o.foreign
@@ -253,8 +253,8 @@ func (o *probeOptions) launcher(run *probe.Options, log string) error {
 	return nil
 }
 
-// probeNeeds grants the attackers their own program and directory where the policy
-// grants paths one by one: without these nothing could be attempted.
+// probeNeeds returns flags that grant the attackers their own program and directory,
+// without which they could attempt nothing, if the policy has path rules.
 func probeNeeds(pol policy.Policy, exe, dir string) []string {
 	if !pol.Paths.Rules.Restricted() {
 		return nil
@@ -268,8 +268,8 @@ type reportFile struct {
 	file *os.File // nil: nothing to close
 }
 
-// open makes sure that the report can be written. A file that is there already
-// keeps what it has until the report is ready.
+// open opens the report's file. One that exists keeps its content until the report is
+// ready.
 func (o *probeOptions) open(stdout io.Writer) (*reportFile, error) {
 	if o.output == "" {
 		return &reportFile{w: stdout}, nil

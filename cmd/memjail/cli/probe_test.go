@@ -30,15 +30,15 @@ func TestProbeUsage(t *testing.T) {
 		args []string
 		want string
 	}{
-		{[]string{"--only", "nothing"}, "no attempt has such a name"},
+		{[]string{"--only", "nothing"}, "no attempt matches"},
 		{[]string{"--only", "["}, "syntax error"},
-		{[]string{"--format", "yaml"}, "want one of text"},
+		{[]string{"--format", "yaml"}, "must be one of text"},
 		{[]string{"--via", ""}, "no command"},
 		{[]string{"--via", "'"}, "a quote is not closed"},
-		{[]string{"--via", "env", "--allow", "ptrace=allow"}, "--allow and --via exclude each other"},
-		{[]string{"--explain", ""}, "--explain wants one name"},
-		{[]string{"--explain", "x", "--only", "x"}, "--explain wants one name"},
-		{[]string{"--explain", "x"}, "no attempt has that name"},
+		{[]string{"--via", "env", "--allow", "ptrace=allow"}, "--allow and --via cannot be used together"},
+		{[]string{"--explain", ""}, "--explain takes one name"},
+		{[]string{"--explain", "x", "--only", "x"}, "--explain takes one name"},
+		{[]string{"--explain", "x"}, "there is no such attempt"},
 		{[]string{"--policy", "nope"}, "nope"},
 		{[]string{"-o", "/nonexistent/report"}, "--output: open /nonexistent/report"},
 		{[]string{"--nope"}, "unknown flag: --nope"},

@@ -28,7 +28,7 @@ func listAttempts(w io.Writer, selected []probe.Attempt) error {
 	return err
 }
 
-// explainAttempt prints all that is known about one attempt.
+// explainAttempt prints the catalogue's entry of one attempt.
 func explainAttempt(w io.Writer, name string) error {
 	for _, a := range attempts.All() {
 		if a.Name() == name {
@@ -36,7 +36,7 @@ func explainAttempt(w io.Writer, name string) error {
 			return err
 		}
 	}
-	return misusedf("--explain %s: no attempt has that name; see \"memjail probe --list\"", name)
+	return misusedf("--explain %s: there is no such attempt; see \"memjail probe --list\"", name)
 }
 
 func explanation(a *probe.Attempt) string {
@@ -75,8 +75,7 @@ func explanation(a *probe.Attempt) string {
 	return b.String()
 }
 
-// openers are the single settings that open an attempt, asked of the catalogue by
-// trying each one.
+// openers are the single settings that open an attempt.
 func openers(a *probe.Attempt) []string {
 	if a.Permits == nil {
 		return nil
@@ -104,9 +103,9 @@ func loosenings() []string {
 	return all
 }
 
-// progress is the line on a terminal that says how far the run is.
+// progress is the line on a terminal that shows how far the run is.
 type progress struct {
-	w       io.Writer // nil: nobody looks
+	w       io.Writer // nil: it is not shown
 	columns int
 }
 

@@ -37,25 +37,25 @@ func newVerify(io streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "verify [flags] POLICY...",
 		Short: "Prove that policies hold: lint, their own tests, the attack suite",
-		Long: `verify decides over policies, for a machine: it looks for mistakes (as policy
-lint), tries each policy's own [[test]] entries inside a sandbox and outside for
-the control, and attacks the sandbox (as probe). POLICY is a built-in one, or a
-path with a slash or ending in .toml.
+		Long: `verify checks policies in a pipeline: it looks for mistakes (as "policy lint"
+does), runs each policy's own [[test]] entries inside a sandbox, and outside as
+the control, and attacks the sandbox (as "probe" does). POLICY is the name of a
+built-in policy, or a path that contains a slash or ends in .toml.
 
-A baseline accepts findings for a while; docs/ci.md has its form.
+A baseline file accepts findings until a date; docs/ci.md describes its format.
 
 Exit status:
   0    everything held
-  1    a finding, a test that failed, or an attempt that is open
+  1    a finding, a failed test, or an attempt that is open
   2    wrong usage, or a wrong policy or baseline
   3    something could not be proven: a control failed, or the sandbox did not start
-  128+n  signal n ended it`,
+  128+n  terminated by signal n`,
 		Example: `  memjail verify policy.toml
   memjail verify --no-probe --format sarif -o memjail.sarif policies/*.toml
   memjail verify --baseline accepted.toml workspace ./policy.toml`,
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 {
-				return misusedf("verify wants a policy: a built-in one, or a file")
+				return misusedf("verify needs at least one policy: a built-in one, or a file")
 			}
 			return nil
 		},
@@ -65,12 +65,12 @@ Exit status:
 		return misusedf("%w; see \"%s --help\"", err, cmd.CommandPath())
 	})
 	f := cmd.Flags()
-	f.StringArrayVar(&o.only, "only", nil, "only attempts whose names match `GLOB`; a/... matches all below a")
-	f.BoolVar(&o.noProbe, "no-probe", false, "do not attack the sandbox: lint and the policy's own tests only")
-	f.StringVar(&o.format, "format", string(verify.Text), "`FORMAT` of the report: "+verifyFormats())
-	f.StringVarP(&o.output, "output", "o", "", "write the report to `FILE`, not to standard output")
-	f.StringVar(&o.baseline, "baseline", "", "`FILE` with findings that are accepted for a while")
-	f.BoolVarP(&o.quiet, "quiet", "q", false, "no progress")
+	f.StringArrayVar(&o.only, "only", nil, "make only attempts whose names match `GLOB`; a/... matches all below a")
+	f.BoolVar(&o.noProbe, "no-probe", false, "do not attack the sandbox; only lint and the policy's own tests")
+	f.StringVar(&o.format, "format", string(verify.Text), "write the report as `FORMAT`: "+verifyFormats())
+	f.StringVarP(&o.output, "output", "o", "", "write the report to `FILE` instead of standard output")
+	f.StringVar(&o.baseline, "baseline", "", "`FILE` with findings that are accepted until a date")
+	f.BoolVarP(&o.quiet, "quiet", "q", false, "show no progress")
 	return cmd
 }
 
@@ -84,11 +84,11 @@ func verifyFormats() string {
 
 func (o *verifyOptions) run(args []string, io streams) error {
 	if !slices.Contains(verify.Formats(), verify.Format(o.format)) {
-		return misusedf("--format %s: want one of %s", o.format, verifyFormats())
+		return misusedf("--format %s: must be one of %s", o.format, verifyFormats())
 	}
 	selected, err := probe.Select(attempts.All(), o.only)
 	if err != nil || len(selected) == 0 || o.noProbe && len(o.only) > 0 {
-		return misusedf("--only %s: want names of attempts (memjail probe --list), and not with --no-probe", strings.Join(o.only, ", "))
+		return misusedf("--only %s: must match attempts (see \"memjail probe --list\"), and cannot be used with --no-probe", strings.Join(o.only, ", "))
 	}
 	if o.noProbe {
 		selected = nil
@@ -137,7 +137,7 @@ func (o *verifyOptions) run(args []string, io streams) error {
 	return nil
 }
 
-// notAmong are the names of the attempts of all that are not among chosen.
+// notAmong returns the names of the attempts that are in all and not in chosen.
 func notAmong(all, chosen []probe.Attempt) []string {
 	names := map[string]bool{}
 	for _, attempt := range chosen {
@@ -152,7 +152,7 @@ func notAmong(all, chosen []probe.Attempt) []string {
 	return left
 }
 
-// verified is a policy with the flags that another memjail finds it by.
+// verified is a policy with the flags that select it.
 type verified struct {
 	flags  *policyFlags
 	policy policy.Policy
@@ -190,13 +190,14 @@ func (o *verifyOptions) verify(ctx context.Context, v verified, selected []probe
 	return nil
 }
 
-// lintFacts are what lint is told of this machine, but for what takes long to find.
+// lintFacts are the facts about this machine that lint needs, except those that take long
+// to find.
 func lintFacts() policy.LintFacts {
 	return policy.LintFacts{Home: os.Getenv("HOME"), RuntimeDir: os.Getenv("XDG_RUNTIME_DIR")}
 }
 
-// allLintFacts are all of them: every file of the program directories is looked at,
-// which takes a good part of a second.
+// allLintFacts are all of them: it reads every file of the program directories, which
+// takes a good part of a second.
 func allLintFacts() policy.LintFacts {
 	facts := lintFacts()
 	facts.Linked = landlock.LinkedPrograms(landlock.ProgramDirectories())
