@@ -15,8 +15,9 @@ SOAK         ?= 10m
 FUZZTIME     ?= 5s
 # DEPS=skip leaves the system's packages alone; tests that lack one are skipped.
 DEPS         ?= install
-# Pinned, so that a new release of the linter cannot turn a good tree red.
+# Pinned, so that a new release of a tool cannot turn a good tree red.
 STATICCHECK  ?= honnef.co/go/tools/cmd/staticcheck@v0.8.2
+DEADCODE     ?= golang.org/x/tools/cmd/deadcode@v0.52.0
 
 # The program that ships has no cgo; only the generator of the filters has.
 export CGO_ENABLED = 0
@@ -44,7 +45,7 @@ test: deps build format vet generated arm64 ## everything that has to hold; inst
 	$(GO) test -count=1 -timeout 19m ./...
 
 .PHONY: check
-check: format tidy vet lint architecture fuzz ## what can be said without starting a sandbox
+check: format tidy vet lint deadcode architecture fuzz ## what can be said without starting a sandbox
 
 .PHONY: bench
 bench: build ## speed, in one run: native, the bare limit, memjail, other launchers (BENCH=pattern, BENCHFLAGS=-markdown)
@@ -111,6 +112,10 @@ vet:
 .PHONY: lint
 lint:
 	$(GO) run $(STATICCHECK) ./...
+
+.PHONY: deadcode
+deadcode:
+	@GO='$(GO)' DEADCODE='$(DEADCODE)' .ci/deadcode
 
 .PHONY: architecture
 architecture:

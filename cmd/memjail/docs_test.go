@@ -1,6 +1,7 @@
 package main_test
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -81,37 +82,76 @@ func TestDocsFiles(t *testing.T) {
 	}
 }
 
-// TestDocsLayout: the layout table has each directory of packages, and no other.
-func TestDocsLayout(t *testing.T) {
-	_, table, _ := strings.Cut(docsPages(t)["docs/architecture.md"], "## Layout")
+// layoutRow is a directory of the layout table, and the packages of the module that it says
+// the directory's package imports.
+var layoutRow = regexp.MustCompile("(?m)^\\| `([a-z/]+)` \\|.*\\| ([a-z/, ]*) ?\\|$")
+
+// layoutErrors compares the layout table of a page with the imports of each package.
+func layoutErrors(page string, imports map[string][]string) []string {
+	_, table, _ := strings.Cut(page, "## Layout")
 	table, _, _ = strings.Cut(table, "\n## ")
-	var listed []string
-	for _, m := range regexp.MustCompile("(?m)^\\| `([a-z/]+)` ").FindAllStringSubmatch(table, -1) {
-		listed = append(listed, m[1])
-	}
-	out, err := exec.Command("go", "list", "-f", "{{.Dir}}", "../../...").Output()
-	if err != nil {
-		t.Fatal("listing the packages: ", err)
-	}
-	top, err := filepath.Abs("../..")
-	if err != nil {
-		t.Fatal(err)
-	}
-	there := map[string]bool{}
-	for dir := range strings.FieldsSeq(string(out)) {
-		rel, _ := filepath.Rel(top, dir)
-		there[rel] = true
-		if strings.Contains(rel, "testdata") || strings.Contains(rel, "/generate") {
-			continue // described with what they belong to
+	listed := map[string]string{}
+	var wrong []string
+	for _, m := range layoutRow.FindAllStringSubmatch(table, -1) {
+		if _, twice := listed[m[1]]; twice {
+			wrong = append(wrong, "the table has "+m[1]+" twice")
 		}
-		if !slices.Contains(listed, rel) {
-			t.Errorf("the table lacks %s", rel)
+		listed[m[1]] = strings.TrimSpace(m[2])
+	}
+	for dir, want := range imports {
+		got, ok := listed[dir]
+		if slices.Sort(want); !ok {
+			wrong = append(wrong, "the table lacks "+dir)
+		} else if list := strings.Join(want, ", "); got != list {
+			wrong = append(wrong, fmt.Sprintf("%s imports %q, and the table says %q", dir, list, got))
 		}
 	}
-	for _, dir := range listed {
-		if !there[dir] && dir != "testdata" {
-			t.Errorf("the table has %s, which is no package", dir)
+	for dir := range listed {
+		if _, ok := imports[dir]; !ok && dir != "testdata" {
+			wrong = append(wrong, "the table has "+dir+", which is not a package")
 		}
+	}
+	return wrong
+}
+
+// TestDocsLayout: the layout table has each directory of packages, and no other, and says
+// which packages of the module each imports.
+func TestDocsLayout(t *testing.T) {
+	imports := map[string][]string{}
+	for _, f := range parseTree(t, filepath.Join("..", "..")) {
+		if f.test || f.tagged || strings.Contains(f.dir, "/generate") {
+			continue // a generator is described with what it belongs to
+		}
+		imports[f.dir] = append(imports[f.dir], []string{}...)
+		for _, path := range f.imports {
+			dir, ours := strings.CutPrefix(path, archModule+"/")
+			if ours && !slices.Contains(imports[f.dir], dir) {
+				imports[f.dir] = append(imports[f.dir], dir)
+			}
+		}
+	}
+	for _, wrong := range layoutErrors(docsPages(t)["docs/architecture.md"], imports) {
+		t.Error(wrong)
+	}
+}
+
+// TestDocsLayoutNotices is the control: each kind of difference is found.
+func TestDocsLayoutNotices(t *testing.T) {
+	const page = "## Layout\n\n| directory | what | imports |\n|---|---|---|\n| `a` | it | b, c |\n| `b` | it | |\n"
+	for want, imports := range map[string]map[string][]string{
+		"":                              {"a": {"c", "b"}, "b": nil},
+		"the table lacks c":             {"a": {"b", "c"}, "b": nil, "c": nil},
+		"b, which is not a package":     {"a": {"b", "c"}},
+		`a imports "b", and the table`:  {"a": {"b"}, "b": nil},
+		`b imports "a", and the table `: {"a": {"b", "c"}, "b": {"a"}},
+	} {
+		wrong := layoutErrors(page, imports)
+		if want == "" && wrong != nil || want != "" && (len(wrong) != 1 || !strings.Contains(wrong[0], want)) {
+			t.Errorf("%v: got %q, want %q", imports, wrong, want)
+		}
+	}
+	if wrong := layoutErrors(page+"| `b` | again | |\n", map[string][]string{"a": {"b", "c"}, "b": nil}); len(wrong) != 1 {
+		t.Errorf("a directory that is listed twice: got %q", wrong)
 	}
 }
 
