@@ -278,8 +278,8 @@ func TestCapabilityShape(t *testing.T) {
 				}
 				more := strings.Join(got[who+" more"], "\n") + "\n"
 				for _, line := range []string{"explained: capability capability landlock supervisor\n", "memfds: 0\n", "shown: the memory capability decides\n",
-					"examined: 1\n", "shape: the memory capability decides\n", "shape without a supervisor: nothing there can be written\n",
-					"shape without it: a supervisor grants what is harmless\n", "proc can be listed under path rules: 1\n",
+					"examined: 1\n", "shape: the memory capability decides\n", "shape without a supervisor: none can be written (no supervisor)\n",
+					"shape without it: a supervisor grants its harmless files\n", "proc can be listed under path rules: 1\n",
 					"procfs mounted elsewhere:\n", "interrupted: 0 of 200000 opens failed, interrupted\n"} {
 					if !strings.Contains(more, line) {
 						t.Errorf("%s: missing %q in %q", who, line, more)

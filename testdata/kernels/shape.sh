@@ -36,8 +36,8 @@ for who in root user; do
 	done
 	say "== $who more"
 	say "shape: $(as $who "memjail run -v -- true" 2>&1 | grep -o "the memory capability decides")"
-	say "shape without a supervisor: $(as $who "memjail run -v -p /tmp/writes-nothing.toml -- true" 2>&1 | grep -o "nothing there can be written")"
-	say "shape without it: $(as $who "memjail run -v --no-capability -- true" 2>&1 | grep -o "a supervisor grants what is harmless")"
+	say "shape without a supervisor: $(as $who "memjail run -v -p /tmp/writes-nothing.toml -- true" 2>&1 | grep -o "none can be written (no supervisor)")"
+	say "shape without it: $(as $who "memjail run -v --no-capability -- true" 2>&1 | grep -o "a supervisor grants its harmless files")"
 	say "explained: $(as $who "memjail policy explain --read /proc/self/maps --read /proc/self/mem --write /proc/self/mem --write /proc/self/comm" | sed -n 's/^ *layer *//p' | tr '\n' ' ')"
 	say "memfds: $(as $who "memjail policy explain --call memfd_create" | grep -c HUGETLB)"
 	say "shown: $(as $who "memjail policy show" 2>&1 | grep -o "the memory capability decides")"
