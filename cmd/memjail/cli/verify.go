@@ -24,6 +24,7 @@ import (
 type verifyOptions struct {
 	only     []string
 	noProbe  bool
+	noRun    bool
 	format   string
 	output   string
 	baseline string
@@ -41,6 +42,9 @@ func newVerify(io streams) *cobra.Command {
 does), runs each policy's own [[test]] entries inside a sandbox, and outside as
 the control, and attacks the sandbox (as "probe" does). POLICY is the name of a
 built-in policy, or a path that contains a slash or ends in .toml.
+
+The program of a "run" test is executed outside too, with all your rights. Use
+--no-run for a policy whose programs you would not execute.
 
 A baseline file accepts findings until a date; docs/ci.md describes its format.
 
@@ -67,6 +71,7 @@ Exit status:
 	f := cmd.Flags()
 	f.StringArrayVar(&o.only, "only", nil, "make only attempts whose names match `GLOB`; a/... matches all below a")
 	f.BoolVar(&o.noProbe, "no-probe", false, "do not attack the sandbox; only lint and the policy's own tests")
+	f.BoolVar(&o.noRun, "no-run", false, "do not execute the programs of \"run\" tests; these tests are not proven")
 	f.StringVar(&o.format, "format", string(verify.Text), "write the report as `FORMAT`: "+verifyFormats())
 	f.StringVarP(&o.output, "output", "o", "", "write the report to `FILE` instead of standard output")
 	f.StringVar(&o.baseline, "baseline", "", "`FILE` with findings that are accepted until a date")
@@ -175,7 +180,8 @@ func (o *verifyOptions) verify(ctx context.Context, v verified, selected []probe
 	if v.policy.Paths.Rules.Restricted() {
 		tries = append(tries, "--rox", exe)
 	}
-	report.Tests(ctx, name, v.policy, verify.Runner{Program: exe, Inside: append(inside, "--status-fd", "3", "--"), Tries: append(tries, "--")})
+	report.Tests(ctx, name, v.policy, verify.Runner{Program: exe, Inside: append(inside, "--status-fd", "3", "--"), Tries: append(tries, "--"),
+		NoPrograms: o.noRun})
 	if len(selected) > 0 {
 		p := &probeOptions{policyFlags: *v.flags, only: o.only, quiet: o.quiet}
 		probed, err := p.investigate(ctx, selected, io)
