@@ -16,6 +16,7 @@ import (
 	"time"
 
 	"github.com/memjail/memjail/policy"
+	"github.com/memjail/memjail/sandbox/kernel"
 	"golang.org/x/sys/unix"
 )
 
@@ -115,7 +116,7 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	if title == "" {
 		title = shellWords(o.Launcher)
 	}
-	r := &suite{Options: o, report: &Report{Launcher: title, Kernel: kernelRelease(), UID: os.Geteuid(), Started: begin.UTC()}}
+	r := &suite{Options: o, report: &Report{Launcher: title, Kernel: kernel.Release(), UID: os.Geteuid(), Started: begin.UTC()}}
 	if err := r.open(); err != nil {
 		return nil, err
 	}
@@ -132,14 +133,6 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	slices.SortStableFunc(r.report.Results, func(a, b Result) int { return place[a.Name] - place[b.Name] })
 	r.report.Seconds = time.Since(begin).Seconds()
 	return r.report, nil
-}
-
-func kernelRelease() string {
-	var u unix.Utsname
-	if unix.Uname(&u) != nil {
-		return "unknown"
-	}
-	return unix.ByteSliceToString(u.Release[:])
 }
 
 // suite is one run.

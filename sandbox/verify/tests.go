@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/memjail/memjail/policy"
-	"golang.org/x/sys/unix"
 )
 
 // Runner starts commands for the tests of one policy.
@@ -219,13 +218,4 @@ func lastLine(text string) string {
 		return "(" + last + ")"
 	}
 	return ""
-}
-
-// Kernel is the release of the running kernel.
-func Kernel() string {
-	var name unix.Utsname
-	if unix.Uname(&name) != nil {
-		return "unknown"
-	}
-	return unix.ByteSliceToString(name.Release[:])
 }

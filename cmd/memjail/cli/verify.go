@@ -12,6 +12,7 @@ import (
 
 	"github.com/memjail/memjail/policy"
 	"github.com/memjail/memjail/policy/file"
+	"github.com/memjail/memjail/sandbox/kernel"
 	"github.com/memjail/memjail/sandbox/landlock"
 	"github.com/memjail/memjail/sandbox/probe"
 	"github.com/memjail/memjail/sandbox/probe/attempts"
@@ -120,7 +121,7 @@ func (o *verifyOptions) run(args []string, io streams) error {
 	defer out.close()
 	ctx, stop := signal.NotifyContext(context.Background(), unix.SIGINT, unix.SIGTERM, unix.SIGHUP)
 	defer stop()
-	report := &verify.Report{Version: version(), Kernel: verify.Kernel(), UID: os.Geteuid(), Started: time.Now(),
+	report := &verify.Report{Version: version(), Kernel: kernel.Release(), UID: os.Geteuid(), Started: time.Now(),
 		Policies: args, Results: []verify.Result{}}
 	o.facts = allLintFacts()
 	for _, v := range policies {

@@ -170,6 +170,24 @@ func newPipe() (pipe, error) {
 	return pipe{ends[0], ends[1]}, err
 }
 
+// newPipes makes several; done closes them.
+func newPipes(n int) (all []pipe, done func(), err error) {
+	done = func() {
+		for _, p := range all {
+			p.close()
+		}
+	}
+	for range n {
+		p, err := newPipe()
+		if err != nil {
+			done()
+			return nil, nil, err
+		}
+		all = append(all, p)
+	}
+	return all, done, nil
+}
+
 // take reads a canary's length from the pipe.
 func (p pipe) take() ([]byte, error) {
 	buf := make([]byte, probe.CanarySize)

@@ -62,15 +62,12 @@ func windowAttempts() []probe.Attempt {
 
 // readLater has a child put a page into a pipe and then change it.
 func readLater(abi probe.ABI) probe.Outcome {
-	var pipes [3]pipe // what the page is put into, copies of it, what the child reads
-	for i := range pipes {
-		p, err := newPipe()
-		if err != nil {
-			return probe.Refused("pipe2", err)
-		}
-		defer p.close()
-		pipes[i] = p
+	pipes, done, err := newPipes(3)
+	if err != nil {
+		return probe.Refused("pipe2", err)
 	}
+	defer done()
+	// What the page is put into, copies of it, and what the child reads.
 	kept, copies, learned := pipes[0], pipes[1], pipes[2]
 	page := low(make([]byte, probe.CanarySize))
 	at := attack.Address(page)
@@ -147,16 +144,12 @@ func registerXDP(abi probe.ABI, makeSocket func(probe.ABI) (uintptr, error)) pro
 
 // signalOwner makes a child the owner of a pipe and has the pipe end it.
 func signalOwner(abi probe.ABI, fcntl number) probe.Outcome {
-	word, err := newPipe()
+	pipes, done, err := newPipes(2)
 	if err != nil {
 		return probe.Refused("pipe2", err)
 	}
-	defer word.close()
-	silent, err := newPipe()
-	if err != nil {
-		return probe.Refused("pipe2", err)
-	}
-	defer silent.close()
+	defer done()
+	word, silent := pipes[0], pipes[1]
 	child, err := attack.Spawn(0, 0, silent.await())
 	if err != nil {
 		return probe.Refused("fork", err)

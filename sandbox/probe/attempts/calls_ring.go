@@ -182,16 +182,12 @@ func openByRing(abi probe.ABI, op, flags uint8, v probe.Victim, e probe.Effect) 
 // useForeignRing reads or writes the memory of a child by the child's ring, whose
 // descriptor this process shares. The child says by a pipe what its memory holds.
 func useForeignRing(v probe.Victim, e probe.Effect) probe.Outcome {
-	word, err := newPipe()
+	pipes, done, err := newPipes(2)
 	if err != nil {
 		return probe.Refused("pipe2", err)
 	}
-	defer word.close()
-	wait, err := newPipe()
-	if err != nil {
-		return probe.Refused("pipe2", err)
-	}
-	defer wait.close()
+	defer done()
+	word, wait := pipes[0], pipes[1]
 	params, err := sharedPageOfCalls()
 	if err != nil {
 		return probe.Refused("mmap", err)

@@ -137,16 +137,12 @@ func fill(fd uintptr, at uint64) error {
 // fillChild fills a page of a child that shares its descriptors with this process,
 // which is what passing one over a socket comes to.
 func fillChild(v probe.Victim) probe.Outcome {
-	word, err := newPipe()
+	pipes, done, err := newPipes(2)
 	if err != nil {
 		return probe.Refused("pipe2", err)
 	}
-	defer word.close()
-	wait, err := newPipe()
-	if err != nil {
-		return probe.Refused("pipe2", err)
-	}
-	defer wait.close()
+	defer done()
+	word, wait := pipes[0], pipes[1]
 	child, err := attack.Spawn(unix.CLONE_FILES, 0,
 		orEnd(userfaultfdCall.step(probe.Native, unix.O_CLOEXEC|uffdUserModeOnly)),
 		attack.Step{Number: unix.SYS_MADVISE, Args: [6]uintptr{uintptr(v.RO), uintptr(unix.Getpagesize()), unix.MADV_DONTNEED}},

@@ -63,18 +63,7 @@ func procfsMountAttempts() []probe.Attempt {
 func (p procfsView) attempt(target probe.Target, effect probe.Effect) probe.Attempt {
 	return probe.Attempt{Route: "procfs-mount", Spelling: p.spelling, Target: target, Effect: effect, ABI: p.abi, Explain: p.explain,
 		Reference: procfsManual, Permits: permitsMemory(effect), ByCapability: effect == probe.Read, Setup: p.prepare,
-		Attack: func(s *probe.Env, v probe.Victim) probe.Outcome {
-			flags := unix.O_RDWR
-			if effect == probe.Read {
-				flags = unix.O_RDONLY
-			}
-			fd, step, err := p.open(s, v, flags|unix.O_CLOEXEC)
-			if err != nil {
-				return probe.Refused(step, err)
-			}
-			defer unix.Close(fd)
-			return useMem(fd, v, effect)
-		}}
+		Attack: attackMem(effect, p.open)}
 }
 
 const (
@@ -201,18 +190,10 @@ func fileBindAttempt(effect probe.Effect) probe.Attempt {
 		}
 		return undo, nil
 	}
-	a.Attack = func(s *probe.Env, v probe.Victim) probe.Outcome {
-		flags := unix.O_RDWR
-		if effect == probe.Read {
-			flags = unix.O_RDONLY
-		}
-		fd, err := unix.Open(s.Values[file(s.Side())], flags|unix.O_CLOEXEC, 0)
-		if err != nil {
-			return probe.Refused("open", err)
-		}
-		defer unix.Close(fd)
-		return useMem(fd, v, effect)
-	}
+	a.Attack = attackMem(effect, func(s *probe.Env, _ probe.Victim, flags int) (int, string, error) {
+		fd, err := unix.Open(s.Values[file(s.Side())], flags, 0)
+		return fd, "open", err
+	})
 	return a
 }
 

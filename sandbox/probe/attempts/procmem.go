@@ -5,7 +5,6 @@ import (
 	"path/filepath"
 	"strconv"
 
-	"github.com/memjail/memjail/policy"
 	"github.com/memjail/memjail/sandbox/kernel/attack"
 	"github.com/memjail/memjail/sandbox/probe"
 	"golang.org/x/sys/unix"
@@ -52,30 +51,22 @@ func procMemAttempts() []probe.Attempt {
 func (o memOpener) attempt(target probe.Target, effect probe.Effect) probe.Attempt {
 	return probe.Attempt{Route: "proc-mem", Spelling: o.spelling, Target: target, Effect: effect, ABI: o.abi,
 		Explain: o.explain, Reference: procManual, ByCapability: effect == probe.Read,
-		Permits: func(p policy.Policy) string { return memoryAccess(p, effect) },
-		Attack: func(s *probe.Env, v probe.Victim) probe.Outcome {
-			flags := unix.O_RDWR
-			if effect == probe.Read {
-				flags = unix.O_RDONLY
-			}
-			fd, step, err := o.open(s, v, flags|unix.O_CLOEXEC)
-			if err != nil {
-				return probe.Refused(step, err)
-			}
-			defer unix.Close(fd)
-			return useMem(fd, v, effect)
-		}}
+		Permits: permitsMemory(effect), Attack: attackMem(effect, o.open)}
 }
 
-// memoryAccess says which value of memory.access opens an effect on memory.
-func memoryAccess(p policy.Policy, e probe.Effect) string {
-	switch {
-	case p.Memory.Access == policy.AccessAllow:
-		return "memory.access = allow leaves memory to the kernel's own checks"
-	case p.Memory.Access == policy.AccessNoWrite && e == probe.Read:
-		return "memory.access = no-write lets memory be read inside the sandbox"
-	default:
-		return ""
+// attackMem opens a mem file and reads or writes the canary through it.
+func attackMem(effect probe.Effect, open func(*probe.Env, probe.Victim, int) (int, string, error)) func(*probe.Env, probe.Victim) probe.Outcome {
+	flags := unix.O_RDWR | unix.O_CLOEXEC
+	if effect == probe.Read {
+		flags = unix.O_RDONLY | unix.O_CLOEXEC
+	}
+	return func(s *probe.Env, v probe.Victim) probe.Outcome {
+		fd, step, err := open(s, v, flags)
+		if err != nil {
+			return probe.Refused(step, err)
+		}
+		defer unix.Close(fd)
+		return useMem(fd, v, effect)
 	}
 }
 
