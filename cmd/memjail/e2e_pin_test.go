@@ -222,7 +222,7 @@ func TestPinHash(t *testing.T) {
 		says         string
 	}{
 		{"as recorded", "sha256sum -c --quiet sums", 0, ""},
-		{"changed", "printf x >> app/lib/libown.so.1", 125, `another content than recorded: "` + dir + `/app/lib/libown.so.1"`},
+		{"changed", "printf x >> app/lib/libown.so.1", 125, `not as recorded: "` + dir + `/app/lib/libown.so.1"`},
 		{"not recorded", "sed -i /libc.so/d sums", 125, `needed and not recorded: "`},
 		{"not needed", "echo $(printf x | sha256sum | cut -c-64)'  /no/such' >> sums", 125, `recorded and not needed: "/no/such"`},
 		{"not a list of sums", "echo hello > sums", 125, "sums:1: want a SHA-256 sum"},

@@ -280,7 +280,7 @@ func unitForking(t *testing.T, m *machine) {
 	})
 	m.unit(t, "f-guess.service", "[Service]\nType=forking\nExecStart="+aService+"daemon /run/f.pid\n")
 	out, err := m.try("memjail systemd drop-in f-guess")
-	if err == nil || !strings.Contains(out, "f-guess.service:2: Type=forking without PIDFile=") {
+	if err == nil || !strings.Contains(out, "f-guess.service:2: with Type=forking and no PIDFile=") {
 		t.Errorf("without PIDFile=: %v\n%s", err, out)
 	}
 }

@@ -9,7 +9,7 @@ import (
 // cachePath is the loader's cache, which ldconfig(8) writes.
 const cachePath = "/etc/ld.so.cache"
 
-// loaderCache is what the cache says: the paths of each library, by its name.
+// loaderCache is the content of the cache: the paths of each library, by its name.
 type loaderCache struct {
 	paths map[string][]string
 }

@@ -1,4 +1,4 @@
-// Package closure finds the files that a program needs to come to run: its
+// Package closure finds the files that a program needs to start: its
 // interpreter, the libraries that the loader is going to map, and for a script the
 // programs of its "#!" line, as ld.so(8) and execve(2) find them. Nothing is
 // executed for it.
@@ -27,15 +27,15 @@ type Closure struct {
 	// Run are programs, interpreters and libraries; Read what the loader reads
 	// besides. Each is a path as it is opened, not resolved, and both are sorted.
 	Run, Read []string
-	// Searched are the directories that were looked into on the way: a file that is
-	// put into one of them later may be found first. Sorted; some may be missing.
+	// Searched are the directories that were searched: a file that is put into one of them
+	// later may be found first. Sorted; some may not exist.
 	Searched []string
-	// Uncertain say why something else might be run than what was found; none: it is
-	// certain, as long as the files and the directories stay as they are.
+	// Uncertain are reasons why other files than those found might be used; empty: the
+	// closure is certain, as long as files and directories stay as they are.
 	Uncertain []string
 }
 
-// Error says what is missing, and of which file.
+// Error reports what is missing, and which file needs it.
 type Error struct {
 	Path   string // the file that needs something
 	Needed string // what it needs; "" if it is the file itself
@@ -44,7 +44,7 @@ type Error struct {
 
 func (e *Error) Error() string {
 	if e.Needed == "" {
-		return fmt.Sprintf("looking into the program %q: %v", e.Path, e.Err)
+		return fmt.Sprintf("examining the program %q: %v", e.Path, e.Err)
 	}
 	return fmt.Sprintf("looking for %q, which %q needs: %v", e.Needed, e.Path, e.Err)
 }
@@ -103,11 +103,11 @@ func (f *finder) program(path string, depth int) error {
 		return f.binary(path)
 	case bytes.HasPrefix(head, []byte("#!")):
 		if depth >= scriptDepth {
-			return &Error{Path: path, Err: errors.New("its interpreters are scripts of each other")}
+			return &Error{Path: path, Err: errors.New("too many of its interpreters are scripts")}
 		}
 		return f.script(path, head, depth)
 	}
-	// A shell would take it for a script of its own; execve would not.
+	// A shell would run it as a shell script; execve(2) does not.
 	return &Error{Path: path, Err: errors.New("it is neither a program nor a script with a #! line")}
 }
 
@@ -150,7 +150,7 @@ func Interpreter(path string) (string, error) {
 	return program.interp, nil
 }
 
-// reason is an error of package os without the path, which is told already.
+// reason is an error of package os without the path, which the message has already.
 func reason(err error) error {
 	var p *fs.PathError
 	if errors.As(err, &p) {

@@ -240,7 +240,7 @@ func (f *finder) fitting(path string, first *object) (*object, error) {
 	o, err := f.readObject(path)
 	if err != nil {
 		if !errors.Is(err, fs.ErrNotExist) && !errors.Is(err, syscall.ENOTDIR) {
-			f.doubt("what the loader makes of %s cannot be told: %v", path, err)
+			f.doubt("what the loader does with %s is not known: %v", path, err)
 		}
 		return nil, err
 	}

@@ -31,7 +31,7 @@ const (
 	longest    = 4096 // a name or path, with its NUL
 )
 
-var errUnsound = errors.New("its headers are not sound")
+var errUnsound = errors.New("its headers are corrupt")
 
 // load reads the headers. The error is [errUnsound], or one of reading.
 func load(r io.ReaderAt) (*loaded, error) {

@@ -17,7 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// View is what of a policy and of the system the examination hangs on.
+// View is the part of the policy and of the system that the examination depends on.
 type View struct {
 	// Access is memory.access: under "allow" files of procfs are no exception.
 	Access policy.Access
@@ -28,17 +28,17 @@ type View struct {
 	// ProcfsGranted reports whether a file of procfs, named below its root, is one that
 	// everybody may have open for reading; nil: none is.
 	ProcfsGranted func(below string) bool
-	// Mounts is the mount table as it is before the sandbox gets mounts of its own; nil:
+	// Mounts is the mount table before the sandbox gets its own mounts; nil:
 	// there is no Landlock, and no file is looked for in it.
 	Mounts *landlock.MountTable
 }
 
 // Inherited are descriptors that were examined.
 type Inherited struct {
-	// Keep are those beside 0, 1 and 2 that the program gets, sorted; Close those of 0, 1
+	// Keep are those besides 0, 1 and 2 that the program gets, sorted; Close those of 0, 1
 	// and 2 that it does not have.
 	Keep, Close []int
-	// Owned: one of them sends signals to somebody outside.
+	// Owned: one of them sends signals to a process outside.
 	Owned bool
 	// Held are the files among them, for the rules.
 	Held []landlock.HeldFile
@@ -48,13 +48,13 @@ type Inherited struct {
 	foreign     []foreignFile // likewise
 }
 
-// Error says that a descriptor would carry access into the sandbox that no policy allows.
+// Error reports a descriptor that would carry access into the sandbox which no policy allows.
 type Error struct {
 	FD   int
 	What string // "the memory of process 12 (/proc/12/mem)"
 	// Key is the key of the policy that decides; empty: no policy allows it.
 	Key string
-	// Hint says what to do, or is empty.
+	// Hint is what to do, or empty.
 	Hint string
 }
 

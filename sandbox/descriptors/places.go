@@ -21,18 +21,18 @@ import (
 // rules give more rights than here. So whatever CMD starts with has to lie where the
 // mount table has it.
 
-// WorkingDirectoryError says that the working directory was entered in another
+// WorkingDirectoryError reports that the working directory was entered in another
 // mount namespace. To start elsewhere instead would have the program's relative paths name
 // other files than its caller meant.
 type WorkingDirectoryError struct {
 	Path string // as the kernel gives it, which is not where the path leads here
-	// Hint says why the mounts differ, or is empty.
+	// Hint is why the mounts differ, or empty.
 	Hint string
 }
 
 func (e *WorkingDirectoryError) Error() string {
-	return fmt.Sprintf("the working directory (%s) lies on a mount that the sandbox does not see, "+
-		"from where what is closed can be reached%s: change to another directory first (cd /)", e.Path, e.Hint)
+	return fmt.Sprintf("the working directory (%s) is on a mount that the sandbox does not see, "+
+		"through which closed files can be reached%s: change to another directory first (cd /)", e.Path, e.Hint)
 }
 
 // Sandbox is what a program will see and may open.
@@ -84,7 +84,7 @@ func (s *Sandbox) checkDirectoryFD(fd int) error {
 	}
 	if place == landlock.Foreign {
 		return &Error{FD: fd, What: "a directory (" + name + ") of a mount that the sandbox does not see, " +
-			"from where what is closed can be reached" + s.Why, Hint: "open it in the mount namespace that memjail is started in"}
+			"through which closed files can be reached" + s.Why, Hint: "open it in memjail's mount namespace"}
 	}
 	return nil
 }
@@ -173,7 +173,7 @@ func (in *Inherited) foreignFiles(s Sandbox) error {
 		}
 		if f.replace(s.Mounts, rules) != nil {
 			return &Error{FD: f.fd,
-				What: "a file (" + f.name + ") of another mount namespace, where it could be opened again with more rights than here",
+				What: "a file (" + f.name + ") of another mount namespace, through which it could be opened again with more rights",
 				Hint: "open it in this one, or put a pipe in between (cat FILE | memjail ..., memjail ... | cat >>FILE)"}
 		}
 	}

@@ -25,12 +25,12 @@ func harmlessSocket(fd int, zerocopy bool) (what string, ok bool) {
 		return "an AF_XDP socket, which reads and writes the memory of the process that made it", false
 	}
 	if v, err := unix.GetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ZEROCOPY); err == nil && v != 0 && !zerocopy {
-		return "a socket that sends memory as it is later (SO_ZEROCOPY)", false
+		return "a socket with SO_ZEROCOPY, whose receiver sees later changes of memory", false
 	}
 	return fmt.Sprintf("a socket of address family %d", family), slices.Contains(harmlessFamilies, family)
 }
 
-// hasOwner reports whether an open file sends signals to somebody (F_SETOWN, fcntl(2)).
+// hasOwner reports whether an open file has an owner that it signals (F_SETOWN, fcntl(2)).
 // One in another pid namespace is not seen.
 func hasOwner(fd int) bool {
 	// The number of a process group comes back negative, which looks like an error.

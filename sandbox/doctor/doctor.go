@@ -1,9 +1,9 @@
-// Package doctor finds out what a kernel can enforce and which of its settings
-// decide how safe memory is, on this machine and for memjail in particular.
+// Package doctor finds out what the kernel can enforce, and which of its settings weaken the
+// protection of memory, on this machine in general and for memjail.
 //
-// It only looks: each probe either reads a file or makes a call that fails or
-// changes nothing, one of them in a child. A probe has three answers, yes, no (with the version that it
-// takes) and could not tell.
+// It changes nothing: each probe reads a file or makes a call that fails or has no effect,
+// one of them in a child. A probe has three answers: yes, no (with the kernel version that is
+// needed) and could not tell.
 package doctor
 
 import (
@@ -18,16 +18,16 @@ import (
 	"github.com/memjail/memjail/sandbox/kernel/early"
 )
 
-// Verdict is how a finding is to be taken.
+// Verdict is how serious a finding is.
 type Verdict uint8
 
 const (
 	// OK: nothing to be done.
 	OK Verdict = iota
-	// Unknown: it could not be told; Why says what stood in the way.
+	// Unknown: it could not be found out; Why is the reason.
 	Unknown
-	// Warn: something is weaker than it could be. Why says whether memjail
-	// closes it inside or whether memjail itself is the weaker for it.
+	// Warn: something is weaker than it could be. Why states whether memjail closes it
+	// inside or is itself weaker for it.
 	Warn
 	// Bad: memjail cannot keep its promise here, or does not start.
 	Bad
@@ -50,12 +50,12 @@ type Finding struct {
 	Fix     string  `json:"fix,omitempty"` // what would make it ok
 }
 
-// Kernel are the questions that no file answers. Each error means that the
-// answer could not be told, unless its method says otherwise.
+// Kernel is what no file shows. An error means that it could not be found out, unless the
+// method's comment says otherwise.
 type Kernel interface {
 	// LandlockABI: ENOSYS, none was built in; EOPNOTSUPP, disabled at boot.
 	LandlockABI() (int, error)
-	// LandlockErrata is the mask of fixes; EINVAL, the kernel cannot say.
+	// LandlockErrata is the mask of fixes; EINVAL, the kernel does not report it.
 	LandlockErrata() (int, error)
 	// UserNotif: seccomp user notification, 5.0.
 	UserNotif() (bool, error)
@@ -63,7 +63,7 @@ type Kernel interface {
 	WaitKillableRecv() (bool, error)
 	// PIDFD: descriptors for processes, 5.3.
 	PIDFD() (bool, error)
-	// TryReadChild: the memory of a child can be read; the error says why not.
+	// TryReadChild reads the memory of a child; an error means that it cannot.
 	TryReadChild() error
 	// MemoryCapability: root has installed it.
 	MemoryCapability() (bool, error)
@@ -106,8 +106,8 @@ func (running) PIDFD() (bool, error) {
 	return true, nil
 }
 
-// Examine looks at everything, in the order in which it is to be read. The last
-// finding, ShapeID, says which shape a sandbox would have.
+// Examine returns all findings, in reading order. The last one, ShapeID, is the shape that a
+// sandbox would have.
 func Examine(m Machine) []Finding {
 	f := gather(m)
 	all := []Finding{
@@ -148,7 +148,7 @@ func cause(err error) error {
 	return err
 }
 
-// version is a kernel's, as far as features hang on it.
+// version is a kernel's version, as far as features depend on it.
 type version struct{ major, minor int }
 
 // parseVersion reads the beginning of a release such as 6.1.0-56-amd64.

@@ -18,13 +18,13 @@ func answerless(err error) error {
 	return err
 }
 
-// answer is a feature's: yes, no, or the reason why it could not be told.
+// answer is whether there is a feature, or why that could not be found out.
 type answer struct {
 	yes bool
 	err error
 }
 
-// facts are what several findings hang on, asked once.
+// facts are what several findings depend on, found out once.
 type facts struct {
 	Machine
 	release string
@@ -73,7 +73,7 @@ func (a answer) yesNo(f Finding, since, without string) Finding {
 	switch {
 	case a.err != nil:
 		f.Value, f.Verdict = "could not tell", Unknown
-		f.Why = fmt.Sprintf("The probe was answered with %q; a filter above this process may have refused it.", a.err)
+		f.Why = fmt.Sprintf("The probe failed with %q; a seccomp filter may have refused it.", a.err)
 	case a.yes:
 		f.Value = "yes"
 	default:
@@ -110,12 +110,12 @@ func (f *facts) kernelRelease() Finding {
 	return g
 }
 
-// abiSteps are the Landlock versions that the promise hangs on, newest first.
+// abiSteps are the Landlock versions that the promise depends on, newest first.
 var abiSteps = []struct {
 	abi          int
 	since, below string
 }{
-	{6, "6.12", "Signals are not held inside the sandbox by the kernel: those that make a process outside dump its memory are refused by number instead."},
+	{6, "6.12", "The kernel cannot keep signals inside the sandbox: signals that make a process outside dump its memory are refused by number instead."},
 	{3, "6.2", "truncate(2) by path is refused everywhere."},
 }
 
@@ -132,7 +132,7 @@ func (f *facts) landlock() Finding {
 		g.Fix = "add landlock to the list of the boot parameter lsm="
 	case f.abiErr != nil:
 		g.Value, g.Verdict = "could not tell", Unknown
-		g.Why = fmt.Sprintf("The question was answered with %q; a filter above this process may have refused it.", f.abiErr)
+		g.Why = fmt.Sprintf("The probe failed with %q; a seccomp filter may have refused it.", f.abiErr)
 	default:
 		for _, s := range abiSteps {
 			if f.abi < s.abi {
@@ -149,10 +149,10 @@ func (f *facts) memoryCapability() Finding {
 	switch {
 	case f.capabilityErr != nil:
 		g.Value, g.Verdict = "could not tell", Unknown
-		g.Why = fmt.Sprintf("The question was answered with %q; a filter above this process may have refused it.", f.capabilityErr)
+		g.Why = fmt.Sprintf("The probe failed with %q; a seccomp filter may have refused it.", f.capabilityErr)
 	case f.capability:
 		g.Value = "installed"
-		g.Why = "The kernel decides what of /proc may be read: no supervisor is asked about it."
+		g.Why = "The kernel itself decides what may be read of /proc, without a supervisor."
 	}
 	return g
 }
@@ -169,7 +169,7 @@ func (f *facts) errata() Finding {
 	mask, err := f.Kernel.LandlockErrata()
 	if err != nil {
 		g.Value, g.Verdict = "could not tell", Unknown
-		g.Why = "The kernel does not answer the question, which came with Linux 6.15 and was brought back to some older ones."
+		g.Why = "The kernel does not report its errata; Linux 6.15 does, and some older kernels with a backport."
 		if f.abiErr != nil {
 			g.Why = "Landlock does not answer."
 		}
@@ -186,31 +186,31 @@ func (f *facts) errata() Finding {
 		g.Value = "none"
 	}
 	if mask&(1<<(erratumDisconnectedDir-1)) == 0 {
-		g.Verdict, g.Fix = Warn, "a current release of the kernel's series"
-		g.Why = "Erratum 3 (CVE-2025-68736): a directory that was moved out of its bind mount can have more rights than the rules give."
+		g.Verdict, g.Fix = Warn, "the newest release of the kernel's series"
+		g.Why = "Erratum 3 (CVE-2025-68736): a directory that was moved out of its bind mount can have more rights than the rules grant."
 	}
 	return g
 }
 
 func (f *facts) userNotif() Finding {
 	return f.notif.yesNo(Finding{ID: "seccomp-notify", Title: "seccomp user notification"}, "5.0",
-		"There can be no supervisor: all of /proc is closed inside, the harmless files too.")
+		"There can be no supervisor: all of /proc is closed inside, even its harmless files.")
 }
 
 func (f *facts) waitKillable() Finding {
 	return f.killable.yesNo(Finding{ID: "wait-killable-recv", Title: "seccomp WAIT_KILLABLE_RECV"}, "5.19",
-		"There can be no supervisor, because a timer's signals could keep a call from ever ending: all of /proc is closed inside, the harmless files too.")
+		"There can be no supervisor, because a timer's signals could keep a call from ever ending: all of /proc is closed inside, even its harmless files.")
 }
 
 func (f *facts) syncWakeUp() Finding {
 	return f.byRelease(Finding{ID: "sync-wake-up", Title: "seccomp FD_SYNC_WAKE_UP"}, 6, 6,
-		"Opening a file inside costs up to ten times more than it would with it.")
+		"Opening a file inside costs up to ten times as much without it.")
 }
 
 // quickAnswers is about a race of WAIT_KILLABLE_RECV, which Linux 6.18 has the fix of.
 func (f *facts) quickAnswers() Finding {
 	g := f.byRelease(Finding{ID: "quick-answers", Title: "seccomp keeps quick answers"}, 6, 18,
-		"A signal that arrives while a quick answer is on its way can make the call run twice, unless the distribution brought the fix of 6.18 back.")
+		"A signal that arrives while a quick answer is on its way can make the call run twice, unless the distribution has backported the fix from 6.18.")
 	if g.Fix != "" {
 		g.Fix = "Linux 6.18, or a stable release of an older series that has the fix"
 	}
@@ -222,11 +222,11 @@ func (f *facts) childReading() Finding {
 	g := Finding{ID: "read-children", Title: "reading a child's memory", Value: "yes"}
 	switch {
 	case f.foreignProcfs():
-		g.Value, g.Verdict, g.Why = "could not tell", Unknown, "/proc does not show this process by its number."
+		g.Value, g.Verdict, g.Why = "could not tell", Unknown, "/proc does not show this process by its process ID."
 	case f.children != nil:
 		g.Value, g.Verdict = "no", Warn
-		g.Why = fmt.Sprintf("A supervisor cannot read which file is asked for, so all of /proc is closed inside, the harmless files too (%v).", f.children)
-		g.Fix = "let the container or filter above permit process_vm_readv"
+		g.Why = fmt.Sprintf("A supervisor cannot read which file is opened, so all of /proc is closed inside, even its harmless files (%v).", f.children)
+		g.Fix = "allow process_vm_readv in the container's seccomp profile"
 		if !f.sameIDs() {
 			g.Fix = "start memjail with equal real and effective user and group IDs"
 		}
@@ -236,5 +236,5 @@ func (f *facts) childReading() Finding {
 
 func (f *facts) pidfd() Finding {
 	return f.pidfds.yesNo(Finding{ID: "pidfd", Title: "process descriptors (pidfd)"}, "5.3",
-		"A process can be known by its number only, which another one may come to have: no supervisor.")
+		"A process can be identified only by its process ID, which may be reused: there can be no supervisor.")
 }

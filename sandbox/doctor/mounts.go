@@ -21,12 +21,12 @@ func parseMounts(text string) []mountinfo.Mount {
 
 func (f *facts) unknownMounts(g Finding) Finding {
 	g.Value, g.Verdict = "could not tell", Unknown
-	g.Why = fmt.Sprintf("Reading /proc/self/mountinfo was answered with %q.", f.mountsErr)
+	g.Why = fmt.Sprintf("Reading /proc/self/mountinfo failed: %v.", f.mountsErr)
 	return g
 }
 
-// procMounts looks for procfs anywhere but at /proc, where a second way to
-// every process's memory stands.
+// procMounts looks for procfs mounts other than /proc, which are second ways to every
+// process's memory.
 func (f *facts) procMounts() Finding {
 	g := Finding{ID: "proc-mounts", Title: "procfs outside /proc", Value: "none"}
 	if f.mountsErr != nil {
@@ -47,15 +47,15 @@ func (f *facts) procMounts() Finding {
 	switch {
 	case !proper:
 		g.Value, g.Verdict = "/proc is no procfs", Bad
-		g.Why, g.Fix = "Without it memjail cannot find out what it has to keep closed.", "mount -t proc proc /proc"
+		g.Why, g.Fix = "Without it memjail cannot find out what it has to close.", "mount -t proc proc /proc"
 	case f.foreignProcfs():
 		g.Value, g.Verdict = "/proc is another pid namespace's", Warn
-		g.Why = "Its numbers are not those by which the kernel knows processes here, so there is no supervisor: all of /proc is closed inside, the harmless files too."
+		g.Why = "Its process IDs are not those of this pid namespace, so there is no supervisor: all of /proc is closed inside, even its harmless files."
 		g.Fix = "mount a procfs of this namespace: unshare --fork --pid --mount-proc"
 	case len(others) > 0:
 		g.Value, g.Verdict = list(others), Warn
-		g.Why = "Closed inside too, but then nothing can be created in the directories above. As root, private-mounts covers them instead."
-		g.Fix = "umount what is not needed"
+		g.Why = "They are closed inside, too, but then nothing can be created in the directories above. As root, private-mounts hides them instead."
+		g.Fix = "unmount what is not needed"
 	}
 	return g
 }
@@ -89,7 +89,7 @@ func (f *facts) traceMounts() Finding {
 	}
 	if len(others) > 0 {
 		g.Verdict, g.Fix = Warn, "umount "+list(others)
-		g.Why = "They can read any memory. Closed inside, but then nothing can be created in the directories above."
+		g.Why = "They can read any memory. They are closed inside, but then nothing can be created in the directories above."
 	}
 	return g
 }

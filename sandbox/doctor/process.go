@@ -67,13 +67,13 @@ func (f *facts) privileges() Finding {
 	}
 	if len(held) > 0 {
 		g.Value += ", " + strconv.Itoa(len(held)) + " capabilities"
-		g.Why = "They open memory. Dropped inside, unless the policy keeps them: " + strings.Join(held, " ") + "."
+		g.Why = "They give access to memory. Dropped inside, unless the policy keeps them: " + strings.Join(held, " ") + "."
 	}
 	return g
 }
 
-// filters looks whether seccomp filters stand above this process. Which of them
-// has a listener, the kernel tells only to who tries to add another.
+// filters reports whether seccomp filters are already installed. Whether one of them has a
+// listener can only be found out by trying to add another.
 func (f *facts) filters() Finding {
 	g := Finding{ID: "filters", Title: "seccomp filters above", Value: "none"}
 	switch n, mode := f.status["Seccomp_filters"], f.status["Seccomp"]; {
@@ -85,13 +85,13 @@ func (f *facts) filters() Finding {
 		if n == "" {
 			g.Value = "some"
 		}
-		g.Why = "If one of them has a listener (another memjail, some container managers), the sandbox has no supervisor of its own; whether one has cannot be told without trying."
+		g.Why = "If one of them has a listener (another memjail, some container managers), the sandbox cannot have a supervisor; only a trial shows whether one has."
 	}
 	return g
 }
 
-// container looks for the marks that container managers leave. It is a hint for
-// the reader; nothing hangs on it.
+// container looks for the marks that container managers leave. It is a hint for the reader;
+// nothing depends on it.
 func (f *facts) container() Finding {
 	g := Finding{ID: "container", Title: "container", Value: "no sign of one"}
 	if text, err := f.text("run/systemd/container"); err == nil && text != "" {

@@ -24,17 +24,17 @@ type setting struct {
 
 var settings = []setting{
 	{id: "userfaultfd", name: "vm.unprivileged_userfaultfd", min: 0, max: 0,
-		why: "Any process can let another's page faults wait for it and fill the pages. Refused inside.",
+		why: "Any process can intercept another's page faults and fill the pages. Refused inside.",
 		fix: "sysctl vm.unprivileged_userfaultfd=0"},
 	{id: "io-uring", name: "kernel.io_uring_disabled", min: 1, max: 2,
-		why:    "A ring that two processes share is access to memory, past filters. Refused inside.",
-		fix:    "sysctl kernel.io_uring_disabled=2 (1: all but a group), if nothing needs it",
+		why:    "A ring that two processes share gives access to memory and bypasses filters. Refused inside.",
+		fix:    "sysctl kernel.io_uring_disabled=2 (1: allowed for one group), if nothing needs it",
 		absent: "The kernel cannot disable io_uring (6.6 can). Refused inside."},
 	{id: "perf-event", name: "kernel.perf_event_paranoid", min: 2, max: 4,
-		why: "Anybody may measure the kernel and other processes. Refused inside.",
+		why: "Any user may measure the kernel and other processes. Refused inside.",
 		fix: "sysctl kernel.perf_event_paranoid=2"},
 	{id: "bpf", name: "kernel.unprivileged_bpf_disabled", min: 1, max: 2,
-		why: "Anybody may load programs into the kernel, where they can read its memory by side channels. Refused inside.",
+		why: "Any user may load programs into the kernel, which can read its memory by side channels. Refused inside.",
 		fix: "sysctl kernel.unprivileged_bpf_disabled=2"},
 	{id: "tiocsti", name: "dev.tty.legacy_tiocsti", min: 0, max: 0,
 		why:    "A process can type into its terminal, and so into the shell that started it. Refused inside.",
@@ -74,9 +74,9 @@ func (f *facts) setting(s setting) Finding {
 // unreadable makes a finding of a file that says nothing usable.
 func unreadable(g Finding, err error, text string) Finding {
 	g.Value, g.Verdict = "could not tell", Unknown
-	g.Why = fmt.Sprintf("Reading it was answered with %q.", err)
+	g.Why = fmt.Sprintf("Reading it failed: %v.", err)
 	if err == nil {
-		g.Why = fmt.Sprintf("Its text is not understood: %q.", text)
+		g.Why = fmt.Sprintf("Its value is not understood: %q.", text)
 	}
 	return g
 }
@@ -89,13 +89,13 @@ func (f *facts) yama() Finding {
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		g.Value, g.Verdict = notThere, Warn
-		g.Why = "Outside, every process can read and write the memory of all others of its user. Closed inside."
+		g.Why = "Outside, every process can read and write the memory of its user's other processes. Closed inside."
 		g.Fix = "a kernel with Yama (lsm=...,yama) and kernel.yama.ptrace_scope=1"
 	case err != nil:
 		return unreadable(g, err, text)
 	case text == "0":
 		g.Value, g.Verdict = text, Warn
-		g.Why = "Outside, every process can read and write the memory of all others of its user. Closed inside."
+		g.Why = "Outside, every process can read and write the memory of its user's other processes. Closed inside."
 	case text == "1":
 		g.Value, g.Fix = text, ""
 	case f.mayRead() == "":
@@ -110,14 +110,14 @@ func (f *facts) yama() Finding {
 // supervises, or nothing. A supervisor under "run" is an ancestor, which scope 1
 // allows; scope 2 wants CAP_SYS_PTRACE; scope 3 allows nobody.
 func (f *facts) mayRead() string {
-	const consequence = " Then no supervisor can grant anything: all of /proc is closed inside, the harmless files too."
+	const consequence = " So a supervisor cannot grant anything: all of /proc is closed inside, even its harmless files."
 	switch text, err := f.text(yamaPath); {
 	case err != nil:
 		return ""
 	case text == "2" && !f.holds("CAP_SYS_PTRACE"):
 		return "Reading another process's memory needs CAP_SYS_PTRACE, which this process does not have." + consequence
 	case text == "3":
-		return "Nobody may read another process's memory until the next boot." + consequence
+		return "No process may read another's memory until the next boot." + consequence
 	}
 	return ""
 }
@@ -129,7 +129,7 @@ func (f *facts) forceOverride() Finding {
 	g := Finding{ID: "proc-mem", Title: parameter}
 	if f.dated && !f.version.atLeast(6, 12) {
 		g.Value, g.Verdict, g.Fix = notThere, Warn, "Linux 6.12 or later, booted with "+parameter+"=never"
-		g.Why = "Through /proc/PID/mem even read-only pages and code are written. Closed inside."
+		g.Why = "Even read-only pages and code can be written through /proc/PID/mem. Closed inside."
 		return g
 	}
 	g.Value = f.bootParameter(parameter)
@@ -140,10 +140,10 @@ func (f *facts) forceOverride() Finding {
 	case "never", "ptrace":
 	case "always":
 		g.Verdict, g.Fix = Warn, "boot with "+parameter+"=never (or ptrace, for debuggers)"
-		g.Why = "Through /proc/PID/mem even read-only pages and code are written. Closed inside."
+		g.Why = "Even read-only pages and code can be written through /proc/PID/mem. Closed inside."
 	default:
 		g.Value, g.Verdict = "could not tell", Unknown
-		g.Why = "Neither the boot parameters nor the kernel's configuration say it."
+		g.Why = "Neither the boot parameters nor the kernel's configuration show it."
 	}
 	return g
 }
@@ -223,7 +223,7 @@ func (f *facts) userNamespaces() Finding {
 		g.Value = notThere
 		return g
 	}
-	g.Why = "They open much of the kernel to everybody. Refused inside, unless the policy says namespaces = \"user\"."
+	g.Why = "They open much of the kernel to every user. Refused inside, unless the policy has namespaces = \"user\"."
 	return g
 }
 
@@ -265,7 +265,7 @@ func (f *facts) corePattern() Finding {
 	case strings.HasPrefix(text, "@"):
 		kind = "socket"
 		g.Verdict, g.Fix = Warn, "a core_pattern that names a file or a program"
-		g.Why = "A dump that goes to a socket does not heed the limit on its size. Inside, dumps hold no memory, but they are still made. " + coreWhy
+		g.Why = "A dump that goes to a socket ignores the limit on its size. Inside, dumps contain no memory, but they are still made. " + coreWhy
 	}
 	g.Value = kind + ": " + text
 	if text == "" {
@@ -275,7 +275,7 @@ func (f *facts) corePattern() Finding {
 }
 
 // coreWhy is what dumps of processes outside are to a sandbox.
-const coreWhy = "A process outside that crashes leaves its memory where its user may read it, and the sandbox can make one crash: " +
+const coreWhy = "A process outside that crashes leaves its memory where its user may read it, and a sandboxed program can make one crash: " +
 	"it truncates a file that the process has mapped (SIGBUS). Path rules that let no such file be written prevent it."
 
 // coreLimit is the limit under which memjail itself was started, which is most likely
@@ -316,7 +316,7 @@ func (f *facts) suidDumpable() Finding {
 	case "0":
 	case "1":
 		g.Verdict, g.Fix = Warn, "sysctl fs.suid_dumpable=0"
-		g.Why = "Programs that changed their user can be traced by that user, and their dumps are that user's to read."
+		g.Why = "Programs that changed their user can be traced by that user, who can also read their dumps."
 	case "2": // the kernel itself wants a pipe or an absolute path then
 	default:
 		return unreadable(g, nil, text)

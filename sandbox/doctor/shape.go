@@ -72,6 +72,6 @@ func (f *facts) supervision(g *Finding) {
 	}
 	if f.filters().Verdict == Unknown {
 		g.Verdict = Unknown
-		g.Why = "Unless a seccomp filter above this process has a listener: then the sandbox is without a supervisor."
+		g.Why = "Unless one of the seccomp filters that are already installed has a listener: then the sandbox has no supervisor."
 	}
 }

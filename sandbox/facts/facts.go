@@ -255,7 +255,7 @@ func (f *Facts) code(name string) string {
 	return inner
 }
 
-// deviceClass says how a device node is granted, by its number and not its name.
+// deviceClass returns how a device node is granted, by its number and not its name.
 func deviceClass(name string, st *unix.Stat_t) policy.DeviceClass {
 	block := st.Mode&unix.S_IFMT == unix.S_IFBLK
 	number := uint64(st.Rdev) //nolint:unconvert // its width differs between architectures

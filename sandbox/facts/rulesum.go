@@ -8,7 +8,7 @@ import (
 	"github.com/memjail/memjail/sandbox/landlock"
 )
 
-// RuleSum adds rules up as the kernel does. What it says is for reports.
+// RuleSum adds rules up as the kernel does. It is for reports only.
 type RuleSum map[string]landlock.Rights
 
 // NewRuleSum adds up rules by the paths that they were made for.

@@ -39,10 +39,10 @@ func emptyCoreDumps(limit uint64, e Effort) error {
 	pattern, err := os.ReadFile(corePattern)
 	pipe, socket := strings.HasPrefix(string(pattern), "|"), strings.HasPrefix(string(pattern), "@")
 	if err != nil || socket || pipe && limit == 0 {
-		return e.DropOrFail("keeping memory out of core dumps", unwritable)
+		return e.DropOrFail("preventing core dumps of memory", unwritable)
 	}
-	e.Warn(fmt.Sprintf("only the limit RLIMIT_CORE keeps core dumps away, which kernel.core_pattern would go past "+
-		"if somebody set it to a socket meanwhile: %v", unwritable))
+	e.Warn(fmt.Sprintf("core dumps are prevented by RLIMIT_CORE only, which the kernel ignores if kernel.core_pattern "+
+		"is set to a socket later: %v", unwritable))
 	return nil
 }
 

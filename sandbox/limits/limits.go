@@ -11,11 +11,11 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Effort decides what becomes of a limit that cannot be applied.
+// Effort handles limits that cannot be applied.
 type Effort interface {
-	// DropOrFail returns the error for the caller to fail with; nil: go on without.
+	// DropOrFail returns an error to fail with, or nil to continue without the limit.
 	DropOrFail(what string, err error) error
-	// Warn notes what is worth a line at the start.
+	// Warn adds a line that is shown at the start.
 	Warn(text string)
 }
 
@@ -47,7 +47,8 @@ func AtEntry() []starter.Limit {
 	return before
 }
 
-// OpenFiles is the limit of open files as memjail found it: the Go runtime raises it.
+// OpenFiles returns the limit of open files that memjail was started with; the Go runtime
+// raises it.
 func OpenFiles() starter.Limit {
 	return starter.Limit{Name: "RLIMIT_NOFILE", Resource: unix.RLIMIT_NOFILE,
 		Value: unix.Rlimit{Cur: early.Nofile[0], Max: early.Nofile[1]}}
@@ -72,7 +73,7 @@ func Hint(err error) string {
 		return fmt.Sprintf(": RLIMIT_NOFILE (ulimit -n) is %d, and memjail needs about 100 descriptors, more with many path rules: raise it",
 			early.Nofile[1])
 	case errors.Is(err, unix.EAGAIN):
-		return ": RLIMIT_NPROC (ulimit -u), or the limit of the cgroup (TasksMax=, pids.max), leaves no room for memjail's processes: raise it"
+		return ": RLIMIT_NPROC (ulimit -u) or the cgroup's limit (TasksMax=, pids.max) is too low for memjail's processes: raise it"
 	case errors.Is(err, unix.EFBIG):
 		return ": RLIMIT_FSIZE (ulimit -f) is too low: raise it"
 	}

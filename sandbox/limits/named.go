@@ -32,7 +32,7 @@ func Named(list []policy.Limit, e Effort) ([]starter.Limit, error) {
 	for _, l := range list {
 		resource, known := resources[l.Name]
 		if !known {
-			return nil, fmt.Errorf("applying the limit %q: %w", l.Name, unix.EINVAL)
+			return nil, fmt.Errorf("setting the limit %q: %w", l.Name, unix.EINVAL)
 		}
 		var now unix.Rlimit
 		if err := unix.Getrlimit(resource, &now); err != nil {

@@ -81,7 +81,7 @@ func (l *layout) walk(path string) (ended bool, err error) {
 			}
 		case mode.IsDir():
 			if unreplaceable(next) {
-				return false, fmt.Errorf("it lies below %s, which cannot be replaced by a copy", next)
+				return false, fmt.Errorf("it is below %s, which cannot be replaced by a copy", next)
 			}
 			l.dirs[next] = true
 			at = next

@@ -1,5 +1,5 @@
 // Package pin runs a program from a copy that nobody outside can change. The
-// program and what it needs to come to run (package closure) are copied once into
+// program and what it needs to start (package closure) are copied once into
 // a file system of the sandbox's own, which then takes the place of the root
 // directory: every directory on the way to a pinned file is a private one, with
 // everything else of it as before. So neither a write into a file, nor another file
@@ -42,7 +42,7 @@ type Pinned struct {
 }
 
 // ErrChanged says that files were changed while they were being pinned.
-var ErrChanged = errors.New("it was changed meanwhile; start again")
+var ErrChanged = errors.New("it was changed while it was copied; start again")
 
 // Enter pins a program and moves the calling thread, and only it, to where the
 // copy is. The thread needs CAP_SYS_ADMIN, and a mount namespace of its own whose
@@ -116,7 +116,7 @@ func find(program string, env []string) (*layout, error) {
 	}
 	for _, dir := range needs.Searched {
 		if err := l.traceDir(dir); err != nil {
-			return nil, fmt.Errorf("holding %q, where its libraries are looked for: %w", dir, err)
+			return nil, fmt.Errorf("opening %q, where its libraries are looked for: %w", dir, err)
 		}
 	}
 	for _, path := range slices.Concat([]string{program}, needs.Run) {

@@ -106,8 +106,8 @@ func TestSumsFile(t *testing.T) {
 func TestReadSumsRefuses(t *testing.T) {
 	sum := strings.Repeat("0a", 32)
 	for text, want := range map[string]string{
-		"":                                 "no sum in it",
-		"\n":                               "no sum in it",
+		"":                                 "it has no sums",
+		"\n":                               "it has no sums",
 		sum + "  /x\nrubbish\n":            ":2: want a SHA-256 sum",
 		sum + " /x\n":                      ":1: want",
 		sum + "  x\n":                      ":1: want",
@@ -115,7 +115,7 @@ func TestReadSumsRefuses(t *testing.T) {
 		sum + "  /x\n" + sum + "  /x\n":    "",
 		sum + " */x\n":                     "",
 		strings.ToUpper(sum) + "  /x\n":    "",
-		sum + "  /x\n1" + sum[1:] + "  /x": `:2: another sum of "/x"`,
+		sum + "  /x\n1" + sum[1:] + "  /x": `:2: "/x" is listed twice`,
 	} {
 		name := filepath.Join(t.TempDir(), "sums")
 		if err := os.WriteFile(name, []byte(text), 0o644); err != nil {

@@ -86,7 +86,7 @@ func ReadSums(name string) (*Sums, error) {
 			return nil, fmt.Errorf("%s:%d: want a SHA-256 sum, two spaces and an absolute path, as \"memjail pin\" writes", name, number)
 		}
 		if other, twice := s.byPath[path]; twice && other != sum {
-			return nil, fmt.Errorf("%s:%d: another sum of %q stands above", name, number, path)
+			return nil, fmt.Errorf("%s:%d: %q is listed twice, with different sums", name, number, path)
 		}
 		s.byPath[path] = sum
 	}
@@ -94,7 +94,7 @@ func ReadSums(name string) (*Sums, error) {
 		return nil, fmt.Errorf("reading %q: %w", name, err)
 	}
 	if len(s.byPath) == 0 {
-		return nil, fmt.Errorf("%s: there is no sum in it; \"memjail pin CMD\" writes them", name)
+		return nil, fmt.Errorf("%s: it has no sums; \"memjail pin CMD\" writes them", name)
 	}
 	return s, nil
 }
@@ -136,7 +136,7 @@ func (e *MismatchError) Error() string {
 		what  string
 		paths []string
 	}{
-		{"another content than recorded", e.Changed}, {"needed and not recorded", e.Missing}, {"recorded and not needed", e.Extra},
+		{"not as recorded", e.Changed}, {"needed and not recorded", e.Missing}, {"recorded and not needed", e.Extra},
 	} {
 		for i, path := range list.paths {
 			if i == 0 {
@@ -146,7 +146,7 @@ func (e *MismatchError) Error() string {
 			}
 		}
 	}
-	return fmt.Sprintf("the program is not the one of %s: %s", e.Source, strings.Join(parts, "; "))
+	return fmt.Sprintf("the program is not the one that %s records: %s", e.Source, strings.Join(parts, "; "))
 }
 
 // compare holds sums against the recorded ones.

@@ -292,16 +292,16 @@ func (t *tree) enter() error {
 	// The old root is put above the new one, and taken away there: pivot_root(2).
 	if err := unix.PivotRoot(".", "."); err != nil {
 		if err == unix.EINVAL && onRootfs() {
-			return fmt.Errorf("putting the copies in the place of the root directory, which is the initramfs: "+
-				"Linux before 7.0 cannot move that away; start from a root that is mounted, or without --pin: %w", err)
+			return fmt.Errorf("replacing the root directory by the copies: it is the initramfs, "+
+				"which Linux before 7.0 cannot replace; start from a mounted root, or without --pin: %w", err)
 		}
-		return fmt.Errorf("putting the copies in the place of the root directory: %w", err)
+		return fmt.Errorf("replacing the root directory by the copies: %w", err)
 	}
 	if err := unix.Unmount(".", unix.MNT_DETACH); err != nil {
 		return fmt.Errorf("leaving the old root directory: %w", err)
 	}
 	if err := unix.Mount("", "/", "", unix.MS_REMOUNT|unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV, ""); err != nil {
-		return fmt.Errorf("closing the copies against writing: %w", err)
+		return fmt.Errorf("making the copies read-only: %w", err)
 	}
 	if err := unix.Chdir(wd); err != nil {
 		return fmt.Errorf("going back to the working directory %q: %w", wd, err)

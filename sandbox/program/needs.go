@@ -17,7 +17,7 @@ func AddNeeds(paths *policy.Paths, name, path string, env []string) error {
 	}
 	needs, err := closure.Of(absolute, env)
 	if err != nil {
-		return &Error{Name: name, Err: err, Hint: "--add-exec cannot say what it needs"}
+		return &Error{Name: name, Err: err, Hint: "--add-exec cannot find all that it needs"}
 	}
 	paths.Rules = paths.Rules.With(slices.Concat(
 		policy.Grant(policy.MayRead|policy.MayExecute, needs.Run...), policy.Grant(policy.MayRead, needs.Read...))...)

@@ -15,12 +15,12 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Error says that a program cannot be found or executed, as opposed to
-// memjail failing.
+// Error reports that a program cannot be found or executed, as opposed to a failure of
+// memjail.
 type Error struct {
 	Name string
 	Err  error
-	// Hint says what would help, or is empty.
+	// Hint is what would help, or empty.
 	Hint string
 }
 
@@ -99,8 +99,7 @@ func Executable(path string) error {
 	return unix.Faccessat(unix.AT_FDCWD, path, unix.X_OK, unix.AT_EACCESS)
 }
 
-// With does something with what a program needs: do gets its absolute path and the
-// environment that it gets. Errors: those of do; [*Error], it cannot be found or
+// With calls do with a program's absolute path and its environment. Errors: those of do; [*Error], it cannot be found or
 // executed, or what it needs cannot be found ([*closure.Error]).
 func With(e policy.Environment, name string, env []string, do func(path string, env []string) error) error {
 	env, err := Environment(e, env)

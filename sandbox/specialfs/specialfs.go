@@ -42,7 +42,7 @@ var table = [...]FS{
 	{"spufs", spufsMagic, nil},
 }
 
-// All lists the special file systems; it is not to be changed.
+// All lists the special file systems; the list must not be changed.
 func All() []FS { return table[:] }
 
 // Named reports whether a file system of this type, as in mountinfo, is special.

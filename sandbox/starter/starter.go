@@ -1,7 +1,6 @@
-// Package starter says what happens to a process between its birth and execve:
-// one fixed list of system calls, in one order, readable in a sitting. The list
-// is made here and carried out by kernel.Launch, in a child that does nothing
-// else.
+// Package starter has what happens to a process between clone and execve: one fixed list of
+// system calls in a fixed order. The list is made here; [kernel.Launch] executes it in a
+// child that does nothing else.
 package starter
 
 import (
@@ -22,13 +21,13 @@ type Limit struct {
 	Value    unix.Rlimit
 }
 
-// Plan is what a start does. Every field that is set is applied, or the program
-// does not start.
+// Plan is what a start does. Every field that is set is applied, or the program is not
+// started.
 type Plan struct {
 	Path      string
 	Argv, Env []string
 
-	KeepFDs  []int // beside 0, 1 and 2
+	KeepFDs  []int // besides 0, 1 and 2
 	CloseFDs []int // of 0, 1 and 2
 	Ignored  kernel.SignalSet
 	Mask     kernel.SignalSet
@@ -38,35 +37,36 @@ type Plan struct {
 	Parent            int
 	BeforeGate        bool
 	Limits            []Limit
-	// Drop are the capabilities to lose, for good; Capabilities what the
-	// launching thread has.
+	// Drop are the capabilities to drop for good; Capabilities are those of the launching
+	// thread.
 	Drop         []policy.Capability
 	Capabilities kernel.Capabilities
 
-	// Outer is a domain around the program's, for a guard that nobody inside reaches;
-	// nil: none. Guard has the guard started in it; nil: none, or by the caller between
-	// the first two of [Plan.Parts].
+	// Outer is the ruleset of a domain that encloses the program's, for a guard that no
+	// process inside can signal or trace; nil: none. Guard is the guard that is started in
+	// it; nil: none, or the caller starts it after [Phases.Outer].
 	Outer   *os.File
 	Guard   *kernel.DomainGuard
 	Ruleset *os.File // nil: no Landlock domain
-	// Capability drops the memory capability; nil: it is not there.
+	// Capability drops the memory capability; nil: it is not used.
 	Capability *kernel.Step
-	// NoWritableCode has the kernel refuse memory that is written and then run.
+	// NoWritableCode makes the kernel refuse memory that is written and then executed.
 	NoWritableCode bool
-	// Members has a helper started inside the domain; nil: none. It needs Ruleset.
+	// Members is the membership helper to start inside the domain; nil: none. It needs
+	// Ruleset.
 	Members *kernel.Members
-	// Filter is the seccomp program; Plain the one that takes its place where a
-	// listener stands above already. Listener: Filter needs a supervisor.
+	// Filter is the seccomp program; Plain replaces it where a filter with a listener is
+	// already installed. Listener: Filter needs a supervisor.
 	Filter, Plain []unix.SockFilter
 	Listener      bool
 	SelfCheck     kernel.SelfCheck
-	// DenyFilter is a second program, loaded on top of either; nil: none.
+	// DenyFilter is a second program, loaded after either; nil: none.
 	DenyFilter []unix.SockFilter
 
 	Progress *Progress
 }
 
-// Progress is what the launcher sees of a start while it goes on.
+// Progress is the state of a start that the launcher sees while it runs.
 type Progress struct {
 	wake     *os.File // eventfd: the filter is in place
 	gate     *os.File // eventfd: the program may be executed; nil: there is no gate
@@ -122,16 +122,15 @@ func (p *Progress) WaitListener() *kernel.Listener {
 // Abandon ends WaitListener for a start that failed.
 func (p *Progress) Abandon() { unix.Write(int(p.wake.Fd()), one) }
 
-// Listener is the descriptor of the listener that the filter was loaded with, in
-// the starter's table; 0: there is none.
+// Listener returns the descriptor of the filter's listener, in the starter's table; 0: there
+// is none.
 func (p *Progress) Listener() int { return int(p.listener.Load()) }
 
-// Nested reports whether a listener stood above already, so that the start took the
-// program without one. It has a meaning once the listener was waited for.
+// Nested reports whether a filter with a listener was already installed, so that the program
+// without one was loaded. It is valid after [Progress.WaitListener].
 func (p *Progress) Nested() bool { return p.nested.Load() != 0 }
 
-// Checked reports whether the self-check is over: what is refused from now on was
-// asked for by the program.
+// Checked reports whether the self-check is over: later refusals are the program's.
 func (p *Progress) Checked() bool { return p.checked.Load() != 0 }
 
 // Steps returns the list for kernel.Launch.
@@ -157,7 +156,7 @@ func (p *Plan) Phases() (Phases, error) {
 	return Phases{p.outerSteps(), p.domainSteps(nil), p.filterSteps(nil), kernel.StepsSelfCheck(p.SelfCheck), exec}, err
 }
 
-// outerSteps are those before the program's own domain.
+// outerSteps are the steps before the program's domain.
 func (p *Plan) outerSteps() []kernel.Step {
 	var steps []kernel.Step
 	add := func(more ...kernel.Step) { steps = append(steps, more...) }
@@ -188,7 +187,7 @@ func (p *Plan) outerSteps() []kernel.Step {
 	return steps
 }
 
-// domainSteps adds those of the program's domain.
+// domainSteps adds the steps of the program's domain.
 func (p *Plan) domainSteps(steps []kernel.Step) []kernel.Step {
 	if p.Ruleset != nil {
 		steps = append(steps, kernel.StepRestrictSelf(int(p.Ruleset.Fd())))
@@ -202,14 +201,14 @@ func (p *Plan) domainSteps(steps []kernel.Step) []kernel.Step {
 	return steps
 }
 
-// execSteps are those after the self-check.
+// execSteps are the steps after the self-check.
 func (p *Plan) execSteps() ([]kernel.Step, error) {
 	var steps []kernel.Step
 	add := func(more ...kernel.Step) { steps = append(steps, more...) }
-	// Not earlier: the descriptor table is shared with memjail, which holds many,
-	// so that under a low limit neither the listener nor a file of the self-check
-	// would get a number, and the check would take that for a refusal. And where this
-	// process becomes the program, its runtime needs address space until then.
+	// Not earlier: the descriptor table is shared with memjail, which has many open. Under
+	// a low limit there would be no descriptor for the listener or for a file of the
+	// self-check, which would take that for a refusal. And where this process becomes the
+	// program, the Go runtime needs address space until then.
 	add(p.limitSteps(lateLimit)...)
 	add(kernel.StepMark(&p.Progress.checked))
 	if gate := p.Progress.gate; gate != nil {
@@ -219,7 +218,7 @@ func (p *Plan) execSteps() ([]kernel.Step, error) {
 		add(kernel.StepDeathSignal(0))
 	}
 	add(kernel.StepSignalMask(p.Mask))
-	// The policy's own refusals come last: any of the calls above may be among them.
+	// The program for [syscalls] comes last: it may refuse any of the calls above.
 	if len(p.DenyFilter) > 0 {
 		add(kernel.StepFilter(p.DenyFilter, 0, nil))
 	}
@@ -272,8 +271,8 @@ func (p *Plan) raisingSteps() []kernel.Step {
 	return steps
 }
 
-// capabilitySteps drop from the bounding set first, which needs a capability that
-// may be among those that go.
+// capabilitySteps drop from the bounding set first, which needs a capability that may be
+// dropped itself.
 func (p *Plan) capabilitySteps() []kernel.Step {
 	var steps []kernel.Step
 	canBound := p.Capabilities.Effective.Has(unix.CAP_SETPCAP)
@@ -293,9 +292,9 @@ func (p *Plan) capabilitySteps() []kernel.Step {
 	return steps
 }
 
-// filterSteps load the filter and tell the launcher. With a listener: load, wake,
-// and go on behind the other branch, which loads the plain program because a
-// listener stands above (EBUSY) and remembers that.
+// filterSteps load the filter and wake the launcher. With a listener: load, wake, and skip
+// the other branch, which loads the plain program because a filter with a listener is
+// already installed (EBUSY) and records that.
 func (p *Plan) filterSteps(steps []kernel.Step) []kernel.Step {
 	if len(p.Filter) == 0 {
 		return steps

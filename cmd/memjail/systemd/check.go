@@ -48,10 +48,10 @@ var coverage = []struct {
 	{"MemoryDenyWriteExecute", isYes, "is memory.writable-code = \"deny\", but for what personality(2) and shared memory leave open"},
 	{"ProtectSystem", notNo, "makes /usr read-only for the unit: part of memory.code-files, which holds on every mount of the same files"},
 	{"ProtectProc", notNo, "hides other users' processes in /proc; the service's own memory stays open in it"},
-	{"ProcSubset", notAll, "hides what is not a process in /proc; memory stays open in it"},
-	{"PrivateDevices", isYes, "takes /dev/mem, /dev/kmem and /dev/port away, which memjail does not let be opened either"},
+	{"ProcSubset", notAll, "hides all but processes in /proc; memory stays open in it"},
+	{"PrivateDevices", isYes, "hides /dev/mem, /dev/kmem and /dev/port, which memjail does not grant either"},
 	{"PrivatePIDs", isYes, "other services' processes are out of reach; its own memory stays open"},
-	{"PrivateUsers", isYes, "takes all capabilities over the system away"},
+	{"PrivateUsers", isYes, "removes all capabilities over the system"},
 	{"ProtectKernelTunables", isYes, "makes /proc/sys and /sys read-only, which memjail leaves to the policy's paths"},
 	{"ProtectKernelModules", isYes, "memjail drops CAP_SYS_MODULE and refuses the calls, too"},
 	{"ProtectKernelLogs", isYes, "memjail drops CAP_SYSLOG, too"},
@@ -122,10 +122,10 @@ func (u *Unit) checkFilter(q Question) []Finding {
 		how = "memjail would get " + e + " and not start the service"
 	}
 	if q.Groups == nil {
-		return []Finding{finding(Note, s, "its groups are those of a systemd that cannot be asked here: of those calls that it lacks of memjail's own, "+how).
-			remedy(fmt.Sprintf("the drop-in names all %d of them, unless the unit does", len(missing)))}
+		return []Finding{finding(Note, s, "its groups are those of a systemd that is not available here: for each call of memjail that they lack, "+how).
+			remedy(fmt.Sprintf("the drop-in names all %d calls, unless the unit does", len(missing)))}
 	}
-	return []Finding{finding(Note, s, fmt.Sprintf("lacks %d calls of memjail's own: %s", len(missing), how)).
+	return []Finding{finding(Note, s, fmt.Sprintf("lacks %d calls that memjail makes: %s", len(missing), how)).
 		remedy("the drop-in adds SystemCallFilter=" + strings.Join(missing, " "))}
 }
 
@@ -133,27 +133,27 @@ func (u *Unit) checkFilter(q Question) []Finding {
 func (u *Unit) checkStart(q Question) []Finding {
 	var f []Finding
 	if err := u.wrappable(q.Wrapping); err != nil {
-		f = append(f, finding(Breaks, u.last("Type"), "without PIDFile= systemd guesses the main process, which it cannot beside memjail's supervisor").
+		f = append(f, finding(Breaks, u.last("Type"), "without PIDFile= systemd guesses the main process, which fails with memjail's supervisor in the unit").
 			remedy("set PIDFile=, or let the service stay in the foreground with Type=exec or Type=notify"))
 	}
 	for _, key := range []string{"AppArmorProfile", "SELinuxContext", "SmackProcessLabel"} {
 		if s := u.last(key); s.Key != "" {
-			f = append(f, finding(Note, s, "is entered when memjail is executed, and no_new_privs keeps the service from changing into another one").
+			f = append(f, finding(Note, s, "is entered when memjail is executed, and no_new_privs prevents a transition to the service's own profile").
 				remedy("the profile has to let memjail and the service's program run"))
 		}
 	}
 	for _, key := range []string{"RootDirectory", "RootImage"} {
 		if s := u.last(key); s.Key != "" {
-			f = append(f, finding(Note, s, "memjail, and a policy file, are looked for in there").remedy("copy "+q.Memjail+" into it: it is one static file"))
+			f = append(f, finding(Note, s, "memjail and the policy file are looked for in it").remedy("copy "+q.Memjail+" into it: it is one static file"))
 		}
 	}
 	if s := u.last("PrivatePIDs"); u.becomesInit() {
-		f = append(f, finding(Note, s, "memjail is process 1 there and stays, as an init: the service is its child").remedy("the drop-in sets NotifyAccess=all where the service notifies"))
+		f = append(f, finding(Note, s, "memjail is process 1 there and stays as an init: the service is its child").remedy("the drop-in sets NotifyAccess=all if the service notifies"))
 	}
 	commands, _ := u.commands() // the error is the drop-in's to tell
 	for _, c := range commands {
 		if strings.Contains(c.prefixes, "+") {
-			f = append(f, finding(Note, c.line, "the prefix + leaves User= and the sandboxing options of the unit out for this line; memjail's policy holds"))
+			f = append(f, finding(Note, c.line, "the prefix + disables User= and the sandboxing options of the unit for this line; memjail's policy still holds"))
 		}
 	}
 	for key, least := range map[string]string{"LimitAS": "the address space of a Go program is larger: memjail may not start", "LimitDATA": "counts memjail's supervisor, too",
@@ -188,8 +188,8 @@ func (u *Unit) checkWrites(q Question) []Finding {
 	if slices.Contains(u.writePaths(), dir) || q.MayWrite(path) {
 		return nil
 	}
-	return []Finding{finding(Breaks, s, "the service makes this file, and the policy does not let it write "+dir).
-		remedy("add --rw " + dir + ", or have it written in a RuntimeDirectory=")}
+	return []Finding{finding(Breaks, s, "the service creates this file, and the policy does not let it write "+dir).
+		remedy("add --rw " + dir + ", or let it be written in a RuntimeDirectory=")}
 }
 
 // checkPolicyFile finds why the unit could not read its policy: memjail reads it as

@@ -52,7 +52,7 @@ func newCommand(words []string) (command, error) {
 	}
 	if strings.Contains(c.prefixes, "@") {
 		if len(words) < 2 {
-			return c, fmt.Errorf("%q: after @ there must be the program's name for itself", strings.Join(words, " "))
+			return c, fmt.Errorf("%q: after @ argv[0] must follow", strings.Join(words, " "))
 		}
 		c.argv0, c.args = words[1], words[2:]
 	}

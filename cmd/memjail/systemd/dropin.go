@@ -85,7 +85,7 @@ func (u *Unit) DropIn(w Wrapping) (string, error) {
 		return "", err
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s%s\n# \"memjail systemd remove %s\" takes it away. What the unit's own files say about ExecStart=\n# after this one was written does not count: then it has to be written again.\n[Service]\nExecStart=\n",
+	fmt.Fprintf(&b, "%s%s\n# \"memjail systemd remove %s\" removes it. If the unit's own ExecStart= changes,\n# this file has to be written again.\n[Service]\nExecStart=\n",
 		ours, oneLine(w.Made), u.Name)
 	flags := u.flags(w)
 	for _, c := range commands {
@@ -95,16 +95,16 @@ func (u *Unit) DropIn(w Wrapping) (string, error) {
 		fmt.Fprintf(&b, "ExecStart=%s\n", c.wrap(w.Memjail, flags))
 	}
 	if missing := u.missing(w); len(missing) > 0 {
-		fmt.Fprintf(&b, "# What memjail itself calls beyond the unit's own list.\nSystemCallFilter=%s\n", strings.Join(missing, " "))
+		fmt.Fprintf(&b, "# Calls of memjail that the unit's list lacks.\nSystemCallFilter=%s\n", strings.Join(missing, " "))
 	}
 	if name := u.identifier(commands); name != "" {
-		fmt.Fprintf(&b, "# What the service prints goes by its own name, as before.\nSyslogIdentifier=%s\n", name)
+		fmt.Fprintf(&b, "# The journal has the service's output under its own name, as before.\nSyslogIdentifier=%s\n", name)
 	}
 	if u.last("NoExecPaths").Key != "" {
 		fmt.Fprintf(&b, "# The unit has a list of what may be executed.\nExecPaths=%s\n", quoteWord(w.Memjail, false))
 	}
 	if u.becomesInit() && u.notifies() && !slices.Contains([]string{"all", "exec"}, u.last("NotifyAccess").Value) {
-		b.WriteString("# With PrivatePIDs= memjail is process 1, and the service that notifies its child.\nNotifyAccess=all\n")
+		b.WriteString("# With PrivatePIDs= memjail is process 1, and the service, which notifies, is its child.\nNotifyAccess=all\n")
 	}
 	return b.String(), nil
 }
@@ -133,8 +133,8 @@ func oneLine(s string) string { return strings.ReplaceAll(s, "\n", " ") }
 func (u *Unit) wrappable(w Wrapping) error {
 	if u.kind() == "forking" && u.last("PIDFile").Value == "" && !w.Unsupervised && u.guessesMainPID() {
 		t := u.last("Type")
-		return fmt.Errorf("%s:%d: Type=forking without PIDFile= has systemd guess the main process, which it cannot beside memjail's supervisor: "+
-			"set PIDFile= if the service writes one, or have it stay in the foreground with Type=exec or Type=notify", t.File, t.Line)
+		return fmt.Errorf("%s:%d: with Type=forking and no PIDFile= systemd guesses the main process, which fails with memjail's supervisor in the unit: "+
+			"set PIDFile= if the service writes one, or let it stay in the foreground with Type=exec or Type=notify", t.File, t.Line)
 	}
 	return nil
 }

@@ -63,7 +63,7 @@ func (u *Unit) checkProgram(q Question) []Finding {
 	if s := u.last("RootDirectory"); s.Key != "" && !strings.Contains(s.Value, "%") {
 		root = filepath.Join(root, strings.TrimLeft(s.Value, "-"))
 		if _, err := os.Stat(filepath.Join(root, program)); err != nil {
-			f = append(f, finding(Breaks, s, "there is no "+program+" in there").remedy("copy memjail into it: it is one static file"))
+			f = append(f, finding(Breaks, s, "there is no "+program+" in it").remedy("copy memjail into it: it is one static file"))
 			return f
 		}
 	}
@@ -102,7 +102,7 @@ func (u *Unit) checkModes(root, program string) []Finding {
 	}
 	var stat unix.Statfs_t
 	if err := unix.Statfs(filepath.Join(root, program), &stat); err == nil && stat.Flags&unix.ST_NOEXEC != 0 {
-		return []Finding{finding(Breaks, Setting{Key: "ExecStart", Value: program}, "lies on a file system that is mounted noexec").remedy(install(program))}
+		return []Finding{finding(Breaks, Setting{Key: "ExecStart", Value: program}, "is on a file system that is mounted noexec").remedy(install(program))}
 	}
 	return nil
 }
@@ -177,7 +177,7 @@ func eachLine(file string, line func(fields []string)) {
 }
 
 // ErrLibraries says that a program is not one static file.
-var ErrLibraries = errors.New("it is dynamically linked and starts nothing")
+var ErrLibraries = errors.New("it is dynamically linked, so it refuses to start anything")
 
 // CheckBuild looks at a program that is to be a unit's memjail. Errors: [ErrLibraries].
 func CheckBuild(file string) error {

@@ -63,7 +63,7 @@ func TestWrap(t *testing.T) {
 		u := load(t, place(t, map[string]string{unitFile: "[Service]\nType=oneshot\nExecStart=" + line + "\n"}), "a")
 		text, err := u.DropIn(Wrapping{Memjail: "/usr/bin/memjail", Flags: []string{"-p", "service"}})
 		_, have, _ := strings.Cut(text, "[Service]\nExecStart=\nExecStart=")
-		have, _, _ = strings.Cut(have, "# What the service prints")
+		have, _, _ = strings.Cut(have, "# The journal has the service")
 		collapse := func(s string) string { return strings.Join(strings.Fields(s), " ") }
 		if err != nil || collapse(have) != collapse(want) {
 			t.Errorf("%s:\n%s\nwant\n%s (%v)", line, have, want, err)
@@ -167,7 +167,7 @@ func TestUnitErrors(t *testing.T) {
 		"[Service]\nExecStart=@/a":                               ":2: \"@/a\": after @",
 		"[Service]\nExecStart=-":                                 "names no program",
 		"[Service]\nExecStart=/usr/bin/memjail exec -- /a":       "starts memjail already",
-		"[Service]\nType=forking\nExecStart=/a":                  ":2: Type=forking without PIDFile=",
+		"[Service]\nType=forking\nExecStart=/a":                  ":2: with Type=forking and no PIDFile=",
 		"[Service]\nType=forking\nPIDFile=/p\nExecStart=/a":      "",
 		"[Service]\nType=forking\nGuessMainPID=no\nExecStart=/a": "",
 	} {
