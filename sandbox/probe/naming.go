@@ -16,17 +16,18 @@ import (
 
 // A process number means something in one pid namespace only, and a procfs shows the
 // numbers of the namespace that it was mounted for. A launcher may have changed either
-// without the other, and then a victim's number is another process's, or NoProcess's. So
+// without the other, and then a victim's number is that of another process, or of none. So
 // no attempt uses a number before it has been proven to be the victim's: for system
-// calls here, for paths by [Victim.ProcDir].
+// calls by [Env.located], for paths by [Victim.ProcDir].
 
 // NoProcess is a process number that no process has: above the largest, PID_MAX_LIMIT.
 const NoProcess = 1<<22 + 1
 
-// naming is what is found out about a victim's numbers, shared by all copies of it.
+// naming is what has been found out about a victim's numbers. All copies of the victim
+// share it.
 type naming struct {
-	// unproven is why the number in a procfs that was asked for is not known. What is
-	// tried with it reaches NoProcess, and proves nothing.
+	// unproven is the reason why a number in a procfs is not known. An attempt with it
+	// reaches no process, and proves nothing.
 	unproven error
 	// neighbour, if not nil, is a victim in the launcher's pid namespace, as it is numbered
 	// here, and launcher the launcher's number there: see [Env.located].
@@ -34,15 +35,16 @@ type naming struct {
 	launcher  int
 }
 
-// errForeignProcfs says that a procfs shows the numbers of another pid namespace and
+// errForeignProcfs means that a procfs shows the numbers of another pid namespace and
 // that the victim could not be found in it.
-var errForeignProcfs = errors.New("shows another pid namespace, in which the victim cannot be told from other processes")
+var errForeignProcfs = errors.New("shows another pid namespace, in which the victim cannot be distinguished from other processes")
 
-// newToken is a word for a victim's command line by which it is known in any procfs.
+// newToken returns an argument for a victim's command line by which it is recognised in any
+// procfs.
 func newToken() string { return tokenOption + "=" + rand.Text() }
 
-// ProcNumber is the victim's number in the procfs that is mounted at root, as proven
-// as can be. Errors: errForeignProcfs.
+// ProcNumber returns the victim's number in the procfs that is mounted at root, as far as
+// it can be proven. Errors: errForeignProcfs.
 func (v Victim) ProcNumber(root string) (int, error) {
 	if v.names != nil && v.names.neighbour != nil {
 		return v.names.launcherIn(root)
@@ -73,8 +75,8 @@ func (v Victim) ProcNumber(root string) (int, error) {
 	return NoProcess, fmt.Errorf("%s %w", root, errForeignProcfs)
 }
 
-// search looks for the victim among all processes of the procfs at root; 0: it is not
-// found. Command lines are all that it looks at.
+// search looks for the victim among all processes of the procfs at root, by their command
+// lines alone; 0: it is not found.
 func (v Victim) search(root string) int {
 	dir, err := os.Open(root)
 	if err != nil {
@@ -97,7 +99,7 @@ func (v Victim) search(root string) int {
 func sameNamespace(root string) bool {
 	text, err := os.ReadFile(filepath.Join(root, "self/status"))
 	if err != nil {
-		return true // it is improbable enough
+		return true // that it is chance is improbable
 	}
 	return len(nspid(text)) <= 1
 }
@@ -135,8 +137,8 @@ func (v Victim) isIn(root string, n int) (is, reachable bool) {
 	return slices.ContainsFunc(bytes.Split(line[:size], []byte{0}), func(arg []byte) bool { return string(arg) == v.Token }), true
 }
 
-// launcherIn is the launcher's number in a procfs: the one it has where it was started,
-// if the procfs is of that pid namespace, which a victim from there tells.
+// launcherIn is the launcher's number in a procfs: the one it has where it was started, if
+// the procfs is of that pid namespace, which a victim from there shows.
 func (n *naming) launcherIn(root string) (int, error) {
 	neighbour := *n.neighbour
 	number, err := neighbour.ProcNumber(root)
@@ -158,18 +160,19 @@ func (v Victim) OpenMem() (*os.File, error) {
 	return os.OpenFile(filepath.Join("/proc", strconv.Itoa(n), "mem"), os.O_RDWR, 0)
 }
 
-// ProcDir is the victim's directory in the procfs that is mounted at root. Where its
-// number cannot be proven, it is one that does not exist, and the attempt is not proven.
+// ProcDir returns the victim's directory in the procfs that is mounted at root. If its
+// number cannot be proven, that is a directory which does not exist, and the attempt is not
+// proven.
 func (v Victim) ProcDir(root string) string {
 	n, err := v.ProcNumber(root)
 	v.note(err)
 	return filepath.Join(root, strconv.Itoa(n))
 }
 
-// Mem is /proc/PID/mem of the victim.
+// Mem returns /proc/PID/mem of the victim.
 func (v Victim) Mem() string { return filepath.Join(v.ProcDir("/proc"), "mem") }
 
-// TaskNumber is the number of the victim's thread TID in the procfs at root.
+// TaskNumber returns the number of the victim's thread TID in the procfs at root.
 func (v Victim) TaskNumber(root string) string {
 	n, err := v.ProcNumber(root)
 	if v.note(err); v.TID == v.PID || err != nil {
@@ -196,8 +199,8 @@ func (v Victim) note(err error) {
 	}
 }
 
-// hold makes a file in dir and locks it, so that whoever may open it can ask the kernel
-// for this process's number in its own pid namespace: fcntl_locking(2), F_GETLK. The
+// hold makes a file in dir and locks it, so that a process that may open it can ask the
+// kernel for this process's number in its pid namespace: fcntl_locking(2), F_GETLK. The
 // lock lasts as long as the process.
 func (m *memory) hold(dir string) error {
 	f, err := os.CreateTemp(dir, "victim-")
@@ -214,7 +217,7 @@ func (m *memory) hold(dir string) error {
 	return nil
 }
 
-// introduce fills in by what a victim is known where numbers are not to be relied on.
+// introduce fills in how a victim is recognised where its numbers cannot be used.
 func (m *memory) introduce() {
 	if self, err := os.Readlink("/proc/self"); err == nil {
 		m.victim.Proc, _ = strconv.Atoi(self) // 0: not known
@@ -241,8 +244,8 @@ func (v Victim) numberHere() (int, error) {
 			return NoProcess, nil
 		}
 	}
-	// The kernel inside is another one, or does not let it be asked: what /proc shows,
-	// if it is of this namespace, is all that there is.
+	// The kernel inside is another one, or the lock cannot be asked for. Only /proc is
+	// left, if it is of this namespace.
 	self, err := os.Readlink("/proc/self")
 	if err != nil || self != strconv.Itoa(os.Getpid()) || !sameNamespace("/proc") {
 		return NoProcess, errors.New("the number of the process outside in this pid namespace cannot be found out")
@@ -254,7 +257,7 @@ func (v Victim) numberHere() (int, error) {
 		return NoProcess, nil
 	}
 	if _, err := os.ReadFile(filepath.Join("/proc", strconv.Itoa(v.PID), "cmdline")); err != nil {
-		return NoProcess, fmt.Errorf("process %d cannot be told from others: %w", v.PID, err)
+		return NoProcess, fmt.Errorf("process %d cannot be distinguished from others: %w", v.PID, err)
 	}
 	return NoProcess, nil
 }
@@ -273,7 +276,7 @@ func (s *Env) located(v Victim) (Victim, error) {
 	if s.Attempt.Target != Monitor || s.Launcher == 0 {
 		return v, nil
 	}
-	// The launcher is not the suite's own process, so it cannot say who it is. It was
+	// The launcher is not one of the suite's processes and cannot be recognised. It was
 	// started where the victim was: where that has its number, so has the launcher.
 	neighbour := v
 	neighbour.names = &naming{}

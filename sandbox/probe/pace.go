@@ -35,8 +35,8 @@ func measurePace() (pace, error) {
 	return paceOf(time.Since(begin)), nil
 }
 
-// slower reports whether the machine has become slower than was thought, and from then on
-// has more patience.
+// slower reports whether the machine has become slower than it was taken for. From then on
+// everything may take longer.
 func (r *suite) slower() bool {
 	p, err := measurePace()
 	if err != nil || p <= r.pace {

@@ -49,10 +49,10 @@ type done struct {
 	status unix.WaitStatus
 }
 
-// Serve is this program's part when it was started again by a probe: args are the
-// command line without the program's name, and the streams those that it was started
-// with. It returns false when they are not for it. catalogue has to hold the attempts
-// with which [Run] was called. Every program that calls Run calls Serve first in main.
+// Serve is the part of this program as which the suite starts it again. main calls it
+// before anything else, in every program that calls [Run], with the command line without
+// the program's name, the standard streams, and a catalogue that has the attempts of that
+// Run. mine is false if the arguments are not for it.
 func Serve(args []string, in io.Reader, out, stderr io.Writer, catalogue Catalogue) (status int, mine bool) {
 	if len(args) == 0 {
 		return 0, false
@@ -77,8 +77,8 @@ func Serve(args []string, in io.Reader, out, stderr io.Writer, catalogue Catalog
 	return 0, true
 }
 
-// agentMain carries out the jobs on its input, each in a process of its own, so
-// that one that crashes or hangs ends nothing but itself. Its argument is the path by
+// agentMain carries out the jobs on its input, each in a separate process, so that an
+// attempt that crashes or hangs ends nothing else. Its argument is the path by
 // which the launcher was asked to start this program.
 func agentMain(args []string, in io.Reader, out io.Writer) error {
 	if len(args) != 1 {
@@ -90,7 +90,10 @@ func agentMain(args []string, in io.Reader, out io.Writer) error {
 	lines := bufio.NewScanner(in)
 	lines.Buffer(nil, 1<<20)
 	enc := json.NewEncoder(out)
-	dropped, _ := capability.Dropped()                                                            // an error: it cannot be asked, and nothing is known
+	dropped, err := capability.Dropped()
+	if err != nil { // it cannot be asked; it decides nothing but a layer's name
+		dropped = false
+	}
 	if err := enc.Encode(done{Name: agentName, PID: os.Getpid(), Dropped: dropped}); err != nil { // ready
 		return err
 	}
@@ -195,7 +198,7 @@ func runnerMain(args []string, out io.Writer, catalogue Catalogue) error {
 		return answer(nil, done{Unready: true}, err)
 	}
 	d, err := s.makeAttempt(func(d done, err error) {
-		answer(s, d, err) // an error has nobody else to tell
+		answer(s, d, err) // an error cannot be reported anywhere else
 	})
 	return answer(s, d, err)
 }
@@ -308,7 +311,7 @@ func attackerMain(args []string, out io.Writer, catalogue Catalogue) error {
 		return err
 	}
 	stop := onThreadDeath(func() {
-		json.NewEncoder(out).Encode(killed) // an error has nobody else to tell
+		json.NewEncoder(out).Encode(killed) // an error cannot be reported anywhere else
 	})
 	o := s.attack(v)
 	stop()
@@ -321,8 +324,8 @@ var killed = Outcome{Step: "killed", Detail: "the kernel ended the thread that m
 
 // onThreadDeath calls what it is given when the calling thread ends before stop is
 // called, and then ends the process: main cannot, since it waits for that thread, and
-// whoever started the process goes by its answer. The thread is gone with whatever the
-// runtime had lent to it, so the one that watches has a separate thread.
+// whoever started the process reads its answer. The runtime loses what it had lent to the
+// thread that ended, so the watcher has a separate thread.
 func onThreadDeath(then func()) (stop func()) {
 	runtime.GOMAXPROCS(max(4, runtime.GOMAXPROCS(0)))
 	ended := attack.ThreadEnd()

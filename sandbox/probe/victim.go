@@ -26,21 +26,21 @@ var Marker = []byte("FORGED-FORGED-16")
 type Victim struct {
 	PID int `json:"pid"`
 	TID int `json:"tid"` // a thread of it; PID unless the target is Thread
-	// RW, RO and Code are the addresses of canaries on pages of their own: readable
-	// and writable, mapped read-only, and mapped readable and executable.
+	// RW, RO and Code are the addresses of canaries on separate pages: readable and
+	// writable, mapped read-only, and mapped readable and executable.
 	RW   uint64 `json:"rw"`
 	RO   uint64 `json:"ro"`
 	Code uint64 `json:"code"`
 	// FD is a descriptor of the victim: a memfd that it maps shared, with a canary.
 	FD     int    `json:"fd"`
 	Shared uint64 `json:"shared"`
-	// Proc is its number in the procfs that it sees at /proc, 0 if that is not known.
+	// Proc is its number in the procfs at its /proc, 0 if that is not known.
 	Proc int `json:"proc,omitempty"`
 	// Token is an argument on its command line that no other process has.
 	Token string `json:"token,omitempty"`
 	// Lock is a file on which it holds a lock, if it is a victim outside.
 	Lock string `json:"lock,omitempty"`
-	// Dir is where it works, where its core file would be written.
+	// Dir is its working directory, where its core file would be written.
 	Dir string `json:"workdir,omitempty"`
 	// Gadget is the address of instructions that write its memory, see attack.Gadget.
 	Gadget uint64 `json:"gadget"`
@@ -51,7 +51,7 @@ type Victim struct {
 	names *naming
 }
 
-// Address is where the effect's canary lies.
+// Address returns the address of the canary that an effect is judged by.
 func (v Victim) Address(e Effect) uint64 {
 	switch e {
 	case WriteRO:
@@ -95,7 +95,7 @@ func newMemory(codeFile string) (*memory, error) {
 		copy(page, m.canary)
 		err = unix.Mprotect(page, protection)
 		if effect == WriteCode && (errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM)) {
-			// No memory becomes executable here. It is as little to be written then.
+			// No memory can be made executable here. It must not be written all the same.
 			err = unix.Mprotect(page, unix.PROT_READ)
 		}
 		if err != nil {
@@ -130,8 +130,8 @@ func sharedPage(canary []byte) ([]byte, int, error) {
 	}
 	page, err := unix.Mmap(fd, 0, unix.Getpagesize(), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED)
 	if errors.Is(err, unix.EACCES) || errors.Is(err, unix.EPERM) {
-		// Nothing is shared here. A page that this process never writes still shows
-		// what becomes of the file.
+		// No file can be mapped shared here. A private page that this process never
+		// writes still shows changes of the file.
 		page, err = unix.Mmap(fd, 0, unix.Getpagesize(), unix.PROT_READ, unix.MAP_PRIVATE)
 	}
 	if err != nil {
@@ -161,7 +161,7 @@ func (m *memory) state() State {
 	return s
 }
 
-// victimMain is a victim that is a process of its own: it reports where its canaries
+// victimMain is the victim's process: it reports where its canaries
 // are, and answers each line on its input with their state. It ends with its input.
 // args are those of [VictimOptions].
 func victimMain(args []string, in io.Reader, out io.Writer) error {
@@ -211,7 +211,7 @@ type VictimProcess struct {
 	out   *json.Decoder
 	pipe  *os.File
 	ended bool
-	first State // what it said at first
+	first State // its first report
 	pace  pace
 }
 
@@ -255,8 +255,8 @@ func startVictim(p pace, o VictimOptions) (*VictimProcess, error) {
 	return v, nil
 }
 
-// State asks the victim for its canaries. With ErrVictimGone comes what is known of
-// one that is gone: the canary.
+// State asks the victim for the state of its canaries. With ErrVictimGone comes what is
+// known of a victim that is gone: its canary.
 func (p *VictimProcess) State() (State, error) {
 	var s State
 	gone := State{Canary: p.first.Canary}

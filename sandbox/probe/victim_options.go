@@ -12,8 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// VictimOptions describe a victim that is a process of its own. The zero value is one
-// that has canaries and waits.
+// VictimOptions describe a victim that is a separate process. The zero value is one that
+// has canaries and waits.
 type VictimOptions struct {
 	// Program is a copy of this program to start it from; "": the program itself.
 	Program string
@@ -33,7 +33,7 @@ type VictimOptions struct {
 	keepSignals bool   // signals that it is sent stay pending, so that none is missed
 }
 
-// tokenOption is a word by which a victim is known, see [newToken].
+// tokenOption is the argument by which a victim is recognised, see [newToken].
 const tokenOption = "token"
 
 // fields are the names that the options have on a victim's command line.
@@ -100,9 +100,9 @@ func (o VictimOptions) start() error {
 	return nil
 }
 
-// lookAt maps a file of its own making, as programs do with caches and databases, and
-// reads it again and again. Where the file loses its page the process ends as one that
-// is not written in Go does, with as large a core file as it may have.
+// lookAt makes and maps a file, as programs do with caches and databases, and reads it
+// again and again. If the file loses its page, the process ends as one that is not written
+// in Go does, with as large a core file as it may have.
 func lookAt(path string) error {
 	if err := os.WriteFile(path, make([]byte, unix.Getpagesize()), 0o666); err != nil {
 		return err
@@ -153,8 +153,8 @@ var beats atomic.Int64
 // programs that are loaded at a random address.
 func HeartbeatAddress() uintptr { return reflect.ValueOf(heartbeat).Pointer() }
 
-// donate listens on a socket and sends everybody who connects an open descriptor
-// of this process's memory.
+// donate listens on a socket and sends an open descriptor of this process's memory to
+// everybody who connects.
 func donate(path string) error {
 	mem, err := unix.Open("/proc/self/mem", unix.O_RDWR|unix.O_CLOEXEC, 0)
 	if err != nil {

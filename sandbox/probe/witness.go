@@ -25,7 +25,7 @@ const (
 // keptSignals are those that such a victim keeps.
 var keptSignals = []unix.Signal{unix.SIGUSR1, unix.SIGIO}
 
-// A witness notices what happens to its process.
+// A witness reports what happens to its process.
 type witness struct {
 	before standing
 	keeps  bool // signals
@@ -48,13 +48,13 @@ func currentStanding() (standing, error) {
 		err = unix.SchedGetaffinity(os.Getpid(), &now.cpus)
 	}
 	if err != nil {
-		return now, fmt.Errorf("looking at oneself: %w", err)
+		return now, fmt.Errorf("reading its own limits: %w", err)
 	}
 	return now, nil
 }
 
-// newWitness makes this process notice things. Its process group keeps
-// what is sent to the group from others, and signals that dump core do so as in a
+// newWitness prepares this process: a process group of its own, so that signals to the
+// group reach nobody else, and the default action for a signal that dumps core, as in a
 // program that is not written in Go.
 func newWitness(o VictimOptions) (*witness, error) {
 	if o.Dir != "" {
@@ -77,8 +77,8 @@ func newWitness(o VictimOptions) (*witness, error) {
 	return &witness{before: before, keeps: o.keepSignals}, err
 }
 
-// keepSignals blocks signals in every thread. That takes a program that begins with
-// them blocked, so this one starts itself again if it did not.
+// keepSignals blocks signals in every thread. For that a program has to begin with them
+// blocked, so this one executes itself again if it did not.
 func keepSignals() error {
 	if blocked, err := signalSet("SigBlk"); err != nil || blocked&keptSet() == keptSet() {
 		return err
@@ -140,9 +140,9 @@ func (w *witness) noticed() map[string]bool {
 	}
 }
 
-// furnish adds to a victim what attackers may want besides canaries: a segment of
-// System V shared memory, which is marked for removal at once so that it ends with
-// the process, and the place of the instructions that a tracer has it run.
+// furnish adds to a victim what attackers use besides canaries: a segment of System V
+// shared memory, which is marked for removal at once so that it ends with the process, and
+// the address of the instructions that a tracer has it run.
 func (m *memory) furnish() {
 	m.victim.Gadget = uint64(attack.Gadget())
 	m.victim.Dir, _ = os.Getwd() // "": where core files would be is not known
@@ -174,7 +174,7 @@ func (a *Attempt) judge(o Outcome, after State, gone bool) bool {
 // survives reports whether the attempt can be judged when its victim is gone.
 func (a *Attempt) survives() bool { return a.Effect == Disturb || a.Effect == Read }
 
-// outsideOptions are those of the attempt's victim outside.
+// outsideOptions are the options of the attempt's external victim.
 func (a *Attempt) outsideOptions(s Setup) VictimOptions {
 	return VictimOptions{Dir: s.Scratch(), lockDir: s.Scratch(), keepSignals: a.Judge != nil && a.Effect == Disturb}
 }
