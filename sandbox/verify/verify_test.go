@@ -2,7 +2,6 @@ package verify
 
 import (
 	"bytes"
-	"encoding/json"
 	"encoding/xml"
 	"net/url"
 	"path/filepath"
@@ -14,6 +13,7 @@ import (
 	"github.com/memjail/memjail/policy"
 	"github.com/memjail/memjail/policy/file"
 	"github.com/memjail/memjail/sandbox/probe"
+	"github.com/memjail/memjail/sandbox/report/reporttest"
 )
 
 func TestJudge(t *testing.T) {
@@ -188,56 +188,11 @@ func written(t *testing.T, r *Report, f Format) []byte {
 	return out.Bytes()
 }
 
-// sarifRun is what is asked of a run in SARIF.
-type sarifRun struct {
-	Tool struct {
-		Driver struct {
-			Name  string
-			Rules []struct {
-				ID                     string
-				ShortDescription, Help struct{ Text string }
-			}
-		}
-	}
-	Invocations []struct {
-		ToolExecutionNotifications []struct{ Message struct{ Text string } }
-	}
-	Results []struct {
-		RuleID    string
-		RuleIndex int
-		Level     string
-		Message   struct{ Text string }
-		Locations []struct {
-			PhysicalLocation struct {
-				ArtifactLocation struct{ URI string }
-				Region           *struct{ StartLine, StartColumn int }
-			}
-		}
-		Suppressions []struct{ Kind, Justification string }
-	}
-}
-
-func asSARIF(t *testing.T, r *Report) sarifRun {
-	t.Helper()
-	var log struct {
-		Version string
-		Schema  string `json:"$schema"`
-		Runs    []sarifRun
-	}
-	if err := json.Unmarshal(written(t, r, SARIF), &log); err != nil {
-		t.Fatal(err)
-	}
-	if log.Version != "2.1.0" || !strings.HasPrefix(log.Schema, "https://") || len(log.Runs) != 1 || log.Runs[0].Tool.Driver.Name == "" {
-		t.Fatalf("head of the log: %+v", log)
-	}
-	return log.Runs[0]
-}
-
 // TestSARIF holds the structure to what readers of the format ask for.
 func TestSARIF(t *testing.T) {
 	r := sample()
 	r.Accept(accept(t, "[[accept]]\nid='root-granted'\nreason='seen'\nexpires=9999-01-01"), time.Now(), nil)
-	run := asSARIF(t, r)
+	run := reporttest.SARIF(t, written(t, r, SARIF))
 	ids := map[string]bool{}
 	for _, rule := range run.Tool.Driver.Rules {
 		if ids[rule.ID] || rule.ShortDescription.Text == "" || rule.Help.Text == "" {
@@ -273,7 +228,7 @@ func TestSARIF(t *testing.T) {
 	// A name whose first part has a colon is no scheme.
 	r.Results = r.Results[:1]
 	r.Results[0].Origin.Source = "x:y.toml"
-	uri := asSARIF(t, r).Results[0].Locations[0].PhysicalLocation.ArtifactLocation.URI
+	uri := reporttest.SARIF(t, written(t, r, SARIF)).Results[0].Locations[0].PhysicalLocation.ArtifactLocation.URI
 	if uri != "./x:y.toml" || filepath.Clean(uri) != "x:y.toml" {
 		t.Errorf("URI %q", uri)
 	}
