@@ -68,9 +68,9 @@ func quotaChanges(arg uint) []condition {
 	return all
 }
 
-// DenyProgram makes the program for a policy's own refusals (syscalls.deny): each of
-// the calls, or uses of them, fails with EPERM in every ABI of arch that has it, also where a 32-bit
-// program makes it through socketcall(2) or ipc(2). With native, no call of the
+// DenyProgram makes the program for [syscalls] deny: each of the calls, or uses of them,
+// fails with EPERM in every ABI of arch that has it, also where a 32-bit program makes it
+// through socketcall(2) or ipc(2). With native, no call of the
 // 32-bit ABI can be made at all: ENOSYS (syscalls.abi = "native"). It is loaded on
 // top of the program of [Build], never in its place.
 //

@@ -1,20 +1,19 @@
 // Package filter makes memjail's seccomp programs: the one that a sandbox runs
 // under ([Build]) and the one the supervisor puts on itself ([SupervisorProgram]).
 //
-// A program has two parts. The body is compiled by libseccomp when memjail is
-// built (go generate) and embedded, so that the program that ships needs no C
-// library and starts without one. In front of it stands a short prologue of
-// ours: what libseccomp cannot say (calls newer than it knows, an ABI that is
-// refused rather than killed), what the policy loosens, and the opens that go to
-// a supervisor. Both parts come from one table, which [Denials] shows.
+// A program has two parts. The body is compiled by libseccomp (go generate) and
+// embedded, so that memjail needs no C library. The prologue before it is written
+// here: it has what libseccomp cannot express (calls newer than it knows, an ABI that
+// is refused rather than killed), what the policy loosens, and the opens that go to
+// a supervisor. Both parts come from one table, which [Denials] returns.
 //
 // A filter sees numbers, never what a pointer points to. So it refuses by call
-// and by scalar argument only; paths are Landlock's. An argument that the kernel
+// and by scalar argument only; paths are left to Landlock. An argument that the kernel
 // takes as an int is compared by its low 32 bits, since the kernel ignores the
 // rest and a caller could put anything there.
 //
 // [Program.Run] interprets a program and [Program.String] prints it: the tests
-// prove every verdict that way, also for architectures that are not at hand.
+// prove every verdict that way, also for other architectures.
 package filter
 
 import (
@@ -33,17 +32,17 @@ import (
 //go:embed programs/*.bpf
 var programs embed.FS
 
-// Options say which program [Build] makes. The zero value is the strictest
+// Options select the program that [Build] makes. The zero value is the strictest
 // program without a supervisor, for the architecture memjail was built for.
 type Options struct {
 	// Arch is "amd64" (with the 32-bit calls of i386) or "arm64" (with those of
 	// arm), as in GOARCH. Empty is the one memjail was built for.
 	Arch string
 
-	// Listener says that a supervisor receives notifications: denials worth a
-	// report go to it, and it answers each with the errno that [Denials] names.
-	// Without it the same calls get that errno from the filter, no open is ever
-	// notified, and NotifyReads, NotifyWrites and NotifyChroot mean nothing.
+	// Listener: a supervisor receives notifications. Denials that are worth a report go
+	// to it, and it answers each with the errno that [Denials] names. Without it the
+	// filter answers with that errno, no open is notified, and NotifyReads, NotifyWrites
+	// and NotifyChroot have no effect.
 	Listener bool
 	// NotifyReads notifies opens for reading (memory.access = "deny").
 	NotifyReads bool
@@ -51,8 +50,9 @@ type Options struct {
 	// grants something).
 	NotifyWrites bool
 	// NotifyPaths and NotifyPorts notify execve(2) and execveat(2), with opens those of
-	// directories to be listed, and connect(2) and bind(2), so that the supervisor can tell what the kernel is going to refuse of
-	// them. They are no denials: the kernel always goes on with the calls.
+	// directories to be listed, and connect(2) and bind(2), so that the supervisor can
+	// report which of them the kernel refuses. They are not denials: the kernel always
+	// continues the calls.
 	NotifyPaths, NotifyPorts bool
 	// NotifyNew notifies, with opens for writing, those of files that must not exist yet
 	// (O_EXCL), which NotifyPaths does besides.
@@ -62,8 +62,8 @@ type Options struct {
 	// but O_PATH, execve(2), execveat(2), connect(2) and bind(2) are notified as well.
 	// A call that the filter refuses is not observed.
 	Observe []string
-	// NotifyChroot notifies chroot(2). It is no denial: the supervisor always
-	// lets the kernel go on with it, and knows that somebody's root has moved.
+	// NotifyChroot notifies chroot(2). It is not a denial: the supervisor always lets the
+	// kernel continue, and learns that the root of a process has changed.
 	NotifyChroot bool
 
 	// Access: deny refuses process_vm_readv(2), vmsplice(2), SO_ZEROCOPY and
@@ -77,54 +77,54 @@ type Options struct {
 	// Terminals: deny refuses the controls of terminals by which output becomes input.
 	Terminals policy.Terminals
 	// CoreDumps: deny answers a change of RLIMIT_CORE as done and changes
-	// nothing, because programs that guard secrets exit when it is refused.
+	// nothing, because programs that protect secrets exit when it is refused.
 	CoreDumps policy.CoreDumps
 
-	// RefuseCoreSignals stands in for Landlock's signal scope where the kernel
-	// has none (Landlock ABI below 6): signals that dump core are notified, and
-	// the supervisor judges the process they go to. Without a listener nobody
-	// can: a filter cannot know the caller's own number, abort(3) is tgkill(2)
-	// on oneself and a shell re-raises by kill(2). Then kill, tkill and tgkill
-	// stay open, and with them this way to another process of the same user;
-	// only the calls that ordinary programs do not use for that are refused.
+	// RefuseCoreSignals replaces Landlock's signal scope where the kernel has none
+	// (Landlock ABI below 6): signals that dump core are notified, and the supervisor
+	// decides by the process that they go to. Without a listener that is not possible: a
+	// filter does not know the caller's process ID, abort(3) is tgkill(2) on oneself and
+	// a shell re-raises by kill(2). Then kill, tkill and tgkill stay open, and with them
+	// this way to another process of the same user; only the calls that ordinary
+	// programs do not use for that are refused.
 	RefuseCoreSignals bool
 	// RefuseOwnerSignals refuses every change of the signals that a file sends to its
 	// owner, fcntl(2): an inherited descriptor has an owner outside.
 	RefuseOwnerSignals bool
 	// RefuseSocketcall refuses to make sockets through socketcall(2), whose arguments a
-	// filter does not see: a process inside is able to make an AF_XDP socket.
+	// filter does not see, because a process inside could make an AF_XDP socket.
 	RefuseSocketcall bool
 	// RefuseTruncate refuses truncate(2) by path, which Landlock sees from ABI 3
 	// (Linux 6.2) on.
 	RefuseTruncate bool
 
 	// RefuseMetadata refuses to change owner, mode, times, extended attributes
-	// and flags of files, by path or descriptor (paths.metadata = "deny"): to
-	// Landlock these are open, and a filter cannot tell one file from another. With
-	// a listener the supervisor judges the calls, and makes those that the policy
-	// allows (paths.metadata = "granted").
+	// and flags of files, by path or descriptor (paths.metadata = "deny"): Landlock does
+	// not restrict these, and a filter cannot tell one file from another. With a listener
+	// the supervisor decides, and makes the calls that the policy allows
+	// (paths.metadata = "granted").
 	RefuseMetadata bool
-	// EmulateMemfds has the supervisor make memfds (memfd_create(2)) that are not asked
-	// for without the right to be executed. It has a use with a listener only: without
-	// one the call is refused.
+	// EmulateMemfds lets the supervisor make memfds (memfd_create(2)), without the right
+	// to be executed, unless the caller asks for one without that right itself. Without a
+	// listener the call is refused.
 	EmulateMemfds bool
 	// RefuseSharedFiles refuses shared mappings of files, and System V shared memory.
 	RefuseSharedFiles bool
 	// RefuseWritableCode refuses what PR_SET_MDWE leaves open.
 	RefuseWritableCode bool
-	// CloseTCPBypasses closes the ways past Landlock's rules about TCP ports: MPTCP, SMC
+	// CloseTCPBypasses closes what bypasses Landlock's rules about TCP ports: MPTCP, SMC
 	// and fast open by a send. In the 32-bit ABI of x86 it refuses the calls that
 	// programs make through socketcall(2) for the same.
 	CloseTCPBypasses bool
-	// CloseUDPBypasses closes RxRPC, whose datagrams the kernel sends past Landlock's rules about
-	// UDP ports.
+	// CloseUDPBypasses closes RxRPC, whose datagrams bypass Landlock's rules about UDP
+	// ports.
 	CloseUDPBypasses bool
 	// RestrictFamilies refuses sockets of address families whose numbers are not in
 	// Families, and UNIX datagram pairs where AF_UNIX (1) is not (network.families).
 	RestrictFamilies bool
 	Families         []uint32
-	// EmulateListen has the supervisor make listen(2) (network.bind-tcp): a TCP socket that
-	// is not bound would get any free port. Without a listener the call is refused.
+	// EmulateListen lets the supervisor make listen(2) (network.bind-tcp): a TCP socket
+	// that is not bound would get any free port. Without a listener the call is refused.
 	EmulateListen bool
 	// RefuseUnix refuses UNIX sockets, other than pairs of stream or sequenced
 	// packet sockets (an empty network.unix).

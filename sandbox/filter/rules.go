@@ -7,14 +7,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Denial is one thing that the filters refuse, for reports, documents and tests.
+// Denial is one row of what the filters refuse, for reports, documents and tests.
 type Denial struct {
 	Call      string     // the system call's name
 	Condition string     // which uses of it, in words; "" for every use
 	Errno     unix.Errno // what the caller gets; 0 is "done", though nothing was
-	// Notified says that with a listener the call goes to the supervisor, which
-	// answers it with Errno, or judges what the condition leaves to it. Without a
-	// listener, and where Notified is false, the filter itself answers.
+	// Notified: with a listener the call goes to the supervisor, which answers with Errno,
+	// or decides what the condition leaves to it. Without a listener, and where Notified
+	// is false, the filter itself answers.
 	Notified bool
 	Reason   string // what a user reads: what the call would open
 	Key      string // the policy key that allows it, "" if none does
@@ -33,12 +33,12 @@ type rule struct {
 	placement placement
 }
 
-// placement says where a rule is carried out.
+// placement is the part of the program that has a rule, and the option that selects it.
 type placement uint8
 
 const (
 	inBody       placement = iota // compiled by libseccomp
-	inPrologue                    // what libseccomp 2.5.4 cannot say in every ABI
+	inPrologue                    // what libseccomp 2.5.4 cannot express in every ABI
 	forReading                    // in the prologue, by Options.Access
 	forTerminals                  // in the prologue, by Options.Terminals
 	forOwners                     // in the prologue, by Options.RefuseOwnerSignals
@@ -56,7 +56,7 @@ const (
 	forCode                       // in the prologue, by Options.RefuseWritableCode
 )
 
-// asked reports whether the options call for the rules of a placement in the prologue.
+// asked reports whether the options select the rules of a placement for the prologue.
 func (o *Options) asked(p placement) bool {
 	switch p {
 	case inPrologue:
@@ -114,8 +114,8 @@ const (
 )
 
 // number compares an argument that the kernel takes as an int. A comparison of
-// all 64 bits could be got around by setting any of the upper half, which the
-// kernel then ignores.
+// all 64 bits could be bypassed by setting a bit of the upper half, which the kernel
+// ignores.
 func number(arg uint, value uint32) condition {
 	return condition{arg: arg, op: isMasked, mask: ^uint32(0), value: value}
 }
@@ -164,8 +164,8 @@ const (
 	eviocskeycode   = 0x40084504 // EVIOCSKEYCODE, linux/input.h
 	eviocskeycodeV2 = 0x40284504
 
-	// Of these the direction, the kind and the number; the size of what is handed over
-	// is another one in 32-bit programs.
+	// Of these the direction, the type and the number; the size of the argument differs
+	// in 32-bit programs.
 	ioctlName             = 0xc000ffff
 	btrfsSnapshot         = 0x40009401 // BTRFS_IOC_SNAP_CREATE, linux/btrfs.h
 	btrfsCreate           = 0x4000940e // BTRFS_IOC_SUBVOL_CREATE

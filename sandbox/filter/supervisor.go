@@ -13,7 +13,7 @@ var ownDenials = [...]string{
 	"mount", "umount2", "pivot_root", "move_mount", "open_tree", "open_tree_attr", "fsopen", "fsconfig", "fsmount", "fspick", "mount_setattr",
 }
 
-// SupervisorProgram makes the filter that a supervisor puts on itself, for the architecture
+// SupervisorProgram makes the filter that a supervisor loads for itself, for the architecture
 // memjail was built for: no program is started, no socket made, no process made
 // (threads are), nobody's memory written, nobody traced (but let go who has asked to be
 // traced by calling PTRACE_TRACEME), nothing mounted: EPERM. clone3 and
