@@ -42,7 +42,7 @@ def alarmed(_):
         stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True))
 jobs = [(handled, send, name, number) for send, name in ((os.kill, 'alone'), (os.killpg, 'group'))
     for number in sorted(set(range(1, 36)) - {9, 19, 32, 33} | {40, 50, 64})]
-jobs += [(died, number) for number in (4, 5, 6, 7, 8, 11, 13, 15, 24, 25, 31, 34, 64)] + [(alarmed, 0)]
+jobs += [(died, number) for number in (4, 5, 6, 7, 8, 11, 13, 15, 24, 25, 31, 32, 34, 64)] + [(alarmed, 0)]
 with concurrent.futures.ThreadPoolExecutor(6) as pool:
     for line in pool.map(lambda job: job[0](*job[1:]), jobs): print(line)
 `

@@ -174,6 +174,19 @@ func ForwardSignal(pidfd *os.File, caught SignalInfo) error {
 // signals, and of the code that they return to.
 func handlerAddresses() (handler, shared, restorer uintptr)
 
+// IgnoreSent makes this process ignore what others send of the signals that end a program with
+// a trace (SIGABRT, SIGSEGV, ...). Its own faults stay faults. It is for a process that does
+// not call [CatchSignals].
+func IgnoreSent() error {
+	atomic.StoreInt32(&ownPID, int32(unix.Getpid()))
+	for _, sig := range sharedSignals { // whose handler writes nowhere
+		if err := CatchSignal(sig); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
 // IgnoreSignal makes this process ignore a signal.
 func IgnoreSignal(sig unix.Signal) error {
 	return setAction(sig, &kernelSigaction{handler: sigIgnore})

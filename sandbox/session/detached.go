@@ -16,7 +16,8 @@ import (
 // ignoredSignals are the signals that a terminal or a service manager sends to all processes
 // of a job or a unit. A program may open files while it shuts down.
 var ignoredSignals = []unix.Signal{unix.SIGHUP, unix.SIGINT, unix.SIGTERM, unix.SIGQUIT, unix.SIGUSR1, unix.SIGUSR2,
-	unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU, unix.SIGCONT, unix.SIGPIPE}
+	unix.SIGTSTP, unix.SIGTTIN, unix.SIGTTOU, unix.SIGCONT, unix.SIGPIPE, unix.SIGSTKFLT,
+	firstRealTime, runtimeSignal + 1} // other real-time signals are ignored by the Go runtime
 
 // Supervise runs a detached supervisor: it serves the listener that was passed to it until
 // the last process of the sandbox has ended, and ignores signals that a terminal or service
@@ -28,6 +29,10 @@ func Supervise(allow func(key string, args [6]uint64) string,
 		if err := kernel.IgnoreSignal(sig); err != nil {
 			return err
 		}
+	}
+	// A manager's watchdog sends SIGABRT to the whole unit.
+	if err := kernel.IgnoreSent(); err != nil {
+		return err
 	}
 	config, err := readConfig()
 	if err != nil {

@@ -24,9 +24,8 @@ var (
 		unix.SIGABRT, unix.SIGBUS, unix.SIGFPE, unix.SIGSEGV, unix.SIGSYS, unix.SIGURG, unix.SIGCHLD}
 )
 
-// The real-time signals that programs use: those below are the C library's and the Go
-// runtime's own.
-const firstRealTime, lastRealTime = unix.Signal(34), unix.Signal(64)
+// The real-time signals. One of them is the Go runtime's own.
+const firstRealTime, lastRealTime, runtimeSignal = unix.Signal(32), unix.Signal(64), unix.Signal(33)
 
 // caughtSignals are the signals that this process has caught and not handled yet.
 type caughtSignals struct {
@@ -37,7 +36,9 @@ type caughtSignals struct {
 func catchSignals() (*caughtSignals, error) {
 	all := slices.Concat(forwardedSignals, jobSignals)
 	for sig := firstRealTime; sig <= lastRealTime; sig++ {
-		all = append(all, sig)
+		if sig != runtimeSignal {
+			all = append(all, sig)
+		}
 	}
 	pipe, err := kernel.CatchSignals(all)
 	if err != nil {
