@@ -298,3 +298,22 @@ func TestRest(t *testing.T) {
 		})
 	}
 }
+
+// TestParentDeathSignalCleared: a command that takes its parent-death signal back does not
+// outlive a supervisor that is killed, and one that has ended before is not waited for.
+func TestParentDeathSignalCleared(t *testing.T) {
+	forAccounts(t, func(t *testing.T, as account) {
+		as.needs(t, "bash", "setpriv")
+		for _, test := range []struct{ launch, want string }{
+			{"", "alive\n"}, {memjailPath(t) + " run -q --", ""}, {memjailPath(t) + " run -q --relay --", ""},
+			{memjailPath(t) + " run -q --allow on-supervisor-exit=deny --", "alive\n"},
+		} {
+			script := test.launch + ` setpriv --pdeathsig clear bash -c 'echo $PPID >pid.new; mv pid.new pid; sleep 1; echo alive' &
+				until [ -e pid ]; do sleep 0.05; done; [ -z "` + test.launch + `" ] || kill -KILL $(cat pid); sleep 1.5`
+			o := job{as: as, dir: as.workDir(t), argv: []string{"bash", "-c", script}}.run(t)
+			if o.stdout != test.want {
+				t.Errorf("%q: %v, want %q", test.launch, o, test.want)
+			}
+		}
+	})
+}

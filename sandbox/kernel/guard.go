@@ -23,6 +23,9 @@ type Guard struct {
 	// an empty message is not sent.
 	Log         int
 	ExitMessage []byte
+	// SharesMemory: it has the memory of the process that launched it, whose own business
+	// is who may look at that.
+	SharesMemory bool
 }
 
 // StepsGuard are the steps of a process that waits on a pipe, kills or does not, and exits.
@@ -37,7 +40,9 @@ func StepsGuard(g Guard, first int) []Step {
 	steps := []Step{
 		{Name: "guard: taking a name", Number: unix.SYS_PRCTL, Want: WantAny, keep: []any{name},
 			Args: [6]uintptr{unix.PR_SET_NAME, uintptr(unsafe.Pointer(&name[0]))}},
-		{Name: "guard: closing its memory", Number: unix.SYS_PRCTL, Args: [6]uintptr{unix.PR_SET_DUMPABLE}},
+	}
+	if !g.SharesMemory {
+		steps = append(steps, Step{Name: "guard: closing its memory", Number: unix.SYS_PRCTL, Args: [6]uintptr{unix.PR_SET_DUMPABLE}})
 	}
 	keep := 0
 	move := func(fd int) {

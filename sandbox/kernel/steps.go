@@ -77,20 +77,27 @@ func StepCloseFD(fd int) Step {
 
 // StepsWitness are the steps of a process whose only descriptor is one end of a pipe, to
 // which it writes the siginfo_t of every signal that it gets. All its signals are blocked,
-// as in every launched child. first is the number of steps before them.
-func StepsWitness(pipe int, first int) []Step {
+// as in every launched child. Once nobody can read the pipe any more and the process parent
+// has ended, it kills command; both are pidfds. So a signal has to be sent to it then, such
+// as the parent-death signal. first is the number of steps before them.
+func StepsWitness(pipe, command, parent, first int) []Step {
 	all := new(SignalSet)
 	*all = AllSignals
 	info := new([siginfoSize]byte)
 	const toTheLast = ^uint32(0)
-	setUp := []Step{StepMoveFD(pipe, 0), {Name: "closing descriptors", Number: unix.SYS_CLOSE_RANGE, Args: [6]uintptr{1, uintptr(toTheLast)}}}
+	setUp := []Step{StepMoveFD(pipe, 0), StepMoveFD(command, 1), StepMoveFD(parent, 2),
+		{Name: "closing descriptors", Number: unix.SYS_CLOSE_RANGE, Args: [6]uintptr{3, uintptr(toTheLast)}}}
 	first += len(setUp)
 	wait := Step{Name: "waiting for a signal", Number: unix.SYS_RT_SIGTIMEDWAIT, Want: WantAny, keep: []any{all, info},
 		Args: [6]uintptr{uintptr(unsafe.Pointer(all)), uintptr(unsafe.Pointer(info)), 0, 8}}
 	tell := Step{Name: "reporting a signal", Number: unix.SYS_WRITE, Want: WantAny, SkipTo: first, keep: []any{info},
 		Args: [6]uintptr{0, uintptr(unsafe.Pointer(info)), siginfoSize}}
-	again := Step{Name: "reporting a signal", Number: unix.SYS_GETPID, Want: WantAny, SkipTo: first}
-	return append(setUp, wait, tell, again)
+	// The pipe may be full, too.
+	ended, patience := &unix.PollFd{Fd: 2, Events: unix.POLLIN}, &unix.Timespec{Sec: 1}
+	look := Step{Name: "looking for the parent", Number: unix.SYS_PPOLL, Want: WantAny, OnZero: first, keep: []any{ended, patience},
+		Args: [6]uintptr{uintptr(unsafe.Pointer(ended)), 1, uintptr(unsafe.Pointer(patience))}}
+	kill := Step{Name: "killing", Number: unix.SYS_PIDFD_SEND_SIGNAL, Want: WantAny, Args: [6]uintptr{1, uintptr(unix.SIGKILL)}}
+	return append(setUp, wait, tell, look, kill, StepEnd())
 }
 
 // StepLimit sets a resource limit of the child, as setrlimit(2).

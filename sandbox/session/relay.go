@@ -117,7 +117,7 @@ func relay() (int, error) {
 		return 0, err
 	}
 	if p.signals, err = catchSignals(); err == nil {
-		p.witness, err = startWitness()
+		p.witness, err = startWitness(p.session.PIDFD)
 	}
 	if err == nil {
 		err = releaseInherited()

@@ -97,6 +97,7 @@ type session struct {
 	failed     chan struct{} // closed when supervision has ended before the sandbox
 	signals    *caughtSignals
 	witness    *witness
+	exitGuard  *exitGuard              // nil: the witness does its work, or nobody has to
 	resumer    atomic.Pointer[resumer] // nil until the job is stopped for the first time
 	guardEnded bool
 	before     filtersBefore
@@ -194,7 +195,11 @@ func (s *session) run() (Status, error) {
 	close(s.started)
 	go s.releaseDescriptors()
 	if toRelay == nil { // which has one otherwise
-		if s.witness, err = startWitness(); err != nil {
+		if s.witness, err = startWitness(s.killedWithSupervisor()); err != nil {
+			return s.abort(err)
+		}
+	} else if command := s.killedWithSupervisor(); command != nil {
+		if s.exitGuard, err = startExitGuard(command); err != nil {
 			return s.abort(err)
 		}
 	}
@@ -210,6 +215,7 @@ func (s *session) run() (Status, error) {
 	status, waitErr := s.wait()
 	resumeRelay(func() bool { return true }) // it is not reported that a process went on which has ended
 	s.witness.dismiss()
+	s.exitGuard.dismiss()
 	s.resumer.Swap(nil).end()
 	err = s.cmd.Err()
 	if refused := s.refused.Load(); refused != nil {
@@ -217,6 +223,7 @@ func (s *session) run() (Status, error) {
 	}
 	if err != nil {
 		s.witness.end()
+		s.exitGuard.end()
 		s.retire()
 		return status, err
 	}
@@ -239,6 +246,15 @@ func (s *session) admit() {
 	}
 }
 
+// killedWithSupervisor is the command, if the policy has it killed when its supervisor ends
+// first; otherwise nil.
+func (s *session) killedWithSupervisor() *os.File {
+	if s.plan.Mode != sandbox.ModeSupervised || s.policy.OnSupervisorExit != policy.OnSupervisorExitKill {
+		return nil
+	}
+	return s.cmd.PIDFD
+}
+
 // abort ends the command, which has not been executed.
 func (s *session) abort(err error) (Status, error) {
 	s.kill()
@@ -246,6 +262,7 @@ func (s *session) abort(err error) (Status, error) {
 	s.cmd.Err()
 	s.resumer.Swap(nil).end()
 	s.witness.end()
+	s.exitGuard.end()
 	s.retire()
 	return Status{}, err
 }
@@ -392,6 +409,7 @@ func (s *session) wait() (Status, error) {
 func (s *session) finish() {
 	s.waiting.Store(true)
 	s.witness.end()
+	s.exitGuard.end()
 	if s.options.Remaining != RemainingServed || s.killed.Load() {
 		s.remaining()
 	}

@@ -21,20 +21,31 @@ type witness struct {
 // witnessDelay is how far apart the members of a process group may get a signal.
 const witnessDelay = 2 * time.Millisecond
 
-func startWitness() (*witness, error) {
+// startWitness starts one that kills child, unless it is nil, if this process ends first: a
+// command can take its own parent-death signal back (prctl(2), PR_SET_PDEATHSIG).
+func startWitness(child *os.File) (*witness, error) {
 	r, w, err := os.Pipe()
 	if err != nil {
 		return nil, err
 	}
 	defer w.Close()
-	steps := []kernel.Step{kernel.StepDeathSignal(unix.SIGKILL), kernel.StepParentIs(os.Getpid())}
-	steps = append(steps, kernel.StepsWitness(int(w.Fd()), len(steps))...)
-	child, err := kernel.Launch(steps, false)
+	self, err := kernel.OpenPIDFD(os.Getpid())
 	if err != nil {
 		r.Close()
 		return nil, err
 	}
-	return &witness{child: child, pipe: r}, nil
+	defer self.Close()
+	if child == nil {
+		child = self
+	}
+	steps := []kernel.Step{kernel.StepDeathSignal(unix.SIGCHLD), kernel.StepParentIs(os.Getpid())}
+	steps = append(steps, kernel.StepsWitness(int(w.Fd()), int(child.Fd()), int(self.Fd()), len(steps))...)
+	launched, err := kernel.Launch(steps, false)
+	if err != nil {
+		r.Close()
+		return nil, err
+	}
+	return &witness{child: launched, pipe: r}, nil
 }
 
 // saw reports whether the group got the signal lately.
@@ -64,19 +75,11 @@ func (w *witness) dismiss() {
 	}
 }
 
-// end ends the witness and waits for it, so that whoever adopts this process's
-// children need not.
+// end ends the witness and waits for it.
 func (w *witness) end() {
 	if w == nil || w.child == nil {
 		return
 	}
-	w.dismiss()
-	for {
-		if _, err := unix.Wait4(w.child.PID, nil, 0, nil); err != unix.EINTR {
-			break
-		}
-	}
-	w.child.Release()
-	w.child.PIDFD.Close()
+	endHelper(w.child)
 	w.child = nil
 }
