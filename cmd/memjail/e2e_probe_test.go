@@ -235,7 +235,7 @@ func TestProbeInterrupted(t *testing.T) {
 			t.Fatal(err)
 		}
 		cmd.Wait()
-		if code := cmd.ProcessState.ExitCode(); code != 130 || stderr.String() != "memjail: interrupted; nothing is reported\n" {
+		if code := cmd.ProcessState.ExitCode(); code != 130 || stderr.String() != "memjail: interrupted; no report was written\n" {
 			t.Errorf("exit status %d, want 130: %s", code, &stderr)
 		}
 		wantEmpty(t, scratch)
