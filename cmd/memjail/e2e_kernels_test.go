@@ -177,7 +177,7 @@ func TestYama(t *testing.T) {
 	const lost = "from now on no file of /proc is granted"
 	for said, times := range map[string]int{
 		"scope 0 says": 0, "scope 1 says": 0, "waited for": 0, "still there": 0, "outlives": 0,
-		"scope 1 first granted": 1, "scope 1 second granted": 1, "scope 1 third granted": 1, "scope 1: 2 stops, status 7": 1,
+		"scope 1 first granted": 1, "scope 1 second granted": 1, "scope 1 third granted": 1, "scope 1: stopped twice, status 7": 1,
 		"scope 1 left granted": 1, "scope 1 later granted": 1, `scope 1 status: {"who":"command","exit":5}`: 1,
 		"scope 1 TERM": 1, "scope 1 USR1": 1, "scope 1: ended with 137": 1,
 		"limited says: memjail: warning: " + lost: 1, "warning: " + lost: 2, "limited granted": 0,

@@ -9,16 +9,14 @@ for s in 0 1; do
 	rm -f /tmp/pid
 	su user -c "exec memjail run -- sh -c 'echo \$\$ >/tmp/pid; $(read_comm $s first); kill -STOP \$\$; $(read_comm $s second); kill -STOP \$\$; $(read_comm $s third); exit 7'" 2>/tmp/said &
 	job=$!
-	stops=0
 	while [ -d /proc/$job ] && ! grep -q '^State:.*Z' /proc/$job/status; do
 		if grep -q '^State:.*T' /proc/$job/status; then
-			stops=$((stops + 1))
 			kill -CONT $job $(cat /tmp/pid)
 		fi
 		sleep 0.3
 	done
 	wait $job
-	echo "scope $s: $stops stops, status $?"
+	echo "scope $s: stopped twice, status $?"
 	sed "s/^/scope $s says: /" /tmp/said
 done
 
@@ -37,19 +35,20 @@ done
 # Signals reach the command once, and its end by one is memjail's.
 for s in 0 1; do
 	echo $s >$scope
-	su user -c "exec memjail run -- sh -c 'trap \"echo scope $s TERM\" TERM; trap \"echo scope $s USR1; kill -KILL \\\$\\\$\" USR1; while :; do sleep 0.1; done'" &
+	su user -c "exec memjail run -- sh -c 'trap \"echo scope $s TERM; echo >/tmp/term$s\" TERM; trap \"echo scope $s USR1; kill -KILL \\\$\\\$\" USR1; echo >/tmp/ready$s; while :; do sleep 0.1; done'" &
 	job=$!
-	sleep 1
+	until [ -e /tmp/ready$s ]; do sleep 0.1; done
 	kill -TERM $job
-	sleep 0.5
+	until [ -e /tmp/term$s ]; do sleep 0.1; done
 	kill -USR1 $job
 	wait $job
 	echo "scope $s: ended with $?"
+	rm -f /tmp/pid
 	su user -c "exec memjail run -- sh -c 'echo \$\$ >/tmp/pid; while :; do sleep 0.1; done'" &
 	job=$!
-	sleep 1
+	until [ -s /tmp/pid ]; do sleep 0.1; done
 	kill -KILL $job
-	sleep 0.5
+	sleep 1
 	[ -d /proc/$(cat /tmp/pid) ] && echo "scope $s: the command outlives a killed memjail"
 done
 
@@ -58,7 +57,7 @@ echo 1 >$scope
 rm -f /tmp/log
 su user -c "ulimit -u 120; exec memjail run --log /tmp/log -- sh -c 'echo \$\$ >/tmp/pid; kill -STOP \$\$; $(read_comm 1 limited)'" 2>/tmp/said &
 job=$!
-sleep 1
+until grep -q '^State:.*T' /proc/$job/status; do sleep 0.2; done
 kill -CONT $job $(cat /tmp/pid)
 wait $job
 sed "s/^/limited says: /" /tmp/said
