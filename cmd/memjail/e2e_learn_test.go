@@ -64,6 +64,9 @@ func TestLearn(t *testing.T) {
 						t.Fatalf("%q: want %q: %v\n%s", run.launcher, want, o, text)
 					}
 				}
+				if o := (job{as: as, dir: as.workDir(t), argv: []string{memjailPath(t), "verify", "--no-probe", policy}, env: []string{"HOME=" + home}}).run(t); o.code != 0 {
+					t.Errorf("the policy does not pass verify: %v", o)
+				}
 			})
 		}
 	})

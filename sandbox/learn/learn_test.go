@@ -97,7 +97,7 @@ func TestWithheld(t *testing.T) {
 	}{
 		{"a key", see(read, "/home/u/.ssh/id_ed25519"), "/home/u/.ssh/id_ed25519", "keys"},
 		{"a token", see(read, "/home/u/.npmrc"), "/home/u/.npmrc", "tokens"},
-		{"a shell's start", see(write, "/home/u/.bashrc"), "/home/u/.bashrc", "what shells run when they start"},
+		{"a shell's start", see(write, "/home/u/.bashrc"), "/home/u/.bashrc", "files that shells run when they start"},
 		{"the shadow file", see(read, "/etc/shadow"), "/etc/shadow", "keys and passwords of the system"},
 		{"names in the home directory", create("/home/u/.x.tmp"), "/home/u", "names are made directly in it"},
 		{"the system", see(write, "/usr/bin/ls"), "/usr/bin/ls", "the system would be changed"},
@@ -162,7 +162,7 @@ func TestLaws(t *testing.T) {
 			r.Observe(supervisor.Observation{Comm: names[random.IntN(len(names))], Access: accesses[random.IntN(len(accesses))],
 				Path: name, Missing: random.IntN(3) == 0})
 		}
-		p := r.Propose(Options{Places: testPlaces})
+		p := r.Propose(Options{Places: testPlaces, ABI: random.IntN(8)})
 		text := p.TOML([]string{"cmd", "x\ny"})
 		if _, err := loader.Parse("learned.toml", text, file.Default()); err != nil {
 			t.Fatalf("%v\n%s", err, text)

@@ -46,6 +46,8 @@ type Proposal struct {
 	Truncated bool
 
 	places Places
+	// ports: sockets of IP can be made, and the kernel can restrict their TCP ports.
+	ports bool
 }
 
 // Options say what to propose.
@@ -54,7 +56,12 @@ type Options struct {
 	// Secrets grants keys, tokens, start-up files and sockets of daemons like anything
 	// else.
 	Secrets bool
+	// ABI is the kernel's Landlock ABI. The proposal has no keys that it cannot enforce.
+	ABI int
 }
+
+// portsABI is the Landlock ABI from which on TCP ports can be restricted.
+const portsABI = 4
 
 // Propose makes a policy of what has been observed so far. It looks at the files that
 // were executed, for what runs them.
@@ -72,6 +79,7 @@ func (r *Recorder) Propose(o Options) Proposal {
 	b.sockets(r)
 	p := Proposal{Withheld: b.withheld, Families: familyNames(r.families, b.socketsGranted || len(r.own) > 0),
 		OwnSockets: len(r.own) > 0 || b.socketsGranted, Truncated: r.truncated, places: o.Places}
+	p.ports = o.ABI >= portsABI && (r.families[unix.AF_INET] || r.families[unix.AF_INET6])
 	for key := range r.ports {
 		switch {
 		case key.protocol == unix.IPPROTO_UDP:

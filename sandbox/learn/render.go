@@ -53,7 +53,11 @@ func (p *Proposal) TOML(command []string) []byte {
 	if p.Truncated {
 		b.WriteString("#\n# The run used more files than can be remembered: this policy is not complete.\n")
 	}
-	b.WriteString("\nversion = 1\n\n[paths]\n")
+	b.WriteString("\nversion = 1\n")
+	if p.ports {
+		fmt.Fprintf(&b, "min-abi = %d # for the TCP ports below\n", portsABI)
+	}
+	b.WriteString("\n[paths]\n")
 	for _, rights := range pathLists {
 		p.list(&b, rights)
 	}
@@ -122,7 +126,12 @@ func (p *Proposal) network(b *strings.Builder) {
 		quoted[i] = strconv.Quote(f)
 	}
 	fmt.Fprintf(b, "families    = [%s]\n", strings.Join(quoted, ", "))
-	fmt.Fprintf(b, "connect-tcp = [%s]\nbind-tcp    = [%s]\n", ports(p.ConnectTCP), ports(p.BindTCP))
+	switch {
+	case p.ports:
+		fmt.Fprintf(b, "connect-tcp = [%s]\nbind-tcp    = [%s]\n", ports(p.ConnectTCP), ports(p.BindTCP))
+	case len(p.ConnectTCP)+len(p.BindTCP) > 0:
+		fmt.Fprintf(b, "# TCP is as usual, since this kernel cannot restrict its ports (Landlock ABI %d).\n", portsABI)
+	}
 	switch {
 	case !p.OwnSockets:
 		b.WriteString("unix        = []\n")

@@ -18,7 +18,11 @@ def drop_memory_capability():
         return False
     if ask(no_new_privs, 1):
         raise OSError(ctypes.get_errno(), "no_new_privs")
+    # A handler of core dumps behind a pipe is started for every limit but 1, and gets what
+    # coredump_filter names.
     resource.setrlimit(resource.RLIMIT_CORE, (1, 1))
+    with open("/proc/self/coredump_filter", "w") as core:
+        core.write("0")
     while (answer := ask(option, drop, keep)) == errno.EAGAIN:
         pass
     if answer != errno.EALREADY:

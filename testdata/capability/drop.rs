@@ -3,6 +3,7 @@ use std::io::Error;
 
 extern "C" {
     fn prctl(option: i32, ...) -> i32;
+    fn setrlimit(resource: i32, limit: *const [u64; 2]) -> i32;
 }
 
 /// Ok(true): dropped. Ok(false): not installed here.
@@ -20,6 +21,10 @@ fn drop_memory_capability() -> Result<bool, Error> {
         0 => {} // PR_SET_NO_NEW_PRIVS
         errno => return Err(Error::from_raw_os_error(errno)),
     }
+    // A handler of core dumps behind a pipe is started for every limit but 1, and gets what
+    // coredump_filter names.
+    unsafe { setrlimit(4, &[1, 1]) }; // RLIMIT_CORE
+    let _ = std::fs::write("/proc/self/coredump_filter", "0");
     loop {
         match ask(OPTION, 0x101, KEEP) {
             114 => return Ok(true), // EALREADY: it is in force

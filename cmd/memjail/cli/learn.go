@@ -88,7 +88,7 @@ func runLearn(o *learnOptions, args, env []string, io streams) error {
 		out.discard()
 		return err
 	}
-	p := recorder.Propose(learn.Options{Places: places, Secrets: o.secrets})
+	p := recorder.Propose(learn.Options{Places: places, Secrets: o.secrets, ABI: l.abi})
 	if err := out.write(p.TOML(args)); err != nil {
 		return err
 	}
@@ -184,9 +184,13 @@ type learner struct {
 	options *learnOptions
 	io      streams
 	nested  bool
+	abi     int // of Landlock
 }
 
 func (l *learner) Prepared(plan *sandbox.Plan) error {
+	if plan.Rules != nil {
+		l.abi = plan.Rules.ABI.Version
+	}
 	for _, w := range plan.Warnings {
 		l.warnf("%s", w)
 	}

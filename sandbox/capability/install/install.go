@@ -87,7 +87,7 @@ func Install(o Options) (*Installed, error) {
 		return nil, err
 	}
 	i := &Installed{Generation: newGeneration(o, before)}
-	l := &loader{options: o, table: table, installed: i}
+	l := &loader{options: o, table: table, installed: i, replaces: len(before) > 0}
 	defer l.close()
 	err = l.load()
 	if err == nil {
@@ -136,6 +136,7 @@ type loader struct {
 	hooks     map[string]string // of each program
 	links     []*os.File
 	pinned    []string // maps
+	replaces  bool     // an earlier generation is pinned
 }
 
 func (l *loader) close() {
@@ -176,6 +177,10 @@ func (l *loader) load() error {
 		l.hooks[name] = program.AttachTo
 	}
 	given, err := takeOver(spec)
+	if err == nil && l.replaces && len(given) < len(shared) {
+		err = errors.New("programs of an earlier installation are pinned, and their maps are not: " +
+			"\"memjail capability uninstall --force\" removes them, and processes that have dropped the capability have it again")
+	}
 	if err != nil {
 		return err
 	}
@@ -292,6 +297,15 @@ func (l *loader) attach() error {
 	return nil
 }
 
+// frozen returns an error for a map that processes can still write: it is none of ours.
+func frozen(m *ebpf.Map) error {
+	info, err := m.Info()
+	if err == nil && !info.Frozen() {
+		err = errors.New("it is not frozen, so memjail has not made it")
+	}
+	return err
+}
+
 // takeOver opens the shared maps of an earlier installation, if there is one.
 func takeOver(spec *ebpf.CollectionSpec) (map[string]*ebpf.Map, error) {
 	given := map[string]*ebpf.Map{}
@@ -302,7 +316,9 @@ func takeOver(spec *ebpf.CollectionSpec) (map[string]*ebpf.Map, error) {
 		}
 		if err == nil {
 			given[name] = m
-			err = spec.Maps[name].Compatible(m)
+			if err = spec.Maps[name].Compatible(m); err == nil {
+				err = frozen(m)
+			}
 		}
 		if err != nil {
 			return given, fmt.Errorf("taking over the map %q of an earlier installation: %w", name, err)

@@ -48,7 +48,25 @@ func makeDirectory() error {
 	if err := os.Mkdir(directory, 0o700); err != nil && !errors.Is(err, os.ErrExist) {
 		return fmt.Errorf("making the pins' directory: %w", err)
 	}
-	return os.Chmod(directory, 0o700)
+	return ownDirectory(directory)
+}
+
+// ownDirectory makes sure that a directory of pins is root's own: on a bpffs that everybody
+// may write, somebody else could have made it before, and would replace the pins later.
+func ownDirectory(name string) error {
+	fd, err := unix.Open(name, unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("opening the pins' directory %s: %w", name, err)
+	}
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return fmt.Errorf("looking at the pins' directory %s: %w", name, err)
+	}
+	if st.Uid != 0 {
+		return fmt.Errorf("%s belongs to uid %d and not to root: remove it, and install again", name, st.Uid)
+	}
+	return unix.Fchmod(fd, 0o700)
 }
 
 // lockPins keeps two installations from each other's pins.

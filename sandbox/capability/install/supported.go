@@ -45,7 +45,18 @@ func supported() error {
 	if skips(release, build) {
 		return &UnsupportedError{Reason: fmt.Sprintf("Linux %s is preemptible, and such kernels before 6.1.54 skip BPF programs that were preempted", kernelVersion(release, build))}
 	}
+	if old(kernelVersion(release, build)) {
+		return &UnsupportedError{Reason: fmt.Sprintf("Linux %s is older than 6.1, which the programs need", kernelVersion(release, build))}
+	}
 	return nil
+}
+
+// old reports whether a version is before 6.1, where the programs do not find all that they
+// look at.
+func old(version string) bool {
+	var major, minor int
+	fmt.Sscanf(version, "%d.%d", &major, &minor)
+	return major < 6 || major == 6 && minor < 1
 }
 
 // Disabled reports whether kernel.ftrace_enabled is 0, so that the programs do not

@@ -2,6 +2,7 @@ package install
 
 import (
 	"os"
+	"path/filepath"
 	"regexp"
 	"strconv"
 	"strings"
@@ -114,6 +115,39 @@ func TestSpecialFileSystems(t *testing.T) {
 		if fs.Name != specialfs.Proc && !closed[uint64(fs.Magic)] {
 			t.Errorf("the programs do not close %s", fs.Name)
 		}
+	}
+}
+
+// TestOld: kernels before 6.1 are refused.
+func TestOld(t *testing.T) {
+	for version, want := range map[string]bool{"5.10.234": true, "5.19": true, "6.0.9": true, "6.1.54": false, "6.12": false, "7.2.1": false, "nonsense": true} {
+		if old(version) != want {
+			t.Errorf("old(%q) = %v", version, !want)
+		}
+	}
+}
+
+// TestOwnDirectory: a directory of pins that somebody else has made is not used.
+func TestOwnDirectory(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("it takes root to give a directory away")
+	}
+	dir := t.TempDir()
+	if err := ownDirectory(dir); err != nil { // the control
+		t.Fatal(err)
+	}
+	link := filepath.Join(t.TempDir(), "link")
+	if err := os.Symlink(dir, link); err != nil {
+		t.Fatal(err)
+	}
+	if err := ownDirectory(link); err == nil {
+		t.Error("a symbolic link is followed")
+	}
+	if err := os.Chown(dir, 65534, 65534); err != nil {
+		t.Fatal(err)
+	}
+	if err := ownDirectory(dir); err == nil || !strings.Contains(err.Error(), "uid 65534") {
+		t.Errorf("another user's directory: %v", err)
 	}
 }
 
