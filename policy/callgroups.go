@@ -47,14 +47,17 @@ var callGroups = [...]callGroup{
 	{"@namespaces", "entering and making namespaces, other than by clone(2)",
 		"setns unshare"},
 	{"@network-io", "sockets of every kind, including those between processes of one machine",
-		"accept accept4 bind connect getpeername getsockname getsockopt listen recv recvfrom recvmmsg recvmmsg_time64 " +
+		"accept accept4 bind connect getpeername getsockname getsockopt listen recv recvfrom recvmmsg " +
+			"recvmmsg_time64 " +
 			"recvmsg send sendmmsg sendmsg sendto setsockopt shutdown socket socketcall socketpair"},
 	{"@obsolete", "calls that no current program needs, or that no kernel has any more",
 		"_sysctl afs_syscall bdflush break create_module ftime get_kernel_syms getpmsg gtty idle lock mpx nfsservctl " +
-			"prof profil putpmsg query_module security sgetmask ssetmask stty sysfs tuxcall ulimit uselib ustat vserver"},
+			"prof profil putpmsg query_module security sgetmask ssetmask stty sysfs tuxcall ulimit " +
+			"uselib ustat vserver"},
 	{"@pkey", "memory protection keys",
 		"pkey_alloc pkey_free pkey_mprotect"},
-	{"@privileged", "calls that change the system or need privileges; the kernel refuses nearly all of them to unprivileged programs anyway",
+	{"@privileged", "calls that change the system or need privileges; the kernel refuses nearly all of " +
+		"them to unprivileged programs anyway",
 		"@chown @clock @module @mount @raw-io @reboot @setuid @swap _sysctl acct bpf capset fanotify_init " +
 			"nfsservctl open_by_handle_at quotactl:set quotactl_fd:set setdomainname sethostname setns syslog vhangup"},
 	{"@raw-io", "ports and devices without their drivers",
@@ -62,12 +65,14 @@ var callGroups = [...]callGroup{
 	{"@reboot", "restarting the machine, or another kernel on it",
 		"kexec_file_load kexec_load reboot"},
 	{"@resources", "setting priorities, processors and memory nodes, limits",
-		"ioprio_set mbind migrate_pages move_pages:move nice prlimit64:set sched_setaffinity sched_setattr sched_setparam " +
+		"ioprio_set mbind migrate_pages move_pages:move nice prlimit64:set sched_setaffinity " +
+			"sched_setattr sched_setparam " +
 			"sched_setscheduler set_mempolicy set_mempolicy_home_node setpriority setrlimit"},
 	{"@sandbox", "restricting oneself further: seccomp(2) and Landlock",
 		"landlock_add_rule landlock_create_ruleset landlock_restrict_self seccomp"},
 	{"@setuid", "becoming another user or group",
-		"setfsgid:set setfsgid32:set setfsuid:set setfsuid32:set setgid setgid32 setgroups setgroups32 setregid setregid32 setresgid " +
+		"setfsgid:set setfsgid32:set setfsuid:set setfsuid32:set setgid setgid32 setgroups setgroups32 " +
+			"setregid setregid32 setresgid " +
 			"setresgid32 setresuid setresuid32 setreuid setreuid32 setuid setuid32"},
 	{"@swap", "swap space",
 		"swapoff swapon"},

@@ -41,7 +41,8 @@ func TestCallNames(t *testing.T) {
 
 func TestCallGroups(t *testing.T) {
 	groups := policy.CallGroups()
-	if len(groups) < 15 || !slices.IsSortedFunc(groups, func(a, b policy.CallGroup) int { return strings.Compare(a.Name, b.Name) }) {
+	if len(groups) < 15 || !slices.IsSortedFunc(groups,
+		func(a, b policy.CallGroup) int { return strings.Compare(a.Name, b.Name) }) {
 		t.Errorf("%d groups, or not sorted", len(groups))
 	}
 	for _, g := range groups {

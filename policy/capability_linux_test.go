@@ -34,7 +34,8 @@ func TestDroppedCapabilities(t *testing.T) {
 		limits []Limit
 		keep   []string
 		want   bool
-	}{{nil, nil, false}, {limits, nil, true}, {limits, []string{"CAP_SYS_RESOURCE"}, false}, {limits, []string{"CAP_SYS_ADMIN"}, true}} {
+	}{{nil, nil, false}, {limits, nil, true}, {limits, []string{"CAP_SYS_RESOURCE"}, false},
+		{limits, []string{"CAP_SYS_ADMIN"}, true}} {
 		p := Policy{Limits: test.limits, Capabilities: Capabilities{Keep: test.keep}}
 		var found bool
 		for _, c := range p.DroppedCapabilities() {

@@ -44,11 +44,13 @@ func (e *explainer) capability(name string) bool {
 			e.note("refused: %s (it needs %s, which the sandbox drops; capabilities.keep)", c.uses, c.capability)
 			continue
 		}
-		e.decide(false, LayerCapabilities, "capabilities.keep", "", "it needs %s, which the sandbox drops", c.capability)
+		e.decide(false, LayerCapabilities, "capabilities.keep", "", "it needs %s, which the sandbox drops",
+			c.capability)
 		e.remedy("--allow capabilities.keep="+c.capability, "capabilities.keep", "["+strconv.Quote(c.capability)+"]")
 		e.note("%s also opens memory, and a process without it is refused outside as well", c.capability)
 		if e.policy.IPC.Namespaces == NamespacesUser {
-			e.note("in a user namespace that it created a process has the capability over what belongs to that namespace")
+			e.note("in a user namespace that it created a process has the capability over what belongs " +
+				"to that namespace")
 		}
 		return true
 	}

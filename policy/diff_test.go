@@ -22,22 +22,34 @@ func TestDiff(t *testing.T) {
 		{"access", func(p *Policy) { p.Memory.Access = AccessAllow }, "allows memory.access: deny, allow"},
 		{"system", func(p *Policy) { p.Procfs.System = SystemNone }, "refuses procfs.system: read, none"},
 		{"min-abi", func(p *Policy) { p.MinABI = 6 }, "refuses min-abi: 0, 6"},
-		{"exit", func(p *Policy) { p.OnSupervisorExit = OnSupervisorExitDeny }, "differs on-supervisor-exit: kill, deny"},
+		{"exit", func(p *Policy) { p.OnSupervisorExit = OnSupervisorExitDeny },
+			"differs on-supervisor-exit: kill, deny"},
 		{"metadata", func(p *Policy) { p.Paths.Metadata = MetadataDeny }, "refuses paths.metadata: allow, deny"},
-		{"more", func(p *Policy) { p.Paths.Rules = rulesOf(Grant(rox, "/etc"), Grant(rw, "/srv")) }, "allows paths /etc: ro, rox"},
+		{"more", func(p *Policy) { p.Paths.Rules = rulesOf(Grant(rox, "/etc"), Grant(rw, "/srv")) },
+			"allows paths /etc: ro, rox"},
 		{"less", func(p *Policy) { p.Paths.Rules = rulesOf(Grant(rw, "/srv")) }, "refuses paths /etc: ro, none"},
-		{"both", func(p *Policy) { p.Paths.Rules = rulesOf(Grant(ro, "/etc"), Grant(rox, "/srv")) }, "allows paths /srv: rw, rox; refuses paths /srv: rw, rox"},
+		{"both", func(p *Policy) { p.Paths.Rules = rulesOf(Grant(ro, "/etc"), Grant(rox, "/srv")) },
+			"allows paths /srv: rw, rox; refuses paths /srv: rw, rox"},
 		{"said otherwise", func(p *Policy) { p.Paths.Rules = p.Paths.Rules.With(Grant(ro, "/srv/x")...) }, ""},
 		{"no rules", func(p *Policy) { p.Paths = Paths{} }, "allows paths: only what is listed, as usual"},
-		{"port", func(p *Policy) { p.Network.ConnectTCP = OnlyThese[uint16](80) }, "allows network.connect-tcp 80: not listed, listed; refuses network.connect-tcp 443: listed, not listed"},
-		{"ports", func(p *Policy) { p.Network.ConnectTCP = Only[uint16]{} }, "allows network.connect-tcp: only what is listed, as usual"},
-		{"sockets", func(p *Policy) { p.Network.Unix = OnlyThese[string]() }, "refuses network.unix: as usual, only what is listed"},
-		{"call", func(p *Policy) { p.Syscalls.Deny = []string{"ptrace"} }, "allows syscalls.deny keyctl: listed, not listed; refuses syscalls.deny ptrace: not listed, listed"},
-		{"limit", func(p *Policy) { p.Limits = []Limit{{"nofile", 10, Unlimited}} }, "allows limits nofile: 10:20, 10:unlimited"},
-		{"new limit", func(p *Policy) { p.Limits = append(p.Limits, Limit{"nproc", 1, 1}) }, "refuses limits nproc: as it was, 1:1"},
-		{"crossed limit", func(p *Policy) { p.Limits = []Limit{{"nofile", 15, 15}} }, "differs limits nofile: 10:20, 15:15"},
-		{"variable", func(p *Policy) { p.Environment.Set = map[string]string{"A": "1"} }, "differs environment.set A=1: not listed, listed"},
-		{"device", func(p *Policy) { p.Devices = []Device{{Path: "/dev/kvm"}} }, "allows paths.devices /dev/kvm: not listed, listed"},
+		{"port", func(p *Policy) { p.Network.ConnectTCP = OnlyThese[uint16](80) },
+			"allows network.connect-tcp 80: not listed, listed; refuses network.connect-tcp 443: listed, not listed"},
+		{"ports", func(p *Policy) { p.Network.ConnectTCP = Only[uint16]{} },
+			"allows network.connect-tcp: only what is listed, as usual"},
+		{"sockets", func(p *Policy) { p.Network.Unix = OnlyThese[string]() },
+			"refuses network.unix: as usual, only what is listed"},
+		{"call", func(p *Policy) { p.Syscalls.Deny = []string{"ptrace"} },
+			"allows syscalls.deny keyctl: listed, not listed; refuses syscalls.deny ptrace: not listed, listed"},
+		{"limit", func(p *Policy) { p.Limits = []Limit{{"nofile", 10, Unlimited}} },
+			"allows limits nofile: 10:20, 10:unlimited"},
+		{"new limit", func(p *Policy) { p.Limits = append(p.Limits, Limit{"nproc", 1, 1}) },
+			"refuses limits nproc: as it was, 1:1"},
+		{"crossed limit", func(p *Policy) { p.Limits = []Limit{{"nofile", 15, 15}} },
+			"differs limits nofile: 10:20, 15:15"},
+		{"variable", func(p *Policy) { p.Environment.Set = map[string]string{"A": "1"} },
+			"differs environment.set A=1: not listed, listed"},
+		{"device", func(p *Policy) { p.Devices = []Device{{Path: "/dev/kvm"}} },
+			"allows paths.devices /dev/kvm: not listed, listed"},
 	} {
 		changed := base.Clone()
 		c.change(&changed)
@@ -62,7 +74,8 @@ func diffText(changes []Change) string {
 
 // notCompared are the fields that Diff ignores, each with the reason.
 var notCompared = map[string]string{
-	"Name": "a name allows nothing", "Report": "telling allows nothing", "Tests": "claims allow nothing", "Origins": "no effect",
+	"Name": "a name allows nothing", "Report": "telling allows nothing", "Tests": "claims allow nothing",
+	"Origins": "no effect",
 }
 
 // This fails for a new field of Policy that Diff forgets.

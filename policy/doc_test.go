@@ -13,7 +13,8 @@ import (
 )
 
 // documentedByPage are the structs whose fields are keys of a policy file.
-var documentedByPage = []string{"Policy", "Memory", "Procfs", "Paths", "Network", "Syscalls", "Test", "IPC", "Environment",
+var documentedByPage = []string{"Policy", "Memory", "Procfs", "Paths", "Network", "Syscalls", "Test", "IPC",
+	"Environment",
 	"Capabilities", "Report", "Limit"}
 
 // undocumentedByPage are those of their fields that no file has.

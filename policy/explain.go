@@ -93,11 +93,13 @@ func Explain(p Policy, r Request, f Facts) (Answer, error) {
 		e.port(p.Network.BindUDP, "bind-udp")
 	case ActionCall:
 		if !KnownCall(r.Call) {
-			return Answer{}, fmt.Errorf("explaining the system call %q: Linux 6.18 has no such call: %w", r.Call, ErrRequest)
+			return Answer{}, fmt.Errorf("explaining the system call %q: Linux 6.18 has no such call: %w",
+				r.Call, ErrRequest)
 		}
 		e.call()
 	default:
-		return Answer{}, fmt.Errorf("explaining %q: want read, write, execute, connect, bind, send, receive or call: %w", r.Action, ErrRequest)
+		return Answer{}, fmt.Errorf(
+			"explaining %q: want read, write, execute, connect, bind, send, receive or call: %w", r.Action, ErrRequest)
 	}
 	return e.answer, nil
 }
@@ -144,14 +146,16 @@ func (e *explainer) port(list Only[uint16], name string) {
 	key, protocol := "network."+name, strings.ToUpper(name[len(name)-len("tcp"):])
 	switch {
 	case !e.policy.Network.MakesFamily("inet", "inet6"):
-		e.decide(false, LayerSeccomp, "network.families", "", "network.families lists neither inet nor inet6, so no %s socket can be created", protocol)
+		e.decide(false, LayerSeccomp, "network.families", "",
+			"network.families lists neither inet nor inet6, so no %s socket can be created", protocol)
 		e.remedy("--network inet,inet6", "network.families", `["inet", "inet6"]`)
 		if list.Restricted() && !list.Lists(e.answer.Request.Port) {
 			e.note("%s does not list the port either: also add --%s %s", key, name, port)
 		}
 	case !list.Restricted():
 		e.decide(true, LayerNone, "", "", "%s is absent, so %s ports are as usual", key, protocol)
-		e.answer.Remedy = Remedy{Line: key + " = []", Flag: "--" + name + " none", Text: "write " + key + " with the ports that CMD needs"}
+		e.answer.Remedy = Remedy{Line: key + " = []", Flag: "--" + name + " none", Text: "write " + key +
+			" with the ports that CMD needs"}
 	case list.Lists(e.answer.Request.Port):
 		e.decide(true, LayerLandlock, key, port, "%s lists the port", key)
 		e.takeAway()
@@ -173,7 +177,8 @@ func (e *explainer) send() {
 		return
 	}
 	const key = "network.bind-udp"
-	e.decide(false, LayerLandlock, key, "", "a socket that is not bound gets any free port when it sends, which needs 0 in %s", key)
+	e.decide(false, LayerLandlock, key, "",
+		"a socket that is not bound gets any free port when it sends, which needs 0 in %s", key)
 	e.remedy("--bind-udp 0", key, "[0]")
 	if n.BindUDP.Len() > 0 {
 		e.note("a socket that is bound to a port of %s can send", key)
@@ -186,7 +191,8 @@ func (e *explainer) call() {
 		e.decide(false, LayerSeccomp, "syscalls.deny", name, "the policy lists the call")
 		e.takeAway()
 		if written := e.answer.Origin.Written; written != "" {
-			e.answer.Remedy.Text = fmt.Sprintf("remove %q, which contains it, from syscalls.deny (%s)", written, e.answer.Origin)
+			e.answer.Remedy.Text = fmt.Sprintf("remove %q, which contains it, from syscalls.deny (%s)", written,
+				e.answer.Origin)
 		}
 		return
 	}
@@ -196,10 +202,12 @@ func (e *explainer) call() {
 	for _, d := range e.facts.Denials(name) {
 		switch {
 		case lifted(e.policy, d):
-		case d.Key == "paths.metadata" && e.policy.Paths.Metadata == MetadataGranted && d.Condition != "" && strings.HasPrefix(d.Condition, "under "):
+		case d.Key == "paths.metadata" && e.policy.Paths.Metadata == MetadataGranted && d.Condition != "" &&
+			strings.HasPrefix(d.Condition, "under "):
 			e.metadataCall(d)
 			return
-		case d.Call == "memfd_create" && strings.HasPrefix(d.Condition, "without "): // passed to the supervisor, not refused
+		// passed to the supervisor, not refused
+		case d.Call == "memfd_create" && strings.HasPrefix(d.Condition, "without "):
 		case d.Done:
 			e.note("no effect, but reported as done: %s (%s)", d.Condition, d.Reason)
 		case d.Key == "network.families" && d.Call == "socket" && e.policy.Network.Families.None():
@@ -239,7 +247,8 @@ func (e *explainer) call() {
 
 // metadataCall explains a call that the supervisor makes or refuses.
 func (e *explainer) metadataCall(d Denial) {
-	e.decide(true, LayerSupervisor, d.Key, "", "the supervisor makes the call for the caller, on files that the policy lets be written")
+	e.decide(true, LayerSupervisor, d.Key, "",
+		"the supervisor makes the call for the caller, on files that the policy lets be written")
 	e.note("refused: on all other files")
 	e.allowKey(d.Key, MetadataDeny.String())
 }
@@ -267,7 +276,8 @@ func lifted(p *Policy, d Denial) bool {
 		return !p.Network.RestrictsUDP()
 	case "network.connect-tcp":
 		// The filter cannot see the family of a call within socketcall(2).
-		return !p.Network.RestrictsTCP() && !p.Network.RestrictsUDP() && !p.Network.Families.Restricted() && (d.Condition != "SYS_SOCKET" || !p.Network.refusesUnix())
+		return !p.Network.RestrictsTCP() && !p.Network.RestrictsUDP() && !p.Network.Families.Restricted() &&
+			(d.Condition != "SYS_SOCKET" || !p.Network.refusesUnix())
 	case "ipc.namespaces":
 		return p.IPC.Namespaces == NamespacesUser
 	case "ipc.terminals":

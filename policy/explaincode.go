@@ -24,7 +24,8 @@ func (e *explainer) codeNotes(name string) {
 		}
 	case "mmap", "mmap2", "mprotect", "pkey_mprotect":
 		if e.policy.Memory.WritableCode == WritableCodeDeny {
-			e.note("refused: memory that is both writable and executable, and memory that becomes executable later (memory.writable-code)")
+			e.note("refused: memory that is both writable and executable, and memory that becomes " +
+				"executable later (memory.writable-code)")
 		}
 	}
 }
@@ -35,11 +36,13 @@ func (e *explainer) memfdCall() {
 		e.note("refused: to execute the memfd, by the memory capability (memory.anonymous-exec)")
 	case e.policy.guardsMemfds():
 		remedy := e.answer.Remedy
-		e.decide(true, LayerSupervisor, "memory.anonymous-exec", "", "the supervisor creates the memfd, for data only: nobody can execute it (Linux 6.3)")
+		e.decide(true, LayerSupervisor, "memory.anonymous-exec", "",
+			"the supervisor creates the memfd, for data only: nobody can execute it (Linux 6.3)")
 		e.answer.Remedy = remedy
 		e.note("refused: flag MFD_EXEC, which asks for an executable one; --allow anonymous-exec=allow permits it")
 	case e.policy.Memory.AnonymousExec == AnonymousExecDeny:
-		e.note("memory.anonymous-exec is not enforced: it needs a supervisor, and memory.access = %q has none", e.policy.Memory.Access)
+		e.note("memory.anonymous-exec is not enforced: it needs a supervisor, and memory.access = %q has none",
+			e.policy.Memory.Access)
 	}
 }
 
@@ -56,7 +59,8 @@ func (e *explainer) memfd() {
 	}
 	if e.policy.guardsMemfds() {
 		e.decide(false, LayerSupervisor, "memory.anonymous-exec", "",
-			"the supervisor creates memfds that nobody can execute, and executable ones from outside are not passed to CMD")
+			"the supervisor creates memfds that nobody can execute, and executable ones from outside "+
+				"are not passed to CMD")
 		e.allowKey("memory.anonymous-exec", AnonymousExecAllow.String())
 		return
 	}
@@ -105,7 +109,8 @@ func (e *explainer) link(o Object) bool {
 	case name == "":
 		return false
 	case name == "map_files" && !keeps(capability) && !keeps("CAP_SYS_ADMIN"):
-		e.decide(false, LayerCapabilities, "capabilities.keep", "", "opening what a process has mapped needs %s, which the sandbox drops", capability)
+		e.decide(false, LayerCapabilities, "capabilities.keep", "",
+			"opening what a process has mapped needs %s, which the sandbox drops", capability)
 		e.remedy("--allow capabilities.keep="+capability, "capabilities.keep", "["+strconv.Quote(capability)+"]")
 		return true
 	case other && o.Kind == KindMissing:

@@ -44,7 +44,8 @@ func (e *explainer) listSpecial(o Object) {
 	case !e.policy.Paths.Rules.Restricted():
 		e.decide(true, LayerNone, "", "", "every directory can be listed")
 	case rights != 0:
-		e.decide(true, LayerLandlock, rule.Key(), rule.Path, "a path rule lets the directories below %s be listed", rule.Path)
+		e.decide(true, LayerLandlock, rule.Key(), rule.Path,
+			"a path rule lets the directories below %s be listed", rule.Path)
 		e.takeRules()
 	case e.policy.Memory.Access != AccessDeny && o.Special == "proc":
 		e.decide(true, LayerLandlock, "memory.access", "", "memory.access = %q opens procfs", e.policy.Memory.Access)
@@ -58,7 +59,8 @@ func (e *explainer) listSpecial(o Object) {
 // special explains a file on a file system that is never granted.
 func (e *explainer) special(o Object) {
 	switch access := e.policy.Memory.Access; {
-	case o.Special == "proc" && (access == AccessAllow || access == AccessNoWrite && e.answer.Request.Action == ActionRead):
+	case o.Special == "proc" && (access == AccessAllow || access == AccessNoWrite &&
+		e.answer.Request.Action == ActionRead):
 		e.decide(true, LayerLandlock, "memory.access", "", "memory.access = %q opens procfs", access)
 	case o.Special == "proc":
 		e.decide(false, e.procfsWall(), "memory.access", "", "procfs is closed, and this is none of its harmless files")
@@ -119,15 +121,18 @@ func (e *explainer) procfsWrite(f *ProcfsFile) {
 	name := f.Write.String()
 	switch {
 	case f.Writable && f.Own && slices.Contains(e.policy.Procfs.Write, f.Write):
-		e.decide(true, LayerSupervisor, "procfs.write", name, "the supervisor opens it for the process that it belongs to")
+		e.decide(true, LayerSupervisor, "procfs.write", name,
+			"the supervisor opens it for the process that it belongs to")
 		e.takeAway()
 	case f.Writable && f.Own:
 		e.decide(false, LayerLandlock, "procfs.write", "", "procfs.write does not list %q", name)
 		e.answer.Remedy = Remedy{
-			Flag: "--allow procfs.write=" + name, Line: "procfs.write = [" + quoted(name) + "]", Text: "list it in procfs.write",
+			Flag: "--allow procfs.write=" + name, Line: "procfs.write = [" + quoted(name) + "]",
+			Text: "list it in procfs.write",
 		}
 	default:
-		e.decide(false, LayerLandlock, "memory.access", "", "procfs is closed to writing, and this is none of the files that a policy can open")
+		e.decide(false, LayerLandlock, "memory.access", "",
+			"procfs is closed to writing, and this is none of the files that a policy can open")
 		e.openMemory(true)
 	}
 }
@@ -154,7 +159,8 @@ func (e *explainer) device(o Object) {
 	case o.Device == DeviceTerminal:
 		e.decide(true, LayerLandlock, "", "", "it is the terminal on which the sandbox starts")
 	case o.Device == DeviceUnlisted:
-		e.decide(false, LayerLandlock, "paths.devices", "", "only harmless devices are granted without being listed, and this is none of them")
+		e.decide(false, LayerLandlock, "paths.devices", "",
+			"only harmless devices are granted without being listed, and this is none of them")
 		e.pathRemedy("--device", "paths.devices", o.Path)
 	case !e.policy.Paths.Rules.Restricted() || o.Device == DeviceBasic:
 		e.decide(true, LayerLandlock, "", "", "it is one of the devices that cannot reach the memory of a process")
@@ -243,15 +249,18 @@ func (e *explainer) file(o Object) {
 	case present && rights&need == 0 && !(o.System && rule.Rights&need != 0):
 		e.noRule(o, rule, need)
 	case writing && o.Code != "" && e.policy.Memory.CodeFiles == CodeFilesProtect:
-		e.decide(false, LayerLandlock, "memory.code-files", "", "%s contains programs and libraries, which are protected", o.Code)
+		e.decide(false, LayerLandlock, "memory.code-files", "",
+			"%s contains programs and libraries, which are protected", o.Code)
 		e.allowKey("memory.code-files", CodeFilesAllow.String())
 	case o.System && need&MayRead == 0 && rights&need == 0:
-		e.decide(false, LayerLandlock, "", "", "files of sysfs and cgroups are read-only: some of them load firmware or kill processes outside")
+		e.decide(false, LayerLandlock, "", "",
+			"files of sysfs and cgroups are read-only: some of them load firmware or kill processes outside")
 		if o.Delegable {
 			e.delegate(o.Path, present)
 		}
 	case writing && o.Carved != "" && o.Kind != KindFile:
-		e.decide(false, LayerLandlock, "", "", "nothing can be created directly in this directory, because of %s", o.Carved)
+		e.decide(false, LayerLandlock, "", "",
+			"nothing can be created directly in this directory, because of %s", o.Carved)
 	case writing && e.policy.Memory.Pin && o.Pinned == PinCopy:
 		e.pinned("the program is pinned: a read-only copy is in the place of this file")
 	case writing && e.policy.Memory.Pin && o.Pinned == PinWay:
@@ -275,7 +284,8 @@ func (e *explainer) file(o Object) {
 	switch metadata := e.policy.Paths.Metadata; {
 	case e.answer.Allowed && writing && metadata == MetadataDeny:
 		e.note("owner, mode, times and attributes cannot be changed (paths.metadata)")
-	case !e.answer.Allowed && e.answer.Layer == LayerLandlock && writing && o.Kind != KindMissing && metadata == MetadataAllow:
+	case !e.answer.Allowed && e.answer.Layer == LayerLandlock && writing && o.Kind != KindMissing &&
+		metadata == MetadataAllow:
 		e.note(`owner, mode, times and attributes can still be changed, as file permissions allow (paths.metadata); --allow metadata=granted prevents that`)
 	}
 }
@@ -290,10 +300,12 @@ func (e *explainer) pinned(why string) {
 func (e *explainer) notePinned(o Object) {
 	switch o.Pinned {
 	case PinUnknown:
-		e.note("memory.pin: nothing can be created, renamed or removed directly in the directories on the way from / to the program and its libraries, " +
+		e.note("memory.pin: nothing can be created, renamed or removed directly in the directories on " +
+			"the way from / to the program and its libraries, " +
 			"and these files cannot be written; add --program CMD to have them taken into account")
 	case PinBeside:
-		e.note("it can be written in place, but not renamed, removed or replaced: it is in a directory with something pinned (memory.pin)")
+		e.note("it can be written in place, but not renamed, removed or replaced: it is in a directory " +
+			"with something pinned (memory.pin)")
 	}
 }
 
@@ -305,7 +317,8 @@ func (e *explainer) otherName(o Object, need Rights) {
 		return
 	}
 	e.answer.Key, e.answer.Value, e.answer.Origin = "", "", Origin{}
-	e.decide(true, LayerLandlock, "", "", "the rule on %s also applies here: this is the same file or directory under another name", rule)
+	e.decide(true, LayerLandlock, "", "",
+		"the rule on %s also applies here: this is the same file or directory under another name", rule)
 	e.answer.Remedy = Remedy{Text: "make a copy of it: the copy is another file, to which that rule does not apply"}
 	for _, r := range e.policy.Paths.Rules.List() {
 		if r.Rights&need != 0 && e.facts.Look(r.Path).Path == rule {
@@ -334,7 +347,8 @@ func (e *explainer) noRule(o Object, rule Rule, need Rights) {
 		case l.Kind != KindMissing && abspath.Within(l.Path, top):
 			has |= r.Rights
 		case l.Kind == KindMissing && abspath.Within(l.Path, o.Path) && r.Rights&need != 0:
-			e.note("%s lists %s, which does not exist: a rule applies only to what exists when the sandbox starts", r.Key(), r.Path)
+			e.note("%s lists %s, which does not exist: a rule applies only to what exists when the sandbox starts",
+				r.Key(), r.Path)
 		}
 	}
 	list := (has | need | MayRead).plain().String()

@@ -69,10 +69,13 @@ var lintRules = [...]LintRule{
 	{"sockets-open", "path rules are set, and sockets outside them can be connected to", (*linter).socketsOpen},
 	{"writable-executable", "a tree is both writable and executable", (*linter).writableExecutable},
 	{"rule-overridden", "a rule seems meant to close what another rule opens", (*linter).overridden},
-	{"metadata-open", "path rules are set, and owner, mode and times of files outside them can be changed", (*linter).metadataOpen},
+	{"metadata-open", "path rules are set, and owner, mode and times of files outside them can be changed",
+		(*linter).metadataOpen},
 	{"rule-useless", "a rule grants nothing that another rule does not grant", (*linter).useless},
-	{"family-closed", "a list of ports or sockets belongs to an address family that the policy closes", (*linter).familyClosed},
-	{"protected-writable", "a rule makes protected program directories writable, which has no effect", (*linter).protected},
+	{"family-closed", "a list of ports or sockets belongs to an address family that the policy closes",
+		(*linter).familyClosed},
+	{"protected-writable", "a rule makes protected program directories writable, which has no effect",
+		(*linter).protected},
 	{"program-linked", "a file in a protected program directory has another name elsewhere", (*linter).linked},
 	{"loader-runs-data", "files that cannot be executed can be run by the loader", (*linter).loader},
 	{"device-memory", "a device gives access to memory or to a raw disk", (*linter).devices},
@@ -114,7 +117,8 @@ type linter struct {
 
 func (l *linter) report(level Level, key, value, what, why, fix string) {
 	l.found = append(l.found, Finding{
-		ID: l.id, Level: level, Key: key, Value: value, Origin: l.policy.Origin(key, value), What: what, Why: why, Fix: fix,
+		ID: l.id, Level: level, Key: key, Value: value, Origin: l.policy.Origin(key, value), What: what,
+		Why: why, Fix: fix,
 	})
 }
 
@@ -131,14 +135,16 @@ func (l *linter) rootGranted() {
 		if r.Rights&MayWrite != 0 {
 			level = LevelError
 		}
-		l.reportRule(level, r, "it contains every file of the system, so the other rules close nothing", "list the directories that CMD needs")
+		l.reportRule(level, r, "it contains every file of the system, so the other rules close nothing",
+			"list the directories that CMD needs")
 	}
 }
 
 func (l *linter) procGranted() {
 	for _, r := range l.rules {
 		if abspath.Within("/proc", r.Path) {
-			l.reportRule(LevelError, r, "a rule on procfs would open the memory of processes, so memjail does not start",
+			l.reportRule(LevelError, r,
+				"a rule on procfs would open the memory of processes, so memjail does not start",
 				"remove it, and use [procfs]")
 		}
 	}
@@ -204,7 +210,8 @@ func (l *linter) startups() {
 			continue
 		}
 		if found := l.overlapping(startup, r.Path); len(found) > 0 {
-			l.reportRule(LevelWarning, r, found[0].what+" can be written: "+contents(found)+"; this takes effect outside the sandbox", "list narrower paths")
+			l.reportRule(LevelWarning, r, found[0].what+" can be written: "+
+				contents(found)+"; this takes effect outside the sandbox", "list narrower paths")
 		}
 	}
 }
@@ -221,8 +228,10 @@ func (l *linter) sockets() {
 		return
 	}
 	for _, r := range l.rules {
-		if found := l.overlapping(control, r.Path); len(found) > 0 && r.Path != "/tmp" && r.Path != "/" && r.Rights != MayList {
-			l.reportRule(LevelWarning, r, "it controls "+found[0].what+": "+contents(found), "remove it, or refuse UNIX sockets with network.unix = []")
+		if found := l.overlapping(control, r.Path); len(found) > 0 && r.Path != "/tmp" && r.Path != "/" &&
+			r.Rights != MayList {
+			l.reportRule(LevelWarning, r, "it controls "+found[0].what+": "+contents(found),
+				"remove it, or refuse UNIX sockets with network.unix = []")
 		}
 	}
 }
@@ -244,8 +253,10 @@ func (l *linter) writableExecutable() {
 			continue
 		}
 		for _, o := range l.rules {
-			if o.Path != r.Path && abspath.Within(o.Path, r.Path) && o.Rights&both != both && (r.Rights|o.Rights)&both == both {
-				l.reportRule(LevelWarning, r, fmt.Sprintf("%s, since %s contains %s and rights add up", why, o.Key(), o.Path), "separate the two trees")
+			if o.Path != r.Path && abspath.Within(o.Path, r.Path) && o.Rights&both != both &&
+				(r.Rights|o.Rights)&both == both {
+				l.reportRule(LevelWarning, r, fmt.Sprintf("%s, since %s contains %s and rights add up", why,
+					o.Key(), o.Path), "separate the two trees")
 			}
 		}
 	}
@@ -262,7 +273,8 @@ func (l *linter) literal(r Rule) bool {
 func (l *linter) covering(f func(inner, outer Rule)) {
 	for _, inner := range l.rules {
 		for _, outer := range l.rules {
-			if inner.Path != outer.Path && abspath.Within(outer.Path, inner.Path) && inner.Rights.full()&^outer.Rights.full() == 0 &&
+			if inner.Path != outer.Path && abspath.Within(outer.Path, inner.Path) &&
+				inner.Rights.full()&^outer.Rights.full() == 0 &&
 				l.literal(inner) && l.literal(outer) {
 				f(inner, outer)
 				break
@@ -274,7 +286,9 @@ func (l *linter) covering(f func(inner, outer Rule)) {
 func (l *linter) overridden() {
 	l.covering(func(inner, outer Rule) {
 		if inner.Rights != outer.Rights {
-			l.reportRule(LevelWarning, inner, fmt.Sprintf("%s contains %s and grants more there: rights add up, and no rule takes any away", outer.Key(), outer.Path),
+			l.reportRule(LevelWarning, inner,
+				fmt.Sprintf("%s contains %s and grants more there: rights add up, and no rule takes any away",
+					outer.Key(), outer.Path),
 				fmt.Sprintf("split %s, or remove this rule", outer.Path))
 		}
 	})
@@ -283,7 +297,8 @@ func (l *linter) overridden() {
 func (l *linter) useless() {
 	l.covering(func(inner, outer Rule) {
 		if inner.Rights == outer.Rights {
-			l.reportRule(LevelWarning, inner, fmt.Sprintf("%s contains %s already", outer.Key(), outer.Path), "remove it")
+			l.reportRule(LevelWarning, inner, fmt.Sprintf("%s contains %s already", outer.Key(), outer.Path),
+				"remove it")
 		}
 	})
 }
@@ -302,7 +317,8 @@ func (l *linter) familyClosed() {
 		{"network.unix", n.Unix.Len(), []string{"unix"}},
 	} {
 		if list.elements > 0 && !n.MakesFamily(list.families...) {
-			l.report(LevelWarning, list.key, "", list.key+" is not empty, and network.families has no "+strings.Join(list.families, " and no "),
+			l.report(LevelWarning, list.key, "", list.key+" is not empty, and network.families has no "+
+				strings.Join(list.families, " and no "),
 				"no such socket can be created", "add the family, or remove the list")
 		}
 	}
@@ -310,8 +326,10 @@ func (l *linter) familyClosed() {
 
 func (l *linter) unsendable() {
 	if n := &l.policy.Network; n.ConnectUDP.Len() > 0 && n.BindUDP.None() {
-		l.report(LevelWarning, "network.connect-udp", "", "network.connect-udp lists ports, and network.bind-udp is empty",
-			"a socket needs a port to send from; if it is not bound, it gets any free port", "write network.bind-udp = [0]")
+		l.report(LevelWarning, "network.connect-udp", "",
+			"network.connect-udp lists ports, and network.bind-udp is empty",
+			"a socket needs a port to send from; if it is not bound, it gets any free port",
+			"write network.bind-udp = [0]")
 	}
 }
 
@@ -330,28 +348,34 @@ func (l *linter) protected() {
 }
 
 func (l *linter) linked() {
-	writes := !l.policy.Paths.Rules.Restricted() || slices.ContainsFunc(l.rules, func(r Rule) bool { return r.Rights&MayWrite != 0 })
+	writes := !l.policy.Paths.Rules.Restricted() ||
+		slices.ContainsFunc(l.rules, func(r Rule) bool { return r.Rights&MayWrite != 0 })
 	if len(l.facts.Linked) == 0 || !writes || l.policy.Memory.CodeFiles != CodeFilesProtect {
 		return
 	}
-	l.report(LevelNote, "memory.code-files", "", fmt.Sprintf("files in the program directories have another name elsewhere: %s", firstOf(l.facts.Linked)),
+	l.report(LevelNote, "memory.code-files", "",
+		fmt.Sprintf("files in the program directories have another name elsewhere: %s", firstOf(l.facts.Linked)),
 		"rights depend on the name that is used, so a program can be changed through a name in a writable directory",
 		`find the names with "find / -samefile FILE", and replace them by copies`)
 }
 
 func (l *linter) loader() {
 	runs := slices.ContainsFunc(l.rules, func(r Rule) bool {
-		return r.Rights&MayExecute != 0 && (abspath.Within(r.Path, "/usr/lib") || abspath.Within(r.Path, "/lib") || abspath.Within(r.Path, "/lib64"))
+		return r.Rights&MayExecute != 0 &&
+			(abspath.Within(r.Path, "/usr/lib") || abspath.Within(r.Path, "/lib") || abspath.Within(r.Path, "/lib64"))
 	})
 	for _, r := range l.rules {
 		if runs && r.Rights&(MayWrite|MayExecute) == MayWrite && r.Path != "/dev/shm" {
-			l.reportRule(LevelNote, r, "files there cannot be executed, but the loader and interpreters can still run them", "none needed if that is intended")
+			l.reportRule(LevelNote, r,
+				"files there cannot be executed, but the loader and interpreters can still run them",
+				"none needed if that is intended")
 		}
 	}
 }
 
 func (l *linter) devices() {
-	memory := []string{"mem", "kmem", "port", "kvm", "kcore", "crash", "udmabuf", "userfaultfd", "vhost", "cpu/", "dax", "pmem", "uio", "vfio", "nvidia-uvm"}
+	memory := []string{"mem", "kmem", "port", "kvm", "kcore", "crash", "udmabuf", "userfaultfd", "vhost",
+		"cpu/", "dax", "pmem", "uio", "vfio", "nvidia-uvm"}
 	disks := []string{"sd", "nvme", "vd", "xvd", "hd", "loop", "dm-", "md", "mapper/", "disk/", "mmcblk", "zram", "nbd"}
 	for _, d := range l.policy.Devices {
 		device := d.Path
@@ -363,7 +387,8 @@ func (l *linter) devices() {
 				"its driver gives access to memory that the sandbox is meant to close", "remove it unless CMD needs it")
 		case slices.ContainsFunc(disks, starts):
 			l.report(LevelWarning, "paths.devices", device, "paths.devices contains "+device,
-				"the disk contains the files that path rules close, and swapped memory", "list files and directories instead")
+				"the disk contains the files that path rules close, and swapped memory",
+				"list files and directories instead")
 		}
 	}
 }
@@ -371,7 +396,8 @@ func (l *linter) devices() {
 func (l *linter) metadataOpen() {
 	if l.policy.Paths.Rules.Restricted() && l.policy.Paths.Metadata == MetadataAllow {
 		l.report(LevelNote, "paths.metadata", "", `paths.metadata is "allow"`,
-			"owner, mode, times and attributes of files outside the path rules can be changed: chmod 666 ~/.ssh/id_ed25519", `use "granted"`)
+			"owner, mode, times and attributes of files outside the path rules can be changed: chmod "+
+				"666 ~/.ssh/id_ed25519", `use "granted"`)
 	}
 }
 
@@ -389,7 +415,8 @@ func (l *linter) memoryOpen() {
 func (l *linter) limitsLifted() {
 	p := l.policy
 	if len(p.Limits) > 0 && slices.Contains(p.Capabilities.Keep, limitsCapability.Name) {
-		l.report(LevelWarning, "capabilities.keep", limitsCapability.Name, "capabilities.keep contains "+limitsCapability.Name,
+		l.report(LevelWarning, "capabilities.keep", limitsCapability.Name, "capabilities.keep contains "+
+			limitsCapability.Name,
 			"with it root can raise every limit of [limits]", "remove it")
 	}
 	if slices.ContainsFunc(p.Limits, func(limit Limit) bool { return limit.Name == "nproc" }) {
@@ -416,20 +443,24 @@ func (l *linter) backDoors() {
 			"a tracer can read and write the memory of any process that it attaches to", `use "children" or "deny"`)
 	case PtraceChildren:
 		l.report(LevelNote, "memory.ptrace", "", `memory.ptrace is "children"`,
-			"a tracer can read and write the memory of children that ask to be traced", `use "deny" unless CMD is a debugger`)
+			"a tracer can read and write the memory of children that ask to be traced",
+			`use "deny" unless CMD is a debugger`)
 	}
 	if p.Memory.CoreDumps == CoreDumpsAllow {
-		l.report(LevelNote, "memory.core-dumps", "", `memory.core-dumps is "allow"`, "a core dump is a copy of memory in a file", `use "deny" unless dumps are needed`)
+		l.report(LevelNote, "memory.core-dumps", "", `memory.core-dumps is "allow"`,
+			"a core dump is a copy of memory in a file", `use "deny" unless dumps are needed`)
 	}
 	if p.IPC.Signals == ScopeAll {
-		l.report(LevelNote, "ipc.signals", "", `ipc.signals is "all"`, "a signal can make a process outside dump its memory", `use "sandbox"`)
+		l.report(LevelNote, "ipc.signals", "", `ipc.signals is "all"`,
+			"a signal can make a process outside dump its memory", `use "sandbox"`)
 	}
 }
 
 func (l *linter) breaksPrograms() {
 	if l.policy.Memory.SharedFiles == SharedFilesDeny {
 		l.report(LevelNote, "memory.shared-files", "", `memory.shared-files is "deny"`,
-			"Java crashes at the start (SIGSEGV), and databases and X clients that share memory through files fail", `use "allow" for them`)
+			"Java crashes at the start (SIGSEGV), and databases and X clients that share memory through "+
+				"files fail", `use "allow" for them`)
 	}
 	if l.policy.Memory.WritableCode == WritableCodeDeny {
 		l.report(LevelNote, "memory.writable-code", "", `memory.writable-code is "deny"`,
@@ -447,7 +478,8 @@ func callForms(name string) []string {
 	if g, ok := findCallGroup("@network-io"); ok && slices.Contains(g.expand(), name) {
 		forms = append(forms, "socketcall")
 	}
-	if slices.ContainsFunc([]string{"sem", "msg", "shm"}, func(kind string) bool { return strings.HasPrefix(name, kind) }) {
+	if slices.ContainsFunc([]string{"sem", "msg", "shm"},
+		func(kind string) bool { return strings.HasPrefix(name, kind) }) {
 		forms = append(forms, "ipc")
 	}
 	slices.Sort(forms)
@@ -464,7 +496,8 @@ func (l *linter) variants() {
 			}
 		}
 		if len(missing) > 0 {
-			l.report(LevelWarning, "syscalls.deny", name, "syscalls.deny contains "+name+" and not "+strings.Join(missing, ", "),
+			l.report(LevelWarning, "syscalls.deny", name, "syscalls.deny contains "+name+" and not "+
+				strings.Join(missing, ", "),
 				"the other form does the same", "add it")
 		}
 	}
@@ -492,7 +525,8 @@ func (l *linter) minABI() {
 		key       string
 	}{
 		{n.ConnectTCP.Restricted(), 4, "network.connect-tcp"}, {n.BindTCP.Restricted(), 4, "network.bind-tcp"},
-		{n.ConnectUDP.Restricted() && inet, 10, "network.connect-udp"}, {n.BindUDP.Restricted() && inet, 10, "network.bind-udp"},
+		{n.ConnectUDP.Restricted() && inet, 10, "network.connect-udp"},
+		{n.BindUDP.Restricted() && inet, 10, "network.bind-udp"},
 		{n.Unix.Len() > 0, 9, "network.unix"},
 	} {
 		if list.restricts {
@@ -510,7 +544,8 @@ func (l *linter) minABI() {
 func (l *linter) secretVariables() {
 	for _, name := range sortedNames(l.policy.Environment.Set) {
 		upper := strings.ToUpper(name)
-		looks := slices.ContainsFunc([]string{"TOKEN", "SECRET", "PASSWORD", "PASSWD", "API_KEY", "APIKEY", "PRIVATE_KEY"},
+		looks := slices.ContainsFunc([]string{"TOKEN", "SECRET", "PASSWORD", "PASSWD", "API_KEY", "APIKEY",
+			"PRIVATE_KEY"},
 			func(word string) bool { return strings.Contains(upper, word) })
 		if looks && l.policy.Environment.Set[name] != "" {
 			l.report(LevelWarning, "environment.set", name, "environment.set sets "+name,

@@ -25,11 +25,13 @@ func TestLint(t *testing.T) {
 		{"secrets-readable", paths(Grant(ro, "/home/u/.ssh/id_rsa")), "warning paths.ro /home/u/.ssh/id_rsa"},
 		{"secrets-readable", paths(Grant(ro, "/home/u/.ssh/config")), ""},
 		{"startup-writable", paths(Grant(rw, "/etc")), "warning paths.rw /etc"},
-		{"startup-writable", paths(Grant(rw, "/home/u/.config/systemd/user")), "warning paths.rw /home/u/.config/systemd/user"},
+		{"startup-writable", paths(Grant(rw, "/home/u/.config/systemd/user")),
+			"warning paths.rw /home/u/.config/systemd/user"},
 		{"startup-writable", paths(Grant(ro, "/etc")), ""},
 		{"control-sockets", paths(Grant(rw, "/var/run/docker.sock")), "warning paths.rw /var/run/docker.sock"},
 		{"control-sockets", paths(Grant(ro, "/run/user/1")), "warning paths.ro /run/user/1"},
-		{"control-sockets", func(p *Policy) { p.Network = Network{Unix: OnlyThese("/run")} }, "warning network.unix /run"},
+		{"control-sockets", func(p *Policy) { p.Network = Network{Unix: OnlyThese("/run")} },
+			"warning network.unix /run"},
 		{"control-sockets", func(p *Policy) {
 			p.Paths.Rules = rulesOf(Grant(rw, "/run"))
 			p.Network = Network{Unix: OnlyThese[string]()}
@@ -39,7 +41,8 @@ func TestLint(t *testing.T) {
 			p.Limits, p.Capabilities.Keep = []Limit{{Name: "nofile", Soft: 1, Hard: 1}}, []string{"CAP_SYS_RESOURCE"}
 		}, "warning capabilities.keep CAP_SYS_RESOURCE"},
 		{"limits-lifted", func(p *Policy) { p.Capabilities.Keep = []string{"CAP_SYS_RESOURCE"} }, ""},
-		{"limits-lifted", func(p *Policy) { p.Limits = []Limit{{Name: "nproc", Soft: 5, Hard: 5}} }, "note limits.nproc"},
+		{"limits-lifted", func(p *Policy) { p.Limits = []Limit{{Name: "nproc", Soft: 5, Hard: 5}} },
+			"note limits.nproc"},
 		{"limits-lifted", func(p *Policy) { p.Limits = []Limit{{Name: "nofile", Soft: 5, Hard: 5}} }, ""},
 		{"metadata-open", func(*Policy) {}, "note paths.metadata"},
 		{"metadata-open", func(p *Policy) { p.Paths.Metadata = MetadataGranted }, ""},
@@ -48,7 +51,8 @@ func TestLint(t *testing.T) {
 		{"rule-overridden", paths(Grant(ro, "/srv/x"), Grant(rw, "/srv")), "warning paths.ro /srv/x"},
 		{"rule-useless", paths(Grant(ro, "/srv", "/srv/x")), "warning paths.ro /srv/x"},
 		{"rule-useless", func(p *Policy) {
-			p.Paths.Rules = rulesOf(Grant(ro, "/srv"), []Rule{{Path: "/srv/x", Rights: ro, Origin: Origin{Written: "${PWD}"}}})
+			p.Paths.Rules = rulesOf(Grant(ro, "/srv"),
+				[]Rule{{Path: "/srv/x", Rights: ro, Origin: Origin{Written: "${PWD}"}}})
 		}, ""},
 		{"protected-writable", paths(Grant(rw, "/usr/local")), "warning paths.rw /usr/local"},
 		{"program-linked", paths(Grant(rw, "/srv")), "note memory.code-files"},
@@ -56,26 +60,37 @@ func TestLint(t *testing.T) {
 		{"program-linked", func(p *Policy) { p.Paths.Rules, p.Memory.CodeFiles = Only[Rule]{}, CodeFilesAllow }, ""},
 		{"program-linked", func(p *Policy) { p.Paths.Rules = Only[Rule]{} }, "note memory.code-files"},
 		{"loader-runs-data", paths(Grant(rw, "/srv"), Grant(rox, "/usr")), "note paths.rw /srv"},
-		{"device-memory", func(p *Policy) { p.Devices = []Device{{Path: "/dev/kvm"}} }, "warning paths.devices /dev/kvm"},
-		{"device-memory", func(p *Policy) { p.Devices = []Device{{Path: "/dev/nvme0n1p1"}} }, "warning paths.devices /dev/nvme0n1p1"},
+		{"device-memory", func(p *Policy) { p.Devices = []Device{{Path: "/dev/kvm"}} },
+			"warning paths.devices /dev/kvm"},
+		{"device-memory", func(p *Policy) { p.Devices = []Device{{Path: "/dev/nvme0n1p1"}} },
+			"warning paths.devices /dev/nvme0n1p1"},
 		{"device-memory", func(p *Policy) { p.Devices = []Device{{Path: "/dev/fuse"}} }, ""},
 		{"memory-open", func(p *Policy) { p.Memory.Access = AccessAllow }, "warning memory.access"},
 		{"memory-open", func(p *Policy) { p.Memory.Access = AccessNoWrite }, "note memory.access"},
-		{"memory-back-door", func(p *Policy) { p.Capabilities.Keep = []string{"CAP_SYS_PTRACE"} }, "warning capabilities.keep CAP_SYS_PTRACE"},
+		{"memory-back-door", func(p *Policy) { p.Capabilities.Keep = []string{"CAP_SYS_PTRACE"} },
+			"warning capabilities.keep CAP_SYS_PTRACE"},
 		{"memory-back-door", func(p *Policy) { p.Memory.Ptrace = PtraceAllow }, "warning memory.ptrace"},
 		{"call-variants", func(p *Policy) { p.Syscalls.Deny = []string{"setuid"} }, "warning syscalls.deny setuid"},
 		{"call-variants", func(p *Policy) { p.Syscalls.Deny = []string{"connect"} }, "warning syscalls.deny connect"},
 		{"call-variants", func(p *Policy) { p.Syscalls.Deny = []string{"setuid", "setuid32"} }, ""},
 		{"min-abi", func(p *Policy) { p.Network = Network{BindTCP: OnlyThese[uint16]()} }, "warning network.bind-tcp"},
-		{"min-abi", func(p *Policy) { p.Network = Network{ConnectUDP: OnlyThese[uint16]()} }, "warning network.connect-udp"},
-		{"min-abi", func(p *Policy) { p.Network = Network{BindUDP: OnlyThese[uint16](0), Families: OnlyThese("unix")} }, ""},
-		{"family-closed", func(p *Policy) { p.Network = Network{BindUDP: OnlyThese[uint16](0), Families: OnlyThese("unix")} }, "warning network.bind-udp"},
+		{"min-abi", func(p *Policy) { p.Network = Network{ConnectUDP: OnlyThese[uint16]()} },
+			"warning network.connect-udp"},
+		{"min-abi", func(p *Policy) {
+			p.Network = Network{BindUDP: OnlyThese[uint16](0),
+				Families: OnlyThese("unix")}
+		}, ""},
+		{"family-closed", func(p *Policy) {
+			p.Network = Network{BindUDP: OnlyThese[uint16](0),
+				Families: OnlyThese("unix")}
+		}, "warning network.bind-udp"},
 		{"port-useless", func(p *Policy) {
 			p.Network = Network{ConnectUDP: OnlyThese[uint16](53), BindUDP: OnlyThese[uint16]()}
 		}, "warning network.connect-udp"},
 		{"min-abi", func(p *Policy) { p.MinABI, p.Network = 4, Network{BindTCP: OnlyThese[uint16]()} }, ""},
 		{"min-abi", func(p *Policy) { p.IPC.AbstractSockets = ScopeSandbox }, "note ipc.abstract-sockets"},
-		{"secret-in-policy", func(p *Policy) { p.Environment.Set = map[string]string{"API_TOKEN": "x"} }, "warning environment.set API_TOKEN"},
+		{"secret-in-policy", func(p *Policy) { p.Environment.Set = map[string]string{"API_TOKEN": "x"} },
+			"warning environment.set API_TOKEN"},
 	} {
 		p := usual.Clone()
 		p.Paths.Rules = rulesOf()

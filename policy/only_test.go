@@ -23,7 +23,8 @@ func TestOnly(t *testing.T) {
 		{"some", some, true, false, false, []uint16{80, 443}, "[80,443]"},
 	} {
 		o := c.only
-		if o.Restricted() != c.restricted || o.None() != c.none || o.Allows(22) != c.allows || !slices.Equal(o.List(), c.list) || o.Len() != len(c.list) {
+		if o.Restricted() != c.restricted || o.None() != c.none || o.Allows(22) != c.allows ||
+			!slices.Equal(o.List(), c.list) || o.Len() != len(c.list) {
 			t.Errorf("%s: %v", c.name, o)
 		}
 		text, err := json.Marshal(struct{ Ports Only[uint16] }{o})

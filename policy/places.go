@@ -32,22 +32,30 @@ var places = sync.OnceValue(func() []place {
 		}
 	}
 	add(secret, "keys", "~/.ssh ~/.gnupg ~/.password-store ~/.local/share/keyrings ~/.pki")
-	add(secret, "credentials of cloud services", "~/.aws ~/.azure ~/.config/gcloud ~/.kube ~/.config/doctl ~/.vault-token ~/.terraform.d")
+	add(secret, "credentials of cloud services",
+		"~/.aws ~/.azure ~/.config/gcloud ~/.kube ~/.config/doctl ~/.vault-token ~/.terraform.d")
 	add(secret, "tokens", "~/.netrc ~/.git-credentials ~/.config/git/credentials ~/.config/gh ~/.npmrc ~/.pypirc "+
 		"~/.cargo/credentials.toml ~/.docker/config.json ~/.config/pip ~/.pgpass ~/.my.cnf ~/.m2/settings.xml")
-	add(secret, "sessions and passwords of browsers", "~/.mozilla ~/.config/google-chrome ~/.config/chromium ~/.thunderbird")
+	add(secret, "sessions and passwords of browsers",
+		"~/.mozilla ~/.config/google-chrome ~/.config/chromium ~/.thunderbird")
 	add(secret, "shell histories", "~/.bash_history ~/.zsh_history ~/.python_history")
-	add(startup, "files that shells run when they start", "~/.bashrc ~/.profile ~/.bash_profile ~/.bash_logout ~/.zshrc ~/.zshenv ~/.zprofile "+
-		"/etc/profile /etc/profile.d /etc/bash.bashrc")
-	add(startup, "files that run at login or at a given time", "~/.config/autostart ~/.config/systemd ~/.config/environment.d ~/.xprofile ~/.ssh "+
-		"/etc/cron.d /etc/cron.daily /etc/crontab /var/spool/cron /etc/init.d /etc/pam.d /etc/sudoers /etc/sudoers.d")
+	add(startup, "files that shells run when they start",
+		"~/.bashrc ~/.profile ~/.bash_profile ~/.bash_logout ~/.zshrc ~/.zshenv ~/.zprofile "+
+			"/etc/profile /etc/profile.d /etc/bash.bashrc")
+	add(startup, "files that run at login or at a given time",
+		"~/.config/autostart ~/.config/systemd ~/.config/environment.d ~/.xprofile ~/.ssh "+
+			"/etc/cron.d /etc/cron.daily /etc/crontab /var/spool/cron /etc/init.d /etc/pam.d "+
+			"/etc/sudoers /etc/sudoers.d")
 	add(startup, "directories that PATH searches first", "~/.local/bin ~/bin")
 	add(startup, "settings by which git runs programs", "~/.gitconfig ~/.config/git")
-	add(startup, "what the service manager runs", "/etc/systemd /run/systemd/system /run/systemd/generator /usr/lib/systemd "+
-		"/etc/udev/rules.d /run/udev/rules.d")
-	add(startup, "what the loader loads into every program", "/etc/ld.so.preload /etc/ld.so.conf /etc/ld.so.conf.d /etc/ld.so.cache")
-	add(control, "containers, and through them the system", "/run/docker.sock /run/containerd /run/podman /run/crio /var/lib/lxd/unix.socket "+
-		"/run/libvirt $/docker.sock $/podman")
+	add(startup, "what the service manager runs",
+		"/etc/systemd /run/systemd/system /run/systemd/generator /usr/lib/systemd "+
+			"/etc/udev/rules.d /run/udev/rules.d")
+	add(startup, "what the loader loads into every program",
+		"/etc/ld.so.preload /etc/ld.so.conf /etc/ld.so.conf.d /etc/ld.so.cache")
+	add(control, "containers, and through them the system",
+		"/run/docker.sock /run/containerd /run/podman /run/crio /var/lib/lxd/unix.socket "+
+			"/run/libvirt $/docker.sock $/podman")
 	add(control, "the service manager", "/run/systemd/private $/systemd")
 	add(control, "the message buses", "/run/dbus $/bus")
 	add(control, "packages", "/run/snapd.socket")

@@ -55,7 +55,8 @@ func TestEnums(t *testing.T) {
 func TestZeroIsStrict(t *testing.T) {
 	var m Memory
 	var ipc IPC
-	if m.Access != AccessDeny || m.Ptrace != PtraceDeny || m.CodeFiles != CodeFilesProtect || m.CoreDumps != CoreDumpsDeny {
+	if m.Access != AccessDeny || m.Ptrace != PtraceDeny || m.CodeFiles != CodeFilesProtect ||
+		m.CoreDumps != CoreDumpsDeny {
 		t.Errorf("memory: %v", m)
 	}
 	if ipc.Signals != ScopeSandbox || ipc.AbstractSockets != ScopeSandbox || ipc.Namespaces != NamespacesDeny {
@@ -158,7 +159,8 @@ func TestCapabilities(t *testing.T) {
 // A policy goes to another process as JSON, and arrives unchanged.
 func TestJSON(t *testing.T) {
 	p := ruled.Clone()
-	p.Tests = []Test{{Name: "x", Access: ActionBind, Port: 1, Expect: ExpectDeny}, {Name: "y", Run: []string{"true"}, Access: ActionRun}}
+	p.Tests = []Test{{Name: "x", Access: ActionBind, Port: 1, Expect: ExpectDeny},
+		{Name: "y", Run: []string{"true"}, Access: ActionRun}}
 	p.Limits = []Limit{{"cpu", 1, Unlimited}}
 	p.Origins.Note("memory.access", "", Origin{Kind: OriginBuiltin, Source: "strict", Line: 1, Column: 2})
 	text, err := json.Marshal(p)
@@ -188,7 +190,8 @@ func TestOrigin(t *testing.T) {
 	o.Note("x", "y", Origin{Kind: OriginFlag, Source: "--x y"})
 	o.Note("z", "", Origin{Kind: OriginBuiltin, Source: "strict", Line: 3, Column: 4})
 	for _, c := range []struct{ key, value, want string }{
-		{"x", "", "f.toml:1:2"}, {"x", "other", "f.toml:1:2"}, {"x", "y", "flag --x y"}, {"z", "", "built-in strict:3:4"},
+		{"x", "", "f.toml:1:2"}, {"x", "other", "f.toml:1:2"}, {"x", "y", "flag --x y"},
+		{"z", "", "built-in strict:3:4"},
 	} {
 		if got := o.Of(c.key, c.value).String(); got != c.want {
 			t.Errorf("%s %s: got %s, want %s", c.key, c.value, got, c.want)

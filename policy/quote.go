@@ -16,7 +16,8 @@ func ShellWord(s string) string {
 		if c == utf8.RuneError || !unicode.IsPrint(c) {
 			printed = false
 		}
-		if c >= utf8.RuneSelf || !strings.ContainsRune("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-+:,=@%", c) {
+		if c >= utf8.RuneSelf ||
+			!strings.ContainsRune("abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789/._-+:,=@%", c) {
 			plain = false
 		}
 	}

@@ -27,8 +27,10 @@ func rulesOf(lists ...[]Rule) Only[Rule] {
 func TestRules(t *testing.T) {
 	at := Origin{Kind: OriginFlag, Source: "--rw /b"}
 	got := OnlyThese(
-		Rule{Path: "/z", Rights: ro}, Rule{Path: "/b", Rights: rw, Optional: true, Origin: at}, Rule{Path: "/a", Rights: rwx},
-		Rule{Path: "/b", Rights: rox, Optional: true}, Rule{Path: "/c", Rights: rox, Optional: true}, Rule{Path: "/c", Rights: ro},
+		Rule{Path: "/z", Rights: ro}, Rule{Path: "/b", Rights: rw, Optional: true, Origin: at},
+		Rule{Path: "/a", Rights: rwx},
+		Rule{Path: "/b", Rights: rox, Optional: true}, Rule{Path: "/c", Rights: rox, Optional: true},
+		Rule{Path: "/c", Rights: ro},
 		Rule{Path: "/d", Rights: rw},
 	)
 	want := []Rule{
@@ -46,14 +48,16 @@ func TestRules(t *testing.T) {
 	if err := json.Unmarshal(text, &back); err != nil || !reflect.DeepEqual(back, got) {
 		t.Errorf("%s was read as %v, %v", text, back, err)
 	}
-	if more := got.With(Rule{Path: "/z", Rights: rw}); more.Len() != got.Len() || more.List()[2] != (Rule{Path: "/z", Rights: rw}) {
+	if more := got.With(Rule{Path: "/z", Rights: rw}); more.Len() != got.Len() ||
+		more.List()[2] != (Rule{Path: "/z", Rights: rw}) {
 		t.Errorf("%+v", more)
 	}
 }
 
 func TestRights(t *testing.T) {
 	for rights, want := range map[Rights]string{
-		0: "none", ro: "ro", rox: "rox", rw: "rw", rwx: "rwx", MayWrite: "none", MayExecute | MayWrite: "none", 16 | ro: "none", MayList: "ls", MayList | MayExecute: "none",
+		0: "none", ro: "ro", rox: "rox", rw: "rw", rwx: "rwx", MayWrite: "none", MayExecute | MayWrite: "none",
+		16 | ro: "none", MayList: "ls", MayList | MayExecute: "none",
 	} {
 		if got := rights.String(); got != want {
 			t.Errorf("%d is %q, want %q", rights, got, want)
@@ -65,7 +69,8 @@ func TestRights(t *testing.T) {
 }
 
 func TestPolicyOrigin(t *testing.T) {
-	rule, device, list := Origin{Kind: OriginFile, Source: "r", Line: 1}, Origin{Kind: OriginFile, Source: "d", Line: 2}, Origin{Kind: OriginFile, Source: "l"}
+	rule, device, list := Origin{Kind: OriginFile, Source: "r", Line: 1}, Origin{Kind: OriginFile, Source: "d",
+		Line: 2}, Origin{Kind: OriginFile, Source: "l"}
 	p := Policy{
 		Paths:   Paths{Rules: OnlyThese(Rule{Path: "/a", Rights: ro, Origin: rule})},
 		Devices: []Device{{Path: "/dev/x", Origin: device}}, Origins: Origins{"paths.ro": list},
@@ -74,7 +79,8 @@ func TestPolicyOrigin(t *testing.T) {
 		key, value string
 		want       Origin
 	}{
-		{"paths.ro", "/a", rule}, {"paths.ro", "", list}, {"paths.rw", "/a", Origin{}}, {"paths.devices", "/dev/x", device},
+		{"paths.ro", "/a", rule}, {"paths.ro", "", list}, {"paths.rw", "/a", Origin{}},
+		{"paths.devices", "/dev/x", device},
 		{"network.unix", "/dev/x", Origin{}},
 	} {
 		if got := p.Origin(c.key, c.value); got != c.want {
@@ -86,7 +92,8 @@ func TestPolicyOrigin(t *testing.T) {
 // An optional rule on a missing path opens nothing, and an explanation mentions that.
 func TestExplainMissingRule(t *testing.T) {
 	a, err := Explain(ruled, Request{Action: ActionRead, Path: "/missing/file"}, testMachine)
-	if err != nil || a.Allowed || len(a.Notes) == 0 || !strings.Contains(strings.Join(a.Notes, "; "), "paths.rox lists /missing, which does not exist") {
+	if err != nil || a.Allowed || len(a.Notes) == 0 || !strings.Contains(strings.Join(a.Notes, "; "),
+		"paths.rox lists /missing, which does not exist") {
 		t.Errorf("%+v, %v", a, err)
 	}
 }

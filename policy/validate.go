@@ -88,7 +88,8 @@ func (v *validator) paths(p *Policy) {
 	for _, r := range p.Paths.Rules.List() {
 		v.place("Paths.Rules", r.Path)
 		if r.Rights != MayList && (r.Rights&MayRead == 0 || r.Rights&^allRights != 0) {
-			v.wrong("Paths.Rules", "no rule can grant the rights %#x on %q: want MayList, or MayRead alone or with others",
+			v.wrong("Paths.Rules", "no rule can grant the rights %#x on %q: want MayList, or MayRead "+
+				"alone or with others",
 				uint8(r.Rights), r.Path)
 		}
 	}

@@ -19,7 +19,8 @@ func TestRead(t *testing.T) {
 		}
 	}
 	for _, name := range names {
-		if line, err := Describe(name); err != nil || line == "" || strings.ContainsAny(line, "#\n") || !strings.HasSuffix(line, ".") {
+		if line, err := Describe(name); err != nil || line == "" || strings.ContainsAny(line, "#\n") ||
+			!strings.HasSuffix(line, ".") {
 			t.Errorf("%s: %q, %v", name, line, err)
 		}
 	}

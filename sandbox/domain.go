@@ -41,9 +41,11 @@ func (o *Options) inspectSystem(e *effort) (system, error) {
 func whyNoLandlock(err error) error {
 	switch {
 	case errors.Is(err, unix.ENOSYS):
-		return fmt.Errorf("this kernel has no Landlock (Linux 5.13 or later has it, built with CONFIG_SECURITY_LANDLOCK): %w", unix.ENOSYS)
+		return fmt.Errorf("this kernel has no Landlock (Linux 5.13 or later has it, built with "+
+			"CONFIG_SECURITY_LANDLOCK): %w", unix.ENOSYS)
 	case errors.Is(err, unix.EOPNOTSUPP):
-		return fmt.Errorf("this kernel has Landlock, but it was left out at boot (add landlock to the boot parameter lsm=): %w", unix.EOPNOTSUPP)
+		return fmt.Errorf("this kernel has Landlock, but it was left out at boot (add landlock to the "+
+			"boot parameter lsm=): %w", unix.EOPNOTSUPP)
 	}
 	return err
 }

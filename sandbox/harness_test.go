@@ -104,27 +104,30 @@ func attempts(list []string) int {
 }
 
 var attemptTable = map[string]func(args []string) error{
-	"connect":         func(a []string) error { return connectTo(a[0], 0) },
-	"connect-other":   func(a []string) error { return connectTo(a[0], 0) },
-	"connect-mptcp":   func(a []string) error { return connectTo(a[0], unix.IPPROTO_MPTCP) },
-	"fast-open":       fastOpen,
-	"bind":            bindTo,
-	"unix-socket":     unixSocket,
-	"listen":          func([]string) error { return listenUnbound(unix.AF_INET, "") },
-	"listen-6":        func([]string) error { return listenUnbound(unix.AF_INET6, "") },
-	"listen-bound":    func(a []string) error { return listenUnbound(unix.AF_INET, a[0]) },
-	"listen-unix":     func([]string) error { return listenUnbound(unix.AF_UNIX, "") },
-	"listen-32":       func([]string) error { return call32(102, 4, 0) }, // EFAULT: it looked at the arguments
-	"udp":             func([]string) error { return makeSocket(unix.AF_INET, unix.SOCK_DGRAM) },
-	"netlink":         func([]string) error { return makeSocket(unix.AF_NETLINK, unix.SOCK_RAW) },
-	"tcp-32":          func([]string) error { return call32(359, unix.AF_INET, unix.SOCK_STREAM, 0) },
-	"unix-pair":       func([]string) error { return unixPair(unix.SOCK_STREAM, "") },
-	"unix-datagram":   func(a []string) error { return unixPair(unix.SOCK_DGRAM, a[0]) },
-	"socketcall-32":   func([]string) error { return call32(102, 1, 0) }, // EFAULT: it looked at the arguments
-	"getppid-32":      func([]string) error { return call32(64) },
-	"chmod":           func(a []string) error { return unix.Chmod(a[0], 0o600) },
-	"fchmod":          withFile(func(fd int) error { return unix.Fchmod(fd, 0o640) }),
-	"fchmodat2":       func(a []string) error { return unix.Fchmodat(unix.AT_FDCWD, a[0], 0o604, unix.AT_SYMLINK_NOFOLLOW) },
+	"connect":       func(a []string) error { return connectTo(a[0], 0) },
+	"connect-other": func(a []string) error { return connectTo(a[0], 0) },
+	"connect-mptcp": func(a []string) error { return connectTo(a[0], unix.IPPROTO_MPTCP) },
+	"fast-open":     fastOpen,
+	"bind":          bindTo,
+	"unix-socket":   unixSocket,
+	"listen":        func([]string) error { return listenUnbound(unix.AF_INET, "") },
+	"listen-6":      func([]string) error { return listenUnbound(unix.AF_INET6, "") },
+	"listen-bound":  func(a []string) error { return listenUnbound(unix.AF_INET, a[0]) },
+	"listen-unix":   func([]string) error { return listenUnbound(unix.AF_UNIX, "") },
+	"listen-32":     func([]string) error { return call32(102, 4, 0) }, // EFAULT: it looked at the arguments
+	"udp":           func([]string) error { return makeSocket(unix.AF_INET, unix.SOCK_DGRAM) },
+	"netlink":       func([]string) error { return makeSocket(unix.AF_NETLINK, unix.SOCK_RAW) },
+	"tcp-32":        func([]string) error { return call32(359, unix.AF_INET, unix.SOCK_STREAM, 0) },
+	"unix-pair":     func([]string) error { return unixPair(unix.SOCK_STREAM, "") },
+	"unix-datagram": func(a []string) error { return unixPair(unix.SOCK_DGRAM, a[0]) },
+	"socketcall-32": func([]string) error { return call32(102, 1, 0) }, // EFAULT: it looked at the arguments
+	"getppid-32":    func([]string) error { return call32(64) },
+	"chmod":         func(a []string) error { return unix.Chmod(a[0], 0o600) },
+	"fchmod":        withFile(func(fd int) error { return unix.Fchmod(fd, 0o640) }),
+	"fchmodat2": func(a []string) error {
+		return unix.Fchmodat(unix.AT_FDCWD, a[0], 0o604,
+			unix.AT_SYMLINK_NOFOLLOW)
+	},
 	"chown":           func(a []string) error { return unix.Chown(a[0], os.Getuid(), os.Getgid()) },
 	"utimes":          func(a []string) error { return os.Chtimes(a[0], time.Unix(1, 0), time.Unix(1, 0)) },
 	"setxattr":        func(a []string) error { return unix.Setxattr(a[0], "user.memjail", []byte("x"), 0) },

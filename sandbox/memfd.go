@@ -29,8 +29,10 @@ func (o *Options) emulateMemfds(f *filter.Options, e *effort) {
 func (o *Options) unsupervisedMemfds(e *effort) error {
 	pol := &o.Policy
 	asked := pol.Origins.Of("memory.anonymous-exec", "").Kind
-	if pol.Memory.AnonymousExec != policy.AnonymousExecDeny || asked != policy.OriginFile && asked != policy.OriginFlag {
+	if pol.Memory.AnonymousExec != policy.AnonymousExecDeny || asked != policy.OriginFile &&
+		asked != policy.OriginFlag {
 		return nil
 	}
-	return e.DropOrFail(`memory.anonymous-exec = "deny"`, errors.New("it needs a supervisor, and this sandbox has none"))
+	return e.DropOrFail(`memory.anonymous-exec = "deny"`,
+		errors.New("it needs a supervisor, and this sandbox has none"))
 }

@@ -68,11 +68,13 @@ func (o *Options) privateMounts(v *view, e *effort) error {
 		}
 	case policy.PrivateMountsYes:
 		if !able {
-			return e.DropOrFail("private mounts", fmt.Errorf("they need CAP_SYS_ADMIN and CAP_SYS_CHROOT: %w", unix.EPERM))
+			return e.DropOrFail("private mounts", fmt.Errorf("they need CAP_SYS_ADMIN and CAP_SYS_CHROOT: %w",
+				unix.EPERM))
 		}
 		if !v.mounts.HasRoot() {
-			return e.DropOrFail("private mounts", fmt.Errorf("the root directory is not a mount (a chroot into a plain directory), "+
-				"so mounts would be hidden outside, too: %w", unix.EINVAL))
+			return e.DropOrFail("private mounts",
+				fmt.Errorf("the root directory is not a mount (a chroot into a plain directory), "+
+					"so mounts would be hidden outside, too: %w", unix.EINVAL))
 		}
 	}
 	if err := hideMounts(hidden); err != nil {

@@ -92,7 +92,8 @@ func (g procfsGrants) exceeding(p *policy.Policy) (asked, usual []string) {
 	}
 	if g.processes && p.Procfs.Processes == policy.ProcessesOwn {
 		const key = `procfs.processes = "own"`
-		if o := p.Origins.Of("procfs.processes", "").Kind; o == policy.OriginFile || o == policy.OriginFlag || len(asked) > 0 {
+		if o := p.Origins.Of("procfs.processes", "").Kind; o == policy.OriginFile || o == policy.OriginFlag ||
+			len(asked) > 0 {
 			asked = append(asked, key)
 		} else {
 			usual = append(usual, key)

@@ -51,7 +51,8 @@ func TestNetworkTCP(t *testing.T) {
 		refused["socketcall-32"] = "ENOSYS<EFAULT"
 		list = append(list, "socketcall-32")
 	}
-	p := policy.Policy{Network: policy.Network{ConnectTCP: policy.OnlyThese(port(granted)), BindTCP: policy.OnlyThese[uint16]()}}
+	p := policy.Policy{Network: policy.Network{ConnectTCP: policy.OnlyThese(port(granted)),
+		BindTCP: policy.OnlyThese[uint16]()}}
 	compare(t, p, refused, list...)
 }
 
@@ -75,7 +76,8 @@ func TestListen(t *testing.T) {
 
 func TestNetworkFamilies(t *testing.T) {
 	none := policy.Policy{Network: policy.Network{Families: policy.OnlyThese[string]()}}
-	refused := map[string]string{"udp": "EAFNOSUPPORT", "netlink": "EAFNOSUPPORT", "listen-unix": "EAFNOSUPPORT", "unix-pair": "ok"}
+	refused := map[string]string{"udp": "EAFNOSUPPORT", "netlink": "EAFNOSUPPORT",
+		"listen-unix": "EAFNOSUPPORT", "unix-pair": "ok"}
 	list := []string{"udp", "netlink", "listen-unix", "unix-pair"}
 	if runtime.GOARCH == "amd64" {
 		refused["socketcall-32"], refused["tcp-32"] = "ENOSYS<EFAULT", "EAFNOSUPPORT"
@@ -83,7 +85,8 @@ func TestNetworkFamilies(t *testing.T) {
 	}
 	compare(t, none, refused, list...)
 	some := policy.Policy{Network: policy.Network{Families: policy.OnlyThese("netlink", "unix")}}
-	compare(t, some, map[string]string{"udp": "EAFNOSUPPORT", "netlink": "ok", "listen-unix": "ok"}, "udp", "netlink", "listen-unix")
+	compare(t, some, map[string]string{"udp": "EAFNOSUPPORT", "netlink": "ok", "listen-unix": "ok"}, "udp",
+		"netlink", "listen-unix")
 }
 
 func TestNetworkNeedsItsABI(t *testing.T) {
@@ -122,7 +125,8 @@ func TestNetworkUnix(t *testing.T) {
 		t.Fatal(err)
 	}
 	p := policy.Policy{Network: policy.Network{Unix: policy.OnlyThese[string]()}}
-	compare(t, p, map[string]string{"unix-socket": "EAFNOSUPPORT", "unix-datagram": "ESOCKTNOSUPPORT", "unix-pair": "ok"},
+	compare(t, p, map[string]string{"unix-socket": "EAFNOSUPPORT", "unix-datagram": "ESOCKTNOSUPPORT",
+		"unix-pair": "ok"},
 		"unix-socket="+path, "unix-datagram="+path, "unix-pair")
 	var got []string
 	buf := make([]byte, 16)

@@ -28,8 +28,9 @@ func (o *Options) pin(v *view, c *command, s system, e *effort) error {
 		return err
 	}
 	if !caps.Effective.Has(unix.CAP_SYS_ADMIN) || !caps.Effective.Has(unix.CAP_SYS_CHROOT) {
-		return e.DropOrFail(pinning, fmt.Errorf("it needs CAP_SYS_ADMIN and CAP_SYS_CHROOT: start it as root, or without --pin; "+
-			"every process of the same user could change a copy that an ordinary user makes: %w", unix.EPERM))
+		return e.DropOrFail(pinning,
+			fmt.Errorf("it needs CAP_SYS_ADMIN and CAP_SYS_CHROOT: start it as root, or without --pin; "+
+				"every process of the same user could change a copy that an ordinary user makes: %w", unix.EPERM))
 	}
 	options, err := o.pinOptions(v, c, s)
 	if err != nil {
@@ -102,7 +103,8 @@ func (o *Options) warnFrozen(pinned *pin.Pinned, e *effort) {
 	}
 	for _, dir := range pinned.Frozen {
 		if dir != "/" && slices.ContainsFunc(expected, func(name string) bool { return sameFile(dir, name) }) {
-			e.Warn(fmt.Sprintf("nothing new can be created directly in %s, because the path of the pinned program leads through it", dir))
+			e.Warn(fmt.Sprintf("nothing new can be created directly in %s, because the path of the "+
+				"pinned program leads through it", dir))
 		}
 	}
 }

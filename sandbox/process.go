@@ -180,7 +180,8 @@ func (p *Plan) pathHint(path string) string {
 	case !refused:
 		return "the path rules allow executing it; the cause is not known"
 	case interpreter != "":
-		return fmt.Sprintf("its interpreter is %s, which no path rule allows executing: add --add-exec, or --rox %s and what that reads",
+		return fmt.Sprintf("its interpreter is %s, which no path rule allows executing: add --add-exec, "+
+			"or --rox %s and what that reads",
 			interpreter, policy.ShellWord(file))
 	}
 	return fmt.Sprintf("no path rule allows executing it: add --add-exec, or --rox %s", policy.ShellWord(file))

@@ -23,7 +23,8 @@ func (o *Options) canSupervise() error {
 	}
 	if err := kernel.ProveOwnProcfs(); errors.Is(err, kernel.ErrForeignProcfs) {
 		// There a caller's number may be another process's.
-		return errors.New("/proc belongs to another pid namespace (mount one of this namespace: unshare --fork --pid --mount-proc)")
+		return errors.New("/proc belongs to another pid namespace (mount one of this namespace: unshare " +
+			"--fork --pid --mount-proc)")
 	} else if err != nil {
 		return err
 	}
@@ -91,7 +92,8 @@ func yamaHides(scope string, detached, capable bool) bool {
 // on Landlock's signal scope; without that, less is granted.
 func (o *Options) members(p *parts, e *effort) (*kernel.Members, error) {
 	pol := &o.Policy
-	if p.capability.dropped() || pol.Procfs.Processes != policy.ProcessesSandbox || pol.Memory.Access != policy.AccessDeny {
+	if p.capability.dropped() || pol.Procfs.Processes != policy.ProcessesSandbox ||
+		pol.Memory.Access != policy.AccessDeny {
 		return nil, nil
 	}
 	if !p.domain.signalsStayInside() {

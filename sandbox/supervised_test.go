@@ -26,12 +26,15 @@ func TestMembersNeedTheScope(t *testing.T) {
 		{policy.ProcessesSandbox, policy.ScopeAll, 0, false, true},
 		{policy.ProcessesOwn, policy.ScopeSandbox, 0, false, false},
 	} {
-		p := policy.Policy{Procfs: policy.Procfs{Processes: test.processes}, IPC: policy.IPC{Signals: test.signals}, PrivateMounts: policy.PrivateMountsNo}
-		plan, err := planOnly(t, Options{Policy: p, Args: []string{"/bin/true"}, LandlockABI: test.abi, Supervised: true})
+		p := policy.Policy{Procfs: policy.Procfs{Processes: test.processes},
+			IPC: policy.IPC{Signals: test.signals}, PrivateMounts: policy.PrivateMountsNo}
+		plan, err := planOnly(t, Options{Policy: p, Args: []string{"/bin/true"}, LandlockABI: test.abi,
+			Supervised: true})
 		if err != nil {
 			t.Fatal(err)
 		}
-		warned := slices.ContainsFunc(plan.Warnings, func(w string) bool { return strings.Contains(w, "procfs.processes") })
+		warned := slices.ContainsFunc(plan.Warnings,
+			func(w string) bool { return strings.Contains(w, "procfs.processes") })
 		if (plan.Members != nil) != test.there || warned != test.warned {
 			t.Errorf("%+v: members %v, warned %v", test, plan.Members != nil, warned)
 		}

@@ -30,7 +30,8 @@ func TestMetadata(t *testing.T) {
 		t.Fatal(err)
 	}
 	control := outcomes(t, nil, on("control")...)
-	inside := outcomes(t, &launchOptions{Policy: policy.Policy{Paths: policy.Paths{Metadata: policy.MetadataDeny}}}, on("inside")...)
+	denied := policy.Policy{Paths: policy.Paths{Metadata: policy.MetadataDeny}}
+	inside := outcomes(t, &launchOptions{Policy: denied}, on("inside")...)
 	for _, name := range names {
 		switch {
 		case control[name] == "ENOTSUP" || control[name] == "EOPNOTSUPP" || control[name] == "ENOTTY":
@@ -41,7 +42,8 @@ func TestMetadata(t *testing.T) {
 			t.Errorf("%s inside is %q", name, inside[name])
 		}
 	}
-	if after, err := os.Stat(filepath.Join(dir, "inside")); err != nil || after.Mode() != before.Mode() || after.ModTime().Year() < 2000 {
+	if after, err := os.Stat(filepath.Join(dir, "inside")); err != nil || after.Mode() != before.Mode() ||
+		after.ModTime().Year() < 2000 {
 		t.Errorf("the file's mode and time are %v %v, %v", after.Mode(), after.ModTime(), err)
 	}
 }
@@ -58,14 +60,16 @@ func TestSyscalls(t *testing.T) {
 		attempts = append(attempts, "sethostname")
 	}
 	// Some are calls that a start itself makes.
-	p := policy.Policy{Syscalls: policy.Syscalls{Deny: []string{"getpid", "getpriority", "landlock_restrict_self", "prctl", "prlimit64", "seccomp", "sethostname"}}}
+	p := policy.Policy{Syscalls: policy.Syscalls{Deny: []string{"getpid", "getpriority",
+		"landlock_restrict_self", "prctl", "prlimit64", "seccomp", "sethostname"}}}
 	compare(t, p, list, attempts...)
 	if runtime.GOARCH == "amd64" {
 		p.Syscalls.ABI = policy.SyscallABINative
 		list["getppid-32"] = "ENOSYS"
 		compare(t, p, list, attempts...)
 	}
-	_, stderr, err := tryAttempts(t, &launchOptions{Policy: policy.Policy{Syscalls: policy.Syscalls{Deny: []string{"no_such_call"}}}}, "getpriority")
+	_, stderr, err := tryAttempts(t,
+		&launchOptions{Policy: policy.Policy{Syscalls: policy.Syscalls{Deny: []string{"no_such_call"}}}}, "getpriority")
 	if err == nil || !strings.Contains(stderr, `there is no system call "no_such_call"`) {
 		t.Errorf("an unknown call: %v, %s", err, stderr)
 	}

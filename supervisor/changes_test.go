@@ -41,7 +41,8 @@ func TestManyChanges(t *testing.T) {
 		t.Fatal(err)
 	}
 	fillDirectory(t, local)
-	inside := []string{memjail, "run", "-q", "--allow", "metadata=granted", "--device", "/dev/fuse", "--keep-fd", "3", "--rox", "/usr", "--rox", "/lib", "--rox", "/lib64", "--rwx", dir, "--"}
+	inside := []string{memjail, "run", "-q", "--allow", "metadata=granted", "--device", "/dev/fuse",
+		"--keep-fd", "3", "--rox", "/usr", "--rox", "/lib", "--rox", "/lib64", "--rwx", dir, "--"}
 	for _, launcher := range []struct {
 		name string
 		argv []string
@@ -77,7 +78,8 @@ func fillDirectory(t *testing.T, dir string) {
 func changesWhileStuck(t *testing.T, launcher []string, changes, local, remote string) {
 	t.Helper()
 	server := mountStuck(t, remote)
-	script := fmt.Sprintf("'%[1]s' '%[2]s/NUMBER' %[4]d 1 & sleep 0.5; '%[1]s' '%[3]s/NUMBER' %[4]d 20; cd '%[3]s'; '%[1]s' NUMBER %[4]d 20; '%[1]s' open link %[4]d 20; wait",
+	script := fmt.Sprintf("'%[1]s' '%[2]s/NUMBER' %[4]d 1 & sleep 0.5; '%[1]s' '%[3]s/NUMBER' %[4]d 20; "+
+		"cd '%[3]s'; '%[1]s' NUMBER %[4]d 20; '%[1]s' open link %[4]d 20; wait",
 		changes, remote, local, manyCallers)
 	argv := append(launcher[:len(launcher):len(launcher)], "/usr/bin/dash", "-c", script)
 	cmd := exec.Command(argv[0], argv[1:]...)
@@ -93,7 +95,8 @@ func changesWhileStuck(t *testing.T, launcher []string, changes, local, remote s
 	stop := time.AfterFunc(time.Minute, func() { cmd.Process.Kill() })
 	defer stop.Stop()
 	lines := bufio.NewScanner(out)
-	for _, what := range []string{"changed by absolute paths", "changed by relative paths", "opened through a link to procfs"} {
+	for _, what := range []string{"changed by absolute paths", "changed by relative paths",
+		"opened through a link to procfs"} {
 		if lines.Scan(); lines.Text() != "0 failed <nil>" {
 			t.Errorf("local files, %s, with a server that does not answer: %q", what, lines.Text())
 		}
@@ -103,7 +106,8 @@ func changesWhileStuck(t *testing.T, launcher []string, changes, local, remote s
 	})
 	server.abort()
 	want := fmt.Sprintf("%d failed %v", manyCallers, unix.ENOTCONN)
-	if lines.Scan(); lines.Text() != want && lines.Text() != fmt.Sprintf("%d failed %v", manyCallers, unix.ECONNABORTED) {
+	if lines.Scan(); lines.Text() != want && lines.Text() != fmt.Sprintf("%d failed %v", manyCallers,
+		unix.ECONNABORTED) {
 		t.Errorf("the server's: %q, want %q", lines.Text(), want)
 	}
 	if err := cmd.Wait(); err != nil {
@@ -120,11 +124,13 @@ func changesServed(t *testing.T, launcher []string, changes, local, remote strin
 	}
 	file := os.NewFile(uintptr(device), "/dev/fuse")
 	defer file.Close()
-	if err := unix.Mount("served", remote, "fuse", 0, fmt.Sprintf("fd=%d,rootmode=40000,user_id=0,group_id=0", device)); err != nil {
+	if err := unix.Mount("served", remote, "fuse", 0, fmt.Sprintf("fd=%d,rootmode=40000,user_id=0,group_id=0",
+		device)); err != nil {
 		t.Fatal(err)
 	}
 	defer unix.Unmount(remote, unix.MNT_FORCE|unix.MNT_DETACH)
-	argv := append(launcher[:len(launcher):len(launcher)], changes, "serve", filepath.Join(local, "0"), remote, strconv.Itoa(manyCallers), "3")
+	argv := append(launcher[:len(launcher):len(launcher)], changes, "serve", filepath.Join(local, "0"), remote,
+		strconv.Itoa(manyCallers), "3")
 	cmd := exec.Command("timeout", append([]string{"-s", "KILL", "60"}, argv...)...)
 	cmd.ExtraFiles = []*os.File{file}
 	if out, err := cmd.CombinedOutput(); err != nil || strings.TrimSpace(string(out)) != "0 failed <nil>" {

@@ -26,17 +26,23 @@ type exception struct {
 }
 
 var exceptions = []exception{
-	{regexp.MustCompile(`/proc/.* (WRONLY\|)?DIRECT$`), "left to the kernel, whose domain speaks before the file system says EINVAL"},
-	{regexp.MustCompile(`/proc/.* ASYNC$`), "O_ASYNC says who gets signals, which another process cannot set up for the caller"},
+	{regexp.MustCompile(`/proc/.* (WRONLY\|)?DIRECT$`),
+		"left to the kernel, whose domain speaks before the file system says EINVAL"},
+	{regexp.MustCompile(`/proc/.* ASYNC$`),
+		"O_ASYNC says who gets signals, which another process cannot set up for the caller"},
 	{regexp.MustCompile(`open(at)? /proc/.* unknown$`), "a flag that nobody knows may mean something to the kernel"},
 	{regexp.MustCompile(`/proc/.* RDONLY\|TRUNC$`), "it changes what it is said to read"},
-	{regexp.MustCompile(`openat2 /proc/.* resolve (IN_ROOT|CACHED)$`), "the path would have to be resolved by other rules: the kernel decides"},
+	{regexp.MustCompile(`openat2 /proc/.* resolve (IN_ROOT|CACHED)$`),
+		"the path would have to be resolved by other rules: the kernel decides"},
 	{regexp.MustCompile(`^beneath /proc`), "the same"},
 	{regexp.MustCompile(`^openat2 of size 4096$`), "no structure that long is copied"},
-	{regexp.MustCompile(`/proc/(self/maps|version) (WRONLY|RDWR)[A-Z|]*$|^creat /proc/(self/maps|version)$`), "to write what root may open for writing, and to no effect"},
+	{regexp.MustCompile(`/proc/(self/maps|version) (WRONLY|RDWR)[A-Z|]*$|^creat /proc/(self/maps|version)$`),
+		"to write what root may open for writing, and to no effect"},
 	{regexp.MustCompile(`^read /proc/self/(mem|pagemap|stack|syscall)$`), "memory, or where it is"},
-	{regexp.MustCompile(`^read /proc/1/(maps|environ|mem|io)$`), "what the kernel gives only to those who may trace the process"},
-	{regexp.MustCompile(`^read /proc/(iomem|kallsyms|timer_list|slabinfo|keys|kmsg)$`), "about the kernel's memory, or of no use to a program"},
+	{regexp.MustCompile(`^read /proc/1/(maps|environ|mem|io)$`),
+		"what the kernel gives only to those who may trace the process"},
+	{regexp.MustCompile(`^read /proc/(iomem|kallsyms|timer_list|slabinfo|keys|kmsg)$`),
+		"about the kernel's memory, or of no use to a program"},
 }
 
 // TestDifferential compares for each ABI of the CPU and for root and an ordinary

@@ -110,7 +110,8 @@ func (r *receiver) explainTarget(q *request, target resolve.Target, access Acces
 		access = AccessWrite // as policies and their readers call it
 	}
 	r.report(q, func() Event {
-		return Event{Call: r.callName(), Path: r.path.String(), Target: target.Path, Use: asked, Access: string(access), Layer: Landlock, Errno: "EACCES",
+		return Event{Call: r.callName(), Path: r.path.String(), Target: target.Path, Use: asked,
+			Access: string(access), Layer: Landlock, Errno: "EACCES",
 			Reason: refusal.Reason, Rule: refusal.Rule, Allow: refusal.Allow, Predicted: true}
 	})
 	return true
@@ -203,7 +204,8 @@ func (r *receiver) explainPort(q *request) {
 		return
 	}
 	r.report(q, func() Event {
-		return Event{Call: r.callName(), Path: protocol + " port " + strconv.Itoa(int(port)), Access: string(access), Layer: Landlock, Errno: "EACCES",
+		return Event{Call: r.callName(), Path: protocol + " port " + strconv.Itoa(int(port)),
+			Access: string(access), Layer: Landlock, Errno: "EACCES",
 			Reason: refusal.Reason, Rule: refusal.Rule, Allow: refusal.Allow, Predicted: true}
 	})
 }

@@ -260,7 +260,8 @@ func (r *receiver) procfs(q *request, caller resolve.Caller) bool {
 	return r.answer(q, v, noFile)
 }
 
-// reportLeft reports an open that is left to the kernel, if the kernel will refuse it. Directories of procfs can be listed wherever path rules do not say
+// reportLeft reports an open that is left to the kernel, if the kernel will refuse it. Directories of
+// procfs can be listed wherever path rules do not say
 // otherwise.
 func (r *receiver) reportLeft(q *request, want decide.Request, o decide.Object) {
 	if o.Class != decide.Process && o.Class != decide.System {
@@ -288,7 +289,8 @@ func (r *receiver) public(q *request, want decide.Request, caller resolve.Caller
 	caller.TGID = q.tid
 	o := r.s.resolver.ParsePlain(caller, &r.path)
 	v := decide.Open(want, o, &r.s.options.Policy)
-	if _, granted := v.(decide.Inject); !granted || resolve.ViaMagicLink(o) || (o.Class != decide.System && !ownFile(o)) {
+	if _, granted := v.(decide.Inject); !granted || resolve.ViaMagicLink(o) ||
+		(o.Class != decide.System && !ownFile(o)) {
 		return false, false
 	}
 	file, err := r.s.resolver.Procfs.OpenPublic(resolve.Name(o), want.Flags&^(unix.O_CREAT|unix.O_CLOEXEC))
@@ -360,7 +362,8 @@ func (r *receiver) as(q *request, id identity, own bool, do func() error) error 
 	if own {
 		needed = r.looking(id)
 	}
-	err, ok := r.rights.withCallerCredentials(kernel.FileIdentity{UID: id.uid, GID: id.gid, Groups: id.groups}, needed, do)
+	err, ok := r.rights.withCallerCredentials(kernel.FileIdentity{UID: id.uid, GID: id.gid, Groups: id.groups},
+		needed, do)
 	if !ok {
 		r.lostRights(q)
 	}
@@ -394,7 +397,8 @@ func (r *receiver) refuse(q *request, number int32) {
 	}
 	refusal := r.s.options.Calls.Refusal(q.name, q.args)
 	r.report(q, func() Event {
-		return Event{Call: q.name, Layer: Seccomp, Errno: unix.ErrnoName(refusal.Errno), Reason: refusal.Reason, Rule: refusal.Rule, Allow: refusal.Allow}
+		return Event{Call: q.name, Layer: Seccomp, Errno: unix.ErrnoName(refusal.Errno), Reason: refusal.Reason,
+			Rule: refusal.Rule, Allow: refusal.Allow}
 	})
 	r.answer(q, decide.Refuse{Errno: refusal.Errno}, noFile)
 }
@@ -435,7 +439,8 @@ func (r *receiver) reportOpen(q *request, want decide.Request, o decide.Object) 
 		return
 	}
 	r.report(q, func() Event {
-		call := map[kind]string{kindOpen: "open", kindOpenat: "openat", kindOpenat2: "openat2", kindCreat: "creat"}[q.kind]
+		call := map[kind]string{kindOpen: "open", kindOpenat: "openat", kindOpenat2: "openat2",
+			kindCreat: "creat"}[q.kind]
 		e := Event{Call: call, Path: r.path.String(), Access: "read", Layer: Landlock, Errno: "EACCES", Predicted: true}
 		if want.Writing() {
 			e.Access = "write"

@@ -65,7 +65,8 @@ func TestReports(t *testing.T) {
 		t.Errorf("told while quiet: %+v", events)
 	}
 	c.setQuiet(false)
-	for _, harmless := range []string{"read /etc/passwd", "read /proc/self/maps", "read /proc/cpuinfo", "read /proc/self/nothing", "read /proc/self/fd", "read /proc"} {
+	for _, harmless := range []string{"read /etc/passwd", "read /proc/self/maps", "read /proc/cpuinfo",
+		"read /proc/self/nothing", "read /proc/self/fd", "read /proc"} {
 		g.do(t, harmless)
 	}
 	if events := c.take(); len(events) != 0 {
@@ -101,12 +102,15 @@ func TestCalls(t *testing.T) {
 	for _, test := range []struct{ command, want string }{
 		{"getppid", "invalid cross-device link"},
 		// prlimit64: on oneself the numbers decide, on another it is refused.
-		{"prlimit 0 7", "<nil>"}, {"prlimit " + strconv.Itoa(g.pid) + " 7", "<nil>"}, {"prlimit " + other + " 7", "invalid cross-device link"},
+		{"prlimit 0 7", "<nil>"}, {"prlimit " + strconv.Itoa(g.pid) + " 7", "<nil>"},
+		{"prlimit " + other + " 7", "invalid cross-device link"},
 		{"prlimit 0 4", "invalid cross-device link"}, // core dumps are closed
 		// openat2 with structures of every size, as the kernel takes them.
-		{"openat2 /proc/self/maps 24", "opened"}, {"openat2 /proc/self/maps 32", "opened"}, {"openat2 /proc/self/maps 64", "opened"},
+		{"openat2 /proc/self/maps 24", "opened"}, {"openat2 /proc/self/maps 32", "opened"},
+		{"openat2 /proc/self/maps 64", "opened"},
 		{"openat2 /proc/self/maps 23", "invalid argument"}, {"openat2 /proc/self/maps 0", "invalid argument"},
-		{"openat2 /proc/self/maps 5000", "argument list too long"}, {"openat2 /etc/passwd 5000", "argument list too long"},
+		{"openat2 /proc/self/maps 5000", "argument list too long"},
+		{"openat2 /etc/passwd 5000", "argument list too long"},
 		{"openat2 /etc/passwd 4096", "opened"}, {"openat2 /proc/self/maps 4096", "opened"},
 		{"read /proc/nothing", "no such file or directory"}, {"read /proc/self/fd/999", "no such file or directory"},
 	} {
@@ -139,7 +143,8 @@ func TestChroot(t *testing.T) {
 	}
 	check := func(t *testing.T, g *target) {
 		t.Helper()
-		for path, want := range map[string]string{"/proc/self/stat": "ordinary", "/proc/uptime": "ordinary too", "/proc/cpuinfo": "no such file or directory"} {
+		for path, want := range map[string]string{"/proc/self/stat": "ordinary", "/proc/uptime": "ordinary too",
+			"/proc/cpuinfo": "no such file or directory"} {
 			if got := g.do(t, "read %s", path); got != want {
 				t.Errorf("%s: %q, want %q", path, got, want)
 			}
@@ -193,8 +198,10 @@ func TestReceiverCount(t *testing.T) {
 func TestKinds(t *testing.T) {
 	table := kindTable{calls: testCalls{}}
 	for range 2 { // looked up, and remembered
-		for number, want := range map[int32]kind{unix.SYS_OPENAT: kindOpenat, unix.SYS_OPENAT2: kindOpenat2, unix.SYS_CHROOT: kindChroot,
-			unix.SYS_PRLIMIT64: kindLimit, unix.SYS_GETPPID: kindRefused, 0: kindRefused, -1: kindRefused, 511: kindRefused, 512: kindRefused, 1 << 30: kindRefused} {
+		for number, want := range map[int32]kind{unix.SYS_OPENAT: kindOpenat, unix.SYS_OPENAT2: kindOpenat2,
+			unix.SYS_CHROOT:    kindChroot,
+			unix.SYS_PRLIMIT64: kindLimit, unix.SYS_GETPPID: kindRefused, 0: kindRefused, -1: kindRefused,
+			511: kindRefused, 512: kindRefused, 1 << 30: kindRefused} {
 			for _, arch := range []uint32{unix.AUDIT_ARCH_X86_64, unix.AUDIT_ARCH_I386, 0} {
 				if got := table.of(arch, number); got != want {
 					t.Errorf("call %d of %#x is of kind %d, want %d", number, arch, got, want)
@@ -218,7 +225,8 @@ func TestRequestArguments(t *testing.T) {
 	}{
 		{kindOpen, [6]uint64{0x1000, flags}, 0, flags, unix.AT_FDCWD, 0x1000, true},
 		{kindOpen, [6]uint64{0x1000, 1 << 40}, 0, 0, unix.AT_FDCWD, 0x1000, false},
-		{kindCreat, [6]uint64{0x1000, flags}, 0, unix.O_CREAT | unix.O_WRONLY | unix.O_TRUNC, unix.AT_FDCWD, 0x1000, false},
+		{kindCreat, [6]uint64{0x1000, flags}, 0, unix.O_CREAT | unix.O_WRONLY | unix.O_TRUNC, unix.AT_FDCWD,
+			0x1000, false},
 		{kindOpenat, [6]uint64{minus, 0x1000, flags}, 0, flags, unix.AT_FDCWD, 0x1000, true},
 		{kindOpenat, [6]uint64{uint64(uint32(minus)), 0x1000, 0}, 0, 0, unix.AT_FDCWD, 0x1000, false},
 		{kindOpenat, [6]uint64{1<<32 | 5, 0x1000, 0}, 0, 0, 5, 0x1000, false},
@@ -227,8 +235,10 @@ func TestRequestArguments(t *testing.T) {
 		q := new(request)
 		q.set(&kernel.Notification{ID: 1, PID: 2, Data: kernel.Data{Args: test.args}}, test.kind)
 		q.how = test.how
-		if q.flags() != test.flags || q.dir() != test.dir || q.unsafePathAddress() != test.address || q.closeOnExec() != test.cloexec {
-			t.Errorf("kind %d, %x: flags %#x, dir %d, path at %#x, close-on-exec %t", test.kind, test.args, q.flags(), q.dir(), q.unsafePathAddress(), q.closeOnExec())
+		if q.flags() != test.flags || q.dir() != test.dir || q.unsafePathAddress() != test.address ||
+			q.closeOnExec() != test.cloexec {
+			t.Errorf("kind %d, %x: flags %#x, dir %d, path at %#x, close-on-exec %t", test.kind, test.args,
+				q.flags(), q.dir(), q.unsafePathAddress(), q.closeOnExec())
 		}
 	}
 }
@@ -245,7 +255,8 @@ func TestRightsLost(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if err, ok := r.withCallerCredentials(kernel.FileIdentity{UID: other.uid, GID: other.gid}, capPtrace, func() error { return nil }); err != nil || !ok {
+		if err, ok := r.withCallerCredentials(kernel.FileIdentity{UID: other.uid, GID: other.gid}, capPtrace,
+			func() error { return nil }); err != nil || !ok {
 			t.Fatalf("control: %v, %t", err, ok)
 		}
 		if _, ok := r.withCallerCredentials(kernel.FileIdentity{UID: other.uid, GID: other.gid}, capPtrace, lose); ok {
@@ -308,9 +319,12 @@ func TestRights(t *testing.T) {
 			want error
 		}{
 			{"root", root, false, dir + "/secret", nil}, {"a user", user, false, dir + "/secret", unix.EACCES},
-			{"a user in no group", user, false, dir + "/group", unix.EACCES}, {"one in the group", member, false, dir + "/group", nil},
-			{"a setting for root", user, false, "/proc/sys/kernel/cad_pid", unix.EACCES}, {"as root", root, false, "/proc/sys/kernel/cad_pid", nil},
-			{"other's layout by the user", user, false, pid + "maps", unix.EACCES}, {"one's own, whatever one is", user, true, pid + "maps", nil},
+			{"a user in no group", user, false, dir + "/group", unix.EACCES},
+			{"one in the group", member, false, dir + "/group", nil},
+			{"a setting for root", user, false, "/proc/sys/kernel/cad_pid", unix.EACCES},
+			{"as root", root, false, "/proc/sys/kernel/cad_pid", nil},
+			{"other's layout by the user", user, false, pid + "maps", unix.EACCES},
+			{"one's own, whatever one is", user, true, pid + "maps", nil},
 			{"but not past the mode", user, true, pid + "environ", unix.EACCES},
 		} {
 			needed := kernel.CapSet(0)

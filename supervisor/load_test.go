@@ -91,7 +91,8 @@ func TestLoadConcurrent(t *testing.T) {
 		{"two by turns on one CPU", 1, []uint32{1, 2, 1, 2}, false},
 		{"three by turns", 2, []uint32{1, 2, 3, 1, 2, 3}, true},
 		{"two trees at once", 2, []uint32{1, 2, 3, 4, 3, 4}, true},
-		{"by turns, and then one for long", 2, append([]uint32{1, 2, 1, 2}, make([]uint32, parallelMemory/10)...), false},
+		{"by turns, and then one for long", 2,
+			append([]uint32{1, 2, 1, 2}, make([]uint32, parallelMemory/10)...), false},
 	} {
 		l := load{cpus: test.cpus}
 		for _, tid := range test.turns {

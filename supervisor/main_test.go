@@ -36,7 +36,8 @@ func TestMain(m *testing.M) {
 
 // notified are the calls that the targets' filter sends to the supervisor.
 var notified = map[int32]string{
-	unix.SYS_OPENAT: "openat", unix.SYS_OPENAT2: "openat2", unix.SYS_CHROOT: "chroot", unix.SYS_GETPPID: "getppid", unix.SYS_PRLIMIT64: "prlimit64",
+	unix.SYS_OPENAT: "openat", unix.SYS_OPENAT2: "openat2", unix.SYS_CHROOT: "chroot",
+	unix.SYS_GETPPID: "getppid", unix.SYS_PRLIMIT64: "prlimit64",
 }
 
 // testCalls knows the targets' filter.
@@ -52,7 +53,8 @@ func testFilter() []unix.SockFilter {
 	program := []unix.SockFilter{{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS}}
 	left := uint8(len(notified))
 	for number := range notified {
-		program = append(program, unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, Jt: left, K: uint32(number)})
+		program = append(program, unix.SockFilter{Code: unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, Jt: left,
+			K: uint32(number)})
 		left--
 	}
 	return append(program, unix.SockFilter{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW},
@@ -60,7 +62,8 @@ func testFilter() []unix.SockFilter {
 }
 
 func testOptions() Options {
-	return Options{Calls: testCalls{}, Policy: policy.Policy{Procfs: policy.Procfs{Write: []policy.ProcfsWrite{policy.WriteComm}}}}
+	return Options{Calls: testCalls{},
+		Policy: policy.Policy{Procfs: policy.Procfs{Write: []policy.ProcfsWrite{policy.WriteComm}}}}
 }
 
 // newSupervisor makes one that the test's end retires unless it has been.
@@ -123,11 +126,13 @@ func startTargetIn(t testing.TB, role string, domain func(first int) []kernel.St
 	if err != nil {
 		t.Fatal(err)
 	}
-	steps := append(kernel.StepsResetSignals(0), kernel.StepSignalMask(0), kernel.StepKeepFD(fds[0]), kernel.StepKeepFD(fds[3]),
+	steps := append(kernel.StepsResetSignals(0), kernel.StepSignalMask(0), kernel.StepKeepFD(fds[0]),
+		kernel.StepKeepFD(fds[3]),
 		kernel.StepKeepFD(memory), kernel.StepNoNewPrivs(), kernel.StepDeathSignal(unix.SIGKILL))
 	steps = append(steps, domain(len(steps))...)
 	steps = append(steps, kernel.StepFilter(testFilter(), kernel.FilterNewListener|kernel.FilterWaitKillableRecv, save))
-	g := &target{commands: os.NewFile(uintptr(fds[1]), "commands"), answers: bufio.NewReader(os.NewFile(uintptr(fds[2]), "answers")), shared: mapShared(memory)}
+	g := &target{commands: os.NewFile(uintptr(fds[1]), "commands"),
+		answers: bufio.NewReader(os.NewFile(uintptr(fds[2]), "answers")), shared: mapShared(memory)}
 	launched := make(chan *kernel.Child)
 	end := make(chan struct{})
 	go func() { // the thread lives as long as the target, which dies with it
@@ -262,7 +267,8 @@ func openMany(count, path string) string {
 	failures := 0
 	var last error
 	for i := range n {
-		fd, err := unix.Openat(unix.AT_FDCWD, strings.ReplaceAll(path, "NUMBER", strconv.Itoa(i)), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		fd, err := unix.Openat(unix.AT_FDCWD, strings.ReplaceAll(path, "NUMBER", strconv.Itoa(i)),
+			unix.O_RDONLY|unix.O_CLOEXEC, 0)
 		if err != nil {
 			failures++
 			last = err
@@ -276,7 +282,8 @@ func openMany(count, path string) string {
 func openBeside(count, path string) string {
 	n, _ := strconv.Atoi(count)
 	for i := range n {
-		go unix.Openat(unix.AT_FDCWD, strings.ReplaceAll(path, "NUMBER", strconv.Itoa(i)), unix.O_RDONLY|unix.O_CLOEXEC, 0)
+		go unix.Openat(unix.AT_FDCWD, strings.ReplaceAll(path, "NUMBER", strconv.Itoa(i)), unix.O_RDONLY|
+			unix.O_CLOEXEC, 0)
 	}
 	return "begun"
 }
@@ -303,7 +310,8 @@ func tryOpenat2(path, size string) string {
 	n, _ := strconv.Atoi(size)
 	how := make([]byte, max(n, kernel.OpenHowSize)+8)
 	at := unix.AT_FDCWD
-	fd, _, errno := unix.Syscall6(unix.SYS_OPENAT2, uintptr(at), uintptr(unsafe.Pointer(p)), uintptr(unsafe.Pointer(&how[0])), uintptr(n), 0, 0)
+	fd, _, errno := unix.Syscall6(unix.SYS_OPENAT2, uintptr(at), uintptr(unsafe.Pointer(p)),
+		uintptr(unsafe.Pointer(&how[0])), uintptr(n), 0, 0)
 	if errno != 0 {
 		return errno.Error()
 	}
@@ -361,7 +369,8 @@ func (g *target) progress(t *testing.T) {
 		before[i] = g.shared.done[i].Load()
 	}
 	for i := range before {
-		within(t, 5*time.Second, fmt.Sprintf("thread %d gets on", i), func() bool { return g.shared.done[i].Load() > before[i] })
+		within(t, 5*time.Second, fmt.Sprintf("thread %d gets on", i),
+			func() bool { return g.shared.done[i].Load() > before[i] })
 	}
 	if n := g.shared.failures.Load(); n != 0 {
 		t.Fatalf("%d calls failed, the last with %v", n, unix.Errno(g.shared.errno.Load()))

@@ -81,10 +81,11 @@ func (r *receiver) injectHeld(q *request, want decide.Request, o decide.Object, 
 		return false
 	}
 	file := noFile
-	err, ok := r.rights.withCallerCredentials(kernel.FileIdentity{UID: id.uid, GID: id.gid, Groups: id.groups}, caps(id), func() (err error) {
-		file, err = r.s.resolver.Procfs.OpenOf(process, below(o), want.Flags&^(unix.O_CREAT|unix.O_CLOEXEC))
-		return err
-	})
+	err, ok := r.rights.withCallerCredentials(kernel.FileIdentity{UID: id.uid, GID: id.gid, Groups: id.groups},
+		caps(id), func() (err error) {
+			file, err = r.s.resolver.Procfs.OpenOf(process, below(o), want.Flags&^(unix.O_CREAT|unix.O_CLOEXEC))
+			return err
+		})
 	if !ok {
 		r.lostRights(q)
 	}

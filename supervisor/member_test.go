@@ -19,7 +19,8 @@ func procfsClosed(t *testing.T) *os.File {
 	t.Helper()
 	const readFile, scopeSignal, pathBeneath = 1 << 2, 1 << 1, 1
 	attr := struct{ fs, net, scoped uint64 }{readFile, 0, scopeSignal}
-	fd, _, errno := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, uintptr(unsafe.Pointer(&attr)), unsafe.Sizeof(attr), 0)
+	fd, _, errno := unix.Syscall(unix.SYS_LANDLOCK_CREATE_RULESET, uintptr(unsafe.Pointer(&attr)),
+		unsafe.Sizeof(attr), 0)
 	if errno != 0 {
 		t.Skip("Landlock has a border for signals from ABI 6 on: ", errno)
 	}
@@ -55,7 +56,8 @@ func servedMember(t *testing.T, processes policy.ProcfsProcesses) (g *target, he
 	o := testOptions()
 	o.Members, o.Policy.Procfs.Processes = members, processes
 	g = startTargetIn(t, "opener", func(first int) []kernel.Step {
-		return append([]kernel.Step{kernel.StepRestrictSelf(int(ruleset.Fd()))}, kernel.StepsMembers(members, first+1)...)
+		return append([]kernel.Step{kernel.StepRestrictSelf(int(ruleset.Fd()))},
+			kernel.StepsMembers(members, first+1)...)
 	})
 	s := newSupervisor(t, o)
 	s.Serve(g.listener)
@@ -96,7 +98,8 @@ func TestMember(t *testing.T) {
 // TestMemberNotAsked: under the policy that grants a process its own files only.
 func TestMemberNotAsked(t *testing.T) {
 	g, _, other := servedMember(t, policy.ProcessesOwn)
-	for path, want := range map[string]string{"/proc/self/maps": "r--p", "/proc/" + other + "/maps": denied, "/proc/" + other + "/stat": other} {
+	for path, want := range map[string]string{"/proc/self/maps": "r--p", "/proc/" + other + "/maps": denied,
+		"/proc/" + other + "/stat": other} {
 		if got := g.do(t, "read %s", path); !strings.Contains(got, want) {
 			t.Errorf("%s: %q, want %q", path, got, want)
 		}

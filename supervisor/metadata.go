@@ -24,7 +24,8 @@ type Writable map[string]kernel.FileID
 // capMetadata are the capabilities by which the kernel judges such changes; those of
 // capMetadataKept nobody inside has unless the policy keeps them.
 const (
-	capMetadata = kernel.CapSet(1)<<unix.CAP_CHOWN | 1<<unix.CAP_DAC_OVERRIDE | 1<<unix.CAP_FOWNER | 1<<unix.CAP_FSETID | 1<<unix.CAP_SETFCAP |
+	capMetadata = kernel.CapSet(1)<<unix.CAP_CHOWN | 1<<unix.CAP_DAC_OVERRIDE | 1<<unix.CAP_FOWNER |
+		1<<unix.CAP_FSETID | 1<<unix.CAP_SETFCAP |
 		capMetadataKept
 	capMetadataKept = kernel.CapSet(1)<<unix.CAP_DAC_READ_SEARCH | 1<<unix.CAP_MAC_ADMIN | 1<<unix.CAP_SYS_ADMIN
 )
@@ -79,11 +80,12 @@ func (r *receiver) change(q *request) {
 		return
 	}
 	var refusal *Refusal
-	err, ok := r.rights.withCallerCredentials(kernel.FileIdentity{UID: id.uid, GID: id.gid, Groups: id.groups}, r.changing(id), func() error {
-		var err error
-		refusal, err = r.changeObject(q, id, &c)
-		return err
-	})
+	err, ok := r.rights.withCallerCredentials(kernel.FileIdentity{UID: id.uid, GID: id.gid, Groups: id.groups},
+		r.changing(id), func() error {
+			var err error
+			refusal, err = r.changeObject(q, id, &c)
+			return err
+		})
 	if !ok {
 		r.lostRights(q)
 	}
@@ -145,7 +147,8 @@ func (r *receiver) changedPath(q *request, c *change) error {
 // ordinary user's supervisor is as its callers are.
 func (r *receiver) changer(tid int) (identity, error) {
 	if !r.rights.canSwitchUser() && r.rights.caps&capMetadata == 0 && kernel.SameThreadGroupLeader(tid) {
-		return identity{tid: tid, tgid: tid, uid: r.rights.self.UID, gid: r.rights.self.GID, groups: r.rights.self.Groups}, nil
+		return identity{tid: tid, tgid: tid, uid: r.rights.self.UID, gid: r.rights.self.GID,
+			groups: r.rights.self.Groups}, nil
 	}
 	id, err := readIdentity(r.s.resolver.Procfs, tid)
 	if err != nil {
@@ -319,7 +322,8 @@ func hasOpenForWriting(caller identity, fd int, file kernel.FileID) bool {
 	}
 	defer unix.Close(own)
 	flags, err := unix.FcntlInt(uintptr(own), unix.F_GETFL, 0)
-	if err != nil || flags&unix.O_PATH != 0 || flags&unix.O_ACCMODE == unix.O_RDONLY || flags&unix.O_ACCMODE == unix.O_ACCMODE {
+	if err != nil || flags&unix.O_PATH != 0 || flags&unix.O_ACCMODE == unix.O_RDONLY ||
+		flags&unix.O_ACCMODE == unix.O_ACCMODE {
 		return false
 	}
 	found, _, err := kernel.Identify(own)
@@ -329,7 +333,8 @@ func hasOpenForWriting(caller identity, fd int, file kernel.FileID) bool {
 // reportChange reports a refused change.
 func (r *receiver) reportChange(q *request, refusal *Refusal) {
 	r.report(q, func() Event {
-		return Event{Call: q.name, Path: r.path.String(), Access: string(AccessWrite), Layer: Policy, Errno: unix.ErrnoName(refusal.Errno),
+		return Event{Call: q.name, Path: r.path.String(), Access: string(AccessWrite), Layer: Policy,
+			Errno:  unix.ErrnoName(refusal.Errno),
 			Reason: refusal.Reason, Rule: refusal.Rule, Allow: refusal.Allow}
 	})
 }

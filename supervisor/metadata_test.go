@@ -35,7 +35,8 @@ func TestMetadataDifferential(t *testing.T) {
 			t.Run(abi+" uid "+strconv.Itoa(uid), func(t *testing.T) {
 				work := filepath.Join(dir, "work")
 				fresh := func() {
-					if err := errors.Join(os.RemoveAll(work), os.Mkdir(work, 0o755), os.Chown(work, uid, uid)); err != nil {
+					if err := errors.Join(os.RemoveAll(work), os.Mkdir(work, 0o755),
+						os.Chown(work, uid, uid)); err != nil {
 						t.Fatal(err)
 					}
 				}
@@ -48,7 +49,8 @@ func TestMetadataDifferential(t *testing.T) {
 					t.Fatalf("%v\n%s", err, native)
 				}
 				fresh()
-				inside, err := runAs(uid, memjail, "run", "-q", "--allow", "metadata=granted", "--rwx", work, "--rox", changer, "--", changer, work)
+				inside, err := runAs(uid, memjail, "run", "-q", "--allow", "metadata=granted", "--rwx", work,
+					"--rox", changer, "--", changer, work)
 				if err != nil {
 					t.Fatalf("%v\n%s", err, inside)
 				}

@@ -24,16 +24,17 @@ func (r *receiver) adviseOnDenied(q *request, refusal *Refusal) {
 		return
 	}
 	granted := false
-	_, ok := r.rights.withCallerCredentials(kernel.FileIdentity{UID: id.uid, GID: id.gid, Groups: id.groups}, capPtrace, func() error {
-		fd, err := r.findChanged(q, id, &c)
-		if err != nil {
+	_, ok := r.rights.withCallerCredentials(kernel.FileIdentity{UID: id.uid, GID: id.gid, Groups: id.groups},
+		capPtrace, func() error {
+			fd, err := r.findChanged(q, id, &c)
+			if err != nil {
+				return err
+			}
+			defer unix.Close(fd)
+			file, mode, err := kernel.Identify(fd)
+			granted = err == nil && r.mayChange(id, &c, fd, file, mode) == nil
 			return err
-		}
-		defer unix.Close(fd)
-		file, mode, err := kernel.Identify(fd)
-		granted = err == nil && r.mayChange(id, &c, fd, file, mode) == nil
-		return err
-	})
+		})
 	if !ok {
 		r.answer(q, decide.Refuse{Errno: refusal.Errno}, noFile)
 		r.lostRights(q)

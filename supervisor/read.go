@@ -64,10 +64,12 @@ func (r *receiver) readFile(tid int, buf []byte, unsafeAddress uint64) (int, err
 // their memory themselves, prctl(2) PR_SET_DUMPABLE.
 func (r *receiver) noteRead(tid int, err error) {
 	s := r.s
-	if tid == 0 || s.readable.Load() || s.options.StarterShares && (r.request.kind.executes() || s.options.Quiet != nil && s.options.Quiet()) {
+	if tid == 0 || s.readable.Load() || s.options.StarterShares &&
+		(r.request.kind.executes() || s.options.Quiet != nil && s.options.Quiet()) {
 		return
 	}
 	if s.readable.CompareAndSwap(false, true) && unreadable(err) && s.options.Unreadable != nil {
-		s.options.Unreadable(fmt.Errorf("no file of /proc can be granted: memjail cannot read which file is opened: %w", err))
+		s.options.Unreadable(fmt.Errorf(
+			"no file of /proc can be granted: memjail cannot read which file is opened: %w", err))
 	}
 }

@@ -41,7 +41,8 @@ func ownRights() (rights, error) {
 	if err != nil {
 		return rights{}, err
 	}
-	r := rights{caps: caps.Permitted & (capSwitching | capPtrace), self: kernel.FileIdentity{UID: unix.Geteuid(), GID: unix.Getegid()}, none: caps.Permitted == 0}
+	r := rights{caps: caps.Permitted & (capSwitching | capPtrace),
+		self: kernel.FileIdentity{UID: unix.Geteuid(), GID: unix.Getegid()}, none: caps.Permitted == 0}
 	for _, g := range groups {
 		r.self.Groups = append(r.self.Groups, uint32(g))
 	}
@@ -100,7 +101,8 @@ func (r *rights) canSwitchUser() bool { return r.caps&capSwitching == capSwitchi
 // withCallerCredentials runs open with the file identity of the caller, and with those of the needed
 // capabilities in effect that the thread has, and returns to the thread's own rights. If
 // that fails ok is false: the thread may have any rights, and must not go on.
-func (r *rights) withCallerCredentials(id kernel.FileIdentity, needed kernel.CapSet, open func() error) (err error, ok bool) {
+func (r *rights) withCallerCredentials(id kernel.FileIdentity, needed kernel.CapSet,
+	open func() error) (err error, ok bool) {
 	other := r.canSwitchUser() && !sameIdentity(id, r.self)
 	if other && r.fixed {
 		return unix.EPERM, true

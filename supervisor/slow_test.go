@@ -21,7 +21,8 @@ import (
 // memory is resolved elsewhere, and answered all the same.
 func TestSlowMounts(t *testing.T) {
 	dir := t.TempDir()
-	for link, target := range map[string]string{"stat": "/proc/self/stat", "missing": "/proc/self/nothing", "mem": "/proc/self/mem", "file": "/etc/passwd"} {
+	for link, target := range map[string]string{"stat": "/proc/self/stat", "missing": "/proc/self/nothing",
+		"mem": "/proc/self/mem", "file": "/etc/passwd"} {
 		if err := os.Symlink(target, dir+"/"+link); err != nil {
 			t.Fatal(err)
 		}
@@ -43,7 +44,8 @@ func TestSlowMounts(t *testing.T) {
 	if got := g.do(t, "many 500 %s/new-NUMBER", dir); got != "500 no such file or directory" {
 		t.Error(got)
 	}
-	for name, want := range map[string]string{"missing": "no such file or directory", "nothing": "no such file or directory"} {
+	for name, want := range map[string]string{"missing": "no such file or directory",
+		"nothing": "no such file or directory"} {
 		if got := g.do(t, "read %s/%s", dir, name); got != want {
 			t.Errorf("%s: %q, want %q", name, got, want)
 		}
@@ -96,7 +98,8 @@ func TestSlowDeadline(t *testing.T) {
 	began := time.Now()
 	g.do(t, "background %d %s/NUMBER", slowLimit+10, dir)
 	within(t, slowDeadline/2, "the paths are being resolved", func() bool { return server.ours.Load() == slowLimit })
-	within(t, slowDeadline/2, "all threads wait for an answer", func() bool { return waitingForUs(t, g.pid) == slowLimit+10 })
+	within(t, slowDeadline/2, "all threads wait for an answer",
+		func() bool { return waitingForUs(t, g.pid) == slowLimit+10 })
 	if got := g.do(t, "many 100 /etc/passwd"); got != "0 <nil>" || time.Since(began) > slowDeadline/2 {
 		t.Errorf("the others: %s, after %v", got, time.Since(began))
 	}
@@ -149,7 +152,8 @@ func mountStuck(t *testing.T, dir string) *stuckServer {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
 		t.Fatal(err)
 	}
-	if err := unix.Mount("stuck", dir, "fuse", 0, fmt.Sprintf("fd=%d,rootmode=40000,user_id=0,group_id=0", device)); err != nil {
+	if err := unix.Mount("stuck", dir, "fuse", 0, fmt.Sprintf("fd=%d,rootmode=40000,user_id=0,group_id=0",
+		device)); err != nil {
 		t.Fatal(err)
 	}
 	server := &stuckServer{device: device, point: dir}

@@ -62,7 +62,8 @@ func TestOneWayToContinue(t *testing.T) {
 			t.Errorf("%s lets the kernel go on in %v", pkg, got)
 		}
 	}
-	for answer, where := range map[string]string{"send": "answer", "Refuse": "send", "AddFD": "send", "sendValue": "send", "Return": "sendValue"} {
+	for answer, where := range map[string]string{"send": "answer", "Refuse": "send", "AddFD": "send",
+		"sendValue": "send", "Return": "sendValue"} {
 		if got := slices.Compact(methodCalls(files, answer)); !slices.Equal(got, []string{where}) {
 			t.Errorf("%s is called in %v, want only in %s", answer, got, where)
 		}
@@ -125,7 +126,8 @@ func TestContinueSaysWhy(t *testing.T) {
 			}
 		}
 		if len(used) != want {
-			t.Errorf("%s is used %d times (%v), want %d: a new place has to be thought through, and counted here", reason, len(used), used, want)
+			t.Errorf("%s is used %d times (%v), want %d: a new place has to be thought through, and counted here",
+				reason, len(used), used, want)
 		}
 	}
 }

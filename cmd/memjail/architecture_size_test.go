@@ -6,6 +6,7 @@ import (
 	"go/token"
 	"strings"
 	"testing"
+	"unicode/utf8"
 )
 
 // maxFunction is how many lines a function has at most, without its tables.
@@ -22,7 +23,35 @@ func findLong(f *archFile) []archBreach {
 		}
 		lines := f.lines(function.Body) - 1 - f.tableLines(function.Body)
 		if lines > maxFunction {
-			found = append(found, archBreach{function.Pos(), fmt.Sprintf("%s has %d lines, more than %d", function.Name.Name, lines, maxFunction)})
+			found = append(found, archBreach{function.Pos(), fmt.Sprintf("%s has %d lines, more than %d",
+				function.Name.Name, lines, maxFunction)})
+		}
+	}
+	return found
+}
+
+// maxColumns is how wide a line is at most, with tabs of four columns.
+const maxColumns = 120
+
+// findWide finds lines that are too wide. Those that a raw string or a directive takes part
+// in cannot be broken.
+func findWide(f *archFile) []archBreach {
+	exempt := map[int]bool{}
+	ast.Inspect(f.syntax, func(n ast.Node) bool {
+		if text, ok := n.(*ast.BasicLit); ok && text.Kind == token.STRING && strings.HasPrefix(text.Value, "`") {
+			for line := f.line(text.Pos()); line <= f.line(text.End()); line++ {
+				exempt[line] = true
+			}
+		}
+		return true
+	})
+	file := f.fset.File(f.syntax.Pos())
+	var found []archBreach
+	for i, line := range strings.Split(f.source, "\n") {
+		columns := utf8.RuneCountInString(line) + 3*strings.Count(line, "\t")
+		if columns > maxColumns && !exempt[i+1] && !strings.HasPrefix(line, "//go:") {
+			what := fmt.Sprintf("a line of %d columns, more than %d", columns, maxColumns)
+			found = append(found, archBreach{file.LineStart(i + 1), what})
 		}
 	}
 	return found
@@ -65,6 +94,27 @@ func TestArchitectureSize(t *testing.T) {
 			t.Fatal(err)
 		}
 		if found := findLong(f); len(found) != want {
+			t.Errorf("found %v, want %d in\n%s", found, want, text)
+		}
+	}
+}
+
+// TestArchitectureWidth is the control of the rule about the width of lines.
+func TestArchitectureWidth(t *testing.T) {
+	wide := strings.Repeat("a", maxColumns)
+	for text, want := range map[string]int{
+		"package x\n\n// " + wide + "\n":                         1,
+		"package x\n\nvar _ = \"" + wide + "\"\n":                1,
+		"package x\n\nfunc f() {\n\t_ = " + wide[:113] + "\n}\n": 1, // a tab is wider than a byte
+		"package x\n\nvar _ = `" + wide + "`\n":                  0,
+		"package x\n\n//go:generate " + wide + "\n":              0,
+		"package x\n\n// " + wide[:117] + "\n":                   0,
+	} {
+		f, err := parseFile(token.NewFileSet(), "policy/x.go", []byte(text))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if found := findWide(f); len(found) != want {
 			t.Errorf("found %v, want %d in\n%s", found, want, text)
 		}
 	}

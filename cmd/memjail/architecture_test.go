@@ -25,6 +25,7 @@ type archFile struct {
 	test    bool
 	tagged  bool              // built only with the tag libseccomp
 	imports map[string]string // the name it has in the file → import path
+	source  string
 	syntax  *ast.File
 	fset    *token.FileSet
 }
@@ -56,14 +57,16 @@ var archRules = []archRule{
 		find:   findRaw,
 	},
 	{
-		name:   "no cgo in what ships",
-		reason: "the program is one static file; a mapped C library would be a way into the supervisor, and cgo costs 0.6 ms a start",
-		find:   findCgo,
+		name: "no cgo in what ships",
+		reason: "the program is one static file; a mapped C library would be a way into the supervisor, " +
+			"and cgo costs 0.6 ms a start",
+		find: findCgo,
 	},
 	{
-		name:   "sandbox and supervisor do not import each other",
-		reason: "the launcher must be readable without the supervisor and the other way round; sandbox/session wires them",
-		find:   findSides,
+		name: "sandbox and supervisor do not import each other",
+		reason: "the launcher must be readable without the supervisor and the other way round; " +
+			"sandbox/session wires them",
+		find: findSides,
 	},
 	{
 		name:   "one engine carries a run out",
@@ -71,9 +74,10 @@ var archRules = []archRule{
 		find:   findEngine,
 	},
 	{
-		name:   "a plan is filled in one place",
-		reason: "the parts of a start are functions of what they are given; a part that sees the plan writes to it, and then nobody knows who did",
-		find:   findParts,
+		name: "a plan is filled in one place",
+		reason: "the parts of a start are functions of what they are given; a part that sees the plan " +
+			"writes to it, and then nobody knows who did",
+		find: findParts,
 	},
 	{
 		name:   "policy is pure",
@@ -91,19 +95,22 @@ var archRules = []archRule{
 		find:   findLoader,
 	},
 	{
-		name:   "one package writes reports",
-		reason: "a text that was not written by memjail must mean nothing to a terminal or a parser, and who escapes it a second time forgets one",
-		find:   findReports,
+		name: "one package writes reports",
+		reason: "a text that was not written by memjail must mean nothing to a terminal or a parser, " +
+			"and who escapes it a second time forgets one",
+		find: findReports,
 	},
 	{
-		name:   "the attack suite is an engine, and attempts that it is given",
-		reason: "an attempt is data: who writes one has a small surface to learn, and the engine judges all of them alike",
-		find:   findSuite,
+		name: "the attack suite is an engine, and attempts that it is given",
+		reason: "an attempt is data: who writes one has a small surface to learn, and the engine judges " +
+			"all of them alike",
+		find: findSuite,
 	},
 	{
-		name:   "one table of special file systems, one parser of mount tables",
-		reason: "a file system or an escape that a second one forgets is a way to memory that only one part of memjail closes",
-		find:   findTables,
+		name: "one table of special file systems, one parser of mount tables",
+		reason: "a file system or an escape that a second one forgets is a way to memory that only one " +
+			"part of memjail closes",
+		find: findTables,
 	},
 	{
 		name:   "only main ends the process",
@@ -111,14 +118,20 @@ var archRules = []archRule{
 		find:   findExit,
 	},
 	{
-		name:   "no init functions",
-		reason: "what runs before main is paid by every start and seen by nobody; the exceptions are listed in this test",
-		find:   findInit,
+		name: "no init functions",
+		reason: "what runs before main is paid by every start and seen by nobody; the exceptions are " +
+			"listed in this test",
+		find: findInit,
 	},
 	{
 		name:   "only cmd prints",
 		reason: "a library that writes to the terminal corrupts the output of the program that runs under memjail",
 		find:   findPrint,
+	},
+	{
+		name:   "lines end at column 120",
+		reason: "what is beyond it is not seen beside a change or on a small screen; raw strings may be wider",
+		find:   findWide,
 	},
 	{
 		name:   "a function can be read at once",
@@ -153,54 +166,99 @@ func TestArchitecture(t *testing.T) {
 func TestArchitectureNotices(t *testing.T) {
 	tests := []struct{ name, path, source, want string }{
 		{"unsafe", "supervisor/x.go", `package x; import "unsafe"; var _ unsafe.Pointer`, "imports unsafe"},
-		{"raw call", "sandbox/x.go", `package x; import u "golang.org/x/sys/unix"; var _ = u.RawSyscall6`, "RawSyscall6"},
-		{"raw call of syscall", "policy/x.go", `package x; import "syscall"; var _ = syscall.Syscall`, "syscall.Syscall"},
+		{"raw call", "sandbox/x.go", `package x; import u "golang.org/x/sys/unix"; var _ = u.RawSyscall6`,
+			"RawSyscall6"},
+		{"raw call of syscall", "policy/x.go", `package x; import "syscall"; var _ = syscall.Syscall`,
+			"syscall.Syscall"},
 		{"dot import", "sandbox/x.go", `package x; import . "syscall"`, "dot import"},
 		{"linkname", "sandbox/x.go", "package x\n\n//go:linkname a runtime.a\nfunc a()", "go:linkname"},
 		{"the floor may", "sandbox/kernel/x.go", `package x; import "unsafe"; var _ unsafe.Pointer`, ""},
-		{"its namesake may not", "sandbox/kernelish/x.go", `package x; import "unsafe"; var _ unsafe.Pointer`, "imports unsafe"},
+		{"its namesake may not", "sandbox/kernelish/x.go", `package x; import "unsafe"; var _ unsafe.Pointer`,
+			"imports unsafe"},
 		{"a second XML", "sandbox/verify/x.go", `package x; import "encoding/xml"; var _ xml.Name`, "encoding/xml"},
 		{"the first XML", "sandbox/report/x.go", `package x; import "encoding/xml"; var _ xml.Name`, ""},
-		{"a second escape", "sandbox/probe/x.go", `package x; func printable(s string) string { return s }`, "printable"},
-		{"the writer knows a suite", "sandbox/report/x.go", `package x; import "github.com/memjail/memjail/sandbox/probe"; var _ probe.Report`, "sandbox/probe"},
-		{"an engine that knows attempts", "sandbox/probe/x.go", `package x; import "github.com/memjail/memjail/sandbox/probe/attempts"`, "sandbox/probe imports sandbox/probe/attempts"},
-		{"an engine that knows what it attacks", "sandbox/probe/x.go", `package x; import "github.com/memjail/memjail/sandbox/filter"`, "sandbox/probe imports sandbox/filter"},
-		{"the engine's tests have attempts", "sandbox/probe/x_test.go", `package x_test; import "github.com/memjail/memjail/sandbox/probe/attempts"`, ""},
-		{"an attempt", "sandbox/probe/attempts/x.go", `package x; import ("github.com/memjail/memjail/sandbox/probe"; "github.com/memjail/memjail/policy"); var _ probe.Attempt; var _ policy.Policy`, ""},
-		{"an attempt that knows its enemy", "sandbox/probe/attempts/x.go", `package x; import "github.com/memjail/memjail/sandbox/landlock"`, "sandbox/probe/attempts imports sandbox/landlock"},
-		{"attempts where none are made", "sandbox/verify/x.go", `package x; import "github.com/memjail/memjail/sandbox/probe/attempts"`, "sandbox/verify imports sandbox/probe/attempts"},
-		{"a second table", "sandbox/x.go", `package x; import u "golang.org/x/sys/unix"; var _ = u.DEBUGFS_MAGIC`, "unix.DEBUGFS_MAGIC"},
+		{"a second escape", "sandbox/probe/x.go", `package x; func printable(s string) string { return s }`,
+			"printable"},
+		{"the writer knows a suite", "sandbox/report/x.go",
+			`package x; import "github.com/memjail/memjail/sandbox/probe"; var _ probe.Report`, "sandbox/probe"},
+		{"an engine that knows attempts", "sandbox/probe/x.go",
+			`package x; import "github.com/memjail/memjail/sandbox/probe/attempts"`,
+			"sandbox/probe imports sandbox/probe/attempts"},
+		{"an engine that knows what it attacks", "sandbox/probe/x.go",
+			`package x; import "github.com/memjail/memjail/sandbox/filter"`, "sandbox/probe imports sandbox/filter"},
+		{"the engine's tests have attempts", "sandbox/probe/x_test.go",
+			`package x_test; import "github.com/memjail/memjail/sandbox/probe/attempts"`, ""},
+		{"an attempt", "sandbox/probe/attempts/x.go",
+			`package x; import ("github.com/memjail/memjail/sandbox/probe"; "github.com/memjail/memjail/policy")
+			var _ probe.Attempt; var _ policy.Policy`, ""},
+		{"an attempt that knows its enemy", "sandbox/probe/attempts/x.go",
+			`package x; import "github.com/memjail/memjail/sandbox/landlock"`,
+			"sandbox/probe/attempts imports sandbox/landlock"},
+		{"attempts where none are made", "sandbox/verify/x.go",
+			`package x; import "github.com/memjail/memjail/sandbox/probe/attempts"`,
+			"sandbox/verify imports sandbox/probe/attempts"},
+		{"a second table", "sandbox/x.go",
+			`package x; import u "golang.org/x/sys/unix"; var _ = u.DEBUGFS_MAGIC`, "unix.DEBUGFS_MAGIC"},
 		{"a number without a name", "sandbox/x.go", `package x; var configfs = 0x62656570`, "0x62656570"},
-		{"the table itself", "sandbox/specialfs/x.go", `package x; import "golang.org/x/sys/unix"; var _ = unix.DEBUGFS_MAGIC`, ""},
-		{"the table stands alone", "sandbox/specialfs/x.go", `package x; import "github.com/memjail/memjail/sandbox/landlock"`, "specialfs imports sandbox/landlock"},
-		{"a second parser", "supervisor/x.go", "package x; import \"strings\"; func f(s string) { strings.Cut(s, ` - `) }", "mount table"},
-		{"the parser", "sandbox/kernel/mountinfo/x.go", `package x; import "strings"; func f(s string) { strings.Cut(s, " - ") }`, ""},
+		{"the table itself", "sandbox/specialfs/x.go",
+			`package x; import "golang.org/x/sys/unix"; var _ = unix.DEBUGFS_MAGIC`, ""},
+		{"the table stands alone", "sandbox/specialfs/x.go",
+			`package x; import "github.com/memjail/memjail/sandbox/landlock"`, "specialfs imports sandbox/landlock"},
+		{"a second parser", "supervisor/x.go",
+			"package x; import \"strings\"; func f(s string) { strings.Cut(s, ` - `) }", "mount table"},
+		{"the parser", "sandbox/kernel/mountinfo/x.go",
+			`package x; import "strings"; func f(s string) { strings.Cut(s, " - ") }`, ""},
 		{"cgo", "sandbox/filter/x.go", `package x; import "C"`, "cgo"},
 		{"cgo when generating", "sandbox/filter/generate/x.go", "//go:build libseccomp\n\npackage x\nimport \"C\"", ""},
-		{"cgo by another tag", "sandbox/filter/x.go", "//go:build libseccomp || linux\n\npackage x\nimport \"C\"", "cgo"},
+		{"cgo by another tag", "sandbox/filter/x.go",
+			"//go:build libseccomp || linux\n\npackage x\nimport \"C\"", "cgo"},
 		{"no tag at all", "sandbox/filter/x.go", "//go:build linux && !amd64\n\npackage x\nimport \"C\"", "cgo"},
-		{"sandbox to supervisor", "sandbox/x.go", `package x; import "github.com/memjail/memjail/supervisor/decide"`, "supervisor/decide"},
-		{"the engine wires both", "sandbox/session/x.go", `package x; import ("github.com/memjail/memjail/supervisor"; "github.com/memjail/memjail/sandbox"); var _ = supervisor.New; var _ sandbox.Plan`, ""},
-		{"the engine knows no cobra", "sandbox/session/x.go", `package x; import "github.com/spf13/cobra"`, "belongs in cmd/memjail/cli"},
-		{"the engine knows no commands", "sandbox/session/x.go", `package x; import "github.com/memjail/memjail/cmd/memjail/cli"`, "the engine imports cmd/memjail/cli"},
+		{"sandbox to supervisor", "sandbox/x.go",
+			`package x; import "github.com/memjail/memjail/supervisor/decide"`, "supervisor/decide"},
+		{"the engine wires both", "sandbox/session/x.go",
+			`package x; import ("github.com/memjail/memjail/supervisor"; "github.com/memjail/memjail/sandbox")
+			var _ = supervisor.New; var _ sandbox.Plan`, ""},
+		{"the engine knows no cobra", "sandbox/session/x.go", `package x; import "github.com/spf13/cobra"`,
+			"belongs in cmd/memjail/cli"},
+		{"the engine knows no commands", "sandbox/session/x.go",
+			`package x; import "github.com/memjail/memjail/cmd/memjail/cli"`, "the engine imports cmd/memjail/cli"},
 		{"the engine prints nothing", "sandbox/session/x.go", `package x; import "os"; var w = os.Stderr`, "os.Stderr"},
-		{"a second engine", "cmd/memjail/cli/x.go", `package x; import "github.com/memjail/memjail/supervisor"; var _ = supervisor.New`, "supervisor.New"},
-		{"a second confinement", "sandbox/jail/x.go", `package x; import f "github.com/memjail/memjail/sandbox/filter"; var _ = f.SupervisorProgram`, "filter.SupervisorProgram"},
-		{"a second launcher", "cmd/memjail/cli/x.go", `package x; import "github.com/memjail/memjail/sandbox/kernel"; var _ = kernel.Launch`, "kernel.Launch"},
-		{"the library sees events", "sandbox/jail/x.go", `package x; import "github.com/memjail/memjail/supervisor"; var _ supervisor.Event`, ""},
-		{"and decides nothing", "sandbox/jail/x.go", `package x; import "github.com/memjail/memjail/supervisor/decide"`, "sandbox/jail imports supervisor/decide"},
+		{"a second engine", "cmd/memjail/cli/x.go",
+			`package x; import "github.com/memjail/memjail/supervisor"; var _ = supervisor.New`, "supervisor.New"},
+		{"a second confinement", "sandbox/jail/x.go",
+			`package x; import f "github.com/memjail/memjail/sandbox/filter"; var _ = f.SupervisorProgram`,
+			"filter.SupervisorProgram"},
+		{"a second launcher", "cmd/memjail/cli/x.go",
+			`package x; import "github.com/memjail/memjail/sandbox/kernel"; var _ = kernel.Launch`, "kernel.Launch"},
+		{"the library sees events", "sandbox/jail/x.go",
+			`package x; import "github.com/memjail/memjail/supervisor"; var _ supervisor.Event`, ""},
+		{"and decides nothing", "sandbox/jail/x.go",
+			`package x; import "github.com/memjail/memjail/supervisor/decide"`,
+			"sandbox/jail imports supervisor/decide"},
 		{"a part", "sandbox/descriptors/x.go", `package x; import "github.com/memjail/memjail/sandbox/facts"`, ""},
-		{"a part that knows the plan", "sandbox/limits/x.go", `package x; import "github.com/memjail/memjail/sandbox"`, "sandbox/limits imports sandbox"},
-		{"a part that knows too much", "sandbox/program/x.go", `package x; import "github.com/memjail/memjail/sandbox/landlock"`, "sandbox/program imports sandbox/landlock"},
-		{"a second writer", "sandbox/x.go", `package x; import "github.com/memjail/memjail/sandbox/starter"; var _ = &starter.Plan{}`, "a plan of the starter"},
-		{"the writer", "sandbox/prepare.go", `package x; import "github.com/memjail/memjail/sandbox/starter"; var _ = starter.Plan{}`, ""},
-		{"a writer of one field", "sandbox/x.go", `package x; func f(p *Plan) { p.starter.Path = "" }`, "the starter's plan is changed"},
-		{"supervisor to sandbox", "supervisor/x.go", `package x; import "github.com/memjail/memjail/sandbox/landlock"`, "sandbox/landlock"},
-		{"supervisor to the floor", "supervisor/x.go", `package x; import "github.com/memjail/memjail/sandbox/kernel"`, ""},
+		{"a part that knows the plan", "sandbox/limits/x.go",
+			`package x; import "github.com/memjail/memjail/sandbox"`, "sandbox/limits imports sandbox"},
+		{"a part that knows too much", "sandbox/program/x.go",
+			`package x; import "github.com/memjail/memjail/sandbox/landlock"`,
+			"sandbox/program imports sandbox/landlock"},
+		{"a second writer", "sandbox/x.go",
+			`package x; import "github.com/memjail/memjail/sandbox/starter"; var _ = &starter.Plan{}`,
+			"a plan of the starter"},
+		{"the writer", "sandbox/prepare.go",
+			`package x; import "github.com/memjail/memjail/sandbox/starter"; var _ = starter.Plan{}`, ""},
+		{"a writer of one field", "sandbox/x.go", `package x; func f(p *Plan) { p.starter.Path = "" }`,
+			"the starter's plan is changed"},
+		{"supervisor to sandbox", "supervisor/x.go",
+			`package x; import "github.com/memjail/memjail/sandbox/landlock"`, "sandbox/landlock"},
+		{"supervisor to the floor", "supervisor/x.go",
+			`package x; import "github.com/memjail/memjail/sandbox/kernel"`, ""},
 		{"policy", "policy/x.go", `package x; import "github.com/memjail/memjail/sandbox"`, "policy imports"},
-		{"policy file", "policy/file/x.go", `package x; import "github.com/memjail/memjail/sandbox"`, "policy/file imports"},
-		{"loader", "sandbox/session/x.go", `package x; import "github.com/memjail/memjail/sandbox/capability/install"`, "capability/install"},
-		{"ebpf", "sandbox/capability/x.go", `package x; import "github.com/cilium/ebpf"`, "belongs in sandbox/capability/install"},
+		{"policy file", "policy/file/x.go", `package x; import "github.com/memjail/memjail/sandbox"`,
+			"policy/file imports"},
+		{"loader", "sandbox/session/x.go",
+			`package x; import "github.com/memjail/memjail/sandbox/capability/install"`, "capability/install"},
+		{"ebpf", "sandbox/capability/x.go", `package x; import "github.com/cilium/ebpf"`,
+			"belongs in sandbox/capability/install"},
 		{"cobra", "sandbox/x.go", `package x; import "github.com/spf13/cobra"`, "belongs in cmd/memjail/cli"},
 		{"exit", "cmd/memjail/cli/x.go", `package x; import "os"; func f() { os.Exit(1) }`, "os.Exit"},
 		{"log.Fatal", "sandbox/x.go", `package x; import "log"; func f() { log.Fatalf("") }`, "log.Fatalf"},
@@ -336,7 +394,8 @@ func findEngine(f *archFile) []archBreach {
 	found := f.uses(archModule+"/supervisor", is("New", "Options"))
 	found = append(found, f.uses(archModule+"/sandbox/filter", is("SupervisorProgram"))...)
 	if below(f.dir, "cmd") { // sandbox starts children, but with a plan they are the engine's
-		found = append(found, f.uses(archModule+"/sandbox/kernel", is("Launch", "Become", "LoadFilter", "CatchSignals"))...)
+		found = append(found, f.uses(archModule+"/sandbox/kernel",
+			is("Launch", "Become", "LoadFilter", "CatchSignals"))...)
 	}
 	return found
 }
@@ -348,9 +407,10 @@ func findParts(f *archFile) []archBreach {
 		return nil
 	}
 	known := map[string][]string{ // besides the floor and package policy
-		"sandbox/program":     {"sandbox/closure"},
-		"sandbox/limits":      {"sandbox/starter"},
-		"sandbox/facts":       {"sandbox/closure", "sandbox/filter", "sandbox/landlock", "sandbox/pin", "sandbox/program", "sandbox/specialfs"},
+		"sandbox/program": {"sandbox/closure"},
+		"sandbox/limits":  {"sandbox/starter"},
+		"sandbox/facts": {"sandbox/closure", "sandbox/filter", "sandbox/landlock", "sandbox/pin",
+			"sandbox/program", "sandbox/specialfs"},
 		"sandbox/descriptors": {"sandbox/facts", "sandbox/landlock", "sandbox/specialfs"},
 	}
 	var found []archBreach
@@ -467,7 +527,8 @@ func findSuite(f *archFile) []archBreach {
 		allowed := dir != attempts || f.dir == "cmd/memjail/cli"
 		if f.dir == engine || f.dir == attempts {
 			allowed = below(dir, "policy") || inFloor(dir) ||
-				f.dir == engine && (dir == "sandbox/report" || dir == "sandbox/capability") || f.dir == attempts && dir == engine
+				f.dir == engine && (dir == "sandbox/report" || dir == "sandbox/capability") ||
+				f.dir == attempts && dir == engine
 		}
 		return f.dir + " imports " + dir, !allowed
 	})
@@ -512,7 +573,8 @@ func findExit(f *archFile) []archBreach {
 	}
 	exit := func(name string) bool { return name == "Exit" }
 	fatal := func(name string) bool { return strings.HasPrefix(name, "Fatal") || strings.HasPrefix(name, "Panic") }
-	return slices.Concat(f.uses("os", exit), f.uses("syscall", exit), f.uses("golang.org/x/sys/unix", exit), f.uses("log", fatal))
+	return slices.Concat(f.uses("os", exit), f.uses("syscall", exit), f.uses("golang.org/x/sys/unix", exit),
+		f.uses("log", fatal))
 }
 
 func findInit(f *archFile) []archBreach {
@@ -599,7 +661,8 @@ func parseFile(fset *token.FileSet, name string, source []byte) (*archFile, erro
 	}
 	f := &archFile{
 		path: name, dir: path.Dir(name), test: strings.HasSuffix(name, "_test.go"),
-		tagged: needsTag(syntax, "libseccomp"), imports: map[string]string{}, syntax: syntax, fset: fset,
+		tagged: needsTag(syntax, "libseccomp"), imports: map[string]string{}, source: string(source),
+		syntax: syntax, fset: fset,
 	}
 	for _, spec := range syntax.Imports {
 		local := path.Base(importPath(spec))

@@ -150,7 +150,8 @@ func TestDocsLayoutNotices(t *testing.T) {
 			t.Errorf("%v: got %q, want %q", imports, wrong, want)
 		}
 	}
-	if wrong := layoutErrors(page+"| `b` | again | |\n", map[string][]string{"a": {"b", "c"}, "b": nil}); len(wrong) != 1 {
+	if wrong := layoutErrors(page+"| `b` | again | |\n",
+		map[string][]string{"a": {"b", "c"}, "b": nil}); len(wrong) != 1 {
 		t.Errorf("a directory that is listed twice: got %q", wrong)
 	}
 }
@@ -174,7 +175,8 @@ func TestDocsPolicyKeys(t *testing.T) {
 		}
 	}
 	values := slices.Concat(
-		policy.Names[policy.Access](), policy.Names[policy.Ptrace](), policy.Names[policy.CodeFiles](), policy.Names[policy.AnonymousExec](), policy.Names[policy.WritableCode](), policy.Names[policy.SharedFiles](),
+		policy.Names[policy.Access](), policy.Names[policy.Ptrace](), policy.Names[policy.CodeFiles](),
+		policy.Names[policy.AnonymousExec](), policy.Names[policy.WritableCode](), policy.Names[policy.SharedFiles](),
 		policy.Names[policy.CoreDumps](), policy.Names[policy.ProcfsWrite](), policy.Names[policy.ProcfsSystem](),
 		policy.Names[policy.Scope](), policy.Names[policy.Namespaces](), policy.Names[policy.PrivateMounts](),
 		policy.Names[policy.OnMount](), policy.Names[policy.OnSupervisorExit](), policy.Names[policy.Denials](),
@@ -224,7 +226,10 @@ func TestDocsFlags(t *testing.T) {
 	known := map[string]bool{}
 	// Flags stand at the beginning of a line; other commands' are in the examples.
 	long := regexp.MustCompile(`(?m)^ +(?:-[a-z], )?--([a-z][a-z-]+)`)
-	for _, command := range []string{"run", "exec", "learn", "pin", "probe", "doctor", "drop", "capability install", "capability status", "capability uninstall", "policy show", "policy explain", "policy lint", "policy diff", "policy list", "policy schema", "verify", "systemd drop-in", "systemd check", "systemd remove"} {
+	for _, command := range []string{"run", "exec", "learn", "pin", "probe", "doctor", "drop",
+		"capability install", "capability status", "capability uninstall", "policy show", "policy explain",
+		"policy lint", "policy diff", "policy list", "policy schema", "verify", "systemd drop-in",
+		"systemd check", "systemd remove"} {
 		help, err := exec.Command(memjail, append(strings.Fields(command), "--help")...).Output()
 		if err != nil {
 			t.Fatalf("memjail %s --help: %v", command, err)
@@ -264,7 +269,8 @@ func TestDocsThreatModel(t *testing.T) {
 		t.Fatal(err)
 	}
 	routes := map[string]bool{}
-	for _, m := range regexp.MustCompile("(?m)^\\| `([a-z-]+)/").FindAllStringSubmatch(docsPages(t)["docs/probes.md"], -1) {
+	for _, m := range regexp.MustCompile("(?m)^\\| `([a-z-]+)/").FindAllStringSubmatch(
+		docsPages(t)["docs/probes.md"], -1) {
 		routes[m[1]] = true
 	}
 	rows, name := 0, regexp.MustCompile("`([^`]+)`")

@@ -32,7 +32,8 @@ func adviceFor(t *testing.T, o outcome, about string) (flags, line string) {
 // policy, and does allow the file: also where the sandboxed program, which chooses the
 // names, would have the shell or the terminal do something else.
 func TestAdviceCanBePasted(t *testing.T) {
-	names := []string{"plain", "sp ace", "it's", "ev\x1b[31mil; touch pwned", "$(touch pwned)", "`touch pwned`", "new\nline", "back\\slash",
+	names := []string{"plain", "sp ace", "it's", "ev\x1b[31mil; touch pwned", "$(touch pwned)", "`touch pwned`",
+		"new\nline", "back\\slash",
 		"quote\"", "not\xffutf8", "ünïcode", "&& touch pwned", "#hash", "*"}
 	as := accounts()[len(accounts())-1]
 	home, dir := as.homeDir(t), as.workDir(t)
@@ -49,12 +50,14 @@ func TestAdviceCanBePasted(t *testing.T) {
 			t.Errorf("%q: the advice %q acts on a terminal", name, flags)
 		}
 		pasted := memjailPath(t) + " run -q -p workspace " + flags + ` -- cat "$1"`
-		if o := (job{as: as, dir: dir, argv: []string{"bash", "-c", pasted, "bash", file}}).run(t); o.stdout != "content\n" {
+		if o := (job{as: as, dir: dir, argv: []string{"bash", "-c", pasted, "bash", file}}).run(
+			t); o.stdout != "content\n" {
 			t.Errorf("%q: with %s: %v", name, flags, o)
 		}
 		if line != "" {
 			plantFile(t, as, dir, "policy.toml", "version = 1\nextends = [\"workspace\"]\n"+line+"\n")
-			if o := (job{as: as, dir: dir, argv: []string{memjailPath(t), "run", "-q", "-p", "./policy.toml", "--", "cat", file}}).run(t); o.stdout != "content\n" {
+			if o := (job{as: as, dir: dir, argv: []string{memjailPath(t), "run", "-q", "-p", "./policy.toml",
+				"--", "cat", file}}).run(t); o.stdout != "content\n" {
 				t.Errorf("%q: with the line %s: %v", name, line, o)
 			}
 		}
@@ -63,7 +66,8 @@ func TestAdviceCanBePasted(t *testing.T) {
 				t.Errorf("%q: the advice ran a command", name)
 			}
 		}
-		explained := job{as: as, dir: dir, argv: []string{memjailPath(t), "policy", "explain", "workspace", "--read", file}}.run(t)
+		explained := job{as: as, dir: dir, argv: []string{memjailPath(t), "policy", "explain", "workspace",
+			"--read", file}}.run(t)
 		if strings.ContainsRune(explained.stdout, '\x1b') {
 			t.Errorf("%q: policy explain prints what a terminal acts upon: %q", name, explained.stdout)
 		}
@@ -99,15 +103,19 @@ func TestRefusalsTold(t *testing.T) {
 			want string // "": nothing is told
 		}{
 			{"listing", false, []string{"-p", "workspace"}, []string{"ls", home}, "--ls " + home},
-			{"a script's interpreter", false, append(library, "--rox", dir), []string{"dash", "-c", "./script; true"}, "--rox /usr/bin/perl"},
-			{"program directories", true, nil, []string{"touch", "/usr/local/bin/memjail-test"}, "--allow memory.code-files=allow"},
+			{"a script's interpreter", false, append(library, "--rox", dir),
+				[]string{"dash", "-c", "./script; true"}, "--rox /usr/bin/perl"},
+			{"program directories", true, nil, []string{"touch", "/usr/local/bin/memjail-test"},
+				"--allow memory.code-files=allow"},
 			{"a carved directory", true, nil, []string{"touch", "/memjail-test"}, "nothing new can be made directly"},
 			{"a device", true, nil, []string{"dd", "if=/dev/kmsg", "count=0"}, "--device /dev/kmsg"},
 			{"its own descriptors", false, []string{"-p", "workspace"},
-				append(python, "import os; r, w = os.pipe(); [os.close(os.open('/dev/fd/%d' % os.dup2(w, n), os.O_WRONLY)) for n in range(r + 2, 40)]"), ""},
+				append(python, "import os; r, w = os.pipe(); [os.close(os.open('/dev/fd/%d' % "+
+					"os.dup2(w, n), os.O_WRONLY)) for n in range(r + 2, 40)]"), ""},
 			{"a file that is handed in", false, []string{"-p", "workspace"}, []string{"bash", "-c", "echo x >&1"}, ""},
 			{"flags of openat2", false, nil, append(python, openat2Script), ""},
-			{"UNIX sockets", false, []string{"-p", "workspace"}, append(python, "import socket; socket.socket(socket.AF_UNIX)"), "--unix all"},
+			{"UNIX sockets", false, []string{"-p", "workspace"},
+				append(python, "import socket; socket.socket(socket.AF_UNIX)"), "--unix all"},
 		} {
 			if test.root && !as.isRoot() {
 				continue
@@ -123,7 +131,8 @@ func TestRefusalsTold(t *testing.T) {
 			{[]string{"--rox", "/usr/bin/env", "--", "/usr/bin/env", "true"}, []string{"--rox /usr/bin/env"}},
 		} {
 			o := job{as: as, dir: dir, argv: append([]string{memjailPath(t), "run", "-v"}, missing.argv...)}.run(t)
-			if o.code != 126 || strings.Contains(o.stderr, missing.never[0]) || !strings.Contains(o.stderr, "ld-linux") {
+			if o.code != 126 || strings.Contains(o.stderr, missing.never[0]) ||
+				!strings.Contains(o.stderr, "ld-linux") {
 				t.Errorf("%v: %v", missing.argv, o)
 			}
 		}

@@ -93,7 +93,8 @@ func TestAnswersFail(t *testing.T) {
 		return string(out), err
 	}
 	for _, command := range []string{"run", "exec"} {
-		if out, err := run(t, command, ""); !strings.Contains(out, "cat\n") || !strings.Contains(out, "mem: Permission denied") {
+		if out, err := run(t, command, ""); !strings.Contains(out, "cat\n") ||
+			!strings.Contains(out, "mem: Permission denied") {
 			t.Fatalf("control: %s: %v\n%s", command, err, out)
 		}
 		for _, errno := range []string{"EINTR", "EINVAL", "EBADF", "ENOMEM", "EFAULT"} {

@@ -247,7 +247,8 @@ var attackForms = []struct {
 	flags []string
 	after []string // what stands before the attack inside
 }{
-	{name: "uid changed inside", root: true, after: []string{"setpriv", "--reuid=65534", "--regid=65534", "--clear-groups", "--"}},
+	{name: "uid changed inside", root: true, after: []string{"setpriv", "--reuid=65534", "--regid=65534",
+		"--clear-groups", "--"}},
 	{name: "no capabilities", root: true, after: []string{"setpriv", "--bounding-set=-all", "--inh-caps=-all", "--"}},
 	{name: "CAP_SYS_PTRACE kept", root: true, flags: []string{"--allow", "capabilities.keep=CAP_SYS_PTRACE"}},
 	{name: "a daemon's session", after: []string{"setsid", "-w"}},
@@ -334,7 +335,8 @@ func TestSetUIDProgram(t *testing.T) {
 	if o := (job{as: user, dir: dir, argv: argv}).run(t); o.stdout != "0\n" {
 		t.Fatalf("control: %v", o)
 	}
-	if o := (job{as: user, dir: dir, argv: inside(t, argv...)}).run(t); o.code != 0 || o.stdout == "0\n" || o.stdout == "" {
+	if o := (job{as: user, dir: dir, argv: inside(t, argv...)}).run(t); o.code != 0 || o.stdout == "0\n" ||
+		o.stdout == "" {
 		t.Error(o)
 	}
 }
@@ -348,7 +350,8 @@ func TestPermissionDenied(t *testing.T) {
 			argv := attackTest{source: source}.argv(t, as)
 			control := job{as: as, dir: as.workDir(t), argv: argv}.run(t)
 			result := job{as: as, dir: as.workDir(t), argv: inside(t, argv...)}.run(t)
-			old := map[string]string{".rs": "variable 0x1122334455667788", ".py": "variable canary-old-value"}[filepath.Ext(source)]
+			old := map[string]string{".rs": "variable 0x1122334455667788",
+				".py": "variable canary-old-value"}[filepath.Ext(source)]
 			if strings.Contains(control.stdout, old) {
 				t.Errorf("control: the variable was not changed: %v", control)
 			}
@@ -396,7 +399,8 @@ kill "$pid"`
 					t.Errorf("control: %s does nothing without memjail: %v", d.needs, control)
 				}
 				result := job{as: as, dir: as.workDir(t), argv: inside(t, argv...)}.run(t)
-				if strings.Contains(result.stdout, "0xbad") || !strings.Contains(result.stdout, "canary 0x1122334455667788") {
+				if strings.Contains(result.stdout, "0xbad") ||
+					!strings.Contains(result.stdout, "canary 0x1122334455667788") {
 					t.Errorf("%s inside: %v", d.needs, result)
 				}
 			})

@@ -65,7 +65,8 @@ func TestBuildWithCgo(t *testing.T) {
 		t.Fatalf("%v: %s", err, said)
 	}
 	for _, command := range [][]string{{"version"}, {"run", "--", "/bin/true"}} {
-		const advice = "CGO_ENABLED=0 go install -ldflags='-E memjail_entry' github.com/memjail/memjail/cmd/memjail@latest"
+		const advice = "CGO_ENABLED=0 go install -ldflags='-E memjail_entry' " +
+			"github.com/memjail/memjail/cmd/memjail@latest"
 		got := job{argv: append([]string{file}, command...)}.run(t)
 		if !interpreted(t, file) || !strings.Contains(got.stdout+got.stderr, advice) {
 			t.Errorf("%q: status %d: %s%s", command, got.code, got.stdout, got.stderr)
@@ -102,7 +103,8 @@ func TestDynamicBuild(t *testing.T) {
 		argv []string
 		code int
 	}{
-		{[]string{"run", "--", "/bin/true"}, 125}, {[]string{"exec", "--", "/bin/true"}, 125}, {[]string{"version"}, 0}, {[]string{"doctor"}, 1},
+		{[]string{"run", "--", "/bin/true"}, 125}, {[]string{"exec", "--", "/bin/true"}, 125},
+		{[]string{"version"}, 0}, {[]string{"doctor"}, 1},
 		{[]string{"probe", "--only", "proc-mem/open/self/read"}, 3},
 	} {
 		got := job{argv: append([]string{file}, test.argv...)}.run(t)
@@ -122,7 +124,8 @@ func TestDynamicBuild(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, command := range []string{"check", "drop-in"} {
-		got := job{argv: []string{memjailPath(t), "systemd", command, "a", "--root", root, "--memjail", "/usr/local/bin/memjail"}}.run(t)
+		got := job{argv: []string{memjailPath(t), "systemd", command, "a", "--root", root, "--memjail",
+			"/usr/local/bin/memjail"}}.run(t)
 		if got.code != 2 || !strings.Contains(got.stderr, why) {
 			t.Errorf("systemd %s: status %d: %s%s", command, got.code, got.stdout, got.stderr)
 		}

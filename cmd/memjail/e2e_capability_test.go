@@ -19,7 +19,8 @@ var buildCapabilityAttack = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	bin := filepath.Join(dir, "attack-capability")
-	out, err := exec.Command("gcc", "-O1", "-Wall", "-Wno-unused-result", "-static-pie", "-pthread", "-z", "noexecstack", "-o", bin,
+	out, err := exec.Command("gcc", "-O1", "-Wall", "-Wno-unused-result", "-static-pie", "-pthread", "-z",
+		"noexecstack", "-o", bin,
 		attackSource("capability/attack.c")).CombinedOutput()
 	if err != nil {
 		return "", fmt.Errorf("compiling the attacks: %w\n%s", err, out)
@@ -37,7 +38,8 @@ func capabilityGuest(t *testing.T, kernel, arguments string) guest {
 		t.Fatal(err)
 	}
 	return guest{kernel: kernel, append: arguments, memory: 1024, limit: 20 * time.Minute, files: map[string]string{
-		"/usr/local/bin/memjail": memjailPath(t), "/bin/attack": attack, "/capability.sh": kernelFile(t, "capability.sh")}}
+		"/usr/local/bin/memjail": memjailPath(t), "/bin/attack": attack,
+		"/capability.sh": kernelFile(t, "capability.sh")}}
 }
 
 // sections splits what capability.sh printed at its headings.
@@ -55,7 +57,8 @@ func sections(out string) map[string][]string {
 }
 
 // harmlessAttempts must succeed for a process that has dropped the capability, too.
-var harmlessAttempts = []string{"receive_plain", "own_files", "own_thread_by_number", "prctl_answers", "supervisor_of_it", "reused_tasks"}
+var harmlessAttempts = []string{"receive_plain", "own_files", "own_thread_by_number", "prctl_answers",
+	"supervisor_of_it", "reused_tasks"}
 
 // bareAttempts succeed after a bare prctl; docs/capability.md explains each of them.
 var bareAttempts = []string{"own_process_vm", "outside_fd", "ring_inherited", "outside_descriptor_kept"}
@@ -108,7 +111,8 @@ func TestCapability(t *testing.T) {
 			}
 			if !test.short {
 				harmless := len(harmlessAttempts) + len(bareAttempts)
-				record(t, rowAttempts, test.kernel, fmt.Sprintf("%d of %d closed", attempts-harmless, attempts-harmless))
+				record(t, rowAttempts, test.kernel, fmt.Sprintf("%d of %d closed", attempts-harmless,
+					attempts-harmless))
 			}
 			for _, want := range capabilityLines(test.short) {
 				if !strings.Contains(out, want) {
@@ -133,12 +137,14 @@ func capabilityLines(short bool) []string {
 	lines := []string{"ftrace open 0", "ftrace closed 1", "other settings open",
 		"kernel.ftrace_enabled is 0", "install while ftrace is off: status 3",
 		"root is needed", "install as a user: status 125",
-		"\ninstall: status 0", "root lists the pins: 1, and the FIFO", "\nstatus: status 0", "status as a user: status 0",
+		"\ninstall: status 0", "root lists the pins: 1, and the FIFO", "\nstatus: status 0",
+		"status as a user: status 0",
 		"== still open\n" + strings.Join(bareAttempts, " open\n") + " open\ninside_mem open"}
 	if short {
 		return lines
 	}
-	return append(lines, "while installed again: race: 0 of", "opens, 0 of", "dropped: own_mem closed", "would get it back", "uninstall while it lives: status 125",
+	return append(lines, "while installed again: race: 0 of", "opens, 0 of", "dropped: own_mem closed",
+		"would get it back", "uninstall while it lives: status 125",
 		"upgrade: status 0", "after the upgrade: own_mem closed",
 		"outsiders now: outside_fd closed, without the drop: outside_fd open",
 		"after umount of the pins: own_mem closed", "new drops then: own_mem closed",
@@ -150,7 +156,8 @@ func capabilityLines(short bool) []string {
 // TestCapabilityUnsupported: a kernel that cannot have the capability says so, and
 // nothing of it stays.
 func TestCapabilityUnsupported(t *testing.T) {
-	const script = "memjail capability install 2>&1; echo install $?; memjail capability status; echo status $?; ls -A /sys/fs/bpf"
+	const script = "memjail capability install 2>&1; echo install $?; memjail capability status; echo " +
+		"status $?; ls -A /sys/fs/bpf"
 	for _, test := range []struct{ name, kernel, arguments, says string }{
 		{"too old", "5.10", "", "BPF LSM is not active"},
 		{"left out at boot", "6.1", "lsm=lockdown,landlock,yama", "BPF LSM is not active"},
@@ -163,7 +170,8 @@ func TestCapabilityUnsupported(t *testing.T) {
 		t.Run(test.kernel+" "+test.name, func(t *testing.T) {
 			out, _ := capabilityGuest(t, test.kernel, test.arguments).boot(t, "sh", "-c", script)
 			record(t, rowUnsupported, test.kernel, "refused")
-			if !strings.Contains(out, test.says) || !strings.HasSuffix(strings.TrimSpace(out), "install 3\nnot installed (as root: memjail capability install)\nstatus 3") {
+			if !strings.Contains(out, test.says) || !strings.HasSuffix(strings.TrimSpace(out),
+				"install 3\nnot installed (as root: memjail capability install)\nstatus 3") {
 				t.Errorf("got\n%s", out)
 			}
 		})
@@ -191,8 +199,10 @@ func TestCapabilityHooks(t *testing.T) {
 			out, _ := g.boot(t, "sh", "/hooks.sh", test.argument)
 			record(t, rowHooks, test.kernel, "refused, or said")
 			want := []string{full + "file_open\ncore hook full: status 3, left 0\n", "room for one: status 0",
-				"not in force, limit: another process of the same user can make a process dump core (" + full + "task_setrlimit)", "optional hook full: status 0",
-				"  not in force, limit: another process of the same user can make a process dump core\n", "\nstatus: 0", "handles: Operation not supported"}
+				"not in force, limit: another process of the same user can make a process dump core (" + full +
+					"task_setrlimit)", "optional hook full: status 0",
+				"  not in force, limit: another process of the same user can make a process dump core\n",
+				"\nstatus: 0", "handles: Operation not supported"}
 			if test.argument == "all" {
 				want = append(want, "\nunlimited children: 300 of 300 born, 0 with memory open\n")
 				_, limited, _ := strings.Cut(out, "\nlimited children: ")
@@ -236,7 +246,8 @@ func TestCapabilityRace(t *testing.T) {
 			}
 			record(t, rowRace, kernel, "lost: "+strings.TrimPrefix(lines[1], "race: "))
 			var lost, opens, children int
-			if _, err := fmt.Sscanf(lines[1], "race: %d of %d opens, %d of", &lost, &opens, &children); err != nil || lost+children > 0 || opens < 1_000_000 {
+			if _, err := fmt.Sscanf(lines[1], "race: %d of %d opens, %d of", &lost, &opens,
+				&children); err != nil || lost+children > 0 || opens < 1_000_000 {
 				t.Errorf("lost, or too few tries: %s (%v)", lines[1], err)
 			}
 		})
@@ -262,12 +273,15 @@ func TestCapabilityShape(t *testing.T) {
 			if len(got["control"]) < 5 {
 				t.Fatalf("no control:\n%s", out)
 			}
-			if slices.ContainsFunc(got["control"][:5], func(line string) bool { return !strings.HasSuffix(line, ": open") }) {
+			if slices.ContainsFunc(got["control"][:5],
+				func(line string) bool { return !strings.HasSuffix(line, ": open") }) {
 				t.Errorf("the control: %q", got["control"])
 			}
-			want := []string{"memory to write: closed", "memory to read: closed", "maps: open", "of another: closed", "status of another: open"}
+			want := []string{"memory to write: closed", "memory to read: closed", "maps: open",
+				"of another: closed", "status of another: open"}
 			for _, who := range []string{"root", "user"} {
-				for _, command := range []string{"run -q", "exec -q", "run -q -p /tmp/writes-nothing.toml", "run -q -- memjail run -q"} {
+				for _, command := range []string{"run -q", "exec -q", "run -q -p /tmp/writes-nothing.toml",
+					"run -q -- memjail run -q"} {
 					comm := "comm: renamed"
 					if strings.HasSuffix(command, ".toml") {
 						comm = "comm: sh"
@@ -277,16 +291,20 @@ func TestCapabilityShape(t *testing.T) {
 					}
 				}
 				more := strings.Join(got[who+" more"], "\n") + "\n"
-				for _, line := range []string{"explained: capability capability landlock supervisor\n", "memfds: 0\n", "shown: the memory capability decides\n",
-					"examined: 1\n", "shape: the memory capability decides\n", "shape without a supervisor: none can be written (no supervisor)\n",
-					"shape without it: a supervisor grants its harmless files\n", "proc can be listed under path rules: 1\n",
+				for _, line := range []string{"explained: capability capability landlock supervisor\n",
+					"memfds: 0\n", "shown: the memory capability decides\n",
+					"examined: 1\n", "shape: the memory capability decides\n",
+					"shape without a supervisor: none can be written (no supervisor)\n",
+					"shape without it: a supervisor grants its harmless files\n",
+					"proc can be listed under path rules: 1\n",
 					"procfs mounted elsewhere:\n", "interrupted: 0 of 200000 opens failed, interrupted\n"} {
 					if !strings.Contains(more, line) {
 						t.Errorf("%s: missing %q in %q", who, line, more)
 					}
 				}
 			}
-			for _, line := range []string{"procfs mounted elsewhere, outside: open", "interrupted, outside: 0 of 20000"} {
+			for _, line := range []string{"procfs mounted elsewhere, outside: open",
+				"interrupted, outside: 0 of 20000"} {
 				if !strings.Contains(out, line) {
 					t.Errorf("missing %q", line)
 				}
@@ -335,7 +353,8 @@ memjail drop -- memjail run -q -- sh -c 'head -n 1 /proc/self/maps | wc -l; (exe
 	}
 	for line, count := range map[string]int{"\nown_process_vm open\nown_mem open\n": 2,
 		"dropped: own_process_vm closed\ndropped: own_mem closed\ndropped: own_files open\n": 2,
-		"which gives access to memory\nheld: 125\n":                                          1, "\n0 00000000 \n": 2, "warning: root keeps its Linux capabilities": 1, "\n1\nnested\n": 1} {
+		"which gives access to memory\nheld: 125\n":                                          1,
+		"\n0 00000000 \n": 2, "warning: root keeps its Linux capabilities": 1, "\n1\nnested\n": 1} {
 		if got := strings.Count(out, line); got != count {
 			t.Errorf("%q %d times, want %d", line, got, count)
 		}
@@ -349,7 +368,8 @@ memjail drop -- memjail run -q -- sh -c 'head -n 1 /proc/self/maps | wc -l; (exe
 func staticAttack(t *testing.T, source string) string {
 	t.Helper()
 	bin := filepath.Join(t.TempDir(), "attack")
-	if out, err := exec.Command("gcc", "-O1", "-Wall", "-static", "-o", bin, attackSource(source)).CombinedOutput(); err != nil {
+	if out, err := exec.Command("gcc", "-O1", "-Wall", "-static", "-o", bin,
+		attackSource(source)).CombinedOutput(); err != nil {
 		t.Fatalf("compiling %s: %v\n%s", source, err, out)
 	}
 	return bin
@@ -368,7 +388,8 @@ func TestCapabilitySnippets(t *testing.T) {
 	want := map[string]string{"c": "c: 38, memory open\nc: 0, memory closed\n"}
 	if _, err := exec.LookPath("rustc"); err == nil {
 		rust := filepath.Join(t.TempDir(), "rust")
-		if out, err := exec.Command("rustc", "-O", "-C", "target-feature=+crt-static", "-o", rust, snippet("drop.rs")).CombinedOutput(); err != nil {
+		if out, err := exec.Command("rustc", "-O", "-C", "target-feature=+crt-static", "-o", rust,
+			snippet("drop.rs")).CombinedOutput(); err != nil {
 			t.Fatalf("compiling drop.rs: %v\n%s", err, out)
 		}
 		g.files["/bin/drop-rust"] = rust
@@ -459,7 +480,8 @@ func TestCapabilityUnit(t *testing.T) {
 	}
 	g := capabilityGuest(t, "6.12", "")
 	library := filepath.Join(t.TempDir(), "library.so")
-	if out, err := exec.Command("gcc", "-shared", "-fPIC", "-O2", "-Wall", "-DLIBRARY", "-o", library, attackSource("../capability/drop.c")).CombinedOutput(); err != nil {
+	if out, err := exec.Command("gcc", "-shared", "-fPIC", "-O2", "-Wall", "-DLIBRARY", "-o", library,
+		attackSource("../capability/drop.c")).CombinedOutput(); err != nil {
 		t.Fatalf("compiling the library: %v\n%s", err, out)
 	}
 	g.files["/usr/local/lib/libmemorydrop.so"] = library
@@ -481,7 +503,8 @@ func TestCapabilityUnit(t *testing.T) {
 	const inForce = "installed, and every attack on it failed"
 	for _, want := range []string{
 		"before: not installed", "booted: active running, " + inForce + ", 0", "limit: infinity",
-		"a service: open\n", "a service with drop: closed\n", "a service with the drop-in for all: closed\n", "a service that keeps it: open\n",
+		"a service: open\n", "a service with drop: closed\n", "a service with the drop-in for all: closed\n",
+		"a service that keeps it: open\n",
 		"restarted: active running, " + inForce + ", 0", "after its end: active running, " + inForce + ", 0",
 		"stopped: inactive dead, " + inForce + ", 1", "a service where it is not installed: open\n",
 	} {

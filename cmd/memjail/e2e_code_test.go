@@ -55,7 +55,8 @@ print(" ".join(sorted(done)))
 func TestCodeKeys(t *testing.T) {
 	forAccounts(t, func(t *testing.T, as account) {
 		as.needs(t, "/usr/bin/python3")
-		all := []string{"asking", "code-later", "implied", "memfd-asked", "memfd-data", "memfd-dev-fd", "memfd-mode", "memfd-run", "memfd-sealing",
+		all := []string{"asking", "code-later", "implied", "memfd-asked", "memfd-data", "memfd-dev-fd",
+			"memfd-mode", "memfd-run", "memfd-sealing",
 			"private-file", "shared-anonymous", "shared-file", "shmget", "written-code"}
 		anonymous := []string{"memfd-run", "memfd-dev-fd", "memfd-asked", "memfd-mode"}
 		for _, test := range []struct {
@@ -66,16 +67,19 @@ func TestCodeKeys(t *testing.T) {
 			{"outside", nil, nil},
 			{"default", inside(t), anonymous},
 			{"allowed", []string{memjailPath(t), "run", "--allow", "anonymous-exec=allow", "--"}, nil},
-			{"no writable code", []string{memjailPath(t), "run", "--allow", "anonymous-exec=allow", "--allow", "writable-code=deny", "--"},
+			{"no writable code", []string{memjailPath(t), "run", "--allow", "anonymous-exec=allow", "--allow",
+				"writable-code=deny", "--"},
 				[]string{"written-code", "code-later", "implied"}},
-			{"no shared files", []string{memjailPath(t), "run", "--allow", "anonymous-exec=allow", "--allow", "shared-files=deny", "--"},
+			{"no shared files", []string{memjailPath(t), "run", "--allow", "anonymous-exec=allow", "--allow",
+				"shared-files=deny", "--"},
 				[]string{"shared-file", "shmget"}},
 			{"no supervisor", []string{memjailPath(t), "run", "--memory", "no-write", "--allow", "procfs.write=", "--"},
 				nil},
 			{"nested", append(inside(t), inside(t)...), anonymous},
 		} {
 			dir := as.workDir(t)
-			o := job{as: as, dir: dir, argv: append(test.argv, "/usr/bin/python3", "-c", codeProgram, dir+"/scratch")}.run(t)
+			o := job{as: as, dir: dir, argv: append(test.argv, "/usr/bin/python3", "-c", codeProgram,
+				dir+"/scratch")}.run(t)
 			var want []string
 			for _, name := range all {
 				if !strings.Contains(" "+strings.Join(test.refused, " ")+" ", " "+name+" ") {
@@ -89,9 +93,6 @@ func TestCodeKeys(t *testing.T) {
 	})
 }
 
-// TestInheritedMemfd: a program in memory that was made outside is not handed in by
-// any of the ways in which descriptors are, unless the policy lets memfds be
-// executed; without memjail it runs.
 // startedWith runs a command that inherits a file as descriptor 3, or as 0.
 func startedWith(t *testing.T, dir string, file *os.File, stdin bool, argv ...string) (string, error) {
 	cmd := exec.Command(argv[0], argv[1:]...)
@@ -105,35 +106,42 @@ func startedWith(t *testing.T, dir string, file *os.File, stdin bool, argv ...st
 	return string(out), err
 }
 
-func TestInheritedMemfd(t *testing.T) {
-	as := account{uid: -1}
-	dir, memjail := as.workDir(t), memjailPath(t)
+// programMemfd makes a memfd with a program in it, MFD_EXEC or other flags.
+func programMemfd(t *testing.T, flags int) *os.File {
+	t.Helper()
 	program, err := os.ReadFile("/bin/echo")
 	if err != nil {
 		t.Fatal(err)
 	}
-	memfd := func(flags int) *os.File {
-		fd, err := unix.MemfdCreate("program", flags|unix.MFD_CLOEXEC)
-		if err != nil {
-			t.Skipf("this kernel cannot tell memfds that run from others: %v", err)
-		}
-		file := os.NewFile(uintptr(fd), "program")
-		if _, err := file.Write(program); err != nil {
-			t.Fatal(err)
-		}
-		return file
+	fd, err := unix.MemfdCreate("program", flags|unix.MFD_CLOEXEC)
+	if err != nil {
+		t.Skipf("this kernel cannot tell memfds that run from others: %v", err)
 	}
+	file := os.NewFile(uintptr(fd), "program")
+	if _, err := file.Write(program); err != nil {
+		t.Fatal(err)
+	}
+	return file
+}
+
+// TestInheritedMemfd: a program in memory that was made outside is not handed in by
+// any of the ways in which descriptors are, unless the policy lets memfds be
+// executed; without memjail it runs.
+func TestInheritedMemfd(t *testing.T) {
+	as := account{uid: -1}
+	dir, memjail := as.workDir(t), memjailPath(t)
 	started := func(file *os.File, stdin bool, argv ...string) (string, error) {
 		return startedWith(t, dir, file, stdin, argv...)
 	}
-	runs := memfd(unix.MFD_EXEC)
+	runs := programMemfd(t, unix.MFD_EXEC)
 	defer runs.Close()
-	data := memfd(unix.MFD_NOEXEC_SEAL)
+	data := programMemfd(t, unix.MFD_NOEXEC_SEAL)
 	defer data.Close()
 	// What nobody can change is handed in as a copy that does not run.
-	sealed := memfd(unix.MFD_EXEC | unix.MFD_ALLOW_SEALING)
+	sealed := programMemfd(t, unix.MFD_EXEC|unix.MFD_ALLOW_SEALING)
 	defer sealed.Close()
-	if _, err := unix.FcntlInt(sealed.Fd(), unix.F_ADD_SEALS, unix.F_SEAL_WRITE|unix.F_SEAL_SHRINK|unix.F_SEAL_GROW|unix.F_SEAL_SEAL); err != nil {
+	if _, err := unix.FcntlInt(sealed.Fd(), unix.F_ADD_SEALS, unix.F_SEAL_WRITE|unix.F_SEAL_SHRINK|
+		unix.F_SEAL_GROW|unix.F_SEAL_SEAL); err != nil {
 		t.Fatal(err)
 	}
 	for _, way := range []struct {
@@ -153,7 +161,8 @@ func TestInheritedMemfd(t *testing.T) {
 			t.Errorf("%s: control: %v %s", way.name, err, out)
 		}
 		inside := append(append([]string{}, way.argv...), "--")
-		if out, err := started(runs, way.stdin, append(inside, use...)...); err == nil || !strings.Contains(out, "descriptor "+way.fd+" is a memfd") ||
+		if out, err := started(runs, way.stdin, append(inside, use...)...); err == nil ||
+			!strings.Contains(out, "descriptor "+way.fd+" is a memfd") ||
 			!strings.Contains(out, "--allow anonymous-exec=allow") || strings.Contains(out, "ran\n") {
 			t.Errorf("%s: %v %s", way.name, err, out)
 		}
@@ -161,7 +170,8 @@ func TestInheritedMemfd(t *testing.T) {
 		if out, err := started(runs, way.stdin, append(allowed, use...)...); err != nil || out != "ran\n" {
 			t.Errorf("%s, allowed: %v %s", way.name, err, out)
 		}
-		read := []string{"sh", "-c", `f=/proc/self/fd/${1##*/}; head -c4 $f | tail -c3; $f ran 2>/dev/null; true`, "sh", way.argument}
+		read := []string{"sh", "-c",
+			`f=/proc/self/fd/${1##*/}; head -c4 $f | tail -c3; $f ran 2>/dev/null; true`, "sh", way.argument}
 		if out, err := started(sealed, way.stdin, use...); err != nil || out != "ran\n" {
 			t.Errorf("%s, sealed: control: %v %s", way.name, err, out)
 		}
@@ -171,8 +181,10 @@ func TestInheritedMemfd(t *testing.T) {
 			}
 		}
 	}
-	for value, want := range map[string]string{"deny": "refused: execute /proc/self/fd/3\n", "allow": "allowed: execute /proc/self/fd/3\n"} {
-		out, err := started(runs, false, memjail, "policy", "explain", "--allow", "anonymous-exec="+value, "--exec", "/proc/self/fd/3")
+	for value, want := range map[string]string{"deny": "refused: execute /proc/self/fd/3\n",
+		"allow": "allowed: execute /proc/self/fd/3\n"} {
+		out, err := started(runs, false, memjail, "policy", "explain", "--allow", "anonymous-exec="+value,
+			"--exec", "/proc/self/fd/3")
 		if err != nil || !strings.HasPrefix(out, want) {
 			t.Errorf("explained under %s: %v %s", value, err, out)
 		}
@@ -216,12 +228,15 @@ os.wait()
 		if control.stdout != "set set ran\n" {
 			t.Skipf("on this system an ACL does not make a memfd run: %v", control)
 		}
-		if inside := (job{as: as, dir: dir, argv: inside(t, "python3", "-c", script)}).run(t); inside.stdout != "Operation not supported Operation not supported Permission denied\n" {
+		if inside := (job{as: as, dir: dir, argv: inside(t, "python3", "-c", script)}).run(
+			t); inside.stdout != "Operation not supported Operation not supported Permission denied\n" {
 			t.Errorf("inside: %v", inside)
 		}
-		const copies = "umask 027; echo x >a; chmod 640 a; cp -p a b && cp -a a c && install -m 751 a d && stat -c %a a b c d"
+		const copies = "umask 027; echo x >a; chmod 640 a; cp -p a b && cp -a a c && install -m 751 a d " +
+			"&& stat -c %a a b c d"
 		for _, argv := range [][]string{{"sh", "-c", copies}, inside(t, "sh", "-c", copies)} {
-			if o := (job{as: as, dir: as.workDir(t), argv: argv}).run(t); o.stdout != "640\n640\n640\n751\n" || o.stderr != "" {
+			if o := (job{as: as, dir: as.workDir(t), argv: argv}).run(t); o.stdout != "640\n640\n640\n751\n" ||
+				o.stderr != "" {
 				t.Errorf("%q: %v", argv[0], o)
 			}
 		}

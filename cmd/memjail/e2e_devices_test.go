@@ -23,8 +23,10 @@ $1 sh -c "echo x >/dev/null && head -c 3 /dev/zero | wc -c; (: </dev/kvm) 2>/dev
 	if _, err := os.Stat("/dev/kvm"); err != nil {
 		kvm = ""
 	}
-	for _, test := range []struct{ launcher, want string }{{"env", "3\n" + kvm}, {memjailPath(t) + " run -q --", "3\n"}} {
-		cmd := exec.Command("unshare", "-m", "--propagation", "private", "sh", "-c", strings.Replace(script, "$1", test.launcher, 1))
+	for _, test := range []struct{ launcher, want string }{{"env", "3\n" + kvm},
+		{memjailPath(t) + " run -q --", "3\n"}} {
+		cmd := exec.Command("unshare", "-m", "--propagation", "private", "sh", "-c",
+			strings.Replace(script, "$1", test.launcher, 1))
 		cmd.Dir = t.TempDir()
 		if out, err := cmd.CombinedOutput(); err != nil || string(out) != test.want {
 			t.Errorf("%s: %v\n%s, want %q", test.launcher, err, out, test.want)

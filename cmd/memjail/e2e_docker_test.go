@@ -14,7 +14,8 @@ func TestDockerDefault(t *testing.T) {
 test -n "$(cat /proc/self/maps)" && echo maps; test -n "$(cat /proc/version)" && echo version
 echo x > /proc/self/comm && echo renamed; (exec 3< /proc/self/mem) && echo memory; exit 0`}
 		under := func(argv ...string) outcome {
-			return job{as: as, dir: as.workDir(t), argv: append([]string{attackProgram(t, "c/dockerdefault.c")}, argv...)}.run(t)
+			return job{as: as, dir: as.workDir(t), argv: append([]string{attackProgram(t, "c/dockerdefault.c")},
+				argv...)}.run(t)
 		}
 		const granted = "comm sh\nmaps\nversion\nrenamed\n"
 		if o := under(read...); o.code != 0 || o.stdout != granted+"memory\n" {

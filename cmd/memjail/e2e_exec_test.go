@@ -123,7 +123,8 @@ func TestExecIsTheCommand(t *testing.T) {
 		}
 		// The control: the same without memjail.
 		attempt := "sh -c 'exec 3<>/proc/self/mem' 2>/dev/null && echo open || echo refused"
-		if out := (job{as: as, dir: as.workDir(t), argv: []string{"sh", "-c", attempt}}).run(t); strings.TrimSpace(out.stdout) != "open" {
+		if out := (job{as: as, dir: as.workDir(t), argv: []string{"sh", "-c", attempt}}).run(
+			t); strings.TrimSpace(out.stdout) != "open" {
 			t.Errorf("control: %v", out)
 		}
 		if have := s.ask(t, attempt); have != "refused" {
@@ -133,7 +134,8 @@ func TestExecIsTheCommand(t *testing.T) {
 		if err := s.cmd.Wait(); s.cmd.ProcessState.ExitCode() != 7 {
 			t.Errorf("ended with %v, want status 7", err)
 		}
-		eventually(t, 5*time.Second, "the supervisor ends with the command", func() bool { return len(s.holders(t)) == 0 })
+		eventually(t, 5*time.Second, "the supervisor ends with the command",
+			func() bool { return len(s.holders(t)) == 0 })
 	})
 }
 
@@ -198,7 +200,8 @@ except OSError as e:
 		}
 		eventually(t, 5*time.Second, "the refusal is in the log", func() bool {
 			text, err := os.ReadFile(s.log)
-			return err == nil && strings.Count(string(text), "\n") == 1 && strings.Contains(string(text), "/proc/self/mem")
+			return err == nil && strings.Count(string(text), "\n") == 1 &&
+				strings.Contains(string(text), "/proc/self/mem")
 		})
 	})
 }
@@ -217,7 +220,8 @@ func TestExecSupervisorKilled(t *testing.T) {
 			go func() { ended <- s.cmd.Wait() }()
 			select {
 			case <-ended:
-				if status, ok := s.cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || status.Signal() != syscall.SIGKILL {
+				if status, ok := s.cmd.ProcessState.Sys().(syscall.WaitStatus); !ok ||
+					status.Signal() != syscall.SIGKILL {
 					t.Errorf("%q: ended with %v, want SIGKILL", flags, s.cmd.ProcessState)
 				}
 			case <-time.After(5 * time.Second):
@@ -314,14 +318,16 @@ func TestExecSocketActivation(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer stray.Close()
-	script := "LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=web NOTIFY_SOCKET=/run/x exec " + strings.Join(become(t, nil), " ") +
+	script := "LISTEN_PID=$$ LISTEN_FDS=1 LISTEN_FDNAMES=web NOTIFY_SOCKET=/run/x exec " +
+		strings.Join(become(t, nil), " ") +
 		` sh -c 'echo $((LISTEN_PID - $$)) $LISTEN_FDS $LISTEN_FDNAMES $NOTIFY_SOCKET; readlink /proc/self/fd/3; readlink /proc/self/fd/4 || echo none'`
 	cmd := exec.Command("sh", "-c", script)
 	cmd.Env = as.environ(t, as.workDir(t))
 	cmd.ExtraFiles = []*os.File{file, stray}
 	out, err := cmd.CombinedOutput()
 	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
-	if err != nil || len(lines) != 3 || lines[0] != "0 1 web /run/x" || !strings.HasPrefix(lines[1], "socket:") || lines[2] != "none" {
+	if err != nil || len(lines) != 3 || lines[0] != "0 1 web /run/x" ||
+		!strings.HasPrefix(lines[1], "socket:") || lines[2] != "none" {
 		t.Errorf("%v\n%s", err, out)
 	}
 }
@@ -383,7 +389,8 @@ func TestExecFailures(t *testing.T) {
 			}
 		}
 		left := &service{log: dir + "/log"}
-		eventually(t, 5*time.Second, "nothing is left of failed starts", func() bool { return len(left.holders(t)) == 0 })
+		eventually(t, 5*time.Second, "nothing is left of failed starts",
+			func() bool { return len(left.holders(t)) == 0 })
 	})
 }
 
@@ -400,7 +407,8 @@ func TestNoDevNull(t *testing.T) {
 			if launch != "" {
 				before = memjailPath(t) + " " + launch
 			}
-			script := "mount -t tmpfs none /dev && " + before + " sh -c 'echo ran; setsid -f sh -c \"sleep 0.5; exec 3</proc/self/stat && echo supervised\"'; sleep 1"
+			script := "mount -t tmpfs none /dev && " + before +
+				" sh -c 'echo ran; setsid -f sh -c \"sleep 0.5; exec 3</proc/self/stat && echo supervised\"'; sleep 1"
 			o := job{as: as, dir: as.workDir(t), argv: []string{"unshare", "-m", "sh", "-c", script}}.run(t)
 			if o.stdout != "ran\nsupervised\n" {
 				t.Errorf("%q: %v", launch, o)

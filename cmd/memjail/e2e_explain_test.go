@@ -67,28 +67,39 @@ var triedCalls = []string{
 	"ptrace", "process_vm_readv", "process_vm_writev", "process_madvise", "process_mrelease", "pidfd_getfd", "kcmp",
 	"userfaultfd", "perf_event_open", "bpf", "open_by_handle_at", "name_to_handle_at", "mount", "umount2", "pivot_root",
 	"move_mount", "open_tree", "mount_setattr", "fsopen", "fsconfig", "fsmount", "fspick", "setns", "swapon", "swapoff",
-	"finit_module", "clone3", "add_key", "request_key", "quotactl", "acct", "seccomp", "landlock_create_ruleset", "landlock_add_rule",
+	"finit_module", "clone3", "add_key", "request_key", "quotactl", "acct", "seccomp",
+	"landlock_create_ruleset", "landlock_add_rule",
 	"pidfd_open", "pidfd_send_signal", "inotify_init1", "eventfd2", "epoll_create1", "timerfd_create", "signalfd4",
-	"fanotify_init", "fanotify_mark", "sethostname", "setdomainname", "memfd_create", "memfd_secret", "mincore", "mseal", "mlock", "munlock", "mbind",
-	"sched_getattr", "sched_getaffinity", "clock_gettime", "clock_adjtime", "getrandom", "uname", "sysinfo", "getcwd", "getsockopt",
+	"fanotify_init", "fanotify_mark", "sethostname", "setdomainname", "memfd_create", "memfd_secret", "mincore",
+	"mseal", "mlock", "munlock", "mbind",
+	"sched_getattr", "sched_getaffinity", "clock_gettime", "clock_adjtime", "getrandom", "uname", "sysinfo",
+	"getcwd", "getsockopt",
 	"listen", "accept4", "shutdown", "flock", "fsync", "ftruncate", "fallocate", "copy_file_range", "splice", "tee",
-	"cachestat", "statx", "statfs", "lseek", "getpid", "getuid", "setpriority", "getpriority", "semget", "semop", "shmat", "mq_notify",
+	"cachestat", "statx", "statfs", "lseek", "getpid", "getuid", "setpriority", "getpriority", "semget",
+	"semop", "shmat", "mq_notify",
 }
 
 // native are the numbers of system calls here, as the kernel's audit names the ABI.
 var native = map[string]uint32{"amd64": unix.AUDIT_ARCH_X86_64, "arm64": unix.AUDIT_ARCH_AARCH64}[runtime.GOARCH]
 
 func newDifference(t *testing.T, as account) *difference {
-	d := &difference{as: as, home: as.workDir(t), try: attackProgram(t, "c/try.c"), compared: map[string]int{}, refused: map[string]int{}}
+	d := &difference{as: as, home: as.workDir(t), try: attackProgram(t, "c/try.c"), compared: map[string]int{},
+		refused: map[string]int{}}
 	d.plant(t)
-	objects := append([]string{"/", "/usr", "/usr/bin/env", "/bin/sh", "/etc", "/etc/hostname", "/etc/mtab", "/tmp", "/dev", "/dev/null", "/dev/urandom",
-		"/dev/full", "/dev/fuse", "/dev/kvm", "/dev/kmsg", "/dev/net", "/dev/shm", "/dev/fd", "/dev/pts", "/proc", "/proc/self/status", "/proc/self/mem", "/proc/self/maps", "/proc/self/environ", "/proc/self/comm", "/proc/self/oom_score_adj", "/proc/self/pagemap",
-		"/proc/self/task", "/proc/thread-self/status", "/proc/self/root/etc/hostname", "/proc/self/cwd/a/data", "/proc/net/dev", "/proc/meminfo", "/proc/kallsyms", "/proc/1/status",
-		"/proc/sys/kernel/ostype", "/sys", "/sys/kernel", "/sys/kernel/mm/transparent_hugepage/enabled", "/sys/class", "/var/lib/dpkg", d.home}, d.tree...)
+	objects := append([]string{"/", "/usr", "/usr/bin/env", "/bin/sh", "/etc", "/etc/hostname", "/etc/mtab",
+		"/tmp", "/dev", "/dev/null", "/dev/urandom",
+		"/dev/full", "/dev/fuse", "/dev/kvm", "/dev/kmsg", "/dev/net", "/dev/shm", "/dev/fd", "/dev/pts",
+		"/proc", "/proc/self/status", "/proc/self/mem", "/proc/self/maps", "/proc/self/environ",
+		"/proc/self/comm", "/proc/self/oom_score_adj", "/proc/self/pagemap",
+		"/proc/self/task", "/proc/thread-self/status", "/proc/self/root/etc/hostname", "/proc/self/cwd/a/data",
+		"/proc/net/dev", "/proc/meminfo", "/proc/kallsyms", "/proc/1/status",
+		"/proc/sys/kernel/ostype", "/sys", "/sys/kernel", "/sys/kernel/mm/transparent_hugepage/enabled",
+		"/sys/class", "/var/lib/dpkg", d.home}, d.tree...)
 	for _, object := range objects {
 		d.asked = append(d.asked, access{"read", object}, access{"execute", object})
 		// Nothing is opened for writing that others use.
-		if strings.HasPrefix(object, d.home) || object == "/dev/null" || object == "/proc/self/comm" || object == "/proc/self/mem" {
+		if strings.HasPrefix(object, d.home) || object == "/dev/null" || object == "/proc/self/comm" ||
+			object == "/proc/self/mem" {
 			d.asked = append(d.asked, access{"write", object})
 		}
 	}
@@ -199,16 +210,19 @@ func (d *difference) flags(random *rand.Rand) []string {
 		}
 	}
 	for _, option := range [][]string{
-		{"--connect-tcp", "10"}, {"--bind-tcp", strconv.Itoa(boundPort + 1)}, {"--device", "/dev/full", "--device", "/dev/fuse"},
+		{"--connect-tcp", "10"}, {"--bind-tcp", strconv.Itoa(boundPort + 1)},
+		{"--device", "/dev/full", "--device", "/dev/fuse"},
 		{"--allow", "code-files=allow"}, {"--allow", "namespaces=user"}, {"--allow", "capabilities.keep=CAP_SYS_ADMIN"},
 	} {
 		if random.IntN(2) == 0 {
 			flags = append(flags, option...)
 		}
 	}
-	flags = append(flags, [][]string{{}, {"--allow", "ptrace=children"}, {"--allow", "ptrace=allow"}}[random.IntN(3)]...)
+	flags = append(flags, [][]string{{}, {"--allow", "ptrace=children"},
+		{"--allow", "ptrace=allow"}}[random.IntN(3)]...)
 	flags = append(flags, [][]string{
-		{}, {"--allow", "system=none"}, {"--allow", "processes=sandbox", "--allow", "write=oom_score_adj"}, {"--memory", "no-write"}, {"--memory", "allow"},
+		{}, {"--allow", "system=none"}, {"--allow", "processes=sandbox", "--allow", "write=oom_score_adj"},
+		{"--memory", "no-write"}, {"--memory", "allow"},
 	}[random.IntN(5)]...)
 	if random.IntN(2) == 0 {
 		denied := []string{}
@@ -303,7 +317,8 @@ func (d *difference) compare(t *testing.T, seed uint64) {
 	flags := d.flags(rand.New(rand.NewPCG(seed, uint64(len(d.as.name)))))
 	said := d.answers(t, flags)
 	log := filepath.Join(d.home, fmt.Sprintf("log-%d", seed))
-	inside := d.attempts(t, append(append([]string{memjailPath(t), "run", "-q", "--log", log, "--log-format", "json"}, flags...), "--", d.try))
+	inside := d.attempts(t, append(append([]string{memjailPath(t), "run", "-q", "--log", log, "--log-format",
+		"json"}, flags...), "--", d.try))
 	told := d.told(t, log)
 	for i, a := range d.asked {
 		answer := said[a]
@@ -318,7 +333,8 @@ func (d *difference) compare(t *testing.T, seed uint64) {
 		}
 		errno := unix.ErrnoName(unix.Errno(inside[i]))
 		if allowed != answer.Allowed {
-			t.Errorf("policy %q: %s %s: explained as allowed=%v (%s: %s), but errno %q, outside %q", flags, a.action, a.object,
+			t.Errorf("policy %q: %s %s: explained as allowed=%v (%s: %s), but errno %q, outside %q", flags,
+				a.action, a.object,
 				answer.Allowed, answer.Layer, answer.Why, errno, unix.ErrnoName(unix.Errno(d.outside[i])))
 		}
 		if reported := told[a]; !d.byRule(a, answer, flags) {

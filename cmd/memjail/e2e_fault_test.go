@@ -36,7 +36,8 @@ func TestStartFaults(t *testing.T) {
 			if call == "" {
 				call = "capset"
 			}
-			argv := []string{"timeout", "-s", "KILL", "20", "strace", "-f", "-qq", "-o", "/dev/null", "-e", "trace=" + call}
+			argv := []string{"timeout", "-s", "KILL", "20", "strace", "-f", "-qq", "-o", "/dev/null", "-e",
+				"trace=" + call}
 			if test.inject != "" {
 				argv = append(argv, "-e", "inject="+test.inject)
 			}
@@ -115,7 +116,8 @@ func TestOwnLimits(t *testing.T) {
 						continue // it may raise it
 					}
 				}
-				script := "ulimit " + test.limit + "; exec " + memjailPath(t) + " " + command + " -- bash -c '" + test.show + "'"
+				script := "ulimit " + test.limit + "; exec " + memjailPath(t) + " " + command +
+					" -- bash -c '" + test.show + "'"
 				o := job{as: as, dir: as.workDir(t), argv: []string{"bash", "-c", script}}.run(t)
 				said := o.stdout
 				if test.code != 0 {
@@ -127,8 +129,10 @@ func TestOwnLimits(t *testing.T) {
 			}
 		}
 		// What the command leaves is handed over, although no file can be written.
-		script := "ulimit -f 0; exec " + memjailPath(t) + " run -- bash -c '(sleep 0.5; head -c 5 /proc/self/status) & exit 3'"
-		if o := (job{as: as, dir: as.workDir(t), argv: []string{"bash", "-c", script}}).run(t); o.code != 3 || o.stdout != "Name:" {
+		script := "ulimit -f 0; exec " +
+			memjailPath(t) + " run -- bash -c '(sleep 0.5; head -c 5 /proc/self/status) & exit 3'"
+		if o := (job{as: as, dir: as.workDir(t), argv: []string{"bash", "-c", script}}).run(t); o.code != 3 ||
+			o.stdout != "Name:" {
 			t.Errorf("handed over: %v", o)
 		}
 	})
@@ -166,12 +170,14 @@ func TestExecFewProcesses(t *testing.T) {
 	ran := 0
 	for n := 1; n <= 46; n += 3 {
 		script := fmt.Sprintf("ulimit -u %d; exec %s exec -- /bin/echo ran", n, memjailPath(t))
-		argv := []string{"setpriv", "--reuid", fmt.Sprint(61000 + n), "--regid", "65534", "--clear-groups", "bash", "-c", script}
+		argv := []string{"setpriv", "--reuid", fmt.Sprint(61000 + n), "--regid", "65534", "--clear-groups",
+			"bash", "-c", script}
 		o := job{as: accounts()[0], dir: dir, argv: argv}.run(t)
 		switch {
 		case o.code == 0 && o.stdout == "ran\n":
 			ran++
-		case o.code == 125 && strings.HasPrefix(o.stderr, "memjail: ") && strings.Count(o.stderr, "\n") == 1 && o.stdout == "":
+		case o.code == 125 && strings.HasPrefix(o.stderr, "memjail: ") && strings.Count(o.stderr, "\n") == 1 &&
+			o.stdout == "":
 		default:
 			t.Errorf("%d processes: %v", n, o)
 		}

@@ -58,7 +58,8 @@ func TestUserNamespaces(t *testing.T) {
 		as.needs(t, "python3", "unshare")
 		dir := as.workDir(t)
 		outside := job{as: as, dir: dir, argv: []string{"python3", "-c", idMaps}}.run(t)
-		if !strings.Contains(outside.stdout, "parent: ok ok ok") || !strings.Contains(outside.stdout, "own: ok ok ok 0") {
+		if !strings.Contains(outside.stdout, "parent: ok ok ok") ||
+			!strings.Contains(outside.stdout, "own: ok ok ok 0") {
 			t.Fatalf("control: %v", outside)
 		}
 		run := func(flags ...string) outcome {
@@ -70,7 +71,8 @@ func TestUserNamespaces(t *testing.T) {
 		}
 		for _, access := range []string{"deny", "no-write"} {
 			o := run("--allow", "namespaces=user", "--memory", access)
-			want := []string{"parent: ok ok ok\n", "own: ok ok ok 0\n", "many: ok Operation not permitted", "stranger: Permission denied", "no namespace: Permission denied"}
+			want := []string{"parent: ok ok ok\n", "own: ok ok ok 0\n", "many: ok Operation not permitted",
+				"stranger: Permission denied", "no namespace: Permission denied"}
 			if as.isRoot() {
 				want[1] = "own: ok Operation not permitted " // who made it may have had no CAP_SETFCAP
 				want = append(want, "changed: ")
@@ -81,7 +83,8 @@ func TestUserNamespaces(t *testing.T) {
 				}
 			}
 			if !as.isRoot() {
-				o := job{as: as, dir: dir, argv: []string{memjailPath(t), "run", "--allow", "namespaces=user", "--memory", access, "--", "unshare", "-Urn", "id", "-u"}}.run(t)
+				o := job{as: as, dir: dir, argv: []string{memjailPath(t), "run", "--allow", "namespaces=user",
+					"--memory", access, "--", "unshare", "-Urn", "id", "-u"}}.run(t)
 				if o.stdout != "0\n" {
 					t.Errorf("%s: unshare -Urn: %v", access, o)
 				}
@@ -131,7 +134,8 @@ func TestNamespaceCapabilities(t *testing.T) {
 		if o := (job{as: as, dir: dir, argv: []string{"python3", "-c", otherEnviron}}).run(t); o.stdout != want {
 			t.Fatalf("control: %v", o)
 		}
-		argv := []string{memjailPath(t), "run", "-q", "--allow", "namespaces=user", "--allow", "processes=sandbox", "--"}
+		argv := []string{memjailPath(t), "run", "-q", "--allow", "namespaces=user", "--allow",
+			"processes=sandbox", "--"}
 		if o := (job{as: as, dir: dir, argv: append(argv, "python3", "-c", otherEnviron)}).run(t); o.stdout != want {
 			t.Errorf("inside: %v", o)
 		}

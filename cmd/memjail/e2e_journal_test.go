@@ -35,7 +35,8 @@ func newFakeJournal(t *testing.T, as account, reads bool) *fakeJournal {
 		t.Skip("a mount namespace takes root")
 	}
 	as.needs(t, "unshare", "setpriv")
-	if out, err := exec.Command("unshare", "--mount", "mount", "-t", "tmpfs", "none", "/run").CombinedOutput(); err != nil {
+	if out, err := exec.Command("unshare", "--mount", "mount", "-t", "tmpfs", "none",
+		"/run").CombinedOutput(); err != nil {
 		t.Skipf("this container lets nobody mount: %s", out)
 	}
 	j := &fakeJournal{as: as, dir: as.workDir(t)}
@@ -123,7 +124,8 @@ func has(t *testing.T, entry, want map[string]string) {
 
 // job runs a shell's script where the journal is this one.
 func (j *fakeJournal) job(t *testing.T, script string) job {
-	script = "mount -t tmpfs none /run && mkdir -p /run/systemd/journal && mount --bind " + j.dir + " /run/systemd/journal && exec " +
+	script = "mount -t tmpfs none /run && mkdir -p /run/systemd/journal && mount --bind " + j.dir +
+		" /run/systemd/journal && exec " +
 		j.setpriv() + "sh -c '" + script + "'"
 	argv := []string{"unshare", "--mount", "--propagation", "private", "sh", "-c", script}
 	return job{as: account{"root", -1}, dir: j.as.workDir(t), argv: argv, timeout: 20 * time.Second}
@@ -158,13 +160,15 @@ func TestJournal(t *testing.T) {
 			{"other-stream", `export JOURNAL_STREAM=1:2; memjail run -- sh -c "` + readsMemory + `"`, false},
 			{"no-stream", `exec memjail exec -- sh -c "` + readsMemory + `"`, false},
 			{"run-off", streams + `memjail run --report off -- sh -c "` + readsMemory + `"`, false},
-			{"exec-off", streams + `exec memjail exec --allow report.denials=off -- sh -c "` + readsMemory + `"`, false},
+			{"exec-off", streams + `exec memjail exec --allow report.denials=off -- sh -c "` + readsMemory +
+				`"`, false},
 			{"file", streams + `memjail run --log log -- sh -c "` + readsMemory + `"`, false},
 		} {
 			t.Run(test.name, func(t *testing.T) {
 				j := newFakeJournal(t, as, true)
 				o := j.job(t, test.script).run(t)
-				if want := map[bool]string{true: "open\n", false: "refused\n"}[test.name == "control"]; o.code != 0 || o.stdout != want || o.stderr != "" {
+				if want := map[bool]string{true: "open\n",
+					false: "refused\n"}[test.name == "control"]; o.code != 0 || o.stdout != want || o.stderr != "" {
 					t.Fatalf("want %q: %v", want, o)
 				}
 				if !test.told {
@@ -174,9 +178,12 @@ func TestJournal(t *testing.T) {
 					}
 					return
 				}
-				has(t, j.one(t, "start"), map[string]string{"MEMJAIL_COMMAND": "sh", "MEMJAIL_POLICY": "memory", "PRIORITY": "6", "SYSLOG_IDENTIFIER": "memjail"})
-				has(t, j.one(t, "refused"), map[string]string{"MEMJAIL_COMM": "dd", "MEMJAIL_PATH": "/proc/self/mem", "MEMJAIL_ACCESS": "read",
-					"MEMJAIL_RULE": "memory.access", "MEMJAIL_LAYER": "landlock", "PRIORITY": "4", "MEMJAIL_COUNT": "1"})
+				has(t, j.one(t, "start"), map[string]string{"MEMJAIL_COMMAND": "sh", "MEMJAIL_POLICY": "memory",
+					"PRIORITY": "6", "SYSLOG_IDENTIFIER": "memjail"})
+				has(t, j.one(t, "refused"),
+					map[string]string{"MEMJAIL_COMM": "dd", "MEMJAIL_PATH": "/proc/self/mem", "MEMJAIL_ACCESS": "read",
+						"MEMJAIL_RULE": "memory.access", "MEMJAIL_LAYER": "landlock", "PRIORITY": "4",
+						"MEMJAIL_COUNT": "1"})
 			})
 		}
 	})
@@ -189,11 +196,13 @@ func TestJournalMissing(t *testing.T) {
 		j.socket.Close()
 		for _, command := range []string{"run", "exec"} {
 			o := j.job(t, "exec memjail "+command+" --log journal -- touch ran").run(t)
-			if o.code != 125 || !strings.HasPrefix(o.stderr, "memjail: --log: connecting to the systemd journal") || strings.Count(o.stderr, "\n") != 1 {
+			if o.code != 125 || !strings.HasPrefix(o.stderr,
+				"memjail: --log: connecting to the systemd journal") || strings.Count(o.stderr, "\n") != 1 {
 				t.Errorf("%s: %v", command, o)
 			}
 			o = j.job(t, streams+"exec memjail "+command+" -- echo ran").run(t)
-			if o.stdout != "ran\n" || !strings.Contains(o.stderr, "warning: refusals will not be logged: connecting to the systemd journal") {
+			if o.stdout != "ran\n" ||
+				!strings.Contains(o.stderr, "warning: refusals will not be logged: connecting to the systemd journal") {
 				t.Errorf("%s without being asked: %v", command, o)
 			}
 		}
@@ -205,7 +214,8 @@ func TestJournalHangs(t *testing.T) {
 	as := accounts()[0]
 	for _, command := range []string{"run", "exec"} {
 		j := newFakeJournal(t, as, false)
-		filler, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: filepath.Join(j.dir, "socket"), Net: "unixgram"})
+		filler, err := net.DialUnix("unixgram", nil, &net.UnixAddr{Name: filepath.Join(j.dir, "socket"),
+			Net: "unixgram"})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -229,7 +239,8 @@ func TestJournalSupervisorKilled(t *testing.T) {
 		j := newFakeJournal(t, as, true)
 		ctx, cancel := context.WithTimeout(context.Background(), 20*time.Second)
 		defer cancel()
-		cmd := j.job(t, `exec memjail exec --log journal -- sh -c "read go; `+readsMemory+`; exec sleep 20"`).command(t, ctx)
+		cmd := j.job(t, `exec memjail exec --log journal -- sh -c "read go; `+readsMemory+
+			`; exec sleep 20"`).command(t, ctx)
 		in, err := cmd.StdinPipe()
 		if err != nil {
 			t.Fatal(err)
@@ -253,7 +264,8 @@ func TestJournalSupervisorKilled(t *testing.T) {
 		if status, ok := cmd.ProcessState.Sys().(syscall.WaitStatus); !ok || status.Signal() != syscall.SIGKILL {
 			t.Errorf("ended with %v, want SIGKILL", cmd.ProcessState)
 		}
-		has(t, j.one(t, "supervisor-end"), map[string]string{"MEMJAIL_PID": strconv.Itoa(pid), "MEMJAIL_RULE": "on-supervisor-exit", "PRIORITY": "3"})
+		has(t, j.one(t, "supervisor-end"), map[string]string{"MEMJAIL_PID": strconv.Itoa(pid),
+			"MEMJAIL_RULE": "on-supervisor-exit", "PRIORITY": "3"})
 	})
 }
 
@@ -263,7 +275,8 @@ func TestJournalMount(t *testing.T) {
 	for _, command := range []string{"run", "exec"} {
 		for onMount, code := range map[string]int{"warn": 0, "end": 128 + int(syscall.SIGKILL)} {
 			j := newFakeJournal(t, as, true)
-			o := j.job(t, "mkdir d; memjail "+command+" -q --log journal --allow on-mount="+onMount+" -- sleep 0.6 & sleep 0.2; mount -t proc proc d; wait $!").run(t)
+			o := j.job(t, "mkdir d; memjail "+command+" -q --log journal --allow on-mount="+onMount+
+				" -- sleep 0.6 & sleep 0.2; mount -t proc proc d; wait $!").run(t)
 			if o.code != code {
 				t.Errorf("%s, %s: want status %d: %v", command, onMount, code, o)
 			}
@@ -290,7 +303,8 @@ func supervisorIn(t *testing.T, pid int) int {
 	for _, line := range lines {
 		other := filepath.Dir(line)
 		text, err := os.ReadFile(line)
-		if there, _ := os.Readlink(other + "/ns/mnt"); err != nil || there != namespace || !strings.HasPrefix(string(text), "memjail: supervisor") {
+		if there, _ := os.Readlink(other + "/ns/mnt"); err != nil || there != namespace ||
+			!strings.HasPrefix(string(text), "memjail: supervisor") {
 			continue
 		}
 		found, err := strconv.Atoi(filepath.Base(other))

@@ -27,8 +27,10 @@ func TestKernelBenchmark(t *testing.T) {
 	files["/bin/bench"], files["/usr/local/bin/memjail"] = bin, memjailPath(t)
 	for _, kernel := range []string{"6.1", "6.12"} {
 		t.Run(kernel, func(t *testing.T) {
-			const script = "export HOME=/root; mkdir /tmp/w && bench prepare /tmp/w && memjail capability install && bench measure /tmp/w 5"
-			out, status := guest{kernel: kernel, memory: 2048, limit: 25 * time.Minute, files: files}.boot(t, "sh", "-c", script)
+			const script = "export HOME=/root; mkdir /tmp/w && bench prepare /tmp/w && memjail " +
+				"capability install && bench measure /tmp/w 5"
+			out, status := guest{kernel: kernel, memory: 2048, limit: 25 * time.Minute, files: files}.boot(t,
+				"sh", "-c", script)
 			if status != 0 || strings.Count(out, "\n| ") < 3 {
 				t.Errorf("status %d", status)
 			}

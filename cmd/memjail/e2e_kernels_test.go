@@ -147,12 +147,14 @@ func TestKernelPorts(t *testing.T) {
 	if out, err := build.CombinedOutput(); err != nil {
 		t.Fatalf("building the tests: %v\n%s", err, out)
 	}
-	g := guest{kernel: "newest", files: map[string]string{"/landlock.test": bin, "/usr/local/bin/memjail": memjailPath(t)}}
+	g := guest{kernel: "newest", files: map[string]string{"/landlock.test": bin,
+		"/usr/local/bin/memjail": memjailPath(t)}}
 	const run = `cd /tmp && /landlock.test -test.v -test.run 'TestScenarios/(TCP|no_TCP|UDP|a_bound_UDP)'
 		memjail run --connect-udp 53 -- true; echo "starts: $?"`
 	record(t, rowPorts, "newest", "held")
 	out, _ := g.boot(t, "sh", "-c", run)
-	for _, want := range []string{"PASS: TestScenarios/TCP_ports", "PASS: TestScenarios/no_TCP_ports", "PASS: TestScenarios/UDP_ports",
+	for _, want := range []string{"PASS: TestScenarios/TCP_ports", "PASS: TestScenarios/no_TCP_ports",
+		"PASS: TestScenarios/UDP_ports",
 		"PASS: TestScenarios/a_bound_UDP_port", "\nPASS", "starts: 0"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("missing %q in\n%s", want, out)
@@ -169,7 +171,8 @@ func TestYama(t *testing.T) {
 		"/usr/local/bin/memjail": memjailPath(t), "/yama.sh": kernelFile(t, "yama.sh")}}
 	record(t, rowYama, "6.12", "said")
 	out, _ := g.boot(t, "sh", "/yama.sh")
-	for _, w := range []string{"scope 0 first granted", "scope 0 third granted", "scope 0 later granted", "hidden 1 run granted"} {
+	for _, w := range []string{"scope 0 first granted", "scope 0 third granted", "scope 0 later granted",
+		"hidden 1 run granted"} {
 		if !strings.Contains(out, w) {
 			t.Fatalf("control: missing %q in\n%s", w, out)
 		}
@@ -177,8 +180,10 @@ func TestYama(t *testing.T) {
 	const lost = "from now on no file of /proc is granted"
 	for said, times := range map[string]int{
 		"scope 0 says": 0, "scope 1 says": 0, "waited for": 0, "still there": 0, "outlives": 0,
-		"scope 1 first granted": 1, "scope 1 second granted": 1, "scope 1 third granted": 1, "scope 1: stopped twice, status 7": 1,
-		"scope 1 left granted": 1, "scope 1 later granted": 1, `scope 1 status: {"who":"command","exit":5}`: 1,
+		"scope 1 first granted": 1, "scope 1 second granted": 1, "scope 1 third granted": 1,
+		"scope 1: stopped twice, status 7": 1,
+		"scope 1 left granted":             1, "scope 1 later granted": 1,
+		`scope 1 status: {"who":"command","exit":5}`: 1,
 		"scope 1 TERM": 1, "scope 1 USR1": 1, "scope 1: ended with 137": 1,
 		"limited says: memjail: warning: " + lost: 1, "warning: " + lost: 2, "limited granted": 0,
 		"hidden 1 exec says: " + nothingGranted + ": memjail cannot read": 1, "hidden 1 exec granted": 0,

@@ -40,9 +40,12 @@ var kernelRows = []struct {
 	name    string
 	kernels []string
 }{
-	{rowRelease, kernelNames}, {rowBasics, []string{"5.10", "6.1", "6.12", "newest"}}, {rowAttempts, []string{"6.1", "6.12", "6.12-rt", "newest"}}, {rowShape, []string{"6.1", "6.12", "newest"}},
-	{rowProbeRoot, []string{"6.1", "6.12", "newest"}}, {rowProbeUser, []string{"6.12"}}, {rowProbeOther, []string{"6.12"}},
-	{rowRace, []string{"6.1", "6.12"}}, {rowHooks, []string{"6.1", "6.12", "newest"}}, {rowUnsupported, []string{"5.10", "6.1", "6.12"}},
+	{rowRelease, kernelNames}, {rowBasics, []string{"5.10", "6.1", "6.12", "newest"}},
+	{rowAttempts, []string{"6.1", "6.12", "6.12-rt", "newest"}}, {rowShape, []string{"6.1", "6.12", "newest"}},
+	{rowProbeRoot, []string{"6.1", "6.12", "newest"}}, {rowProbeUser, []string{"6.12"}},
+	{rowProbeOther, []string{"6.12"}},
+	{rowRace, []string{"6.1", "6.12"}}, {rowHooks, []string{"6.1", "6.12", "newest"}},
+	{rowUnsupported, []string{"5.10", "6.1", "6.12"}},
 	{rowDrop, []string{"6.1"}}, {rowUnit, []string{"6.12"}},
 	{rowPorts, []string{"newest"}}, {rowYama, []string{"6.12"}},
 }

@@ -27,7 +27,8 @@ func TestMetadataRace(t *testing.T) {
 			}
 			argv := []string{attackProgram(t, "c/metadata.c"), secret, "3"}
 			if where == "inside" {
-				argv = append([]string{memjailPath(t), "run", "-q", "-p", "workspace", "--ro", secret, "--rox", argv[0], "--"}, argv...)
+				argv = append([]string{memjailPath(t), "run", "-q", "-p", "workspace", "--ro", secret, "--rox",
+					argv[0], "--"}, argv...)
 			}
 			o := job{as: as, dir: dir, argv: argv, timeout: 2 * time.Minute}.run(t)
 			races := metadataRace.FindAllStringSubmatch(o.stdout, -1)
@@ -65,14 +66,16 @@ chmod 666 "$1"; chmod 666 link; touch -d 2001-01-01 "$1" 2>/dev/null; chown "$(i
 			{"control", nil, true},
 			{"workspace", []string{"run", "-q", "-p", "workspace", "--"}, false},
 			{"build", []string{"run", "-q", "-p", "build", "--"}, false},
-			{"strict", []string{"run", "-q", "-p", "strict", "--rox", "/usr", "--rox", "/lib", "--rox", "/lib64", "--rox", "/bin", "--rw", ".", "--"}, false},
+			{"strict", []string{"run", "-q", "-p", "strict", "--rox", "/usr", "--rox", "/lib", "--rox",
+				"/lib64", "--rox", "/bin", "--rw", ".", "--"}, false},
 			{"exec", []string{"exec", "-p", "workspace", "--"}, false},
 		} {
 			outside, dir := as.homeDir(t), as.workDir(t)
 			secret := filepath.Join(outside, "secret")
 			plantFile(t, as, outside, "secret", "secret")
 			before := time.Date(2005, 5, 5, 5, 5, 5, 0, time.UTC)
-			for _, err := range []error{os.Chmod(secret, 0o600), os.Chtimes(secret, before, before), os.Symlink(secret, filepath.Join(dir, "link"))} {
+			for _, err := range []error{os.Chmod(secret, 0o600), os.Chtimes(secret, before, before),
+				os.Symlink(secret, filepath.Join(dir, "link"))} {
 				if err != nil {
 					t.Fatal(err)
 				}
@@ -137,10 +140,12 @@ func TestVersionOfFile(t *testing.T) {
 			o := job{as: as, dir: dir, argv: []string{"lsattr", "-v", file}}.run(t)
 			return strings.Join(strings.Fields(o.stdout)[:min(1, len(strings.Fields(o.stdout)))], "")
 		}
-		if o := (job{as: as, dir: dir, argv: []string{"chattr", "-v", "7", file}}).run(t); o.code != 0 || version() != "7" {
+		if o := (job{as: as, dir: dir, argv: []string{"chattr", "-v", "7", file}}).run(t); o.code != 0 ||
+			version() != "7" {
 			t.Skipf("the file system of /tmp has no versions of files: %v", o)
 		}
-		o := job{as: as, dir: "/", argv: []string{memjailPath(t), "run", "-p", "workspace", "--ro", dir, "--", "chattr", "-v", "8", file}}.run(t)
+		o := job{as: as, dir: "/", argv: []string{memjailPath(t), "run", "-p", "workspace", "--ro", dir, "--",
+			"chattr", "-v", "8", file}}.run(t)
 		if o.code == 0 || version() != "7" {
 			t.Errorf("the version is %s: %v", version(), o)
 		}
@@ -215,12 +220,14 @@ func TestMetadataAdvice(t *testing.T) {
 		plantFile(t, as, other, "other", "x")
 		mine, elsewhere := filepath.Join(dir, "mine"), filepath.Join(other, "other")
 		run := func(file string, flags ...string) outcome {
-			argv := append([]string{memjailPath(t), "run", "--report=all", "-p", "strict", "--rox", "/usr", "--rox", "/bin", "--rox", "/lib",
+			argv := append([]string{memjailPath(t), "run", "--report=all", "-p", "strict", "--rox", "/usr",
+				"--rox", "/bin", "--rox", "/lib",
 				"--rox", "/lib64", "--ro", "/etc", "--rw", dir}, flags...)
 			return job{as: as, dir: dir, argv: append(argv, "--", "/bin/chmod", "640", file)}.run(t)
 		}
 		for file, value := range map[string]string{mine: "granted", elsewhere: "allow"} {
-			if o := run(file); o.code == 0 || !strings.Contains(o.stderr, "to allow it: --allow paths.metadata="+value) {
+			if o := run(file); o.code == 0 ||
+				!strings.Contains(o.stderr, "to allow it: --allow paths.metadata="+value) {
 				t.Errorf("%s: want the advice %s: %v", file, value, o)
 			}
 			if o := run(file, "--allow", "paths.metadata="+value); o.code != 0 {
@@ -236,7 +243,8 @@ r, w = os.pipe()
 a, b = socket.socketpair()
 for fd in r, w, a.fileno(): os.fchmod(fd, 0o640)
 print(oct(os.fstat(r).st_mode))`
-		o := job{as: as, dir: dir, argv: []string{memjailPath(t), "run", "-q", "--allow", "metadata=granted", "--rox", "/", "--",
+		o := job{as: as, dir: dir, argv: []string{memjailPath(t), "run", "-q", "--allow", "metadata=granted",
+			"--rox", "/", "--",
 			"/usr/bin/python3", "-c", pathless}}.run(t)
 		if o.stdout != "0o10640\n" {
 			t.Errorf("a pipe and a socket: %v", o)

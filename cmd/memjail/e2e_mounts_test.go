@@ -85,7 +85,8 @@ func TestForeignStartingPoints(t *testing.T) {
 						}
 						launcher = append(launcher, "--")
 						got := run(launcher...)
-						if strings.Contains(got, "new") || !strings.Contains(got, "status 125") || !strings.Contains(got, "mount") {
+						if strings.Contains(got, "new") || !strings.Contains(got, "status 125") ||
+							!strings.Contains(got, "mount") {
 							t.Errorf("%q: %s", launcher, got)
 						}
 					}
@@ -144,7 +145,8 @@ unshare -m --propagation private sh -c "mkdir p; mount -t proc proc p; $run sh -
 			}
 			who.own(t, dir+"/fifo")
 			cmd := exec.Command("sh", append([]string{"-c", text, "sh"}, strings.Fields(launcher)...)...)
-			cmd.Dir, cmd.Env, cmd.SysProcAttr = dir, who.environ(t, dir), &syscall.SysProcAttr{Credential: who.credential()}
+			cmd.Dir, cmd.Env, cmd.SysProcAttr = dir, who.environ(t,
+				dir), &syscall.SysProcAttr{Credential: who.credential()}
 			out, err := cmd.CombinedOutput()
 			if err != nil {
 				t.Errorf("%s: %s: %v", who.name, launcher, err)
@@ -216,7 +218,8 @@ $run cat /dev/stdin <$PWD 2>/dev/null || echo refused
 			}
 			who.own(t, dir+"/fifo")
 			cmd := exec.Command("sh", append([]string{"-c", script, "sh"}, strings.Fields(launcher)...)...)
-			cmd.Dir, cmd.Env, cmd.SysProcAttr = dir, who.environ(t, dir), &syscall.SysProcAttr{Credential: who.credential()}
+			cmd.Dir, cmd.Env, cmd.SysProcAttr = dir, who.environ(t,
+				dir), &syscall.SysProcAttr{Credential: who.credential()}
 			out, err := cmd.CombinedOutput()
 			if err != nil {
 				t.Errorf("%s: %s: %v", who.name, launcher, err)
@@ -228,7 +231,8 @@ $run cat /dev/stdin <$PWD 2>/dev/null || echo refused
 		if got := run(strict, script); got != want {
 			t.Errorf("%s: %s\nwant %s", who.name, got, want)
 		}
-		if got := run("env", `run="$*"; echo in >in; chmod 600 in;`+closed); strings.Count(got, "refused") != 1 { // a directory
+		// a directory
+		if got := run("env", `run="$*"; echo in >in; chmod 600 in;`+closed); strings.Count(got, "refused") != 1 {
 			t.Errorf("%s: the control: %s", who.name, got)
 		}
 		if got := run(strict, `run="$*"; echo in >in;`+closed); got != strings.Repeat("refused\n", 4) {
@@ -244,18 +248,22 @@ func TestListingProcfs(t *testing.T) {
 		dir := who.workDir(t)
 		for _, command := range []string{
 			"ls -d /proc/self/fd /proc/self/task /proc/self/fdinfo /proc/net /proc/sys/kernel",
-			"ls /proc/self/fd", "ls /dev/fd", "ls /proc/self/task/", "ps -o comm= -p $$", "lscpu -p=CPU", "top -bn1 -p $$",
+			"ls /proc/self/fd", "ls /dev/fd", "ls /proc/self/task/", "ps -o comm= -p $$", "lscpu -p=CPU",
+			"top -bn1 -p $$",
 			`/usr/bin/python3 -c 'import subprocess; print(subprocess.run(["true"], close_fds=True).returncode)'`,
 		} {
 			run := func(launcher ...string) string {
-				cmd := exec.Command("sh", append([]string{"-c", `exec "$@"`, "sh"}, append(launcher, "sh", "-c", command+" >/dev/null && echo done")...)...)
-				cmd.Dir, cmd.Env, cmd.SysProcAttr = dir, who.environ(t, dir), &syscall.SysProcAttr{Credential: who.credential()}
+				cmd := exec.Command("sh", append([]string{"-c", `exec "$@"`, "sh"},
+					append(launcher, "sh", "-c", command+" >/dev/null && echo done")...)...)
+				cmd.Dir, cmd.Env, cmd.SysProcAttr = dir, who.environ(t,
+					dir), &syscall.SysProcAttr{Credential: who.credential()}
 				out, _ := cmd.CombinedOutput()
 				return string(out)
 			}
 			want := run()
 			for _, policy := range [][]string{
-				{"-p", "workspace"}, {"-p", "strict", "--rox", "/usr", "--rox", "/bin", "--rox", "/lib", "--rox", "/lib64", "--ro", "/etc", "--ro", "/sys", "--allow", "procfs.system=read"},
+				{"-p", "workspace"}, {"-p", "strict", "--rox", "/usr", "--rox", "/bin", "--rox", "/lib",
+					"--rox", "/lib64", "--ro", "/etc", "--ro", "/sys", "--allow", "procfs.system=read"},
 			} {
 				launcher := append(append([]string{memjailPath(t), "run", "-q"}, policy...), "--")
 				if got := run(launcher...); got != want {
@@ -275,7 +283,8 @@ func TestNestedUnderPathRules(t *testing.T) {
 		run := func(launcher ...string) (string, string) {
 			cmd := exec.Command(memjailPath(t), append(launcher, "sh", "-c", script)...)
 			var stderr strings.Builder
-			cmd.Dir, cmd.Env, cmd.SysProcAttr, cmd.Stderr = dir, who.environ(t, dir), &syscall.SysProcAttr{Credential: who.credential()}, &stderr
+			cmd.Dir, cmd.Env, cmd.SysProcAttr, cmd.Stderr = dir, who.environ(t,
+				dir), &syscall.SysProcAttr{Credential: who.credential()}, &stderr
 			out, _ := cmd.Output()
 			return string(out), stderr.String()
 		}

@@ -14,7 +14,8 @@ func TestNamespacedCapabilities(t *testing.T) {
 	}
 	as := account{uid: -1}
 	program := attackProgram(t, "c/namespaced.c")
-	const open, closed = "environ: read\nmaps: read\nauxv: read\n", "environ: Permission denied\nmaps: Permission denied\nauxv: Permission denied\n"
+	const open, closed = "environ: read\nmaps: read\nauxv: read\n", "environ: Permission denied\nmaps: " +
+		"Permission denied\nauxv: Permission denied\n"
 	granted := []string{memjailPath(t), "run", "-q", "--allow", "namespaces=user", "--allow", "processes=sandbox", "--"}
 	for _, test := range []struct{ who, want string }{
 		{"root", open}, // the control: the policy grants them, and the victim has them

@@ -113,9 +113,13 @@ func (j *pinnedJob) now(t *testing.T) string {
 // replacements are what another process of the same user does outside, as shell
 // lines in the directory that holds app and, with other contents, new.
 var replacements = []struct{ name, script string }{
-	{"the library is written over in place", "dd if=new/lib/libown.so.1 of=app/lib/libown.so.1 conv=notrunc status=none"},
-	{"a new program and a new library are renamed over the old ones", "cp new/bin/prog app/bin/.n && mv app/bin/.n app/bin/prog && cp new/lib/libown.so.1 app/lib/.n && mv app/lib/.n app/lib/libown.so.1"},
-	{"the directories are exchanged for others", "mv app/bin app/oldbin && mv app/lib app/oldlib && cp -r new/bin new/lib app"},
+	{"the library is written over in place",
+		"dd if=new/lib/libown.so.1 of=app/lib/libown.so.1 conv=notrunc status=none"},
+	{"a new program and a new library are renamed over the old ones",
+		"cp new/bin/prog app/bin/.n && mv app/bin/.n app/bin/prog && cp new/lib/libown.so.1 app/lib/.n " +
+			"&& mv app/lib/.n app/lib/libown.so.1"},
+	{"the directories are exchanged for others",
+		"mv app/bin app/oldbin && mv app/lib app/oldlib && cp -r new/bin new/lib app"},
 	{"the directory above is exchanged for another", "mv app old && cp -r new app"},
 }
 
@@ -188,7 +192,8 @@ func TestPinInPlace(t *testing.T) {
 	prog := filepath.Join(dir, "app/bin/prog")
 	job := startPinned(t, dir, memjailPath(t), "run", "-q", "--pin", "--", prog)
 	before := job.now(t)
-	shell(t, dir, "dd if=new/bin/prog of=app/bin/prog conv=notrunc status=none && app/bin/prog child | grep -q child=BA")
+	shell(t, dir, "dd if=new/bin/prog of=app/bin/prog conv=notrunc status=none && app/bin/prog child | "+
+		"grep -q child=BA")
 	if got := job.now(t); got != before || !strings.Contains(got, "child=AA") {
 		t.Errorf("%s: want %s", got, before)
 	}
@@ -224,7 +229,8 @@ func TestPinHash(t *testing.T) {
 		{"as recorded", "sha256sum -c --quiet sums", 0, ""},
 		{"changed", "printf x >> app/lib/libown.so.1", 125, `not as recorded: "` + dir + `/app/lib/libown.so.1"`},
 		{"not recorded", "sed -i /libc.so/d sums", 125, `needed and not recorded: "`},
-		{"not needed", "echo $(printf x | sha256sum | cut -c-64)'  /no/such' >> sums", 125, `recorded and not needed: "/no/such"`},
+		{"not needed", "echo $(printf x | sha256sum | cut -c-64)'  /no/such' >> sums", 125,
+			`recorded and not needed: "/no/such"`},
 		{"not a list of sums", "echo hello > sums", 125, "sums:1: want a SHA-256 sum"},
 	} {
 		t.Run(tt.name, func(t *testing.T) {
@@ -240,7 +246,8 @@ func TestPinHash(t *testing.T) {
 			if o := (job{as: as, dir: dir, argv: []string{prog, "child"}}).run(t); o.code != 0 {
 				t.Fatalf("without memjail: %s", o)
 			}
-			o := job{as: as, dir: dir, argv: []string{memjailPath(t), "run", "-q", "--pin-hash", sums, "--", prog, "child"}}.run(t)
+			o := job{as: as, dir: dir, argv: []string{memjailPath(t), "run", "-q", "--pin-hash", sums, "--",
+				prog, "child"}}.run(t)
 			if o.code != tt.code || !strings.Contains(o.stderr, tt.says) {
 				t.Errorf("want %d and %q: %s", tt.code, tt.says, o)
 			}
@@ -272,16 +279,19 @@ try 'read line < /proc/self/maps'
 try 'read line < /proc/self/mem'
 `
 	want := map[string][2]string{ // without and with --pin
-		": >> script": {"yes", "no"}, ": > new": {"yes", "no"}, ": > data/new": {"yes", "yes"}, "mv data/new data/newer": {"yes", "yes"},
-		": >> bin/prog":   {"yes", "yes"}, // another program: not pinned
-		"mv script other": {"yes", "no"}, "read line < /proc/self/maps": {"yes", "yes"}, "read line < /proc/self/mem": {"no", "no"},
+		": >> script": {"yes", "no"}, ": > new": {"yes", "no"}, ": > data/new": {"yes", "yes"},
+		"mv data/new data/newer": {"yes", "yes"},
+		": >> bin/prog":          {"yes", "yes"}, // another program: not pinned
+		"mv script other":        {"yes", "no"}, "read line < /proc/self/maps": {"yes", "yes"},
+		"read line < /proc/self/mem": {"no", "no"},
 	}
 	for i, flags := range [][]string{nil, {"--pin"}} {
 		shell(t, dir, "rm -rf app/new app/other app/data/*")
 		if err := os.WriteFile(script, []byte(text), 0o755); err != nil {
 			t.Fatal(err)
 		}
-		o := job{as: as, dir: dir, argv: append(append([]string{memjailPath(t), "run", "-q"}, flags...), "--", script)}.run(t)
+		o := job{as: as, dir: dir, argv: append(append([]string{memjailPath(t), "run", "-q"}, flags...), "--",
+			script)}.run(t)
 		for try, answers := range want {
 			if !strings.Contains(o.stdout, try+": "+answers[i]+"\n") {
 				t.Errorf("flags %v: %s: want %s\n%s", flags, try, answers[i], o)
@@ -317,7 +327,8 @@ func TestPinSecondView(t *testing.T) {
 	t.Cleanup(func() { unix.Unmount(local, unix.MNT_DETACH) })
 	shell(t, dir, "cp /bin/sh code/prog")
 	for _, flags := range [][]string{{"--pin"}, {"--pin", "--allow", "code-files=allow"}} {
-		argv := append(append([]string{memjailPath(t), "run", "-q"}, flags...), "--", local+"/prog", "-c", "echo x > code/new")
+		argv := append(append([]string{memjailPath(t), "run", "-q"}, flags...), "--", local+"/prog", "-c",
+			"echo x > code/new")
 		o := job{as: as, dir: dir, argv: argv}.run(t)
 		_, err := os.Stat(filepath.Join(tmpfs, "new"))
 		if allowed := len(flags) > 1; allowed != (err == nil) {
@@ -330,7 +341,8 @@ func TestPinSecondView(t *testing.T) {
 func TestPinRefused(t *testing.T) {
 	forAccounts(t, func(t *testing.T, as account) {
 		if as.isRoot() {
-			o := job{as: as, dir: as.workDir(t), argv: []string{memjailPath(t), "run", "--pin", "--", "/proc/self/exe"}}.run(t)
+			o := job{as: as, dir: as.workDir(t), argv: []string{memjailPath(t), "run", "--pin", "--",
+				"/proc/self/exe"}}.run(t)
 			if o.code != 125 || !strings.Contains(o.stderr, "/proc, which cannot be replaced") {
 				t.Error(o)
 			}
@@ -341,8 +353,10 @@ func TestPinRefused(t *testing.T) {
 		if o.code != 125 || !strings.Contains(o.stderr, "needs CAP_SYS_ADMIN") || o.stdout != "" {
 			t.Error(o)
 		}
-		o = job{as: as, dir: dir, argv: []string{memjailPath(t), "run", "--pin", "--best-effort", "--", "echo", "ran"}}.run(t)
-		if o.code != 0 || !strings.Contains(o.stderr, "not enforced: running the program from a copy") || o.stdout != "ran\n" {
+		o = job{as: as, dir: dir, argv: []string{memjailPath(t), "run", "--pin", "--best-effort", "--", "echo",
+			"ran"}}.run(t)
+		if o.code != 0 || !strings.Contains(o.stderr, "not enforced: running the program from a copy") ||
+			o.stdout != "ran\n" {
 			t.Error(o)
 		}
 	})
@@ -372,8 +386,10 @@ func TestPinExplained(t *testing.T) {
 		if (err == nil) != written {
 			t.Errorf("%s: written: %v, want %v", path, err, written)
 		}
-		out, err := exec.Command(memjail, "policy", "explain", "--allow", "pin=true", "--program", program, "--write", path).Output()
-		if err != nil || strings.HasPrefix(string(out), "allowed") != written || !written && !strings.Contains(string(out), "memory.pin") {
+		out, err := exec.Command(memjail, "policy", "explain", "--allow", "pin=true", "--program", program,
+			"--write", path).Output()
+		if err != nil || strings.HasPrefix(string(out), "allowed") != written || !written &&
+			!strings.Contains(string(out), "memory.pin") {
 			t.Errorf("%s: written %v, but %v %s", path, written, err, out)
 		}
 		if err := exec.Command("sh", "-c", ": >>"+path).Run(); err != nil {

@@ -40,7 +40,8 @@ func TestProbeTouchesNobody(t *testing.T) {
 	}
 	dir := t.TempDir()
 	job{dir: dir, env: []string{"TMPDIR=" + dir}, timeout: time.Minute,
-		argv: []string{"unshare", "--pid", "--fork", "--mount-proc", "--kill-child", "sh", "-c", bystanders, "sh", memjailPath(t)}}.run(t)
+		argv: []string{"unshare", "--pid", "--fork", "--mount-proc", "--kill-child", "sh", "-c", bystanders,
+			"sh", memjailPath(t)}}.run(t)
 	read := func(name string) string {
 		text, err := os.ReadFile(filepath.Join(dir, name))
 		if err != nil {

@@ -85,7 +85,8 @@ func TestProbeHolds(t *testing.T) {
 	forAccounts(t, func(t *testing.T, as account) {
 		report := probed(t, as, memjailPath(t), nil, 0)
 		proven := report.Count(probe.Held) + report.Count(probe.OpenByPolicy)
-		t.Logf("%d held, %d open by policy, %d not proven, %.1f s", report.Count(probe.Held), report.Count(probe.OpenByPolicy), report.Count(probe.NotProven), report.Seconds)
+		t.Logf("%d held, %d open by policy, %d not proven, %.1f s", report.Count(probe.Held),
+			report.Count(probe.OpenByPolicy), report.Count(probe.NotProven), report.Seconds)
 		for _, r := range report.Results {
 			switch {
 			case r.Verdict == probe.Open:
@@ -130,8 +131,10 @@ func TestProbeOpenByPolicy(t *testing.T) {
 		held   []string
 	}{
 		{[]string{"--allow", "ptrace=allow"}, "ptrace/...", []string{"ptrace/"}, nil},
-		{[]string{"--memory", "allow"}, "proc-mem/open/...", []string{"proc-mem/open/self/read", "proc-mem/open/child/write"}, nil},
-		{[]string{"--memory", "no-write"}, "proc-mem/open/...", []string{"proc-mem/open/self/read"}, []string{"proc-mem/open/self/write", "proc-mem/open/outside/read"}},
+		{[]string{"--memory", "allow"}, "proc-mem/open/...",
+			[]string{"proc-mem/open/self/read", "proc-mem/open/child/write"}, nil},
+		{[]string{"--memory", "no-write"}, "proc-mem/open/...", []string{"proc-mem/open/self/read"},
+			[]string{"proc-mem/open/self/write", "proc-mem/open/outside/read"}},
 	}
 	forAccounts(t, func(t *testing.T, as account) {
 		for _, test := range tests {
@@ -166,7 +169,8 @@ func firstWith(report *probe.Report, prefix string, v probe.Verdict) *probe.Resu
 // tests of the suite itself do the same with all attempts.)
 func TestProbeViaNothing(t *testing.T) {
 	forAccounts(t, func(t *testing.T, as account) {
-		report := probed(t, as, memjailPath(t), nil, 1, "--via", "/usr/bin/env", "--only", "proc-mem/open/...", "--only", "ptrace/attach/...")
+		report := probed(t, as, memjailPath(t), nil, 1, "--via", "/usr/bin/env", "--only", "proc-mem/open/...",
+			"--only", "ptrace/attach/...")
 		for _, r := range report.Results {
 			if r.Verdict != probe.Open && r.Verdict != probe.NotProven {
 				t.Errorf("env(1) is said to be the reason why %s is %s: %s", r.Name, r.Verdict, r.Detail)
@@ -183,12 +187,15 @@ func TestProbeViaNothing(t *testing.T) {
 func TestProbeTerminal(t *testing.T) {
 	shown := onTerminal(t, memjailPath(t), "probe", "--only", "proc-mem/open/self/...")
 	const erase = "\r\x1b[K"
-	for _, want := range []string{erase + "1/8 proc-mem/open/self/read", erase + "8/8 proc-mem/open/self/write-code/i386" + erase, "\x1b[32mheld\x1b[0m", "\x1b[32m8 held\x1b[0m, 0 open"} {
+	for _, want := range []string{erase + "1/8 proc-mem/open/self/read",
+		erase + "8/8 proc-mem/open/self/write-code/i386" + erase, "\x1b[32mheld\x1b[0m",
+		"\x1b[32m8 held\x1b[0m, 0 open"} {
 		if !strings.Contains(shown, want) {
 			t.Errorf("%q is not in what the terminal was sent: %q", want, shown)
 		}
 	}
-	if shown := onTerminal(t, memjailPath(t), "probe", "-q", "--only", "proc-mem/open/self/..."); strings.Contains(shown, erase) {
+	if shown := onTerminal(t, memjailPath(t), "probe", "-q", "--only",
+		"proc-mem/open/self/..."); strings.Contains(shown, erase) {
 		t.Errorf("progress in spite of -q: %q", shown)
 	}
 }
@@ -221,7 +228,8 @@ func onTerminal(t *testing.T, argv ...string) string {
 func TestProbeInterrupted(t *testing.T) {
 	forAccounts(t, func(t *testing.T, as account) {
 		scratch := as.workDir(t)
-		cmd := job{as: as, dir: scratch, env: []string{"TMPDIR=" + scratch}, argv: []string{memjailPath(t), "probe", "-o", os.DevNull}}.command(t, t.Context())
+		cmd := job{as: as, dir: scratch, env: []string{"TMPDIR=" + scratch},
+			argv: []string{memjailPath(t), "probe", "-o", os.DevNull}}.command(t, t.Context())
 		var stderr bytes.Buffer
 		cmd.Stderr = &stderr
 		if err := cmd.Start(); err != nil {
@@ -235,7 +243,8 @@ func TestProbeInterrupted(t *testing.T) {
 			t.Fatal(err)
 		}
 		cmd.Wait()
-		if code := cmd.ProcessState.ExitCode(); code != 130 || stderr.String() != "memjail: interrupted; no report was written\n" {
+		if code := cmd.ProcessState.ExitCode(); code != 130 ||
+			stderr.String() != "memjail: interrupted; no report was written\n" {
 			t.Errorf("exit status %d, want 130: %s", code, &stderr)
 		}
 		wantEmpty(t, scratch)
@@ -249,7 +258,8 @@ var buildBroken = sync.OnceValues(func() (string, error) {
 		return "", err
 	}
 	bin := filepath.Join(dir, "memjail-broken")
-	build := exec.Command("go", "build", "-trimpath", "-tags", "memjailbreak", "-ldflags=-E memjail_entry", "-o", bin, ".")
+	build := exec.Command("go", "build", "-trimpath", "-tags", "memjailbreak", "-ldflags=-E memjail_entry",
+		"-o", bin, ".")
 	build.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if out, err := build.CombinedOutput(); err != nil {
 		return "", errors.New(err.Error() + "\n" + string(out))
@@ -272,10 +282,13 @@ func TestProbeFindsFaults(t *testing.T) {
 		{"carve,selfcheck", []string{"proc-mem/...", "process-vm/..."}, 1,
 			[]string{"proc-mem/open/self/write", "proc-mem/openat2/child/write"}, []string{"process-vm/"}},
 		{"filter", []string{"ptrace/..."}, 3, nil, nil},
-		{"filter,selfcheck", []string{"ptrace/...", "proc-mem/self/..."}, 1, []string{"ptrace/attach/child/write", "ptrace/traceme/child/read"}, []string{"proc-mem/self/self/write"}},
-		{"supervisor,selfcheck", []string{"process-vm/...", "ptrace/...", "proc-mem/self/..."}, 1, []string{"process-vm/", "ptrace/"}, []string{"proc-mem/self/self/write"}},
+		{"filter,selfcheck", []string{"ptrace/...", "proc-mem/self/..."}, 1,
+			[]string{"ptrace/attach/child/write", "ptrace/traceme/child/read"}, []string{"proc-mem/self/self/write"}},
+		{"supervisor,selfcheck", []string{"process-vm/...", "ptrace/...", "proc-mem/self/..."}, 1,
+			[]string{"process-vm/", "ptrace/"}, []string{"proc-mem/self/self/write"}},
 		// Without the self-check alone nothing is open: it is a second look.
-		{"selfcheck", []string{"proc-mem/self/...", "ptrace/..."}, 0, nil, []string{"proc-mem/self/self/write", "ptrace/"}},
+		{"selfcheck", []string{"proc-mem/self/...", "ptrace/..."}, 0, nil,
+			[]string{"proc-mem/self/self/write", "ptrace/"}},
 	}
 	bin, err := buildBroken()
 	if err != nil {
@@ -286,7 +299,8 @@ func TestProbeFindsFaults(t *testing.T) {
 			t.Run(test.faults, func(t *testing.T) {
 				for name := range strings.SplitSeq(test.faults, ",") {
 					if !asksForFault(t, name) {
-						t.Skipf("nothing in the program asks for the fault %q: the tag memjailbreak does not break it", name)
+						t.Skipf("nothing in the program asks for the fault %q: the tag memjailbreak "+
+							"does not break it", name)
 					}
 				}
 				var args []string
@@ -320,7 +334,8 @@ func TestProbeFaultsAreNotShipped(t *testing.T) {
 // asksForFault reports whether some file of the program asks for the fault.
 func asksForFault(t *testing.T, fault string) bool {
 	t.Helper()
-	name := map[string]string{"carve": "Carve", "filter": "Filter", "selfcheck": "SelfCheck", "supervisor": "Supervisor"}[fault]
+	name := map[string]string{"carve": "Carve", "filter": "Filter", "selfcheck": "SelfCheck",
+		"supervisor": "Supervisor"}[fault]
 	top, found := filepath.Join("..", ".."), false
 	err := walkTree(top, func(file string) {
 		if filepath.Ext(file) != ".go" || strings.HasSuffix(file, "_test.go") {

@@ -21,14 +21,16 @@ func TestForeignProcfs(t *testing.T) {
 		if !as.isRoot() {
 			namespaces = append(namespaces, "--user", "--map-current-user")
 		}
-		read := []string{"--", "/bin/sh", "-c", `read -r name < /proc/self/comm && echo "comm $name"; cat /proc/self/environ 2>/dev/null | tr '\0' '\n' | grep PATH; echo 0 > /proc/self/oom_score_adj && echo written; exit 0`}
+		read := []string{"--", "/bin/sh", "-c",
+			`read -r name < /proc/self/comm && echo "comm $name"; cat /proc/self/environ 2>/dev/null | tr '\0' '\n' | grep PATH; echo 0 > /proc/self/oom_score_adj && echo written; exit 0`}
 		for _, command := range []string{"run", "exec"} {
 			start := func(first ...string) outcome {
 				argv := append(append([]string{}, first...), "/bin/sh", "-c", `"$@"`, "sh", memjailPath(t), command)
 				return job{as: as, dir: dir, argv: append(argv, read...)}.run(t)
 			}
 			o := start(append(namespaces, "--mount-proc")...)
-			if o.code != 0 || !strings.Contains(o.stdout, "comm sh") || !strings.Contains(o.stdout, "PATH=") || !strings.Contains(o.stdout, "written") {
+			if o.code != 0 || !strings.Contains(o.stdout, "comm sh") || !strings.Contains(o.stdout, "PATH=") ||
+				!strings.Contains(o.stdout, "written") {
 				t.Fatalf("control: %s: %v", command, o)
 			}
 			foreign := [][]string{namespaces}
@@ -40,7 +42,8 @@ func TestForeignProcfs(t *testing.T) {
 				if o.code != 0 || o.stdout != "" {
 					t.Errorf("%s %s: something of /proc was granted: %v", first[0], command, o)
 				}
-				if n := strings.Count(o.stderr, "memjail: "); n != 1 || !strings.Contains(o.stderr, "/proc belongs to another pid namespace") {
+				if n := strings.Count(o.stderr, "memjail: "); n != 1 ||
+					!strings.Contains(o.stderr, "/proc belongs to another pid namespace") {
 					t.Errorf("%s %s: want one line about /proc: %v", first[0], command, o)
 				}
 			}

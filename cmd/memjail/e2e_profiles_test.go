@@ -32,12 +32,14 @@ type work struct {
 
 var works = []work{
 	{"a C build that runs its own tests", []string{"make", "gcc"}, map[string]string{
-		"Makefile": "CFLAGS = -O1\ncheck: main\n\t./main | grep -qx 42 && echo passed\nmain: main.o part.o\nclean:\n\trm -f *.o main\n",
-		"main.c":   "#include <stdio.h>\nint part(void);\nint main(void) { printf(\"%d\\n\", part()); return 0; }\n",
-		"part.c":   "int part(void) { return 42; }\n",
+		"Makefile": "CFLAGS = -O1\ncheck: main\n\t./main | grep -qx 42 && echo passed\nmain: main.o " +
+			"part.o\nclean:\n\trm -f *.o main\n",
+		"main.c": "#include <stdio.h>\nint part(void);\nint main(void) { printf(\"%d\\n\", part()); return 0; }\n",
+		"part.c": "int part(void) { return 42; }\n",
 	}, "make -s clean check", "passed"},
 	{"git", []string{"git"}, map[string]string{"file": "text\n"},
-		"git init -q . && git add file && git -c user.name=N -c user.email=n@example.org commit -qm first && git log --format=%s && git gc -q", "first"},
+		"git init -q . && git add file && git -c user.name=N -c user.email=n@example.org commit -qm " +
+			"first && git log --format=%s && git gc -q", "first"},
 	{"Python's unit tests", []string{"/usr/bin/python3"}, map[string]string{
 		"test_own.py": "import unittest, tempfile, subprocess, sys\nclass T(unittest.TestCase):\n" +
 			"    def test_file(self):\n        with tempfile.TemporaryFile() as f: f.write(b'x')\n" +
@@ -47,24 +49,30 @@ var works = []work{
 		"wheel.py": "import zipfile\nz = zipfile.ZipFile('tiny-1.0-py3-none-any.whl', 'w')\n" +
 			"z.writestr('tiny.py', 'answer = 42')\n" +
 			"z.writestr('tiny-1.0.dist-info/METADATA', 'Metadata-Version: 2.1\\nName: tiny\\nVersion: 1.0\\n')\n" +
-			"z.writestr('tiny-1.0.dist-info/WHEEL', 'Wheel-Version: 1.0\\nGenerator: x\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n')\n" +
+			"z.writestr('tiny-1.0.dist-info/WHEEL', 'Wheel-Version: 1.0\\nGenerator: " +
+			"x\\nRoot-Is-Purelib: true\\nTag: py3-none-any\\n')\n" +
 			"z.writestr('tiny-1.0.dist-info/RECORD', '')\nz.close()\n",
 	}, "/usr/bin/python3 wheel.py && /usr/bin/python3 -m venv env && " +
 		"env/bin/pip install -q --no-cache-dir --disable-pip-version-check --no-index ./tiny-1.0-py3-none-any.whl && " +
 		"env/bin/python -c 'import tiny; print(tiny.answer)'", "42"},
-	{"archives, copies and installation", []string{"tar", "rsync", "install", "setfattr", "setfacl", "getfattr", "getfacl"}, map[string]string{"src/d/f": "text\n"},
-		"chmod 640 src/d/f; setfattr -n user.test -v 1234567890123456789012345678 src/d/f; setfacl -m u:1:r src/d/f; touch -d '2001-02-03 UTC' src/d/f; " +
+	{"archives, copies and installation", []string{"tar", "rsync", "install", "setfattr", "setfacl", "getfattr",
+		"getfacl"}, map[string]string{"src/d/f": "text\n"},
+		"chmod 640 src/d/f; setfattr -n user.test -v 1234567890123456789012345678 src/d/f; setfacl -m " +
+			"u:1:r src/d/f; touch -d '2001-02-03 UTC' src/d/f; " +
 			"ln -s f src/d/l; touch -h -d '2002-02-03 UTC' src/d/l; chown -h $(id -u) src/d/l; " +
-			"tar --xattrs --acls -cf a.tar src; mkdir x; tar --xattrs --acls -xpf a.tar -C x; cp -a src y; rsync -aXA src/ z/; " +
+			"tar --xattrs --acls -cf a.tar src; mkdir x; tar --xattrs --acls -xpf a.tar -C x; cp -a src " +
+			"y; rsync -aXA src/ z/; " +
 			"install -D -p -m 750 src/d/f dest/usr/bin/f; stat -c '%a %Y' dest/usr/bin/f; " +
-			"for i in x/src y z; do stat -c '%a %Y' $i/d/f $i/d/l; getfattr -n user.test --only-values $i/d/f; echo; getfacl -cn $i/d/f | grep user:1; done | sort | uniq -c | tr -s ' '",
+			"for i in x/src y z; do stat -c '%a %Y' $i/d/f $i/d/l; getfattr -n user.test --only-values " +
+			"$i/d/f; echo; getfacl -cn $i/d/f | grep user:1; done | sort | uniq -c | tr -s ' '",
 		"750 981158400\n 3 1234567890123456789012345678\n 3 640 981158400\n 3 777 1012694400\n 3 user:1:r--"},
 	{"an npm package from a local archive", []string{"npm", "node"}, map[string]string{
 		"tiny/package.json": `{"name":"tiny","version":"1.0.0","main":"index.js"}`,
 		"tiny/index.js":     "module.exports = 42",
 		"app/package.json":  `{"name":"app","version":"1.0.0"}`,
 	}, "export npm_config_cache=$PWD/cache npm_config_update_notifier=false; (cd tiny && npm pack -s >/dev/null) && " +
-		"cd app && npm install -s --offline --no-audit --no-fund ../tiny/tiny-1.0.0.tgz >/dev/null && node -e 'console.log(require(\"tiny\"))'", "42"},
+		"cd app && npm install -s --offline --no-audit --no-fund ../tiny/tiny-1.0.0.tgz >/dev/null && " +
+		"node -e 'console.log(require(\"tiny\"))'", "42"},
 }
 
 // TestWorkspace: what is done in a directory of work is done there as without
@@ -83,7 +91,8 @@ func TestWorkspace(t *testing.T) {
 						plantFile(t, as, dir, name, text)
 					}
 					script := "set -e; " + w.script + "; cat \"$HOME/.ssh/id\" 2>/dev/null || echo closed"
-					o := job{as: as, dir: dir, argv: append(launcher, "sh", "-c", script), env: []string{"HOME=" + home}, timeout: 2 * time.Minute}.run(t)
+					o := job{as: as, dir: dir, argv: append(launcher, "sh", "-c", script),
+						env: []string{"HOME=" + home}, timeout: 2 * time.Minute}.run(t)
 					want := w.prints + "\nsecret\n"
 					if launcher != nil {
 						want = w.prints + "\nclosed\n"
@@ -170,14 +179,17 @@ func TestServiceNginx(t *testing.T) {
 		dir, port := as.workDir(t), freePort(t)
 		page := strings.Repeat("page ", 1000)
 		plantFile(t, as, dir, "www/index.html", page)
-		config := fmt.Sprintf("worker_processes 2;\npid %[1]s/pid;\nerror_log %[1]s/error.log;\nevents {}\nhttp { access_log off;\n"+
-			"client_body_temp_path %[1]s/b; proxy_temp_path %[1]s/p; fastcgi_temp_path %[1]s/f; uwsgi_temp_path %[1]s/u; scgi_temp_path %[1]s/s;\n"+
+		config := fmt.Sprintf("worker_processes 2;\npid %[1]s/pid;\nerror_log %[1]s/error.log;\nevents "+
+			"{}\nhttp { access_log off;\n"+
+			"client_body_temp_path %[1]s/b; proxy_temp_path %[1]s/p; fastcgi_temp_path %[1]s/f; "+
+			"uwsgi_temp_path %[1]s/u; scgi_temp_path %[1]s/s;\n"+
 			"server { listen 127.0.0.1:%[2]s; root %[1]s/www; } }\n", dir, port)
 		if as.isRoot() {
 			config = "user root;\n" + config
 		}
 		plantFile(t, as, dir, "conf", config)
-		cmd := startDaemon(t, as, dir, port, "nginx", "-p", dir, "-c", dir+"/conf", "-e", dir+"/error.log", "-g", "daemon off;")
+		cmd := startDaemon(t, as, dir, port, "nginx", "-p", dir, "-c", dir+"/conf", "-e", dir+"/error.log",
+			"-g", "daemon off;")
 		var callers sync.WaitGroup
 		failures := make(chan error, 1000)
 		for range 4 {
@@ -220,7 +232,8 @@ func TestServiceRedis(t *testing.T) {
 	forAccounts(t, func(t *testing.T, as account) {
 		as.needs(t, "redis-server")
 		dir, port := as.workDir(t), freePort(t)
-		startDaemon(t, as, dir, port, "redis-server", "--port", port, "--bind", "127.0.0.1", "--dir", dir, "--save", "", "--daemonize", "no")
+		startDaemon(t, as, dir, port, "redis-server", "--port", port, "--bind", "127.0.0.1", "--dir", dir,
+			"--save", "", "--daemonize", "no")
 		c, err := net.Dial("tcp", "127.0.0.1:"+port)
 		if err != nil {
 			t.Fatal(err)
@@ -267,7 +280,8 @@ func TestOwnDenials(t *testing.T) {
 		dir := as.workDir(t)
 		plantFile(t, as, dir, "own.toml", "version = 1\n[syscalls]\ndeny = [\"@clock\", \"keyctl\"]\n")
 		list := filepath.Join(dir, "list")
-		numbers := []int{unix.SYS_KEYCTL, unix.SYS_SETTIMEOFDAY, unix.SYS_CLOCK_ADJTIME, unix.SYS_GETPRIORITY, unix.SYS_FCHDIR}
+		numbers := []int{unix.SYS_KEYCTL, unix.SYS_SETTIMEOFDAY, unix.SYS_CLOCK_ADJTIME, unix.SYS_GETPRIORITY,
+			unix.SYS_FCHDIR}
 		var lines strings.Builder
 		for _, n := range numbers {
 			fmt.Fprintf(&lines, "call %d\n", n)

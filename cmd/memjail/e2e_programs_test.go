@@ -93,7 +93,8 @@ func TestNativeModules(t *testing.T) {
 			t.Parallel()
 			as.needs(t, "bash", "gcc", "/usr/bin/python3")
 			needsHeaders(t)
-			prints(t, sameTest{script: pythonExtension}.compare(t, as), "compiled\n42 True True\n4\nrefused by the module\nstatus 0\n")
+			prints(t, sameTest{script: pythonExtension}.compare(t, as),
+				"compiled\n42 True True\n4\nrefused by the module\nstatus 0\n")
 		})
 		t.Run("node", func(t *testing.T) {
 			t.Parallel()

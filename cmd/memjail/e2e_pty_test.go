@@ -191,7 +191,8 @@ func onBoth(t *testing.T, test func(t *testing.T, term *terminal, run func(line 
 
 // onSides does so with nothing, with memjail, or with a memjail that is a job's relay.
 func onSides(t *testing.T, names []string, test func(t *testing.T, term *terminal, run func(line string) string)) {
-	before := map[string]string{"native": "", "memjail": memjailPath(t) + " run -- ", "relay": memjailPath(t) + " run --relay -- "}
+	before := map[string]string{"native": "", "memjail": memjailPath(t) + " run -- ",
+		"relay": memjailPath(t) + " run --relay -- "}
 	forAccounts(t, func(t *testing.T, as account) {
 		for _, name := range names {
 			t.Run(name, func(t *testing.T) {
@@ -322,7 +323,8 @@ func TestTerminalPipeline(t *testing.T) {
 	t.Parallel()
 	onBoth(t, func(t *testing.T, term *terminal, run func(string) string) {
 		accounts()[0].needs(t, "less")
-		for _, line := range []string{"%seq 500 | less", "%seq 500 | %less", "seq 500 | %less", "%bash -c 'seq 500 | less'"} {
+		for _, line := range []string{"%seq 500 | less", "%seq 500 | %less", "seq 500 | %less",
+			"%bash -c 'seq 500 | less'"} {
 			term.send(run(line) + "\n")
 			term.expect("(?s)\\b23\\b.*:")
 			term.send("G")
@@ -362,7 +364,8 @@ func TestTerminalFullScreen(t *testing.T) {
 func TestTerminalDevice(t *testing.T) {
 	t.Parallel()
 	onBoth(t, func(t *testing.T, term *terminal, run func(string) string) {
-		got := term.ask(run("%bash -c 'echo to-tty >/dev/tty; tty; stty size </dev/tty; ps -o tty= -p $$ | grep -c pts; [ -t 0 ] && echo is-tty'"))
+		got := term.ask(run("%bash -c 'echo to-tty >/dev/tty; tty; stty size </dev/tty; ps -o tty= -p " +
+			"$$ | grep -c pts; [ -t 0 ] && echo is-tty'"))
 		for _, want := range []string{"to-tty", "/dev/pts/", "24 100", "is-tty"} {
 			if !strings.Contains(got, want) {
 				t.Errorf("the terminal: %q, want %q in it", got, want)
@@ -413,7 +416,8 @@ func shellJobs(t *testing.T, term *terminal) {
 	time.Sleep(200 * time.Millisecond)
 	term.send(ctrlC)
 	term.expect(prompt)
-	if got := term.ask("echo \"status=$?\"; cat /proc/self/comm"); !strings.Contains(got, "status=130") || !strings.Contains(got, "cat") {
+	if got := term.ask("echo \"status=$?\"; cat /proc/self/comm"); !strings.Contains(got, "status=130") ||
+		!strings.Contains(got, "cat") {
 		t.Errorf("a job brought to the foreground: %q", got)
 	}
 	term.send("exit 3\n")
@@ -442,7 +446,8 @@ func waitWithin(t *testing.T, cmd *exec.Cmd) error {
 func TestTerminalDaemonWhileStopped(t *testing.T) {
 	t.Parallel()
 	onBoth(t, func(t *testing.T, term *terminal, run func(string) string) {
-		term.send(run("%bash -c '\"$HEARTBEAT\" beat pid >out 2>&1 </dev/null; until [ -s beat ]; do sleep 0.1; done; echo started; sleep 60'\n"))
+		term.send(run("%bash -c '\"$HEARTBEAT\" beat pid >out 2>&1 </dev/null; until [ -s beat ]; do " +
+			"sleep 0.1; done; echo started; sleep 60'\n"))
 		term.expect("started")
 		var daemon int
 		data, err := os.ReadFile(filepath.Join(term.dir, "pid"))
@@ -458,7 +463,8 @@ func TestTerminalDaemonWhileStopped(t *testing.T) {
 			term.expect("Stopped")
 			term.expect(prompt)
 			beats := fileSize(filepath.Join(term.dir, "beat"))
-			eventually(t, 5*time.Second, fmt.Sprintf("the daemon works while its job is stopped (time %d)", turn+1), func() bool {
+			eventually(t, 5*time.Second, fmt.Sprintf("the daemon works while its job is stopped (time %d)",
+				turn+1), func() bool {
 				return fileSize(filepath.Join(term.dir, "beat")) >= beats+5*5
 			})
 			term.send("fg\n")
@@ -487,7 +493,8 @@ func TestTerminalSummary(t *testing.T) {
 	t.Parallel()
 	term := startTerminal(t, accounts()[0])
 	got := term.ask(memjailPath(t) + " run -- bash -c 'cat /proc/self/mem; exit 8'")
-	if !strings.Contains(got, "Permission denied") || !strings.Contains(got, "memjail:") || !strings.Contains(got, "mem") {
+	if !strings.Contains(got, "Permission denied") || !strings.Contains(got, "memjail:") ||
+		!strings.Contains(got, "mem") {
 		t.Errorf("the summary on a terminal: %q", got)
 	}
 	if got := term.ask("echo \"status=$?\""); !strings.Contains(got, "status=8") {

@@ -38,7 +38,8 @@ func TestRelay(t *testing.T) {
 			t.Run(test.name, func(t *testing.T) {
 				t.Parallel()
 				want := job{as: as, dir: as.workDir(t), argv: relayScript(test.script, "")}.run(t)
-				got := job{as: as, dir: as.workDir(t), argv: relayScript(test.script, memjailPath(t)+" run --relay --")}.run(t)
+				got := job{as: as, dir: as.workDir(t),
+					argv: relayScript(test.script, memjailPath(t)+" run --relay --")}.run(t)
 				if got.stdout != want.stdout || want.stdout == "" {
 					t.Errorf("native %q, with a relay %q %q", want.stdout, got.stdout, got.stderr)
 				}
@@ -87,7 +88,8 @@ func TestStopUnderLimit(t *testing.T) {
 	if err := os.Chmod(dir, 0o777); err != nil {
 		t.Fatal(err)
 	}
-	script := `ulimit -u 126; set -m; ` + memjailPath(t) + ` run -- sh -c 'echo >made; kill -STOP $$; read -r n </proc/self/comm; echo $n' &
+	script := `ulimit -u 126; set -m; ` +
+		memjailPath(t) + ` run -- sh -c 'echo >made; kill -STOP $$; read -r n </proc/self/comm; echo $n' &
 		until [ -e made ]; do sleep 0.05; done; sleep 1; kill -CONT -$!; wait $!`
 	o := job{as: root, dir: dir, argv: []string{"setpriv", "--reuid", "64125", "--regid", "64125", "--clear-groups",
 		"timeout", "20", "bash", "-c", script}}.run(t)

@@ -38,7 +38,8 @@ for turn in $(seq 30); do
 for stat in /proc/[0-9]*/stat; do read -r _ comm _ <$stat && case $comm in *fork*) left=1; esac; done; done 2>/dev/null; echo "left ${left:-0}"`,
 					memjailPath(t), options, forker, mode)
 				began := time.Now()
-				o := job{as: root, dir: root.workDir(t), argv: []string{"unshare", "-pf", "--mount-proc", "bash", "-c", script}}.run(t)
+				o := job{as: root, dir: root.workDir(t), argv: []string{"unshare", "-pf", "--mount-proc",
+					"bash", "-c", script}}.run(t)
 				want := "status 3\nleft 0\n"
 				if control {
 					want = "status 3\nleft 1\n"
@@ -94,7 +95,8 @@ func TestKillRemainingOtherUser(t *testing.T) {
 	const inside = `setpriv --reuid 64124 --regid 64124 --clear-groups sh -c 'echo $$; sleep 43 & echo $!; setsid sleep 43 & echo $!; echo >made; wait' &
 		until [ -e made ]; do sleep 0.05; done; exit 3`
 	for _, flags := range withoutBorder {
-		argv := append([]string{"setpriv", "--bounding-set=-kill", "--inh-caps=-kill", memjailPath(t), "run", "--kill-rest"}, flags...)
+		argv := append([]string{"setpriv", "--bounding-set=-kill", "--inh-caps=-kill", memjailPath(t), "run",
+			"--kill-rest"}, flags...)
 		dir := root.workDir(t)
 		if err := os.Chmod(dir, 0o777); err != nil {
 			t.Fatal(err)
@@ -129,7 +131,8 @@ func TestRemainingInterrupted(t *testing.T) {
 	ctx, cancel := context.WithTimeout(context.Background(), 30*time.Second)
 	defer cancel()
 	script := "(sleep 2; head -c 5 /proc/self/status >late) >/dev/null 2>&1 & echo $! >pid; exit 3"
-	cmd := job{as: as, dir: dir, argv: []string{memjailPath(t), "run", "--wait-rest", "--", "sh", "-c", script}}.command(t, ctx)
+	cmd := job{as: as, dir: dir, argv: []string{memjailPath(t), "run", "--wait-rest", "--", "sh", "-c",
+		script}}.command(t, ctx)
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -166,7 +169,8 @@ func TestGuardIsOutOfReach(t *testing.T) {
 				t.Errorf("the control: %v", err)
 			}
 			for _, signal := range []string{"0", "STOP", "KILL"} {
-				if have := s.ask(t, fmt.Sprintf("kill -%s %d 2>/dev/null && echo sent || echo refused", signal, guard)); have != "refused" {
+				if have := s.ask(t, fmt.Sprintf("kill -%s %d 2>/dev/null && echo sent || echo refused", signal,
+					guard)); have != "refused" {
 					t.Errorf("%s to the guard: %s", signal, have)
 				}
 			}

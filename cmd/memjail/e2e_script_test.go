@@ -49,7 +49,8 @@ func TestScript(t *testing.T) {
 				if err := os.MkdirAll(filepath.Join(top, "bin"), 0o755); err != nil {
 					return err
 				}
-				if err := os.Symlink(fds, filepath.Join(top, "bin", "fds")); err != nil && !errors.Is(err, os.ErrExist) {
+				if err := os.Symlink(fds, filepath.Join(top, "bin", "fds")); err != nil &&
+					!errors.Is(err, os.ErrExist) {
 					return err
 				}
 				return giveTree(as, env.WorkDir)
@@ -125,7 +126,8 @@ func noNegation(ts *testscript.TestScript, neg bool, args []string, least int, u
 func runScripted(ts *testscript.TestScript, as account, argv []string) syscall.WaitStatus {
 	if as.uid >= 0 {
 		id := strconv.Itoa(as.uid)
-		argv = append([]string{"setpriv", "--reuid=" + id, "--regid=" + id, "--clear-groups", "--inh-caps=-all", "--"}, argv...)
+		argv = append([]string{"setpriv", "--reuid=" + id, "--regid=" + id, "--clear-groups", "--inh-caps=-all",
+			"--"}, argv...)
 	}
 	err := ts.Exec(argv[0], argv[1:]...)
 	var exit *exec.ExitError
@@ -215,11 +217,14 @@ func TestSignals(t *testing.T) {
 		code   int
 		dies   syscall.Signal
 	}{
-		{"handled", `trap 'echo got' TERM; echo ready; sleep 1 & wait; wait; exit 4`, syscall.SIGTERM, "ready\ngot\n", 4, 0},
+		{"handled", `trap 'echo got' TERM; echo ready; sleep 1 & wait; wait; exit 4`, syscall.SIGTERM,
+			"ready\ngot\n", 4, 0},
 		{"default", `echo ready; exec sleep 10`, syscall.SIGTERM, "ready\n", -1, syscall.SIGTERM},
-		{"interrupt", `trap 'echo got' INT; echo ready; sleep 1 & wait; wait; exit 4`, syscall.SIGINT, "ready\ngot\n", 4, 0},
+		{"interrupt", `trap 'echo got' INT; echo ready; sleep 1 & wait; wait; exit 4`, syscall.SIGINT,
+			"ready\ngot\n", 4, 0},
 		{"hang-up", `echo ready; exec sleep 10`, syscall.SIGHUP, "ready\n", -1, syscall.SIGHUP},
-		{"user", `trap 'echo got' USR1; echo ready; sleep 1 & wait; wait; exit 4`, syscall.SIGUSR1, "ready\ngot\n", 4, 0},
+		{"user", `trap 'echo got' USR1; echo ready; sleep 1 & wait; wait; exit 4`, syscall.SIGUSR1,
+			"ready\ngot\n", 4, 0},
 	}
 	forAccounts(t, func(t *testing.T, as account) {
 		for _, test := range tests {

@@ -13,7 +13,8 @@ func TestStoppedCommand(t *testing.T) {
 		{"continued by itself", `% sh -c '(sleep 0.5; kill -CONT $$) & kill -STOP $$; echo went on; exit 6'; echo $?`},
 		{"continued twice", `% sh -c 'for i in 1 2; do (sleep 0.3; kill -CONT $$) & kill -STOP $$; echo went on; done; exit 6'; echo $?`},
 		{"killed", `% sh -c '(sleep 0.5; kill -KILL $$) & kill -STOP $$; echo went on' 2>/dev/null; echo $?`},
-		{"with a name like a state", `cp "$(command -v sleep)" 'a) T 1'; % bash -c '(sleep 0.2; kill -STOP $$; sleep 0.3; kill -CONT $$) & exec "./a) T 1" 1'; echo $?`},
+		{"with a name like a state",
+			`cp "$(command -v sleep)" 'a) T 1'; % bash -c '(sleep 0.2; kill -STOP $$; sleep 0.3; kill -CONT $$) & exec "./a) T 1" 1'; echo $?`},
 		{"stays stopped", `set -m; % sh -c 'kill -STOP $$; echo went on' & sleep 1.5; sed 's/.*) //; s/ .*//' /proc/$!/stat; kill -CONT -$!; wait $! 2>/dev/null; echo $?`},
 	}
 	for _, flags := range []string{"", "--memory no-write --allow procfs.write=", "--relay"} {
@@ -22,9 +23,11 @@ func TestStoppedCommand(t *testing.T) {
 				t.Run(strings.TrimSpace(test.name+" "+flags), func(t *testing.T) {
 					t.Parallel()
 					want := job{as: as, dir: as.workDir(t), argv: relayScript(test.script, "")}.run(t)
-					got := job{as: as, dir: as.workDir(t), argv: relayScript(test.script, memjailPath(t)+" run -q "+flags+" --")}.run(t)
+					got := job{as: as, dir: as.workDir(t),
+						argv: relayScript(test.script, memjailPath(t)+" run -q "+flags+" --")}.run(t)
 					if got.stdout != want.stdout || want.stdout == "" || got.code != want.code {
-						t.Errorf("native %q (%d), with memjail %q (%d) %q", want.stdout, want.code, got.stdout, got.code, got.stderr)
+						t.Errorf("native %q (%d), with memjail %q (%d) %q", want.stdout, want.code, got.stdout,
+							got.code, got.stderr)
 					}
 				})
 			}

@@ -110,7 +110,8 @@ func (m *machine) try(lines string) (string, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), 40*time.Second)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "nsenter", "-t", strconv.Itoa(m.pid), "-a", "--", "sh", "-c", lines)
-	cmd.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8", "HOME=/root"}
+	cmd.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8",
+		"HOME=/root"}
 	cmd.WaitDelay = time.Second
 	out, err := cmd.CombinedOutput()
 	return strings.TrimSpace(string(out)), err
@@ -175,7 +176,8 @@ func (m *machine) both(t *testing.T, unit string, flags []string, run func(t *te
 // whether it is the main process.
 func (m *machine) told(t *testing.T, unit string) string {
 	t.Helper()
-	return strings.ReplaceAll(m.property(t, unit, "StatusText"), "pid "+m.property(t, unit, "MainPID")+",", "main process,")
+	return strings.ReplaceAll(m.property(t, unit, "StatusText"), "pid "+m.property(t, unit, "MainPID")+",",
+		"main process,")
 }
 
 const aService = "/usr/bin/python3 /usr/local/lib/service.py "
@@ -190,8 +192,10 @@ func TestSystemd(t *testing.T) {
 	}{
 		{"notify", unitNotify}, {"watchdog", unitWatchdog}, {"restart", unitRestart}, {"sockets", unitSockets},
 		{"forking", unitForking}, {"oneshot", unitOneshot}, {"argv0", unitArgv0}, {"kill-mode", unitKillMode},
-		{"supervisor-killed", unitSupervisorKilled}, {"hardened", unitHardened}, {"narrow", unitNarrow}, {"probe", unitProbe}, {"refused", unitRefused}, {"unreachable", unitUnreachable},
-		{"journal", unitJournal}, {"check", unitCheck}, {"template", unitTemplate}, {"user", unitUser}, {"nginx", unitNginx}, {"redis", unitRedis}, {"postgresql", unitPostgreSQL},
+		{"supervisor-killed", unitSupervisorKilled}, {"hardened", unitHardened}, {"narrow", unitNarrow},
+		{"probe", unitProbe}, {"refused", unitRefused}, {"unreachable", unitUnreachable},
+		{"journal", unitJournal}, {"check", unitCheck}, {"template", unitTemplate}, {"user", unitUser},
+		{"nginx", unitNginx}, {"redis", unitRedis}, {"postgresql", unitPostgreSQL},
 		{"runc", unitRunc}, {"private-pids", unitPrivatePIDs},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.run(t, m) })
@@ -199,12 +203,14 @@ func TestSystemd(t *testing.T) {
 }
 
 func unitNotify(t *testing.T, m *machine) {
-	m.unit(t, "n.service", "[Service]\nType=notify\nExecStart="+aService+"serve\nExecReload=/bin/sh -c 'kill -HUP $$MAINPID'\n")
+	m.unit(t, "n.service", "[Service]\nType=notify\nExecStart="+aService+
+		"serve\nExecReload=/bin/sh -c 'kill -HUP $$MAINPID'\n")
 	m.both(t, "n", nil, func(t *testing.T) string {
 		m.sh(t, "systemctl start n")
 		said := []string{m.told(t, "n")}
 		m.sh(t, "systemctl reload n")
-		eventually(t, 5*time.Second, "the service has reloaded", func() bool { return strings.Contains(m.told(t, "n"), "reloads 1") })
+		eventually(t, 5*time.Second, "the service has reloaded",
+			func() bool { return strings.Contains(m.told(t, "n"), "reloads 1") })
 		said = append(said, m.told(t, "n"))
 		begin := time.Now()
 		m.sh(t, "systemctl stop n")
@@ -218,12 +224,14 @@ func unitNotify(t *testing.T, m *machine) {
 
 func unitWatchdog(t *testing.T, m *machine) {
 	for _, mode := range []string{"serve", "hang"} {
-		m.unit(t, "w-"+mode+".service", "[Service]\nType=notify\nWatchdogSec=700ms\nTimeoutAbortSec=2\nExecStart="+aService+mode+"\n")
+		m.unit(t, "w-"+mode+".service",
+			"[Service]\nType=notify\nWatchdogSec=700ms\nTimeoutAbortSec=2\nExecStart="+aService+mode+"\n")
 		m.both(t, "w-"+mode, nil, func(t *testing.T) string {
 			m.sh(t, "systemctl start w-"+mode)
 			said := m.told(t, "w-"+mode)
 			time.Sleep(1500 * time.Millisecond)
-			eventually(t, 5*time.Second, "the watchdog has done its work", func() bool { return m.property(t, "w-"+mode, "ActiveState") != "deactivating" })
+			eventually(t, 5*time.Second, "the watchdog has done its work",
+				func() bool { return m.property(t, "w-"+mode, "ActiveState") != "deactivating" })
 			return said + " " + m.property(t, "w-"+mode, "ActiveState") + " " + m.property(t, "w-"+mode, "Result")
 		})
 	}
@@ -232,11 +240,13 @@ func unitWatchdog(t *testing.T, m *machine) {
 func unitRestart(t *testing.T, m *machine) {
 	for _, end := range []string{"exit 7", "die 10"} {
 		name := strings.ReplaceAll(end, " ", "-")
-		m.unit(t, name+".service", "[Unit]\nStartLimitBurst=2\nStartLimitIntervalSec=60\n[Service]\nRestart=on-failure\nRestartSec=50ms\n"+
-			"ExecStartPre="+aService+"print unwrapped\nExecStart="+aService+end+"\n")
+		m.unit(t, name+".service",
+			"[Unit]\nStartLimitBurst=2\nStartLimitIntervalSec=60\n[Service]\nRestart=on-failure\nRestartSec=50ms\n"+
+				"ExecStartPre="+aService+"print unwrapped\nExecStart="+aService+end+"\n")
 		m.both(t, name, nil, func(t *testing.T) string {
 			m.sh(t, "systemctl start "+name)
-			eventually(t, 10*time.Second, "the service has failed for good", func() bool { return m.property(t, name, "ActiveState") == "failed" })
+			eventually(t, 10*time.Second, "the service has failed for good",
+				func() bool { return m.property(t, name, "ActiveState") == "failed" })
 			said := "memory open\n" // of this service nothing is known but its end
 			if out, _ := m.try("systemctl cat " + name); strings.Contains(out, "memjail exec") {
 				said = "memory closed\n"
@@ -248,9 +258,11 @@ func unitRestart(t *testing.T, m *machine) {
 
 func unitSockets(t *testing.T, m *machine) {
 	for _, name := range []string{"web", "adm"} {
-		m.unit(t, "s-"+name+".socket", "[Socket]\nListenStream=/run/"+name+".sock\nFileDescriptorName="+name+"\nService=s.service\n")
+		m.unit(t, "s-"+name+".socket", "[Socket]\nListenStream=/run/"+name+".sock\nFileDescriptorName="+name+
+			"\nService=s.service\n")
 	}
-	m.unit(t, "s.service", "[Unit]\nRequires=s-web.socket s-adm.socket\n[Service]\nType=notify\nSockets=s-web.socket s-adm.socket\nExecStart="+aService+"serve\n")
+	m.unit(t, "s.service", "[Unit]\nRequires=s-web.socket "+
+		"s-adm.socket\n[Service]\nType=notify\nSockets=s-web.socket s-adm.socket\nExecStart="+aService+"serve\n")
 	m.both(t, "s", nil, func(t *testing.T) string {
 		m.sh(t, "systemctl stop s; systemctl start s-web.socket s-adm.socket")
 		ask := `python3 -c 'import socket,sys; s=socket.socket(socket.AF_UNIX); s.settimeout(10); s.connect(sys.argv[1]); print(s.recv(99).decode(),end="")' `
@@ -268,7 +280,8 @@ func unitForking(t *testing.T, m *machine) {
 		if want := m.sh(t, "cat /run/f.pid"); pid != want {
 			t.Errorf("the main process is %s, the service says %s", pid, want)
 		}
-		line := m.sh(t, "journalctl --sync; journalctl --no-pager -o cat -u f _TRANSPORT=stdout | grep ^daemon | tail -1")
+		line := m.sh(t, "journalctl --sync; journalctl --no-pager -o cat -u f _TRANSPORT=stdout | grep "+
+			"^daemon | tail -1")
 		said := strings.ReplaceAll(line, "pid "+pid+",", "main process,")
 		m.sh(t, "systemctl stop f")
 		return said + m.property(t, "f", "Result")
@@ -286,28 +299,33 @@ func unitForking(t *testing.T, m *machine) {
 }
 
 func unitOneshot(t *testing.T, m *machine) {
-	m.unit(t, "o.service", "[Service]\nType=oneshot\nExecStart="+aService+"print one\nExecStart=-"+aService+"print \"two words %n\" ; "+aService+"print three\n")
+	m.unit(t, "o.service", "[Service]\nType=oneshot\nExecStart="+aService+"print one\nExecStart=-"+aService+
+		"print \"two words %n\" ; "+aService+"print three\n")
 	m.both(t, "o", nil, func(t *testing.T) string {
 		mark := strconv.FormatInt(time.Now().UnixNano(), 10)
 		m.sh(t, "systemd-cat -t o-"+mark+" echo begin; systemctl start o; journalctl --sync")
-		lines := m.sh(t, "journalctl --no-pager -o cat -u o _TRANSPORT=stdout | grep memory | tail -3 | sed 's/pid [0-9]*/pid/'")
+		lines := m.sh(t, "journalctl --no-pager -o cat -u o _TRANSPORT=stdout | grep memory | tail -3 | "+
+			"sed 's/pid [0-9]*/pid/'")
 		return lines + m.property(t, "o", "Result")
 	})
 }
 
 // unitArgv0: the prefix @, by which a program finds another name of its own.
 func unitArgv0(t *testing.T, m *machine) {
-	m.unit(t, "a.service", "[Service]\nType=oneshot\nExecStart=@/bin/sh -named -c 'echo $$0; exec "+aService+"print as'\n")
+	m.unit(t, "a.service", "[Service]\nType=oneshot\nExecStart=@/bin/sh -named -c 'echo $$0; exec "+aService+
+		"print as'\n")
 	m.both(t, "a", nil, func(t *testing.T) string {
 		m.sh(t, "systemctl start a; journalctl --sync")
-		return m.sh(t, "journalctl --no-pager -o cat -u a _TRANSPORT=stdout | grep -e named -e memory | tail -2 | sed 's/pid [0-9]*/pid/'")
+		return m.sh(t, "journalctl --no-pager -o cat -u a _TRANSPORT=stdout | grep -e named -e memory | "+
+			"tail -2 | sed 's/pid [0-9]*/pid/'")
 	})
 }
 
 func unitKillMode(t *testing.T, m *machine) {
 	for _, mode := range []string{"control-group", "mixed", "process"} {
 		name := "k-" + mode
-		m.unit(t, name+".service", "[Service]\nType=notify\nTimeoutStopSec=500ms\nKillMode="+mode+"\nExecStart="+aService+"child /run/"+name+"\n")
+		m.unit(t, name+".service", "[Service]\nType=notify\nTimeoutStopSec=500ms\nKillMode="+mode+
+			"\nExecStart="+aService+"child /run/"+name+"\n")
 		m.both(t, name, nil, func(t *testing.T) string {
 			m.sh(t, "systemctl start "+name)
 			said := m.told(t, name)
@@ -335,7 +353,8 @@ func (m *machine) killSupervisor(t *testing.T, unit string) {
 }
 
 func unitSupervisorKilled(t *testing.T, m *machine) {
-	m.unit(t, "sk.service", "[Service]\nType=notify\nRestart=on-failure\nRestartSec=50ms\nExecStart="+aService+"serve\n")
+	m.unit(t, "sk.service", "[Service]\nType=notify\nRestart=on-failure\nRestartSec=50ms\nExecStart="+aService+
+		"serve\n")
 	m.wrap(t, "sk")
 	m.sh(t, "systemctl start sk")
 	pid := m.property(t, "sk", "MainPID")
@@ -343,7 +362,8 @@ func unitSupervisorKilled(t *testing.T, m *machine) {
 	eventually(t, 10*time.Second, "the service was started again", func() bool {
 		return m.property(t, "sk", "NRestarts") == "1" && m.property(t, "sk", "ActiveState") == "active"
 	})
-	told := "journalctl --no-pager -o cat --output-fields=MEMJAIL_PID _SYSTEMD_UNIT=sk.service MEMJAIL_EVENT=supervisor-end"
+	told := "journalctl --no-pager -o cat --output-fields=MEMJAIL_PID _SYSTEMD_UNIT=sk.service " +
+		"MEMJAIL_EVENT=supervisor-end"
 	eventually(t, 10*time.Second, "the journal says why", func() bool {
 		out, _ := m.try(told)
 		return out == pid
@@ -384,7 +404,8 @@ func unitHardened(t *testing.T, m *machine) {
 		"h-noexec": "NoExecPaths=/\nExecPaths=/usr/bin /usr/lib /lib /lib64\n",
 		"h-root":   "DynamicUser=no\nCapabilityBoundingSet=~CAP_SYS_PTRACE\nSystemCallFilter=~@privileged\n",
 	} {
-		m.unit(t, name+".service", "[Service]\nType=notify\nStateDirectory="+name+"\n"+hardening+more+"ExecStart="+aService+"serve\n")
+		m.unit(t, name+".service", "[Service]\nType=notify\nStateDirectory="+name+"\n"+hardening+more+
+			"ExecStart="+aService+"serve\n")
 		m.both(t, name, []string{"-p", "service"}, func(t *testing.T) string {
 			m.sh(t, "systemctl start "+name)
 			return m.told(t, name)
@@ -395,9 +416,12 @@ func unitHardened(t *testing.T, m *machine) {
 // unitNarrow: a unit that lists no more calls than its program makes starts, is served,
 // tells the journal, and is killed with its supervisor.
 func unitNarrow(t *testing.T, m *machine) {
-	m.unit(t, "narrow.service", "[Service]\nType=exec\nSystemCallFilter=read write open openat close access arch_prctl prlimit64 set_tid_address "+
-		"set_robust_list rseq mprotect brk mmap munmap pread64 newfstatat getrandom exit_group lseek fadvise64 nanosleep clock_nanosleep fstat\n"+
-		"ExecStartPre=/bin/cat /proc/self/status\nExecStart=/bin/sleep 60\n")
+	m.unit(t, "narrow.service",
+		"[Service]\nType=exec\nSystemCallFilter=read write open openat close access arch_prctl "+
+			"prlimit64 set_tid_address "+
+			"set_robust_list rseq mprotect brk mmap munmap pread64 newfstatat getrandom exit_group lseek "+
+			"fadvise64 nanosleep clock_nanosleep fstat\n"+
+			"ExecStartPre=/bin/cat /proc/self/status\nExecStart=/bin/sleep 60\n")
 	m.sh(t, "systemctl daemon-reload; systemctl start narrow; systemctl stop narrow")
 	m.wrap(t, "narrow")
 	m.sh(t, "systemctl start narrow")
@@ -412,10 +436,12 @@ func unitNarrow(t *testing.T, m *machine) {
 // unitProbe attacks memory from inside a hardened unit, but for the 32-bit calls: with
 // SystemCallArchitectures=native each would end a thread of the prober.
 func unitProbe(t *testing.T, m *machine) {
-	m.unit(t, "p.service", "[Service]\nType=oneshot\n"+hardening+"SystemCallArchitectures=\nSystemCallErrorNumber=EPERM\n"+
+	m.unit(t, "p.service", "[Service]\nType=oneshot\n"+hardening+
+		"SystemCallArchitectures=\nSystemCallErrorNumber=EPERM\n"+
 		"SystemCallFilter=seccomp landlock_create_ruleset landlock_add_rule landlock_restrict_self\n"+
 		"ExecStart=/usr/local/bin/memjail probe --only proc-mem/open/...\n")
-	out, err := m.try("systemctl daemon-reload; systemctl start p; rc=$?; journalctl --sync; journalctl --no-pager -o cat -u p; exit $rc")
+	out, err := m.try("systemctl daemon-reload; systemctl start p; rc=$?; journalctl --sync; journalctl " +
+		"--no-pager -o cat -u p; exit $rc")
 	if err != nil || !strings.Contains(out, " 0 open,") || strings.Contains(out, "\n0 held") {
 		t.Errorf("%v\n%s", err, out)
 	}
@@ -424,15 +450,17 @@ func unitProbe(t *testing.T, m *machine) {
 // unitUnreachable: nothing is written for a unit that could not execute or start memjail,
 // whether its options say so or only a start shows it; and what is advised helps.
 func unitUnreachable(t *testing.T, m *machine) {
-	m.sh(t, "install -D -m 755 /usr/local/bin/memjail /root/bin/memjail; install -D -m 755 /usr/local/bin/memjail /opt/memjail; "+
+	m.sh(t, "install -D -m 755 /usr/local/bin/memjail /root/bin/memjail; install -D -m 755 "+
+		"/usr/local/bin/memjail /opt/memjail; "+
 		"install -d -m 755 /opt/hidden; id somebody || useradd -r somebody; chmod 700 /root")
 	for name, test := range map[string]struct{ options, memjail, why string }{
-		"ux-dynamic":  {"DynamicUser=yes", "/root/bin/memjail", "DynamicUser=yes"},
-		"ux-user":     {"User=somebody", "/root/bin/memjail", "User=somebody"},
-		"ux-home":     {"ProtectHome=yes", "/root/bin/memjail", "ProtectHome=yes"},
-		"ux-hidden":   {"InaccessiblePaths=/opt", "/opt/memjail", "InaccessiblePaths=/opt"},
-		"ux-covered":  {"BindReadOnlyPaths=/opt/hidden:/opt", "/opt/memjail", "it cannot execute /opt/memjail"},
-		"ux-calls":    {"SystemCallFilter=~landlock_restrict_self\nSystemCallErrorNumber=EPERM\nLimitNOFILE=4", "/opt/memjail", "ends with status"},
+		"ux-dynamic": {"DynamicUser=yes", "/root/bin/memjail", "DynamicUser=yes"},
+		"ux-user":    {"User=somebody", "/root/bin/memjail", "User=somebody"},
+		"ux-home":    {"ProtectHome=yes", "/root/bin/memjail", "ProtectHome=yes"},
+		"ux-hidden":  {"InaccessiblePaths=/opt", "/opt/memjail", "InaccessiblePaths=/opt"},
+		"ux-covered": {"BindReadOnlyPaths=/opt/hidden:/opt", "/opt/memjail", "it cannot execute /opt/memjail"},
+		"ux-calls": {"SystemCallFilter=~landlock_restrict_self\nSystemCallErrorNumber=EPERM\nLimitNOFILE=4",
+			"/opt/memjail", "ends with status"},
 		"ux-limit-as": {"LimitAS=20M", "/opt/memjail", "ends with status"},
 	} {
 		m.unit(t, name+".service", "[Service]\nType=oneshot\n"+test.options+"\nExecStart=/bin/true\n")
@@ -447,13 +475,15 @@ func unitUnreachable(t *testing.T, m *machine) {
 	}
 	// With memjail where the advice has it put, the same units start.
 	for _, name := range []string{"ux-dynamic", "ux-user", "ux-home", "ux-hidden", "ux-covered"} {
-		m.sh(t, "memjail systemd drop-in "+name+" --memjail /usr/local/bin/memjail && systemctl daemon-reload && systemctl start "+name)
+		m.sh(t, "memjail systemd drop-in "+name+
+			" --memjail /usr/local/bin/memjail && systemctl daemon-reload && systemctl start "+name)
 	}
 }
 
 func unitRefused(t *testing.T, m *machine) {
 	m.unit(t, "r.service", "[Service]\nType=oneshot\nExecStart=/usr/bin/touch /run/refused-ran\n")
-	m.sh(t, "systemctl daemon-reload; systemctl start r; test -e /run/refused-ran && rm /run/refused-ran") // the control
+	// the control
+	m.sh(t, "systemctl daemon-reload; systemctl start r; test -e /run/refused-ran && rm /run/refused-ran")
 	m.write(t, "/etc/memjail/r.toml", "version = 1\n", 0o644)
 	m.wrap(t, "r", "-p", "/etc/memjail/r.toml")
 	m.sh(t, "systemctl start r; test -e /run/refused-ran && rm /run/refused-ran")
@@ -476,7 +506,8 @@ func unitRefused(t *testing.T, m *machine) {
 // unitJournal: what is refused can be found in the journal by the unit and by fields,
 // and nothing inside makes a field of its own.
 func unitJournal(t *testing.T, m *machine) {
-	m.write(t, "/usr/local/lib/refused.sh", "echo own line\ncat /proc/1/mem\n(: >'/etc/new\nMEMJAIL_RULE=forged')\ntrue\n", 0o755)
+	m.write(t, "/usr/local/lib/refused.sh",
+		"echo own line\ncat /proc/1/mem\n(: >'/etc/new\nMEMJAIL_RULE=forged')\ntrue\n", 0o755)
 	m.unit(t, "j.service", "[Service]\nType=oneshot\nExecStart=/bin/sh /usr/local/lib/refused.sh\n")
 	m.wrap(t, "j", "-p", "service")
 	m.sh(t, "systemctl start j")
@@ -511,12 +542,14 @@ func unitJournal(t *testing.T, m *machine) {
 // unitJournalRestarts: a journal that was started again hears from services that were
 // there before.
 func unitJournalRestarts(t *testing.T, m *machine) {
-	m.write(t, "/usr/local/lib/later.sh", "while ! test -e /run/later; do sleep 0.05; done; cat /proc/1/mem\nsleep 20\n", 0o755)
+	m.write(t, "/usr/local/lib/later.sh",
+		"while ! test -e /run/later; do sleep 0.05; done; cat /proc/1/mem\nsleep 20\n", 0o755)
 	m.unit(t, "jr.service", "[Service]\nExecStart=/bin/sh /usr/local/lib/later.sh\n")
 	m.wrap(t, "jr")
 	m.sh(t, "systemctl start jr; systemctl restart systemd-journald; touch /run/later")
 	eventually(t, 10*time.Second, "the journal hears of it", func() bool {
-		out, _ := m.try("journalctl --no-pager -o cat --output-fields=MEMJAIL_PATH _SYSTEMD_UNIT=jr.service MEMJAIL_EVENT=refused")
+		out, _ := m.try("journalctl --no-pager -o cat --output-fields=MEMJAIL_PATH " +
+			"_SYSTEMD_UNIT=jr.service MEMJAIL_EVENT=refused")
 		return out == "/proc/1/mem"
 	})
 	m.sh(t, "systemctl stop jr")
@@ -525,9 +558,11 @@ func unitJournalRestarts(t *testing.T, m *machine) {
 func unitCheck(t *testing.T, m *machine) {
 	m.unit(t, "c.service", "[Service]\nType=simple\n"+hardening+"ExecStart="+aService+"serve\n")
 	out := m.sh(t, "memjail systemd check c")
-	wanted := []string{"not wrapped", "covers  NoNewPrivileges=yes (/run/systemd/system/c.service:", "exposure by systemd-analyze"}
+	wanted := []string{"not wrapped", "covers  NoNewPrivileges=yes (/run/systemd/system/c.service:",
+		"exposure by systemd-analyze"}
 	if m.version(t) < 257 { // @system-service has them from then on
-		wanted = append(wanted, "the drop-in adds SystemCallFilter=fsopen landlock_add_rule landlock_create_ruleset landlock_restrict_self ptrace seccomp")
+		wanted = append(wanted, "the drop-in adds SystemCallFilter=fsopen landlock_add_rule "+
+			"landlock_create_ruleset landlock_restrict_self ptrace seccomp")
 	}
 	for _, want := range wanted {
 		if !strings.Contains(out, want) {
@@ -535,14 +570,16 @@ func unitCheck(t *testing.T, m *machine) {
 		}
 	}
 	m.wrap(t, "c")
-	if out := m.sh(t, "memjail systemd check c"); !strings.Contains(out, "wrapped by /etc/systemd/system/c.service.d/zz-memjail.conf") {
+	if out := m.sh(t, "memjail systemd check c"); !strings.Contains(out,
+		"wrapped by /etc/systemd/system/c.service.d/zz-memjail.conf") {
 		t.Error(out)
 	}
 	m.unit(t, "c.service", "[Service]\nExecStart="+aService+"hang\n")
 	if out, err := m.try("memjail systemd check c"); err == nil || !strings.Contains(out, "OUT OF DATE") {
 		t.Error(err, out)
 	}
-	m.sh(t, "memjail systemd remove c; ! systemctl cat c | grep -q 'memjail exec'; test ! -e /etc/systemd/system/c.service.d")
+	m.sh(t, "memjail systemd remove c; ! systemctl cat c | grep -q 'memjail exec'; test ! -e "+
+		"/etc/systemd/system/c.service.d")
 }
 
 func unitTemplate(t *testing.T, m *machine) {
@@ -561,15 +598,20 @@ func unitTemplate(t *testing.T, m *machine) {
 // unitUser: a unit of an ordinary user's own manager.
 func unitUser(t *testing.T, m *machine) {
 	m.sh(t, "useradd -m tester && systemctl start dbus systemd-logind user@$(id -u tester)")
-	as := "U=$(id -u tester); as() { runuser -u tester -- env HOME=/home/tester XDG_RUNTIME_DIR=/run/user/$U DBUS_SESSION_BUS_ADDRESS=unix:path=/run/user/$U/bus \"$@\"; }\n"
+	as := "U=$(id -u tester); as() { runuser -u tester -- env HOME=/home/tester " +
+		"XDG_RUNTIME_DIR=/run/user/$U DBUS_SESSION_BUS_ADDRESS=unix:path=/run/user/$U/bus \"$@\"; }\n"
 	m.write(t, "/etc/systemd/user/u.service", "[Service]\nType=notify\nExecStart="+aService+"serve\n", 0o644)
-	status := "as systemctl --user daemon-reload && as systemctl --user restart u && as systemctl --user show --value -p StatusText u"
+	status := "as systemctl --user daemon-reload && as systemctl --user restart u && as systemctl " +
+		"--user show --value -p StatusText u"
 	if said := m.sh(t, as+status); !strings.HasPrefix(said, "memory open") {
 		t.Errorf("unwrapped: %s", said)
 	}
-	said := m.sh(t, as+"as memjail systemd drop-in --user u -p service >/dev/null && "+status+" && as systemctl --user show --value -p MainPID u && as memjail systemd remove --user u && as systemctl --user stop u")
+	said := m.sh(t, as+"as memjail systemd drop-in --user u -p service >/dev/null && "+status+
+		" && as systemctl --user show --value -p MainPID u && as memjail systemd remove --user u && as "+
+		"systemctl --user stop u")
 	var pid int
-	if _, err := fmt.Sscanf(said, "memory closed, pid %d, reads python3", &pid); err != nil || !strings.Contains(said, "\n"+strconv.Itoa(pid)+"\n") {
+	if _, err := fmt.Sscanf(said, "memory closed, pid %d, reads python3", &pid); err != nil ||
+		!strings.Contains(said, "\n"+strconv.Itoa(pid)+"\n") {
 		t.Errorf("wrapped: %s", said)
 	}
 }
@@ -594,7 +636,8 @@ func (m *machine) version(t *testing.T) (number int) {
 // domain without new privileges.
 func (m *machine) memoryOf(t *testing.T, unit string) string {
 	t.Helper()
-	if m.sh(t, "grep Seccomp_filters: /proc/$(systemctl show --value -p MainPID "+unit+")/status; systemctl cat "+unit+" | grep -c 'memjail exec' || true") == "" {
+	if m.sh(t, "grep Seccomp_filters: /proc/$(systemctl show --value -p MainPID "+unit+
+		")/status; systemctl cat "+unit+" | grep -c 'memjail exec' || true") == "" {
 		t.Fatal("no status")
 	}
 	if out, _ := m.try("pgrep -f '^memjail: supervisor'"); out != "" {
@@ -606,9 +649,11 @@ func (m *machine) memoryOf(t *testing.T, unit string) string {
 func unitNginx(t *testing.T, m *machine) {
 	needsUnit(t, m, "nginx")
 	m.sh(t, "ip link set lo up")
-	m.both(t, "nginx", []string{"-p", "service", "--rw", "/run", "--rw", "/var/log/nginx", "--rw", "/var/lib/nginx"}, func(t *testing.T) string {
+	m.both(t, "nginx", []string{"-p", "service", "--rw", "/run", "--rw", "/var/log/nginx", "--rw",
+		"/var/lib/nginx"}, func(t *testing.T) string {
 		m.sh(t, "systemctl start nginx")
-		said := m.memoryOf(t, "nginx") + m.sh(t, `/usr/local/lib/load.py http://127.0.0.1/ 2 >/tmp/load & sleep 0.7; systemctl reload nginx; sleep 0.5; systemctl reload nginx; wait; cat /tmp/load`)
+		said := m.memoryOf(t, "nginx") + m.sh(t,
+			`/usr/local/lib/load.py http://127.0.0.1/ 2 >/tmp/load & sleep 0.7; systemctl reload nginx; sleep 0.5; systemctl reload nginx; wait; cat /tmp/load`)
 		m.sh(t, "systemctl stop nginx")
 		return said + m.property(t, "nginx", "Result")
 	})
@@ -618,7 +663,8 @@ func unitRedis(t *testing.T, m *machine) {
 	needsUnit(t, m, "redis-server")
 	m.both(t, "redis-server", []string{"-p", "service"}, func(t *testing.T) string {
 		m.sh(t, "systemctl start redis-server")
-		said := m.memoryOf(t, "redis-server") + m.sh(t, `redis-cli set key value; redis-cli get key; redis-cli bgsave >/dev/null
+		said := m.memoryOf(t, "redis-server") + m.sh(
+			t, `redis-cli set key value; redis-cli get key; redis-cli bgsave >/dev/null
 			redis-benchmark -q -n 3000 -t set,get,lpush >/tmp/bench 2>&1 && tr '\r' '\n' </tmp/bench | grep -c 'requests per second'
 			sleep 0.3; redis-cli info persistence | grep rdb_last_bgsave_status`)
 		m.sh(t, "systemctl restart redis-server")
@@ -637,20 +683,27 @@ func unitPostgreSQL(t *testing.T, m *machine) {
 	}
 	version := strings.Split(out, "/")[3]
 	unit := "postgresql@" + version + "-main"
-	m.sh(t, "ip link set lo up; systemctl stop "+unit+"; mkdir -p /run/postgresql; chown postgres:postgres /run/postgresql")
-	m.write(t, "/etc/postgresql/"+version+"/main/conf.d/test.conf", "ssl = off\n", 0o644) // whatever certificate this system has
-	flags := []string{"-p", "service", "--rw", "/var/lib/postgresql", "--rw", "/var/log/postgresql", "--rw", "/run/postgresql", "--rw", "/dev/shm"}
+	m.sh(t, "ip link set lo up; systemctl stop "+unit+
+		"; mkdir -p /run/postgresql; chown postgres:postgres /run/postgresql")
+	// whatever certificate this system has
+	m.write(t, "/etc/postgresql/"+version+"/main/conf.d/test.conf", "ssl = off\n", 0o644)
+	flags := []string{"-p", "service", "--rw", "/var/lib/postgresql", "--rw", "/var/log/postgresql", "--rw",
+		"/run/postgresql", "--rw", "/dev/shm"}
 	query := func(q string) string { return asPostgres(`psql -qAt -c "` + q + `" bench`) }
 	m.both(t, unit, flags, func(t *testing.T) string {
 		m.sh(t, "systemctl start "+unit)
 		said := m.memoryOf(t, unit)
 		m.sh(t, asPostgres("dropdb --if-exists bench 2>/dev/null; createdb bench; pgbench -q -i bench 2>&1"))
-		said += m.sh(t, "("+asPostgres("pgbench -c 4 -j 2 -t 200 bench 2>&1")+") >/tmp/pgbench & sleep 0.1; systemctl reload "+unit+
+		said += m.sh(t, "("+asPostgres(
+			"pgbench -c 4 -j 2 -t 200 bench 2>&1")+") >/tmp/pgbench & sleep 0.1; systemctl reload "+unit+
 			"; wait; grep -e 'actually processed' -e 'failed transactions' /tmp/pgbench")
-		said += m.sh(t, query("select count(*), sum(abalance)=(select sum(delta) from pgbench_history) from pgbench_accounts"))
+		said += m.sh(t, query("select count(*), sum(abalance)=(select sum(delta) from pgbench_history) "+
+			"from pgbench_accounts"))
 		// One process of it crashes: PostgreSQL recovers by itself.
-		m.sh(t, `kill -9 $(`+query("select pid from pg_stat_activity where backend_type=\\$\\$background writer\\$\\$")+`)`)
-		eventually(t, 20*time.Second, "PostgreSQL has recovered", func() bool { _, err := m.try(query("select 1")); return err == nil })
+		m.sh(t, `kill -9 $(`+query(
+			"select pid from pg_stat_activity where backend_type=\\$\\$background writer\\$\\$")+`)`)
+		eventually(t, 20*time.Second, "PostgreSQL has recovered",
+			func() bool { _, err := m.try(query("select 1")); return err == nil })
 		// The whole of it crashes: it recovers at its next start.
 		m.sh(t, "systemctl kill -s KILL "+unit+"; sleep 0.3; systemctl reset-failed "+unit+"; systemctl start "+unit)
 		said += m.sh(t, query("select count(*) from pgbench_history"))
@@ -678,9 +731,11 @@ func secondPostgreSQL(t *testing.T, m *machine, version string) {
 			t.Errorf("the second PostgreSQL ended with status %s", status)
 		}
 		m.journal(t, "second", want)
-		m.wrap(t, "second", "-p", "service", "--rw", "/var/lib/postgresql", "--rw", "/run/postgresql", "--rw", "/dev/shm")
+		m.wrap(t, "second", "-p", "service", "--rw", "/var/lib/postgresql", "--rw", "/run/postgresql", "--rw",
+			"/dev/shm")
 	}
-	m.sh(t, asPostgres("psql -p 5499 -qAt -c \"select count(*) from pgbench_history\" bench; "+bin+"pg_ctl"+data+"-w stop >/dev/null"))
+	m.sh(t, asPostgres("psql -p 5499 -qAt -c \"select count(*) from pgbench_history\" bench; "+bin+"pg_ctl"+
+		data+"-w stop >/dev/null"))
 }
 
 // unitRunc: memjail is process 1 of a container.
@@ -701,9 +756,11 @@ X`)
 		return m.sh(t, "cd /tmp/b && runc run one </dev/null; echo status $?")
 	}
 	command := `"/bin/sh", "-c", "python3 /usr/local/lib/service.py print in; (sleep 0.2; exit 3) & exit 9"`
-	control, wrapped := run(`["/bin/sh", "-c", `+command[len(`"/bin/sh", "-c", `):]+`]`), run(`["/usr/local/bin/memjail", "exec", "--", `+command+`]`)
+	control, wrapped := run(`["/bin/sh", "-c", `+
+		command[len(`"/bin/sh", "-c", `):]+`]`), run(`["/usr/local/bin/memjail", "exec", "--", `+command+`]`)
 	strip := func(s string) string {
-		return strings.Join(strings.FieldsFunc(strings.ReplaceAll(s, "memory open", "memory closed"), func(r rune) bool { return r >= '0' && r <= '9' && r != '9' }), "")
+		return strings.Join(strings.FieldsFunc(strings.ReplaceAll(s, "memory open", "memory closed"),
+			func(r rune) bool { return r >= '0' && r <= '9' && r != '9' }), "")
 	}
 	if !strings.Contains(control, "memory open") || strip(control) != strip(wrapped) {
 		t.Errorf("wrapped:\n%s\nunwrapped:\n%s", wrapped, control)

@@ -16,7 +16,8 @@ func TestTraceMe(t *testing.T) {
 		program := attackProgram(t, "c/traceme.c")
 		for _, what := range []string{"11", "17", "10", "15", "9", "5", "exec"} {
 			control := job{as: as, dir: as.workDir(t), argv: []string{"timeout", "10", program, "no", what}}.run(t)
-			argv := []string{"timeout", "-s", "KILL", "10", memjailPath(t), "run", "--allow", "ptrace=children", "--", program, "yes", what}
+			argv := []string{"timeout", "-s", "KILL", "10", memjailPath(t), "run", "--allow", "ptrace=children",
+				"--", program, "yes", what}
 			o := job{as: as, dir: as.workDir(t), argv: argv}.run(t)
 			if o.code != control.code || o.stdout != control.stdout || strings.Contains(o.stderr, "goroutine") {
 				t.Errorf("%s: %v\nuntraced, outside: %v", what, o, control)
@@ -34,7 +35,8 @@ func TestTraceMeTerminated(t *testing.T) {
 	as := accounts()[0]
 	ctx, cancel := context.WithTimeout(context.Background(), 15*time.Second)
 	defer cancel()
-	argv := []string{memjailPath(t), "run", "--allow", "ptrace=allow", "--", attackProgram(t, "c/traceme.c"), "yes", "wait"}
+	argv := []string{memjailPath(t), "run", "--allow", "ptrace=allow", "--", attackProgram(t, "c/traceme.c"),
+		"yes", "wait"}
 	cmd := job{as: as, dir: as.workDir(t), argv: argv}.command(t, ctx)
 	out, err := cmd.StdoutPipe()
 	if err != nil {

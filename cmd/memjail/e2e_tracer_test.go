@@ -19,7 +19,8 @@ func TestTracer(t *testing.T) {
 		if err := os.WriteFile(source, []byte("int main(void) { return 0; }\n"), 0o644); err != nil {
 			t.Fatal(err)
 		}
-		if out, err := exec.Command("gcc", "-g", "-pie", "-fPIE", "-o", filepath.Join(dir, "a"), source).CombinedOutput(); err != nil {
+		if out, err := exec.Command("gcc", "-g", "-pie", "-fPIE", "-o", filepath.Join(dir, "a"),
+			source).CombinedOutput(); err != nil {
 			t.Fatalf("%v: %s", err, out)
 		}
 		gdb := []string{"gdb", "-nx", "-batch", "-ex", "break main", "-ex", "run", "-ex", "info proc mappings", "./a"}
@@ -33,8 +34,11 @@ func TestTracer(t *testing.T) {
 			if !strings.Contains(o.stdout, hit) || !strings.Contains(o.stdout, "libc.so") {
 				t.Errorf("%s: no breakpoint, or no mappings: %v", command, o)
 			}
-			o = job{as: as, dir: dir, argv: append(memjail, "/bin/sh", "-c", "sleep 5 & cat /proc/$!/auxv | wc -c; cat /proc/$!/maps; kill $!")}.run(t)
-			if !strings.Contains(o.stderr, "auxv: Permission denied") || !strings.Contains(o.stderr, "maps: Permission denied") {
+			o = job{as: as, dir: dir,
+				argv: append(memjail, "/bin/sh", "-c",
+					"sleep 5 & cat /proc/$!/auxv | wc -c; cat /proc/$!/maps; kill $!")}.run(t)
+			if !strings.Contains(o.stderr, "auxv: Permission denied") ||
+				!strings.Contains(o.stderr, "maps: Permission denied") {
 				t.Errorf("%s: a process that nobody traces: %v", command, o)
 			}
 		}

@@ -26,7 +26,8 @@ func TestUnreadable(t *testing.T) {
 	filtered := attackProgram(t, "c/dockerdefault.c")
 	for name, above := range map[string][]string{"": nil, "filtered ": {filtered}} {
 		start := func(real string, argv ...string) outcome {
-			first := append([]string{"setpriv", "--ruid", real, "--euid", "65534", "--regid", "65534", "--clear-groups", "--inh-caps=-all", "--"}, above...)
+			first := append([]string{"setpriv", "--ruid", real, "--euid", "65534", "--regid", "65534",
+				"--clear-groups", "--inh-caps=-all", "--"}, above...)
 			return job{as: root, dir: root.workDir(t), argv: append(first, argv...)}.run(t)
 		}
 		if o := start("65533", readsProc...); o.code != 0 {
@@ -35,12 +36,14 @@ func TestUnreadable(t *testing.T) {
 		for _, command := range []string{"run", "exec"} {
 			memjail := append([]string{memjailPath(t), command, "-v", "--"}, readsProc...)
 			const granting = "a supervisor grants its harmless files"
-			if o := start("65534", memjail...); o.code != 0 || strings.Contains(o.stderr, nothingGranted) || !strings.Contains(o.stderr, granting) {
+			if o := start("65534", memjail...); o.code != 0 || strings.Contains(o.stderr, nothingGranted) ||
+				!strings.Contains(o.stderr, granting) {
 				t.Fatalf("%scontrol: %s: %v", name, command, o)
 			}
 			o := start("65533", memjail...)
 			if o.code != 1 || strings.Contains(o.stdout, "Linux") || strings.Count(o.stderr, nothingGranted) != 1 ||
-				!strings.Contains(o.stderr, "process_vm_readv: operation not permitted; /proc/PID/mem: permission denied") ||
+				!strings.Contains(o.stderr,
+					"process_vm_readv: operation not permitted; /proc/PID/mem: permission denied") ||
 				!strings.Contains(o.stderr, "no file of it is granted (no supervisor)") {
 				t.Errorf("%s%s: %v", name, command, o)
 			}
@@ -87,7 +90,8 @@ func TestUnreadableProgram(t *testing.T) {
 			t.Errorf("control: %s: %v", command, o)
 		}
 		o := job{as: user, dir: "/", argv: argv}.run(t)
-		if o.code != 1 || strings.Count(o.stderr, nothingGranted) != 1 || !strings.Contains(o.stderr, nothingGranted+" to "+program+": its user may not read the program's file") {
+		if o.code != 1 || strings.Count(o.stderr, nothingGranted) != 1 ||
+			!strings.Contains(o.stderr, nothingGranted+" to "+program+": its user may not read the program's file") {
 			t.Errorf("%s: %v", command, o)
 		}
 	}
@@ -130,7 +134,8 @@ func TestNotDumpable(t *testing.T) {
 		}
 		const no, said = "Operation not permitted", "memjail cannot find out which file or attribute"
 		inDefault := strings.Replace(all, "fsetxattr ok", "fsetxattr Operation not supported", 1)
-		inWorkspace := "memfd ok\nchmod " + no + "\nfchmod " + no + "\nfutimens " + no + "\nfsetxattr " + no + "\nopen ok\n"
+		inWorkspace := "memfd ok\nchmod " + no + "\nfchmod " + no + "\nfutimens " + no + "\nfsetxattr " + no +
+			"\nopen ok\n"
 		if as.isRoot() {
 			inDefault, inWorkspace = all, all
 		}
@@ -141,7 +146,8 @@ func TestNotDumpable(t *testing.T) {
 		}{
 			{[]string{"--"}, inDefault, 1},
 			{[]string{"-p", "workspace", "--"}, inWorkspace, 4},
-			{[]string{"-p", "workspace", "--allow", "paths.metadata=allow", "--allow", "memory.anonymous-exec=allow", "--"}, all, 0},
+			{[]string{"-p", "workspace", "--allow", "paths.metadata=allow", "--allow",
+				"memory.anonymous-exec=allow", "--"}, all, 0},
 		} {
 			if test.want == all {
 				test.told = 0

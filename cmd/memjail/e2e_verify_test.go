@@ -94,7 +94,8 @@ func TestVerifyFindsPlantedMistakes(t *testing.T) {
 func TestVerifyPassesBuiltins(t *testing.T) {
 	forAccounts(t, func(t *testing.T, as account) {
 		t.Parallel()
-		_, o := verifyJSON(t, as, as.workDir(t), "--only", "proc-mem/open/...", "memory", "workspace", "build", "service", "strict")
+		_, o := verifyJSON(t, as, as.workDir(t), "--only", "proc-mem/open/...", "memory", "workspace", "build",
+			"service", "strict")
 		if o.code != 0 {
 			t.Error(o)
 		}
@@ -110,7 +111,8 @@ func TestVerifyForms(t *testing.T) {
 		t.Fatal(err)
 	}
 	form := func(name string) string {
-		o := job{as: as, dir: as.workDir(t), argv: []string{memjailPath(t), "verify", "--no-probe", "--format", name, file}}.run(t)
+		o := job{as: as, dir: as.workDir(t), argv: []string{memjailPath(t), "verify", "--no-probe", "--format",
+			name, file}}.run(t)
 		if o.code != 1 {
 			t.Errorf("--format %s: %v", name, o)
 		}
@@ -145,7 +147,8 @@ func TestVerifyForms(t *testing.T) {
 			} `json:"results"`
 		} `json:"runs"`
 	}
-	if err := json.Unmarshal([]byte(form("sarif")), &sarif); err != nil || sarif.Version != "2.1.0" || len(sarif.Runs) != 1 {
+	if err := json.Unmarshal([]byte(form("sarif")), &sarif); err != nil || sarif.Version != "2.1.0" ||
+		len(sarif.Runs) != 1 {
 		t.Fatalf("sarif: %v, %+v", err, sarif)
 	}
 	errors := 0

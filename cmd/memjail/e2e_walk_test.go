@@ -77,7 +77,8 @@ func readDifferences(t *testing.T) []documented {
 }
 
 func (d documented) covers(name, access string) bool {
-	return slices.Contains(d.accesses, access) && slices.ContainsFunc(d.patterns, func(pattern string) bool { return matches(pattern, name) })
+	return slices.Contains(d.accesses, access) &&
+		slices.ContainsFunc(d.patterns, func(pattern string) bool { return matches(pattern, name) })
 }
 
 func matches(pattern, name string) bool {
@@ -118,9 +119,11 @@ func TestDifferences(t *testing.T) {
 	for _, who := range accounts() {
 		walk := func(launcher ...string) map[string]string {
 			dir := who.workDir(t)
-			argv := append(launcher, "/usr/bin/python3", "-c", walkProgram, "/proc", "/proc/self", "/sys", "/run", "/etc")
+			argv := append(launcher, "/usr/bin/python3", "-c", walkProgram, "/proc", "/proc/self", "/sys",
+				"/run", "/etc")
 			cmd := exec.Command(argv[0], argv[1:]...)
-			cmd.Dir, cmd.Env, cmd.SysProcAttr = dir, who.environ(t, dir), &syscall.SysProcAttr{Credential: who.credential()}
+			cmd.Dir, cmd.Env, cmd.SysProcAttr = dir, who.environ(t,
+				dir), &syscall.SysProcAttr{Credential: who.credential()}
 			out, err := cmd.Output()
 			if err != nil {
 				t.Fatalf("%s: %q: %v", who.name, launcher, err)
@@ -147,7 +150,8 @@ func TestDifferences(t *testing.T) {
 			}
 			switch {
 			case !seen || got == answer || answer == "ENOENT" || answer == "ENODEV" || got == "ENOENT":
-			case answer == "ok" && !slices.ContainsFunc(rows, func(d documented) bool { return d.covers(name, access) }):
+			case answer == "ok" && !slices.ContainsFunc(rows,
+				func(d documented) bool { return d.covers(name, access) }):
 				missing = append(missing, fmt.Sprintf("%s: %s to %s", name, got, access))
 			case got == "ok":
 				t.Errorf("%s: %s can be opened inside to %s, and outside: %s", who.name, name, access, answer)
@@ -155,7 +159,8 @@ func TestDifferences(t *testing.T) {
 		}
 		slices.Sort(missing)
 		if len(missing) > 0 {
-			t.Errorf("%s: docs/differences.md lacks %d:\n%s", who.name, len(missing), strings.Join(missing[:min(60, len(missing))], "\n"))
+			t.Errorf("%s: docs/differences.md lacks %d:\n%s", who.name, len(missing),
+				strings.Join(missing[:min(60, len(missing))], "\n"))
 		}
 	}
 	for what, n := range claimed {

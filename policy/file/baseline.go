@@ -80,7 +80,8 @@ func (a *Acceptance) mistakes() []string {
 		found = append(found, "reason is missing: want why the finding is acceptable")
 	}
 	if a.Expires == (toml.LocalDate{}) {
-		found = append(found, "expires is missing: want a date (expires = 2030-01-31); what is acceptable for good belongs in the policy")
+		found = append(found, "expires is missing: want a date (expires = 2030-01-31); what is "+
+			"acceptable for good belongs in the policy")
 	}
 	return found
 }
@@ -105,7 +106,8 @@ func baselineError(name string, err error) error {
 		for i := range strict.Errors {
 			e := &strict.Errors[i]
 			line, column := e.Position()
-			errs = append(errs, fmt.Errorf("%s:%d:%d: unknown key %q: want version, and in [[accept]] id, policy, value, reason, expires",
+			errs = append(errs, fmt.Errorf(
+				"%s:%d:%d: unknown key %q: want version, and in [[accept]] id, policy, value, reason, expires",
 				name, line, column, strings.Join(e.Key(), ".")))
 		}
 		return errors.Join(errs...)

@@ -260,7 +260,8 @@ func (b *builder) families(v value) {
 		if f, ok := policy.ParseSocketFamily(text); ok {
 			return []string{f.Name}, true
 		}
-		b.wrong(item, "not an address family that a policy can allow%s; want %s", didYouMean(strings.ToLower(text), familyNames()), oneOf(familyNames()))
+		b.wrong(item, "not an address family that a policy can allow%s; want %s",
+			didYouMean(strings.ToLower(text), familyNames()), oneOf(familyNames()))
 		return nil, false
 	})
 }
@@ -299,7 +300,8 @@ func (b *builder) syscallsDeny(v value) {
 			b.wrong(item, "no program can run without this system call")
 			return nil, false
 		case len(calls) == 0 && strings.HasPrefix(text, "@"):
-			b.wrong(item, "unknown group of system calls%s; want %s", didYouMean(text, groupNames()), oneOf(groupNames()))
+			b.wrong(item, "unknown group of system calls%s; want %s", didYouMean(text, groupNames()),
+				oneOf(groupNames()))
 		case len(calls) == 0:
 			b.wrong(item, "unknown system call%s", didYouMean(text, policy.CallNames()))
 		}

@@ -18,7 +18,8 @@ var testKeys = []string{"name", "access", "path", "port", "call", "run", "expect
 // testObject is the key that a test needs, by its access.
 var testObject = map[policy.Action]string{
 	policy.ActionRead: "path", policy.ActionWrite: "path", policy.ActionExecute: "path",
-	policy.ActionConnect: "port", policy.ActionBind: "port", policy.ActionSend: "port", policy.ActionReceive: "port", policy.ActionCall: "call", policy.ActionRun: "run",
+	policy.ActionConnect: "port", policy.ActionBind: "port", policy.ActionSend: "port",
+	policy.ActionReceive: "port", policy.ActionCall: "call", policy.ActionRun: "run",
 }
 
 // testCase builds one test.

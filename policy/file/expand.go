@@ -28,7 +28,8 @@ type variableError struct {
 func (s scope) lookup(name string) (string, *variableError) {
 	if name == "PWD" {
 		if s.dir == "" {
-			return "", &variableError{"${PWD}, the working directory, has no path (it was removed, or it is in another mount namespace " +
+			return "", &variableError{"${PWD}, the working directory, has no path (it was removed, or " +
+				"it is in another mount namespace " +
 				"or outside the root directory): change to a directory by its path first (cd /path/to/it)", true}
 		}
 		return s.dir, nil
@@ -40,7 +41,8 @@ func (s scope) lookup(name string) (string, *variableError) {
 			known = known || v == name
 		}
 		if !known {
-			return "", &variableError{fmt.Sprintf("unknown variable ${%s}%s: want ${HOME}, ${PWD}, ${USER}, ${XDG_RUNTIME_DIR} or ${env:NAME}",
+			return "", &variableError{fmt.Sprintf(
+				"unknown variable ${%s}%s: want ${HOME}, ${PWD}, ${USER}, ${XDG_RUNTIME_DIR} or ${env:NAME}",
 				name, didYouMean(name, variableNames)), false}
 		}
 	}

@@ -96,7 +96,9 @@ func (l Loader) Load(name string) (policy.Policy, error) {
 	if isBuiltin(name) {
 		data, err := profiles.Read(name)
 		if err != nil {
-			return policy.Policy{}, fmt.Errorf("policy %q: no such built-in policy%s: want %s, or a file, whose name contains a slash or ends in .toml: %w",
+			return policy.Policy{}, fmt.Errorf(
+				"policy %q: no such built-in policy%s: want %s, or a file, whose name contains a slash "+
+					"or ends in .toml: %w",
 				name, didYouMean(name, profiles.Names()), strings.Join(builtinNames(), ", "), os.ErrNotExist)
 		}
 		return l.resolve(source{name: name, builtin: true}, data, Default())

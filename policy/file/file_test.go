@@ -142,7 +142,8 @@ func TestValid(t *testing.T) {
 		},
 		"tests": func(p *policy.Policy) {
 			p.Tests = []policy.Test{
-				{Name: "secrets stay closed", Access: policy.ActionRead, Path: "/home/user/.ssh/id_ed25519", Expect: policy.ExpectDeny},
+				{Name: "secrets stay closed", Access: policy.ActionRead, Path: "/home/user/.ssh/id_ed25519",
+					Expect: policy.ExpectDeny},
 				{Name: "the web", Access: policy.ActionConnect, Port: 443},
 				{Name: "any port", Access: policy.ActionBind},
 				{Name: "no tracing", Access: policy.ActionCall, Call: "ptrace", Expect: policy.ExpectDeny},
@@ -185,9 +186,12 @@ func TestValid(t *testing.T) {
 func limits(p *policy.Policy) {
 	const unlimited = policy.Unlimited
 	p.Limits = []policy.Limit{
-		{Name: "as", Soft: 4 << 30, Hard: 4 << 30}, {Name: "cpu", Soft: 600, Hard: 600}, {Name: "data", Soft: unlimited, Hard: unlimited},
-		{Name: "fsize", Soft: 1 << 20, Hard: 1 << 20}, {Name: "memlock", Soft: 64 << 10, Hard: unlimited}, {Name: "nice", Soft: 20, Hard: 20},
-		{Name: "nofile", Soft: 1024, Hard: 4096}, {Name: "nproc", Soft: 64, Hard: 64}, {Name: "rttime", Soft: 200_000, Hard: 200_000},
+		{Name: "as", Soft: 4 << 30, Hard: 4 << 30}, {Name: "cpu", Soft: 600, Hard: 600},
+		{Name: "data", Soft: unlimited, Hard: unlimited},
+		{Name: "fsize", Soft: 1 << 20, Hard: 1 << 20}, {Name: "memlock", Soft: 64 << 10, Hard: unlimited},
+		{Name: "nice", Soft: 20, Hard: 20},
+		{Name: "nofile", Soft: 1024, Hard: 4096}, {Name: "nproc", Soft: 64, Hard: 64},
+		{Name: "rttime", Soft: 200_000, Hard: 200_000},
 		{Name: "sigpending"}, {Name: "stack", Soft: 8 << 20, Hard: 8 << 20},
 	}
 }
@@ -195,8 +199,10 @@ func limits(p *policy.Policy) {
 // variables: two paths of the file are the same for this user, so their rights add up. A path
 // whose variable is not set is left out.
 func variables(p *policy.Policy) {
-	p.Paths.Rules = rulesOf(policy.Grant(ro, "/extra/more", "/home/user", "/literal${X}"), optional(policy.Grant(ro, "/home/user/data")),
-		policy.Grant(rw, "/run/user/user"), policy.Grant(rwx, "/home/user/project"), optional(policy.Grant(rwx, "/home/user/tool")))
+	p.Paths.Rules = rulesOf(policy.Grant(ro, "/extra/more", "/home/user", "/literal${X}"),
+		optional(policy.Grant(ro, "/home/user/data")),
+		policy.Grant(rw, "/run/user/user"), policy.Grant(rwx, "/home/user/project"),
+		optional(policy.Grant(rwx, "/home/user/tool")))
 	p.Paths.Metadata = policy.MetadataDeny
 	p.Devices = []policy.Device{{Path: "/dev/kvm"}}
 	p.Environment.Set = map[string]string{"WHERE": "/home/user/project:/home/user", "PLAIN": "$HOME ${x}", "EMPTY": ""}
@@ -248,14 +254,16 @@ func everything(p *policy.Policy) {
 		OnMount:          policy.OnMountEnd,
 		OnSupervisorExit: policy.OnSupervisorExitDeny,
 		Memory: policy.Memory{
-			Ptrace: policy.PtraceChildren, CodeFiles: policy.CodeFilesAllow, CoreDumps: policy.CoreDumpsAllow, Pin: true,
+			Ptrace: policy.PtraceChildren, CodeFiles: policy.CodeFilesAllow, CoreDumps: policy.CoreDumpsAllow,
+			Pin: true,
 		},
 		Procfs: policy.Procfs{Write: []policy.ProcfsWrite{policy.WriteOOMScoreAdj}, System: policy.SystemNone},
 		Paths: policy.Paths{Rules: rulesOf(
 			policy.Grant(ro, "/a b", "/etc"), policy.Grant(rox, "/usr"), policy.Grant(rw, "/srv/data", "/tmp"),
 			optional(policy.Grant(rwx, "/opt/tool")))},
 		Devices: []policy.Device{{Path: "/dev/fuse", Optional: true}, {Path: "/dev/kvm"}},
-		IPC:     policy.IPC{Signals: policy.ScopeAll, AbstractSockets: policy.ScopeSandbox, Namespaces: policy.NamespacesUser},
+		IPC: policy.IPC{Signals: policy.ScopeAll, AbstractSockets: policy.ScopeSandbox,
+			Namespaces: policy.NamespacesUser},
 		Environment: policy.Environment{
 			Keep: policy.OnlyThese("HOME", "LC_*", "PATH"),
 			Set:  map[string]string{"CI": "1", "with.dot": ""},
@@ -283,7 +291,10 @@ func TestInvalid(t *testing.T) {
 				t.Fatal(err)
 			}
 			loader := here
-			loader.ReadFile = func(name string) ([]byte, error) { return os.ReadFile(filepath.Join(fixtures, "invalid", name)) }
+			loader.ReadFile = func(name string) ([]byte,
+				error) {
+				return os.ReadFile(filepath.Join(fixtures, "invalid", name))
+			}
 			p, err := loader.Parse(filepath.Base(name), data, Default())
 			if err == nil {
 				t.Fatal("no error")
@@ -322,7 +333,8 @@ func TestBaseIsKept(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got.Memory.CodeFiles != policy.CodeFilesAllow || got.Procfs.System != policy.SystemNone || len(got.Procfs.Write) != 1 {
+	if got.Memory.CodeFiles != policy.CodeFilesAllow || got.Procfs.System != policy.SystemNone ||
+		len(got.Procfs.Write) != 1 {
 		t.Errorf("the base is lost: %+v", got)
 	}
 	if len(base.Procfs.Write) != 2 {

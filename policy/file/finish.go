@@ -71,7 +71,8 @@ func (b *builder) finishNetwork(doc *document) {
 	}
 	if written {
 		b.errs = append(b.errs, &Error{Source: b.file, Position: at, Key: "network",
-			Reason: "the table is empty, which restricts nothing: write families = [] for no network at all, connect-tcp = [], bind-tcp = [], " +
+			Reason: "the table is empty, which restricts nothing: write families = [] for no network at " +
+				"all, connect-tcp = [], bind-tcp = [], " +
 				`connect-udp = [], bind-udp = [] or unix = [], ` +
 				`unix = "all" to lift the restriction of an extended policy, or remove the table`})
 	}
@@ -84,7 +85,8 @@ func (b *builder) checkProcfs(v value) {
 	if access == policy.AccessDeny || access == policy.AccessNoWrite && b.key.name == "procfs.write" {
 		return
 	}
-	b.wrong(v, "contradicts memory.access = %q, under which %s has no effect: remove this key, or write memory.access = %q",
+	b.wrong(v, "contradicts memory.access = %q, under which %s has no effect: remove this key, or write "+
+		"memory.access = %q",
 		access, b.key.name, policy.AccessDeny)
 }
 

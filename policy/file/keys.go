@@ -54,9 +54,11 @@ func ruleKeys() []string {
 }
 
 var (
-	pathKeys    = []string{"paths.ls", "paths.ro", "paths.rox", "paths.rw", "paths.rwx", optionalKey, devicesKey, "paths.metadata"}
-	networkKeys = []string{"network.families", "network.connect-tcp", "network.bind-tcp", "network.connect-udp", "network.bind-udp", "network.unix"}
-	procfsKeys  = []string{"procfs.processes", "procfs.write", "procfs.system"}
+	pathKeys = []string{"paths.ls", "paths.ro", "paths.rox", "paths.rw", "paths.rwx", optionalKey,
+		devicesKey, "paths.metadata"}
+	networkKeys = []string{"network.families", "network.connect-tcp", "network.bind-tcp", "network.connect-udp",
+		"network.bind-udp", "network.unix"}
+	procfsKeys = []string{"procfs.processes", "procfs.write", "procfs.system"}
 )
 
 // keys returns the table from which everything else derives: the keys of files and of
@@ -72,11 +74,13 @@ const wantStrings = "a list of strings"
 func topKeys() []*key {
 	return []*key{
 		{name: "version", shape: shapeInteger, want: "a whole number", set: (*builder).version, flag: fileOnly,
-			get: func(*policy.Policy) any { return formatVersion }, schema: func() node { return node{"const": formatVersion} }},
+			get:    func(*policy.Policy) any { return formatVersion },
+			schema: func() node { return node{"const": formatVersion} }},
 		{name: "extends", shape: shapeArray, want: wantStrings, set: (*builder).extends, flag: "--policy",
 			get: func(*policy.Policy) any { return nil }, schema: extendsSchema},
 		{name: "min-abi", shape: shapeInteger, want: "a whole number", set: (*builder).minABI,
-			get: func(p *policy.Policy) any { return p.MinABI }, schema: func() node { return integerSchema(0, maxMinABI) }},
+			get:    func(p *policy.Policy) any { return p.MinABI },
+			schema: func() node { return integerSchema(0, maxMinABI) }},
 		enumKey("private-mounts", func(p *policy.Policy) *policy.PrivateMounts { return &p.PrivateMounts }),
 		enumKey("on-mount", func(p *policy.Policy) *policy.OnMount { return &p.OnMount }),
 		enumKey("on-supervisor-exit", func(p *policy.Policy) *policy.OnSupervisorExit { return &p.OnSupervisorExit }),
@@ -88,14 +92,19 @@ func memoryKeys() []*key {
 		enumKey("memory.access", func(p *policy.Policy) *policy.Access { return &p.Memory.Access }),
 		enumKey("memory.ptrace", func(p *policy.Policy) *policy.Ptrace { return &p.Memory.Ptrace }),
 		enumKey("memory.code-files", func(p *policy.Policy) *policy.CodeFiles { return &p.Memory.CodeFiles }),
-		enumKey("memory.anonymous-exec", func(p *policy.Policy) *policy.AnonymousExec { return &p.Memory.AnonymousExec }),
+		enumKey("memory.anonymous-exec",
+			func(p *policy.Policy) *policy.AnonymousExec { return &p.Memory.AnonymousExec }),
 		enumKey("memory.writable-code", func(p *policy.Policy) *policy.WritableCode { return &p.Memory.WritableCode }),
 		enumKey("memory.shared-files", func(p *policy.Policy) *policy.SharedFiles { return &p.Memory.SharedFiles }),
 		enumKey("memory.core-dumps", func(p *policy.Policy) *policy.CoreDumps { return &p.Memory.CoreDumps }),
 		boolKey("memory.pin", func(p *policy.Policy) *bool { return &p.Memory.Pin }),
-		underDeny(enumKey("procfs.processes", func(p *policy.Policy) *policy.ProcfsProcesses { return &p.Procfs.Processes })),
+		underDeny(enumKey("procfs.processes",
+			func(p *policy.Policy) *policy.ProcfsProcesses { return &p.Procfs.Processes })),
 		{name: "procfs.write", shape: shapeArray, want: wantStrings, set: (*builder).procfsWrite,
-			get: getProcfsWrite, schema: func() node { return listSchema(node{"enum": policy.Names[policy.ProcfsWrite]()}) }},
+			get: getProcfsWrite, schema: func() node {
+				return listSchema(
+					node{"enum": policy.Names[policy.ProcfsWrite]()})
+			}},
 		underDeny(enumKey("procfs.system", func(p *policy.Policy) *policy.ProcfsSystem { return &p.Procfs.System })),
 	}
 }
@@ -103,7 +112,8 @@ func memoryKeys() []*key {
 func pathsKeys() []*key {
 	var list []*key
 	for _, rights := range ruleRights {
-		list = append(list, &key{name: ruleKey(rights), shape: shapeArray, want: wantStrings, flag: "--" + rights.String(),
+		list = append(list, &key{name: ruleKey(rights), shape: shapeArray, want: wantStrings, flag: "--" +
+			rights.String(),
 			set: func(b *builder, v value) { b.rulePaths(v, rights) },
 			get: func(p *policy.Policy) any { return getRules(p, rights) }, schema: optionalPathsSchema,
 			origins: func(p *policy.Policy) []policy.Origin { return ruleOrigins(p, rights) }})
@@ -132,16 +142,22 @@ func restKeys() []*key {
 		{name: "network.families", shape: shapeArray, want: wantStrings, set: (*builder).families, flag: "--network",
 			get:    func(p *policy.Policy) any { return restricted(p.Network.Families) },
 			schema: familySchema},
-		portKey("network.connect-tcp", "--connect-tcp", 1, func(p *policy.Policy) *policy.Only[uint16] { return &p.Network.ConnectTCP }),
-		portKey("network.bind-tcp", "--bind-tcp", 0, func(p *policy.Policy) *policy.Only[uint16] { return &p.Network.BindTCP }),
-		portKey("network.connect-udp", "--connect-udp", 1, func(p *policy.Policy) *policy.Only[uint16] { return &p.Network.ConnectUDP }),
-		portKey("network.bind-udp", "--bind-udp", 0, func(p *policy.Policy) *policy.Only[uint16] { return &p.Network.BindUDP }),
-		{name: "network.unix", shape: shapeArray, want: `a list of strings, or "all"`, set: (*builder).unix, flag: "--unix",
-			get: func(p *policy.Policy) any { return restricted(p.Network.Unix) }, schema: unixSchema},
+		portKey("network.connect-tcp", "--connect-tcp", 1,
+			func(p *policy.Policy) *policy.Only[uint16] { return &p.Network.ConnectTCP }),
+		portKey("network.bind-tcp", "--bind-tcp", 0,
+			func(p *policy.Policy) *policy.Only[uint16] { return &p.Network.BindTCP }),
+		portKey("network.connect-udp", "--connect-udp", 1,
+			func(p *policy.Policy) *policy.Only[uint16] { return &p.Network.ConnectUDP }),
+		portKey("network.bind-udp", "--bind-udp", 0,
+			func(p *policy.Policy) *policy.Only[uint16] { return &p.Network.BindUDP }),
+		{name: "network.unix", shape: shapeArray, want: `a list of strings, or "all"`, set: (*builder).unix,
+			flag: "--unix",
+			get:  func(p *policy.Policy) any { return restricted(p.Network.Unix) }, schema: unixSchema},
 		{name: "environment.keep", shape: shapeArray, want: wantStrings, set: (*builder).environmentKeep, flag: "--env",
 			get: func(p *policy.Policy) any { return restricted(p.Environment.Keep) }, schema: keepSchema},
-		{name: "environment.set", shape: shapeTable, want: "a table of strings", set: (*builder).environmentSet, flag: "--env",
-			get: getEnvironmentSet, schema: setSchema},
+		{name: "environment.set", shape: shapeTable, want: "a table of strings", set: (*builder).environmentSet,
+			flag: "--env",
+			get:  getEnvironmentSet, schema: setSchema},
 		{name: "capabilities.keep", shape: shapeArray, want: wantStrings, set: (*builder).capabilitiesKeep,
 			get: func(p *policy.Policy) any { return listed(true, p.Capabilities.Keep) }, schema: capabilitySchema},
 	}

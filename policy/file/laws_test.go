@@ -33,7 +33,8 @@ func (r random) marked(paths []string) []string {
 }
 
 var (
-	lawPaths   = []string{"/", "/etc", "/usr", "/srv", "/srv/data", "/srv/data/x", "/tmp", "/a b", "/q\"\\", "/ü${x}", "/home/user"}
+	lawPaths = []string{"/", "/etc", "/usr", "/srv", "/srv/data", "/srv/data/x", "/tmp", "/a b", "/q\"\\",
+		"/ü${x}", "/home/user"}
 	lawPorts   = []string{"1", "22", "80", "443", "65535"}
 	lawCalls   = []string{"@mount", "@keyring", "@privileged", "keyctl", "ptrace", "setuid", "setuid32"}
 	lawNames   = []string{"PATH", "HOME", "LC_*", "*", "with.dot", "A B"}
@@ -69,12 +70,15 @@ func (r random) policyText() string {
 		names []string
 	}{
 		{"memory.ptrace", policy.Names[policy.Ptrace]()}, {"memory.code-files", policy.Names[policy.CodeFiles]()},
-		{"memory.anonymous-exec", policy.Names[policy.AnonymousExec]()}, {"memory.writable-code", policy.Names[policy.WritableCode]()},
+		{"memory.anonymous-exec", policy.Names[policy.AnonymousExec]()},
+		{"memory.writable-code", policy.Names[policy.WritableCode]()},
 		{"memory.shared-files", policy.Names[policy.SharedFiles]()},
-		{"memory.core-dumps", policy.Names[policy.CoreDumps]()}, {"procfs.processes", policy.Names[policy.ProcfsProcesses]()},
+		{"memory.core-dumps", policy.Names[policy.CoreDumps]()},
+		{"procfs.processes", policy.Names[policy.ProcfsProcesses]()},
 		{"procfs.system", policy.Names[policy.ProcfsSystem]()}, {"paths.metadata", policy.Names[policy.Metadata]()},
 		{"ipc.signals", policy.Names[policy.Scope]()}, {"ipc.abstract-sockets", policy.Names[policy.Scope]()},
-		{"ipc.namespaces", policy.Names[policy.Namespaces]()}, {"ipc.terminals", policy.Names[policy.Terminals]()}, {"syscalls.abi", policy.Names[policy.SyscallABI]()},
+		{"ipc.namespaces", policy.Names[policy.Namespaces]()},
+		{"ipc.terminals", policy.Names[policy.Terminals]()}, {"syscalls.abi", policy.Names[policy.SyscallABI]()},
 	} {
 		line("%s = %q", k.key, pick(k.names))
 	}
@@ -94,12 +98,14 @@ func (r random) policyText() string {
 	line("network.bind-udp = [%s]", strings.Join(some(r, lawPorts), ", "))
 	line("network.unix = %s", quotedList(some(r, lawPaths), true))
 	line("environment.keep = %s", quotedList(some(r, lawNames[:4]), false))
-	line("environment.set = { A = %s, %s = \"\" }", tomlString(unexpanded("${"+pick(lawPaths))), tomlString(lawNames[4]))
+	line("environment.set = { A = %s, %s = \"\" }", tomlString(unexpanded("${"+pick(lawPaths))),
+		tomlString(lawNames[4]))
 	line("capabilities.keep = %s", quotedList(some(r, lawCaps), false))
 	line("limits.nofile = \"%d:%d\"", r.IntN(1000), 1000+r.IntN(1000))
 	line("limits.as = \"%d%s\"", 1+r.IntN(2000), pick([]string{"", "K", "M", "G"}))
 	line("syscalls.deny = %s", quotedList(some(r, lawCalls), false))
-	line("[[test]]\nname = %s\nrun = %s\nexpect = \"deny\"", tomlString(pick(lawPaths)), quotedList([]string{"sh", "${x}"}, true))
+	line("[[test]]\nname = %s\nrun = %s\nexpect = \"deny\"", tomlString(pick(lawPaths)),
+		quotedList([]string{"sh", "${x}"}, true))
 	return b.String()
 }
 
@@ -272,8 +278,10 @@ func TestLawFlags(t *testing.T) {
 			o.Env = append(o.Env, "A=${x}")
 			lines = append(lines, `environment.set = { A = "$${x}" }`)
 		}
-		o.Allow = []string{"ptrace=children", "limits.cpu=1h:2h", "deny=@swap,keyctl", "write=comm", "metadata=deny", "capabilities.keep=bpf"}
-		lines = append(lines, `memory.ptrace = "children"`, `limits.cpu = "1h:2h"`, `syscalls.deny = ["@swap", "keyctl"]`,
+		o.Allow = []string{"ptrace=children", "limits.cpu=1h:2h", "deny=@swap,keyctl", "write=comm",
+			"metadata=deny", "capabilities.keep=bpf"}
+		lines = append(lines, `memory.ptrace = "children"`, `limits.cpu = "1h:2h"`,
+			`syscalls.deny = ["@swap", "keyctl"]`,
 			`procfs.write = ["comm"]`, `paths.metadata = "deny"`, `capabilities.keep = ["bpf"]`)
 		byFlags, err := Loader{}.Apply(base, o)
 		if err != nil {

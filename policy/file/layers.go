@@ -79,7 +79,8 @@ func (s *stack) extend(b *builder, from source, item value) {
 		b.wrong(item, "want the name of a built-in policy, or of a file")
 		return
 	case computed(item.text):
-		b.wrong(item, "variables are not expanded here: want a path, absolute or relative to the directory of this file")
+		b.wrong(item, "variables are not expanded here: want a path, absolute or relative to the "+
+			"directory of this file")
 		return
 	}
 	to := source{name: item.text, builtin: isBuiltin(item.text)}
@@ -90,7 +91,8 @@ func (s *stack) extend(b *builder, from source, item value) {
 		return // the lowest layer of every policy
 	case to.builtin:
 		if data, err = profiles.Read(to.name); err != nil {
-			b.wrong(item, "no such built-in policy%s: want %s, or a file, whose name contains a slash or ends in .toml%s",
+			b.wrong(item, "no such built-in policy%s: want %s, or a file, whose name contains a slash "+
+				"or ends in .toml%s",
 				didYouMean(to.name, profiles.Names()), strings.Join(builtinNames(), ", "), s.along())
 			return
 		}
@@ -107,7 +109,8 @@ func (s *stack) extend(b *builder, from source, item value) {
 	case slices.Contains(s.seen, to):
 		return
 	case len(s.chain) > maxDepth:
-		b.wrong(item, "more than %d files extend each other: %s", maxDepth, chainText(append(slices.Clone(s.chain), to)))
+		b.wrong(item, "more than %d files extend each other: %s", maxDepth,
+			chainText(append(slices.Clone(s.chain), to)))
 		return
 	}
 	if !to.builtin {

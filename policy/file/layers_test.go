@@ -33,25 +33,31 @@ func TestExtends(t *testing.T) {
 		want  string // the error, or "ro: ..." and ptrace
 	}{
 		{"relative to the file that says it", map[string]string{
-			"/p/a.toml": "extends = [\"sub/b.toml\"]\n", "/p/sub/b.toml": "extends = [\"../c.toml\"]\n", "/p/sub/../c.toml": "paths.ro = [\"/c\"]\n",
+			"/p/a.toml": "extends = [\"sub/b.toml\"]\n", "/p/sub/b.toml": "extends = [\"../c.toml\"]\n",
+			"/p/sub/../c.toml": "paths.ro = [\"/c\"]\n",
 		}, "/p/a.toml", "/c deny"},
-		{"absolute", map[string]string{"/p/a.toml": "extends = [\"/q/b.toml\"]\n", "/q/b.toml": "paths.ro = [\"/b\"]\n"}, "/p/a.toml", "/b deny"},
+		{"absolute", map[string]string{"/p/a.toml": "extends = [\"/q/b.toml\"]\n",
+			"/q/b.toml": "paths.ro = [\"/b\"]\n"}, "/p/a.toml", "/b deny"},
 		{"the last of two decides", map[string]string{
-			"/p/a.toml": "extends = [\"b.toml\", \"c.toml\"]\n", "/p/b.toml": "memory.ptrace = \"allow\"\npaths.ro = [\"/b\"]\n",
+			"/p/a.toml": "extends = [\"b.toml\", \"c.toml\"]\n",
+			"/p/b.toml": "memory.ptrace = \"allow\"\npaths.ro = [\"/b\"]\n",
 			"/p/c.toml": "memory.ptrace = \"children\"\npaths.ro = [\"/c\"]\n",
 		}, "/p/a.toml", "/b /c children"},
 		{"the file decides over all", map[string]string{
-			"/p/a.toml": "extends = [\"b.toml\"]\nmemory.ptrace = \"deny\"\npaths.ro = []\n", "/p/b.toml": "memory.ptrace = \"allow\"\npaths.ro = [\"/b\"]\n",
+			"/p/a.toml": "extends = [\"b.toml\"]\nmemory.ptrace = \"deny\"\npaths.ro = []\n",
+			"/p/b.toml": "memory.ptrace = \"allow\"\npaths.ro = [\"/b\"]\n",
 		}, "/p/a.toml", " deny"},
 		{"a file that is extended twice keeps its first place", map[string]string{
-			"/p/a.toml": "extends = [\"b.toml\", \"c.toml\", \"d.toml\"]\n", "/p/b.toml": "extends = [\"d.toml\"]\nmemory.ptrace = \"allow\"\n",
+			"/p/a.toml": "extends = [\"b.toml\", \"c.toml\", \"d.toml\"]\n",
+			"/p/b.toml": "extends = [\"d.toml\"]\nmemory.ptrace = \"allow\"\n",
 			"/p/c.toml": "extends = [\"d.toml\"]\n", "/p/d.toml": "memory.ptrace = \"children\"\npaths.ro = [\"/d\"]\n",
 		}, "/p/a.toml", "/d allow"},
 		{"itself", map[string]string{"/p/a.toml": "extends = [\"./a.toml\"]\n"}, "/p/a.toml",
 			`/p/a.toml:2:12: extends: "./a.toml": the files extend each other in a circle: /p/a.toml → /p/a.toml`},
 		{"too deep", deep, "/d/0.toml",
 			`/d/8.toml:2:12: extends: "9.toml": more than 8 files extend each other: /d/0.toml → /d/1.toml → /d/2.toml → /d/3.toml → /d/4.toml → /d/5.toml → /d/6.toml → /d/7.toml → /d/8.toml → /d/9.toml`},
-		{"a built-in policy needs its variables", map[string]string{"/p/a.toml": "extends = [\"workspace\"]\n"}, "/p/a.toml",
+		{"a built-in policy needs its variables", map[string]string{"/p/a.toml": "extends = [\"workspace\"]\n"},
+			"/p/a.toml",
 			`built-in workspace:`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -72,7 +78,8 @@ func TestExtends(t *testing.T) {
 // If layers contradict each other, the upper one is wrong.
 func TestLayersContradict(t *testing.T) {
 	texts := map[string]string{
-		"/a.toml": "extends = [\"/b.toml\"]\nmemory.access = \"allow\"\n", "/b.toml": "procfs.system = \"none\"\nprocfs.write = []\n",
+		"/a.toml": "extends = [\"/b.toml\"]\nmemory.access = \"allow\"\n",
+		"/b.toml": "procfs.system = \"none\"\nprocfs.write = []\n",
 	}
 	_, err := Loader{ReadFile: files(texts)}.Load("/a.toml")
 	if err == nil || err.Error() != `/a.toml:3:17: memory.access: "allow": contradicts procfs.system = "none", which cannot be enforced then` {
@@ -83,7 +90,8 @@ func TestLayersContradict(t *testing.T) {
 func TestExpand(t *testing.T) {
 	s := scope{env: []string{"A=1", "HOME=/h", "NESTED=${A}", "EMPTY="}, dir: "/d"}
 	for _, c := range []struct{ text, want string }{
-		{"", ""}, {"plain $HOME $", "plain $HOME $"}, {"${HOME}${PWD}", "/h/d"}, {"$${HOME}", "${HOME}"}, {"$$${A}", "$${A}"},
+		{"", ""}, {"plain $HOME $", "plain $HOME $"}, {"${HOME}${PWD}", "/h/d"}, {"$${HOME}", "${HOME}"},
+		{"$$${A}", "$${A}"},
 		{"x$${a}${env:A}y", "x${a}1y"}, {"${env:NESTED}", "${A}"}, {"${env:EMPTY}", ""},
 	} {
 		if got, err := s.expand(c.text, false); err != nil || got != c.want {
@@ -111,7 +119,8 @@ func TestSettings(t *testing.T) {
 		}
 		if s.Key == "paths.rwx" {
 			for i, path := range s.Value.([]string) {
-				if path == "/home/user/project" && (s.Elements[i].Written != "${PWD}" || s.Elements[i].Kind != policy.OriginBuiltin) {
+				if path == "/home/user/project" &&
+					(s.Elements[i].Written != "${PWD}" || s.Elements[i].Kind != policy.OriginBuiltin) {
 					t.Errorf("%+v", s.Elements[i])
 				}
 			}

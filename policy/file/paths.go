@@ -205,7 +205,8 @@ func (b *builder) devices(v value) {
 	}
 	for _, e := range own {
 		d := policy.Device{Path: e.path, Optional: e.optional, Origin: e.origin}
-		at, found := slices.BinarySearchFunc(*list, e.path, func(d policy.Device, path string) int { return cmp.Compare(d.Path, path) })
+		at, found := slices.BinarySearchFunc(*list, e.path,
+			func(d policy.Device, path string) int { return cmp.Compare(d.Path, path) })
 		if found {
 			(*list)[at] = d
 		} else {

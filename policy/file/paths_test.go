@@ -32,10 +32,12 @@ func TestOptional(t *testing.T) {
 	}{
 		{"marked", "", `ro = ["?/a", "/b"]`, "ro ?/a /b"},
 		{"with variables", "", `ro = ["?~/a", "?${env:NONE}/x", "?${PWD}"]`, "ro ?/h/a ?/w"},
-		{"the older key", "", "ro = [\"/a\", \"${env:NONE}\", \"/b\"]\noptional = [\"/a/\", \"${env:NONE}\"]", "ro ?/a /b"},
+		{"the older key", "", "ro = [\"/a\", \"${env:NONE}\", \"/b\"]\noptional = [\"/a/\", \"${env:NONE}\"]",
+			"ro ?/a /b"},
 		{"both ways", "", "ro = [\"?/a\", \"/b\"]\noptional = [\"/a\", \"/b\"]", "ro ?/a ?/b"},
 		{"the older key about a lower layer", `rw = ["/a"]`, `optional = ["/a"]`, "rw ?/a"},
-		{"the older key about a device", `devices = ["/dev/a", "/dev/b"]`, `optional = ["/dev/b"]`, "devices /dev/a ?/dev/b"},
+		{"the older key about a device", `devices = ["/dev/a", "/dev/b"]`, `optional = ["/dev/b"]`,
+			"devices /dev/a ?/dev/b"},
 		{"the older key, emptied", "ro = [\"?/a\"]\ndevices = [\"?/dev/a\"]", "optional = []", "ro /a; devices /dev/a"},
 		{"named again", `ro = ["?/a"]`, `ro = ["/a"]`, "ro /a"},
 		{"named again, with other rights", `ro = ["?/a"]`, `rw = ["/a"]`, "rw /a"},
@@ -48,7 +50,8 @@ func TestOptional(t *testing.T) {
 		{"two variables lead to one path, marked", "", "rox = [\"?${PWD}\"]\nrw = [\"?${env:W}\"]", "rwx ?/w"},
 	} {
 		l := Loader{Env: []string{"HOME=/h", "W=/w"}, Dir: "/w", ReadFile: files(map[string]string{
-			"/lower.toml": "[paths]\nmetadata = \"deny\"\n" + c.lower + "\n", "/upper.toml": "extends = [\"/lower.toml\"]\n[paths]\nmetadata = \"deny\"\n" + c.upper + "\n",
+			"/lower.toml": "[paths]\nmetadata = \"deny\"\n" + c.lower + "\n",
+			"/upper.toml": "extends = [\"/lower.toml\"]\n[paths]\nmetadata = \"deny\"\n" + c.upper + "\n",
 		})}
 		p, err := l.Load("/upper.toml")
 		if err != nil {
@@ -73,7 +76,8 @@ func TestOptional(t *testing.T) {
 }
 
 func TestOptionalFlags(t *testing.T) {
-	base, err := Parse("x", []byte("version = 1\npaths.rox = [\"?/opt\", \"?/srv\"]\npaths.devices = [\"?/dev/kvm\"]\n"), Default())
+	base, err := Parse("x", []byte(
+		"version = 1\npaths.rox = [\"?/opt\", \"?/srv\"]\npaths.devices = [\"?/dev/kvm\"]\n"), Default())
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -87,10 +91,12 @@ func TestOptionalFlags(t *testing.T) {
 		{Overrides{ROX: []string{"/opt", "?/srv"}}, "rox /opt ?/srv; devices ?/dev/kvm"},
 		{Overrides{RW: []string{"?/x", "/x", "?/y", "?/y"}}, "rox ?/opt ?/srv; rw /x ?/y; devices ?/dev/kvm"},
 		{Overrides{Devices: []string{"/dev/kvm", "?/dev/fuse"}}, "rox ?/opt ?/srv; devices ?/dev/fuse /dev/kvm"},
-		{Overrides{RO: []string{"??x"}}, `--ro ??x: want a path after "?"; a path that itself begins with "?" is written ./?NAME`},
+		{Overrides{RO: []string{"??x"}},
+			`--ro ??x: want a path after "?"; a path that itself begins with "?" is written ./?NAME`},
 		{Overrides{RO: []string{"?"}}, `--ro ?: the path is empty`},
 		{Overrides{RO: []string{"?~/x"}}, `--ro ?~/x: ~ is not expanded in flags: write the whole path`},
-		{Overrides{Unix: []string{"?/x"}}, `--unix ?/x: "?" cannot be used here: only paths in ls, ro, rox, rw, rwx and devices may be missing`},
+		{Overrides{Unix: []string{"?/x"}},
+			`--unix ?/x: "?" cannot be used here: only paths in ls, ro, rox, rw, rwx and devices may be missing`},
 	} {
 		p, err := Loader{Dir: "/w"}.Apply(base, c.flags)
 		got := fmt.Sprint(err)
@@ -106,7 +112,8 @@ func TestOptionalFlags(t *testing.T) {
 // The flags mean the same in another working directory.
 func TestAbsolute(t *testing.T) {
 	t.Chdir(t.TempDir())
-	o := Overrides{RO: []string{"a", "?b"}, RWX: []string{"?/c"}, Devices: []string{"?d"}, Unix: []string{"s", "./?t"}, Allow: []string{"ptrace=allow"}}
+	o := Overrides{RO: []string{"a", "?b"}, RWX: []string{"?/c"}, Devices: []string{"?d"},
+		Unix: []string{"s", "./?t"}, Allow: []string{"ptrace=allow"}}
 	abs, err := o.Absolute()
 	if err != nil {
 		t.Fatal(err)

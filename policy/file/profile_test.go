@@ -16,7 +16,8 @@ func (toy) Look(path string) policy.Object {
 	switch {
 	case strings.HasPrefix(path, "/proc/"):
 		o.Special = "proc"
-		o.Procfs = &policy.ProcfsFile{System: path == "/proc/cpuinfo", Readable: path == "/proc/cpuinfo", Own: true, Gated: true}
+		o.Procfs = &policy.ProcfsFile{System: path == "/proc/cpuinfo", Readable: path == "/proc/cpuinfo",
+			Own: true, Gated: true}
 	case path == "/dev/null":
 		o.Kind, o.Device = policy.KindDevice, policy.DeviceBasic
 	}
@@ -53,7 +54,8 @@ func TestProfiles(t *testing.T) {
 			if c.Access == policy.ActionRun {
 				continue
 			}
-			a, err := policy.Explain(p, policy.Request{Action: c.Access, Path: c.Path, Port: c.Port, Call: c.Call}, toy{})
+			a, err := policy.Explain(p, policy.Request{Action: c.Access, Path: c.Path, Port: c.Port,
+				Call: c.Call}, toy{})
 			if err != nil || a.Allowed != (c.Expect == policy.ExpectAllow) {
 				t.Errorf("%s: %q: %v, %+v", name, c.Name, err, a)
 			}
@@ -98,7 +100,8 @@ func TestWorkspaceAtHome(t *testing.T) {
 			found = append(found, f.ID)
 		}
 	}
-	if got := strings.Join(found, " "); !strings.Contains(got, "secrets-readable") || !strings.Contains(got, "startup-writable") {
+	if got := strings.Join(found, " "); !strings.Contains(got, "secrets-readable") ||
+		!strings.Contains(got, "startup-writable") {
 		t.Errorf("found %s", got)
 	}
 }

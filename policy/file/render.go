@@ -102,7 +102,8 @@ func renderTest(b *strings.Builder, t policy.Test) {
 
 // expands reports whether variables are expanded in the strings of a key.
 func expands(key string) bool {
-	return key != "paths.metadata" && strings.HasPrefix(key, "paths.") || key == "network.unix" || key == "environment.set"
+	return key != "paths.metadata" && strings.HasPrefix(key, "paths.") || key == "network.unix" ||
+		key == "environment.set"
 }
 
 func tomlValue(key string, v any) string {

@@ -28,7 +28,8 @@ func TestSchemaFile(t *testing.T) {
 	}
 	got, err := os.ReadFile(schemaFile)
 	if err != nil || string(got) != string(want) || len(want) < 1000 {
-		t.Errorf("docs/policy-schema.json is not what Schema gives (%d bytes, %v): run go test ./policy/file -update", len(want), err)
+		t.Errorf("docs/policy-schema.json is not what Schema gives (%d bytes, %v): run go test "+
+			"./policy/file -update", len(want), err)
 	}
 }
 
@@ -60,7 +61,8 @@ func init() {
 	plain := func(map[string]any, any, any) error { return nil }
 	keywords = map[string]func(s map[string]any, arg, v any) error{
 		"$schema": plain, "title": plain, "then": plain, "deprecated": plain,
-		"type": checkType, "const": checkConst, "enum": checkEnum, "pattern": checkPattern, "not": checkNot, "anyOf": checkAnyOf,
+		"type": checkType, "const": checkConst, "enum": checkEnum, "pattern": checkPattern, "not": checkNot,
+		"anyOf": checkAnyOf,
 		"allOf": checkAllOf, "if": checkIf, "minimum": checkMinimum, "maximum": checkMaximum, "items": checkItems,
 		"minItems": checkMinItems, "uniqueItems": checkUnique, "properties": checkProperties, "required": checkRequired,
 		"additionalProperties": checkAdditional, "propertyNames": checkNames, "minProperties": checkMinProperties,
@@ -306,14 +308,21 @@ func TestSchemaAgrees(t *testing.T) {
 // The schema refuses every single line that the parser refuses.
 func TestSchemaRefuses(t *testing.T) {
 	for _, line := range []string{
-		`min-abi = -1`, `min-abi = "6"`, `unknown = 1`, `memory.access = "none"`, `memory.unknown = "x"`, `procfs.write = ["mem"]`,
-		`paths.ro = "x"`, `paths.ro = ["x"]`, `paths.ro = ["/a/../b"]`, `paths.ro = ["${FOO}/x"]`, `paths.ro = ["/a", "/a"]`, `paths.ro = [""]`,
-		`network = {}`, `network.connect-tcp = [0]`, `network.bind-tcp = [65536]`, `network.unix = ["x"]`, `environment.keep = ["A*B"]`,
-		`environment.set = { "A=B" = "1" }`, `environment.set = { A = 1 }`, `capabilities.keep = ["7"]`, `limits.as = "4 G"`, `limits.nice = 41`,
-		`limits.nofile = "unlimited"`, `limits.core = 1`, `syscalls.deny = ["execve"]`, `syscalls.deny = ["@none"]`, `syscalls.abi = "x32"`,
+		`min-abi = -1`, `min-abi = "6"`, `unknown = 1`, `memory.access = "none"`, `memory.unknown = "x"`,
+		`procfs.write = ["mem"]`,
+		`paths.ro = "x"`, `paths.ro = ["x"]`, `paths.ro = ["/a/../b"]`, `paths.ro = ["${FOO}/x"]`,
+		`paths.ro = ["/a", "/a"]`, `paths.ro = [""]`,
+		`network = {}`, `network.connect-tcp = [0]`, `network.bind-tcp = [65536]`, `network.unix = ["x"]`,
+		`environment.keep = ["A*B"]`,
+		`environment.set = { "A=B" = "1" }`, `environment.set = { A = 1 }`, `capabilities.keep = ["7"]`,
+		`limits.as = "4 G"`, `limits.nice = 41`,
+		`limits.nofile = "unlimited"`, `limits.core = 1`, `syscalls.deny = ["execve"]`,
+		`syscalls.deny = ["@none"]`, `syscalls.abi = "x32"`,
 		`extends = []`, `extends = ["memry"]`, `test = [{}]`, `test = [{ name = "x", expect = "deny" }]`,
-		`test = [{ name = "x", access = "read", expect = "deny" }]`, `test = [{ name = "x", access = "read", path = "/x", port = 1, expect = "deny" }]`,
-		`test = [{ name = "x", run = [], expect = "deny" }]`, `test = [{ name = "x", run = ["true"], expect = "maybe" }]`,
+		`test = [{ name = "x", access = "read", expect = "deny" }]`,
+		`test = [{ name = "x", access = "read", path = "/x", port = 1, expect = "deny" }]`,
+		`test = [{ name = "x", run = [], expect = "deny" }]`,
+		`test = [{ name = "x", run = ["true"], expect = "maybe" }]`,
 	} {
 		text := []byte("version = 1\n" + line + "\n")
 		if _, err := Parse("x.toml", text, Default()); err == nil {

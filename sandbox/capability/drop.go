@@ -198,8 +198,10 @@ func harmless(fd int) (what string, ok bool) {
 		return name, true
 	}
 	err = unix.Fstatfs(fd, &fs)
-	special := err != nil || specialfs.OfMagic(uint32(fs.Type)) != "" //nolint:unconvert // its width differs between architectures
-	device := st.Mode&unix.S_IFMT == unix.S_IFCHR && unix.Major(uint64(st.Rdev)) == 1 && unix.Minor(uint64(st.Rdev)) < 5 && unix.Minor(uint64(st.Rdev)) != 3
+	special := err != nil ||
+		specialfs.OfMagic(uint32(fs.Type)) != "" //nolint:unconvert // its width differs between architectures
+	device := st.Mode&unix.S_IFMT == unix.S_IFCHR && unix.Major(uint64(st.Rdev)) == 1 &&
+		unix.Minor(uint64(st.Rdev)) < 5 && unix.Minor(uint64(st.Rdev)) != 3
 	if st.Mode&unix.S_IFMT == unix.S_IFDIR || !special && !device {
 		return name, true
 	}

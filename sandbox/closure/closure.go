@@ -62,11 +62,13 @@ const headSize = 256
 // environment that it is to be started with: LD_LIBRARY_PATH counts, and PATH for
 // scripts that use env(1). Errors are of type [*Error].
 func Of(path string, env []string) (Closure, error) {
-	f := finder{env: env, run: map[string]bool{}, read: map[string]bool{}, searched: map[string]bool{}, uncertain: map[string]bool{}, variantDirs: map[string][]string{}}
+	f := finder{env: env, run: map[string]bool{}, read: map[string]bool{}, searched: map[string]bool{},
+		uncertain: map[string]bool{}, variantDirs: map[string][]string{}}
 	if err := f.program(path, 0); err != nil {
 		return Closure{}, err
 	}
-	return Closure{Run: sorted(f.run), Read: sorted(f.read), Searched: sorted(f.searched), Uncertain: sorted(f.uncertain)}, nil
+	return Closure{Run: sorted(f.run), Read: sorted(f.read), Searched: sorted(f.searched),
+		Uncertain: sorted(f.uncertain)}, nil
 }
 
 func sorted(set map[string]bool) []string {
@@ -168,7 +170,8 @@ func (f *finder) script(path string, head []byte, depth int) error {
 		return &Error{Path: path, Err: errors.New("its #! line names no interpreter")}
 	}
 	if !filepath.IsAbs(words[0]) {
-		return &Error{Path: path, Needed: words[0], Err: errors.New("an interpreter that is found from the working directory is not followed")}
+		return &Error{Path: path, Needed: words[0],
+			Err: errors.New("an interpreter that is found from the working directory is not followed")}
 	}
 	if _, err := os.Stat(words[0]); err != nil {
 		return &Error{Path: path, Needed: words[0], Err: reason(err)}

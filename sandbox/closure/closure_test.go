@@ -15,7 +15,8 @@ import (
 // TestAgreesWithTheLoader holds the closure of real programs to what the loader
 // itself says that it maps.
 func TestAgreesWithTheLoader(t *testing.T) {
-	for _, program := range []string{"/bin/ls", "/bin/bash", "/usr/bin/git", "/usr/bin/gdb", "/usr/bin/python3", "/usr/bin/ssh"} {
+	for _, program := range []string{"/bin/ls", "/bin/bash", "/usr/bin/git", "/usr/bin/gdb", "/usr/bin/python3",
+		"/usr/bin/ssh"} {
 		if _, err := os.Stat(program); err != nil {
 			continue
 		}
@@ -131,7 +132,8 @@ mkdir only; mv lib/glibc-hwcaps only; cp -r only/glibc-hwcaps lib`
 			own = append(own, below)
 		}
 	}
-	if want := "glibc-hwcaps/x86-64-v2/libown.so glibc-hwcaps/x86-64-v3/libown.so glibc-hwcaps/x86-64-v4/libown.so libmore-v2.so libmore-v3.so libown.so"; strings.Join(own, " ") != want {
+	if want := "glibc-hwcaps/x86-64-v2/libown.so glibc-hwcaps/x86-64-v3/libown.so " +
+		"glibc-hwcaps/x86-64-v4/libown.so libmore-v2.so libmore-v3.so libown.so"; strings.Join(own, " ") != want {
 		t.Errorf("found %q, want %s", own, want)
 	}
 	variants := 0
@@ -175,7 +177,8 @@ func TestScripts(t *testing.T) {
 		t.Errorf("env: %v, %q", err, c.Run)
 	}
 	for text, want := range map[string]string{
-		"#!\n": "names no interpreter", "#!sh\n": "working directory", "#!/no/such\n": "no such file", "text": "neither a program",
+		"#!\n": "names no interpreter", "#!sh\n": "working directory", "#!/no/such\n": "no such file",
+		"text":              "neither a program",
 		"#!" + outer + "\n": "",
 	} {
 		write(t, outer, text)
@@ -223,12 +226,14 @@ func TestUnsound(t *testing.T) {
 		put   string
 		finds bool
 		doubt bool
-	}{"nothing": {}, "no section headers": {string(broken), true, false}, "no ELF file": {"text", false, true}, "cut off": {string(text[:200]), false, true}} {
+	}{"nothing": {}, "no section headers": {string(broken), true, false}, "no ELF file": {"text", false, true},
+		"cut off": {string(text[:200]), false, true}} {
 		if os.Remove(filepath.Join(first, "libown.so")); c.put != "" {
 			write(t, filepath.Join(first, "libown.so"), c.put)
 		}
 		found, err := Of(program, env)
-		if err != nil || slices.Contains(found.Run, filepath.Join(first, "libown.so")) != c.finds || (len(found.Uncertain) > 0) != c.doubt || !slices.Contains(found.Searched, first) {
+		if err != nil || slices.Contains(found.Run, filepath.Join(first, "libown.so")) != c.finds ||
+			(len(found.Uncertain) > 0) != c.doubt || !slices.Contains(found.Searched, first) {
 			t.Errorf("%s: %v, %+v", name, err, found)
 		}
 	}
@@ -237,7 +242,8 @@ func TestUnsound(t *testing.T) {
 			t.Errorf("LD_LIBRARY_PATH=%s: %v, %+v", path, err, c)
 		}
 	}
-	preload := []string{"LD_LIBRARY_PATH=" + dir + "/lib", "LD_PRELOAD=" + filepath.Join(first, "other.so") + ":/none/such.so"}
+	preload := []string{"LD_LIBRARY_PATH=" + dir + "/lib", "LD_PRELOAD=" +
+		filepath.Join(first, "other.so") + ":/none/such.so"}
 	write(t, filepath.Join(first, "other.so"), string(text))
 	if c, err := Of(program, preload); err != nil || !slices.Contains(c.Run, filepath.Join(first, "other.so")) {
 		t.Errorf("LD_PRELOAD: %v, %+v", err, c)

@@ -59,7 +59,8 @@ const preloadPath = "/etc/ld.so.preload"
 // preloaded are the libraries that come in without being needed.
 func (f *finder) preloaded() []string {
 	split := func(r rune) bool { return r == ' ' || r == ':' || r == '\t' || r == '\n' }
-	names := append(strings.FieldsFunc(f.variable("LD_PRELOAD"), split), strings.FieldsFunc(f.variable("LD_AUDIT"), split)...)
+	names := append(strings.FieldsFunc(f.variable("LD_PRELOAD"), split),
+		strings.FieldsFunc(f.variable("LD_AUDIT"), split)...)
 	if text, err := os.ReadFile(preloadPath); err == nil {
 		f.read[preloadPath] = true
 		names = append(names, strings.FieldsFunc(string(text), split)...)
@@ -198,7 +199,8 @@ func (s *search) try(path string, variant bool) error {
 
 // legacyDirs are directories for processors in which a loader before glibc 2.37 looks,
 // in each other too.
-var legacyDirs = []string{"tls", "haswell", "xeon_phi", "avx512_1", "x86_64", "i386", "i486", "i586", "i686", "sse2", "aarch64", "atomics"}
+var legacyDirs = []string{"tls", "haswell", "xeon_phi", "avx512_1", "x86_64", "i386", "i486", "i586", "i686",
+	"sse2", "aarch64", "atomics"}
 
 // variants lists a directory's directories for processors. One that cannot be read
 // has none that the loader could find.
@@ -277,7 +279,8 @@ func (f *finder) readObject(path string) (*object, error) {
 	for _, want := range []struct {
 		into *[]string
 		tags []elf.DynTag
-	}{{&o.needed, []elf.DynTag{elf.DT_NEEDED}}, {&runpath, []elf.DynTag{elf.DT_RUNPATH}}, {&rpath, []elf.DynTag{elf.DT_RPATH}}, {&further, filters}} {
+	}{{&o.needed, []elf.DynTag{elf.DT_NEEDED}}, {&runpath, []elf.DynTag{elf.DT_RUNPATH}},
+		{&rpath, []elf.DynTag{elf.DT_RPATH}}, {&further, filters}} {
 		if *want.into, err = l.names(want.tags...); err != nil {
 			return nil, err
 		}
@@ -318,7 +321,8 @@ func (o *object) expand(path string) string {
 	if resolved, err := filepath.EvalSymlinks(o.path); err == nil {
 		origin = filepath.Dir(resolved)
 	}
-	lib, platform := "lib", map[elf.Machine]string{elf.EM_X86_64: "x86_64", elf.EM_386: "i686", elf.EM_AARCH64: "aarch64"}[o.machine]
+	lib, platform := "lib", map[elf.Machine]string{elf.EM_X86_64: "x86_64", elf.EM_386: "i686",
+		elf.EM_AARCH64: "aarch64"}[o.machine]
 	if o.class == elf.ELFCLASS64 {
 		lib = "lib64"
 	}

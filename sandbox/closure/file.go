@@ -39,7 +39,8 @@ func load(r io.ReaderAt) (*loaded, error) {
 	if _, err := r.ReadAt(ident[:], 0); err != nil || !bytes.HasPrefix(ident[:], []byte(elf.ELFMAG)) {
 		return nil, errUnsound
 	}
-	f := &loaded{ReaderAt: r, class: elf.Class(ident[elf.EI_CLASS]), order: binary.LittleEndian, dynamic: map[elf.DynTag][]uint64{}}
+	f := &loaded{ReaderAt: r, class: elf.Class(ident[elf.EI_CLASS]), order: binary.LittleEndian,
+		dynamic: map[elf.DynTag][]uint64{}}
 	if elf.Data(ident[elf.EI_DATA]) == elf.ELFDATA2MSB {
 		f.order = binary.BigEndian
 	}

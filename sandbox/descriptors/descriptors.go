@@ -223,7 +223,8 @@ func (in *Inherited) checkInheritedFD(fd int) (what string, ok bool) {
 			return name, true
 		}
 		if err != nil || runs {
-			return "a memfd (" + name + ") that can be executed (memory.anonymous-exec; --allow anonymous-exec=allow lets it in, " +
+			return "a memfd (" + name +
+				") that can be executed (memory.anonymous-exec; --allow anonymous-exec=allow lets it in, " +
 				"and so does making it with MFD_NOEXEC_SEAL)", false
 		}
 	}

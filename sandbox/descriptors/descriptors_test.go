@@ -54,7 +54,8 @@ func TestCheckInheritedFD(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	in := &Inherited{view: View{Mounts: mounts, RefuseExecMemfds: true, ProcfsGranted: func(below string) bool { return below == "cpuinfo" }}}
+	in := &Inherited{view: View{Mounts: mounts, RefuseExecMemfds: true,
+		ProcfsGranted: func(below string) bool { return below == "cpuinfo" }}}
 	self := "/proc/" + strconv.Itoa(os.Getpid())
 	for _, test := range []struct {
 		name string
@@ -70,7 +71,8 @@ func TestCheckInheritedFD(t *testing.T) {
 		{"the same to read", open("/proc/self/fd/"+strconv.Itoa(named), unix.O_RDONLY), false},
 		{"a memfd that can be made executable", later, false},
 		{"a memfd of large pages", memfd(unix.MFD_HUGETLB | unix.MFD_HUGE_2MB), false},
-		{"a memfd of large pages with the seal, which it does not heed", memfd(unix.MFD_HUGETLB | unix.MFD_HUGE_2MB | unix.MFD_NOEXEC_SEAL), false},
+		{"a memfd of large pages with the seal, which it does not heed",
+			memfd(unix.MFD_HUGETLB | unix.MFD_HUGE_2MB | unix.MFD_NOEXEC_SEAL), false},
 		{"a file on a tmpfs", int(shm.Fd()), true},
 		{"an epoll instance", epoll, true},
 		{"/dev/null", open("/dev/null", unix.O_RDWR), true},

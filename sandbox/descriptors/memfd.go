@@ -18,7 +18,9 @@ func (in *Inherited) runnableMemfd(fd int, st *unix.Stat_t, fs *unix.Statfs_t) (
 	switch uint32(fs.Type) {
 	case unix.TMPFS_MAGIC:
 	case unix.HUGETLBFS_MAGIC: // one file system for each size of pages
-		flags |= unix.MFD_HUGETLB | bits.TrailingZeros64(uint64(fs.Bsize))<<unix.MFD_HUGE_SHIFT //nolint:unconvert // its width differs between architectures
+		flags |= unix.MFD_HUGETLB |
+			bits.TrailingZeros64(uint64(
+				fs.Bsize))<<unix.MFD_HUGE_SHIFT //nolint:unconvert // its width differs between architectures
 	default:
 		return false, nil
 	}
@@ -39,7 +41,8 @@ func (in *Inherited) runnableMemfd(fd int, st *unix.Stat_t, fs *unix.Statfs_t) (
 	// descriptor that only names the file tells no seals, and can be opened again.
 	// Files of large pages do not heed it.
 	seals, err := unix.FcntlInt(uintptr(fd), unix.F_GET_SEALS, 0)
-	return err != nil || seals&unix.F_SEAL_EXEC == 0 || st.Mode&0o111 != 0 || uint32(fs.Type) == unix.HUGETLBFS_MAGIC, nil
+	return err != nil || seals&unix.F_SEAL_EXEC == 0 || st.Mode&0o111 != 0 ||
+		uint32(fs.Type) == unix.HUGETLBFS_MAGIC, nil
 }
 
 // sealedLimit bounds what is copied, in bytes.

@@ -69,7 +69,8 @@ func (in *Inherited) CheckPlaces(s Sandbox) error {
 // closedFile is the error about a file that is open for writing where the sandbox can open
 // none so.
 func closedFile(f landlock.ClosedFile) *Error {
-	e := &Error{FD: f.FD, What: "a file of a program directory (" + f.Path + "), open for writing", Key: "memory.code-files",
+	e := &Error{FD: f.FD, What: "a file of a program directory (" + f.Path + "), open for writing",
+		Key:  "memory.code-files",
 		Hint: "put a pipe in between (memjail ... | cat >>FILE)"}
 	if f.System {
 		e.What, e.Key = "a file of /sys or of a cgroup ("+f.Path+"), open for writing", "paths.rw"
@@ -173,8 +174,10 @@ func (in *Inherited) foreignFiles(s Sandbox) error {
 		}
 		if f.replace(s.Mounts, rules) != nil {
 			return &Error{FD: f.fd,
-				What: "a file (" + f.name + ") of another mount namespace, through which it could be opened again with more rights",
-				Hint: "open it in this one, or put a pipe in between (cat FILE | memjail ..., memjail ... | cat >>FILE)"}
+				What: "a file (" + f.name +
+					") of another mount namespace, through which it could be opened again with more rights",
+				Hint: "open it in this one, or put a pipe in between (cat FILE | memjail ..., memjail " +
+					"... | cat >>FILE)"}
 		}
 	}
 	return nil

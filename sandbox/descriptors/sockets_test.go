@@ -66,7 +66,8 @@ func TestZerocopySocket(t *testing.T) {
 		option int
 		access policy.Access
 		want   bool
-	}{{0, policy.AccessDeny, true}, {1, policy.AccessDeny, false}, {1, policy.AccessNoWrite, true}, {1, policy.AccessAllow, true}} {
+	}{{0, policy.AccessDeny, true}, {1, policy.AccessDeny, false}, {1, policy.AccessNoWrite, true},
+		{1, policy.AccessAllow, true}} {
 		if err := unix.SetsockoptInt(fd, unix.SOL_SOCKET, unix.SO_ZEROCOPY, test.option); err != nil {
 			t.Skip("this kernel has no SO_ZEROCOPY (4.14): ", err)
 		}

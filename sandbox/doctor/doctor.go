@@ -80,7 +80,8 @@ type Machine struct {
 // Here is the machine that the program runs on.
 func Here() Machine {
 	_, entry := early.Ignored()
-	return Machine{Root: os.DirFS("/"), Kernel: running{}, Program: Program{Dynamic: kernel.DynamicallyLinked(), Entry: entry}}
+	return Machine{Root: os.DirFS("/"), Kernel: running{}, Program: Program{Dynamic: kernel.DynamicallyLinked(),
+		Entry: entry}}
 }
 
 // running asks the kernel that runs.
@@ -112,7 +113,8 @@ func Examine(m Machine) []Finding {
 	f := gather(m)
 	all := []Finding{
 		f.kernelRelease(), f.landlock(), f.errata(),
-		f.userNotif(), f.waitKillable(), f.syncWakeUp(), f.quickAnswers(), f.pidfd(), f.childReading(), f.memoryCapability(),
+		f.userNotif(), f.waitKillable(), f.syncWakeUp(), f.quickAnswers(), f.pidfd(), f.childReading(),
+		f.memoryCapability(),
 		f.yama(), f.forceOverride(),
 	}
 	for _, s := range settings {

@@ -54,7 +54,8 @@ func (c closed) Open(name string) (fs.File, error) {
 var yes, no = answer{yes: true}, answer{}
 
 const (
-	userStatus = "Name:\tmemjail\nUid:\t1000\t1000\t1000\t1000\nCapEff:\t0000000000000000\nSeccomp:\t0\nSeccomp_filters:\t0\n"
+	userStatus = "Name:\tmemjail\nUid:\t1000\t1000\t1000\t1000\n" +
+		"CapEff:\t0000000000000000\nSeccomp:\t0\nSeccomp_filters:\t0\n"
 	rootStatus = "Name:\tmemjail\nUid:\t0\t0\t0\t0\nCapEff:\t000001ffffffffff\nSeccomp:\t0\nSeccomp_filters:\t0\n"
 	coreLimits = "Limit                     Soft Limit           Hard Limit           Units     \n" +
 		"Max stack size            8388608              unlimited            bytes     \n" +
@@ -144,7 +145,8 @@ func machines() map[string]Machine {
 			"proc/sys/vm/memfd_noexec":          "",
 		}), answers{abiErr: unix.ENOSYS, errataErr: unix.ENOSYS, notif: yes, killable: no, pidfd: yes}, nil),
 		"container": machine(with(map[string]string{
-			"proc/self/status":             strings.Replace(rootStatus, "filters:\t0", "filters:\t2", 1) + "Seccomp:\t2\n",
+			"proc/self/status": strings.Replace(rootStatus, "filters:\t0", "filters:\t2",
+				1) + "Seccomp:\t2\n",
 			".dockerenv":                   " ",
 			"sys/kernel/security/lockdown": "",
 		}), modernKernel, map[string]error{"proc/sys/kernel/kptr_restrict": fs.ErrPermission}),
@@ -209,7 +211,8 @@ func TestProgram(t *testing.T) {
 		program Program
 		verdict Verdict
 	}{
-		{Program{Entry: true}, OK}, {Program{}, Warn}, {Program{Dynamic: true}, Bad}, {Program{Dynamic: true, Entry: true}, Bad},
+		{Program{Entry: true}, OK}, {Program{}, Warn}, {Program{Dynamic: true}, Bad},
+		{Program{Dynamic: true, Entry: true}, Bad},
 	} {
 		m := machine(modern(), modernKernel, nil)
 		m.Program = c.program
@@ -221,7 +224,8 @@ func TestProgram(t *testing.T) {
 
 // TestCoreLimitOfAProgram: what a program stores, the limit does not decide.
 func TestCoreLimitOfAProgram(t *testing.T) {
-	files := with(map[string]string{sysctl + "kernel/core_pattern": "|/bin/x", "proc/self/limits": strings.Replace(coreLimits, "0   ", "unlimited", 1)})
+	files := with(map[string]string{sysctl + "kernel/core_pattern": "|/bin/x",
+		"proc/self/limits": strings.Replace(coreLimits, "0   ", "unlimited", 1)})
 	if f := finding(t, Examine(machine(files, modernKernel, nil)), "core-limit"); f.Verdict != OK {
 		t.Errorf("%+v", f)
 	}
@@ -262,28 +266,36 @@ var verdicts = []struct {
 	{"kptr-restrict", sysctl + "kernel/kptr_restrict", "0", "0", Warn},
 	{"kptr-restrict", sysctl + "kernel/kptr_restrict", "what", "could not tell", Unknown},
 	{"user-namespaces", sysctl + "user/max_user_namespaces", "0", "restricted (user.max_user_namespaces=0)", OK},
-	{"user-namespaces", sysctl + "kernel/unprivileged_userns_clone", "0", "restricted (kernel.unprivileged_userns_clone=0)", OK},
+	{"user-namespaces", sysctl + "kernel/unprivileged_userns_clone", "0",
+		"restricted (kernel.unprivileged_userns_clone=0)", OK},
 	{"user-namespaces", sysctl + "user/max_user_namespaces", "", "not there", OK},
 	{"lockdown", "sys/kernel/security/lockdown", "[none] integrity confidentiality", "none", Warn},
 	{"lockdown", "sys/kernel/security/lockdown", "none integrity [confidentiality]", "confidentiality", OK},
 	{"lockdown", "sys/kernel/security/lockdown", "", "could not tell", Unknown},
 	{"lockdown", "sys/kernel/security/lockdown", "none", "could not tell", Unknown},
 	{"core-pattern", sysctl + "kernel/core_pattern", "core.%p", "file: core.%p", OK},
-	{"core-pattern", sysctl + "kernel/core_pattern", "|/lib/systemd/systemd-coredump %P %u", "program: |/lib/systemd/systemd-coredump %P %u", Warn},
+	{"core-pattern", sysctl + "kernel/core_pattern", "|/lib/systemd/systemd-coredump %P %u",
+		"program: |/lib/systemd/systemd-coredump %P %u", Warn},
 	{"core-pattern", sysctl + "kernel/core_pattern", "|/bin/false", "program: |/bin/false", OK},
-	{"core-limit", "proc/self/limits", "Max core file size        unlimited            unlimited            bytes", "unlimited", Warn},
-	{"core-limit", "proc/self/limits", "Max core file size        0                    unlimited            bytes", "0", OK},
+	{"core-limit", "proc/self/limits",
+		"Max core file size        unlimited            unlimited            bytes", "unlimited", Warn},
+	{"core-limit", "proc/self/limits",
+		"Max core file size        0                    unlimited            bytes", "0", OK},
 	{"core-limit", "proc/self/limits", "Max core file size", "could not tell", Unknown},
 	{"core-limit", "proc/self/limits", "", "could not tell", Unknown},
 	{"core-pattern", sysctl + "kernel/core_pattern", "@/run/coredump", "socket: @/run/coredump", Warn},
 	{"core-pattern", sysctl + "kernel/core_pattern", "\n", "empty", OK},
 	{"suid-dumpable", sysctl + "fs/suid_dumpable", "1", "1", Warn},
-	{"proc-mounts", "proc/self/mountinfo", mountTable + `40 27 0:21 / /srv/a\040b/proc rw - proc proc rw` + "\n", "/srv/a b/proc", Warn},
-	{"proc-mounts", "proc/self/mountinfo", mountTable + "40 27 0:21 /77/mem /tmp/x rw - proc proc rw\n", "/tmp/x", Warn},
+	{"proc-mounts", "proc/self/mountinfo", mountTable + `40 27 0:21 / /srv/a\040b/proc rw - proc proc rw` +
+		"\n", "/srv/a b/proc", Warn},
+	{"proc-mounts", "proc/self/mountinfo", mountTable + "40 27 0:21 /77/mem /tmp/x rw - proc proc rw\n",
+		"/tmp/x", Warn},
 	{"proc-mounts", "proc/self/mountinfo", mountTable + "40 22 0:21 /sys /proc/sys ro - proc proc rw\n", "none", OK},
-	{"proc-mounts", "proc/self/mountinfo", "27 1 254:0 / / rw - ext4 /dev/vda rw\nnonsense\n", "/proc is no procfs", Bad},
+	{"proc-mounts", "proc/self/mountinfo", "27 1 254:0 / / rw - ext4 /dev/vda rw\nnonsense\n",
+		"/proc is no procfs", Bad},
 	{"proc-mounts", "proc/self/mountinfo", "", "could not tell", Unknown},
-	{"trace-mounts", "proc/self/mountinfo", mountTable + "40 23 0:9 / /sys/kernel/tracing rw - tracefs t rw\n", "/sys/kernel/tracing", OK},
+	{"trace-mounts", "proc/self/mountinfo", mountTable + "40 23 0:9 / /sys/kernel/tracing rw - tracefs t rw\n",
+		"/sys/kernel/tracing", OK},
 	{"trace-mounts", "proc/self/mountinfo", mountTable + "40 23 0:9 / /trace rw - tracefs t rw\n", "/trace", Warn},
 	{"trace-mounts", "proc/self/mountinfo", "", "could not tell", Unknown},
 	{"privileges", "proc/self/status", rootStatus, "root, 13 capabilities", OK},
@@ -329,7 +341,8 @@ func TestShape(t *testing.T) {
 		{"no Landlock", nil, change(func(a *answers) { a.abi, a.abiErr = 0, unix.ENOSYS }), ShapeNone, Bad},
 		{"Landlock disabled", nil, change(func(a *answers) { a.abi, a.abiErr = 0, unix.EOPNOTSUPP }), ShapeNone, Bad},
 		{"Landlock hidden", nil, change(func(a *answers) { a.abi, a.abiErr = 0, unix.EPERM }), ShapeUncertain, Unknown},
-		{"no /proc", map[string]string{"proc/self/mountinfo": "27 1 254:0 / / rw - ext4 /dev/vda rw\n"}, modernKernel, ShapeNone, Bad},
+		{"no /proc", map[string]string{"proc/self/mountinfo": "27 1 254:0 / / rw - ext4 /dev/vda rw\n"},
+			modernKernel, ShapeNone, Bad},
 		{"no notification", nil, change(func(a *answers) { a.notif = no }), ShapeNoGrants, Warn},
 		{"notification hidden", nil, change(func(a *answers) { a.notif = eperm }), ShapeUncertain, Unknown},
 		{"5.18", nil, change(func(a *answers) { a.killable = no }), ShapeNoGrants, Warn},
@@ -338,7 +351,8 @@ func TestShape(t *testing.T) {
 		{"Yama 2, user", scope("2", userStatus), modernKernel, ShapeNoGrants, Warn},
 		{"Yama 2, root", scope("2", rootStatus), modernKernel, ShapeComplete, OK},
 		{"Yama 3, root", scope("3", rootStatus), modernKernel, ShapeNoGrants, Warn},
-		{"filters above", map[string]string{"proc/self/status": "Seccomp:\t2\nSeccomp_filters:\t1\n"}, modernKernel, ShapeComplete, Unknown},
+		{"filters above", map[string]string{"proc/self/status": "Seccomp:\t2\nSeccomp_filters:\t1\n"},
+			modernKernel, ShapeComplete, Unknown},
 	} {
 		all := Examine(machine(with(c.files), c.kernel, nil))
 		f := all[len(all)-1]
@@ -415,7 +429,8 @@ func TestJSON(t *testing.T) {
 		t.Fatal(err)
 	}
 	last := got.Findings[len(got.Findings)-1]
-	if got.Worst != "bad" || len(got.Findings) != len(all) || last.ID != ShapeID || last.Value != ShapeNone || last.Verdict != "bad" {
+	if got.Worst != "bad" || len(got.Findings) != len(all) || last.ID != ShapeID || last.Value != ShapeNone ||
+		last.Verdict != "bad" {
 		t.Errorf("%+v", got)
 	}
 }
@@ -434,7 +449,8 @@ func TestHere(t *testing.T) {
 			t.Skipf("no /proc/self/fd: %v", err)
 		}
 		fields := parseStatus(status)
-		return strings.Join([]string{fields["Seccomp"], fields["Seccomp_filters"], fields["NoNewPrivs"], fields["CapEff"]}, " ") +
+		return strings.Join([]string{fields["Seccomp"], fields["Seccomp_filters"], fields["NoNewPrivs"],
+			fields["CapEff"]}, " ") +
 			" " + strings.Repeat("fd ", len(fds))
 	}
 	before := state()

@@ -115,7 +115,8 @@ var abiSteps = []struct {
 	abi          int
 	since, below string
 }{
-	{6, "6.12", "The kernel cannot keep signals inside the sandbox: signals that make a process outside dump its memory are refused by number instead."},
+	{6, "6.12", "The kernel cannot keep signals inside the sandbox: signals that make a process outside " +
+		"dump its memory are refused by number instead."},
 	{3, "6.2", "truncate(2) by path is refused everywhere."},
 }
 
@@ -187,7 +188,8 @@ func (f *facts) errata() Finding {
 	}
 	if mask&(1<<(erratumDisconnectedDir-1)) == 0 {
 		g.Verdict, g.Fix = Warn, "the newest release of the kernel's series"
-		g.Why = "Erratum 3 (CVE-2025-68736): a directory that was moved out of its bind mount can have more rights than the rules grant."
+		g.Why = "Erratum 3 (CVE-2025-68736): a directory that was moved out of its bind mount can have " +
+			"more rights than the rules grant."
 	}
 	return g
 }
@@ -199,7 +201,8 @@ func (f *facts) userNotif() Finding {
 
 func (f *facts) waitKillable() Finding {
 	return f.killable.yesNo(Finding{ID: "wait-killable-recv", Title: "seccomp WAIT_KILLABLE_RECV"}, "5.19",
-		"There can be no supervisor, because a timer's signals could keep a call from ever ending: all of /proc is closed inside, even its harmless files.")
+		"There can be no supervisor, because a timer's signals could keep a call from ever ending: all "+
+			"of /proc is closed inside, even its harmless files.")
 }
 
 func (f *facts) syncWakeUp() Finding {
@@ -210,7 +213,8 @@ func (f *facts) syncWakeUp() Finding {
 // quickAnswers is about a race of WAIT_KILLABLE_RECV, which Linux 6.18 has the fix of.
 func (f *facts) quickAnswers() Finding {
 	g := f.byRelease(Finding{ID: "quick-answers", Title: "seccomp keeps quick answers"}, 6, 18,
-		"A signal that arrives while a quick answer is on its way can make the call run twice, unless the distribution has backported the fix from 6.18.")
+		"A signal that arrives while a quick answer is on its way can make the call run twice, unless "+
+			"the distribution has backported the fix from 6.18.")
 	if g.Fix != "" {
 		g.Fix = "Linux 6.18, or a stable release of an older series that has the fix"
 	}
@@ -225,7 +229,8 @@ func (f *facts) childReading() Finding {
 		g.Value, g.Verdict, g.Why = "could not tell", Unknown, "/proc does not show this process by its process ID."
 	case f.children != nil:
 		g.Value, g.Verdict = "no", Warn
-		g.Why = fmt.Sprintf("A supervisor cannot read which file is opened, so all of /proc is closed inside, even its harmless files (%v).", f.children)
+		g.Why = fmt.Sprintf("A supervisor cannot read which file is opened, so all of /proc is closed "+
+			"inside, even its harmless files (%v).", f.children)
 		g.Fix = "allow process_vm_readv in the container's seccomp profile"
 		if !f.sameIDs() {
 			g.Fix = "start memjail with equal real and effective user and group IDs"

@@ -50,11 +50,13 @@ func (f *facts) procMounts() Finding {
 		g.Why, g.Fix = "Without it memjail cannot find out what it has to close.", "mount -t proc proc /proc"
 	case f.foreignProcfs():
 		g.Value, g.Verdict = "/proc is another pid namespace's", Warn
-		g.Why = "Its process IDs are not those of this pid namespace, so there is no supervisor: all of /proc is closed inside, even its harmless files."
+		g.Why = "Its process IDs are not those of this pid namespace, so there is no supervisor: all of " +
+			"/proc is closed inside, even its harmless files."
 		g.Fix = "mount a procfs of this namespace: unshare --fork --pid --mount-proc"
 	case len(others) > 0:
 		g.Value, g.Verdict = list(others), Warn
-		g.Why = "They are closed inside, too, but then nothing can be created in the directories above. As root, private-mounts hides them instead."
+		g.Why = "They are closed inside, too, but then nothing can be created in the directories above. " +
+			"As root, private-mounts hides them instead."
 		g.Fix = "unmount what is not needed"
 	}
 	return g
@@ -89,7 +91,8 @@ func (f *facts) traceMounts() Finding {
 	}
 	if len(others) > 0 {
 		g.Verdict, g.Fix = Warn, "umount "+list(others)
-		g.Why = "They can read any memory. They are closed inside, but then nothing can be created in the directories above."
+		g.Why = "They can read any memory. They are closed inside, but then nothing can be created in " +
+			"the directories above."
 	}
 	return g
 }

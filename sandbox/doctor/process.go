@@ -67,7 +67,8 @@ func (f *facts) privileges() Finding {
 	}
 	if len(held) > 0 {
 		g.Value += ", " + strconv.Itoa(len(held)) + " capabilities"
-		g.Why = "They give access to memory. Dropped inside, unless the policy keeps them: " + strings.Join(held, " ") + "."
+		g.Why = "They give access to memory. Dropped inside, unless the policy keeps them: " +
+			strings.Join(held, " ") + "."
 	}
 	return g
 }
@@ -85,7 +86,8 @@ func (f *facts) filters() Finding {
 		if n == "" {
 			g.Value = "some"
 		}
-		g.Why = "If one of them has a listener (another memjail, some container managers), the sandbox cannot have a supervisor; only a trial shows whether one has."
+		g.Why = "If one of them has a listener (another memjail, some container managers), the sandbox " +
+			"cannot have a supervisor; only a trial shows whether one has."
 	}
 	return g
 }

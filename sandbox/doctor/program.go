@@ -1,7 +1,8 @@
 package doctor
 
 // BuildCommand is the command that builds memjail correctly.
-const BuildCommand = "CGO_ENABLED=0 go install -ldflags='-E memjail_entry' github.com/memjail/memjail/cmd/memjail@latest"
+const BuildCommand = "CGO_ENABLED=0 go install -ldflags='-E memjail_entry' " +
+	"github.com/memjail/memjail/cmd/memjail@latest"
 
 // WithoutEntry describes what does not work in a program linked without -E memjail_entry.
 const WithoutEntry = "CMD does not inherit blocked signals, nor ignored ones other than SIGHUP and SIGINT, " +
@@ -20,7 +21,8 @@ func (f *facts) program() Finding {
 	switch {
 	case f.Program.Dynamic:
 		g.Value, g.Verdict, g.Fix = "dynamically linked", Bad, BuildCommand
-		g.Why = "Whoever may write one of these files can change a running supervisor. This memjail refuses to start anything."
+		g.Why = "Whoever may write one of these files can change a running supervisor. This memjail " +
+			"refuses to start anything."
 	case !f.Program.Entry:
 		g.Value, g.Verdict, g.Fix = "one static file, built without its entry point", Warn, BuildCommand
 		g.Why = "It cannot undo what the Go runtime changes at the start: " + WithoutEntry + "."

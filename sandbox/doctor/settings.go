@@ -37,9 +37,10 @@ var settings = []setting{
 		why: "Any user may load programs into the kernel, which can read its memory by side channels. Refused inside.",
 		fix: "sysctl kernel.unprivileged_bpf_disabled=2"},
 	{id: "tiocsti", name: "dev.tty.legacy_tiocsti", min: 0, max: 0,
-		why:    "A process can type into its terminal, and so into the shell that started it. Refused inside.",
-		fix:    "sysctl dev.tty.legacy_tiocsti=0",
-		absent: "The kernel cannot switch TIOCSTI off (6.2 can): a process can type into its terminal. Refused inside."},
+		why: "A process can type into its terminal, and so into the shell that started it. Refused inside.",
+		fix: "sysctl dev.tty.legacy_tiocsti=0",
+		absent: "The kernel cannot switch TIOCSTI off (6.2 can): a process can type into its terminal. " +
+			"Refused inside."},
 	{id: "memfd-noexec", name: "vm.memfd_noexec", min: 0, max: 2},
 	{id: "kptr-restrict", name: "kernel.kptr_restrict", min: 1, max: 2,
 		why: "Files of /proc and /sys show addresses of the kernel, which an attack on it needs.",
@@ -110,7 +111,8 @@ func (f *facts) yama() Finding {
 // supervises, or nothing. A supervisor under "run" is an ancestor, which scope 1
 // allows; scope 2 wants CAP_SYS_PTRACE; scope 3 allows nobody.
 func (f *facts) mayRead() string {
-	const consequence = " So a supervisor cannot grant anything: all of /proc is closed inside, even its harmless files."
+	const consequence = " So a supervisor cannot grant anything: all of /proc is closed inside, even " +
+		"its harmless files."
 	switch text, err := f.text(yamaPath); {
 	case err != nil:
 		return ""
@@ -258,14 +260,17 @@ func (f *facts) corePattern() Finding {
 	switch {
 	case strings.HasPrefix(text, "|"):
 		kind = "program"
-		if program, _, _ := strings.Cut(text[1:], " "); !slices.Contains([]string{"false", "true"}, path.Base(program)) {
+		if program, _, _ := strings.Cut(text[1:], " "); !slices.Contains([]string{"false", "true"},
+			path.Base(program)) {
 			g.Verdict, g.Why = Warn, coreWhy
-			g.Fix = "a program that stores nothing: systemd-coredump with Storage=none in coredump.conf, or sysctl kernel.core_pattern=|/bin/false"
+			g.Fix = "a program that stores nothing: systemd-coredump with Storage=none in " +
+				"coredump.conf, or sysctl kernel.core_pattern=|/bin/false"
 		}
 	case strings.HasPrefix(text, "@"):
 		kind = "socket"
 		g.Verdict, g.Fix = Warn, "a core_pattern that names a file or a program"
-		g.Why = "A dump that goes to a socket ignores the limit on its size. Inside, dumps contain no memory, but they are still made. " + coreWhy
+		g.Why = "A dump that goes to a socket ignores the limit on its size. Inside, dumps contain no " +
+			"memory, but they are still made. " + coreWhy
 	}
 	g.Value = kind + ": " + text
 	if text == "" {
@@ -275,7 +280,8 @@ func (f *facts) corePattern() Finding {
 }
 
 // coreWhy is what dumps of processes outside are to a sandbox.
-const coreWhy = "A process outside that crashes leaves its memory where its user may read it, and a sandboxed program can make one crash: " +
+const coreWhy = "A process outside that crashes leaves its memory where its user may read it, and a " +
+	"sandboxed program can make one crash: " +
 	"it truncates a file that the process has mapped (SIGBUS). Path rules that let no such file be written prevent it."
 
 // coreLimit is the limit under which memjail itself was started, which is most likely

@@ -72,6 +72,7 @@ func (f *facts) supervision(g *Finding) {
 	}
 	if f.filters().Verdict == Unknown {
 		g.Verdict = Unknown
-		g.Why = "Unless one of the seccomp filters that are already installed has a listener: then the sandbox has no supervisor."
+		g.Why = "Unless one of the seccomp filters that are already installed has a listener: then the " +
+			"sandbox has no supervisor."
 	}
 }

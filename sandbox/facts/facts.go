@@ -70,7 +70,8 @@ func (f *Facts) Snapshot() Snapshot {
 
 // Facts returns the facts again; procfs is as for [New].
 func (s Snapshot) Facts(procfs func(below string) *policy.ProcfsFile) *Facts {
-	return &Facts{carved: s.Carved, rules: s.Rules, baseline: s.Baseline, delegable: s.Delegable, capability: s.Capability, procfs: procfs}
+	return &Facts{carved: s.Carved, rules: s.Rules, baseline: s.Baseline, delegable: s.Delegable,
+		capability: s.Capability, procfs: procfs}
 }
 
 // View is what of a plan the facts are about.
@@ -96,7 +97,8 @@ func New(v View, procfs func(below string) *policy.ProcfsFile) (*Facts, error) {
 	if v.Rules == nil {
 		return nil, fmt.Errorf("inspecting the system: %w", &landlock.ABIError{Need: 1})
 	}
-	f := &Facts{carved: map[string]string{}, procfs: procfs, delegable: !v.Privileged, pinned: v.Pinned, capability: v.Capability}
+	f := &Facts{carved: map[string]string{}, procfs: procfs, delegable: !v.Privileged, pinned: v.Pinned,
+		capability: v.Capability}
 	pol := v.Policy.Clone()
 	pol.Paths = policy.Paths{}
 	pol.Memory.CodeFiles = policy.CodeFilesProtect
@@ -122,7 +124,8 @@ func (f *Facts) Denials(call string) []policy.Denial {
 		// With the memory capability the kernel refuses to execute a memfd, and no call
 		// about memfds is refused.
 		if d.Call == call && !(f.capability && d.Key == "memory.anonymous-exec") {
-			found = append(found, policy.Denial{Call: d.Call, Condition: d.Condition, Done: d.Errno == 0, Reason: d.Reason, Key: d.Key})
+			found = append(found, policy.Denial{Call: d.Call, Condition: d.Condition, Done: d.Errno == 0,
+				Reason: d.Reason, Key: d.Key})
 		}
 	}
 	return found
@@ -216,7 +219,8 @@ func (f *Facts) fileSystem(o *policy.Object, fd int) {
 	}
 	magic := uint32(st.Type)
 	o.Special = specialfs.OfMagic(magic)
-	if (magic == unix.TMPFS_MAGIC || magic == unix.HUGETLBFS_MAGIC) && o.Kind == policy.KindFile && strings.HasPrefix(o.Path, "/memfd:") {
+	if (magic == unix.TMPFS_MAGIC || magic == unix.HUGETLBFS_MAGIC) && o.Kind == policy.KindFile &&
+		strings.HasPrefix(o.Path, "/memfd:") {
 		o.Memfd = true
 		return
 	}
@@ -264,7 +268,8 @@ func deviceClass(name string, st *unix.Stat_t) policy.DeviceClass {
 	}
 	for fd := range 3 {
 		var own unix.Stat_t
-		if unix.Fstat(fd, &own) == nil && own.Mode&unix.S_IFMT == unix.S_IFCHR && own.Rdev == st.Rdev && unix.Major(number) != 1 {
+		if unix.Fstat(fd, &own) == nil && own.Mode&unix.S_IFMT == unix.S_IFCHR && own.Rdev == st.Rdev &&
+			unix.Major(number) != 1 {
 			return policy.DeviceTerminal
 		}
 	}

@@ -34,11 +34,15 @@ const (
 )
 
 var (
-	abiAMD64 = abi{name: "x86_64", audit: unix.AUDIT_ARCH_X86_64, calls: callsAMD64[:], sorted: sortedAMD64[:], pathOnly: pathOnlyX86}
-	abiI386  = abi{name: "i386", audit: unix.AUDIT_ARCH_I386, calls: callsI386[:], sorted: sortedI386[:], pathOnly: pathOnlyX86}
-	abiARM64 = abi{name: "aarch64", audit: unix.AUDIT_ARCH_AARCH64, calls: callsARM64[:], sorted: sortedARM64[:], pathOnly: pathOnlyARM}
-	abiARM   = abi{name: "arm", audit: unix.AUDIT_ARCH_ARM, calls: callsARM[:], sorted: sortedARM[:], pathOnly: pathOnlyARM,
-		private: []string{"breakpoint", "cacheflush", "usr26", "usr32", "set_tls", "get_tls"}, firstPrivate: 0xf0001}
+	abiAMD64 = abi{name: "x86_64", audit: unix.AUDIT_ARCH_X86_64, calls: callsAMD64[:], sorted: sortedAMD64[:],
+		pathOnly: pathOnlyX86}
+	abiI386 = abi{name: "i386", audit: unix.AUDIT_ARCH_I386, calls: callsI386[:], sorted: sortedI386[:],
+		pathOnly: pathOnlyX86}
+	abiARM64 = abi{name: "aarch64", audit: unix.AUDIT_ARCH_AARCH64, calls: callsARM64[:],
+		sorted: sortedARM64[:], pathOnly: pathOnlyARM}
+	abiARM = abi{name: "arm", audit: unix.AUDIT_ARCH_ARM, calls: callsARM[:], sorted: sortedARM[:],
+		pathOnly: pathOnlyARM,
+		private:  []string{"breakpoint", "cacheflush", "usr26", "usr32", "set_tls", "get_tls"}, firstPrivate: 0xf0001}
 )
 
 // machine is a CPU: its own ABI and the 32-bit one that it speaks besides.

@@ -45,7 +45,8 @@ func TestNumbersAgreeWithLibseccomp(t *testing.T) {
 	for _, pair := range []struct {
 		abi  *abi
 		arch seccomp.ScmpArch
-	}{{&abiAMD64, seccomp.ArchAMD64}, {&abiI386, seccomp.ArchX86}, {&abiARM64, seccomp.ArchARM64}, {&abiARM, seccomp.ArchARM}} {
+	}{{&abiAMD64, seccomp.ArchAMD64}, {&abiI386, seccomp.ArchX86}, {&abiARM64, seccomp.ArchARM64},
+		{&abiARM, seccomp.ArchARM}} {
 		agreed := 0
 		for _, n := range pair.abi.sorted {
 			name := pair.abi.calls[n]

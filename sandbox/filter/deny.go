@@ -30,17 +30,26 @@ type multiplex struct {
 // (socketcall(2), ipc(2)), with the number within: linux/net.h, linux/ipc.h. It is
 // the first argument, which a filter sees.
 var multiplexed = [...]multiplex{
-	{"socketcall", "socket", ^uint32(0), 1}, {"socketcall", "bind", ^uint32(0), 2}, {"socketcall", "connect", ^uint32(0), 3},
-	{"socketcall", "listen", ^uint32(0), 4}, {"socketcall", "accept", ^uint32(0), 5}, {"socketcall", "getsockname", ^uint32(0), 6},
-	{"socketcall", "getpeername", ^uint32(0), 7}, {"socketcall", "socketpair", ^uint32(0), 8}, {"socketcall", "send", ^uint32(0), 9},
-	{"socketcall", "recv", ^uint32(0), 10}, {"socketcall", "sendto", ^uint32(0), 11}, {"socketcall", "recvfrom", ^uint32(0), 12},
-	{"socketcall", "shutdown", ^uint32(0), 13}, {"socketcall", "setsockopt", ^uint32(0), 14}, {"socketcall", "getsockopt", ^uint32(0), 15},
-	{"socketcall", "sendmsg", ^uint32(0), 16}, {"socketcall", "recvmsg", ^uint32(0), 17}, {"socketcall", "accept4", ^uint32(0), 18},
+	{"socketcall", "socket", ^uint32(0), 1}, {"socketcall", "bind", ^uint32(0), 2},
+	{"socketcall", "connect", ^uint32(0), 3},
+	{"socketcall", "listen", ^uint32(0), 4}, {"socketcall", "accept", ^uint32(0), 5},
+	{"socketcall", "getsockname", ^uint32(0), 6},
+	{"socketcall", "getpeername", ^uint32(0), 7}, {"socketcall", "socketpair", ^uint32(0), 8},
+	{"socketcall", "send", ^uint32(0), 9},
+	{"socketcall", "recv", ^uint32(0), 10}, {"socketcall", "sendto", ^uint32(0), 11},
+	{"socketcall", "recvfrom", ^uint32(0), 12},
+	{"socketcall", "shutdown", ^uint32(0), 13}, {"socketcall", "setsockopt", ^uint32(0), 14},
+	{"socketcall", "getsockopt", ^uint32(0), 15},
+	{"socketcall", "sendmsg", ^uint32(0), 16}, {"socketcall", "recvmsg", ^uint32(0), 17},
+	{"socketcall", "accept4", ^uint32(0), 18},
 	{"socketcall", "recvmmsg", ^uint32(0), 19}, {"socketcall", "sendmmsg", ^uint32(0), 20},
 	// The upper half is a version.
-	{"ipc", "semop", 0xffff, 1}, {"ipc", "semget", 0xffff, 2}, {"ipc", "semctl", 0xffff, 3}, {"ipc", "semtimedop", 0xffff, 4},
-	{"ipc", "msgsnd", 0xffff, 11}, {"ipc", "msgrcv", 0xffff, 12}, {"ipc", "msgget", 0xffff, 13}, {"ipc", "msgctl", 0xffff, 14},
-	{"ipc", "shmat", 0xffff, 21}, {"ipc", "shmdt", 0xffff, 22}, {"ipc", "shmget", 0xffff, 23}, {"ipc", "shmctl", 0xffff, 24},
+	{"ipc", "semop", 0xffff, 1}, {"ipc", "semget", 0xffff, 2}, {"ipc", "semctl", 0xffff, 3},
+	{"ipc", "semtimedop", 0xffff, 4},
+	{"ipc", "msgsnd", 0xffff, 11}, {"ipc", "msgrcv", 0xffff, 12}, {"ipc", "msgget", 0xffff, 13},
+	{"ipc", "msgctl", 0xffff, 14},
+	{"ipc", "shmat", 0xffff, 21}, {"ipc", "shmdt", 0xffff, 22}, {"ipc", "shmget", 0xffff, 23},
+	{"ipc", "shmctl", 0xffff, 24},
 }
 
 // uses are the arguments by which the filter tells the uses of calls that a policy can

@@ -22,7 +22,8 @@ func denies(t *testing.T, arch string, native bool, calls ...string) Program {
 // for what is made through another call with numbers typed from the headers.
 func TestDenies(t *testing.T) {
 	everything := policy.CallNames()
-	for _, calls := range [][]string{{"keyctl"}, policy.ExpandCall("@mount"), policy.ExpandCall("@network-io"), everything} {
+	for _, calls := range [][]string{{"keyctl"}, policy.ExpandCall("@mount"), policy.ExpandCall("@network-io"),
+		everything} {
 		for _, arch := range arches {
 			p := denies(t, arch, false, calls...)
 			if err := loadable(p); err != nil {
@@ -146,7 +147,8 @@ func TestDeniesDecidedByNumber(t *testing.T) {
 
 func TestDeniesErrors(t *testing.T) {
 	var unknown *CallError
-	if _, err := DenyProgram("amd64", []string{"read", "no_such_call"}, false); !errors.As(err, &unknown) || unknown.Call != "no_such_call" {
+	if _, err := DenyProgram("amd64", []string{"read", "no_such_call"}, false); !errors.As(err, &unknown) ||
+		unknown.Call != "no_such_call" {
 		t.Errorf("an unknown call: %v", err)
 	}
 	if _, err := DenyProgram("riscv64", []string{"read"}, false); !errors.Is(err, errors.ErrUnsupported) {

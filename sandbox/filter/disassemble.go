@@ -93,7 +93,8 @@ func (in Instruction) text(pc int, s state) string {
 	if !ok {
 		return fmt.Sprintf("code %#x jt %d jf %d k %#x", in.Code, in.JumpTrue, in.JumpFalse, in.K)
 	}
-	return fmt.Sprintf("if %s %s goto %d else %d", relation, operand(in.K, s), pc+1+int(in.JumpTrue), pc+1+int(in.JumpFalse))
+	return fmt.Sprintf("if %s %s goto %d else %d", relation, operand(in.K, s), pc+1+int(in.JumpTrue),
+		pc+1+int(in.JumpFalse))
 }
 
 // field names a word of struct seccomp_data.

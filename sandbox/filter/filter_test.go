@@ -52,7 +52,8 @@ func questions() []Data {
 			add(a, nr, [6]uint64{})
 			add(a, nr, full)
 		}
-		for _, nr := range []int32{-1, math.MinInt32, math.MaxInt32, 512, 547, 1000, 0x40000000, 0x40000001, 0x40000065, 0x400001ff,
+		for _, nr := range []int32{-1, math.MinInt32, math.MaxInt32, 512, 547, 1000, 0x40000000, 0x40000001,
+			0x40000065, 0x400001ff,
 			0xf0000, 0xf0001, 0xf0002, 0xf0003, 0xf0004, 0xf0005, 0xf0006, 0xf0007, 0x900000} {
 			add(a, nr, [6]uint64{})
 			add(a, nr, full)
@@ -80,7 +81,8 @@ func TestVerdicts(t *testing.T) {
 				p := build(t, o)
 				for _, d := range asked {
 					if have, want := run(t, p, d), oracle(o, d); have != want {
-						t.Fatalf("%s(%d) arch %#x args %#x\nis %v, should be %v\n%+v\n%v", CallName(d.Arch, d.NR), d.NR, d.Arch, d.Args, have, want, o, p)
+						t.Fatalf("%s(%d) arch %#x args %#x\nis %v, should be %v\n%+v\n%v",
+							CallName(d.Arch, d.NR), d.NR, d.Arch, d.Args, have, want, o, p)
 					}
 				}
 			}
@@ -201,38 +203,54 @@ var chosenChecks = []struct {
 	{"FS_IOC32_SETFLAGS", ia32, 54, [6]uint64{3, 0x40046602}, Notify, eperm, Options{RefuseMetadata: true}},
 	{"FS_IOC_GETFLAGS", x64, 16, [6]uint64{3, 0x80086601}, Allow, Allow, Options{RefuseMetadata: true}},
 	{"TIOCSTI beside it", x64, 16, [6]uint64{3, 0x5412}, Notify, eperm, Options{RefuseMetadata: true}},
-	{"socket of AF_UNIX", x64, 41, [6]uint64{0xdeadbeef_00000001, 1}, Notify, ErrnoVerdict(unix.EAFNOSUPPORT), Options{RefuseUnix: true}},
+	{"socket of AF_UNIX", x64, 41, [6]uint64{0xdeadbeef_00000001, 1}, Notify, ErrnoVerdict(unix.EAFNOSUPPORT),
+		Options{RefuseUnix: true}},
 	{"socket of AF_INET", x64, 41, [6]uint64{2, 1}, Allow, Allow, Options{RefuseUnix: true}},
 	{"pair of streams", x64, 53, [6]uint64{1, 0x80801}, Allow, Allow, Options{RefuseUnix: true}},
 	{"pair of packets", x64, 53, [6]uint64{1, 5}, Allow, Allow, Options{RefuseUnix: true}},
-	{"pair of datagrams", x64, 53, [6]uint64{1, 0xdeadbeef_00080002}, Notify, ErrnoVerdict(unix.ESOCKTNOSUPPORT), Options{RefuseUnix: true}},
+	{"pair of datagrams", x64, 53, [6]uint64{1, 0xdeadbeef_00080002}, Notify,
+		ErrnoVerdict(unix.ESOCKTNOSUPPORT), Options{RefuseUnix: true}},
 	{"raw pair", x64, 53, [6]uint64{1, 3}, Notify, ErrnoVerdict(unix.ESOCKTNOSUPPORT), Options{RefuseUnix: true}},
 	{"socketcall SYS_SOCKETPAIR", ia32, 102, [6]uint64{8}, enosys, enosys, Options{RefuseUnix: true}},
 	{"socketcall SYS_SENDTO", ia32, 102, [6]uint64{11}, Allow, Allow, Options{RefuseUnix: true}},
-	{"MPTCP", x64, 41, [6]uint64{2, 1, 0xdeadbeef_00000106}, ErrnoVerdict(unix.EPROTONOSUPPORT), ErrnoVerdict(unix.EPROTONOSUPPORT), Options{CloseTCPBypasses: true}},
-	{"SMC over IPv6", ia32, 359, [6]uint64{10, 1, 256}, ErrnoVerdict(unix.EPROTONOSUPPORT), ErrnoVerdict(unix.EPROTONOSUPPORT), Options{CloseTCPBypasses: true}},
-	{"AF_SMC", x64, 41, [6]uint64{43, 1}, ErrnoVerdict(unix.EAFNOSUPPORT), ErrnoVerdict(unix.EAFNOSUPPORT), Options{CloseTCPBypasses: true}},
-	{"RxRPC", x64, 41, [6]uint64{garbage | 33, 2, 2}, ErrnoVerdict(unix.EAFNOSUPPORT), ErrnoVerdict(unix.EAFNOSUPPORT), Options{CloseUDPBypasses: true}},
+	{"MPTCP", x64, 41, [6]uint64{2, 1, 0xdeadbeef_00000106}, ErrnoVerdict(unix.EPROTONOSUPPORT),
+		ErrnoVerdict(unix.EPROTONOSUPPORT), Options{CloseTCPBypasses: true}},
+	{"SMC over IPv6", ia32, 359, [6]uint64{10, 1, 256}, ErrnoVerdict(unix.EPROTONOSUPPORT),
+		ErrnoVerdict(unix.EPROTONOSUPPORT), Options{CloseTCPBypasses: true}},
+	{"AF_SMC", x64, 41, [6]uint64{43, 1}, ErrnoVerdict(unix.EAFNOSUPPORT), ErrnoVerdict(unix.EAFNOSUPPORT),
+		Options{CloseTCPBypasses: true}},
+	{"RxRPC", x64, 41, [6]uint64{garbage | 33, 2, 2}, ErrnoVerdict(unix.EAFNOSUPPORT),
+		ErrnoVerdict(unix.EAFNOSUPPORT), Options{CloseUDPBypasses: true}},
 	{"RxRPC without rules", x64, 41, [6]uint64{33, 2, 2}, Allow, Allow, Options{CloseTCPBypasses: true}},
 	{"UDP", x64, 41, [6]uint64{2, 2}, Allow, Allow, Options{CloseUDPBypasses: true}},
 	{"socketcall SYS_SOCKET, for UDP", ia32, 102, [6]uint64{1}, enosys, enosys, Options{CloseUDPBypasses: true}},
 	{"a packet socket of that number", x64, 41, [6]uint64{17, 3, 262}, Allow, Allow, Options{CloseTCPBypasses: true}},
 	{"UNIX socket", x64, 41, [6]uint64{1, 1}, Allow, Allow, Options{CloseTCPBypasses: true}},
-	{"fast open", x64, 44, [6]uint64{3, pointer, 1, 0xdeadbeef_20004000, pointer}, ErrnoVerdict(unix.EOPNOTSUPP), ErrnoVerdict(unix.EOPNOTSUPP), Options{CloseTCPBypasses: true}},
+	{"fast open", x64, 44, [6]uint64{3, pointer, 1, 0xdeadbeef_20004000, pointer},
+		ErrnoVerdict(unix.EOPNOTSUPP), ErrnoVerdict(unix.EOPNOTSUPP), Options{CloseTCPBypasses: true}},
 	{"MSG_NOSIGNAL", x64, 44, [6]uint64{3, pointer, 1, 0x4000, pointer}, Allow, Allow, Options{CloseTCPBypasses: true}},
-	{"fast open by sendmsg", x64, 46, [6]uint64{3, pointer, 0x20000000}, ErrnoVerdict(unix.EOPNOTSUPP), ErrnoVerdict(unix.EOPNOTSUPP), Options{CloseTCPBypasses: true}},
-	{"fast open by sendmmsg", x64, 307, [6]uint64{3, pointer, 1, 0x20000000}, ErrnoVerdict(unix.EOPNOTSUPP), ErrnoVerdict(unix.EOPNOTSUPP), Options{CloseTCPBypasses: true}},
-	{"TCP_ULP", x64, 54, [6]uint64{3, 6, 31}, ErrnoVerdict(unix.ENOENT), ErrnoVerdict(unix.ENOENT), Options{CloseTCPBypasses: true}},
+	{"fast open by sendmsg", x64, 46, [6]uint64{3, pointer, 0x20000000}, ErrnoVerdict(unix.EOPNOTSUPP),
+		ErrnoVerdict(unix.EOPNOTSUPP), Options{CloseTCPBypasses: true}},
+	{"fast open by sendmmsg", x64, 307, [6]uint64{3, pointer, 1, 0x20000000}, ErrnoVerdict(unix.EOPNOTSUPP),
+		ErrnoVerdict(unix.EOPNOTSUPP), Options{CloseTCPBypasses: true}},
+	{"TCP_ULP", x64, 54, [6]uint64{3, 6, 31}, ErrnoVerdict(unix.ENOENT), ErrnoVerdict(unix.ENOENT),
+		Options{CloseTCPBypasses: true}},
 	{"TCP_FASTOPEN_CONNECT", x64, 54, [6]uint64{3, 6, 30}, Allow, Allow, Options{CloseTCPBypasses: true}},
 	{"socketcall SYS_SOCKET", ia32, 102, [6]uint64{1}, enosys, enosys, Options{CloseTCPBypasses: true}},
 	{"socketcall SYS_CONNECT", ia32, 102, [6]uint64{3}, Allow, Allow, Options{CloseTCPBypasses: true}},
-	{"socket AF_INET, closed", x64, 41, [6]uint64{2, 1}, Notify, ErrnoVerdict(unix.EAFNOSUPPORT), Options{RestrictFamilies: true}},
-	{"socket AF_INET, listed", x64, 41, [6]uint64{2, 1}, Allow, Allow, Options{RestrictFamilies: true, Families: []uint32{2}}},
-	{"socket of another family", a64, 198, [6]uint64{2 << 32, 1}, Notify, ErrnoVerdict(unix.EAFNOSUPPORT), Options{RestrictFamilies: true, Families: []uint32{2}}},
-	{"datagram pair", x64, 53, [6]uint64{1, 2}, Notify, ErrnoVerdict(unix.ESOCKTNOSUPPORT), Options{RestrictFamilies: true}},
-	{"datagram pair, listed", x64, 53, [6]uint64{1, 2}, Allow, Allow, Options{RestrictFamilies: true, Families: []uint32{1}}},
+	{"socket AF_INET, closed", x64, 41, [6]uint64{2, 1}, Notify, ErrnoVerdict(unix.EAFNOSUPPORT),
+		Options{RestrictFamilies: true}},
+	{"socket AF_INET, listed", x64, 41, [6]uint64{2, 1}, Allow, Allow,
+		Options{RestrictFamilies: true, Families: []uint32{2}}},
+	{"socket of another family", a64, 198, [6]uint64{2 << 32, 1}, Notify, ErrnoVerdict(unix.EAFNOSUPPORT),
+		Options{RestrictFamilies: true, Families: []uint32{2}}},
+	{"datagram pair", x64, 53, [6]uint64{1, 2}, Notify, ErrnoVerdict(unix.ESOCKTNOSUPPORT),
+		Options{RestrictFamilies: true}},
+	{"datagram pair, listed", x64, 53, [6]uint64{1, 2}, Allow, Allow,
+		Options{RestrictFamilies: true, Families: []uint32{1}}},
 	{"stream pair", x64, 53, [6]uint64{1, 1}, Allow, Allow, Options{RestrictFamilies: true}},
-	{"socket of 32 bits", ia32, 359, [6]uint64{2, 1}, Notify, ErrnoVerdict(unix.EAFNOSUPPORT), Options{RestrictFamilies: true}},
+	{"socket of 32 bits", ia32, 359, [6]uint64{2, 1}, Notify, ErrnoVerdict(unix.EAFNOSUPPORT),
+		Options{RestrictFamilies: true}},
 	{"socketcall SYS_SOCKET", ia32, 102, [6]uint64{1}, enosys, enosys, Options{RestrictFamilies: true}},
 	{"listen", x64, 50, [6]uint64{3, 5}, Notify, eacces, Options{EmulateListen: true}},
 	{"listen of 32 bits", ia32, 363, [6]uint64{3, 5}, Notify, eacces, Options{EmulateListen: true}},
@@ -244,7 +262,8 @@ var chosenChecks = []struct {
 	{"TIOCSTI", a64, 29, [6]uint64{0, 0x5412}, Notify, eperm, Options{Terminals: policy.TerminalsAllow}},
 	{"socketcall SYS_SOCKET", ia32, 102, [6]uint64{1}, enosys, enosys, Options{RefuseSocketcall: true}},
 	{"vmsplice", a64, 75, [6]uint64{}, Allow, Allow, Options{Access: policy.AccessNoWrite}},
-	{"send", arm, 289, [6]uint64{3, 0x1000, 1, 0x20000000}, ErrnoVerdict(unix.EOPNOTSUPP), ErrnoVerdict(unix.EOPNOTSUPP), Options{CloseTCPBypasses: true}},
+	{"send", arm, 289, [6]uint64{3, 0x1000, 1, 0x20000000}, ErrnoVerdict(unix.EOPNOTSUPP),
+		ErrnoVerdict(unix.EOPNOTSUPP), Options{CloseTCPBypasses: true}},
 }
 
 func TestChosen(t *testing.T) {
@@ -303,10 +322,14 @@ func TestFindDenial(t *testing.T) {
 		{"ioctl", [6]uint64{0, garbage | 0x5416}, unix.EPERM, "ipc.terminals", true, nil},
 		{"read", [6]uint64{}, 0, "", false, nil},
 		{"socket", [6]uint64{2, 1}, 0, "", false, nil},
-		{"socket", [6]uint64{2, 1}, unix.EAFNOSUPPORT, "network.families", true, &policy.Network{Families: policy.OnlyThese[string]()}},
-		{"socket", [6]uint64{garbage | 1, 1}, unix.EAFNOSUPPORT, "network.families", true, &policy.Network{Families: policy.OnlyThese("inet")}},
-		{"socket", [6]uint64{1, 1}, unix.EAFNOSUPPORT, "network.unix", true, &policy.Network{Families: policy.OnlyThese[string](), Unix: policy.OnlyThese[string]()}},
-		{"socket", [6]uint64{44, 3}, unix.EAFNOSUPPORT, "", true, &policy.Network{Families: policy.OnlyThese[string]()}},
+		{"socket", [6]uint64{2, 1}, unix.EAFNOSUPPORT, "network.families", true,
+			&policy.Network{Families: policy.OnlyThese[string]()}},
+		{"socket", [6]uint64{garbage | 1, 1}, unix.EAFNOSUPPORT, "network.families", true,
+			&policy.Network{Families: policy.OnlyThese("inet")}},
+		{"socket", [6]uint64{1, 1}, unix.EAFNOSUPPORT, "network.unix", true,
+			&policy.Network{Families: policy.OnlyThese[string](), Unix: policy.OnlyThese[string]()}},
+		{"socket", [6]uint64{44, 3}, unix.EAFNOSUPPORT, "", true,
+			&policy.Network{Families: policy.OnlyThese[string]()}},
 		{"listen", [6]uint64{3, 5}, unix.EACCES, "network.bind-tcp", true, nil},
 	} {
 		d, found := FindDenial(test.call, test.args, test.network)
@@ -323,7 +346,8 @@ func TestSpotChecks(t *testing.T) {
 			arch = "arm64"
 		}
 		d := Data{NR: test.nr, Arch: test.arch, Args: test.args}
-		if v := run(t, build(t, Options{Arch: arch, Listener: true, NotifyReads: true, NotifyWrites: true}), d); v != test.listen {
+		if v := run(t, build(t, Options{Arch: arch, Listener: true, NotifyReads: true, NotifyWrites: true}),
+			d); v != test.listen {
 			t.Errorf("%s, arch %#x, with a listener: %v, should be %v", test.what, test.arch, v, test.listen)
 		}
 		if v := run(t, build(t, Options{Arch: arch}), d); v != test.plain {
@@ -335,7 +359,8 @@ func TestSpotChecks(t *testing.T) {
 // TestLoadable holds what the kernel asks of a program (seccomp_check_filter and
 // bpf_check_classic), and that no instruction of ours is out of reach.
 func TestLoadable(t *testing.T) {
-	programs := []Program{own(&abiAMD64, 9, 0x401000, false), own(&abiAMD64, 9, 0x401000, true), own(&abiARM64, 9, 0x401000, true)}
+	programs := []Program{own(&abiAMD64, 9, 0x401000, false), own(&abiAMD64, 9, 0x401000, true),
+		own(&abiARM64, 9, 0x401000, true)}
 	for _, arch := range arches {
 		longest := 0
 		for _, o := range variants(t, arch) {
@@ -401,10 +426,13 @@ func loadable(p Program) error {
 // TestDecidedByNumber holds that the kernel can remember the verdict for
 // ordinary calls: it does so when no argument is loaded on the way to "allow".
 func TestDecidedByNumber(t *testing.T) {
-	names := []string{"read", "write", "close", "fstat", "lseek", "mmap", "mprotect", "munmap", "brk", "futex", "rt_sigaction", "rt_sigprocmask",
-		"execve", "exit_group", "wait4", "pread64", "getdents64", "readlinkat", "faccessat2", "statx", "bind", "sendto", "recvfrom", "epoll_ctl", "getrandom"}
+	names := []string{"read", "write", "close", "fstat", "lseek", "mmap", "mprotect", "munmap", "brk", "futex",
+		"rt_sigaction", "rt_sigprocmask",
+		"execve", "exit_group", "wait4", "pread64", "getdents64", "readlinkat", "faccessat2", "statx", "bind",
+		"sendto", "recvfrom", "epoll_ctl", "getrandom"}
 	for _, o := range []Options{{Arch: "amd64"}, {Arch: "amd64", Listener: true, NotifyReads: true, NotifyWrites: true},
-		{Arch: "arm64", Listener: true, NotifyReads: true, NotifyWrites: true, RefuseCoreSignals: true, RefuseTruncate: true, NotifyChroot: true}} {
+		{Arch: "arm64", Listener: true, NotifyReads: true, NotifyWrites: true, RefuseCoreSignals: true,
+			RefuseTruncate: true, NotifyChroot: true}} {
 		p := build(t, o)
 		m, _ := machineOf(o.Arch)
 		for _, name := range names {
@@ -437,7 +465,8 @@ func TestHotPath(t *testing.T) {
 	for _, arch := range arches {
 		m, _ := machineOf(arch)
 		p := build(t, Options{Arch: arch, Listener: true, NotifyReads: true, NotifyWrites: true})
-		for name, limit := range map[string]int{"openat": 7, "ioctl": 64, "fcntl": 40, "socket": 40, "clone": 31, "prctl": 31, "unshare": 36, "prlimit64": 40} {
+		for name, limit := range map[string]int{"openat": 7, "ioctl": 64, "fcntl": 40, "socket": 40,
+			"clone": 31, "prctl": 31, "unshare": 36, "prlimit64": 40} {
 			nr, _ := Number(m.native.audit, name)
 			_, steps, err := p.run(&Data{NR: nr, Arch: m.native.audit})
 			if err != nil || steps > limit {
@@ -517,7 +546,8 @@ func TestOwn(t *testing.T) {
 			}
 		}
 	}
-	if p := SupervisorProgram(9, ownPath, false); (p == nil) != (runtime.GOARCH != "amd64" && runtime.GOARCH != "arm64") {
+	if p := SupervisorProgram(9, ownPath, false); (p == nil) != (runtime.GOARCH != "amd64" &&
+		runtime.GOARCH != "arm64") {
 		t.Errorf("SupervisorProgram on %s has %d instructions", runtime.GOARCH, len(p))
 	}
 }
@@ -557,7 +587,8 @@ func TestVerdictNames(t *testing.T) {
 	for v, want := range map[Verdict]string{
 		Allow: "allow", Notify: "notify", eperm: "errno EPERM", enosys: "errno ENOSYS", done: "errno 0",
 		unix.SECCOMP_RET_KILL_PROCESS: "kill-process", unix.SECCOMP_RET_KILL_THREAD: "kill-thread",
-		unix.SECCOMP_RET_TRAP: "trap", unix.SECCOMP_RET_TRACE: "trace", unix.SECCOMP_RET_LOG: "log", 0x12340000: "action 0x12340000",
+		unix.SECCOMP_RET_TRAP: "trap", unix.SECCOMP_RET_TRACE: "trace", unix.SECCOMP_RET_LOG: "log",
+		0x12340000: "action 0x12340000",
 	} {
 		if v.String() != want {
 			t.Errorf("%#x is %q, should be %q", uint32(v), v, want)

@@ -38,7 +38,8 @@ func compileAttempts(t *testing.T) attempter {
 		t.Fatal(err)
 	}
 	path := filepath.Join(dir, "attempt")
-	if out, err := exec.Command(gcc, "-O1", "-Wall", "-Werror", "-static", "-no-pie", "-o", path, "testdata/attempt.c").CombinedOutput(); err != nil {
+	if out, err := exec.Command(gcc, "-O1", "-Wall", "-Werror", "-static", "-no-pie", "-o", path,
+		"testdata/attempt.c").CombinedOutput(); err != nil {
 		t.Fatalf("compiling the attempts: %v\n%s", err, out)
 	}
 	return attempter{path: path}
@@ -97,11 +98,14 @@ func (a attempter) run(t *testing.T, args ...string) (results map[string]string,
 // refusals are what every attempt comes to under the strictest program.
 // EALREADY is an attempt that was told "done" and had no effect.
 var refusals = map[string]string{
-	"ptrace-traceme": "EPERM", "ptrace-attach": "EPERM", "process_vm_readv": "EPERM", "process_vm_writev": "EPERM", "kcmp": "EPERM",
-	"userfaultfd": "EPERM", "unshare-user": "EPERM", "clone-user": "EPERM", "clone3": "ENOSYS", "io_uring_setup": "ENOSYS",
-	"limit-core": "EALREADY", "limit-other": "EPERM", "ioctl-tiocsti": "EPERM", "ioctl-tiocsti-garbage": "EPERM",
+	"ptrace-traceme": "EPERM", "ptrace-attach": "EPERM", "process_vm_readv": "EPERM",
+	"process_vm_writev": "EPERM", "kcmp": "EPERM",
+	"userfaultfd": "EPERM", "unshare-user": "EPERM", "clone-user": "EPERM", "clone3": "ENOSYS",
+	"io_uring_setup": "ENOSYS",
+	"limit-core":     "EALREADY", "limit-other": "EPERM", "ioctl-tiocsti": "EPERM", "ioctl-tiocsti-garbage": "EPERM",
 	"process_mrelease": "EPERM", "move_pages-other": "EPERM",
-	"32-ptrace-traceme": "EPERM", "32-process_vm_writev": "EPERM", "32-process_vm_canary": "EALREADY", "32-unshare-user": "EPERM",
+	"32-ptrace-traceme": "EPERM", "32-process_vm_writev": "EPERM", "32-process_vm_canary": "EALREADY",
+	"32-unshare-user":   "EPERM",
 	"32-io_uring_setup": "ENOSYS", "32-clone3": "ENOSYS", "32-open_tree_attr": "EPERM", "32-ioctl-tiocsti": "EPERM",
 }
 
@@ -133,11 +137,13 @@ func TestLoaded(t *testing.T) {
 			compareAttempts(t, control, listening, refusals)
 			compareNotified(t, notified)
 
-			loose := Options{Access: policy.AccessNoWrite, Ptrace: policy.PtraceChildren, Namespaces: policy.NamespacesUser, CoreDumps: policy.CoreDumpsAllow}
+			loose := Options{Access: policy.AccessNoWrite, Ptrace: policy.PtraceChildren,
+				Namespaces: policy.NamespacesUser, CoreDumps: policy.CoreDumpsAllow}
 			fewer := map[string]string{}
 			for name, refused := range refusals {
 				switch name {
-				case "process_vm_readv", "ptrace-traceme", "32-ptrace-traceme", "unshare-user", "32-unshare-user", "clone-user", "limit-core":
+				case "process_vm_readv", "ptrace-traceme", "32-ptrace-traceme", "unshare-user",
+					"32-unshare-user", "clone-user", "limit-core":
 				default:
 					fewer[name] = refused
 				}
@@ -173,9 +179,12 @@ func compareNotified(t *testing.T, notified []string) {
 		count[call]++
 	}
 	for call, want := range map[string]int{
-		"x86_64 openat": 2, "x86_64 ptrace": 2, "x86_64 process_vm_readv": 1, "x86_64 process_vm_writev": 1, "x86_64 kcmp": 1, "x86_64 ioctl": 2,
-		"x86_64 unshare": 1, "x86_64 prlimit64": 1, "x86_64 move_pages": 1, "x86_64 clone": 1, "x86_64 clone3": 0, "x86_64 io_uring_setup": 0,
-		"x86_64 setrlimit": 0, "i386 open": 1, "i386 ptrace": 1, "i386 process_vm_writev": 1, "i386 open_tree_attr": 1, "i386 clone3": 0,
+		"x86_64 openat": 2, "x86_64 ptrace": 2, "x86_64 process_vm_readv": 1, "x86_64 process_vm_writev": 1,
+		"x86_64 kcmp": 1, "x86_64 ioctl": 2,
+		"x86_64 unshare": 1, "x86_64 prlimit64": 1, "x86_64 move_pages": 1, "x86_64 clone": 1,
+		"x86_64 clone3": 0, "x86_64 io_uring_setup": 0,
+		"x86_64 setrlimit": 0, "i386 open": 1, "i386 ptrace": 1, "i386 process_vm_writev": 1,
+		"i386 open_tree_attr": 1, "i386 clone3": 0,
 	} {
 		if count[call] != want {
 			t.Errorf("%s was notified %d times, should be %d: %v", call, count[call], want, notified)

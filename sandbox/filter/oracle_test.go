@@ -24,13 +24,17 @@ var (
 
 // alwaysReported are the calls that are refused whatever their arguments are.
 var alwaysReported = []string{
-	"pidfd_getfd", "process_madvise", "process_mrelease", "kcmp", "userfaultfd", "perf_event_open", "bpf", "open_by_handle_at",
-	"mount", "umount", "umount2", "pivot_root", "move_mount", "open_tree", "open_tree_attr", "fsopen", "fsconfig", "fsmount", "fspick", "mount_setattr",
-	"setns", "init_module", "finit_module", "delete_module", "create_module", "kexec_load", "kexec_file_load", "swapon", "swapoff", "iopl", "ioperm",
+	"pidfd_getfd", "process_madvise", "process_mrelease", "kcmp", "userfaultfd", "perf_event_open", "bpf",
+	"open_by_handle_at",
+	"mount", "umount", "umount2", "pivot_root", "move_mount", "open_tree", "open_tree_attr", "fsopen",
+	"fsconfig", "fsmount", "fspick", "mount_setattr",
+	"setns", "init_module", "finit_module", "delete_module", "create_module", "kexec_load", "kexec_file_load",
+	"swapon", "swapoff", "iopl", "ioperm",
 }
 
 var coreSignals = []syscall.Signal{
-	unix.SIGQUIT, unix.SIGILL, unix.SIGTRAP, unix.SIGABRT, unix.SIGBUS, unix.SIGFPE, unix.SIGSEGV, unix.SIGXCPU, unix.SIGXFSZ, unix.SIGSYS,
+	unix.SIGQUIT, unix.SIGILL, unix.SIGTRAP, unix.SIGABRT, unix.SIGBUS, unix.SIGFPE, unix.SIGSEGV, unix.SIGXCPU,
+	unix.SIGXFSZ, unix.SIGSYS,
 }
 
 // oracle is the verdict for d under o.
@@ -142,14 +146,16 @@ func oracleOldKernels(o Options, d Data, name string, reported Verdict) (Verdict
 
 // directoryIoctls are direction, kind and number of those that make, remove and change
 // subvolumes of btrfs and bcachefs, and that copy files in ocfs2.
-var directoryIoctls = []uint32{0x40009401, 0x4000940e, 0x4000940f, 0x40009417, 0x40009418, 0x4000941a, 0x4000943f, 0xc0009425,
+var directoryIoctls = []uint32{0x40009401, 0x4000940e, 0x4000940f, 0x40009417, 0x40009418, 0x4000941a,
+	0x4000943f, 0xc0009425,
 	0x4000bc10, 0x4000bc11, 0x4000bc1d, 0x4000bc1e, 0x40006f04}
 
 var terminalIoctls = []uint32{unix.TIOCMBIS, unix.TIOCMSET, unix.TIOCSETD, 0x542f, 0xc0285443,
 	0x4b47, 0x4b49, 0x4b4b, 0x4b4d, 0x4bfb, 0x40084504, 0x40284504}
 
 // metadataCalls are those whose name says what they change.
-var metadataCalls = regexp.MustCompile(`^(f|l)?ch(own|mod)(at2?|32)?$|^(f|l)?(set|remove)xattr(at)?$|^f?utime(s|ns)?(at)?(_time64)?$|^file_setattr$`)
+var metadataCalls = regexp.MustCompile(
+	`^(f|l)?ch(own|mod)(at2?|32)?$|^(f|l)?(set|remove)xattr(at)?$|^f?utime(s|ns)?(at)?(_time64)?$|^file_setattr$`)
 
 // told is the verdict for a refusal that goes to the supervisor, where there is one.
 func (o Options) told(errno unix.Errno) (Verdict, bool) {
@@ -162,8 +168,10 @@ func (o Options) told(errno unix.Errno) (Verdict, bool) {
 func oracleChosen(o Options, d Data, name string) (Verdict, bool) {
 	low := func(arg int) uint32 { return uint32(d.Args[arg]) }
 	switch {
-	case strings.HasPrefix(name, "fcntl") && low(1) == 10 && (o.RefuseOwnerSignals || low(2) != 0 && low(2) != 29 && low(2) < 34),
-		strings.HasPrefix(name, "fcntl") && o.RefuseOwnerSignals && (low(1) == 4 && low(2)&0o20000 != 0 || low(1) == 1024 || low(1) == 1026),
+	case strings.HasPrefix(name, "fcntl") && low(1) == 10 &&
+		(o.RefuseOwnerSignals || low(2) != 0 && low(2) != 29 && low(2) < 34),
+		strings.HasPrefix(name, "fcntl") && o.RefuseOwnerSignals &&
+			(low(1) == 4 && low(2)&0o20000 != 0 || low(1) == 1024 || low(1) == 1026),
 		name == "ioctl" && o.RefuseOwnerSignals && low(1) == 0x5452,
 		name == "ioctl" && slices.Contains(directoryIoctls, low(1)&0xc000ffff),
 		name == "ioctl" && o.Terminals == policy.TerminalsDeny && slices.Contains(terminalIoctls, low(1)),
@@ -188,7 +196,8 @@ func oracleChosen(o Options, d Data, name string) (Verdict, bool) {
 	case (name == "mmap" || name == "mmap2") && o.RefuseSharedFiles && (low(3)&0x2f == 1 || low(3)&0x2f == 3),
 		(name == "shmget" || name == "shmat") && o.RefuseSharedFiles,
 		name == "ipc" && o.RefuseSharedFiles && (low(0)&0xffff == 21 || low(0)&0xffff == 23),
-		(name == "mmap" || name == "mmap2") && o.RefuseWritableCode && low(2)&4 != 0 && (low(3)&0x2f == 1 || low(3)&0x2f == 3),
+		(name == "mmap" || name == "mmap2") && o.RefuseWritableCode && low(2)&4 != 0 &&
+			(low(3)&0x2f == 1 || low(3)&0x2f == 3),
 		name == "personality" && o.RefuseWritableCode && low(0)&0x80400000 == 0x400000,
 		name == "shmat" && o.RefuseWritableCode && low(2)&0x8000 != 0,
 		name == "ipc" && o.RefuseWritableCode && low(0)&0xffff == 21 && low(2)&0x8000 != 0:
@@ -231,7 +240,8 @@ func oracleSockets(o Options, d Data, name string) (Verdict, bool) {
 		return ErrnoVerdict(unix.EAFNOSUPPORT), true
 	case name == "setsockopt" && low(1) == 6 && low(2) == 31:
 		return ErrnoVerdict(unix.ENOENT), true
-	case (name == "sendto" || name == "send" || name == "sendmmsg") && low(3)&(1<<29) != 0, name == "sendmsg" && low(2)&(1<<29) != 0:
+	case (name == "sendto" || name == "send" || name == "sendmmsg") && low(3)&(1<<29) != 0, name == "sendmsg" &&
+		low(2)&(1<<29) != 0:
 		return ErrnoVerdict(unix.EOPNOTSUPP), true
 	case name == "socketcall" && slices.Contains([]uint32{1, 9, 11, 14, 16, 20}, low(0)):
 		return enosys, true
@@ -322,16 +332,19 @@ func variants(t *testing.T, arch string) []Options {
 					continue // neither means anything then
 				}
 				for _, access := range []policy.Access{policy.AccessDeny, policy.AccessNoWrite, policy.AccessAllow} {
-					for _, ptrace := range []policy.Ptrace{policy.PtraceDeny, policy.PtraceChildren, policy.PtraceAllow} {
+					for _, ptrace := range []policy.Ptrace{policy.PtraceDeny, policy.PtraceChildren,
+						policy.PtraceAllow} {
 						for loose := range 4 {
-							o := Options{Arch: arch, Listener: listener, NotifyReads: reads, NotifyWrites: writes, Access: access, Ptrace: ptrace,
+							o := Options{Arch: arch, Listener: listener, NotifyReads: reads,
+								NotifyWrites: writes, Access: access, Ptrace: ptrace,
 								Namespaces: policy.Namespaces(loose & 1), CoreDumps: policy.CoreDumps(loose >> 1)}
 							all = append(all, o)
 							if loose == 1 || loose == 2 {
 								continue // the rest touches other calls
 							}
 							o.RefuseCoreSignals, o.RefuseTruncate, o.NotifyChroot = true, true, true
-							o.RefuseMetadata, o.CloseTCPBypasses, o.CloseUDPBypasses, o.RefuseUnix = true, true, true, true
+							o.RefuseMetadata, o.CloseTCPBypasses = true, true
+							o.CloseUDPBypasses, o.RefuseUnix = true, true
 							o.NotifyPaths, o.NotifyPorts = true, true
 							o.RefuseOwnerSignals, o.RefuseSocketcall = true, true
 							o.EmulateListen, o.RestrictFamilies, o.Families = true, true, []uint32{2, 16}
@@ -346,14 +359,16 @@ func variants(t *testing.T, arch string) []Options {
 		all = append(all,
 			Options{Arch: arch, Listener: listener, RefuseCoreSignals: true},
 			Options{Arch: arch, Listener: listener, RefuseTruncate: true},
-			Options{Arch: arch, Listener: listener, NotifyReads: true, NotifyWrites: true, NotifyPaths: true, NotifyPorts: true, RefuseMetadata: true,
+			Options{Arch: arch, Listener: listener, NotifyReads: true, NotifyWrites: true, NotifyPaths: true,
+				NotifyPorts: true, RefuseMetadata: true,
 				Observe: []string{"mkdir", "mkdirat", "renameat2", "chmod", "truncate", "sendto", "unlinkat"}},
 			Options{Arch: arch, Listener: listener, RefuseOwnerSignals: true},
 			Options{Arch: arch, Listener: listener, RefuseSocketcall: true},
 			Options{Arch: arch, Listener: listener, Terminals: policy.TerminalsAllow},
 			Options{Arch: arch, Listener: listener, EmulateListen: true},
 			Options{Arch: arch, Listener: listener, RestrictFamilies: true},
-			Options{Arch: arch, Listener: listener, RestrictFamilies: true, Families: []uint32{1, 2, 10}, CloseTCPBypasses: true},
+			Options{Arch: arch, Listener: listener, RestrictFamilies: true, Families: []uint32{1, 2, 10},
+				CloseTCPBypasses: true},
 			Options{Arch: arch, Listener: listener, NotifyChroot: true},
 			Options{Arch: arch, Listener: listener, RefuseMetadata: true},
 			Options{Arch: arch, Listener: listener, CloseTCPBypasses: true},
@@ -377,7 +392,8 @@ const (
 // interesting are, by call, the values that its arguments take in the tests, in
 // every combination.
 func interesting() map[string][6][]uint64 {
-	flags := []uint64{0, 1, 2, 3, 0o100, 0o1101, 0o1102, 0o40000, 0o200000, 0o10000000, 0o20200002, 0o20040002, garbage, garbage | 1, garbage | 0o10000000}
+	flags := []uint64{0, 1, 2, 3, 0o100, 0o1101, 0o1102, 0o40000, 0o200000, 0o10000000, 0o20200002, 0o20040002,
+		garbage, garbage | 1, garbage | 0o10000000}
 	signals := []uint64{garbage, garbage | 11, 0xffffffff, pointer}
 	for s := range uint64(66) {
 		signals = append(signals, s)
@@ -390,26 +406,39 @@ func interesting() map[string][6][]uint64 {
 		"openat":  {{3, 0xffffff9c}, {pointer}, flags},
 		"openat2": {{0xffffff9c}, {pointer}, {pointer}, {24}},
 		"creat":   {{pointer}, {0, 0o644}},
-		"ptrace":  {{0, 1, 2, 3, 4, 7, 15, 16, 17, 0x4200, 0x4206, 0x4207, garbage, garbage | 16, garbage | 0x4206}, pids},
-		"ioctl": {{0, 3}, {0, 0x5401, 0x5412, 0x541b, 0x541c, 0xaa00, 0xc018aa3f, garbage | 0x5412, garbage | 0x541c, garbage | 0xaa00, garbage | 0x5401, 0x54120000,
+		"ptrace": {{0, 1, 2, 3, 4, 7, 15, 16, 17, 0x4200, 0x4206, 0x4207, garbage, garbage | 16,
+			garbage | 0x4206}, pids},
+		"ioctl": {{0, 3}, {0, 0x5401, 0x5412, 0x541b, 0x541c, 0xaa00, 0xc018aa3f, garbage | 0x5412,
+			garbage | 0x541c, garbage | 0xaa00, garbage | 0x5401, 0x54120000,
 			0x40086602, 0x40046602, 0x401c5820, 0x40047211, 0x80086601, garbage | 0x40086602,
-			0x40087602, 0x40047602, 0x80087601, 0x40086604, 0x40046604, 0x80086603, 0x6609, 0x660c, 0x40806685, 0xc0046686, 0xc0286687,
-			0x800c6613, 0xc0506617, 0xc0406618, 0xc0406619, 0xc080661a, 0x4004f50d, 0x8004f50e, 0x40289702, 0x40289705, 0x9704, garbage | 0x40806685,
-			0x50009401, 0x5000940e, 0x5000940f, 0x50009417, 0x50009418, 0x4008941a, 0x5000943f, 0xc0c89425, 0xc0c09425, garbage | 0x5000940e,
+			0x40087602, 0x40047602, 0x80087601, 0x40086604, 0x40046604, 0x80086603, 0x6609, 0x660c, 0x40806685,
+			0xc0046686, 0xc0286687,
+			0x800c6613, 0xc0506617, 0xc0406618, 0xc0406619, 0xc080661a, 0x4004f50d, 0x8004f50e, 0x40289702,
+			0x40289705, 0x9704, garbage | 0x40806685,
+			0x50009401, 0x5000940e, 0x5000940f, 0x50009417, 0x50009418, 0x4008941a, 0x5000943f, 0xc0c89425,
+			0xc0c09425, garbage | 0x5000940e,
 			0x4020bc10, 0x4020bc11, 0x4030bc1d, 0x4030bc1e, 0x40186f04, 0x40049409, 0xc0189436, 0x80089418, 0x80089419,
-			0x5416, 0x5417, 0x5418, 0x5423, 0x542f, 0xc0285443, 0x4b47, 0x4b48, 0x4b49, 0x4b4b, 0x4b4d, 0x4bfb, 0x40084504, 0x40284504, 0x80084504,
+			0x5416, 0x5417, 0x5418, 0x5423, 0x542f, 0xc0285443, 0x4b47, 0x4b48, 0x4b49, 0x4b4b, 0x4b4d, 0x4bfb,
+			0x40084504, 0x40284504, 0x80084504,
 			0x5452, 0x5421, garbage | 0x5416, garbage | 0x5452}},
-		"socket":            {{1, 2, 10, 16, 17, 21, 33, garbage | 33, 43, 44, 45, garbage | 44, 44 << 32, garbage | 1, garbage | 2, garbage | 43, 1 << 32}, {1, 2}, {0, 6, 256, 262, garbage | 256, garbage | 262, 262 << 32}},
-		"socketpair":        {{1, 30, garbage | 1}, {1, 2, 3, 5, 0x80801, 0x80802, 0x80803, garbage | 2, garbage | 5}},
-		"setsockopt":        {{3}, {0, 1, 6, garbage | 1, garbage | 6, 1 << 32, 6 << 32}, {1, 30, 31, 32, 59, 60, 61, garbage | 31, garbage | 60, 60 << 32}},
-		"sendto":            {{3}, {pointer}, {1}, {0, 0x4000, 1 << 29, 1<<29 | 0x4000, garbage | 1<<29, 1 << 61}, {0, pointer}},
-		"send":              {{3}, {pointer}, {1}, {0, 0x4000, 1 << 29, 1<<29 | 0x4000}},
-		"sendmmsg":          {{3}, {pointer}, {1 << 29, 1}, {0, 0x4000, 1 << 29, garbage | 1<<29, 1 << 61}},
-		"sendmsg":           {{3}, {pointer}, {0, 0x4000, 1 << 29, garbage | 1<<29, 1 << 61}},
-		"socketcall":        {{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21}},
-		"mmap":              {{0}, {4096}, {1, 3, 5, 4 << 32}, {0x1, 0x2, 0x3, 0x21, 0x22, 0x23, 0x101, garbage | 1, garbage | 2, 1 << 32}},
-		"setxattr":          {{pointer}, {pointer}, {pointer}, {0, 4, 20, 24, 28, 32, 36, 44, 1028, garbage | 36, 28 << 32}, {0}},
-		"fsetxattr":         {{3}, {pointer}, {pointer}, {0, 4, 20, 24, 28, 32, 36, 44, 1028, garbage | 36, 28 << 32}, {0}},
+		"socket": {{1, 2, 10, 16, 17, 21, 33, garbage | 33, 43, 44, 45, garbage | 44, 44 << 32,
+			garbage | 1, garbage | 2, garbage | 43, 1 << 32}, {1, 2},
+			{0, 6, 256, 262, garbage | 256, garbage | 262, 262 << 32}},
+		"socketpair": {{1, 30, garbage | 1}, {1, 2, 3, 5, 0x80801, 0x80802, 0x80803, garbage | 2, garbage | 5}},
+		"setsockopt": {{3}, {0, 1, 6, garbage | 1, garbage | 6, 1 << 32, 6 << 32},
+			{1, 30, 31, 32, 59, 60, 61, garbage | 31, garbage | 60, 60 << 32}},
+		"sendto": {{3}, {pointer}, {1}, {0, 0x4000, 1 << 29, 1<<29 | 0x4000, garbage | 1<<29,
+			1 << 61}, {0, pointer}},
+		"send":       {{3}, {pointer}, {1}, {0, 0x4000, 1 << 29, 1<<29 | 0x4000}},
+		"sendmmsg":   {{3}, {pointer}, {1 << 29, 1}, {0, 0x4000, 1 << 29, garbage | 1<<29, 1 << 61}},
+		"sendmsg":    {{3}, {pointer}, {0, 0x4000, 1 << 29, garbage | 1<<29, 1 << 61}},
+		"socketcall": {{0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15, 16, 17, 18, 19, 20, 21}},
+		"mmap": {{0}, {4096}, {1, 3, 5, 4 << 32}, {0x1, 0x2, 0x3, 0x21, 0x22, 0x23, 0x101,
+			garbage | 1, garbage | 2, 1 << 32}},
+		"setxattr": {{pointer}, {pointer}, {pointer},
+			{0, 4, 20, 24, 28, 32, 36, 44, 1028, garbage | 36, 28 << 32}, {0}},
+		"fsetxattr": {{3}, {pointer}, {pointer}, {0, 4, 20, 24, 28, 32, 36, 44, 1028, garbage | 36,
+			28 << 32}, {0}},
 		"mmap2":             {{0}, {4096}, {1, 4}, {0x1, 0x2, 0x3, 0x21, 0x22, garbage | 1}},
 		"shmat":             {{1}, {0}, {0, 0x8000, 0xa000, garbage | 0x8000, 0x8000 << 32}},
 		"ipc":               {{0, 1, 21, 23, 0x10015, 0x10017, garbage | 21, 21 << 32}, {0}, {0, 0x8000}},
@@ -429,9 +458,11 @@ func interesting() map[string][6][]uint64 {
 		"rt_sigqueueinfo":   {pids, signals},
 		"rt_tgsigqueueinfo": {pids, {7}, signals},
 		"pidfd_send_signal": {{7}, signals, {0, pointer}},
-		"fcntl":             {{3}, {1, 4, 8, 9, 10, 11, 1024, 1025, 1026, garbage | 10, 10 << 32, garbage | 4}, append(signals, 0x2000, 0x2800, 0x800, garbage|0x2000)},
-		"fcntl64":           {{3}, {1, 4, 8, 9, 10, 11, 1024, 1025, 1026, garbage | 10, 10 << 32, garbage | 4}, append(signals, 0x2000, 0x2800, 0x800, garbage|0x2000)},
-		"vmsplice":          {{3}, {pointer}, {1}, {0, 8}},
+		"fcntl": {{3}, {1, 4, 8, 9, 10, 11, 1024, 1025, 1026, garbage | 10, 10 << 32, garbage | 4},
+			append(signals, 0x2000, 0x2800, 0x800, garbage|0x2000)},
+		"fcntl64": {{3}, {1, 4, 8, 9, 10, 11, 1024, 1025, 1026, garbage | 10, 10 << 32, garbage | 4},
+			append(signals, 0x2000, 0x2800, 0x800, garbage|0x2000)},
+		"vmsplice": {{3}, {pointer}, {1}, {0, 8}},
 	}
 }
 

@@ -50,10 +50,11 @@ const (
 	forFamilies                   // in the prologue, by Options.RestrictFamilies
 	forPairs                      // in the prologue, by the last or Options.RefuseUnix
 	forListen                     // in the prologue, by Options.EmulateListen
-	forSockets                    // in the prologue, by CloseTCPBypasses, CloseUDPBypasses, RefuseUnix, RestrictFamilies or RefuseSocketcall
-	forMemfds                     // in the prologue, by Options.EmulateMemfds
-	forShared                     // in the prologue, by Options.RefuseSharedFiles
-	forCode                       // in the prologue, by Options.RefuseWritableCode
+	// in the prologue, by CloseTCPBypasses, CloseUDPBypasses, RefuseUnix, RestrictFamilies or RefuseSocketcall
+	forSockets
+	forMemfds // in the prologue, by Options.EmulateMemfds
+	forShared // in the prologue, by Options.RefuseSharedFiles
+	forCode   // in the prologue, by Options.RefuseWritableCode
 )
 
 // asked reports whether the options select the rules of a placement for the prologue.
@@ -290,9 +291,11 @@ var rules = [...]rule{
 		reason: "whoever holds the pipe reads the memory of the process as it is later; write(2) copies it"},
 	// Without the option every protocol ignores the flag MSG_ZEROCOPY, but RDS, of which
 	// there are no sockets. A kernel before 4.14 answers so.
-	{calls: []string{"setsockopt"}, when: []condition{number(1, levelSocket), number(2, optionZerocopy)}, condition: "option SO_ZEROCOPY",
+	{calls: []string{"setsockopt"}, when: []condition{number(1, levelSocket), number(2, optionZerocopy)},
+		condition: "option SO_ZEROCOPY",
 		placement: forReading, errno: unix.ENOPROTOOPT, notified: true, key: keyAccess,
-		reason: "whoever holds the other end reads the memory of the process as it is later; without the option send(2) copies it"},
+		reason: "whoever holds the other end reads the memory of the process as it is later; without " +
+			"the option send(2) copies it"},
 	{calls: []string{"pidfd_getfd"}, errno: unix.EPERM, notified: true,
 		reason: "it takes descriptors out of another process, those that open memory included"},
 	{calls: []string{"process_madvise"}, errno: unix.EPERM, notified: true,
@@ -316,7 +319,8 @@ var rules = [...]rule{
 	{calls: []string{"open_by_handle_at"}, errno: unix.EPERM, notified: true,
 		reason: "it opens a file by its handle, past every rule about paths"},
 
-	{calls: []string{"mount", "umount", "umount2", "pivot_root", "move_mount", "open_tree", "fsopen", "fsconfig", "fsmount", "fspick", "mount_setattr"},
+	{calls: []string{"mount", "umount", "umount2", "pivot_root", "move_mount", "open_tree", "fsopen",
+		"fsconfig", "fsmount", "fspick", "mount_setattr"},
 		errno: unix.EPERM, notified: true,
 		reason: "a new mount could show procfs where it is not closed"},
 	{calls: []string{"open_tree_attr"}, errno: unix.EPERM, notified: true, placement: inPrologue,
@@ -336,8 +340,9 @@ var rules = [...]rule{
 	{calls: []string{"io_uring_setup", "io_uring_enter", "io_uring_register"}, errno: unix.ENOSYS,
 		reason: "a ring shared between processes reads and writes the memory of its owner, unseen by filters"},
 
-	{calls: []string{"prlimit64"}, when: []condition{notZero(0), notZero(2)}, condition: "a new limit for a process given by number",
-		errno: unix.EPERM, notified: true,
+	{calls: []string{"prlimit64"}, when: []condition{notZero(0), notZero(2)},
+		condition: "a new limit for a process given by number",
+		errno:     unix.EPERM, notified: true,
 		reason: "it switches core dumps of another process on, or takes away its descriptors"},
 	{calls: []string{"setrlimit"}, when: []condition{number(0, rlimitCore)}, condition: "resource RLIMIT_CORE",
 		errno: 0, key: keyCoreDumps,
@@ -357,15 +362,18 @@ var rules = [...]rule{
 	{calls: []string{"ioctl"}, when: []condition{number(1, tioclinux)}, condition: "request TIOCLINUX",
 		errno: unix.EPERM, notified: true,
 		reason: "it pastes into the console, for whatever shell reads it outside"},
-	{calls: []string{"keyctl"}, when: []condition{number(0, keyctlSessionToParent)}, condition: "operation KEYCTL_SESSION_TO_PARENT",
-		errno: unix.EPERM, notified: true,
+	{calls: []string{"keyctl"}, when: []condition{number(0, keyctlSessionToParent)},
+		condition: "operation KEYCTL_SESSION_TO_PARENT",
+		errno:     unix.EPERM, notified: true,
 		reason: "it gives the parent process other credentials, on some kernels ones without the sandbox"},
-	{calls: []string{"move_pages", "migrate_pages"}, when: []condition{notZero(0)}, condition: "a process given by number",
-		errno: unix.EPERM, notified: true,
+	{calls: []string{"move_pages", "migrate_pages"}, when: []condition{notZero(0)},
+		condition: "a process given by number",
+		errno:     unix.EPERM, notified: true,
 		reason: "it moves another process's pages and tells where they are"},
 
-	{calls: []string{"init_module", "finit_module", "delete_module", "create_module"}, errno: unix.EPERM, notified: true,
-		reason: "code in the kernel reads and writes everything"},
+	{calls: []string{"init_module", "finit_module", "delete_module", "create_module"}, errno: unix.EPERM,
+		notified: true,
+		reason:   "code in the kernel reads and writes everything"},
 	{calls: []string{"kexec_load", "kexec_file_load"}, errno: unix.EPERM, notified: true,
 		reason: "another kernel finds the memory of this one's processes"},
 	{calls: []string{"swapon", "swapoff"}, errno: unix.EPERM, notified: true,
@@ -374,8 +382,9 @@ var rules = [...]rule{
 		reason: "input and output ports drive devices that reach all memory"},
 
 	{calls: []string{"kill", "tkill", "tgkill"}, placement: onOldKernels,
-		condition: "a signal that dumps core, to a process outside, on kernels before Landlock ABI 6 and under a supervisor",
-		errno:     unix.EPERM, notified: true,
+		condition: "a signal that dumps core, to a process outside, on kernels before Landlock ABI 6 " +
+			"and under a supervisor",
+		errno: unix.EPERM, notified: true,
 		reason: "a process outside could be made to dump its memory into a file"},
 	{calls: []string{"rt_sigqueueinfo", "rt_tgsigqueueinfo", "pidfd_send_signal"}, placement: onOldKernels,
 		condition: "a signal that dumps core, on kernels before Landlock ABI 6",
@@ -388,53 +397,76 @@ var rules = [...]rule{
 	// A file sends signals to its owner, whom another process may have named (F_SETOWN);
 	// Landlock judges by who did that, and anybody who has the file chooses the signal.
 	// SIGIO and real-time signals are what the call is for.
-	{calls: []string{"fcntl", "fcntl64"}, when: []condition{number(1, fcntlSetSignal), other(2, 0), other(2, signalIO), below(2, signalRealTime)},
-		condition: "F_SETSIG with a signal other than SIGIO and real-time signals", placement: inPrologue, errno: unix.EPERM, notified: true,
-		reason: "the owner of an open file, who may be a process outside, would get a signal that ends it or dumps its memory"},
-	{calls: []string{"fcntl", "fcntl64"}, when: []condition{number(1, fcntlSetSignal)}, condition: "F_SETSIG, where an inherited descriptor has an owner outside",
+	{calls: []string{"fcntl", "fcntl64"}, when: []condition{number(1, fcntlSetSignal), other(2, 0),
+		other(2, signalIO), below(2, signalRealTime)},
+		condition: "F_SETSIG with a signal other than SIGIO and real-time signals", placement: inPrologue,
+		errno: unix.EPERM, notified: true,
+		reason: "the owner of an open file, who may be a process outside, would get a signal that ends " +
+			"it or dumps its memory"},
+	{calls: []string{"fcntl", "fcntl64"}, when: []condition{number(1, fcntlSetSignal)},
+		condition: "F_SETSIG, where an inherited descriptor has an owner outside",
 		placement: forOwners, errno: unix.EPERM, notified: true, reason: reasonOwner},
 	{calls: []string{"fcntl", "fcntl64"}, when: []condition{number(1, fcntlSetFlags), flag(2, async)},
-		condition: "F_SETFL with O_ASYNC, where an inherited descriptor has an owner outside", placement: forOwners, errno: unix.EPERM, notified: true, reason: reasonOwner},
-	{calls: []string{"fcntl", "fcntl64"}, when: []condition{number(1, fcntlSetLease)}, condition: "F_SETLEASE, where an inherited descriptor has an owner outside",
+		condition: "F_SETFL with O_ASYNC, where an inherited descriptor has an owner outside",
 		placement: forOwners, errno: unix.EPERM, notified: true, reason: reasonOwner},
-	{calls: []string{"fcntl", "fcntl64"}, when: []condition{number(1, fcntlNotify)}, condition: "F_NOTIFY, where an inherited descriptor has an owner outside",
+	{calls: []string{"fcntl", "fcntl64"}, when: []condition{number(1, fcntlSetLease)},
+		condition: "F_SETLEASE, where an inherited descriptor has an owner outside",
 		placement: forOwners, errno: unix.EPERM, notified: true, reason: reasonOwner},
-	{calls: []string{"ioctl"}, when: []condition{number(1, fioasync)}, condition: "request FIOASYNC, where an inherited descriptor has an owner outside",
+	{calls: []string{"fcntl", "fcntl64"}, when: []condition{number(1, fcntlNotify)},
+		condition: "F_NOTIFY, where an inherited descriptor has an owner outside",
+		placement: forOwners, errno: unix.EPERM, notified: true, reason: reasonOwner},
+	{calls: []string{"ioctl"}, when: []condition{number(1, fioasync)},
+		condition: "request FIOASYNC, where an inherited descriptor has an owner outside",
 		placement: forOwners, errno: unix.EPERM, notified: true, reason: reasonOwner},
 
 	// The kernel asks the file system alone about these: no rule about paths sees them.
-	{calls: []string{"ioctl"}, when: []condition{masked(1, ioctlName, btrfsSnapshot)}, condition: "request BTRFS_IOC_SNAP_CREATE",
+	{calls: []string{"ioctl"}, when: []condition{masked(1, ioctlName, btrfsSnapshot)},
+		condition: "request BTRFS_IOC_SNAP_CREATE",
 		placement: inPrologue, errno: unix.EPERM, notified: true, reason: reasonSubvolume},
-	{calls: []string{"ioctl"}, when: []condition{masked(1, ioctlName, btrfsCreate)}, condition: "request BTRFS_IOC_SUBVOL_CREATE",
+	{calls: []string{"ioctl"}, when: []condition{masked(1, ioctlName, btrfsCreate)},
+		condition: "request BTRFS_IOC_SUBVOL_CREATE",
 		placement: inPrologue, errno: unix.EPERM, notified: true, reason: reasonSubvolume},
-	{calls: []string{"ioctl"}, when: []condition{masked(1, ioctlName, btrfsDestroy)}, condition: "request BTRFS_IOC_SNAP_DESTROY",
+	{calls: []string{"ioctl"}, when: []condition{masked(1, ioctlName, btrfsDestroy)},
+		condition: "request BTRFS_IOC_SNAP_DESTROY",
 		placement: inPrologue, errno: unix.EPERM, notified: true, reason: reasonSubvolume},
-	{calls: []string{"ioctl"}, when: []condition{masked(1, ioctlName, btrfsSnapshotV2)}, condition: "request BTRFS_IOC_SNAP_CREATE_V2",
+	{calls: []string{"ioctl"}, when: []condition{masked(1, ioctlName, btrfsSnapshotV2)},
+		condition: "request BTRFS_IOC_SNAP_CREATE_V2",
 		placement: inPrologue, errno: unix.EPERM, notified: true, reason: reasonSubvolume},
-	{calls: []string{"ioctl"}, when: []condition{masked(1, ioctlName, btrfsCreateV2)}, condition: "request BTRFS_IOC_SUBVOL_CREATE_V2",
+	{calls: []string{"ioctl"}, when: []condition{masked(1, ioctlName, btrfsCreateV2)},
+		condition: "request BTRFS_IOC_SUBVOL_CREATE_V2",
 		placement: inPrologue, errno: unix.EPERM, notified: true, reason: reasonSubvolume},
-	{calls: []string{"ioctl"}, when: []condition{masked(1, ioctlName, btrfsDestroyV2)}, condition: "request BTRFS_IOC_SNAP_DESTROY_V2",
+	{calls: []string{"ioctl"}, when: []condition{masked(1, ioctlName, btrfsDestroyV2)},
+		condition: "request BTRFS_IOC_SNAP_DESTROY_V2",
 		placement: inPrologue, errno: unix.EPERM, notified: true, reason: reasonSubvolume},
-	{calls: []string{"ioctl"}, when: []condition{masked(1, ioctlName, btrfsSetFlags)}, condition: "request BTRFS_IOC_SUBVOL_SETFLAGS",
+	{calls: []string{"ioctl"}, when: []condition{masked(1, ioctlName, btrfsSetFlags)},
+		condition: "request BTRFS_IOC_SUBVOL_SETFLAGS",
 		placement: inPrologue, errno: unix.EPERM, notified: true, reason: reasonSubvolume},
-	{calls: []string{"ioctl"}, when: []condition{masked(1, ioctlName, btrfsSetReceived)}, condition: "request BTRFS_IOC_SET_RECEIVED_SUBVOL",
+	{calls: []string{"ioctl"}, when: []condition{masked(1, ioctlName, btrfsSetReceived)},
+		condition: "request BTRFS_IOC_SET_RECEIVED_SUBVOL",
 		placement: inPrologue, errno: unix.EPERM, notified: true, reason: reasonSubvolume},
-	{calls: []string{"ioctl"}, when: []condition{masked(1, ioctlName, bcachefsCreate)}, condition: "request BCH_IOCTL_SUBVOLUME_CREATE",
+	{calls: []string{"ioctl"}, when: []condition{masked(1, ioctlName, bcachefsCreate)},
+		condition: "request BCH_IOCTL_SUBVOLUME_CREATE",
 		placement: inPrologue, errno: unix.EPERM, notified: true, reason: reasonSubvolume},
-	{calls: []string{"ioctl"}, when: []condition{masked(1, ioctlName, bcachefsDestroy)}, condition: "request BCH_IOCTL_SUBVOLUME_DESTROY",
+	{calls: []string{"ioctl"}, when: []condition{masked(1, ioctlName, bcachefsDestroy)},
+		condition: "request BCH_IOCTL_SUBVOLUME_DESTROY",
 		placement: inPrologue, errno: unix.EPERM, notified: true, reason: reasonSubvolume},
-	{calls: []string{"ioctl"}, when: []condition{masked(1, ioctlName, bcachefsCreateV2)}, condition: "request BCH_IOCTL_SUBVOLUME_CREATE_v2",
+	{calls: []string{"ioctl"}, when: []condition{masked(1, ioctlName, bcachefsCreateV2)},
+		condition: "request BCH_IOCTL_SUBVOLUME_CREATE_v2",
 		placement: inPrologue, errno: unix.EPERM, notified: true, reason: reasonSubvolume},
-	{calls: []string{"ioctl"}, when: []condition{masked(1, ioctlName, bcachefsDestroyV2)}, condition: "request BCH_IOCTL_SUBVOLUME_DESTROY_v2",
+	{calls: []string{"ioctl"}, when: []condition{masked(1, ioctlName, bcachefsDestroyV2)},
+		condition: "request BCH_IOCTL_SUBVOLUME_DESTROY_v2",
 		placement: inPrologue, errno: unix.EPERM, notified: true, reason: reasonSubvolume},
-	{calls: []string{"ioctl"}, when: []condition{masked(1, ioctlName, ocfs2Reflink)}, condition: "request OCFS2_IOC_REFLINK",
+	{calls: []string{"ioctl"}, when: []condition{masked(1, ioctlName, ocfs2Reflink)},
+		condition: "request OCFS2_IOC_REFLINK",
 		placement: inPrologue, errno: unix.EPERM, notified: true, reason: reasonReflink},
 
 	// What these register is memory of the one who calls, and whoever holds the socket
 	// has the kernel read and write it.
-	{calls: []string{"socket"}, when: []condition{number(0, familyXDP)}, condition: "family AF_XDP", placement: inPrologue, errno: unix.EAFNOSUPPORT, notified: true,
+	{calls: []string{"socket"}, when: []condition{number(0, familyXDP)}, condition: "family AF_XDP",
+		placement: inPrologue, errno: unix.EAFNOSUPPORT, notified: true,
 		reason: "whoever holds the socket sends and changes the memory of the process that made it"},
-	{calls: []string{"socket"}, when: []condition{number(0, familyRDS)}, condition: "family AF_RDS", placement: inPrologue, errno: unix.EAFNOSUPPORT, notified: true,
+	{calls: []string{"socket"}, when: []condition{number(0, familyRDS)}, condition: "family AF_RDS",
+		placement: inPrologue, errno: unix.EAFNOSUPPORT, notified: true,
 		reason: "its remote access reads and writes memory of the process that made it"},
 
 	// Output that becomes input of the terminal is read by whatever shell reads there
@@ -463,7 +495,8 @@ var rules = [...]rule{
 		placement: forTerminals, errno: unix.EPERM, notified: true, key: keyTerminals, reason: reasonKeys},
 	{calls: []string{"ioctl"}, when: []condition{number(1, eviocskeycodeV2)}, condition: "request EVIOCSKEYCODE_V2",
 		placement: forTerminals, errno: unix.EPERM, notified: true, key: keyTerminals, reason: reasonKeys},
-	{calls: []string{"vhangup"}, condition: `under ipc.terminals = "deny"`, placement: forTerminals, errno: unix.EPERM, notified: true, key: keyTerminals,
+	{calls: []string{"vhangup"}, condition: `under ipc.terminals = "deny"`, placement: forTerminals,
+		errno: unix.EPERM, notified: true, key: keyTerminals,
 		reason: "it hangs the terminal up, which ends the shell that reads there outside"},
 
 	// Files of large pages do not heed the seal.
@@ -476,14 +509,20 @@ var rules = [...]rule{
 	// itself for all that is no ACL of a memfd.
 	{calls: []string{"setxattr", "fsetxattr"}, when: []condition{number(3, aclLeast)}, condition: "an ACL of a memfd",
 		placement: forMemfds, errno: unix.EOPNOTSUPP, notified: true, key: keyMemfds, reason: reasonACL},
-	{calls: []string{"setxattr", "fsetxattr"}, when: []condition{masked(3, aclEntry-1, aclHead), {arg: 3, op: isAny, mask: ^uint32(0x1f)}},
-		condition: "a longer ACL of a memfd", placement: forMemfds, errno: unix.EOPNOTSUPP, notified: true, key: keyMemfds, reason: reasonACL},
+	{calls: []string{"setxattr", "fsetxattr"}, when: []condition{masked(3, aclEntry-1, aclHead),
+		{arg: 3, op: isAny, mask: ^uint32(0x1f)}},
+		condition: "a longer ACL of a memfd", placement: forMemfds, errno: unix.EOPNOTSUPP, notified: true,
+		key: keyMemfds, reason: reasonACL},
 	// Its size is in memory.
-	{calls: []string{"setxattrat"}, condition: "an ACL of a memfd", placement: forMemfds, errno: unix.ENOSYS, notified: true, key: keyMemfds, reason: reasonACL},
-	{calls: []string{"chmod", "fchmod", "fchmodat", "fchmodat2", "chown", "chown32", "fchown", "fchown32", "fchownat", "lchown", "lchown32",
-		"setxattr", "lsetxattr", "fsetxattr", "setxattrat", "removexattr", "lremovexattr", "fremovexattr", "removexattrat", "file_setattr",
+	{calls: []string{"setxattrat"}, condition: "an ACL of a memfd", placement: forMemfds, errno: unix.ENOSYS,
+		notified: true, key: keyMemfds, reason: reasonACL},
+	{calls: []string{"chmod", "fchmod", "fchmodat", "fchmodat2", "chown", "chown32", "fchown", "fchown32",
+		"fchownat", "lchown", "lchown32",
+		"setxattr", "lsetxattr", "fsetxattr", "setxattrat", "removexattr", "lremovexattr", "fremovexattr",
+		"removexattrat", "file_setattr",
 		"utime", "utimes", "utimensat", "utimensat_time64", "futimesat"},
-		condition: `under paths.metadata = "deny"; under "granted" where files may not be written`, placement: forMetadata, errno: unix.EPERM, notified: true, key: keyMetadata,
+		condition: `under paths.metadata = "deny"; under "granted" where files may not be written`,
+		placement: forMetadata, errno: unix.EPERM, notified: true, key: keyMetadata,
 		reason: "the policy keeps owner, mode, times and attributes of every file as they are"},
 	{calls: []string{"ioctl"}, when: []condition{number(1, setFlags)}, condition: "request FS_IOC_SETFLAGS",
 		placement: forMetadata, errno: unix.EPERM, notified: true, key: keyMetadata, reason: reasonFlags},
@@ -497,53 +536,72 @@ var rules = [...]rule{
 	// one that was opened for writing (EXT4_IOC_MOVE_EXT, EXT4_IOC_SWAP_BOOT, those of F2FS
 	// for compression) or for CAP_SYS_ADMIN, or change nothing that can be seen
 	// (FIDEDUPERANGE, FS_IOC_ADD_ENCRYPTION_KEY).
-	{calls: []string{"ioctl"}, when: []condition{masked(1, ioctlName, setVersion)}, condition: "request FS_IOC_SETVERSION",
+	{calls: []string{"ioctl"}, when: []condition{masked(1, ioctlName, setVersion)},
+		condition: "request FS_IOC_SETVERSION",
 		placement: forMetadata, errno: unix.EPERM, notified: true, key: keyMetadata, reason: reasonChanges},
-	{calls: []string{"ioctl"}, when: []condition{masked(1, ioctlName, setVersionExt)}, condition: "request EXT4_IOC_SETVERSION",
+	{calls: []string{"ioctl"}, when: []condition{masked(1, ioctlName, setVersionExt)},
+		condition: "request EXT4_IOC_SETVERSION",
 		placement: forMetadata, errno: unix.EPERM, notified: true, key: keyMetadata, reason: reasonChanges},
 	{calls: []string{"ioctl"}, when: []condition{number(1, migrate)}, condition: "request EXT4_IOC_MIGRATE",
 		placement: forMetadata, errno: unix.EPERM, notified: true, key: keyMetadata, reason: reasonChanges},
 	{calls: []string{"ioctl"}, when: []condition{number(1, enableVerity)}, condition: "request FS_IOC_ENABLE_VERITY",
-		placement: forMetadata, errno: unix.EPERM, notified: true, key: keyMetadata, reason: "nobody can write the file any more then"},
-	{calls: []string{"ioctl"}, when: []condition{number(1, setEncryption)}, condition: "request FS_IOC_SET_ENCRYPTION_POLICY",
+		placement: forMetadata, errno: unix.EPERM, notified: true, key: keyMetadata,
+		reason: "nobody can write the file any more then"},
+	{calls: []string{"ioctl"}, when: []condition{number(1, setEncryption)},
+		condition: "request FS_IOC_SET_ENCRYPTION_POLICY",
 		placement: forMetadata, errno: unix.EPERM, notified: true, key: keyMetadata, reason: reasonChanges},
-	{calls: []string{"ioctl"}, when: []condition{number(1, removeKey)}, condition: "request FS_IOC_REMOVE_ENCRYPTION_KEY",
+	{calls: []string{"ioctl"}, when: []condition{number(1, removeKey)},
+		condition: "request FS_IOC_REMOVE_ENCRYPTION_KEY",
 		placement: forMetadata, errno: unix.EPERM, notified: true, key: keyMetadata, reason: reasonLocks},
-	{calls: []string{"ioctl"}, when: []condition{number(1, removeKeyAll)}, condition: "request FS_IOC_REMOVE_ENCRYPTION_KEY_ALL_USERS",
+	{calls: []string{"ioctl"}, when: []condition{number(1, removeKeyAll)},
+		condition: "request FS_IOC_REMOVE_ENCRYPTION_KEY_ALL_USERS",
 		placement: forMetadata, errno: unix.EPERM, notified: true, key: keyMetadata, reason: reasonLocks},
 	{calls: []string{"ioctl"}, when: []condition{number(1, pinFile)}, condition: "request F2FS_IOC_SET_PIN_FILE",
 		placement: forMetadata, errno: unix.EPERM, notified: true, key: keyMetadata, reason: reasonChanges},
 	{calls: []string{"ioctl"}, when: []condition{number(1, cephLayout)}, condition: "request CEPH_IOC_SET_LAYOUT",
 		placement: forMetadata, errno: unix.EPERM, notified: true, key: keyMetadata, reason: reasonChanges},
-	{calls: []string{"ioctl"}, when: []condition{number(1, cephPolicy)}, condition: "request CEPH_IOC_SET_LAYOUT_POLICY",
+	{calls: []string{"ioctl"}, when: []condition{number(1, cephPolicy)},
+		condition: "request CEPH_IOC_SET_LAYOUT_POLICY",
 		placement: forMetadata, errno: unix.EPERM, notified: true, key: keyMetadata, reason: reasonChanges},
 
-	{calls: []string{"memfd_create"}, when: []condition{masked(1, memfdNoExec, 0)}, condition: "without flag MFD_NOEXEC_SEAL",
+	{calls: []string{"memfd_create"}, when: []condition{masked(1, memfdNoExec, 0)},
+		condition: "without flag MFD_NOEXEC_SEAL",
 		placement: forMemfds, errno: unix.EACCES, notified: true, key: keyMemfds,
 		reason: "a memfd is a file in no directory, which no rule about paths keeps from being executed"},
 
-	{calls: []string{"mmap", "mmap2"}, when: []condition{masked(3, mapKind, mapShared)}, condition: "flag MAP_SHARED, of a file",
+	{calls: []string{"mmap", "mmap2"}, when: []condition{masked(3, mapKind, mapShared)},
+		condition: "flag MAP_SHARED, of a file",
 		placement: forShared, errno: unix.EACCES, key: keyShared, reason: reasonShared},
-	{calls: []string{"mmap", "mmap2"}, when: []condition{masked(3, mapKind, mapValidate)}, condition: "flag MAP_SHARED_VALIDATE, of a file",
+	{calls: []string{"mmap", "mmap2"}, when: []condition{masked(3, mapKind, mapValidate)},
+		condition: "flag MAP_SHARED_VALIDATE, of a file",
 		placement: forShared, errno: unix.EACCES, key: keyShared, reason: reasonShared},
-	{calls: []string{"shmget", "shmat"}, condition: `under memory.shared-files = "deny"`, placement: forShared, errno: unix.EACCES, key: keyShared,
+	{calls: []string{"shmget", "shmat"}, condition: `under memory.shared-files = "deny"`, placement: forShared,
+		errno: unix.EACCES, key: keyShared,
 		reason: reasonShared},
-	{calls: []string{"ipc"}, when: []condition{masked(0, ipcCall, ipcShmat)}, condition: "SHMAT", placement: forShared, errno: unix.EACCES,
+	{calls: []string{"ipc"}, when: []condition{masked(0, ipcCall, ipcShmat)}, condition: "SHMAT",
+		placement: forShared, errno: unix.EACCES,
 		key: keyShared, reason: reasonShared},
-	{calls: []string{"ipc"}, when: []condition{masked(0, ipcCall, ipcShmget)}, condition: "SHMGET", placement: forShared, errno: unix.EACCES,
+	{calls: []string{"ipc"}, when: []condition{masked(0, ipcCall, ipcShmget)}, condition: "SHMGET",
+		placement: forShared, errno: unix.EACCES,
 		key: keyShared, reason: reasonShared},
 
 	// 0xffffffff only asks.
-	{calls: []string{"personality"}, when: []condition{masked(0, personalities, impliesExec)}, condition: "flag READ_IMPLIES_EXEC",
-		placement: forCode, errno: unix.EACCES, key: keyCode, reason: "what can be read could be executed from then on"},
+	{calls: []string{"personality"}, when: []condition{masked(0, personalities, impliesExec)},
+		condition: "flag READ_IMPLIES_EXEC",
+		placement: forCode, errno: unix.EACCES, key: keyCode,
+		reason: "what can be read could be executed from then on"},
 	// The kernel's own refusal knows memory, and not that two mappings show one file.
-	{calls: []string{"mmap", "mmap2"}, when: []condition{flag(2, protExec), masked(3, mapKind, mapShared)}, condition: "PROT_EXEC, flag MAP_SHARED, of a file",
+	{calls: []string{"mmap", "mmap2"}, when: []condition{flag(2, protExec), masked(3, mapKind, mapShared)},
+		condition: "PROT_EXEC, flag MAP_SHARED, of a file",
 		placement: forCode, errno: unix.EACCES, key: keyCode, reason: reasonCode},
-	{calls: []string{"mmap", "mmap2"}, when: []condition{flag(2, protExec), masked(3, mapKind, mapValidate)}, condition: "PROT_EXEC, flag MAP_SHARED_VALIDATE, of a file",
+	{calls: []string{"mmap", "mmap2"}, when: []condition{flag(2, protExec), masked(3, mapKind, mapValidate)},
+		condition: "PROT_EXEC, flag MAP_SHARED_VALIDATE, of a file",
 		placement: forCode, errno: unix.EACCES, key: keyCode, reason: reasonCode},
-	{calls: []string{"shmat"}, when: []condition{flag(2, shmExec)}, condition: "flag SHM_EXEC", placement: forCode, errno: unix.EACCES,
+	{calls: []string{"shmat"}, when: []condition{flag(2, shmExec)}, condition: "flag SHM_EXEC",
+		placement: forCode, errno: unix.EACCES,
 		key: keyCode, reason: reasonCode},
-	{calls: []string{"ipc"}, when: []condition{masked(0, ipcCall, ipcShmat), flag(2, shmExec)}, condition: "SHMAT, flag SHM_EXEC",
+	{calls: []string{"ipc"}, when: []condition{masked(0, ipcCall, ipcShmat), flag(2, shmExec)},
+		condition: "SHMAT, flag SHM_EXEC",
 		placement: forCode, errno: unix.EACCES, key: keyCode, reason: reasonCode},
 
 	// What a system without AF_UNIX answers: libraries that ask a daemon first
@@ -552,11 +610,14 @@ var rules = [...]rule{
 		placement: forUnix, errno: unix.EAFNOSUPPORT, notified: true, key: keyUnix,
 		reason: "the policy allows no UNIX socket but pairs, so that no daemon outside can be asked"},
 	// Each half of a pair of datagram sockets can send to any other address.
-	{calls: []string{"socketpair"}, when: []condition{number(0, familyUnix), {arg: 1, op: isMasked, mask: datagrams, value: datagram}},
-		condition: "family AF_UNIX, type SOCK_DGRAM", placement: forPairs, errno: unix.ESOCKTNOSUPPORT, notified: true, key: keyUnix,
+	{calls: []string{"socketpair"}, when: []condition{number(0, familyUnix),
+		{arg: 1, op: isMasked, mask: datagrams, value: datagram}},
+		condition: "family AF_UNIX, type SOCK_DGRAM", placement: forPairs, errno: unix.ESOCKTNOSUPPORT,
+		notified: true, key: keyUnix,
 		reason: "a datagram socket of a pair sends to every UNIX socket that is not connected"},
 
-	{calls: []string{"socket"}, when: []condition{unlisted(0)}, condition: "an address family that network.families does not list",
+	{calls: []string{"socket"}, when: []condition{unlisted(0)},
+		condition: "an address family that network.families does not list",
 		placement: forFamilies, errno: unix.EAFNOSUPPORT, notified: true, key: keyFamilies,
 		reason: "the policy lists the address families of sockets, and this is none of them"},
 	// Landlock asks no rule where the kernel binds by itself.
@@ -566,25 +627,32 @@ var rules = [...]rule{
 
 	// Programs that speak MPTCP or SMC fall back to TCP, whose ports Landlock
 	// judges. They ask whether the kernel has them, so nothing is reported.
-	{calls: []string{"socket"}, when: []condition{number(0, familyINET), number(2, protocolMP)}, condition: "AF_INET, protocol IPPROTO_MPTCP",
+	{calls: []string{"socket"}, when: []condition{number(0, familyINET), number(2, protocolMP)},
+		condition: "AF_INET, protocol IPPROTO_MPTCP",
 		placement: forTCP, errno: unix.EPROTONOSUPPORT, key: keyTCP, reason: reasonPastTCP},
-	{calls: []string{"socket"}, when: []condition{number(0, familyINET6), number(2, protocolMP)}, condition: "AF_INET6, protocol IPPROTO_MPTCP",
+	{calls: []string{"socket"}, when: []condition{number(0, familyINET6), number(2, protocolMP)},
+		condition: "AF_INET6, protocol IPPROTO_MPTCP",
 		placement: forTCP, errno: unix.EPROTONOSUPPORT, key: keyTCP, reason: reasonPastTCP},
-	{calls: []string{"socket"}, when: []condition{number(0, familyINET), number(2, protocolSMC)}, condition: "AF_INET, protocol IPPROTO_SMC",
+	{calls: []string{"socket"}, when: []condition{number(0, familyINET), number(2, protocolSMC)},
+		condition: "AF_INET, protocol IPPROTO_SMC",
 		placement: forTCP, errno: unix.EPROTONOSUPPORT, key: keyTCP, reason: reasonPastTCP},
-	{calls: []string{"socket"}, when: []condition{number(0, familyINET6), number(2, protocolSMC)}, condition: "AF_INET6, protocol IPPROTO_SMC",
+	{calls: []string{"socket"}, when: []condition{number(0, familyINET6), number(2, protocolSMC)},
+		condition: "AF_INET6, protocol IPPROTO_SMC",
 		placement: forTCP, errno: unix.EPROTONOSUPPORT, key: keyTCP, reason: reasonPastTCP},
 	{calls: []string{"socket"}, when: []condition{number(0, familySMC)}, condition: "family AF_SMC",
 		placement: forTCP, errno: unix.EAFNOSUPPORT, key: keyTCP, reason: reasonPastTCP},
 	{calls: []string{"socket"}, when: []condition{number(0, familyRxRPC)}, condition: "family AF_RXRPC",
-		placement: forUDP, errno: unix.EAFNOSUPPORT, key: keyUDP, reason: "the kernel sends its datagrams past the rules about UDP ports"},
+		placement: forUDP, errno: unix.EAFNOSUPPORT, key: keyUDP,
+		reason: "the kernel sends its datagrams past the rules about UDP ports"},
 	// The name of the protocol is in memory: "smc" makes the socket one of SMC
 	// (Linux 5.17 and later), "tls" speeds TLS up, which libraries do without.
-	{calls: []string{"setsockopt"}, when: []condition{number(1, levelTCP), number(2, optionULP)}, condition: "option TCP_ULP",
+	{calls: []string{"setsockopt"}, when: []condition{number(1, levelTCP), number(2, optionULP)},
+		condition: "option TCP_ULP",
 		placement: forTCP, errno: unix.ENOENT, key: keyTCP,
 		reason: "it can turn a TCP socket into one of SMC, whose ports the kernel has no rules for"},
 	// What a kernel without fast open as a client answers; connect(2) comes next.
-	{calls: []string{"sendto", "send", "sendmmsg"}, when: []condition{flag(3, fastOpen)}, condition: "flag MSG_FASTOPEN",
+	{calls: []string{"sendto", "send", "sendmmsg"}, when: []condition{flag(3, fastOpen)},
+		condition: "flag MSG_FASTOPEN",
 		placement: forTCP, errno: unix.EOPNOTSUPP, key: keyTCP, reason: reasonFastOpen},
 	{calls: []string{"sendmsg"}, when: []condition{flag(2, fastOpen)}, condition: "flag MSG_FASTOPEN",
 		placement: forTCP, errno: unix.EOPNOTSUPP, key: keyTCP, reason: reasonFastOpen},
@@ -616,18 +684,19 @@ const (
 	reasonOwner     = "the owner of the file, a process outside, would get signals"
 	reasonSubvolume = "it makes, removes or changes a directory past every rule about paths"
 	reasonReflink   = "it makes a file past every rule about paths"
-	reasonLoop      = "what is written to a serial line could come back as its input, for whatever shell reads it outside"
-	reasonLine      = "what is typed into the terminal, or read from it outside, would go elsewhere"
-	reasonKeys      = "keys of the keyboard could be made to type something else, for whatever shell reads it outside"
-	reasonShared    = "another process can change such memory"
-	reasonCode      = "such memory can be written and then run"
-	reasonACL       = "an ACL can make a memfd executable that is sealed against it"
-	reasonChanges   = "it changes a file that is open for reading only"
-	reasonLocks     = "it locks files that processes outside use"
-	reasonFlags     = "the policy keeps the attributes of every file as they are"
-	reasonPastTCP   = "the kernel's rules about TCP ports do not hold for it; TCP itself does the same"
-	reasonFastOpen  = "it connects without asking the kernel's rules about TCP ports; connect(2) does the same"
-	reasonInMemory  = "its arguments cannot be seen by a filter; the call itself does the same"
+	reasonLoop      = "what is written to a serial line could come back as its input, for whatever " +
+		"shell reads it outside"
+	reasonLine     = "what is typed into the terminal, or read from it outside, would go elsewhere"
+	reasonKeys     = "keys of the keyboard could be made to type something else, for whatever shell reads it outside"
+	reasonShared   = "another process can change such memory"
+	reasonCode     = "such memory can be written and then run"
+	reasonACL      = "an ACL can make a memfd executable that is sealed against it"
+	reasonChanges  = "it changes a file that is open for reading only"
+	reasonLocks    = "it locks files that processes outside use"
+	reasonFlags    = "the policy keeps the attributes of every file as they are"
+	reasonPastTCP  = "the kernel's rules about TCP ports do not hold for it; TCP itself does the same"
+	reasonFastOpen = "it connects without asking the kernel's rules about TCP ports; connect(2) does the same"
+	reasonInMemory = "its arguments cannot be seen by a filter; the call itself does the same"
 )
 
 // Denials returns the table of what the filters refuse, in the order of the
@@ -651,10 +720,12 @@ func FindDenial(call string, args [6]uint64, n *policy.Network) (d Denial, ok bo
 	for i := range rules {
 		r := &rules[i]
 		if r.placement == forUnix && n != nil && !n.Unix.Restricted() ||
-			r.placement == forFamilies && (n == nil || !n.Families.Restricted() || slices.Contains(n.FamilyNumbers(), uint32(args[0]))) {
+			r.placement == forFamilies && (n == nil || !n.Families.Restricted() ||
+				slices.Contains(n.FamilyNumbers(), uint32(args[0]))) {
 			continue
 		}
-		if slices.Contains(r.calls, call) && !slices.ContainsFunc(r.when, func(c condition) bool { return !c.holds(args) }) {
+		if slices.Contains(r.calls, call) &&
+			!slices.ContainsFunc(r.when, func(c condition) bool { return !c.holds(args) }) {
 			return r.denial(call), true
 		}
 	}
@@ -662,7 +733,8 @@ func FindDenial(call string, args [6]uint64, n *policy.Network) (d Denial, ok bo
 }
 
 func (r *rule) denial(call string) Denial {
-	return Denial{Call: call, Condition: r.condition, Errno: r.errno, Notified: r.notified, Reason: r.reason, Key: r.key}
+	return Denial{Call: call, Condition: r.condition, Errno: r.errno, Notified: r.notified, Reason: r.reason,
+		Key: r.key}
 }
 
 func (c condition) holds(args [6]uint64) bool {

@@ -10,7 +10,8 @@ import (
 // ring makes sockets that no filter sees.
 var ownDenials = [...]string{
 	"execve", "execveat", "fork", "vfork", "socket", "socketpair", "process_vm_writev", "bpf",
-	"mount", "umount2", "pivot_root", "move_mount", "open_tree", "open_tree_attr", "fsopen", "fsconfig", "fsmount", "fspick", "mount_setattr",
+	"mount", "umount2", "pivot_root", "move_mount", "open_tree", "open_tree_attr", "fsopen", "fsconfig",
+	"fsmount", "fspick", "mount_setattr",
 }
 
 // SupervisorProgram makes the filter that a supervisor loads for itself, for the architecture

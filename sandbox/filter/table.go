@@ -62,7 +62,8 @@ func (p Program) rowsOf(a *abi, nr int32, call string) ([]Row, error) {
 			return nil, err
 		}
 		if v != plain {
-			rows = append(rows, Row{ABI: a.name, Call: call, Condition: r.condition, Verdict: v, Reason: r.reason, Key: r.key})
+			rows = append(rows, Row{ABI: a.name, Call: call, Condition: r.condition, Verdict: v,
+				Reason: r.reason, Key: r.key})
 		}
 	}
 	return rows, nil

@@ -16,7 +16,8 @@ import (
 // A program of the library calls jail.Init first in main; the one that runs this
 // example does so in TestMain.
 func ExampleCommand() {
-	cmd := jail.Command(file.Default(), "/bin/sh", "-c", "echo hello; head -c 1 /proc/self/mem 2>/dev/null || echo closed")
+	cmd := jail.Command(file.Default(), "/bin/sh", "-c",
+		"echo hello; head -c 1 /proc/self/mem 2>/dev/null || echo closed")
 	out, err := cmd.Output()
 	fmt.Printf("%s%v\n", out, err)
 	// Output:

@@ -107,7 +107,8 @@ func (l *launcher) run() (session.Status, error) {
 		}
 	}()
 	o := session.Options{Observer: l, Remaining: session.RemainingAwaited, Kill: kill,
-		Sandbox: sandbox.Options{Policy: c.Policy, Args: c.Args, Env: c.Env, BestEffort: c.BestEffort, AddExec: c.AddExec,
+		Sandbox: sandbox.Options{Policy: c.Policy, Args: c.Args, Env: c.Env, BestEffort: c.BestEffort,
+			AddExec: c.AddExec,
 			Reports: c.Events, KeepFDs: keep}}
 	if c.KillRemaining {
 		o.Remaining = session.RemainingKilled

@@ -48,8 +48,9 @@ var ErrNoInit = errors.New("the program does not call jail.Init first in main")
 // package net and is built with cgo. Its launcher would supervise the sandbox, and whoever
 // can write a library that it maps could change it. Build it with CGO_ENABLED=0, or with
 // -tags netgo,osusergo if it uses cgo for nothing else.
-var ErrDynamic = errors.New("this program is dynamically linked: whoever can write its libraries could change the supervisor; " +
-	"build it with CGO_ENABLED=0, or with -tags netgo,osusergo")
+var ErrDynamic = errors.New(
+	"this program is dynamically linked: whoever can write its libraries could change the supervisor; " +
+		"build it with CGO_ENABLED=0, or with -tags netgo,osusergo")
 
 // Cmd is a command to be run in a sandbox. The fields that [exec.Cmd] also has mean the
 // same, except as described here. They may be set until Start. A Cmd is used once.

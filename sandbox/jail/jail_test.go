@@ -49,17 +49,22 @@ func sh(t *testing.T, p policy.Policy, script string) (control, inside string) {
 }
 
 func TestMemoryIsClosed(t *testing.T) {
-	control, inside := sh(t, policy.Policy{}, "dd if=/proc/self/mem of=/dev/null bs=1 count=0 2>/dev/null && echo opened; grep -c . /proc/self/maps >/dev/null && echo maps")
+	control, inside := sh(t, policy.Policy{},
+		"dd if=/proc/self/mem of=/dev/null bs=1 count=0 2>/dev/null && echo opened; grep -c . "+
+			"/proc/self/maps >/dev/null && echo maps")
 	if control != "opened\nmaps\n" || inside != "maps\n" {
 		t.Errorf("inside %q, without a sandbox %q", inside, control)
 	}
 }
 
 func TestProcesses(t *testing.T) {
-	const script = "sleep 20 & grep -q sleep /proc/$!/maps 2>/dev/null && echo read; grep -q . /proc/$PPID/environ 2>/dev/null && echo parent; kill $!; true"
-	for processes, want := range map[policy.ProcfsProcesses]string{policy.ProcessesOwn: "", policy.ProcessesSandbox: "read\n"} {
+	const script = "sleep 20 & grep -q sleep /proc/$!/maps 2>/dev/null && echo read; grep -q . " +
+		"/proc/$PPID/environ 2>/dev/null && echo parent; kill $!; true"
+	for processes, want := range map[policy.ProcfsProcesses]string{policy.ProcessesOwn: "",
+		policy.ProcessesSandbox: "read\n"} {
 		// The sibling must have come to run its program.
-		control, inside := sh(t, policy.Policy{Procfs: policy.Procfs{Processes: processes}}, strings.Replace(script, "& ", "& sleep 0.1; ", 1))
+		control, inside := sh(t, policy.Policy{Procfs: policy.Procfs{Processes: processes}},
+			strings.Replace(script, "& ", "& sleep 0.1; ", 1))
 		if control != "read\nparent\n" || inside != want {
 			t.Errorf("%v: inside %q, should be %q; without a sandbox %q", processes, inside, want, control)
 		}
@@ -69,13 +74,15 @@ func TestProcesses(t *testing.T) {
 func TestLikeExec(t *testing.T) {
 	c := Command(policy.Policy{}, "sh", "-c", `cat; pwd; echo "$WORD"; echo wrong >&2; exit 3`)
 	var stderr bytes.Buffer
-	c.Stdin, c.Stderr, c.Dir, c.Env = strings.NewReader("fed\n"), &stderr, "/usr", []string{"WORD=said", "PATH=/usr/bin:/bin"}
+	c.Stdin, c.Stderr, c.Dir, c.Env = strings.NewReader("fed\n"), &stderr, "/usr", []string{"WORD=said",
+		"PATH=/usr/bin:/bin"}
 	out, err := c.Output()
 	exit, ok := err.(*exec.ExitError) // itself, as os/exec returns it
 	if !ok {
 		t.Fatalf("%T: %v", err, err)
 	}
-	if string(out) != "fed\n/usr\nsaid\n" || stderr.String() != "wrong\n" || exit.ExitCode() != 3 || exit.Stderr != nil || c.ProcessState.ExitCode() != 3 {
+	if string(out) != "fed\n/usr\nsaid\n" || stderr.String() != "wrong\n" || exit.ExitCode() != 3 ||
+		exit.Stderr != nil || c.ProcessState.ExitCode() != 3 {
 		t.Errorf("%q, %q, %v", out, stderr.String(), err)
 	}
 	if err := Command(policy.Policy{}, "/bin/true").Run(); err != nil {
@@ -152,7 +159,8 @@ func TestStderrOfExitError(t *testing.T) {
 	}
 	e.Write([]byte("end"))
 	text := string(e.bytes())
-	if !strings.Contains(text, fmt.Sprintf("\n... %d bytes left out ...\n", excerptEnd+3)) || !strings.HasSuffix(text, "xend") {
+	if !strings.Contains(text, fmt.Sprintf("\n... %d bytes left out ...\n", excerptEnd+3)) ||
+		!strings.HasSuffix(text, "xend") {
 		t.Errorf("an excerpt of %d bytes ends in %q", len(text), text[len(text)-50:])
 	}
 }
@@ -312,7 +320,8 @@ func TestWithoutInit(t *testing.T) {
 
 // TestLeftBehind: what the command leaves is served until it ends.
 func TestLeftBehind(t *testing.T) {
-	out, err := Command(policy.Policy{}, "/bin/sh", "-c", "(sleep 0.3; grep -q . /proc/self/status && echo late) & echo early").Output()
+	out, err := Command(policy.Policy{}, "/bin/sh", "-c",
+		"(sleep 0.3; grep -q . /proc/self/status && echo late) & echo early").Output()
 	if string(out) != "early\nlate\n" || err != nil {
 		t.Errorf("%q, %v", out, err)
 	}

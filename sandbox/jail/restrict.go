@@ -94,7 +94,8 @@ func RestrictSelf(p policy.Policy) (Restricted, error) {
 		return Restricted{}, fmt.Errorf("finding this program: %w", err)
 	}
 	env := withoutVariable(os.Environ(), restrictedVariable)
-	o := sandbox.Options{Policy: p, Args: append([]string{exe}, os.Args[1:]...), Env: env, AddExec: true, Detached: true, KeepFDs: inherited()}
+	o := sandbox.Options{Policy: p, Args: append([]string{exe}, os.Args[1:]...), Env: env, AddExec: true,
+		Detached: true, KeepFDs: inherited()}
 	plan, err := sandbox.Prepare(o)
 	if err != nil {
 		return Restricted{}, err

@@ -54,7 +54,8 @@ func layout() []abiFact {
 		"id": unsafe.Offsetof(add.id), "flags": unsafe.Offsetof(add.flags), "srcfd": unsafe.Offsetof(add.srcFD),
 		"newfd": unsafe.Offsetof(add.newFD), "newfd_flags": unsafe.Offsetof(add.newFDFlags)})
 	structure("struct open_how", unsafe.Sizeof(how), map[string]uintptr{
-		"flags": unsafe.Offsetof(how.Flags), "mode": unsafe.Offsetof(how.Mode), "resolve": unsafe.Offsetof(how.Resolve)})
+		"flags": unsafe.Offsetof(how.Flags), "mode": unsafe.Offsetof(how.Mode),
+		"resolve": unsafe.Offsetof(how.Resolve)})
 	structure("struct iovec", unsafe.Sizeof(io), map[string]uintptr{
 		"iov_base": unsafe.Offsetof(io.base), "iov_len": unsafe.Offsetof(io.len)})
 	structure("struct __user_cap_header_struct", unsafe.Sizeof(head), map[string]uintptr{
@@ -177,7 +178,8 @@ func TestABIAgainstLibrary(t *testing.T) {
 		{"SECCOMP_GET_NOTIF_SIZES", seccompGetNotifSizes, unix.SECCOMP_GET_NOTIF_SIZES},
 		{"SECCOMP_RET_USER_NOTIF", seccompRetUserNotif, unix.SECCOMP_RET_USER_NOTIF},
 		{"SECCOMP_USER_NOTIF_FLAG_CONTINUE", notifFlagContinue, unix.SECCOMP_USER_NOTIF_FLAG_CONTINUE},
-		{"SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV", uint64(FilterWaitKillableRecv), unix.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV},
+		{"SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV", uint64(FilterWaitKillableRecv),
+			unix.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV},
 		{"SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP", notifFDSyncWakeUp, unix.SECCOMP_USER_NOTIF_FD_SYNC_WAKE_UP},
 		{"SECCOMP_IOCTL_NOTIF_RECV", ioctlNotifRecv, unix.SECCOMP_IOCTL_NOTIF_RECV},
 		{"SECCOMP_IOCTL_NOTIF_SEND", ioctlNotifSend, unix.SECCOMP_IOCTL_NOTIF_SEND},
@@ -189,7 +191,8 @@ func TestABIAgainstLibrary(t *testing.T) {
 		{"size of struct open_how", uint64(unsafe.Sizeof(OpenHow{})), unix.SizeofOpenHow},
 		{"size of struct open_how, by name", OpenHowSize, unix.SizeofOpenHow},
 		{"size of struct iovec", uint64(unsafe.Sizeof(iovec{})), uint64(unsafe.Sizeof(unix.Iovec{}))},
-		{"size of the capability header", uint64(unsafe.Sizeof(capHeader{})), uint64(unsafe.Sizeof(unix.CapUserHeader{}))},
+		{"size of the capability header", uint64(unsafe.Sizeof(capHeader{})),
+			uint64(unsafe.Sizeof(unix.CapUserHeader{}))},
 		{"size of the capability data", uint64(unsafe.Sizeof(capData{})), uint64(unsafe.Sizeof(unix.CapUserData{}))},
 		{"size of siginfo_t", siginfoSize, uint64(unsafe.Sizeof(unix.Siginfo{}))},
 	} {
@@ -274,9 +277,11 @@ func TestDeviceOf(t *testing.T) {
 	for path, want := range map[string]struct {
 		link bool
 		err  error
-	}{"/nonexistent\x00": {false, unix.ENOENT}, "/\x00": {}, dangling + "\x00": {link: true}, "/proc/self\x00": {link: true}, "/proc/self/\x00": {},
+	}{"/nonexistent\x00": {false, unix.ENOENT}, "/\x00": {}, dangling + "\x00": {link: true},
+		"/proc/self\x00": {link: true}, "/proc/self/\x00": {},
 		"/nonexistent": {false, unix.EINVAL}, "": {false, unix.EINVAL}, "/dev/null/x\x00": {false, unix.ENOTDIR}} {
-		if _, link, err := DeviceOfEntry([]byte(path)); link != want.link || err != want.err && !errors.Is(err, want.err) {
+		if _, link, err := DeviceOfEntry([]byte(path)); link != want.link || err != want.err &&
+			!errors.Is(err, want.err) {
 			t.Errorf("%q: link %t, %v; want %+v", path, link, err, want)
 		}
 	}

@@ -26,7 +26,8 @@ func UnderListener(look func(child int)) (bool, error) {
 	}
 	ready, gate := pipes[0], pipes[1]
 	above := new(atomic.Uintptr)
-	load := StepFilter([]unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW}}, FilterNewListener, nil)
+	load := StepFilter([]unix.SockFilter{{Code: unix.BPF_RET | unix.BPF_K, K: unix.SECCOMP_RET_ALLOW}},
+		FilterNewListener, nil)
 	const busy = 4 // the index of the step after the end
 	load.OnBusy = busy
 	child, err := Launch([]Step{

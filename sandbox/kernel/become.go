@@ -38,7 +38,8 @@ func Become(steps []Step) error {
 // judge returns which step follows the one of index i; 0 is the next in the list. runSteps,
 // which cannot call functions, does the same.
 func (s *Step) judge(i int, r uintptr, errno unix.Errno) (next int, err error) {
-	failure := &LaunchError{Step: s.Name, Errno: errno, Exec: s.Number == unix.SYS_EXECVE || s.Number == unix.SYS_EXECVEAT}
+	failure := &LaunchError{Step: s.Name, Errno: errno, Exec: s.Number == unix.SYS_EXECVE ||
+		s.Number == unix.SYS_EXECVEAT}
 	switch s.Want {
 	case WantSuccess:
 		switch {

@@ -42,7 +42,8 @@ func StepsGuard(g Guard, first int) []Step {
 			Args: [6]uintptr{unix.PR_SET_NAME, uintptr(unsafe.Pointer(&name[0]))}},
 	}
 	if !g.SharesMemory {
-		steps = append(steps, Step{Name: "guard: closing its memory", Number: unix.SYS_PRCTL, Args: [6]uintptr{unix.PR_SET_DUMPABLE}})
+		steps = append(steps, Step{Name: "guard: closing its memory", Number: unix.SYS_PRCTL,
+			Args: [6]uintptr{unix.PR_SET_DUMPABLE}})
 	}
 	keep := 0
 	move := func(fd int) {
@@ -57,14 +58,18 @@ func StepsGuard(g Guard, first int) []Step {
 	if len(g.ExitMessage) > 0 {
 		move(g.Log)
 	}
-	steps = append(steps, Step{Name: "guard: closing descriptors", Number: unix.SYS_CLOSE_RANGE, Args: [6]uintptr{uintptr(keep), uintptr(^uint32(0))}})
+	steps = append(steps, Step{Name: "guard: closing descriptors", Number: unix.SYS_CLOSE_RANGE,
+		Args: [6]uintptr{uintptr(keep), uintptr(^uint32(0))}})
 	waits := len(steps)
-	steps = append(steps, Step{Name: "guard: waiting", Number: unix.SYS_READ, Want: WantAny, keep: []any{one}, Args: [6]uintptr{0, uintptr(unsafe.Pointer(one)), 1}})
+	steps = append(steps, Step{Name: "guard: waiting", Number: unix.SYS_READ, Want: WantAny, keep: []any{one},
+		Args: [6]uintptr{0, uintptr(unsafe.Pointer(one)), 1}})
 	if g.Command > 0 {
-		steps = append(steps, Step{Name: "guard: killing", Number: unix.SYS_PIDFD_SEND_SIGNAL, Want: WantAny, Args: [6]uintptr{1, uintptr(unix.SIGKILL)}})
+		steps = append(steps, Step{Name: "guard: killing", Number: unix.SYS_PIDFD_SEND_SIGNAL, Want: WantAny,
+			Args: [6]uintptr{1, uintptr(unix.SIGKILL)}})
 	}
 	if g.All {
-		steps = append(steps, Step{Name: "guard: killing all", Number: unix.SYS_KILL, Want: WantAny, Args: [6]uintptr{^uintptr(0), uintptr(unix.SIGKILL)}})
+		steps = append(steps, Step{Name: "guard: killing all", Number: unix.SYS_KILL, Want: WantAny,
+			Args: [6]uintptr{^uintptr(0), uintptr(unix.SIGKILL)}})
 	}
 	if len(g.ExitMessage) > 0 {
 		steps = append(steps, stepsSend(told, g.ExitMessage)...)
@@ -93,7 +98,8 @@ func NewDomainGuard() (*DomainGuard, error) {
 	if err := unix.Pipe2(pipe[:], unix.O_CLOEXEC); err != nil {
 		return nil, fmt.Errorf("making the guard's pipe: %w", err)
 	}
-	return &DomainGuard{ours: os.NewFile(uintptr(pipe[1]), "guard"), theirs: os.NewFile(uintptr(pipe[0]), "guard's end")}, nil
+	return &DomainGuard{ours: os.NewFile(uintptr(pipe[1]), "guard"),
+		theirs: os.NewFile(uintptr(pipe[0]), "guard's end")}, nil
 }
 
 // StepsDomainGuard are the steps that make the guard. They come after entering its domain

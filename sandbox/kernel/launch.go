@@ -139,7 +139,8 @@ func (c *Child) Failure() error {
 		return nil
 	}
 	s := c.job.steps[c.job.failed-1]
-	return &LaunchError{Step: s.Name, Errno: unix.Errno(c.job.errno), Hole: c.job.hole != 0, Exec: s.Number == unix.SYS_EXECVE || s.Number == unix.SYS_EXECVEAT}
+	return &LaunchError{Step: s.Name, Errno: unix.Errno(c.job.errno), Hole: c.job.hole != 0,
+		Exec: s.Number == unix.SYS_EXECVE || s.Number == unix.SYS_EXECVEAT}
 }
 
 // WaitShared waits until a child that shares the descriptor table has executed the program

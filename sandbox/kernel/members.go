@@ -38,7 +38,8 @@ func NewMembers() (*Members, error) {
 	if err != nil {
 		return nil, fmt.Errorf("making the socket of the membership helper: %w", err)
 	}
-	m := &Members{ours: os.NewFile(uintptr(fds[0]), "membership"), theirs: os.NewFile(uintptr(fds[1]), "membership helper")}
+	m := &Members{ours: os.NewFile(uintptr(fds[0]), "membership"),
+		theirs: os.NewFile(uintptr(fds[1]), "membership helper")}
 	limit := unix.NsecToTimeval(answerDeadline.Nanoseconds())
 	err = errors.Join(unix.SetsockoptTimeval(fds[0], unix.SOL_SOCKET, unix.SO_RCVTIMEO, &limit),
 		unix.SetsockoptTimeval(fds[0], unix.SOL_SOCKET, unix.SO_SNDTIMEO, &limit))
@@ -168,12 +169,14 @@ func StepsMembers(m *Members, first int) []Step {
 			Args: [6]uintptr{unix.CLONE_PARENT | uintptr(unix.SIGCHLD)}},
 		{Name: "membership helper: closing its memory", Number: unix.SYS_PRCTL, Args: [6]uintptr{unix.PR_SET_DUMPABLE}},
 		StepMoveFD(int(m.theirs.Fd()), 0),
-		{Name: "membership helper: closing descriptors", Number: unix.SYS_CLOSE_RANGE, Args: [6]uintptr{1, uintptr(toTheLast)}},
+		{Name: "membership helper: closing descriptors", Number: unix.SYS_CLOSE_RANGE,
+			Args: [6]uintptr{1, uintptr(toTheLast)}},
 		// 0 means that the supervisor has ended, and so the helper does.
 		{Name: "membership helper: waiting", Number: unix.SYS_RECVMSG, Want: WantValue, Value: 1, keep: keep,
 			Args: [6]uintptr{0, uintptr(unsafe.Pointer(message)), unix.MSG_CMSG_CLOEXEC}},
-		{Name: "membership helper: asking the kernel", Number: unix.SYS_PIDFD_SEND_SIGNAL, Want: WantAny, SkipTo: first + loop + 3,
-			Args: [6]uintptr{1}},
+		{Name: "membership helper: asking the kernel", Number: unix.SYS_PIDFD_SEND_SIGNAL, Want: WantAny,
+			SkipTo: first + loop + 3,
+			Args:   [6]uintptr{1}},
 		tell(no),
 		tell(yes),
 		{Name: "membership helper: closing", Number: unix.SYS_CLOSE, Want: WantAny, Args: [6]uintptr{1}},

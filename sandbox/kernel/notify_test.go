@@ -15,7 +15,8 @@ func TestReceive(t *testing.T) {
 	g := startTarget(t)
 	n := g.next(t)
 	arch := map[string]uint32{"amd64": unix.AUDIT_ARCH_X86_64, "arm64": unix.AUDIT_ARCH_AARCH64}[runtime.GOARCH]
-	if int(n.PID) != g.child.PID || n.Data.Number != asked || n.Data.Arch != arch || n.Data.InstructionPointer == 0 || n.ID == 0 {
+	if int(n.PID) != g.child.PID || n.Data.Number != asked || n.Data.Arch != arch ||
+		n.Data.InstructionPointer == 0 || n.ID == 0 {
 		t.Errorf("received %+v of process %d", n, g.child.PID)
 	}
 	if !g.listener.Valid(n.ID) || g.listener.Valid(n.ID+1) {

@@ -54,7 +54,8 @@ func transfer(call uintptr, tid int, buf []byte, address uint64) (int, error) {
 	length := min(len(buf), maxProcessVMReadLength)
 	local := iovec{base: uintptr(unsafe.Pointer(&buf[0])), len: uintptr(length)}
 	remote := iovec{base: uintptr(address), len: uintptr(length)}
-	n, _, errno := unix.RawSyscall6(call, uintptr(tid), uintptr(unsafe.Pointer(&local)), 1, uintptr(unsafe.Pointer(&remote)), 1, 0)
+	n, _, errno := unix.RawSyscall6(call, uintptr(tid), uintptr(unsafe.Pointer(&local)), 1,
+		uintptr(unsafe.Pointer(&remote)), 1, 0)
 	if errno != 0 {
 		return 0, errno
 	}
@@ -121,7 +122,8 @@ func receivedFDs(control []byte) []int {
 // (PR_GET_CHILD_SUBREAPER of prctl(2)).
 func ChildSubreaper() (bool, error) {
 	var set int32
-	if _, _, errno := unix.RawSyscall6(unix.SYS_PRCTL, unix.PR_GET_CHILD_SUBREAPER, uintptr(unsafe.Pointer(&set)), 0, 0, 0, 0); errno != 0 {
+	if _, _, errno := unix.RawSyscall6(unix.SYS_PRCTL, unix.PR_GET_CHILD_SUBREAPER,
+		uintptr(unsafe.Pointer(&set)), 0, 0, 0, 0); errno != 0 {
 		return false, fmt.Errorf("asking whether this process is a reaper: %w", errno)
 	}
 	return set != 0, nil
@@ -141,7 +143,8 @@ func DetachTraced(pid int, sig unix.Signal) error {
 	deliver := sig
 	if sig == unix.SIGTRAP {
 		var info [siginfoSize]byte
-		_, _, errno := unix.RawSyscall6(unix.SYS_PTRACE, unix.PTRACE_GETSIGINFO, uintptr(pid), 0, uintptr(unsafe.Pointer(&info)), 0, 0)
+		_, _, errno := unix.RawSyscall6(unix.SYS_PTRACE, unix.PTRACE_GETSIGINFO, uintptr(pid), 0,
+			uintptr(unsafe.Pointer(&info)), 0, 0)
 		head := (*struct {
 			signo, errno, code, _ int32
 			pid                   int32

@@ -47,7 +47,8 @@ func TestSendFile(t *testing.T) {
 	}
 	defer got.Close()
 	var sent, received unix.Stat_t
-	if unix.Fstat(int(null.Fd()), &sent) != nil || unix.Fstat(int(got.Fd()), &received) != nil || sent.Rdev != received.Rdev {
+	if unix.Fstat(int(null.Fd()), &sent) != nil || unix.Fstat(int(got.Fd()), &received) != nil ||
+		sent.Rdev != received.Rdev {
 		t.Errorf("sent device %#x, received %#x", sent.Rdev, received.Rdev)
 	}
 	if flags, err := unix.FcntlInt(got.Fd(), unix.F_GETFD, 0); err != nil || flags != unix.FD_CLOEXEC {
@@ -96,7 +97,8 @@ func TestProcessMemory(t *testing.T) {
 	g := startTarget(t)
 	word, other := uint64(1), make([]byte, 8)
 	address := uint64(uintptr(unsafe.Pointer(&word)))
-	if n, err := WriteProcessMemory(os.Getpid(), []byte{2, 0, 0, 0, 0, 0, 0, 0}, address); n != 8 || err != nil || word != 2 {
+	if n, err := WriteProcessMemory(os.Getpid(), []byte{2, 0, 0, 0, 0, 0, 0, 0}, address); n != 8 ||
+		err != nil || word != 2 {
 		t.Errorf("writing: %d, %v; the word is %d", n, err, word)
 	}
 	if n, err := ReadProcessMemory(os.Getpid(), other, address); n != 8 || err != nil || other[0] != 2 {

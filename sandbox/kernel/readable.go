@@ -59,7 +59,8 @@ func TryReadChild() error {
 	wait := Step{Name: "waiting", Number: unix.SYS_WAIT4, Args: [6]uintptr{^uintptr(0)}, Want: WantAny}
 	launched, err := Launch([]Step{
 		StepDeathSignal(unix.SIGKILL), fork, StepWake(ready[1]), stepCloseNow(gate[1]), wait, StepEnd(),
-		StepDeathSignal(unix.SIGKILL), stepCloseNow(gate[1]), StepCapabilities(Capabilities{}), stepWaitEnd(gate[0]), StepEnd(),
+		StepDeathSignal(unix.SIGKILL), stepCloseNow(gate[1]), StepCapabilities(Capabilities{}),
+		stepWaitEnd(gate[0]), StepEnd(),
 	}, false)
 	unix.Close(ready[1])
 	if err == nil {

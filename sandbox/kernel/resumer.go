@@ -45,7 +45,8 @@ func StepsResumer(r Resumer, first int) []Step {
 	const sleep, announced, end, poll, hear, wake, pause, look, again = 0, 1, 2, 3, 4, 5, 6, 7, 8
 	base := first + len(steps)
 
-	fds := &[...]unix.PollFd{{Fd: pipe, Events: unix.POLLIN}, {Fd: command, Events: unix.POLLIN}, {Fd: signals, Events: unix.POLLIN}}
+	fds := &[...]unix.PollFd{{Fd: pipe, Events: unix.POLLIN}, {Fd: command, Events: unix.POLLIN},
+		{Fd: signals, Events: unix.POLLIN}}
 	interval := unix.NsecToTimespec(resumeInterval.Nanoseconds())
 	text, word := new([statHead]byte), new([1]byte)
 	keep := []any{fds, &interval, text, word}
@@ -64,7 +65,8 @@ func StepsResumer(r Resumer, first int) []Step {
 		wake: {Name: "resumer: waking", Number: unix.SYS_PIDFD_SEND_SIGNAL, Want: WantAny,
 			Args: [6]uintptr{launcher, uintptr(unix.SIGCONT)}},
 		pause: wait("waiting for the launcher", 1, &interval),
-		look: {Name: "resumer: looking", Number: unix.SYS_PREAD64, Want: WantAny, SkipTo: base + wake, stat: text, keep: keep,
+		look: {Name: "resumer: looking", Number: unix.SYS_PREAD64, Want: WantAny, SkipTo: base + wake,
+			stat: text, keep: keep,
 			Args: [6]uintptr{state, uintptr(unsafe.Pointer(text)), statHead}},
 		again: {Name: "resumer: again", Number: unix.SYS_GETPID, SkipTo: base + poll},
 	}

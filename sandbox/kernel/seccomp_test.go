@@ -39,7 +39,8 @@ func TestLoadFilterErrors(t *testing.T) {
 }
 
 func TestFilterFlagSupported(t *testing.T) {
-	for flag, want := range map[FilterFlags]bool{FilterTSync: true, FilterNewListener: true, FilterWaitKillableRecv: true, 1 << 30: false} {
+	for flag, want := range map[FilterFlags]bool{FilterTSync: true, FilterNewListener: true,
+		FilterWaitKillableRecv: true, 1 << 30: false} {
 		if got, err := FilterFlagSupported(flag); err != nil || got != want {
 			t.Errorf("flag %#x: %t, %v; want %t", uint32(flag), got, err, want)
 		}

@@ -41,7 +41,10 @@ func sendApart(t *testing.T, steps func(socket int) []Step) string {
 }
 
 func TestMessenger(t *testing.T) {
-	if said := sendApart(t, func(socket int) []Step { return StepsSendHelper(socket, []byte("started")) }); said != "started" {
+	if said := sendApart(t, func(socket int) []Step {
+		return StepsSendHelper(socket,
+			[]byte("started"))
+	}); said != "started" {
 		t.Errorf("it told %q", said)
 	}
 }
@@ -49,7 +52,8 @@ func TestMessenger(t *testing.T) {
 // TestGuard: a guard kills and tells when its pipe ends without a word, and else
 // neither.
 func TestGuard(t *testing.T) {
-	for _, test := range []struct{ word, words, want string }{{"", "killed", "killed"}, {"", "", ""}, {"x", "killed", ""}} {
+	for _, test := range []struct{ word, words, want string }{{"", "killed", "killed"}, {"", "", ""},
+		{"x", "killed", ""}} {
 		victim := exec.Command("sleep", "20")
 		if err := victim.Start(); err != nil {
 			t.Fatal(err)
@@ -69,7 +73,8 @@ func TestGuard(t *testing.T) {
 		}
 		w.Close()
 		said := sendApart(t, func(socket int) []Step {
-			return StepsGuard(Guard{Pipe: int(r.Fd()), Command: int(pidfd.Fd()), Log: socket, ExitMessage: []byte(test.words)}, 0)
+			return StepsGuard(Guard{Pipe: int(r.Fd()), Command: int(pidfd.Fd()), Log: socket,
+				ExitMessage: []byte(test.words)}, 0)
 		})
 		if said != test.want {
 			t.Errorf("%+v: it told %q", test, said)

@@ -106,7 +106,8 @@ func catch(sig unix.Signal, now kernelSigaction) error {
 		now.handler = shared
 		return setAction(sig, &now)
 	}
-	action := kernelSigaction{handler: handler, flags: saSiginfo | saOnStack | saRestart | saRestorer, restorer: restorer}
+	action := kernelSigaction{handler: handler, flags: saSiginfo | saOnStack | saRestart | saRestorer,
+		restorer: restorer}
 	return setAction(sig, &action)
 }
 

@@ -35,7 +35,8 @@ func lookAt(path []byte, flags uintptr, st *unix.Statx_t) unix.Errno {
 	}
 	const dontSync = unix.AT_STATX_DONT_SYNC | unix.AT_NO_AUTOMOUNT
 	at := unix.AT_FDCWD
-	_, _, errno := unix.RawSyscall6(unix.SYS_STATX, uintptr(at), uintptr(unsafe.Pointer(&path[0])), dontSync|flags, 0, uintptr(unsafe.Pointer(st)), 0)
+	_, _, errno := unix.RawSyscall6(unix.SYS_STATX, uintptr(at), uintptr(unsafe.Pointer(&path[0])),
+		dontSync|flags, 0, uintptr(unsafe.Pointer(st)), 0)
 	return errno
 }
 

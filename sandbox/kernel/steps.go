@@ -62,17 +62,20 @@ func StepDeathSignal(sig unix.Signal) Step {
 // StepParentIs ends the start if the parent is not pid any more, because it died before the
 // death signal was set.
 func StepParentIs(pid int) Step {
-	return Step{Name: "checking that the supervisor is alive", Number: unix.SYS_GETPPID, Want: WantValue, Value: uintptr(pid)}
+	return Step{Name: "checking that the supervisor is alive", Number: unix.SYS_GETPPID, Want: WantValue,
+		Value: uintptr(pid)}
 }
 
 // StepKeepFD clears close-on-exec of the descriptor fd.
 func StepKeepFD(fd int) Step {
-	return Step{Name: fmt.Sprintf("keeping descriptor %d", fd), Number: unix.SYS_FCNTL, Args: [6]uintptr{uintptr(fd), unix.F_SETFD, 0}}
+	return Step{Name: fmt.Sprintf("keeping descriptor %d", fd), Number: unix.SYS_FCNTL,
+		Args: [6]uintptr{uintptr(fd), unix.F_SETFD, 0}}
 }
 
 // StepCloseFD sets close-on-exec of the descriptor fd.
 func StepCloseFD(fd int) Step {
-	return Step{Name: fmt.Sprintf("closing descriptor %d", fd), Number: unix.SYS_FCNTL, Args: [6]uintptr{uintptr(fd), unix.F_SETFD, unix.FD_CLOEXEC}}
+	return Step{Name: fmt.Sprintf("closing descriptor %d", fd), Number: unix.SYS_FCNTL,
+		Args: [6]uintptr{uintptr(fd), unix.F_SETFD, unix.FD_CLOEXEC}}
 }
 
 // StepsWitness are the steps of a process whose only descriptor is one end of a pipe, to
@@ -94,9 +97,11 @@ func StepsWitness(pipe, command, parent, first int) []Step {
 		Args: [6]uintptr{0, uintptr(unsafe.Pointer(info)), siginfoSize}}
 	// The pipe may be full, too.
 	ended, patience := &unix.PollFd{Fd: 2, Events: unix.POLLIN}, &unix.Timespec{Sec: 1}
-	look := Step{Name: "looking for the parent", Number: unix.SYS_PPOLL, Want: WantAny, OnZero: first, keep: []any{ended, patience},
+	look := Step{Name: "looking for the parent", Number: unix.SYS_PPOLL, Want: WantAny, OnZero: first,
+		keep: []any{ended, patience},
 		Args: [6]uintptr{uintptr(unsafe.Pointer(ended)), 1, uintptr(unsafe.Pointer(patience))}}
-	kill := Step{Name: "killing", Number: unix.SYS_PIDFD_SEND_SIGNAL, Want: WantAny, Args: [6]uintptr{1, uintptr(unix.SIGKILL)}}
+	kill := Step{Name: "killing", Number: unix.SYS_PIDFD_SEND_SIGNAL, Want: WantAny,
+		Args: [6]uintptr{1, uintptr(unix.SIGKILL)}}
 	return append(setUp, wait, tell, look, kill, StepEnd())
 }
 
@@ -135,7 +140,8 @@ func StepPrctl(name string, want unix.Errno, args [5]uintptr) Step {
 
 // StepRestrictSelf enters a Landlock domain, as landlock_restrict_self(2).
 func StepRestrictSelf(ruleset int) Step {
-	return Step{Name: "entering the landlock domain", Number: unix.SYS_LANDLOCK_RESTRICT_SELF, Args: [6]uintptr{uintptr(ruleset)}}
+	return Step{Name: "entering the landlock domain", Number: unix.SYS_LANDLOCK_RESTRICT_SELF,
+		Args: [6]uintptr{uintptr(ruleset)}}
 }
 
 // StepFilter loads a seccomp program, as [LoadFilter]. The listener's number, if
@@ -143,7 +149,8 @@ func StepRestrictSelf(ruleset int) Step {
 func StepFilter(program []unix.SockFilter, flags FilterFlags, save *atomic.Uintptr) Step {
 	prog := &unix.SockFprog{Len: uint16(len(program)), Filter: &program[0]}
 	return Step{Name: "loading the seccomp filter", Number: unix.SYS_SECCOMP, Save: save,
-		Args: [6]uintptr{seccompSetModeFilter, uintptr(flags), uintptr(unsafe.Pointer(prog))}, keep: []any{prog, program}}
+		Args: [6]uintptr{seccompSetModeFilter, uintptr(flags), uintptr(unsafe.Pointer(prog))},
+		keep: []any{prog, program}}
 }
 
 // StepWake adds 1 to an eventfd(2).
@@ -193,7 +200,8 @@ func StepsExec(path string, argv, env []string) ([]Step, error) {
 			return Step{}, fmt.Errorf("making the arguments: %w", err)
 		}
 		return Step{Name: "executing " + path, Number: unix.SYS_EXECVE, keep: []any{p, a, e},
-			Args: [6]uintptr{uintptr(unsafe.Pointer(p)), uintptr(unsafe.Pointer(&a[0])), uintptr(unsafe.Pointer(&e[0]))}}, nil
+			Args: [6]uintptr{uintptr(unsafe.Pointer(p)), uintptr(unsafe.Pointer(&a[0])),
+				uintptr(unsafe.Pointer(&e[0]))}}, nil
 	}
 	first, err := exec(path, argv)
 	if err != nil {
@@ -226,13 +234,15 @@ func StepExecFile(fd int, argv, env []string) (Step, error) {
 		return Step{}, fmt.Errorf("making the environment: %w", err)
 	}
 	return Step{Name: fmt.Sprintf("executing descriptor %d", fd), Number: unix.SYS_EXECVEAT, keep: []any{a, e},
-		Args: [6]uintptr{uintptr(fd), EmptyPathAddress(), uintptr(unsafe.Pointer(&a[0])), uintptr(unsafe.Pointer(&e[0])), unix.AT_EMPTY_PATH}}, nil
+		Args: [6]uintptr{uintptr(fd), EmptyPathAddress(), uintptr(unsafe.Pointer(&a[0])),
+			uintptr(unsafe.Pointer(&e[0])), unix.AT_EMPTY_PATH}}, nil
 }
 
 // StepFork makes a child process, which continues at the step of index child; the parent
 // continues with the next one. They share no memory.
 func StepFork(child int) Step {
-	return Step{Name: "starting a process", Number: unix.SYS_CLONE, OnZero: child, Args: [6]uintptr{uintptr(unix.SIGCHLD)}}
+	return Step{Name: "starting a process", Number: unix.SYS_CLONE, OnZero: child,
+		Args: [6]uintptr{uintptr(unix.SIGCHLD)}}
 }
 
 // StepEnd ends the process.
@@ -243,7 +253,8 @@ func StepEnd() Step {
 // StepCloseOnExecFrom sets close-on-exec of all descriptors from first on
 // (CLOSE_RANGE_CLOEXEC of close_range(2), Linux 5.11).
 func StepCloseOnExecFrom(first int) Step {
-	return Step{Name: "closing descriptors", Number: unix.SYS_CLOSE_RANGE, Args: [6]uintptr{uintptr(first), uintptr(^uint32(0)), unix.CLOSE_RANGE_CLOEXEC}}
+	return Step{Name: "closing descriptors", Number: unix.SYS_CLOSE_RANGE,
+		Args: [6]uintptr{uintptr(first), uintptr(^uint32(0)), unix.CLOSE_RANGE_CLOEXEC}}
 }
 
 // lastLook is how long a process stays after sending, so that the receiver can still look up
@@ -255,8 +266,10 @@ func stepsSend(socket int, words []byte) []Step {
 	look := unix.NsecToTimespec(lastLook.Nanoseconds())
 	return []Step{
 		{Name: "sending a message", Number: unix.SYS_SENDTO, Want: WantAny, keep: []any{words},
-			Args: [6]uintptr{uintptr(socket), uintptr(unsafe.Pointer(&words[0])), uintptr(len(words)), unix.MSG_DONTWAIT | unix.MSG_NOSIGNAL}},
-		{Name: "staying", Number: unix.SYS_NANOSLEEP, Want: WantAny, keep: []any{&look}, Args: [6]uintptr{uintptr(unsafe.Pointer(&look))}},
+			Args: [6]uintptr{uintptr(socket), uintptr(unsafe.Pointer(&words[0])), uintptr(len(words)),
+				unix.MSG_DONTWAIT | unix.MSG_NOSIGNAL}},
+		{Name: "staying", Number: unix.SYS_NANOSLEEP, Want: WantAny, keep: []any{&look},
+			Args: [6]uintptr{uintptr(unsafe.Pointer(&look))}},
 	}
 }
 
@@ -264,7 +277,8 @@ func stepsSend(socket int, words []byte) []Step {
 // it sends a message without waiting, and that exits soon. The socket must not be 0, nor the
 // message empty.
 func StepsSendHelper(socket int, words []byte) []Step {
-	steps := []Step{StepMoveFD(socket, 0), {Name: "send helper: closing descriptors", Number: unix.SYS_CLOSE_RANGE, Args: [6]uintptr{1, uintptr(^uint32(0))}}}
+	steps := []Step{StepMoveFD(socket, 0), {Name: "send helper: closing descriptors",
+		Number: unix.SYS_CLOSE_RANGE, Args: [6]uintptr{1, uintptr(^uint32(0))}}}
 	return append(append(steps, stepsSend(0, words)...), StepEnd())
 }
 
@@ -282,7 +296,8 @@ func StepSetSID() Step { return Step{Name: "starting a session", Number: unix.SY
 // StepMoveFD makes descriptor to a copy of descriptor from, without close-on-exec. The
 // numbers must differ.
 func StepMoveFD(from, to int) Step {
-	return Step{Name: fmt.Sprintf("passing descriptor %d as %d", from, to), Number: unix.SYS_DUP3, Args: [6]uintptr{uintptr(from), uintptr(to), 0}}
+	return Step{Name: fmt.Sprintf("passing descriptor %d as %d", from, to), Number: unix.SYS_DUP3,
+		Args: [6]uintptr{uintptr(from), uintptr(to), 0}}
 }
 
 func vector(list []string) ([]*byte, error) {
@@ -336,5 +351,6 @@ type SelfCheck struct {
 // StepChdirRoot makes / the working directory, so that no other file system is kept busy.
 func StepChdirRoot() Step {
 	root, _ := unix.BytePtrFromString("/")
-	return Step{Name: "changing to the root directory", Number: unix.SYS_CHDIR, Args: [6]uintptr{uintptr(unsafe.Pointer(root))}, keep: []any{root}}
+	return Step{Name: "changing to the root directory", Number: unix.SYS_CHDIR,
+		Args: [6]uintptr{uintptr(unsafe.Pointer(root))}, keep: []any{root}}
 }

@@ -20,7 +20,8 @@ func (s SignalSet) Has(sig unix.Signal) bool { return s&(1<<(uint(sig)-1)) != 0 
 // The goroutine must be locked to its thread. See rt_sigprocmask(2).
 func BlockSignals(set SignalSet) (before SignalSet) {
 	const setMask = 2
-	unix.RawSyscall6(unix.SYS_RT_SIGPROCMASK, setMask, uintptr(unsafe.Pointer(&set)), uintptr(unsafe.Pointer(&before)), 8, 0, 0)
+	unix.RawSyscall6(unix.SYS_RT_SIGPROCMASK, setMask, uintptr(unsafe.Pointer(&set)),
+		uintptr(unsafe.Pointer(&before)), 8, 0, 0)
 	return before
 }
 

@@ -45,7 +45,8 @@ func TestBlockSignals(t *testing.T) {
 	onThread(func() {
 		set := AllSignals &^ (1 << (unix.SIGUSR1 - 1))
 		before := BlockSignals(set)
-		if now := BlockSignals(before); now.Has(unix.SIGUSR1) || now.Has(unix.SIGKILL) || !now.Has(unix.SIGTERM) || !now.Has(64) {
+		if now := BlockSignals(before); now.Has(unix.SIGUSR1) || now.Has(unix.SIGKILL) ||
+			!now.Has(unix.SIGTERM) || !now.Has(64) {
 			t.Errorf("the mask was %#x", uint64(now))
 		}
 		if got, want := statusOf(t, "SigBlk"), fmt.Sprintf("%016x", uint64(before)); got != want {
@@ -60,7 +61,8 @@ func TestThreadCapabilities(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		for key, set := range map[string]CapSet{"CapEff": caps.Effective, "CapPrm": caps.Permitted, "CapInh": caps.Inheritable} {
+		for key, set := range map[string]CapSet{"CapEff": caps.Effective, "CapPrm": caps.Permitted,
+			"CapInh": caps.Inheritable} {
 			if got, want := fmt.Sprintf("%016x", uint64(set)), statusOf(t, key); got != want {
 				t.Errorf("%s is %s, the kernel says %s", key, got, want)
 			}
@@ -113,7 +115,8 @@ func TestSetThreadFileIdentity(t *testing.T) {
 		if err := SetThreadFileIdentity(FileIdentity{UID: 65534, GID: 65533, Groups: []uint32{7, 8}}); err != nil {
 			t.Fatal(err)
 		}
-		if got := statusOf(t, "Uid") + "|" + statusOf(t, "Gid") + "|" + statusOf(t, "Groups"); got != "0 65534 0 65534|0 65533 0 65533|7 8" {
+		if got := statusOf(t, "Uid") + "|" + statusOf(t, "Gid") + "|" +
+			statusOf(t, "Groups"); got != "0 65534 0 65534|0 65533 0 65533|7 8" {
 			t.Errorf("uids, gids and groups are %s", got)
 		}
 		if got := statusOf(t, "CapEff"); got != "0000000000000000" {
@@ -151,7 +154,8 @@ func tryOpen(path string) error {
 
 // TestOrdinaryUser: what an ordinary user cannot do is said to be refused.
 func TestOrdinaryUser(t *testing.T) {
-	const want = "becoming root: operation not permitted\nmore capabilities: operation not permitted\njoining a mount namespace: operation not permitted\n"
+	const want = "becoming root: operation not permitted\nmore capabilities: operation not " +
+		"permitted\njoining a mount namespace: operation not permitted\n"
 	if got := playRole(t, "nobody", nobody()); got != want {
 		t.Errorf("got\n%swant\n%s", got, want)
 	}

@@ -40,7 +40,8 @@ const (
 	// ScopeSignal is the bit of [Plan.Scoped] that keeps signals inside (ABI 6).
 	ScopeSignal uint64 = llsys.ScopeSignal
 
-	flagsLog   = llsys.FlagRestrictSelfLogSameExecOff | llsys.FlagRestrictSelfLogNewExecOn | llsys.FlagRestrictSelfLogSubdomainsOff
+	flagsLog = llsys.FlagRestrictSelfLogSameExecOff | llsys.FlagRestrictSelfLogNewExecOn |
+		llsys.FlagRestrictSelfLogSubdomainsOff
 	flagsTSync = flagsLog | llsys.FlagRestrictSelfTSync
 	flagsNNP   = flagsTSync | llsys.FlagRestrictSelfNoNewPrivs
 )

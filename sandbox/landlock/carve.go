@@ -151,7 +151,8 @@ func (c *carving) addMount(t *MountTable, m *mountinfo.Mount, o carveOptions) {
 	case m.FSType == "sysfs" || m.FSType == "cgroup" || m.FSType == "cgroup2":
 		inSys := m.Point != "/sys" && abspath.Within("/sys", m.Point) && c.objects["/sys"] != nil
 		if !inSys && t.visible(m) {
-			c.add(object{path: m.Point, ceiling: sysCeiling, cause: cause, expected: abspath.Within("/sys", m.Point), system: true})
+			c.add(object{path: m.Point, ceiling: sysCeiling, cause: cause,
+				expected: abspath.Within("/sys", m.Point), system: true})
 		}
 	}
 }
@@ -177,7 +178,8 @@ func (c *carving) addShadows(t *MountTable, handle Rights) {
 			}
 			for _, view := range t.shadows(m, parent) {
 				if c.objects[view] == nil {
-					c.add(object{path: view, ceiling: codeCeiling & handle, cause: o.cause + ", also reached from " + view})
+					c.add(object{path: view, ceiling: codeCeiling & handle, cause: o.cause +
+						", also reached from " + view})
 					queue = append(queue, c.objects[view])
 				}
 			}
@@ -210,10 +212,12 @@ func (c *carving) addProcfs(t *MountTable, m *mountinfo.Mount, o carveOptions) b
 	case m.FSType != "proc":
 		return false
 	case o.access == policy.AccessAllow:
-		c.add(object{path: m.Point, ceiling: o.handle &^ makeNode, procfs: true, expected: m == proc, cause: "proc on " + m.Point})
+		c.add(object{path: m.Point, ceiling: o.handle &^ makeNode, procfs: true, expected: m == proc,
+			cause: "proc on " + m.Point})
 		return true
 	case m.Dev() == proc.Dev() && m.Root == proc.Root:
-		c.add(object{path: m.Point, ceiling: readRights, procfs: true, expected: m == proc, cause: "proc on " + m.Point})
+		c.add(object{path: m.Point, ceiling: readRights, procfs: true, expected: m == proc, cause: "proc on " +
+			m.Point})
 		return true
 	}
 	return false

@@ -66,7 +66,8 @@ func (s *linkSearch) visit(name string, entry fs.DirEntry, err error) error {
 	case file != nil:
 		file.seen++
 	default:
-		file = &linkedFile{name: name, links: uint64(st.Nlink), seen: 1} //nolint:unconvert // its width differs between architectures
+		file = &linkedFile{name: name, links: uint64(st.Nlink),
+			seen: 1} //nolint:unconvert // its width differs between architectures
 		s.known[id] = file
 		s.order = append(s.order, file)
 	}

@@ -23,7 +23,8 @@ func TestLinkedPrograms(t *testing.T) {
 		}
 	}
 	for _, link := range [][2]string{
-		{"bin/both", "lib/both"}, {"bin/out", "elsewhere/out"}, {"lib/out", "elsewhere/lib-out"}, {"lib/out", "lib/again"}, {"elsewhere/other", "elsewhere/2"},
+		{"bin/both", "lib/both"}, {"bin/out", "elsewhere/out"}, {"lib/out", "elsewhere/lib-out"},
+		{"lib/out", "lib/again"}, {"elsewhere/other", "elsewhere/2"},
 	} {
 		if err := os.Link(at(link[0]), at(link[1])); err != nil {
 			t.Fatal(err)

@@ -104,7 +104,8 @@ func TestHiddenMounts(t *testing.T) {
 
 func TestOverlayLayers(t *testing.T) {
 	const options = `rw,lowerdir=/l\:1:/l2::relative:/data,upperdir=/up,workdir=/wo\\rk,lowerdir+=/l3,index=off`
-	want := []overlayLayer{{"/l:1", false}, {"/l2", false}, {"/data", false}, {"/up", false}, {`/wo\rk`, true}, {"/l3", false}}
+	want := []overlayLayer{{"/l:1", false}, {"/l2", false}, {"/data", false}, {"/up", false}, {`/wo\rk`, true},
+		{"/l3", false}}
 	if got := overlayLayers(options); !slices.Equal(got, want) {
 		t.Errorf("got %+v, want %+v", got, want)
 	}
@@ -112,7 +113,8 @@ func TestOverlayLayers(t *testing.T) {
 
 func TestRelativeLayer(t *testing.T) {
 	for options, want := range map[string]string{
-		"rw,lowerdir=/a:/b,upperdir=/c,workdir=/d": "", "rw,lowerdir=/a:b": "b", "rw,upperdir=up": "up", "rw,lowerdir=/a::/b": "", "lowerdir+=x\\,y": "x,y", "": "",
+		"rw,lowerdir=/a:/b,upperdir=/c,workdir=/d": "", "rw,lowerdir=/a:b": "b", "rw,upperdir=up": "up",
+		"rw,lowerdir=/a::/b": "", "lowerdir+=x\\,y": "x,y", "": "",
 	} {
 		if have := relativeLayer(options); have != want {
 			t.Errorf("%q: %q, want %q", options, have, want)
@@ -131,7 +133,8 @@ var (
 // carveUsual are the objects of every system; without the first where procfs is
 // opened.
 var carveUsual = []string{
-	"/proc excluded", "/dev devices", "/sys/fs/bpf excluded", "/sys/kernel/config excluded", "/sys/kernel/debug excluded",
+	"/proc excluded", "/dev devices", "/sys/fs/bpf excluded", "/sys/kernel/config excluded",
+	"/sys/kernel/debug excluded",
 	"/sys/kernel/security excluded", "/sys/kernel/tracing excluded", "/sys limited read_file|read_dir",
 }
 
@@ -158,13 +161,15 @@ var carveTests = []struct {
 	},
 	{
 		name: "bind of the directory above a procfs", options: carveDeny, base: carveUsual,
-		lines:     "50 27 0:21 / /a/b/proc rw - proc proc rw\n51 27 254:0 /a /v rw - ext4 /dev/vda rw\n",
-		objects:   []string{"/a/b/proc excluded", "/v/b/proc " + codeText},
-		ancestors: map[string]Rights{"/a": ReadDir, "/a/b": ReadDir, "/v": readRights | Execute, "/v/b": readRights | Execute},
+		lines:   "50 27 0:21 / /a/b/proc rw - proc proc rw\n51 27 254:0 /a /v rw - ext4 /dev/vda rw\n",
+		objects: []string{"/a/b/proc excluded", "/v/b/proc " + codeText},
+		ancestors: map[string]Rights{"/a": ReadDir, "/a/b": ReadDir, "/v": readRights | Execute,
+			"/v/b": readRights | Execute},
 	},
 	{
 		name: "files over procfs", options: carveDeny, base: carveUsual,
-		lines:     "50 22 0:70 /cpuinfo /proc/cpuinfo rw - fuse.lxcfs lxcfs rw\n51 22 0:71 / /proc/sys/fs/binfmt_misc rw - autofs s rw\n52 22 0:21 /sys /proc/sys ro - proc proc rw\n",
+		lines: "50 22 0:70 /cpuinfo /proc/cpuinfo rw - fuse.lxcfs lxcfs rw\n51 22 0:71 / " +
+			"/proc/sys/fs/binfmt_misc rw - autofs s rw\n52 22 0:21 /sys /proc/sys ro - proc proc rw\n",
 		reexposed: []string{"/proc/cpuinfo"},
 	},
 	{
@@ -176,19 +181,25 @@ var carveTests = []struct {
 	},
 	{
 		name: "no-write", options: carveNoWrite, base: carveUsual[1:],
-		lines:   "50 27 0:21 / /b rw - proc proc rw\n51 27 0:90 / /p rw - proc proc rw\n52 22 0:63 / /proc/sys/fs/binfmt_misc rw - binfmt_misc b rw\n",
+		lines: "50 27 0:21 / /b rw - proc proc rw\n51 27 0:90 / /p rw - proc proc rw\n52 22 0:63 / " +
+			"/proc/sys/fs/binfmt_misc rw - binfmt_misc b rw\n",
 		objects: []string{"/b limited read_file|read_dir", "/p excluded", "/proc limited read_file|read_dir"},
 	},
 	{
-		name: "allow", options: carveAllow, base: carveUsual[1:], lines: "51 27 0:90 / /p rw - proc proc rw\n52 27 0:91 / /t rw - tracefs t rw\n",
-		objects: []string{"/p limited " + (fsABI5 &^ makeNode).String(), "/proc limited " + (fsABI5 &^ makeNode).String(), "/t excluded"},
+		name: "allow", options: carveAllow, base: carveUsual[1:],
+		lines: "51 27 0:90 / /p rw - proc proc rw\n52 27 0:91 / /t rw - tracefs t rw\n",
+		objects: []string{"/p limited " + (fsABI5 &^ makeNode).String(), "/proc limited " +
+			(fsABI5 &^ makeNode).String(), "/t excluded"},
 	},
 	{name: "code", options: carveCode, base: carveUsual, objects: []string{"/usr " + codeText}},
 	{
 		name: "code shown elsewhere", options: carveCode, base: carveUsual,
-		lines:     "50 27 254:0 /usr/lib /j/lib rw - ext4 /dev/vda rw\n51 27 254:0 / /r rw - ext4 /dev/vda rw\n52 27 254:0 /usr /ro ro - ext4 /dev/vda rw\n",
-		objects:   []string{"/usr " + codeText, "/j/lib " + codeText, "/r/usr " + codeText, "/r/j/lib " + codeText, "/r/r " + codeText},
-		ancestors: map[string]Rights{"/j": readRights | Execute, "/r": readRights | Execute, "/r/j": readRights | Execute},
+		lines: "50 27 254:0 /usr/lib /j/lib rw - ext4 /dev/vda rw\n51 27 254:0 / /r rw - ext4 " +
+			"/dev/vda rw\n52 27 254:0 /usr /ro ro - ext4 /dev/vda rw\n",
+		objects: []string{"/usr " + codeText, "/j/lib " + codeText, "/r/usr " + codeText, "/r/j/lib " +
+			codeText, "/r/r " + codeText},
+		ancestors: map[string]Rights{"/j": readRights | Execute, "/r": readRights | Execute,
+			"/r/j": readRights | Execute},
 	},
 	{
 		name: "a mount inside, shown elsewhere", options: carveCode, base: carveUsual,
@@ -197,13 +208,16 @@ var carveTests = []struct {
 	},
 	{
 		name: "overlay", options: carveCode, base: carveUsual,
-		lines:     "50 27 0:70 / /usr rw - overlay o rw,lowerdir=/l1:/l2,upperdir=/o/u,workdir=/o/w\n51 27 254:0 /o /again rw - ext4 /dev/vda rw\n",
-		objects:   []string{"/usr " + codeText, "/l1 " + codeText, "/l2 " + codeText, "/o/u " + codeText, "/o/w " + codeText, "/again/u " + codeText, "/again/w " + codeText},
+		lines: "50 27 0:70 / /usr rw - overlay o rw,lowerdir=/l1:/l2,upperdir=/o/u,workdir=/o/w\n51 " +
+			"27 254:0 /o /again rw - ext4 /dev/vda rw\n",
+		objects: []string{"/usr " + codeText, "/l1 " + codeText, "/l2 " + codeText, "/o/u " + codeText,
+			"/o/w " + codeText, "/again/u " + codeText, "/again/w " + codeText},
 		ancestors: map[string]Rights{"/o": readRights | Execute, "/again": readRights | Execute},
 	},
 	{
 		name: "device file systems", options: carveDeny, base: carveUsual,
-		lines:     "50 27 0:6 / /j/dev rw - devtmpfs d rw\n51 27 0:70 / /k/dev rw - tmpfs d rw\n52 27 0:71 / /develop rw - tmpfs d rw\n",
+		lines: "50 27 0:6 / /j/dev rw - devtmpfs d rw\n51 27 0:70 / /k/dev rw - tmpfs d rw\n52 27 " +
+			"0:71 / /develop rw - tmpfs d rw\n",
 		objects:   []string{"/j/dev devices", "/k/dev devices"},
 		ancestors: map[string]Rights{"/j": ReadDir, "/k": ReadDir},
 	},

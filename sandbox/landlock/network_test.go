@@ -208,8 +208,10 @@ func netPlan(t *testing.T, version int, n policy.Network) (*Plan, error) {
 }
 
 func TestPortsNeedTheirABI(t *testing.T) {
-	n := policy.Network{ConnectTCP: policy.OnlyThese[uint16](443), ConnectUDP: policy.OnlyThese[uint16](53), BindUDP: policy.OnlyThese[uint16](0)}
-	const connectTCP, connectUDP, bindUDP = llsys.AccessNetConnectTCP, llsys.AccessNetConnectSendUDP, llsys.AccessNetBindUDP
+	n := policy.Network{ConnectTCP: policy.OnlyThese[uint16](443), ConnectUDP: policy.OnlyThese[uint16](53),
+		BindUDP: policy.OnlyThese[uint16](0)}
+	const connectTCP, connectUDP = llsys.AccessNetConnectTCP, llsys.AccessNetConnectSendUDP
+	const bindUDP = llsys.AccessNetBindUDP
 	all := []PortRule{{443, connectTCP}, {53, connectUDP}, {0, bindUDP}}
 	for version, want := range map[int][]PortRule{3: nil, 4: all[:1], 9: all[:1], 10: all} {
 		p, err := netPlan(t, version, n)
@@ -220,10 +222,12 @@ func TestPortsNeedTheirABI(t *testing.T) {
 		for _, r := range want {
 			handled |= r.Rights
 		}
-		if !slices.Equal(p.Ports, want) || p.Net != handled || p.HandlesUDP() != (version >= 10) || p.HandlesTCP() != (version >= 4) {
+		if !slices.Equal(p.Ports, want) || p.Net != handled || p.HandlesUDP() != (version >= 10) ||
+			p.HandlesTCP() != (version >= 4) {
 			t.Errorf("ABI %d: ports %v, handled %#x", version, p.Ports, p.Net)
 		}
-		if warned := slices.ContainsFunc(p.Warnings, func(w string) bool { return strings.Contains(w, "UDP") }); warned {
+		if warned := slices.ContainsFunc(p.Warnings,
+			func(w string) bool { return strings.Contains(w, "UDP") }); warned {
 			t.Errorf("ABI %d: %q", version, p.Warnings)
 		}
 	}

@@ -160,7 +160,8 @@ func TestPlanErrors(t *testing.T) {
 		is     error
 	}{
 		{"no landlock", policy.Policy{}, ForVersion(0), "no landlock", errors.ErrUnsupported},
-		{"min-abi", policy.Policy{MinABI: 6}, ForVersion(5), "ABI 6 (Linux 6.12) is needed and this kernel has ABI 5", errors.ErrUnsupported},
+		{"min-abi", policy.Policy{MinABI: 6}, ForVersion(5),
+			"ABI 6 (Linux 6.12) is needed and this kernel has ABI 5", errors.ErrUnsupported},
 		{"missing", ro(dir + "/x"), abi, `(write "?` + dir + `/x" if it may be missing)`, unix.ENOENT},
 		{"below a file", ro("/etc/passwd/x"), abi, "if it may be missing", unix.ENOTDIR},
 		{"FIFO", ro(fifo), abi, "FIFO", nil},
@@ -170,7 +171,8 @@ func TestPlanErrors(t *testing.T) {
 		{"below procfs", ro("/proc/sys"), abi, "procfs", nil},
 		{"through a link", ro("/proc/self"), abi, "procfs", nil},
 		{"no device", policy.Policy{Devices: []policy.Device{{Path: dir}}}, abi, "not a device node", nil},
-		{"missing device", policy.Policy{Devices: []policy.Device{{Path: dir + "/x"}}}, abi, `(write "?` + dir + `/x" if it may be missing)`, unix.ENOENT},
+		{"missing device", policy.Policy{Devices: []policy.Device{{Path: dir + "/x"}}}, abi, `(write "?` + dir +
+			`/x" if it may be missing)`, unix.ENOENT},
 	}
 	for _, tt := range tests {
 		t.Run(tt.name, func(t *testing.T) {
@@ -248,7 +250,8 @@ func TestPlan(t *testing.T) {
 		if r.Path == "/" && r.Rights != ReadDir {
 			t.Errorf("/ is granted %v", r.Rights)
 		}
-		if abspath.Within("/proc", r.Path) && !slices.ContainsFunc(mounts.mounts, func(m mountinfo.Mount) bool { return m.Point == r.Path }) {
+		if abspath.Within("/proc", r.Path) &&
+			!slices.ContainsFunc(mounts.mounts, func(m mountinfo.Mount) bool { return m.Point == r.Path }) {
 			t.Errorf("%s is granted %v", r.Path, r.Rights)
 		}
 	}

@@ -214,7 +214,8 @@ func (s *codeSearch) visitPlace(path string, m *mountinfo.Mount, name string) {
 		if !ok || canonical == "/" {
 			continue
 		}
-		s.views = append(s.views, codeAlias{canonical, "layer " + canonical + " of the overlay that holds " + name, false})
+		s.views = append(s.views, codeAlias{canonical, "layer " + canonical + " of the overlay that holds " +
+			name, false})
 		s.visit(canonical, name)
 	}
 }

@@ -92,7 +92,8 @@ func secondProcfs(st *stage) []attempt {
 		if !slices.Contains(p.Hidden, st.path("a", "p")) {
 			return fmt.Errorf("Hidden is %q", p.Hidden)
 		}
-		return expectWarning("nothing new can be created directly in " + st.path("a") + ", because of proc on " + st.path("a", "p"))(p)
+		return expectWarning("nothing new can be created directly in " +
+			st.path("a") + ", because of proc on " + st.path("a", "p"))(p)
 	}
 	return []attempt{
 		st.readMem("read", st.path("a", "p", "self", "mem")),
@@ -378,7 +379,8 @@ func sysfsPrivileged(st *stage) []attempt {
 	return []attempt{
 		open("write with CAP_DAC_OVERRIDE", thp, os.O_WRONLY, unix.EACCES),
 		open("write a cgroup with CAP_DAC_OVERRIDE", st.path("cg", "cgroup.procs"), os.O_WRONLY, unix.EACCES),
-		{"write with CAP_SETUID", func() error { return as(0, func() error { return touch(thp, os.O_WRONLY) }) }, unix.EACCES},
+		{"write with CAP_SETUID",
+			func() error { return as(0, func() error { return touch(thp, os.O_WRONLY) }) }, unix.EACCES},
 		{"write what was given away with CAP_CHOWN", func() error {
 			if err := os.Chown(thp, 65534, 65534); err != nil {
 				return err
@@ -873,7 +875,8 @@ func (st *stage) watch() error {
 	bind("/proc/1", st.path("bound"))
 	expect(st.path("bound"))
 	if now := must(ReadMountTable()); seen.Load() != int64(len(now.mounts)) {
-		return fmt.Errorf("the last table that was handed on has %d mounts, and there are %d", seen.Load(), len(now.mounts))
+		return fmt.Errorf("the last table that was handed on has %d mounts, and there are %d", seen.Load(),
+			len(now.mounts))
 	}
 	before := cpuTime()
 	time.Sleep(100 * time.Millisecond)

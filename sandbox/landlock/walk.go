@@ -181,7 +181,9 @@ func (w *walker) outOfResources(path string, err error) bool {
 	}
 	w.exhausted = fmt.Errorf("opening %q: %w", path, err)
 	if errors.Is(err, unix.EMFILE) {
-		w.exhausted = fmt.Errorf("%w: a start needs a descriptor for each rule, about a hundred, and RLIMIT_NOFILE allows fewer", w.exhausted)
+		w.exhausted = fmt.Errorf(
+			"%w: a start needs a descriptor for each rule, about a hundred, and RLIMIT_NOFILE allows fewer",
+			w.exhausted)
 	}
 	return true
 }
@@ -288,7 +290,8 @@ func (w *walker) carveAt(n *node, e *ancestor, want, have Rights) {
 	}
 	onlyDirs := own.has(want & fileRights) // the rule on n gives files all they can have
 	list, err := n.entries(func(e entry) bool {
-		return e.kind != unix.DT_LNK && (!onlyDirs || e.kind == unix.DT_DIR || e.kind == unix.DT_UNKNOWN || e.kind == unix.DT_SOCK)
+		return e.kind != unix.DT_LNK && (!onlyDirs || e.kind == unix.DT_DIR || e.kind == unix.DT_UNKNOWN ||
+			e.kind == unix.DT_SOCK)
 	})
 	if w.outOfResources(n.path, err) {
 		return
@@ -297,7 +300,8 @@ func (w *walker) carveAt(n *node, e *ancestor, want, have Rights) {
 		list, err = w.knownEntries(n.path), nil
 	}
 	if err != nil {
-		w.plan.warn("%s cannot be listed and nothing in it is granted: %v (carved because of %s)", n.path, err, e.object.cause)
+		w.plan.warn("%s cannot be listed and nothing in it is granted: %v (carved because of %s)", n.path, err,
+			e.object.cause)
 		return
 	}
 	for _, entry := range list {
@@ -483,7 +487,8 @@ func (w *walker) verify() error {
 			}
 		}
 		if !bears.has(r.Rights) {
-			return fmt.Errorf("carving %q: bug: %v would be granted where at most %v is allowed", r.Path, r.Rights, bears)
+			return fmt.Errorf("carving %q: bug: %v would be granted where at most %v is allowed", r.Path,
+				r.Rights, bears)
 		}
 	}
 	return nil

@@ -45,11 +45,13 @@ func (p *Plan) warnWorkDirs(busy []string) {
 func (p *Plan) warnLayers(t *MountTable, code []string) {
 	for i := range t.mounts {
 		m := &t.mounts[i]
-		if m.FSType != "overlay" || !slices.ContainsFunc(code, func(dir string) bool { return abspath.Within(dir, m.Point) }) {
+		if m.FSType != "overlay" ||
+			!slices.ContainsFunc(code, func(dir string) bool { return abspath.Within(dir, m.Point) }) {
 			continue
 		}
 		if layer := relativeLayer(m.SuperOptions); layer != "" {
-			p.warn("the programs in %s are on an overlay whose layer %q has a relative path and cannot be found: if it can be written inside, they can be changed", m.Point, layer)
+			p.warn("the programs in %s are on an overlay whose layer %q has a relative path and cannot "+
+				"be found: if it can be written inside, they can be changed", m.Point, layer)
 		}
 	}
 }
@@ -64,7 +66,8 @@ func (p *Plan) warnMissing(r Request) {
 		p.warn("landlock ABI %d does not see truncate(2): the seccomp filter refuses it by path, for every file", v)
 	}
 	if v < 6 && r.Policy.IPC.Signals == policy.ScopeSandbox {
-		p.warn("landlock ABI %d cannot keep signals inside: only those that dump core are refused, to every other process", v)
+		p.warn("landlock ABI %d cannot keep signals inside: only those that dump core are refused, to "+
+			"every other process", v)
 	}
 	if v < 6 && r.Policy.IPC.AbstractSockets == policy.ScopeSandbox {
 		p.warn("landlock ABI %d cannot refuse abstract sockets of processes outside the sandbox", v)

@@ -27,7 +27,8 @@ import (
 func Watch(ctx context.Context, file *os.File, known []string, onMount func(mountinfo.Mount),
 	onTable func(*MountTable)) error {
 	if file.SetReadDeadline(time.Time{}) == nil {
-		return fmt.Errorf("watching the mount table: %q belongs to the runtime's poller, which would take the events: %w", file.Name(), unix.EINVAL)
+		return fmt.Errorf("watching the mount table: %q belongs to the runtime's poller, which would "+
+			"take the events: %w", file.Name(), unix.EINVAL)
 	}
 	wakeRead, wakeWrite, err := os.Pipe()
 	if err != nil {

@@ -35,7 +35,8 @@ const (
 var groupNames = [groups]string{
 	groupSystem: "Programs and libraries of the system.", groupConfiguration: "Configuration of the system.",
 	groupKernel: "What the kernel says of the machine.", groupProject: "The directory that the program is started in.",
-	groupHome: "Of the home directory.", groupTemporary: "Temporary files and shared memory.", groupOther: "Elsewhere.", groupListed: "Directories of which only the names are seen.",
+	groupHome: "Of the home directory.", groupTemporary: "Temporary files and shared memory.",
+	groupOther: "Elsewhere.", groupListed: "Directories of which only the names are seen.",
 }
 
 // target is the directory or file that is granted for the sake of a path.
@@ -61,7 +62,8 @@ var wholeTrees = []struct {
 	{"/dev/shm", groupTemporary}, {"/tmp", groupTemporary}, {"/var/tmp", groupTemporary},
 	{"/run/systemd/resolve", groupConfiguration}, {"/run/resolvconf", groupConfiguration},
 	{"/var/cache/fontconfig", groupConfiguration}, {"/var/lib/ca-certificates", groupConfiguration},
-	{"/var/lib/sss/mc", groupConfiguration}, {"/var/lib/dpkg", groupConfiguration}, {"/var/lib/rpm", groupConfiguration},
+	{"/var/lib/sss/mc", groupConfiguration}, {"/var/lib/dpkg", groupConfiguration},
+	{"/var/lib/rpm", groupConfiguration},
 }
 
 // oneBelow are directories of the home directory each entry of which belongs to one

@@ -81,7 +81,8 @@ type port struct {
 
 // NewRecorder returns an empty one.
 func NewRecorder() *Recorder {
-	return &Recorder{paths: map[string]*use{}, made: map[string]bool{}, sockets: map[string]*use{}, own: map[string]bool{},
+	return &Recorder{paths: map[string]*use{}, made: map[string]bool{}, sockets: map[string]*use{},
+		own:   map[string]bool{},
 		ports: map[port]*use{}, families: map[uint16]bool{}}
 }
 

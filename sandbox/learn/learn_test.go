@@ -64,8 +64,10 @@ func TestCollapse(t *testing.T) {
 		{"the working directory", see(list, "/home/u/src/p"), "ro /home/u/src/p"},
 		{"written", see(write, "/home/u/src/p/f"), "rw /home/u/src/p"},
 		{"removed", see(remove, "/home/u/src/p/d/f"), "rw /home/u/src/p"},
-		{"made and executed", append(create("/home/u/src/p/a.out"), see(execute, "/home/u/src/p/a.out")...), "rwx /home/u/src/p"},
-		{"made in what was made", append(create("/srv/d/new", "/srv/d/new/f"), see(read, "/srv/d/new/f")...), "rw /srv/d"},
+		{"made and executed", append(create("/home/u/src/p/a.out"), see(execute, "/home/u/src/p/a.out")...),
+			"rwx /home/u/src/p"},
+		{"made in what was made", append(create("/srv/d/new", "/srv/d/new/f"), see(read, "/srv/d/new/f")...),
+			"rw /srv/d"},
 		{"a cache", create("/home/u/.cache/pip/x/y"), "rw /home/u/.cache/pip"},
 		{"configuration", see(read, "/home/u/.config/nvim/init.lua"), "ro /home/u/.config/nvim"},
 		{"beside a token", see(read, "/home/u/.cargo/registry/index/x"), "ro /home/u/.cargo/registry"},
@@ -101,11 +103,13 @@ func TestWithheld(t *testing.T) {
 		{"the shadow file", see(read, "/etc/shadow"), "/etc/shadow", "keys and passwords of the system"},
 		{"names in the home directory", create("/home/u/.x.tmp"), "/home/u", "names are made directly in it"},
 		{"the system", see(write, "/usr/bin/ls"), "/usr/bin/ls", "the system would be changed"},
-		{"a socket", []supervisor.Observation{{Access: supervisor.AccessConnect, Family: unix.AF_UNIX, Path: "/run/docker.sock"}},
+		{"a socket", []supervisor.Observation{{Access: supervisor.AccessConnect, Family: unix.AF_UNIX,
+			Path: "/run/docker.sock"}},
 			"/run/docker.sock", "a UNIX socket"},
 	} {
 		p := record(test.seen...).Propose(Options{Places: testPlaces})
-		if len(p.Grants) != 0 || len(p.Withheld) != 1 || p.Withheld[0].Path != test.path || !strings.HasPrefix(p.Withheld[0].Why, test.why) {
+		if len(p.Grants) != 0 || len(p.Withheld) != 1 || p.Withheld[0].Path != test.path ||
+			!strings.HasPrefix(p.Withheld[0].Why, test.why) {
 			t.Errorf("%s: grants %v, withheld %+v", test.name, rules(p), p.Withheld)
 		}
 	}
@@ -122,20 +126,24 @@ func TestWithheld(t *testing.T) {
 
 func TestNetwork(t *testing.T) {
 	p := record(
-		supervisor.Observation{Access: supervisor.AccessConnect, Family: unix.AF_INET6, Protocol: unix.IPPROTO_TCP, Port: 443},
+		supervisor.Observation{Access: supervisor.AccessConnect, Family: unix.AF_INET6,
+			Protocol: unix.IPPROTO_TCP, Port: 443},
 		supervisor.Observation{Access: supervisor.AccessBind, Family: unix.AF_INET, Protocol: unix.IPPROTO_TCP},
-		supervisor.Observation{Access: supervisor.AccessConnect, Family: unix.AF_INET, Protocol: unix.IPPROTO_UDP, Port: 53},
+		supervisor.Observation{Access: supervisor.AccessConnect, Family: unix.AF_INET,
+			Protocol: unix.IPPROTO_UDP, Port: 53},
 		supervisor.Observation{Access: supervisor.AccessBind, Family: unix.AF_NETLINK},
 		supervisor.Observation{Access: supervisor.AccessConnect, Family: unix.AF_UNIX, Path: "/run/nscd/socket"},
 	).Propose(Options{Places: testPlaces})
-	if got := fmt.Sprint(p.Families, p.ConnectTCP, p.BindTCP, p.UDP, p.OwnSockets); got != "[inet inet6 netlink] [443] [0] true false" {
+	if got := fmt.Sprint(p.Families, p.ConnectTCP, p.BindTCP, p.UDP,
+		p.OwnSockets); got != "[inet inet6 netlink] [443] [0] true false" {
 		t.Error(got)
 	}
 	p = record(
 		supervisor.Observation{Access: supervisor.AccessBind, Family: unix.AF_UNIX, Path: "/tmp/s", Missing: true},
 		supervisor.Observation{Access: supervisor.AccessConnect, Family: unix.AF_UNIX, Path: "/tmp/s"},
 	).Propose(Options{Places: testPlaces})
-	if got := fmt.Sprintf("%v %v %s %d", p.Families, p.OwnSockets, rules(p), len(p.Withheld)); got != "[unix] true rw /tmp 0" {
+	if got := fmt.Sprintf("%v %v %s %d", p.Families, p.OwnSockets, rules(p),
+		len(p.Withheld)); got != "[unix] true rw /tmp 0" {
 		t.Error(got)
 	}
 }
@@ -143,12 +151,15 @@ func TestNetwork(t *testing.T) {
 // TestLaws: whatever is observed, the policy can be read, grants each use or says that it
 // does not, and no rule holds a secret.
 func TestLaws(t *testing.T) {
-	names := []string{"usr", "etc", "home", "u", "src", "p", ".ssh", ".cargo", "credentials.toml", ".npmrc", ".cache", "a", "b", "c",
+	names := []string{"usr", "etc", "home", "u", "src", "p", ".ssh", ".cargo", "credentials.toml", ".npmrc",
+		".cache", "a", "b", "c",
 		"tmp", "root", "shadow", "x\ny", "${HOME}", "\"", "\xff", "\x1b]0;x\a", "#", "srv", ".bashrc", "ssl", "private"}
-	accesses := []supervisor.Access{supervisor.AccessRead, supervisor.AccessList, supervisor.AccessWrite, supervisor.AccessExecute,
+	accesses := []supervisor.Access{supervisor.AccessRead, supervisor.AccessList, supervisor.AccessWrite,
+		supervisor.AccessExecute,
 		supervisor.AccessMake, supervisor.AccessRemove, supervisor.AccessChange}
 	random := rand.New(rand.NewPCG(1, 2))
-	loader := file.Loader{Env: []string{"HOME=" + testPlaces.Home, "XDG_RUNTIME_DIR=" + testPlaces.Runtime}, Dir: testPlaces.Dir}
+	loader := file.Loader{Env: []string{"HOME=" + testPlaces.Home, "XDG_RUNTIME_DIR=" + testPlaces.Runtime},
+		Dir: testPlaces.Dir}
 	for range 500 {
 		r := NewRecorder()
 		for range 1 + random.IntN(30) {
@@ -159,8 +170,9 @@ func TestLaws(t *testing.T) {
 			for range 1 + random.IntN(4) {
 				name = path.Join(name, names[random.IntN(len(names))])
 			}
-			r.Observe(supervisor.Observation{Comm: names[random.IntN(len(names))], Access: accesses[random.IntN(len(accesses))],
-				Path: name, Missing: random.IntN(3) == 0})
+			r.Observe(supervisor.Observation{Comm: names[random.IntN(len(names))],
+				Access: accesses[random.IntN(len(accesses))],
+				Path:   name, Missing: random.IntN(3) == 0})
 		}
 		p := r.Propose(Options{Places: testPlaces, ABI: random.IntN(8)})
 		text := p.TOML([]string{"cmd", "x\ny"})

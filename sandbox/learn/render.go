@@ -64,7 +64,8 @@ func (p *Proposal) TOML(command []string) []byte {
 	if len(p.Grants) == 0 {
 		b.WriteString("ro = []\n")
 	}
-	b.WriteString("\n# Owner, mode and times of files are changed only where files can be written.\nmetadata = \"granted\"\n")
+	b.WriteString("\n# Owner, mode and times of files are changed only where files can be " +
+		"written.\nmetadata = \"granted\"\n")
 	b.WriteString("\n[ipc]\nabstract-sockets = \"sandbox\"\n")
 	p.network(&b)
 	p.tests(&b)
@@ -175,7 +176,10 @@ func (p *Proposal) tests(b *strings.Builder) {
 
 // grants reports whether a path lies in what is granted.
 func (p *Proposal) grants(name string) bool {
-	return slices.ContainsFunc(p.Grants, func(g Grant) bool { return g.Rights != policy.MayList && abspath.Within(g.Path, name) })
+	return slices.ContainsFunc(p.Grants, func(g Grant) bool {
+		return g.Rights != policy.MayList &&
+			abspath.Within(g.Path, name)
+	})
 }
 
 // withheld writes as comments what was not granted.
@@ -202,7 +206,8 @@ func (n Need) String() string {
 	for _, w := range []struct {
 		need Need
 		word string
-	}{{NeedList, "list"}, {NeedRead, "read"}, {NeedExecute, "execute"}, {NeedWrite, "write"}, {NeedMake, "make and remove names"}} {
+	}{{NeedList, "list"}, {NeedRead, "read"}, {NeedExecute, "execute"}, {NeedWrite, "write"},
+		{NeedMake, "make and remove names"}} {
 		if n&w.need != 0 {
 			words = append(words, w.word)
 		}

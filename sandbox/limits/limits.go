@@ -70,10 +70,12 @@ func raise(resource int, hard, wanted uint64) {
 func Hint(err error) string {
 	switch {
 	case errors.Is(err, unix.EMFILE):
-		return fmt.Sprintf(": RLIMIT_NOFILE (ulimit -n) is %d, and memjail needs about 100 descriptors, more with many path rules: raise it",
+		return fmt.Sprintf(": RLIMIT_NOFILE (ulimit -n) is %d, and memjail needs about 100 descriptors, "+
+			"more with many path rules: raise it",
 			early.Nofile[1])
 	case errors.Is(err, unix.EAGAIN):
-		return ": RLIMIT_NPROC (ulimit -u) or the cgroup's limit (TasksMax=, pids.max) is too low for memjail's processes: raise it"
+		return ": RLIMIT_NPROC (ulimit -u) or the cgroup's limit (TasksMax=, pids.max) is too low for " +
+			"memjail's processes: raise it"
 	case errors.Is(err, unix.EFBIG):
 		return ": RLIMIT_FSIZE (ulimit -f) is too low: raise it"
 	}

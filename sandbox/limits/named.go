@@ -13,8 +13,9 @@ import (
 // resources are the limits that a policy can name.
 var resources = map[string]int{
 	"as": unix.RLIMIT_AS, "cpu": unix.RLIMIT_CPU, "data": unix.RLIMIT_DATA, "fsize": unix.RLIMIT_FSIZE,
-	"memlock": unix.RLIMIT_MEMLOCK, "msgqueue": unix.RLIMIT_MSGQUEUE, "nice": unix.RLIMIT_NICE, "nofile": unix.RLIMIT_NOFILE,
-	"nproc": unix.RLIMIT_NPROC, "rtprio": unix.RLIMIT_RTPRIO, "rttime": unix.RLIMIT_RTTIME,
+	"memlock": unix.RLIMIT_MEMLOCK, "msgqueue": unix.RLIMIT_MSGQUEUE, "nice": unix.RLIMIT_NICE,
+	"nofile": unix.RLIMIT_NOFILE,
+	"nproc":  unix.RLIMIT_NPROC, "rtprio": unix.RLIMIT_RTPRIO, "rttime": unix.RLIMIT_RTTIME,
 	"sigpending": unix.RLIMIT_SIGPENDING, "stack": unix.RLIMIT_STACK,
 }
 
@@ -46,7 +47,8 @@ func Named(list []policy.Limit, e Effort) ([]starter.Limit, error) {
 			continue
 		}
 		if l.Name == "nproc" && unix.Getuid() == 0 {
-			e.Warn("limits.nproc does not hold: the kernel does not apply RLIMIT_NPROC to uid 0; run CMD as another user, or set pids.max of its cgroup")
+			e.Warn("limits.nproc does not hold: the kernel does not apply RLIMIT_NPROC to uid 0; run " +
+				"CMD as another user, or set pids.max of its cgroup")
 		}
 		named = append(named, starter.Limit{Name: "RLIMIT_" + strings.ToUpper(l.Name), Resource: resource,
 			Value: unix.Rlimit{Cur: l.Soft, Max: l.Hard}})

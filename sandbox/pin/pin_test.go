@@ -38,7 +38,8 @@ func TestTrace(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "a/b/file"), nil, 0o644); err != nil {
 		t.Fatal(err)
 	}
-	for name, target := range map[string]string{"c/up": "../a", "whole": filepath.Join(dir, "c/up/b/file"), "loop": "loop"} {
+	for name, target := range map[string]string{"c/up": "../a", "whole": filepath.Join(dir, "c/up/b/file"),
+		"loop": "loop"} {
 		if err := os.Symlink(target, filepath.Join(dir, name)); err != nil {
 			t.Fatal(err)
 		}
@@ -55,7 +56,8 @@ func TestTrace(t *testing.T) {
 			t.Errorf("%q is not among the directories %q", d, l.sortedDirs())
 		}
 	}
-	if want := map[string]string{filepath.Join(dir, "whole"): filepath.Join(dir, "c/up/b/file"), filepath.Join(dir, "c/up"): "../a"}; !reflect.DeepEqual(l.links, want) {
+	if want := map[string]string{filepath.Join(dir, "whole"): filepath.Join(dir, "c/up/b/file"),
+		filepath.Join(dir, "c/up"): "../a"}; !reflect.DeepEqual(l.links, want) {
 		t.Errorf("links %q, want %q", l.links, want)
 	}
 	for path, want := range map[string]error{"loop": unix.ELOOP, "a": unix.EISDIR, "none": unix.ENOENT} {
@@ -135,7 +137,8 @@ func TestCompare(t *testing.T) {
 	if !errors.As(err, &mismatch) {
 		t.Fatal(err)
 	}
-	want := &MismatchError{Source: "list", Changed: []string{"/other"}, Missing: []string{"/new"}, Extra: []string{"/gone"}}
+	want := &MismatchError{Source: "list", Changed: []string{"/other"}, Missing: []string{"/new"},
+		Extra: []string{"/gone"}}
 	if !reflect.DeepEqual(mismatch, want) {
 		t.Errorf("%+v, want %+v", mismatch, want)
 	}

@@ -83,7 +83,8 @@ func ReadSums(name string) (*Sums, error) {
 		}
 		path, sum, ok := parseSum(lines.Text())
 		if !ok {
-			return nil, fmt.Errorf("%s:%d: want a SHA-256 sum, two spaces and an absolute path, as \"memjail pin\" writes", name, number)
+			return nil, fmt.Errorf("%s:%d: want a SHA-256 sum, two spaces and an absolute path, as "+
+				"\"memjail pin\" writes", name, number)
 		}
 		if other, twice := s.byPath[path]; twice && other != sum {
 			return nil, fmt.Errorf("%s:%d: %q is listed twice, with different sums", name, number, path)

@@ -171,7 +171,8 @@ func (t *tree) surround(l *layout, o Options) error {
 		if err != nil {
 			return fmt.Errorf("listing %q: %w", dir, err)
 		}
-		if len(list) > manyEntries && slices.ContainsFunc(o.Code, func(code string) bool { return abspath.Within(code, dir) }) {
+		if len(list) > manyEntries &&
+			slices.ContainsFunc(o.Code, func(code string) bool { return abspath.Within(code, dir) }) {
 			mounts := o.Mounts.Below(dir)
 			// What is mounted on the way to a copy would cover it.
 			if !slices.ContainsFunc(mounts, l.has) && t.overlay(dir) == nil {
@@ -270,7 +271,8 @@ func (t *tree) bindEntry(dir int, e os.DirEntry, path string) error {
 
 // bind shows a file or a directory with all that is mounted below it.
 func (t *tree) bind(dir int, name, path string) error {
-	const flags = unix.OPEN_TREE_CLONE | unix.OPEN_TREE_CLOEXEC | unix.AT_RECURSIVE | unix.AT_SYMLINK_NOFOLLOW | unix.AT_NO_AUTOMOUNT
+	const flags = unix.OPEN_TREE_CLONE | unix.OPEN_TREE_CLOEXEC | unix.AT_RECURSIVE | unix.AT_SYMLINK_NOFOLLOW |
+		unix.AT_NO_AUTOMOUNT
 	fd, err := unix.OpenTree(dir, name, flags)
 	if err != nil {
 		return err

@@ -54,17 +54,22 @@ func TestLayer(t *testing.T) {
 		foreign bool
 		want    string
 	}{
-		{name: "reading without the capability", attempt: reading, errno: unix.EACCES, dropped: true, want: "capability"},
-		{name: "the same by a foreign launcher", attempt: reading, errno: unix.EACCES, dropped: true, foreign: true, want: "capability"},
+		{name: "reading without the capability", attempt: reading, errno: unix.EACCES, dropped: true,
+			want: "capability"},
+		{name: "the same by a foreign launcher", attempt: reading, errno: unix.EACCES, dropped: true,
+			foreign: true, want: "capability"},
 		{name: "reading with it", attempt: reading, errno: unix.EACCES, want: "landlock"},
 		{name: "another refusal", attempt: reading, errno: unix.EPERM, dropped: true, want: "kernel"},
 		{name: "writing without it", attempt: writing, errno: unix.EACCES, dropped: true, want: "landlock"},
 		{name: "the log", attempt: writing, errno: unix.EPERM, dropped: true, log: log, want: "landlock"},
 		{name: "an unknown call", attempt: writing, errno: unix.ENOSYS, want: "seccomp"},
 		{name: "a known layer", attempt: Attempt{Layer: "descriptors"}, errno: unix.EBADF, want: "descriptors"},
-		{name: "a known layer that refuses by the same errno", attempt: Attempt{Layer: "kernel"}, step: "execve", errno: unix.EACCES, want: "kernel"},
-		{name: "an open before it comes to that", attempt: Attempt{Layer: "seccomp"}, errno: unix.EACCES, want: "landlock"},
-		{name: "a known layer of memjail alone", attempt: Attempt{Layer: "descriptors"}, errno: unix.EBADF, foreign: true, want: "kernel"},
+		{name: "a known layer that refuses by the same errno", attempt: Attempt{Layer: "kernel"},
+			step: "execve", errno: unix.EACCES, want: "kernel"},
+		{name: "an open before it comes to that", attempt: Attempt{Layer: "seccomp"}, errno: unix.EACCES,
+			want: "landlock"},
+		{name: "a known layer of memjail alone", attempt: Attempt{Layer: "descriptors"}, errno: unix.EBADF,
+			foreign: true, want: "kernel"},
 	} {
 		r := suite{dropped: test.dropped}
 		if !test.foreign {

@@ -37,7 +37,8 @@ type naming struct {
 
 // errForeignProcfs means that a procfs shows the numbers of another pid namespace and
 // that the victim could not be found in it.
-var errForeignProcfs = errors.New("shows another pid namespace, in which the victim cannot be distinguished from other processes")
+var errForeignProcfs = errors.New(
+	"shows another pid namespace, in which the victim cannot be distinguished from other processes")
 
 // newToken returns an argument for a victim's command line by which it is recognised in any
 // procfs.
@@ -134,7 +135,8 @@ func (v Victim) isIn(root string, n int) (is, reachable bool) {
 	if err != nil || v.Token == "" {
 		return false, true
 	}
-	return slices.ContainsFunc(bytes.Split(line[:size], []byte{0}), func(arg []byte) bool { return string(arg) == v.Token }), true
+	return slices.ContainsFunc(bytes.Split(line[:size], []byte{0}),
+		func(arg []byte) bool { return string(arg) == v.Token }), true
 }
 
 // launcherIn is the launcher's number in a procfs: the one it has where it was started, if

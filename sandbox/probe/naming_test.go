@@ -26,8 +26,9 @@ func killThreads(argv []string) error {
 		return err
 	}
 	const (
-		loadWord, jumpEqual, answer = unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, unix.BPF_JMP | unix.BPF_JEQ | unix.BPF_K, unix.BPF_RET | unix.BPF_K
-		number, architecture        = 0, 4 // in struct seccomp_data
+		loadWord, jumpEqual, answer = unix.BPF_LD | unix.BPF_W | unix.BPF_ABS, unix.BPF_JMP | unix.BPF_JEQ |
+			unix.BPF_K, unix.BPF_RET | unix.BPF_K
+		number, architecture = 0, 4 // in struct seccomp_data
 	)
 	_, err := kernel.LoadFilter([]unix.SockFilter{
 		{Code: loadWord, K: architecture},
@@ -61,7 +62,8 @@ func probeVia(t *testing.T, launcher []string, only ...string) *probe.Report {
 	ended := make(chan struct{})
 	go func() { // a thread of its own, which Run keeps
 		defer close(ended)
-		report, err = probe.Run(context.Background(), probe.Options{Launcher: launcher, Attempts: selected, Stderr: os.Stderr})
+		report, err = probe.Run(context.Background(), probe.Options{Launcher: launcher, Attempts: selected,
+			Stderr: os.Stderr})
 	}()
 	if <-ended; err != nil {
 		t.Fatal(err)
@@ -95,7 +97,8 @@ func TestKilledThread(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	report := probeVia(t, []string{exe, killThreadName}, "proc-mem/open/self/...", "proc-mem/open/parent/read/...", "process-vm/readv/...")
+	report := probeVia(t, []string{exe, killThreadName}, "proc-mem/open/self/...",
+		"proc-mem/open/parent/read/...", "process-vm/readv/...")
 	want(t, report, probe.Held, "process-vm/readv/")
 	for _, result := range report.Results {
 		switch killed := strings.Contains(result.Detail, probe.KilledDetail); {
@@ -120,7 +123,8 @@ func needRoot(t *testing.T) {
 func TestForeignProcfs(t *testing.T) {
 	needRoot(t)
 	foreign := []string{"unshare", "--pid", "--fork", "--kill-child"}
-	report := probeVia(t, foreign, "proc-mem/open/*/read", "proc-mem/task/*/write", "proc-files/coredump_filter/...", "ptrace/attach/*/read", "signals/kill/...",
+	report := probeVia(t, foreign, "proc-mem/open/*/read", "proc-mem/task/*/write",
+		"proc-files/coredump_filter/...", "ptrace/attach/*/read", "signals/kill/...",
 		"procfs-mount/second/sibling/write", "procfs-mount/chroot/self/write")
 	want(t, report, probe.Open, "proc-mem/")
 	want(t, report, probe.Open, "proc-files/")
@@ -130,7 +134,8 @@ func TestForeignProcfs(t *testing.T) {
 	want(t, report, probe.Held, "signals/kill/outside/")
 
 	// The same with a procfs that is right: nothing outside has a number in it.
-	report = probeVia(t, append(slices.Clone(foreign), "--mount-proc"), "proc-mem/open/*/read", "ptrace/attach/outside/read", "procfs-mount/second/sibling/write")
+	report = probeVia(t, append(slices.Clone(foreign), "--mount-proc"), "proc-mem/open/*/read",
+		"ptrace/attach/outside/read", "procfs-mount/second/sibling/write")
 	want(t, report, probe.Open, "proc-mem/open/self/")
 	want(t, report, probe.Open, "proc-mem/open/child/")
 	want(t, report, probe.Held, "proc-mem/open/outside/")
@@ -170,9 +175,11 @@ func TestGivenUp(t *testing.T) {
 	broken := selected[1]
 	broken.Spelling = "broken"
 	broken.Setup = func(s *probe.Setup) (func(), error) {
-		return nil, s.StartVictims(broken.Name(), func(int) probe.VictimOptions { return probe.VictimOptions{Dir: "/proc/no-directory"} })
+		return nil, s.StartVictims(broken.Name(),
+			func(int) probe.VictimOptions { return probe.VictimOptions{Dir: "/proc/no-directory"} })
 	}
-	report, err := probe.Run(context.Background(), probe.Options{Launcher: []string{"/usr/bin/env"}, Attempts: append(selected, broken), Stderr: os.Stderr})
+	report, err := probe.Run(context.Background(), probe.Options{Launcher: []string{"/usr/bin/env"},
+		Attempts: append(selected, broken), Stderr: os.Stderr})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -184,7 +191,8 @@ func TestGivenUp(t *testing.T) {
 // while, has not refused what was just being tried.
 func TestLauncherThatEnds(t *testing.T) {
 	for _, patience := range []string{"0.03", "0.1"} {
-		report := probeVia(t, []string{"/usr/bin/timeout", "-s", "KILL", patience}, "proc-mem/open/self/*", "proc-mem/open/child/*")
+		report := probeVia(t, []string{"/usr/bin/timeout", "-s", "KILL", patience}, "proc-mem/open/self/*",
+			"proc-mem/open/child/*")
 		for _, result := range report.Results {
 			if result.Verdict == probe.Held {
 				t.Errorf("after %s s: %s is %s: %s", patience, result.Name, result.Verdict, result.Detail)
@@ -228,7 +236,8 @@ func startNoMore(argv []string) error {
 	if err := unix.Prctl(unix.PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0); err != nil {
 		return err
 	}
-	load, jump, answer := uint16(unix.BPF_LD|unix.BPF_W|unix.BPF_ABS), uint16(unix.BPF_JMP|unix.BPF_JEQ|unix.BPF_K), uint16(unix.BPF_RET|unix.BPF_K)
+	load, jump, answer := uint16(unix.BPF_LD|unix.BPF_W|unix.BPF_ABS), uint16(unix.BPF_JMP|unix.BPF_JEQ|
+		unix.BPF_K), uint16(unix.BPF_RET|unix.BPF_K)
 	const flagsOfClone, threadFlag = 16, unix.CLONE_THREAD // its first argument's lower half
 	_, err := kernel.LoadFilter([]unix.SockFilter{
 		{Code: load, K: 0},

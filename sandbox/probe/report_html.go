@@ -54,10 +54,12 @@ func (r *Report) writeHTML(w io.Writer) error {
 func (m *markup) heading(r *Report) {
 	v, sentence := r.conclusion()
 	m.tag("<header>\n<h1>Probe of <code>%s</code></h1>\n", r.Launcher)
-	m.tag("<p class=\"outcome %s\"><span class=\"symbol\" aria-hidden=\"true\">%s</span> %s</p>\n", string(v), symbols[v], sentence)
+	m.tag("<p class=\"outcome %s\"><span class=\"symbol\" aria-hidden=\"true\">%s</span> %s</p>\n", string(v),
+		symbols[v], sentence)
 	m.raw("<ul class=\"counts\">\n")
 	for _, v := range verdicts() {
-		m.tag("<li class=\"%s\"><b>%d</b> <span><span aria-hidden=\"true\">%s</span> %s</span> <small>%s</small></li>\n",
+		m.tag("<li class=\"%s\"><b>%d</b> <span><span aria-hidden=\"true\">%s</span> %s</span> "+
+			"<small>%s</small></li>\n",
 			string(v), r.Count(v), symbols[v], v.words(), meanings[v])
 	}
 	m.tag("</ul>\n<p class=\"facts\">Linux %s, uid %d, %s UTC, %s in %.1f s", r.Kernel, r.UID,
@@ -65,7 +67,8 @@ func (m *markup) heading(r *Report) {
 	if r.Version != "" {
 		m.tag(", memjail %s", r.Version)
 	}
-	m.raw(". Every attempt is made twice, first without the sandbox, and judged by its effect on a canary in the victim.</p>\n</header>\n")
+	m.raw(". Every attempt is made twice, first without the sandbox, and judged by its effect on a " +
+		"canary in the victim.</p>\n</header>\n")
 }
 
 // conclusion is the outcome of the whole run in a sentence.
@@ -75,11 +78,14 @@ func (r *Report) conclusion() (Verdict, string) {
 	case len(closed) > 0 && r.Policy != "":
 		return Open, fmt.Sprintf("%s got through that the policy promises to stop.", plural(len(closed), "attempt"))
 	case len(closed)+len(left) > 0:
-		return Open, fmt.Sprintf("%s got through; memjail's default policy stops %d of them.", plural(len(closed)+len(left), "attempt"), len(closed))
+		return Open, fmt.Sprintf("%s got through; memjail's default policy stops %d of them.",
+			plural(len(closed)+len(left), "attempt"), len(closed))
 	case r.Count(Held)+r.Count(OpenByPolicy) == 0:
 		return NotProven, "Nothing could be proven on this machine."
 	case r.Unmade() > 0:
-		return NotProven, fmt.Sprintf("%s could not be made inside, so whether the sandbox stops them is not known.", plural(r.Unmade(), "attempt"))
+		return NotProven, fmt.Sprintf(
+			"%s could not be made inside, so whether the sandbox stops them is not known.",
+			plural(r.Unmade(), "attempt"))
 	case r.Count(OpenByPolicy) > 0:
 		return Held, "Nothing got through but what the policy opens on purpose."
 	default:
@@ -93,14 +99,16 @@ func (m *markup) matrix(r *Report) {
 		return !slices.ContainsFunc(r.Results, func(result Result) bool { return result.Target == target })
 	})
 	m.raw("<section>\n<h2>Routes and targets</h2>\n")
-	m.tag("<div class=\"matrix\" role=\"table\" aria-label=\"Verdicts by route and target\" style=\"--columns:%d\">\n", len(columns))
+	m.tag("<div class=\"matrix\" role=\"table\" aria-label=\"Verdicts by route and target\" "+
+		"style=\"--columns:%d\">\n", len(columns))
 	m.raw("<div role=\"row\" class=\"head\"><span role=\"columnheader\" class=\"route\">route</span>")
 	for _, target := range columns {
 		m.tag("<span role=\"columnheader\" title=\"%s\">%s</span>", target.Meaning(), string(target))
 	}
 	m.raw("</div>\n")
 	for _, group := range r.byRoute() {
-		m.tag("<div role=\"row\"><span role=\"rowheader\" class=\"route\"><a href=\"#%s\">%s</a></span>", anchor(group.route), group.route)
+		m.tag("<div role=\"row\"><span role=\"rowheader\" class=\"route\"><a href=\"#%s\">%s</a></span>",
+			anchor(group.route), group.route)
 		for _, target := range columns {
 			m.cell(group, target)
 		}
@@ -120,7 +128,8 @@ func (m *markup) cell(group routeResults, target Target) {
 	// The worst first, which is what an eye that runs down the column has to meet.
 	for _, v := range []Verdict{Open, OpenByPolicy, Held, NotProven} {
 		if n := count(aimed, v); n > 0 {
-			m.tag("<span class=\"chip %s\"><span aria-hidden=\"true\">%s</span><span class=\"for-readers\">%s</span> %d</span>", string(v), symbols[v], v.words(), n)
+			m.tag("<span class=\"chip %s\"><span aria-hidden=\"true\">%s</span><span "+
+				"class=\"for-readers\">%s</span> %d</span>", string(v), symbols[v], v.words(), n)
 		}
 	}
 	m.raw("</span>")
@@ -148,7 +157,8 @@ func (m *markup) attentionList(title string, results []Result) {
 func (m *markup) results(r *Report) {
 	m.raw("<section>\n<h2>All attempts</h2>\n")
 	for _, group := range r.byRoute() {
-		m.tag("<h3 id=\"%s\"><code>%s</code> <small>%s</small></h3>\n<div class=\"list\">\n", anchor(group.route), group.route, counted(group.results))
+		m.tag("<h3 id=\"%s\"><code>%s</code> <small>%s</small></h3>\n<div class=\"list\">\n",
+			anchor(group.route), group.route, counted(group.results))
 		for _, result := range group.results {
 			m.result(result, result.short())
 		}
@@ -160,11 +170,13 @@ func (m *markup) results(r *Report) {
 func anchor(route string) string { return "route-" + strings.ReplaceAll(route, " ", "-") }
 
 func (m *markup) result(r Result, name string) {
-	m.tag("<details><summary><span class=\"verdict %s\"><span aria-hidden=\"true\">%s</span> %s</span> <code>%s</code> <span class=\"ended\">%s</span></summary>\n<dl>",
+	m.tag("<details><summary><span class=\"verdict %s\"><span aria-hidden=\"true\">%s</span> %s</span> "+
+		"<code>%s</code> <span class=\"ended\">%s</span></summary>\n<dl>",
 		string(r.Verdict), symbols[r.Verdict], r.Verdict.words(), name, r.ended())
 	for _, row := range [][2]string{
 		{"how", r.Explain}, {"inside", r.Detail}, {"stopped by", r.Layer}, {"without the sandbox", r.Control},
-		{"why it is open", r.Why}, {"memjail's default", string(r.Promise)}, {"reference", r.Reference}, {"name", r.Name},
+		{"why it is open", r.Why}, {"memjail's default", string(r.Promise)}, {"reference", r.Reference},
+		{"name", r.Name},
 	} {
 		if row[1] != "" {
 			m.tag("<dt>%s</dt><dd>%s</dd>", row[0], row[1])
@@ -194,5 +206,6 @@ func (m *markup) tag(format string, args ...any) {
 }
 
 func escapeMarkup(s string) string {
-	return strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", `"`, "&#34;", "'", "&#39;").Replace(report.Printable(s))
+	return strings.NewReplacer("&", "&amp;", "<", "&lt;", ">", "&gt;", `"`, "&#34;", "'",
+		"&#39;").Replace(report.Printable(s))
 }

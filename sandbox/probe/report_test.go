@@ -44,7 +44,8 @@ func fixedReport() *Report {
 		return func(r *Result) { r.Verdict, r.Layer, r.Detail = Held, layer, detail }
 	}
 	return &Report{
-		Version: "1.2.3", Launcher: "memjail run --policy my<policy>.toml", Policy: "my<policy>.toml", Kernel: "6.18.0", UID: 65534,
+		Version: "1.2.3", Launcher: "memjail run --policy my<policy>.toml", Policy: "my<policy>.toml",
+		Kernel: "6.18.0", UID: 65534,
 		Started: time.Date(2026, 11, 21, 9, 30, 0, 0, time.UTC), Seconds: 12.345,
 		Results: []Result{
 			with("proc-mem/open/self/write", held("landlock", "open: EACCES")),
@@ -55,9 +56,13 @@ func fixedReport() *Report {
 			}),
 			with("ptrace/attach/sibling/obtain", held("seccomp", "PTRACE_ATTACH: EPERM")),
 			with("shared/memfd/sibling/write", func(r *Result) {
-				r.Verdict, r.Detail, r.Why, r.Promise = OpenByPolicy, "got through", "memory shared on purpose", PromiseOpen
+				r.Verdict, r.Detail = OpenByPolicy, "got through"
+				r.Why, r.Promise = "memory shared on purpose", PromiseOpen
 			}),
-			with("tracefs/uprobe/outside/read", func(r *Result) { r.Verdict, r.Control = NotProven, "the kernel has no uprobes ("+nasty+")" }),
+			with("tracefs/uprobe/outside/read", func(r *Result) {
+				r.Verdict, r.Control = NotProven,
+					"the kernel has no uprobes ("+nasty+")"
+			}),
 			with("supervisor/kill/monitor/disturb", held("kernel", "kill: EPERM")),
 		},
 	}
@@ -136,7 +141,8 @@ func golden(t *testing.T, name string, got []byte) {
 	gotLines, wantLines := strings.Split(string(got), "\n"), strings.Split(string(want), "\n")
 	for i, line := range gotLines {
 		if i >= len(wantLines) || line != wantLines[i] {
-			t.Fatalf("%s:%d is out of date, now %q; if that is right: go test ./sandbox/probe -run '%s' -update", name, i+1, line, t.Name())
+			t.Fatalf("%s:%d is out of date, now %q; if that is right: go test ./sandbox/probe -run '%s' -update",
+				name, i+1, line, t.Name())
 		}
 	}
 	t.Fatalf("%s is out of date: it has lines behind the end", name)
@@ -475,7 +481,8 @@ func TestReportSARIF(t *testing.T) {
 func TestReportHTML(t *testing.T) {
 	for _, r := range []*Report{fixedReport(), foreignReport(), {}} {
 		page := written(t, r, HTML, Style{})
-		for _, outside := range []string{"http:", "https:", "src=", "url(", "@import", "<link", "<script", "<img", "<iframe"} {
+		for _, outside := range []string{"http:", "https:", "src=", "url(", "@import", "<link", "<script",
+			"<img", "<iframe"} {
 			if bytes.Contains(page, []byte(outside)) {
 				t.Errorf("the page has %q: it has to need nothing else", outside)
 			}

@@ -16,7 +16,8 @@ type textWriter struct {
 
 func (r *Report) writeText(w io.Writer, style Style) error {
 	t := &textWriter{color: style.Color}
-	fmt.Fprintf(t, "%s\nLinux %s, uid %d, %s in %.1f s\n\n", t.bold(report.Printable(r.Launcher)), report.Printable(r.Kernel), r.UID,
+	fmt.Fprintf(t, "%s\nLinux %s, uid %d, %s in %.1f s\n\n", t.bold(report.Printable(r.Launcher)),
+		report.Printable(r.Kernel), r.UID,
 		plural(len(r.Results), "attempt"), r.Seconds)
 	if !style.Quiet {
 		t.table(r)
@@ -50,7 +51,8 @@ func (t *textWriter) table(r *Report) {
 	for _, group := range r.byRoute() {
 		fmt.Fprintf(t, "%s: %s\n", t.bold(group.route), counted(group.results))
 		for _, result := range group.results {
-			line := fmt.Sprintf("  %s  %-*s  %-*s  %s", t.verdict(result.Verdict), width, result.short(), layers, result.Layer,
+			line := fmt.Sprintf("  %s  %-*s  %-*s  %s", t.verdict(result.Verdict), width, result.short(),
+				layers, result.Layer,
 				report.Printable(result.ended()))
 			t.WriteString(strings.TrimRight(line, " ") + "\n")
 		}

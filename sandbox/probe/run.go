@@ -116,7 +116,8 @@ func Run(ctx context.Context, o Options) (*Report, error) {
 	if title == "" {
 		title = shellWords(o.Launcher)
 	}
-	r := &suite{Options: o, report: &Report{Launcher: title, Kernel: kernel.Release(), UID: os.Geteuid(), Started: begin.UTC()}}
+	r := &suite{Options: o, report: &Report{Launcher: title, Kernel: kernel.Release(), UID: os.Geteuid(),
+		Started: begin.UTC()}}
 	if err := r.open(); err != nil {
 		return nil, err
 	}
@@ -239,7 +240,8 @@ func (r *suite) endAgents() {
 
 // try makes one attempt with its control.
 func (r *suite) try(a *Attempt, setup Setup, missing string) (Result, error) {
-	result := Result{Name: a.Name(), Route: a.Route, Spelling: a.Spelling, Target: a.Target, Effect: a.Effect, ABI: a.ABI,
+	result := Result{Name: a.Name(), Route: a.Route, Spelling: a.Spelling, Target: a.Target, Effect: a.Effect,
+		ABI:     a.ABI,
 		Explain: a.Explain, Reference: a.Reference, Promise: a.Promise}
 	if missing == "" && a.Needs != nil {
 		missing = a.Needs()
@@ -305,7 +307,8 @@ func (r *suite) makeAgain(a *Attempt, setup Setup, deadline time.Duration, first
 // a launcher that speaks as shells do, what it started.
 func byFilter(status unix.WaitStatus) bool {
 	const signalled = 128
-	return status.Signaled() && status.Signal() == unix.SIGSYS || status.Exited() && status.ExitStatus() == signalled+int(unix.SIGSYS)
+	return status.Signaled() && status.Signal() == unix.SIGSYS || status.Exited() &&
+		status.ExitStatus() == signalled+int(unix.SIGSYS)
 }
 
 func describe(status unix.WaitStatus) string {
@@ -360,7 +363,8 @@ func (r *suite) layer(a *Attempt, d done) string {
 	switch {
 	case d.Outcome.Errno == unix.ENOSYS:
 		return "seccomp"
-	case r.Policy != nil && d.Outcome.Errno == unix.EACCES && (a.Layer == "" || strings.HasPrefix(d.Outcome.Step, "open")):
+	case r.Policy != nil && d.Outcome.Errno == unix.EACCES &&
+		(a.Layer == "" || strings.HasPrefix(d.Outcome.Step, "open")):
 		return "landlock"
 	case r.Policy != nil && a.Layer != "":
 		return a.Layer
@@ -429,7 +433,8 @@ func (r *suite) make(a *Attempt, setup Setup, inside bool, deadline time.Duratio
 		status := ag.end()
 		r.agents[index(inside)] = nil
 		silent := errors.Is(err, errSilent)
-		d = done{Name: a.Name(), Failure: err.Error(), Effect: a.Target == Monitor && a.Effect == Disturb && !silent, Unready: silent, Late: silent, status: status}
+		d = done{Name: a.Name(), Failure: err.Error(), Effect: a.Target == Monitor && a.Effect == Disturb &&
+			!silent, Unready: silent, Late: silent, status: status}
 		d.died = !silent && !d.Effect
 	}
 	if outside != nil && a.Check == nil && a.Target == Outside {
@@ -518,7 +523,8 @@ func (r *suite) startAgent(launcher []string, inherit []*os.File) (*agent, error
 	ready, err := a.read(r.pace.of(startDeadline))
 	if err != nil {
 		a.end()
-		return nil, fmt.Errorf("starting the probe under %q: its agent does not answer (%w); does the launcher pass on standard input and output, and is %s visible inside?", shellWords(launcher), err, exe)
+		return nil, fmt.Errorf("starting the probe under %q: its agent does not answer (%w); does the "+
+			"launcher pass on standard input and output, and is %s visible inside?", shellWords(launcher), err, exe)
 	}
 	a.dropped = ready.Dropped
 	return a, nil

@@ -73,8 +73,10 @@ type setupState struct {
 }
 
 func (r *suite) newSetup() Setup {
-	return Setup{Dir: r.dir, Mounts: r.mounts, Pace: r.pace, Values: map[string]string{}, ExternalVictims: map[string][Sides]Victim{},
-		setupState: setupState{private: r.private, external: map[string][Sides]*VictimProcess{}, made: map[string]error{}}}
+	return Setup{Dir: r.dir, Mounts: r.mounts, Pace: r.pace, Values: map[string]string{},
+		ExternalVictims: map[string][Sides]Victim{},
+		setupState: setupState{private: r.private, external: map[string][Sides]*VictimProcess{},
+			made: map[string]error{}}}
 }
 
 // close ends the victims, and closes the files, that preparations left to the setup.

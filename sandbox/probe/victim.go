@@ -79,7 +79,8 @@ type memory struct {
 func newMemory(codeFile string) (*memory, error) {
 	m := &memory{pages: map[Effect][]byte{}, canary: make([]byte, CanarySize)}
 	rand.Read(m.canary)
-	for effect, protection := range map[Effect]int{Write: unix.PROT_READ | unix.PROT_WRITE, WriteRO: unix.PROT_READ, WriteCode: unix.PROT_READ | unix.PROT_EXEC} {
+	for effect, protection := range map[Effect]int{Write: unix.PROT_READ | unix.PROT_WRITE,
+		WriteRO: unix.PROT_READ, WriteCode: unix.PROT_READ | unix.PROT_EXEC} {
 		if effect == WriteCode && codeFile != "" {
 			page, err := mappedPage(codeFile, m.canary)
 			if err != nil {
@@ -108,7 +109,8 @@ func newMemory(codeFile string) (*memory, error) {
 		return nil, err
 	}
 	m.pages[Obtain] = shared
-	m.victim = Victim{PID: unix.Getpid(), TID: unix.Getpid(), FD: fd, RW: address(m.pages[Write]), RO: address(m.pages[WriteRO]),
+	m.victim = Victim{PID: unix.Getpid(), TID: unix.Getpid(), FD: fd, RW: address(m.pages[Write]),
+		RO:   address(m.pages[WriteRO]),
 		Code: address(m.pages[WriteCode]), Shared: address(shared)}
 	m.furnish()
 	m.introduce()

@@ -38,7 +38,8 @@ const tokenOption = "token"
 
 // fields are the names that the options have on a victim's command line.
 func (o *VictimOptions) fields() map[string]*string {
-	return map[string]*string{"dir": &o.Dir, "code-file": &o.CodeFile, "mapped": &o.MappedFile, "donate": &o.DonationSocket, "lock": &o.lockDir}
+	return map[string]*string{"dir": &o.Dir, "code-file": &o.CodeFile, "mapped": &o.MappedFile,
+		"donate": &o.DonationSocket, "lock": &o.lockDir}
 }
 
 func (o *VictimOptions) switches() map[string]*bool {

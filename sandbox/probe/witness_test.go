@@ -31,7 +31,8 @@ func TestWitness(t *testing.T) {
 	if err := unix.Kill(-p.PID, unix.SIGUSR1); err != nil {
 		t.Fatal(err)
 	}
-	if s, err = p.State(); err != nil || !s.Noticed[NoticedNice] || !s.Noticed[NoticedLimit] || !s.Noticed[NoticedSignal] || s.Noticed[NoticedAffinity] {
+	if s, err = p.State(); err != nil || !s.Noticed[NoticedNice] || !s.Noticed[NoticedLimit] ||
+		!s.Noticed[NoticedSignal] || s.Noticed[NoticedAffinity] {
 		t.Errorf("noticed: %v, %v", s.Noticed, err)
 	}
 }

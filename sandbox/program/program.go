@@ -99,7 +99,8 @@ func Executable(path string) error {
 	return unix.Faccessat(unix.AT_FDCWD, path, unix.X_OK, unix.AT_EACCESS)
 }
 
-// With calls do with a program's absolute path and its environment. Errors: those of do; [*Error], it cannot be found or
+// With calls do with a program's absolute path and its environment. Errors: those of do; [*Error], it
+// cannot be found or
 // executed, or what it needs cannot be found ([*closure.Error]).
 func With(e policy.Environment, name string, env []string, do func(path string, env []string) error) error {
 	env, err := Environment(e, env)

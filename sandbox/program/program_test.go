@@ -20,9 +20,11 @@ func TestEnvironment(t *testing.T) {
 		want []string
 	}{
 		{"everything", policy.Environment{}, env},
-		{"only named", policy.Environment{Keep: policy.OnlyThese("PATH", "LC_*")}, []string{"PATH=/bin", "LC_ALL=C", "PATH=/usr/bin"}},
+		{"only named", policy.Environment{Keep: policy.OnlyThese("PATH", "LC_*")},
+			[]string{"PATH=/bin", "LC_ALL=C", "PATH=/usr/bin"}},
 		{"nothing", policy.Environment{Keep: policy.OnlyThese[string]()}, nil},
-		{"set replaces", policy.Environment{Set: map[string]string{"SECRET": "y", "B": ""}}, []string{"PATH=/bin", "LC_ALL=C", "PATH=/usr/bin", "B=", "SECRET=y"}},
+		{"set replaces", policy.Environment{Set: map[string]string{"SECRET": "y", "B": ""}},
+			[]string{"PATH=/bin", "LC_ALL=C", "PATH=/usr/bin", "B=", "SECRET=y"}},
 		{"a prefix is no pattern by itself", policy.Environment{Keep: policy.OnlyThese("LC_")}, nil},
 	} {
 		got, err := Environment(test.e, env)
@@ -30,7 +32,8 @@ func TestEnvironment(t *testing.T) {
 			t.Errorf("%s: %q, %v; want %q", test.name, got, err, test.want)
 		}
 	}
-	if _, err := Environment(policy.Environment{Set: map[string]string{"A=B": "c"}}, nil); !errors.Is(err, unix.EINVAL) {
+	if _, err := Environment(policy.Environment{Set: map[string]string{"A=B": "c"}}, nil); !errors.Is(err,
+		unix.EINVAL) {
 		t.Errorf("a name with an equals sign: %v", err)
 	}
 }

@@ -64,7 +64,8 @@ func (s *Suite) writeJUnit(w io.Writer) error {
 		all.Suites[place].add(c)
 	}
 	for _, suite := range all.Suites {
-		all.Tests, all.Failures, all.Skipped = all.Tests+suite.Tests, all.Failures+suite.Failures, all.Skipped+suite.Skipped
+		all.Tests, all.Failures, all.Skipped = all.Tests+suite.Tests, all.Failures+suite.Failures, all.Skipped+
+			suite.Skipped
 	}
 	if _, err := io.WriteString(w, xml.Header); err != nil {
 		return err

@@ -14,15 +14,18 @@ import (
 
 // hostile has what is more than text to a terminal or to a reader of some format, and
 // what is no text at all.
-const hostile = "x\x1b]0;title\x07\x1b[2J\x00\nok 9 - forged\n::error::forged\r\n  ...\n]]></failure><script>&\"' # TODO %0A::set-output\u202e\u2028\xff\xc3"
+const hostile = "x\x1b]0;title\x07\x1b[2J\x00\nok 9 - forged\n::error::forged\r\n  " +
+	"...\n]]></failure><script>&\"' # TODO %0A::set-output\u202e\u2028\xff\xc3"
 
 // suiteOf has a case of each outcome, and the text wherever there can be one.
 func suiteOf(text string) *Suite {
 	s := &Suite{Tool: "memjail test", Version: text, Title: text, Started: time.Unix(1e9, 0), Seconds: 1.5,
 		Properties: []Property{{"launcher", text}, {"uid", 7}}, Rules: []Rule{{text, text, text}}}
 	for outcome := Held; outcome <= Noted; outcome++ {
-		s.Cases = append(s.Cases, Case{Group: text, Class: text, Name: text, Rule: text, Outcome: outcome, Message: text, Detail: text, Reason: text,
-			Fields: []Field{{"message", text}}, File: text, Line: 3, Column: 4, Fingerprints: map[string]string{"a/v1": text}})
+		s.Cases = append(s.Cases, Case{Group: text, Class: text, Name: text, Rule: text, Outcome: outcome,
+			Message: text, Detail: text, Reason: text,
+			Fields: []Field{{"message", text}}, File: text, Line: 3, Column: 4,
+			Fingerprints: map[string]string{"a/v1": text}})
 	}
 	return s
 }
@@ -84,7 +87,8 @@ func xmlTokens(text string) (int, error) {
 
 func TestPrintable(t *testing.T) {
 	for s, want := range map[string]string{
-		"": "", "plain ä 日本": "plain ä 日本", "a\nb": `a\nb`, "\x1b[0m": `\x1b[0m`, "\xff": `\xff`, "a\u202eb": `a\u202eb`, `back\slash "q"`: `back\slash "q"`,
+		"": "", "plain ä 日本": "plain ä 日本", "a\nb": `a\nb`, "\x1b[0m": `\x1b[0m`, "\xff": `\xff`,
+		"a\u202eb": `a\u202eb`, `back\slash "q"`: `back\slash "q"`,
 		"\ufffd": "\ufffd", "\x7f": `\x7f`,
 	} {
 		if got := Printable(s); got != want {
@@ -100,7 +104,8 @@ func TestEncodeJSON(t *testing.T) {
 	if err := EncodeJSON(&out, []string{text}); err != nil {
 		t.Fatal(err)
 	}
-	if strings.ContainsAny(out.String(), "\x1b\u202e\U000e0001\u2028") || !strings.Contains(out.String(), "日本") || !strings.Contains(out.String(), "<&>") {
+	if strings.ContainsAny(out.String(), "\x1b\u202e\U000e0001\u2028") ||
+		!strings.Contains(out.String(), "日本") || !strings.Contains(out.String(), "<&>") {
 		t.Errorf("%q", out.String())
 	}
 	var read []string
@@ -129,7 +134,8 @@ func TestCounts(t *testing.T) {
 	if err := xml.Unmarshal([]byte(written(t, suiteOf("x"), JUnit)), &read); err != nil {
 		t.Fatal(err)
 	}
-	if read.Tests != 5 || read.Failures != 1 || read.Skipped != 1 || len(read.Suites) != 1 || len(read.Suites[0].Cases) != 5 || len(read.Suites[0].Properties) != 2 {
+	if read.Tests != 5 || read.Failures != 1 || read.Skipped != 1 || len(read.Suites) != 1 ||
+		len(read.Suites[0].Cases) != 5 || len(read.Suites[0].Properties) != 2 {
 		t.Errorf("%+v", read)
 	}
 }
@@ -137,7 +143,8 @@ func TestCounts(t *testing.T) {
 // TestTAP: the directives are those of the outcomes.
 func TestTAP(t *testing.T) {
 	text := written(t, suiteOf("x"), TAP)
-	for _, want := range []string{"1..5\n", "\nok 1 - x\n", "\nnot ok 2 - x\n", "\nnot ok 3 - x # TODO x\n", "\nok 4 - x # SKIP not proven: x\n", "\nok 5 - x\n"} {
+	for _, want := range []string{"1..5\n", "\nok 1 - x\n", "\nnot ok 2 - x\n", "\nnot ok 3 - x # TODO x\n",
+		"\nok 4 - x # SKIP not proven: x\n", "\nok 5 - x\n"} {
 		if !strings.Contains(text, want) {
 			t.Errorf("no %q in\n%s", want, text)
 		}
@@ -164,7 +171,8 @@ func TestOnPurpose(t *testing.T) {
 	s.Cases = s.Cases[Accepted : Accepted+1]
 	seen := strings.Count(written(t, s, SARIF), "ruleIndex") + strings.Count(written(t, s, GitHub), "::notice")
 	s.Cases[0].OnPurpose = true
-	if left := strings.Count(written(t, s, SARIF), "ruleIndex") + strings.Count(written(t, s, GitHub), "::notice"); seen != 2 || left != 0 {
+	if left := strings.Count(written(t, s, SARIF), "ruleIndex") + strings.Count(written(t, s, GitHub),
+		"::notice"); seen != 2 || left != 0 {
 		t.Errorf("seen %d times, and on purpose %d times", seen, left)
 	}
 }

@@ -90,7 +90,8 @@ type (
 // writeSARIF writes a log with one run: what failed, was accepted or noted is a result,
 // what could not be proven a notification, for silence would look like success.
 func (s *Suite) writeSARIF(w io.Writer) error {
-	run := sarifRun{Tool: sarifTool{sarifDriver{Name: s.Tool, Version: Printable(s.Version), Rules: []sarifRule{}}}, Results: []sarifResult{},
+	run := sarifRun{Tool: sarifTool{sarifDriver{Name: s.Tool, Version: Printable(s.Version),
+		Rules: []sarifRule{}}}, Results: []sarifResult{},
 		Properties: map[string]any{}}
 	for _, p := range slices.Concat(s.Properties, s.Counts) {
 		run.Properties[p.Name] = printableValue(p.Value)
@@ -98,9 +99,11 @@ func (s *Suite) writeSARIF(w io.Writer) error {
 	rules := map[string]int{}
 	for i, r := range s.Rules {
 		rules[r.ID] = i
-		run.Tool.Driver.Rules = append(run.Tool.Driver.Rules, sarifRule{Printable(r.ID), sarifMessage{Printable(r.Short)}, sarifMessage{Printable(r.Help)}})
+		run.Tool.Driver.Rules = append(run.Tool.Driver.Rules,
+			sarifRule{Printable(r.ID), sarifMessage{Printable(r.Short)}, sarifMessage{Printable(r.Help)}})
 	}
-	invocation := sarifInvocation{ExecutionSuccessful: true, StartTimeUTC: s.Started.UTC().Format(time.RFC3339), Notifications: []sarifNotification{}}
+	invocation := sarifInvocation{ExecutionSuccessful: true, StartTimeUTC: s.Started.UTC().Format(time.RFC3339),
+		Notifications: []sarifNotification{}}
 	for i := range s.Cases {
 		c := &s.Cases[i]
 		switch c.Outcome {
@@ -128,12 +131,15 @@ func (c *Case) sarif(rule int) sarifResult {
 	default:
 		level = "error"
 	}
-	physical := sarifPhysical{Artifact: sarifArtifact{(&url.URL{Path: filepath.ToSlash(filepath.Clean(Printable(c.File)))}).String()}}
+	file := url.URL{Path: filepath.ToSlash(filepath.Clean(Printable(c.File)))}
+	physical := sarifPhysical{Artifact: sarifArtifact{file.String()}}
 	if c.Line > 0 {
 		physical.Region = &sarifRegion{c.Line, c.Column}
 	}
-	result := sarifResult{RuleID: Printable(c.Rule), RuleIndex: rule, Level: level, Message: sarifMessage{Printable(c.story())},
-		Locations: []sarifLocation{{Physical: physical, Logical: []sarifLogical{{Printable(c.Name)}}}}, Fingerprints: map[string]string{}}
+	result := sarifResult{RuleID: Printable(c.Rule), RuleIndex: rule, Level: level,
+		Message:      sarifMessage{Printable(c.story())},
+		Locations:    []sarifLocation{{Physical: physical, Logical: []sarifLogical{{Printable(c.Name)}}}},
+		Fingerprints: map[string]string{}}
 	for name, text := range c.Fingerprints {
 		result.Fingerprints[name] = Printable(text)
 	}

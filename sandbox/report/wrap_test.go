@@ -7,7 +7,8 @@ import (
 
 func TestWrap(t *testing.T) {
 	for s, want := range map[string]string{
-		"": "", "  ": "", "a": "  a\n", "aa bb cc": "  aa bb\n  cc\n", "longerthanaline b": "  longerthanaline\n  b\n", "ää öö": "  ää öö\n",
+		"": "", "  ": "", "a": "  a\n", "aa bb cc": "  aa bb\n  cc\n",
+		"longerthanaline b": "  longerthanaline\n  b\n", "ää öö": "  ää öö\n",
 	} {
 		var out strings.Builder
 		if Wrap(&out, 8, "  ", s); out.String() != want {

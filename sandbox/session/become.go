@@ -199,7 +199,8 @@ func startDetached(pol policy.Policy, plan *sandbox.Plan, report Detached) (*det
 
 // detachedConfig is the configuration of the supervisor that Become starts.
 func detachedConfig(pol policy.Policy, plan *sandbox.Plan, report Detached) (successorConfig, error) {
-	config := successorConfig{Policy: pol, Token: plan.Token, Reports: report.Refused, ReportMounts: report.Mounted, Observer: report.Config,
+	config := successorConfig{Policy: pol, Token: plan.Token, Reports: report.Refused,
+		ReportMounts: report.Mounted, Observer: report.Config,
 		PID: os.Getpid(), Exec: true, Guard: guardOf(pol), OwnMounts: plan.MountNamespace != nil,
 		SlowMounts: plan.Mounts != nil && plan.Mounts.HasRemote(), Writable: plan.Writable}
 	config.Policy.Tests = nil

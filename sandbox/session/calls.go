@@ -35,11 +35,13 @@ func (c calls) Refusal(name string, args [6]uint64) supervisor.Refusal {
 	default:
 		allow = c.allow(d.Key, args)
 	}
-	if d.Key == "network.unix" && c.allow != nil && !slices.Contains(c.network.FamilyNumbers(), unix.AF_UNIX) && c.network.Families.Restricted() {
+	if d.Key == "network.unix" && c.allow != nil && !slices.Contains(c.network.FamilyNumbers(), unix.AF_UNIX) &&
+		c.network.Families.Restricted() {
 		// Two keys close these sockets.
 		allow = c.origins.Of("network.families", "").InPlace(allowFamily(unix.AF_UNIX)) + " " + allow
 	}
-	return supervisor.Refusal{Errno: d.Errno, Reason: d.Reason, Rule: d.Key, Allow: c.origins.Of(d.Key, "").InPlace(allow)}
+	return supervisor.Refusal{Errno: d.Errno, Reason: d.Reason, Rule: d.Key,
+		Allow: c.origins.Of(d.Key, "").InPlace(allow)}
 }
 
 // allowFamily is the flag that lets sockets of an address family be made; "" for one

@@ -30,13 +30,15 @@ func TestCallsRefusal(t *testing.T) {
 		{"socketpair", [6]uint64{unix.AF_UNIX, unix.SOCK_DGRAM}, "--network unix"},
 		{"socket", [6]uint64{unix.AF_DECnet}, ""},
 	} {
-		c := calls{func(string, [6]uint64) string { return "" }, &policy.Network{Families: policy.OnlyThese[string]()}, nil}
+		c := calls{func(string, [6]uint64) string { return "" },
+			&policy.Network{Families: policy.OnlyThese[string]()}, nil}
 		if r := c.Refusal(test.call, test.args); r.Allow != test.allow || r.Rule != "network.families" {
 			t.Errorf("%s%v: %+v", test.call, test.args, r)
 		}
 	}
-	both := calls{func(string, [6]uint64) string { return "--unix all" }, &policy.Network{Families: policy.OnlyThese[string](),
-		Unix: policy.OnlyThese[string]()}, nil}
+	both := calls{func(string, [6]uint64) string { return "--unix all" },
+		&policy.Network{Families: policy.OnlyThese[string](),
+			Unix: policy.OnlyThese[string]()}, nil}
 	for _, test := range []struct{ families, want string }{{"", "--network unix --unix all"}, {"unix", "--unix all"}} {
 		if test.families != "" {
 			both.network.Families = policy.OnlyThese(test.families)

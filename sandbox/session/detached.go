@@ -63,7 +63,8 @@ func Supervise(allow func(key string, args [6]uint64) string,
 
 // supervisorOptions are those of a detached supervisor.
 func (config successorConfig) supervisorOptions(observer DetachedObserver) supervisor.Options {
-	o := supervisor.Options{Policy: config.Policy, SlowMounts: config.SlowMounts, Chrooted: config.Chrooted, Writable: config.Writable}
+	o := supervisor.Options{Policy: config.Policy, SlowMounts: config.SlowMounts, Chrooted: config.Chrooted,
+		Writable: config.Writable}
 	if config.OwnMounts {
 		unix.CloseOnExec(fdMounts)
 		o.MountNamespace = os.NewFile(fdMounts, "the sandbox's mount namespace")
@@ -79,7 +80,10 @@ func (config successorConfig) supervisorOptions(observer DetachedObserver) super
 	if config.Exec { // what the self-check tries is no attempt of the command's
 		o.Quiet = selfCheckRunning(fdListener)
 		// The self-check makes the first call, and the launching process prints the warning.
-		o.Unreadable = func(err error) { unix.Send(fdListener, []byte(err.Error()), unix.MSG_DONTWAIT|unix.MSG_NOSIGNAL) }
+		o.Unreadable = func(err error) {
+			unix.Send(fdListener, []byte(err.Error()), unix.MSG_DONTWAIT|
+				unix.MSG_NOSIGNAL)
+		}
 	}
 	return o
 }
@@ -195,7 +199,8 @@ func receiveListener(socket int) (int, error) {
 func readConfig() (successorConfig, error) {
 	file := os.NewFile(fdConfig, "config")
 	if file == nil {
-		return successorConfig{}, fmt.Errorf("this is an internal command, which cannot be run directly: %w", unix.EBADF)
+		return successorConfig{}, fmt.Errorf("this is an internal command, which cannot be run directly: %w",
+			unix.EBADF)
 	}
 	defer file.Close()
 	var config successorConfig

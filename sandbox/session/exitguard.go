@@ -23,7 +23,8 @@ func startExitGuard(command *os.File) (*exitGuard, error) {
 	}
 	defer r.Close()
 	steps := []kernel.Step{kernel.StepSetSID(), kernel.StepChdirRoot()}
-	steps = append(steps, kernel.StepsGuard(kernel.Guard{Pipe: int(r.Fd()), Command: int(command.Fd()), SharesMemory: true}, len(steps))...)
+	steps = append(steps, kernel.StepsGuard(kernel.Guard{Pipe: int(r.Fd()), Command: int(command.Fd()),
+		SharesMemory: true}, len(steps))...)
 	child, err := kernel.Launch(steps, false)
 	if err != nil {
 		w.Close()

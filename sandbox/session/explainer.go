@@ -53,7 +53,8 @@ func explainerOf(pol policy.Policy, rules []facts.Rule, look func() (*facts.Fact
 }
 
 var actions = map[supervisor.Access]policy.Action{
-	supervisor.AccessRead: policy.ActionRead, supervisor.AccessList: policy.ActionRead, supervisor.AccessWrite: policy.ActionWrite, supervisor.AccessExecute: policy.ActionExecute,
+	supervisor.AccessRead: policy.ActionRead, supervisor.AccessList: policy.ActionRead,
+	supervisor.AccessWrite: policy.ActionWrite, supervisor.AccessExecute: policy.ActionExecute,
 	supervisor.AccessMake: policy.ActionWrite, supervisor.AccessRemove: policy.ActionWrite,
 	supervisor.AccessConnect: policy.ActionConnect, supervisor.AccessBind: policy.ActionBind,
 	supervisor.AccessSend: policy.ActionSend, supervisor.AccessReceive: policy.ActionReceive,

@@ -84,7 +84,8 @@ const readyDeadline = 10 * time.Second
 // ErrBlind is the warning about a hand-over to a supervisor that can grant nothing: it is
 // no ancestor of the command.
 var ErrBlind = errors.New("from now on no file of /proc is granted in this sandbox: kernel.yama.ptrace_scope is 1, " +
-	"and supervision was handed over to a process that is no ancestor of the command (the job was stopped, or the command " +
+	"and supervision was handed over to a process that is no ancestor of the command (the job was " +
+	"stopped, or the command " +
 	"has ended and left processes behind). If this matters: sysctl kernel.yama.ptrace_scope=0")
 
 // handOver starts a detached supervisor, waits until it serves, and retires this one.
@@ -191,7 +192,8 @@ func (h *handoverFiles) make(s *session) error {
 // successorConfig returns a pipe with the configuration of a successor.
 func (s *session) successorConfig() (*os.File, error) {
 	config := successorConfig{Policy: s.policy, Reports: s.options.Sandbox.Reports, PID: s.cmd.PID,
-		OwnMounts: s.plan.MountNamespace != nil, Chrooted: s.supervisor.Chrooted(), Writable: s.plan.Writable, Token: s.plan.Token}
+		OwnMounts: s.plan.MountNamespace != nil, Chrooted: s.supervisor.Chrooted(), Writable: s.plan.Writable,
+		Token: s.plan.Token}
 	config.Policy.Origins, config.Policy.Tests = nil, nil // a supervisor does not need them
 	if s.plan.Guard != nil {
 		config.Guard = guardOnByte
@@ -270,7 +272,8 @@ func (h *handoverFiles) steps(exe int) ([]kernel.Step, error) {
 		}
 		steps = append(steps, kernel.StepMoveFD(int(file.Fd()), h.targets[i]))
 	}
-	steps = append(steps, kernel.StepMoveFD(0, 1), kernel.StepMoveFD(0, 2), kernel.StepCloseOnExecFrom(fdGuard+1), kernel.StepSignalMask(0))
+	steps = append(steps, kernel.StepMoveFD(0, 1), kernel.StepMoveFD(0, 2),
+		kernel.StepCloseOnExecFrom(fdGuard+1), kernel.StepSignalMask(0))
 	exec, err := kernel.StepExecFile(exe, []string{SupervisorName}, nil)
 	return append(steps, exec), err
 }
@@ -310,7 +313,8 @@ func limitHint() string {
 	if unix.Getrlimit(unix.RLIMIT_NPROC, &limit) != nil || limit.Cur > fewProcesses {
 		return ""
 	}
-	return fmt.Sprintf("; RLIMIT_NPROC (ulimit -u) is %d, and memjail and its supervisor need about 40 processes and threads", limit.Cur)
+	return fmt.Sprintf("; RLIMIT_NPROC (ulimit -u) is %d, and memjail and its supervisor need about 40 "+
+		"processes and threads", limit.Cur)
 }
 
 // fewProcesses is a limit of processes that the threads of a supervisor may exceed.

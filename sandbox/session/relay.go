@@ -162,7 +162,8 @@ func startRelayed(socket int) (*kernel.Child, error) {
 	defer high.Close()
 	ignored, _ := early.Ignored()
 	mask, _ := early.Blocked()
-	steps := []kernel.Step{kernel.StepDeathSignal(unix.SIGKILL), kernel.StepParentIs(os.Getpid()), kernel.StepKeepFD(int(high.Fd()))}
+	steps := []kernel.Step{kernel.StepDeathSignal(unix.SIGKILL), kernel.StepParentIs(os.Getpid()),
+		kernel.StepKeepFD(int(high.Fd()))}
 	for _, fd := range descriptors.Closed() {
 		steps = append(steps, kernel.StepCloseFD(fd))
 	}
@@ -230,7 +231,8 @@ func openOnExec(but int) []int {
 		}
 	}
 	for fd := 3; fd <= last; fd++ {
-		if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err == nil && flags&unix.FD_CLOEXEC == 0 && fd != but {
+		if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err == nil &&
+			flags&unix.FD_CLOEXEC == 0 && fd != but {
 			list = append(list, fd)
 		}
 	}

@@ -72,7 +72,8 @@ func (s *session) remaining() {
 			return
 		}
 		if time.Now().After(deadline) {
-			s.observer.Warn(fmt.Errorf("processes of the sandbox have not ended within %v of being killed", killDeadline))
+			s.observer.Warn(fmt.Errorf("processes of the sandbox have not ended within %v of being killed",
+				killDeadline))
 			return
 		}
 	}
@@ -271,7 +272,8 @@ func userOf(pid int) (int, error) {
 // have ended.
 const maxDepth = 64
 
-func walkBelow(parent int, there func() bool, depth int, deadline time.Time, visit func(state byte, signal func(unix.Signal))) {
+func walkBelow(parent int, there func() bool, depth int, deadline time.Time,
+	visit func(state byte, signal func(unix.Signal))) {
 	if depth == maxDepth {
 		return
 	}
@@ -285,7 +287,10 @@ func walkBelow(parent int, there func() bool, depth int, deadline time.Time, vis
 		}
 		still := func() bool { return kernel.SignalPIDFD(pidfd, 0) == nil }
 		if state, its := stateOf(pid); its == parent && there() && still() {
-			visit(state, func(sig unix.Signal) { signalAs(pid, func() error { return kernel.SignalPIDFD(pidfd, sig) }) })
+			visit(state, func(sig unix.Signal) {
+				signalAs(pid,
+					func() error { return kernel.SignalPIDFD(pidfd, sig) })
+			})
 			walkBelow(pid, still, depth+1, deadline, visit)
 		}
 		pidfd.Close()

@@ -270,7 +270,8 @@ func (s *session) abort(err error) (Status, error) {
 // supervise makes the supervisor ready to serve the listener that the starter is
 // going to make.
 func (s *session) supervise() error {
-	o := supervisor.Options{Policy: s.policy, Calls: calls{s.options.Allow, &s.policy.Network, s.policy.Origins}, MountNamespace: s.plan.MountNamespace,
+	o := supervisor.Options{Policy: s.policy, Calls: calls{s.options.Allow, &s.policy.Network,
+		s.policy.Origins}, MountNamespace: s.plan.MountNamespace,
 		Members: s.plan.Members, Writable: s.plan.Writable, Failed: s.supervisionFailed, StarterShares: true,
 		Observe: s.options.Observe,
 		Quiet:   func() bool { return !s.plan.Checked() }}
@@ -421,7 +422,8 @@ func (s *session) finish() {
 	s.stopWatch()
 	if supervises {
 		if err := s.handOver(); err != nil {
-			s.observer.Warn(fmt.Errorf("remaining processes lose their supervisor: every open() in them will fail: %w", err))
+			s.observer.Warn(fmt.Errorf(
+				"remaining processes lose their supervisor: every open() in them will fail: %w", err))
 		}
 	}
 	s.retire()

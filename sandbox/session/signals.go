@@ -165,7 +165,8 @@ func (s *session) stop(sig unix.Signal) {
 		s.observer.Warn(fmt.Errorf("memjail stays stopped if CMD alone is continued: %w", err))
 	}
 	if err := s.handOver(); err != nil {
-		s.observer.Warn(fmt.Errorf("supervision cannot be handed over, so the sandbox waits while the job is stopped: %w", err))
+		s.observer.Warn(fmt.Errorf(
+			"supervision cannot be handed over, so the sandbox waits while the job is stopped: %w", err))
 	}
 	s.signals.settle(func() {
 		if !s.continued() {

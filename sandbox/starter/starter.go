@@ -307,5 +307,6 @@ func (p *Plan) filterSteps(steps []kernel.Step) []kernel.Step {
 	load.OnBusy = len(steps) + 2
 	wakeAndSkip := wake
 	wakeAndSkip.SkipTo = len(steps) + 5
-	return append(steps, load, wakeAndSkip, kernel.StepFilter(p.Plain, 0, nil), kernel.StepMark(&p.Progress.nested), wake)
+	return append(steps, load, wakeAndSkip, kernel.StepFilter(p.Plain, 0, nil),
+		kernel.StepMark(&p.Progress.nested), wake)
 }

@@ -30,9 +30,11 @@ func plan(t *testing.T) *Plan {
 		t.Fatal(err)
 	}
 	allow := []unix.SockFilter{{Code: unix.BPF_RET, K: 0x7fff0000}}
-	return &Plan{Path: "/bin/true", Argv: []string{"true"}, Progress: progress, Ruleset: os.Stdin, Filter: allow, Plain: allow,
+	return &Plan{Path: "/bin/true", Argv: []string{"true"}, Progress: progress, Ruleset: os.Stdin,
+		Filter: allow, Plain: allow,
 		ParentDeathSignal: unix.SIGKILL, Parent: 1, KeepFDs: []int{7},
-		Limits:       []Limit{{Name: "RLIMIT_NOFILE", Resource: unix.RLIMIT_NOFILE}, {Name: "RLIMIT_CORE", Resource: unix.RLIMIT_CORE}},
+		Limits: []Limit{{Name: "RLIMIT_NOFILE", Resource: unix.RLIMIT_NOFILE},
+			{Name: "RLIMIT_CORE", Resource: unix.RLIMIT_CORE}},
 		DenyFilter:   allow,
 		Drop:         []policy.Capability{{Name: "CAP_SYS_PTRACE", Bit: unix.CAP_SYS_PTRACE}},
 		Capabilities: kernel.Capabilities{Effective: ^kernel.CapSet(0), Permitted: ^kernel.CapSet(0)},
@@ -51,9 +53,12 @@ func TestOrder(t *testing.T) {
 	got := slices.DeleteFunc(order(steps), func(name string) bool { return name == "resetting signal handlers" })
 	want := []string{
 		"tying the command's life to its supervisor's", "checking that the supervisor is alive", "keeping descriptor 7",
-		"setting the limit RLIMIT_CORE", "dropping CAP_SYS_PTRACE from the bounding set", "dropping capabilities", "setting no_new_privs",
-		"entering the landlock domain", "loading the seccomp filter", "waking the supervisor", "loading the seccomp filter",
-		"marking the way", "waking the supervisor", "marking the way", "self-check", "setting the limit RLIMIT_NOFILE", "marking the way", "restoring the signal mask", "loading the seccomp filter",
+		"setting the limit RLIMIT_CORE", "dropping CAP_SYS_PTRACE from the bounding set",
+		"dropping capabilities", "setting no_new_privs",
+		"entering the landlock domain", "loading the seccomp filter", "waking the supervisor",
+		"loading the seccomp filter",
+		"marking the way", "waking the supervisor", "marking the way", "self-check",
+		"setting the limit RLIMIT_NOFILE", "marking the way", "restoring the signal mask", "loading the seccomp filter",
 		"executing /bin/true", "executing /bin/sh",
 	}
 	if !slices.Equal(got, want) {
@@ -92,7 +97,8 @@ func TestRaisedLimit(t *testing.T) {
 			return n
 		}
 		if early, late := count(names[:gone]), count(names[gone:]); early != test.early || late != 1 {
-			t.Errorf("%v: %d times before the capabilities go and %d times after, want %d and 1", test.limits, early, late, test.early)
+			t.Errorf("%v: %d times before the capabilities go and %d times after, want %d and 1", test.limits,
+				early, late, test.early)
 		}
 	}
 }
@@ -152,7 +158,8 @@ func TestNothingAsked(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, name := range order(steps) {
-		if strings.Contains(name, "landlock") || strings.Contains(name, "seccomp") || strings.Contains(name, "capabilities") {
+		if strings.Contains(name, "landlock") || strings.Contains(name, "seccomp") ||
+			strings.Contains(name, "capabilities") {
 			t.Errorf("a plan without it has the step %q", name)
 		}
 	}

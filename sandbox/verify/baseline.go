@@ -45,21 +45,25 @@ func (r *Report) Accept(b *file.Baseline, now time.Time, left []string) {
 		default:
 			continue
 		}
-		r.Results = append(r.Results, Result{Kind: KindBaseline, ID: KindBaseline, Value: a.ID, Status: Failed, What: what,
-			Origin: policy.Origin{Kind: policy.OriginFile, Source: b.Name, Line: a.Line, Column: 1}, Fix: "remove it from the baseline, or review the finding again"})
+		r.Results = append(r.Results, Result{Kind: KindBaseline, ID: KindBaseline, Value: a.ID, Status: Failed,
+			What:   what,
+			Origin: policy.Origin{Kind: policy.OriginFile, Source: b.Name, Line: a.Line, Column: 1},
+			Fix:    "remove it from the baseline, or review the finding again"})
 	}
 }
 
 // judges reports whether this run had to find what the acceptance is for.
 func (r *Report) judges(a *file.Acceptance, left []string) bool {
-	if a.Policy != "" && !slices.ContainsFunc(r.Policies, func(name string) bool { return samePolicy(a.Policy, name) }) {
+	if a.Policy != "" && !slices.ContainsFunc(r.Policies,
+		func(name string) bool { return samePolicy(a.Policy, name) }) {
 		return false
 	}
 	return !slices.ContainsFunc(left, func(name string) bool { return matchesID(a, name) })
 }
 
 func matches(a *file.Acceptance, r *Result) bool {
-	return matchesID(a, r.ID) && (a.Policy == "" || samePolicy(a.Policy, r.Policy)) && (a.Value == "" || a.Value == r.Value)
+	return matchesID(a, r.ID) && (a.Policy == "" || samePolicy(a.Policy, r.Policy)) &&
+		(a.Value == "" || a.Value == r.Value)
 }
 
 // matchesID compares by pattern, and literally, since a test's name may contain the

@@ -44,14 +44,16 @@ func (r *Report) Tests(ctx context.Context, name string, p policy.Policy, run Ru
 	inside, insideErr := run.try(ctx, run.Tries, tried)
 	next := 0
 	for _, t := range p.Tests {
-		result := Result{Policy: name, Kind: KindTest, ID: "test/" + t.Name, Value: object(t), Origin: p.Origins.Of("test", t.Name)}
+		result := Result{Policy: name, Kind: KindTest, ID: "test/" + t.Name, Value: object(t),
+			Origin: p.Origins.Of("test", t.Name)}
 		switch {
 		case t.Access == policy.ActionRun && run.NoPrograms:
 			result.Status, result.What = Unproven, fmt.Sprintf("run %s: left out", object(t))
 		case t.Access == policy.ActionRun:
 			run.program(ctx, t, &result)
 		case outsideErr != nil || insideErr != nil:
-			result.Status, result.What = Unproven, fmt.Sprintf("the tests could not be run: %v", errors.Join(outsideErr, insideErr))
+			result.Status, result.What = Unproven, fmt.Sprintf("the tests could not be run: %v",
+				errors.Join(outsideErr, insideErr))
 		default:
 			judge(t, outside[next], inside[next], &result)
 		}
@@ -103,7 +105,8 @@ func judge(t policy.Test, outside, inside attempt, result *Result) {
 
 // question is the test as arguments of policy explain.
 func question(t policy.Test) string {
-	flag := map[policy.Action]string{policy.ActionRead: "--read", policy.ActionWrite: "--write", policy.ActionExecute: "--exec",
+	flag := map[policy.Action]string{policy.ActionRead: "--read", policy.ActionWrite: "--write",
+		policy.ActionExecute: "--exec",
 		policy.ActionConnect: "--connect", policy.ActionBind: "--bind",
 		policy.ActionSend: "--send", policy.ActionReceive: "--receive", policy.ActionCall: "--call"}[t.Access]
 	return flag + " " + object(t)

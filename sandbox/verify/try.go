@@ -124,8 +124,10 @@ func (e *untriedError) Error() string { return e.reason }
 // since that can have an effect.
 func tryOpen(name string, flags int) error {
 	var st unix.Stat_t
-	if err := unix.Stat(name, &st); err == nil && st.Mode&unix.S_IFMT != unix.S_IFREG && st.Mode&unix.S_IFMT != unix.S_IFDIR {
-		if minor := unix.Minor(uint64(st.Rdev)); st.Mode&unix.S_IFMT != unix.S_IFCHR || unix.Major(uint64(st.Rdev)) != 1 || minor < 3 { //nolint:unconvert // differs between architectures
+	if err := unix.Stat(name, &st); err == nil && st.Mode&unix.S_IFMT != unix.S_IFREG &&
+		st.Mode&unix.S_IFMT != unix.S_IFDIR {
+		if minor := unix.Minor(uint64(st.Rdev)); st.Mode&unix.S_IFMT != unix.S_IFCHR ||
+			unix.Major(uint64(st.Rdev)) != 1 || minor < 3 { //nolint:unconvert // differs between architectures
 			return &untriedError{"opening a device, a FIFO or a socket can have an effect"}
 		}
 	}
@@ -204,7 +206,8 @@ func executeTooLong(name string) unix.Errno {
 // environment.
 func execveat(name string, argv []byte, flags uintptr) unix.Errno {
 	path, none := attack.String(name), make([]byte, 8)
-	_, errno := attack.Call(unix.SYS_EXECVEAT, atCWD, attack.Address(path), attack.Address(argv), attack.Address(none), flags)
+	_, errno := attack.Call(unix.SYS_EXECVEAT, atCWD, attack.Address(path), attack.Address(argv),
+		attack.Address(none), flags)
 	attack.Keep(path, argv, none)
 	return errno
 }
@@ -237,7 +240,8 @@ func tryPort(t policy.Test) error {
 }
 
 // withoutArguments are calls that have an effect whatever their arguments are.
-var withoutArguments = []string{"clone", "exit", "exit_group", "fork", "pause", "reboot", "restart_syscall", "rt_sigreturn", "sigreturn", "sync",
+var withoutArguments = []string{"clone", "exit", "exit_group", "fork", "pause", "reboot", "restart_syscall",
+	"rt_sigreturn", "sigreturn", "sync",
 	"vfork", "vhangup"}
 
 // callTime is how long a call may take. A call that blocks was not refused.

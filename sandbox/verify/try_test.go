@@ -23,7 +23,8 @@ func TestExecuteRunsNothing(t *testing.T) {
 	if executeTooLong(script) == unix.EINVAL {
 		t.Skip("this kernel looks at the arguments before the file: Linux before 6.8")
 	}
-	for name, want := range map[string]unix.Errno{script: 0, plain: unix.EACCES, dir: unix.EACCES, filepath.Join(dir, "none"): unix.ENOENT} {
+	for name, want := range map[string]unix.Errno{script: 0, plain: unix.EACCES, dir: unix.EACCES,
+		filepath.Join(dir, "none"): unix.ENOENT} {
 		if got := executeTooLong(name); got != want {
 			t.Errorf("executeTooLong(%s): %v, want %v", name, got, want)
 		}

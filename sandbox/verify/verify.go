@@ -96,7 +96,8 @@ func (r *Report) Probe(name string, report *probe.Report, proven bool) {
 		counts[attempt.Verdict]++
 		if attempt.Unmade() {
 			r.Results = append(r.Results, Result{Policy: name, Kind: KindProbe, ID: attempt.Name, Status: Unproven,
-				What: attempt.Explain + ": could not be made inside the sandbox: " + attempt.Detail, Fix: "memjail probe --only " + attempt.Name})
+				What: attempt.Explain + ": could not be made inside the sandbox: " + attempt.Detail,
+				Fix:  "memjail probe --only " + attempt.Name})
 		}
 		if attempt.Verdict != probe.Open {
 			continue
@@ -105,7 +106,8 @@ func (r *Report) Probe(name string, report *probe.Report, proven bool) {
 			What: attempt.Explain + ": " + attempt.Detail, Fix: "memjail probe --explain " + attempt.Name})
 	}
 	result := Result{Policy: name, Kind: KindProbe, ID: "probe", Status: Held,
-		What: fmt.Sprintf("%d attempts held, %d open, %d open by policy, %d not proven", counts[probe.Held], counts[probe.Open],
+		What: fmt.Sprintf("%d attempts held, %d open, %d open by policy, %d not proven", counts[probe.Held],
+			counts[probe.Open],
 			counts[probe.OpenByPolicy], counts[probe.NotProven])}
 	switch {
 	case !proven:

@@ -38,8 +38,9 @@ func TestJudge(t *testing.T) {
 		{call, policy.ExpectDeny, attempt{Errno: "EFAULT"}, attempt{Errno: "EFAULT"}, Failed},
 		{call, policy.ExpectAllow, attempt{Errno: "EFAULT"}, attempt{Errno: "EFAULT"}, Held},
 		{call, policy.ExpectAllow, done, attempt{Errno: "EPERM"}, Failed},
-		{call, policy.ExpectDeny, attempt{Errno: "ENOSYS"}, attempt{Errno: "ENOSYS"}, Unproven}, // the kernel has no such call
-		{call, policy.ExpectDeny, attempt{Errno: "EPERM"}, attempt{Errno: "EPERM"}, Unproven},   // whose EPERM is it?
+		// the kernel has no such call
+		{call, policy.ExpectDeny, attempt{Errno: "ENOSYS"}, attempt{Errno: "ENOSYS"}, Unproven},
+		{call, policy.ExpectDeny, attempt{Errno: "EPERM"}, attempt{Errno: "EPERM"}, Unproven}, // whose EPERM is it?
 		{call, policy.ExpectDeny, done, odd, Unproven},
 	} {
 		test := policy.Test{Name: "x", Access: c.access, Path: "/x", Call: "x", Expect: c.expect}
@@ -68,7 +69,8 @@ func TestJudgeProgram(t *testing.T) {
 		{policy.ExpectDeny, unknown, failed, Unproven},
 	} {
 		var got Result
-		judgeProgram(policy.Test{Access: policy.ActionRun, Run: []string{"x"}, Expect: c.expect}, c.outside, c.inside, &got)
+		judgeProgram(policy.Test{Access: policy.ActionRun, Run: []string{"x"}, Expect: c.expect}, c.outside,
+			c.inside, &got)
 		if got.Status != c.want {
 			t.Errorf("%v: outside %+v, inside %+v: %s, want %s", c.expect, c.outside, c.inside, got.Status, c.want)
 		}
@@ -110,14 +112,18 @@ func sample() *Report {
 	name := "sandbox/a b:c.toml"
 	r := &Report{Version: "1", Kernel: "6.18", UID: 1, Started: time.Unix(1e9, 0), Policies: []string{name}}
 	r.Lint(name, []policy.Finding{
-		{ID: "root-granted", Level: policy.LevelError, Value: "/", Origin: at(4), What: "paths.rwx contains /", Why: "all", Fix: "name them"},
-		{ID: "min-abi", Level: policy.LevelNote, Origin: at(2), What: "older kernels", Why: "x", Fix: "write min-abi = 6"},
+		{ID: "root-granted", Level: policy.LevelError, Value: "/", Origin: at(4), What: "paths.rwx contains /",
+			Why: "all", Fix: "name them"},
+		{ID: "min-abi", Level: policy.LevelNote, Origin: at(2), What: "older kernels", Why: "x",
+			Fix: "write min-abi = 6"},
 	})
 	r.Results = append(r.Results,
-		Result{Policy: name, Kind: KindTest, ID: "test/a # b\nc", Value: "/x", Status: Failed, Origin: at(9), What: "read <&>\x00", Fix: "f"},
+		Result{Policy: name, Kind: KindTest, ID: "test/a # b\nc", Value: "/x", Status: Failed, Origin: at(9),
+			What: "read <&>\x00", Fix: "f"},
 		Result{Policy: name, Kind: KindTest, ID: "test/u", Status: Unproven, Origin: at(12), What: "nobody can"},
 		Result{Policy: name, Kind: KindTest, ID: "test/h", Status: Held, Origin: at(15), What: "held"})
-	r.Probe(name, &probe.Report{Results: []probe.Result{{Name: "proc-mem/open/self/read", Verdict: probe.Open, Explain: "e", Detail: "d"}}}, true)
+	r.Probe(name, &probe.Report{Results: []probe.Result{{Name: "proc-mem/open/self/read", Verdict: probe.Open,
+		Explain: "e", Detail: "d"}}}, true)
 	return r
 }
 
@@ -140,14 +146,22 @@ func TestAccept(t *testing.T) {
 	}{
 		{"accepted", "[[accept]]\nid='root-granted'\nreason='r'\nexpires=2030-01-01", nil, Accepted, ""},
 		{"on its last day", "[[accept]]\nid='root-*'\nreason='r'\nexpires=2026-05-17", nil, Accepted, ""},
-		{"a day later", "[[accept]]\nid='root-granted'\nreason='r'\nexpires=2026-05-16", nil, Failed, "expired on 2026-05-16"},
-		{"of this policy", "[[accept]]\nid='root-granted'\npolicy='./sandbox/a b:c.toml'\nreason='r'\nexpires=2030-01-01", nil, Accepted, ""},
-		{"of this value", "[[accept]]\nid='root-granted'\nvalue='/'\nreason='r'\nexpires=2030-01-01", nil, Accepted, ""},
-		{"of another value", "[[accept]]\nid='root-granted'\nvalue='/x'\nreason='r'\nexpires=2030-01-01", nil, Failed, "no result needs"},
-		{"of a policy that is not looked at", "[[accept]]\nid='root-granted'\npolicy='b.toml'\nreason='r'\nexpires=2030-01-01", nil, Failed, ""},
-		{"of an attempt that is not made", "[[accept]]\nid='pidfd/x'\nreason='r'\nexpires=2030-01-01", []string{"pidfd/x"}, Failed, ""},
-		{"of an attempt that is made", "[[accept]]\nid='pidfd/x'\nreason='r'\nexpires=2030-01-01", nil, Failed, "no result needs"},
-		{"a note needs none", "[[accept]]\nid='min-abi'\nreason='r'\nexpires=2030-01-01", nil, Failed, "no result needs"},
+		{"a day later", "[[accept]]\nid='root-granted'\nreason='r'\nexpires=2026-05-16", nil, Failed,
+			"expired on 2026-05-16"},
+		{"of this policy", "[[accept]]\nid='root-granted'\npolicy='./sandbox/a " +
+			"b:c.toml'\nreason='r'\nexpires=2030-01-01", nil, Accepted, ""},
+		{"of this value", "[[accept]]\nid='root-granted'\nvalue='/'\nreason='r'\nexpires=2030-01-01", nil,
+			Accepted, ""},
+		{"of another value", "[[accept]]\nid='root-granted'\nvalue='/x'\nreason='r'\nexpires=2030-01-01", nil,
+			Failed, "no result needs"},
+		{"of a policy that is not looked at",
+			"[[accept]]\nid='root-granted'\npolicy='b.toml'\nreason='r'\nexpires=2030-01-01", nil, Failed, ""},
+		{"of an attempt that is not made", "[[accept]]\nid='pidfd/x'\nreason='r'\nexpires=2030-01-01",
+			[]string{"pidfd/x"}, Failed, ""},
+		{"of an attempt that is made", "[[accept]]\nid='pidfd/x'\nreason='r'\nexpires=2030-01-01", nil, Failed,
+			"no result needs"},
+		{"a note needs none", "[[accept]]\nid='min-abi'\nreason='r'\nexpires=2030-01-01", nil, Failed,
+			"no result needs"},
 	} {
 		r := sample()
 		r.Accept(accept(t, c.text), day, c.left)
@@ -155,10 +169,12 @@ func TestAccept(t *testing.T) {
 			t.Errorf("%s: %+v", c.name, r.Results[0])
 		}
 		last := r.Results[len(r.Results)-1]
-		if (last.Kind == KindBaseline) != (c.complains != "") || !strings.Contains(last.What, c.complains) && c.complains != "" {
+		if (last.Kind == KindBaseline) != (c.complains != "") || !strings.Contains(last.What, c.complains) &&
+			c.complains != "" {
 			t.Errorf("%s: %+v", c.name, last)
 		}
-		if last.Kind == KindBaseline && (last.Status != Failed || last.Origin.Source != "accepted.toml" || last.Origin.Line != 2) {
+		if last.Kind == KindBaseline && (last.Status != Failed || last.Origin.Source != "accepted.toml" ||
+			last.Origin.Line != 2) {
 			t.Errorf("%s: points at %+v", c.name, last.Origin)
 		}
 	}
@@ -169,7 +185,8 @@ func TestSamePolicy(t *testing.T) {
 		a, b string
 		same bool
 	}{
-		{"memory", "memory", true}, {"memory", "./memory", false}, {"a.toml", "./a.toml", true}, {"x/../a.toml", "a.toml", true},
+		{"memory", "memory", true}, {"memory", "./memory", false}, {"a.toml", "./a.toml", true},
+		{"x/../a.toml", "a.toml", true},
 		{"/x/a.toml", "x/a.toml", false}, {"./x/memory", "x//memory", true},
 	} {
 		if samePolicy(c.a, c.b) != c.same || samePolicy(c.b, c.a) != c.same {
@@ -204,7 +221,8 @@ func TestSARIF(t *testing.T) {
 		t.Errorf("%d results", len(run.Results))
 	}
 	for _, result := range run.Results {
-		if run.Tool.Driver.Rules[result.RuleIndex].ID != result.RuleID || !slices.Contains([]string{"error", "warning", "note"}, result.Level) ||
+		if run.Tool.Driver.Rules[result.RuleIndex].ID != result.RuleID ||
+			!slices.Contains([]string{"error", "warning", "note"}, result.Level) ||
 			result.Message.Text == "" || len(result.Locations) == 0 {
 			t.Errorf("result %+v", result)
 			continue
@@ -215,14 +233,16 @@ func TestSARIF(t *testing.T) {
 			t.Errorf("%s: URI %q: %v", result.RuleID, at.ArtifactLocation.URI, err)
 		}
 		// An attempt is made on the policy as a whole.
-		if probed := result.RuleID == "probe" || strings.HasPrefix(result.RuleID, "proc-mem"); probed != (at.Region == nil) {
+		if probed := result.RuleID == "probe" ||
+			strings.HasPrefix(result.RuleID, "proc-mem"); probed != (at.Region == nil) {
 			t.Errorf("%s: region %+v", result.RuleID, at.Region)
 		}
 		if (result.RuleID == "root-granted") != (len(result.Suppressions) == 1) {
 			t.Errorf("%s: suppressions %+v", result.RuleID, result.Suppressions)
 		}
 	}
-	if notes := run.Invocations[0].ToolExecutionNotifications; len(notes) != 1 || !strings.Contains(notes[0].Message.Text, "test/u") {
+	if notes := run.Invocations[0].ToolExecutionNotifications; len(notes) != 1 ||
+		!strings.Contains(notes[0].Message.Text, "test/u") {
 		t.Errorf("notifications %+v", notes)
 	}
 	// A name whose first part has a colon is no scheme.
@@ -247,7 +267,8 @@ func TestJUnit(t *testing.T) {
 	if err := xml.Unmarshal(text, &suites); err != nil {
 		t.Fatalf("%v\n%s", err, text)
 	}
-	if suites.Tests != 7 || suites.Failures != 3 || suites.Skipped != 1 || len(suites.Suites) != 1 || len(suites.Suites[0].Cases) != suites.Tests {
+	if suites.Tests != 7 || suites.Failures != 3 || suites.Skipped != 1 || len(suites.Suites) != 1 ||
+		len(suites.Suites[0].Cases) != suites.Tests {
 		t.Errorf("%+v", suites)
 	}
 }
@@ -255,16 +276,19 @@ func TestJUnit(t *testing.T) {
 // TestGitHub: a failure is shown at its line, and what held is not shown.
 func TestGitHub(t *testing.T) {
 	text := string(written(t, sample(), GitHub))
-	if !strings.Contains(text, "::error title=root-granted /,file=sandbox/a b%3Ac.toml,line=4,col=3::") || strings.Contains(text, "test/h") {
+	if !strings.Contains(text, "::error title=root-granted /,file=sandbox/a b%3Ac.toml,line=4,col=3::") ||
+		strings.Contains(text, "test/h") {
 		t.Error(text)
 	}
 }
 
 // TestHostileText: what a program printed inside steers no terminal.
 func TestHostileText(t *testing.T) {
-	r := &Report{Results: []Result{{Policy: "p\x1b.toml", Kind: KindTest, ID: "test/\x1b]0;x\a", Status: Failed, What: "inside said \x1b[31m\n::error::x", Fix: "\x1b"}}}
+	r := &Report{Results: []Result{{Policy: "p\x1b.toml", Kind: KindTest, ID: "test/\x1b]0;x\a", Status: Failed,
+		What: "inside said \x1b[31m\n::error::x", Fix: "\x1b"}}}
 	for _, f := range Formats() {
-		if text := string(written(t, r, f)); strings.ContainsAny(text, "\x1b\a") || strings.Contains(text, "\n::error::x") {
+		if text := string(written(t, r, f)); strings.ContainsAny(text, "\x1b\a") ||
+			strings.Contains(text, "\n::error::x") {
 			t.Errorf("%s: %q", f, text)
 		}
 	}
@@ -284,10 +308,12 @@ func TestTAP(t *testing.T) {
 		}
 	}
 	text := out.String()
-	if !strings.HasPrefix(text, "TAP version 14\n1..7\n") || len(points) != 7 || strings.Count(text, "\n  ---\n") != strings.Count(text, "\n  ...\n") {
+	if !strings.HasPrefix(text, "TAP version 14\n1..7\n") || len(points) != 7 ||
+		strings.Count(text, "\n  ---\n") != strings.Count(text, "\n  ...\n") {
 		t.Errorf("%d points in\n%s", len(points), text)
 	}
-	for _, want := range []string{`# TODO accepted until 9999-01-01: seen \# it`, `test/a \# b\\nc /x`, `test/u # SKIP not proven: nobody can`} {
+	for _, want := range []string{`# TODO accepted until 9999-01-01: seen \# it`, `test/a \# b\\nc /x`,
+		`test/u # SKIP not proven: nobody can`} {
 		if !strings.Contains(text, want) {
 			t.Errorf("nothing says %q in\n%s", want, text)
 		}

@@ -46,7 +46,8 @@ func (r *Result) place() string {
 func (r *Report) writeText(w io.Writer) error {
 	var b strings.Builder
 	for _, result := range r.sorted() {
-		fmt.Fprintf(&b, "%-10s %s: %s [%s]\n", result.Status, report.Printable(result.place()), report.Printable(result.What), report.Printable(result.ID))
+		fmt.Fprintf(&b, "%-10s %s: %s [%s]\n", result.Status, report.Printable(result.place()),
+			report.Printable(result.What), report.Printable(result.ID))
 		switch {
 		case result.Status == Accepted:
 			fmt.Fprintf(&b, "%-10s accepted until %s: %s\n", "", result.Expires, report.Printable(result.Reason))
@@ -54,7 +55,8 @@ func (r *Report) writeText(w io.Writer) error {
 			fmt.Fprintf(&b, "%-10s %s\n", "", report.Printable(result.Fix))
 		}
 	}
-	fmt.Fprintf(&b, "\n%d failed, %d held, %d not proven, %d accepted, %d notes\n", r.Count(Failed), r.Count(Held), r.Count(Unproven),
+	fmt.Fprintf(&b, "\n%d failed, %d held, %d not proven, %d accepted, %d notes\n", r.Count(Failed),
+		r.Count(Held), r.Count(Unproven),
 		r.Count(Accepted), r.Count(Noted))
 	_, err := io.WriteString(w, b.String())
 	return err
@@ -77,18 +79,22 @@ func (r *Report) suite() *report.Suite {
 		result := &r.Results[i]
 		if !seen[result.ID] {
 			seen[result.ID] = true
-			s.Rules = append(s.Rules, report.Rule{ID: result.ID, Short: result.Kind + " " + result.ID, Help: orElse(result.Fix, "see memjail policy explain")})
+			s.Rules = append(s.Rules, report.Rule{ID: result.ID, Short: result.Kind + " " + result.ID,
+				Help: orElse(result.Fix, "see memjail policy explain")})
 		}
 		s.Cases = append(s.Cases, result.reportCase())
 	}
 	return s
 }
 
-var outcomes = map[Status]report.Outcome{Held: report.Held, Failed: report.Failed, Unproven: report.Unproven, Noted: report.Noted, Accepted: report.Accepted}
+var outcomes = map[Status]report.Outcome{Held: report.Held, Failed: report.Failed, Unproven: report.Unproven,
+	Noted: report.Noted, Accepted: report.Accepted}
 
 func (r *Result) reportCase() report.Case {
-	c := report.Case{Group: orElse(r.Policy, KindBaseline), Class: "verify." + r.Kind, Name: strings.TrimSpace(r.ID + " " + r.Value), Rule: r.ID, Kind: r.Kind,
-		Outcome: outcomes[r.Status], Message: r.What, Detail: r.place() + ": " + r.What + ". " + orElse(r.Fix, r.Reason), File: orElse(r.Policy, "policy"),
+	c := report.Case{Group: orElse(r.Policy, KindBaseline), Class: "verify." + r.Kind,
+		Name: strings.TrimSpace(r.ID + " " + r.Value), Rule: r.ID, Kind: r.Kind,
+		Outcome: outcomes[r.Status], Message: r.What, Detail: r.place() + ": " + r.What + ". " +
+			orElse(r.Fix, r.Reason), File: orElse(r.Policy, "policy"),
 		Fingerprints: map[string]string{"finding/v1": r.Policy + " " + r.ID + " " + r.Value}}
 	if r.Status == Accepted {
 		c.Reason = "accepted until " + r.Expires + ": " + r.Reason

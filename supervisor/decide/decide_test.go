@@ -70,7 +70,8 @@ func TestOpenFlags(t *testing.T) {
 		{"writing", Request{Flags: unix.O_WRONLY}, false, true},
 		{"both", Request{Flags: unix.O_RDWR}, false, true},
 		{"neither, mode 3", Request{Flags: unix.O_ACCMODE}, false, false},
-		{"what programs add", Request{Flags: unix.O_CLOEXEC | unix.O_NONBLOCK | unix.O_NOFOLLOW | unix.O_NOCTTY | unix.O_NOATIME}, true, true},
+		{"what programs add", Request{Flags: unix.O_CLOEXEC | unix.O_NONBLOCK | unix.O_NOFOLLOW |
+			unix.O_NOCTTY | unix.O_NOATIME}, true, true},
 		{"large file, as musl", Request{Flags: largeFile}, true, true},
 		{"create what is there", Request{Flags: unix.O_CREAT}, true, true},
 		{"create to write", Request{Flags: unix.O_WRONLY | unix.O_CREAT | unix.O_TRUNC}, false, true},
@@ -147,11 +148,15 @@ func TestMatches(t *testing.T) {
 		pattern, name string
 		want          bool
 	}{
-		{"stat", "stat", true}, {"stat", "statm", false}, {"statm", "stat", false}, {"stat", "stat/x", false}, {"stat", "", false},
-		{"fdinfo/*", "fdinfo/3", true}, {"fdinfo/*", "fdinfo/", false}, {"fdinfo/*", "fdinfo", false}, {"fdinfo/*", "fdinfo/3/x", false},
+		{"stat", "stat", true}, {"stat", "statm", false}, {"statm", "stat", false}, {"stat", "stat/x", false},
+		{"stat", "", false},
+		{"fdinfo/*", "fdinfo/3", true}, {"fdinfo/*", "fdinfo/", false}, {"fdinfo/*", "fdinfo", false},
+		{"fdinfo/*", "fdinfo/3/x", false},
 		{"fdinfo/*", "fd/3", false}, {"fdinfo/*", "fdinfo3", false},
-		{"net/**", "net/dev", true}, {"net/**", "net/stat/arp_cache", true}, {"net/**", "net", false}, {"net/**", "net/", false}, {"net/**", "network", false},
-		{"attr/*/*", "attr/apparmor/current", true}, {"attr/*/*", "attr/current", false}, {"attr/*/*", "attr/a/b/c", false},
+		{"net/**", "net/dev", true}, {"net/**", "net/stat/arp_cache", true}, {"net/**", "net", false},
+		{"net/**", "net/", false}, {"net/**", "network", false},
+		{"attr/*/*", "attr/apparmor/current", true}, {"attr/*/*", "attr/current", false},
+		{"attr/*/*", "attr/a/b/c", false},
 		{"attr/*/*", "attr//current", true}, // no name is asked about that has an empty element
 		{"attr/*/*", "attrx/apparmor/current", false},
 		{"attr/*", "attr/current", true}, {"attr/*", "attr/apparmor/current", false},
@@ -165,29 +170,38 @@ func TestMatches(t *testing.T) {
 // The names that nobody gets, whoever asks: memory itself, what tells where it is,
 // and what acts.
 var (
-	neverOfProcess = []string{"mem", "pagemap", "clear_refs", "map_files", "stack", "syscall", "fd", "cwd", "root", "exe", "ns",
+	neverOfProcess = []string{"mem", "pagemap", "clear_refs", "map_files", "stack", "syscall", "fd", "cwd",
+		"root", "exe", "ns",
 		"task", "seccomp_cache", "make-it-fail", "fail-nth", "patch_state", "stack_depth", "ksm"}
-	neverOfSystem = []string{"kcore", "kmsg", "kallsyms", "kpagecount", "kpageflags", "kpagecgroup", "sysrq-trigger", "timer_list",
-		"vmallocinfo", "iomem", "slabinfo", "keys", "pagetypeinfo", "allocinfo", "vmcore", "profile", "dynamic_debug", "kprobes",
+	neverOfSystem = []string{"kcore", "kmsg", "kallsyms", "kpagecount", "kpageflags", "kpagecgroup",
+		"sysrq-trigger", "timer_list",
+		"vmallocinfo", "iomem", "slabinfo", "keys", "pagetypeinfo", "allocinfo", "vmcore", "profile",
+		"dynamic_debug", "kprobes",
 		"self", "thread-self", "1", "mounts", "net", "mem", "ksyms", "page_owner", "lockdep", "sched_debug", "pci"}
-	neverWritten = []string{"uid_map", "gid_map", "projid_map", "setgroups", "attr/current", "attr/exec", "attr/apparmor/exec",
-		"coredump_filter", "loginuid", "autogroup", "sched", "timerslack_ns", "oom_adj", "timens_offsets", "fdinfo/1", "environ", "maps", "io"}
+	neverWritten = []string{"uid_map", "gid_map", "projid_map", "setgroups", "attr/current", "attr/exec",
+		"attr/apparmor/exec",
+		"coredump_filter", "loginuid", "autogroup", "sched", "timerslack_ns", "oom_adj", "timens_offsets",
+		"fdinfo/1", "environ", "maps", "io"}
 )
 
 func TestNever(t *testing.T) {
 	var all []Object
 	for _, name := range neverOfProcess {
 		for _, tail := range []string{"", "/", "/1", "/../mem", "/./mem"} {
-			all = append(all, own(name+tail), others(name+tail), Object{Class: Process, Name: name + tail, PID: 7, Task: 7, Own: true})
+			all = append(all, own(name+tail), others(name+tail), Object{Class: Process, Name: name + tail,
+				PID: 7, Task: 7, Own: true})
 		}
 	}
 	for _, name := range neverOfSystem {
 		all = append(all, system(name), system(name+"/"), system(name+"/control"))
 	}
-	all = append(all, system("bus/pci/00/00.0"), system("bus/input/../../kcore"), system("sys/../kcore"), system("sys"), system("/kcore"),
-		own("net/../mem"), own("fdinfo/.."), own("attr/../mem"), own("attr/./mem"), own("/mem"), own("net/"), own("task/8/mem"), own("task/8/maps"))
+	all = append(all, system("bus/pci/00/00.0"), system("bus/input/../../kcore"), system("sys/../kcore"),
+		system("sys"), system("/kcore"),
+		own("net/../mem"), own("fdinfo/.."), own("attr/../mem"), own("attr/./mem"), own("/mem"), own("net/"),
+		own("task/8/mem"), own("task/8/maps"))
 	for _, o := range all {
-		for _, flags := range []int{unix.O_RDONLY, unix.O_WRONLY, unix.O_RDWR, unix.O_RDWR | unix.O_CREAT | unix.O_TRUNC} {
+		for _, flags := range []int{unix.O_RDONLY, unix.O_WRONLY, unix.O_RDWR, unix.O_RDWR | unix.O_CREAT |
+			unix.O_TRUNC} {
 			if injects(Request{Flags: flags}, o, memoryPolicy()) {
 				t.Errorf("%+v is given with flags %#x", o, flags)
 			}
@@ -195,7 +209,8 @@ func TestNever(t *testing.T) {
 	}
 	for _, name := range neverWritten {
 		for _, o := range []Object{own(name), others(name)} {
-			if injects(Request{Flags: unix.O_WRONLY}, o, memoryPolicy()) || injects(Request{Flags: unix.O_RDWR}, o, memoryPolicy()) {
+			if injects(Request{Flags: unix.O_WRONLY}, o, memoryPolicy()) ||
+				injects(Request{Flags: unix.O_RDWR}, o, memoryPolicy()) {
 				t.Errorf("%+v is given for writing", o)
 			}
 		}
@@ -206,7 +221,8 @@ func TestNever(t *testing.T) {
 // must not give.
 func TestNeverAtRandom(t *testing.T) {
 	random := rand.New(rand.NewPCG(1, 2))
-	elements := []string{"", ".", "..", "*", "**", "1", "self", "current", "fdinfo", "net", "attr", "sys", "driver", "fs", "comm", "stat"}
+	elements := []string{"", ".", "..", "*", "**", "1", "self", "current", "fdinfo", "net", "attr", "sys",
+		"driver", "fs", "comm", "stat"}
 	elements = append(append(elements, neverOfProcess...), neverOfSystem...)
 	for _, g := range Grants() {
 		elements = append(elements, strings.Split(g.Name, "/")...)
@@ -218,7 +234,8 @@ func TestNeverAtRandom(t *testing.T) {
 		for i := range parts {
 			parts[i] = elements[random.IntN(len(elements))]
 		}
-		o := Object{Class: Class(random.IntN(4)), Name: strings.Join(parts, "/"), PID: 7, Own: random.IntN(2) == 0, Task: random.IntN(2) * 7}
+		o := Object{Class: Class(random.IntN(4)), Name: strings.Join(parts, "/"), PID: 7,
+			Own: random.IntN(2) == 0, Task: random.IntN(2) * 7}
 		r := Request{Flags: random.IntN(1 << 23), Resolve: uint64(random.IntN(4))}
 		if random.IntN(4) != 0 {
 			r.Flags &= unix.O_ACCMODE | unix.O_CLOEXEC
@@ -255,8 +272,10 @@ func set(names []string) map[string]bool {
 
 func TestEverybody(t *testing.T) {
 	for name, want := range map[string]bool{
-		"cpuinfo": true, "1/stat": true, "12/cmdline": true, "1/maps": false, "1/mem": false, "1/environ": false, "kcore": false,
-		"": false, "1": false, "1/": false, "sys/../kcore": false, "1/net/dev": false, "self/stat": false, "1/comm": true,
+		"cpuinfo": true, "1/stat": true, "12/cmdline": true, "1/maps": false, "1/mem": false,
+		"1/environ": false, "kcore": false,
+		"": false, "1": false, "1/": false, "sys/../kcore": false, "1/net/dev": false, "self/stat": false,
+		"1/comm": true,
 	} {
 		if got := WorldReadable(name); got != want {
 			t.Errorf("%q: %t, want %t", name, got, want)
@@ -291,10 +310,12 @@ func TestGrantsAreSound(t *testing.T) {
 func TestExplain(t *testing.T) {
 	p := memoryPolicy()
 	p.Procfs.System = policy.SystemNone
-	for _, o := range []Object{own("mem"), others("mem"), own("uid_map"), others("maps"), own("map_files/1-2"), system("cpuinfo"), system("kcore"), own("comm")} {
+	for _, o := range []Object{own("mem"), others("mem"), own("uid_map"), others("maps"), own("map_files/1-2"),
+		system("cpuinfo"), system("kcore"), own("comm")} {
 		for _, flags := range []int{unix.O_RDONLY, unix.O_WRONLY} {
 			reason, _, allow := Explain(Request{Flags: flags}, o, p)
-			if reason == "" || (allow != "" && !strings.HasPrefix(allow, "--allow ") && !strings.HasPrefix(allow, "--memory ")) {
+			if reason == "" || (allow != "" && !strings.HasPrefix(allow, "--allow ") &&
+				!strings.HasPrefix(allow, "--memory ")) {
 				t.Errorf("%+v, flags %d: %q, %q", o, flags, reason, allow)
 			}
 		}
@@ -305,25 +326,31 @@ func TestExplain(t *testing.T) {
 // sandbox under one policy only, and never what the table gives to nobody, what is
 // to be written, or what has no such check and is the process's own business.
 func TestMembers(t *testing.T) {
-	own, sandbox := policy.Policy{}, policy.Policy{Procfs: policy.Procfs{Processes: policy.ProcessesSandbox, Write: []policy.ProcfsWrite{policy.WriteComm}}}
+	own, sandbox := policy.Policy{}, policy.Policy{Procfs: policy.Procfs{Processes: policy.ProcessesSandbox,
+		Write: []policy.ProcfsWrite{policy.WriteComm}}}
 	for _, test := range []struct {
 		name   string
 		flags  int
 		policy *policy.Policy
 		want   bool
 	}{
-		{"maps", unix.O_RDONLY, &sandbox, true}, {"environ", unix.O_RDONLY, &sandbox, true}, {"fdinfo/3", unix.O_RDONLY, &sandbox, true},
-		{"maps", unix.O_RDONLY, &own, false}, {"mem", unix.O_RDONLY, &sandbox, false}, {"pagemap", unix.O_RDONLY, &sandbox, false},
-		{"stack", unix.O_RDONLY, &sandbox, false}, {"mountstats", unix.O_RDONLY, &sandbox, false}, {"comm", unix.O_WRONLY, &sandbox, false},
+		{"maps", unix.O_RDONLY, &sandbox, true}, {"environ", unix.O_RDONLY, &sandbox, true},
+		{"fdinfo/3", unix.O_RDONLY, &sandbox, true},
+		{"maps", unix.O_RDONLY, &own, false}, {"mem", unix.O_RDONLY, &sandbox, false},
+		{"pagemap", unix.O_RDONLY, &sandbox, false},
+		{"stack", unix.O_RDONLY, &sandbox, false}, {"mountstats", unix.O_RDONLY, &sandbox, false},
+		{"comm", unix.O_WRONLY, &sandbox, false},
 		{"maps", unix.O_RDWR, &sandbox, false},
 	} {
 		r, o := Request{Flags: test.flags}, Object{Class: Process, Name: test.name, PID: 7}
 		if DependsOnMembership(r, o, test.policy) != test.want {
-			t.Errorf("%s, flags %#x, %v: whether it is a member matters: %v", test.name, test.flags, test.policy.Procfs.Processes, !test.want)
+			t.Errorf("%s, flags %#x, %v: whether it is a member matters: %v", test.name, test.flags,
+				test.policy.Procfs.Processes, !test.want)
 		}
 		o.Member = true
 		if _, granted := Open(r, o, test.policy).(Inject); granted != test.want {
-			t.Errorf("%s of a member, flags %#x, %v: granted %v", test.name, test.flags, test.policy.Procfs.Processes, granted)
+			t.Errorf("%s of a member, flags %#x, %v: granted %v", test.name, test.flags,
+				test.policy.Procfs.Processes, granted)
 		}
 		if o.Own = true; DependsOnMembership(r, o, test.policy) {
 			t.Errorf("%s: whether the caller itself is a member matters", test.name)

@@ -29,8 +29,10 @@ func Explain(r Request, o Object, p *policy.Policy) (reason, key, allow string) 
 	case r.Writing():
 		key, allow = writeHint(o, p)
 		return fmt.Sprintf("%s of %s", o.Name, whose), key, allow
-	case !o.Own && p.Procfs.Processes == policy.ProcessesOwn && find(Object{Class: o.Class, Name: o.Name, Member: true}, false) != nil:
-		return fmt.Sprintf("%s of %s, which tells about its memory", o.Name, whose), "procfs.processes", "--allow procfs.processes=sandbox, if it is in the sandbox"
+	case !o.Own && p.Procfs.Processes == policy.ProcessesOwn &&
+		find(Object{Class: o.Class, Name: o.Name, Member: true}, false) != nil:
+		return fmt.Sprintf("%s of %s, which tells about its memory", o.Name, whose), "procfs.processes",
+			"--allow procfs.processes=sandbox, if it is in the sandbox"
 	case !o.Own:
 		return fmt.Sprintf("%s of %s, which tells about its memory", o.Name, whose), access, "--memory no-write"
 	default:

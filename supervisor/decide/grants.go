@@ -48,7 +48,8 @@ type Grant struct {
 	Writes bool
 	// IDMap: a file that gives a new user namespace its users and groups. The kernel
 	// judges a write by the credentials that the file was opened with, and by the
-	// writer's; so it is opened with the caller's own and no further capability. Its process is the caller's own or a child of that.
+	// writer's; so it is opened with the caller's own and no further capability. Its process is the
+	// caller's own or a child of that.
 	IDMap bool
 	// Why the row is harmless, for the documentation.
 	Why string
@@ -83,10 +84,12 @@ func buildGrants() []Grant {
 	}
 	for _, name := range []string{"uid_map", "gid_map", "setgroups"} {
 		table = append(table, Grant{Class: Process, Name: name, Who: Own, Writes: true, IDMap: true,
-			Why: "the users and groups of a new user namespace; the kernel asks opener and writer for the right to give them"})
+			Why: "the users and groups of a new user namespace; the kernel asks opener and writer for " +
+				"the right to give them"})
 	}
 	add(System, GateNone, Any, "about the system, readable by every user",
-		"cpuinfo", "meminfo", "stat", "uptime", "loadavg", "version", "filesystems", "devices", "diskstats", "partitions",
+		"cpuinfo", "meminfo", "stat", "uptime", "loadavg", "version", "filesystems", "devices", "diskstats",
+		"partitions",
 		"swaps", "vmstat", "zoneinfo", "buddyinfo", "interrupts", "softirqs", "modules", "misc", "locks", "crypto",
 		"cgroups", "cmdline", "config.gz", "consoles", "dma", "execdomains", "fb", "ioports", "key-users", "mdstat",
 		"schedstat", "version_signature", "bootconfig", "latency_stats", "pressure/*", "driver/**", "fs/**", "irq/**",
@@ -101,7 +104,8 @@ func find(o Object, writing bool) *Grant {
 	}
 	for i := range grants {
 		g := &grants[i]
-		if g.Class != o.Class || g.Writes != writing || (g.Who == Own && !o.Own && !((o.Member || o.Traced) && g.Gate == GatePtrace) && !(o.Child && g.IDMap)) {
+		if g.Class != o.Class || g.Writes != writing ||
+			(g.Who == Own && !o.Own && !((o.Member || o.Traced) && g.Gate == GatePtrace) && !(o.Child && g.IDMap)) {
 			continue
 		}
 		if matches(g.Name, o.Name) {

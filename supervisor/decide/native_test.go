@@ -112,7 +112,8 @@ func ask(t *testing.T, who looker, q question) map[string]look {
 	cmd.Env = append(os.Environ(), lookerVariable+"=1")
 	cmd.Stdin = strings.NewReader(string(text))
 	if who.uid != os.Geteuid() {
-		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(who.uid), Gid: uint32(who.uid)}}
+		cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: uint32(who.uid),
+			Gid: uint32(who.uid)}}
 	}
 	out, err := cmd.Output()
 	if err != nil {
@@ -175,9 +176,12 @@ func pathsOf(process string) []string {
 
 // optional rows depend on how the kernel was built or for which machine.
 var optional = map[string]bool{
-	"cpuset": true, "oom_adj": true, "schedstat": true, "sched": true, "autogroup": true, "loginuid": true, "sessionid": true,
-	"arch_status": true, "ksm_stat": true, "ksm_merging_pages": true, "timers": true, "timens_offsets": true, "numa_maps": true,
-	"attr/current": true, "attr/apparmor/current": true, "attr/smack/current": true, "net/stat/rt_cache": true, "wchan": true,
+	"cpuset": true, "oom_adj": true, "schedstat": true, "sched": true, "autogroup": true, "loginuid": true,
+	"sessionid":   true,
+	"arch_status": true, "ksm_stat": true, "ksm_merging_pages": true, "timers": true, "timens_offsets": true,
+	"numa_maps":    true,
+	"attr/current": true, "attr/apparmor/current": true, "attr/smack/current": true, "net/stat/rt_cache": true,
+	"wchan":             true,
 	"task/TID/children": true, "io": true, "cgroup": true, "smaps_rollup": true, "projid_map": true,
 }
 
@@ -315,7 +319,8 @@ func TestSystemRows(t *testing.T) {
 			t.Errorf("%s: mode %#o, and yet: %+v", below, l.Mode, l)
 		}
 	}
-	for _, needed := range []string{"cpuinfo", "meminfo", "stat", "uptime", "version", "sys/kernel/osrelease", "sys/fs/file-nr"} {
+	for _, needed := range []string{"cpuinfo", "meminfo", "stat", "uptime", "version", "sys/kernel/osrelease",
+		"sys/fs/file-nr"} {
 		if files[needed] == nil {
 			t.Errorf("%s is covered by no row", needed)
 		}

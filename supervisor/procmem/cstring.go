@@ -28,7 +28,8 @@ func ReadCString(tid int, unsafeAddress uint64, buf []byte) (int, error) {
 
 // ReadCStringBy is ReadCString with another function than [kernel.ReadProcessMemory]; read
 // has the same contract.
-func ReadCStringBy(read func(tid int, buf []byte, address uint64) (int, error), tid int, unsafeAddress uint64, buf []byte) (int, error) {
+func ReadCStringBy(read func(tid int, buf []byte, address uint64) (int, error), tid int, unsafeAddress uint64,
+	buf []byte) (int, error) {
 	have, chunk := 0, uint64(firstRead)
 	for have < len(buf) {
 		at := unsafeAddress + uint64(have)

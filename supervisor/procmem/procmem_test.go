@@ -181,7 +181,8 @@ func TestVector(t *testing.T) {
 	if n != 3 || !errors.Is(err, unix.EIO) || !errors.As(err, &e) || e.Op != "read" || e.Addr != 8 {
 		t.Errorf("a segment that is not mapped: %d, %v", n, err)
 	}
-	if n, err := m.ReadVector([]procmem.Segment{{1 << 63, make([]byte, 1)}}); n != 0 || !errors.Is(err, procmem.ErrBounds) {
+	if n, err := m.ReadVector([]procmem.Segment{{1 << 63, make([]byte, 1)}}); n != 0 ||
+		!errors.Is(err, procmem.ErrBounds) {
 		t.Errorf("an address no process has: %d, %v", n, err)
 	}
 }
@@ -196,8 +197,10 @@ func TestWindowBounds(t *testing.T) {
 	for _, c := range []struct {
 		base, size uint64
 		fits       bool
-	}{{0, 0, true}, {0, 1, false}, {v.address, 0, true}, {1 << 63, 0, false}, {1, 1 << 63, false}, {1, 1<<63 - 2, true}} {
-		if _, err := m.Window(c.base, c.size); (err == nil) != c.fits || err != nil && !errors.Is(err, procmem.ErrBounds) {
+	}{{0, 0, true}, {0, 1, false}, {v.address, 0, true}, {1 << 63, 0, false}, {1, 1 << 63, false},
+		{1, 1<<63 - 2, true}} {
+		if _, err := m.Window(c.base, c.size); (err == nil) != c.fits || err != nil &&
+			!errors.Is(err, procmem.ErrBounds) {
 			t.Errorf("%d bytes at %#x: %v, want it to fit: %v", c.size, c.base, err, c.fits)
 		}
 	}

@@ -131,7 +131,8 @@ func (c *callerProcess) must(t *testing.T, o order) reply {
 // hold has the caller open a path and keep it.
 func (c *callerProcess) hold(t *testing.T, path string) int {
 	t.Helper()
-	return c.must(t, order{Open: &attempt{Dir: unix.AT_FDCWD, Path: path, Keep: true, How: unix.OpenHow{Flags: unix.O_PATH}}}).FD
+	return c.must(t, order{Open: &attempt{Dir: unix.AT_FDCWD, Path: path, Keep: true,
+		How: unix.OpenHow{Flags: unix.O_PATH}}}).FD
 }
 
 // callerRole follows orders, on a thread that is not the process's first.

@@ -54,7 +54,8 @@ func (r *Resolver) Canonical(c Caller, p *Path, creates bool, mode uint32) (Targ
 		return Target{}, err
 	}
 	t.Path, t.Directory = string(buf[:n]), kind&unix.S_IFMT == unix.S_IFDIR
-	if !strings.HasPrefix(t.Path, "/") || strings.HasPrefix(t.Path, "/memfd:") || strings.HasSuffix(t.Path, " (deleted)") {
+	if !strings.HasPrefix(t.Path, "/") || strings.HasPrefix(t.Path, "/memfd:") ||
+		strings.HasSuffix(t.Path, " (deleted)") {
 		return Target{}, unix.ENOENT // a pipe, a socket, or nothing that has a name
 	}
 	if t.Missing {

@@ -29,7 +29,8 @@ func mount(t *testing.T, source, target, fstype string, flags uintptr) {
 func TestMounts(t *testing.T) {
 	needRoot(t)
 	dir := t.TempDir()
-	tree(t, dir, "bind/", "second/", "sub/", "file", "sysfile", "bindlink -> bind/self/maps", "secondlink -> second/self/maps", "1/", "1/maps/")
+	tree(t, dir, "bind/", "second/", "sub/", "file", "sysfile", "bindlink -> bind/self/maps",
+		"secondlink -> second/self/maps", "1/", "1/maps/")
 	mount(t, "/proc", dir+"/bind", "", unix.MS_BIND)
 	mount(t, "proc", dir+"/second", "proc", 0)
 	mount(t, "/proc/sys", dir+"/sub", "", unix.MS_BIND)
@@ -39,14 +40,18 @@ func TestMounts(t *testing.T) {
 	r, c := newResolver(t), startCaller(t, dir)
 	own := strconv.Itoa(c.pid())
 	for _, s := range []spelling{
-		{path: "bind/self/maps"}, {path: "bind/thread-self/stat"}, {path: "bind/cpuinfo"}, {path: "bind/" + own + "/stat"}, {path: "bindlink"},
-		{path: dir + "/bind/self/../cpuinfo"}, {path: "bind/..", want: ordinary}, {path: "bind/../bind/mounts"}, {path: "bind/net/dev"},
+		{path: "bind/self/maps"}, {path: "bind/thread-self/stat"}, {path: "bind/cpuinfo"},
+		{path: "bind/" + own + "/stat"}, {path: "bindlink"},
+		{path: dir + "/bind/self/../cpuinfo"}, {path: "bind/..", want: ordinary}, {path: "bind/../bind/mounts"},
+		{path: "bind/net/dev"},
 		{path: "bind/self/cwd/bind/self/stat"},
 		// Another instance is none of ours: the kernel decides.
-		{path: "second/self/maps", want: ordinary}, {path: "second/" + own + "/maps", want: ordinary}, {path: "secondlink", want: ordinary},
+		{path: "second/self/maps", want: ordinary}, {path: "second/" + own + "/maps", want: ordinary},
+		{path: "secondlink", want: ordinary},
 		{path: "second/cpuinfo", want: ordinary}, {path: "second/../bind/cpuinfo"},
 		// A part of procfs has names that say nothing of what it is.
-		{path: "sub/kernel/osrelease", want: unknown}, {path: "file", want: unknown}, {path: "sysfile", want: unknown}, {path: "1/maps/osrelease", want: unknown},
+		{path: "sub/kernel/osrelease", want: unknown}, {path: "file", want: unknown},
+		{path: "sysfile", want: unknown}, {path: "1/maps/osrelease", want: unknown},
 	} {
 		check(t, r, c, s, true)
 	}
@@ -56,24 +61,29 @@ func TestMounts(t *testing.T) {
 func TestChroot(t *testing.T) {
 	needRoot(t)
 	dir := t.TempDir()
-	tree(t, dir, "outside", "new/", "new/p/", "new/proc/", "new/proc/self/", "new/proc/self/maps", "new/proc/cpuinfo", "new/link -> /p/self/maps",
+	tree(t, dir, "outside", "new/", "new/p/", "new/proc/", "new/proc/self/", "new/proc/self/maps",
+		"new/proc/cpuinfo", "new/link -> /p/self/maps",
 		"new/up -> ../../../../p/cpuinfo", "new/fake -> /proc/self/maps", "new/d/")
 	mount(t, "/proc", dir+"/new/p", "", unix.MS_BIND)
 	r, c := newResolver(t), startCaller(t, dir)
 	outside := c.hold(t, dir)
 	c.must(t, order{Chroot: dir + "/new"})
 	for _, s := range []spelling{
-		{path: "/p/self/maps"}, {path: "/p/cpuinfo"}, {path: "/link"}, {path: "/up"}, {path: "/../../p/cpuinfo"}, {path: "/d/../p/cpuinfo"},
-		{path: "/proc/self/maps", want: ordinary}, {path: "/proc/cpuinfo", want: ordinary}, {path: "/fake", want: ordinary}, {path: "/outside", want: unknown},
+		{path: "/p/self/maps"}, {path: "/p/cpuinfo"}, {path: "/link"}, {path: "/up"},
+		{path: "/../../p/cpuinfo"}, {path: "/d/../p/cpuinfo"},
+		{path: "/proc/self/maps", want: ordinary}, {path: "/proc/cpuinfo", want: ordinary},
+		{path: "/fake", want: ordinary}, {path: "/outside", want: unknown},
 		{path: "/proc/version", want: unknown},
 		// Its working directory and a descriptor are still outside.
-		{path: "outside", want: ordinary}, {path: "outside", dir: outside, want: ordinary}, {path: "new/p/cpuinfo"}, {path: "new/link"},
+		{path: "outside", want: ordinary}, {path: "outside", dir: outside, want: ordinary},
+		{path: "new/p/cpuinfo"}, {path: "new/link"},
 		{path: "../../../proc/self/maps", dir: outside},
 	} {
 		check(t, r, c, s, false)
 	}
 	c.must(t, order{Chdir: "/"})
-	for _, s := range []spelling{{path: "p/self/maps"}, {path: "../p/cpuinfo"}, {path: "proc/self/maps", want: ordinary}, {path: "link"}} {
+	for _, s := range []spelling{{path: "p/self/maps"}, {path: "../p/cpuinfo"},
+		{path: "proc/self/maps", want: ordinary}, {path: "link"}} {
 		check(t, r, c, s, false)
 	}
 }
@@ -104,8 +114,10 @@ func TestOpenMountedOver(t *testing.T) {
 	mount(t, "/dev/null", "/proc/uptime", "", unix.MS_BIND)
 	mount(t, "tmpfs", "/proc/fs", "tmpfs", 0)
 	for name, want := range map[string]error{
-		"version": unix.EXDEV, "sys/kernel/osrelease": nil, "bus/swappiness": unix.EXDEV, pid + "/stat": unix.EXDEV, "uptime": unix.EXDEV,
-		"cpuinfo": nil, "self/maps": unix.ELOOP, "nothing": unix.ENOENT, "../etc/passwd": unix.EXDEV, "/etc/passwd": unix.EXDEV, "sys/kernel": unix.EXDEV,
+		"version": unix.EXDEV, "sys/kernel/osrelease": nil, "bus/swappiness": unix.EXDEV,
+		pid + "/stat": unix.EXDEV, "uptime": unix.EXDEV,
+		"cpuinfo": nil, "self/maps": unix.ELOOP, "nothing": unix.ENOENT, "../etc/passwd": unix.EXDEV,
+		"/etc/passwd": unix.EXDEV, "sys/kernel": unix.EXDEV,
 		pid + "/fd/0": unix.ELOOP, pid + "/cwd/x": unix.ELOOP,
 	} {
 		if err := opens(name); !errors.Is(err, want) {

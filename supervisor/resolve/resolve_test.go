@@ -61,7 +61,8 @@ func check(t *testing.T, r *Resolver, c *callerProcess, s spelling, sameRoot boo
 	}
 	who := Caller{TID: c.tid, TGID: c.pid(), Dir: s.dir, MayWait: true, NoFollow: s.flags&unix.O_NOFOLLOW != 0,
 		NoSymlinks: s.resolve&unix.RESOLVE_NO_SYMLINKS != 0, NoMagicLinks: s.resolve&unix.RESOLVE_NO_MAGICLINKS != 0}
-	got := c.do(t, order{Open: &attempt{Dir: s.dir, Path: s.path, How: unix.OpenHow{Flags: s.flags | unix.O_PATH, Resolve: s.resolve}}})
+	got := c.do(t, order{Open: &attempt{Dir: s.dir, Path: s.path,
+		How: unix.OpenHow{Flags: s.flags | unix.O_PATH, Resolve: s.resolve}}})
 	var native unix.Stat_t
 	opens := got.Errno == 0 && unix.Stat(fmt.Sprintf("/proc/%d/fd/%d", c.pid(), got.FD), &native) == nil
 	if opens && s.flags&unix.O_NOFOLLOW != 0 && native.Mode&unix.S_IFMT == unix.S_IFLNK {
@@ -80,7 +81,8 @@ func check(t *testing.T, r *Resolver, c *callerProcess, s spelling, sameRoot boo
 			compare(t, r, s.path, o, opens, &native, c.pid())
 		}
 	}
-	if r.RuleOutProcfs(who, newPath(s.path)) == decide.Ordinary && !s.onlyCallers && opens && native.Dev == r.Procfs.device {
+	if r.RuleOutProcfs(who, newPath(s.path)) == decide.Ordinary && !s.onlyCallers && opens &&
+		native.Dev == r.Procfs.device {
 		t.Errorf("%q: ordinary at a quick look, but it is on procfs", s.path)
 	}
 }
@@ -124,7 +126,8 @@ func compare(t *testing.T, r *Resolver, path string, o decide.Object, opens bool
 		}
 	case decide.Process, decide.System:
 		var st unix.Stat_t
-		if err := unix.Stat("/proc/"+Name(o), &st); err != nil || !opens || st.Dev != native.Dev || st.Ino != native.Ino {
+		if err := unix.Stat("/proc/"+Name(o), &st); err != nil || !opens || st.Dev != native.Dev ||
+			st.Ino != native.Ino {
 			t.Errorf("%q: %s (%v) is not what the caller got (opened: %t)", path, Name(o), err, opens)
 		}
 		if o.Class == decide.Process && o.Own != (o.PID == pid) {
@@ -135,46 +138,71 @@ func compare(t *testing.T, r *Resolver, path string, o decide.Object, opens bool
 
 func TestSpellings(t *testing.T) {
 	dir := t.TempDir()
-	tree(t, dir, "d/", "d/e/", "f", "fifo|", "maps -> /proc/self/maps", "relative -> ../../../../../../../../../../proc/self/stat",
-		"toproc -> /proc", "toself -> /proc/self", "loop -> loop", "a\nb/", "a\nb/x -> /proc/self/maps", "slash -> /proc/self/maps/",
-		"dot -> /proc/self/maps/.", "dirslash -> /proc/self/net/", "dangling -> nowhere", "mtab -> ../../../../../../../../../proc/self/mounts",
+	tree(t, dir, "d/", "d/e/", "f", "fifo|", "maps -> /proc/self/maps",
+		"relative -> ../../../../../../../../../../proc/self/stat",
+		"toproc -> /proc", "toself -> /proc/self", "loop -> loop", "a\nb/", "a\nb/x -> /proc/self/maps",
+		"slash -> /proc/self/maps/",
+		"dot -> /proc/self/maps/.", "dirslash -> /proc/self/net/", "dangling -> nowhere",
+		"mtab -> ../../../../../../../../../proc/self/mounts",
 		"toself2 -> toself", "d/up -> ../maps", "thread -> /proc/thread-self/stat", "tofifo -> fifo")
 	long := strings.Repeat("x", 256)
 	r, c := newResolver(t), startCaller(t, dir)
 	me, own, tid := strconv.Itoa(os.Getpid()), strconv.Itoa(c.pid()), strconv.Itoa(c.tid)
 	for _, s := range []spelling{
-		{path: "/proc/self/maps"}, {path: "/proc//self/./maps"}, {path: "//proc/self/../self/maps"}, {path: "/proc/thread-self/maps"},
+		{path: "/proc/self/maps"}, {path: "/proc//self/./maps"}, {path: "//proc/self/../self/maps"},
+		{path: "/proc/thread-self/maps"},
 		{path: "/proc/self/task/" + tid + "/maps"}, {path: "/proc/" + own + "/maps"}, {path: "/proc/" + me + "/maps"},
-		{path: "/proc/" + own + "/task/" + own + "/stat"}, {path: "/proc/" + me + "/stat"}, {path: "/proc/" + tid + "/stat"},
-		{path: "/proc/self/task/1/maps", want: unknown}, {path: "/proc/0/maps", want: unknown}, {path: "/proc/+1/stat", want: unknown},
+		{path: "/proc/" + own + "/task/" + own + "/stat"}, {path: "/proc/" + me + "/stat"},
+		{path: "/proc/" + tid + "/stat"},
+		{path: "/proc/self/task/1/maps", want: unknown}, {path: "/proc/0/maps", want: unknown},
+		{path: "/proc/+1/stat", want: unknown},
 		{path: "/proc/01/stat", want: unknown}, {path: "/proc/4294967297/stat", want: unknown},
-		{path: "/proc/cpuinfo"}, {path: "/proc/sys/kernel/osrelease"}, {path: "/proc/sys/../cpuinfo"}, {path: "/proc/uptime"},
-		{path: "/proc/net/dev"}, {path: "/proc/self/net/dev"}, {path: "/proc/mounts"}, {path: "/proc/net/../mem"}, {path: "/proc/self/mem"},
-		{path: "/proc/mounts/", want: unknown}, {path: "/proc/mounts/x", want: unknown}, {path: "/proc/self/maps/", want: unknown},
-		{path: "/proc/self/maps/.", want: unknown}, {path: "/proc/self/maps/..", want: unknown}, {path: "/proc/self/maps/../stat", want: unknown},
+		{path: "/proc/cpuinfo"}, {path: "/proc/sys/kernel/osrelease"}, {path: "/proc/sys/../cpuinfo"},
+		{path: "/proc/uptime"},
+		{path: "/proc/net/dev"}, {path: "/proc/self/net/dev"}, {path: "/proc/mounts"},
+		{path: "/proc/net/../mem"}, {path: "/proc/self/mem"},
+		{path: "/proc/mounts/", want: unknown}, {path: "/proc/mounts/x", want: unknown},
+		{path: "/proc/self/maps/", want: unknown},
+		{path: "/proc/self/maps/.", want: unknown}, {path: "/proc/self/maps/..", want: unknown},
+		{path: "/proc/self/maps/../stat", want: unknown},
 		{path: "/proc/self/maps//", want: unknown}, {path: "/proc/cpuinfo/", want: unknown},
-		{path: "/proc", want: unknown}, {path: "/proc/", want: unknown}, {path: "/proc/self", want: unknown}, {path: "/proc/self/", want: unknown},
+		{path: "/proc", want: unknown}, {path: "/proc/", want: unknown}, {path: "/proc/self", want: unknown},
+		{path: "/proc/self/", want: unknown},
 		{path: "/proc/self/net"}, {path: "/proc/self/net/"}, {path: "/proc/sys"}, {path: "", want: unknown},
 		{path: "/proc/self/nothing", want: unknown}, {path: "/proc/nothing", want: unknown},
 		// Through links that somebody made.
-		{path: "maps"}, {path: "./maps"}, {path: dir + "/maps"}, {path: "d/up"}, {path: "d/e/../up"}, {path: "relative"},
-		{path: "toproc/self/stat"}, {path: "toself/maps"}, {path: "toself2/maps"}, {path: "toself2/../self/stat"}, {path: "a\nb/x"}, {path: "thread"},
-		{path: "loop", want: unknown}, {path: "dangling", want: unknown}, {path: "slash", want: unknown}, {path: "dot", want: unknown},
+		{path: "maps"}, {path: "./maps"}, {path: dir + "/maps"}, {path: "d/up"}, {path: "d/e/../up"},
+		{path: "relative"},
+		{path: "toproc/self/stat"}, {path: "toself/maps"}, {path: "toself2/maps"},
+		{path: "toself2/../self/stat"}, {path: "a\nb/x"}, {path: "thread"},
+		{path: "loop", want: unknown}, {path: "dangling", want: unknown}, {path: "slash", want: unknown},
+		{path: "dot", want: unknown},
 		{path: "dirslash"}, {path: "mtab"}, {path: "/etc/../" + dir + "/mtab"},
 		// Ordinary things, and what only looks like one.
-		{path: "f", want: ordinary}, {path: "d", want: ordinary}, {path: "d/", want: ordinary}, {path: "f/", want: unknown}, {path: "f/x", want: unknown},
-		{path: "f/..", want: unknown}, {path: ".", want: ordinary}, {path: "/", want: ordinary}, {path: "/..", want: ordinary}, {path: "/../../proc/self/stat"},
-		{path: "fifo", want: ordinary}, {path: "tofifo", want: ordinary}, {path: "fifo/x", want: unknown}, {path: "fifo/", want: unknown},
-		{path: "nothing", want: unknown}, {path: "nothing/../maps", want: unknown}, {path: "/dev/null", want: ordinary}, {path: long, want: unknown},
-		{path: strings.Repeat("d/../", 800) + "maps"}, {path: strings.Repeat("/", 4000) + "proc/cpuinfo"}, {path: strings.Repeat("./", 2040) + "maps"},
+		{path: "f", want: ordinary}, {path: "d", want: ordinary}, {path: "d/", want: ordinary},
+		{path: "f/", want: unknown}, {path: "f/x", want: unknown},
+		{path: "f/..", want: unknown}, {path: ".", want: ordinary}, {path: "/", want: ordinary},
+		{path: "/..", want: ordinary}, {path: "/../../proc/self/stat"},
+		{path: "fifo", want: ordinary}, {path: "tofifo", want: ordinary}, {path: "fifo/x", want: unknown},
+		{path: "fifo/", want: unknown},
+		{path: "nothing", want: unknown}, {path: "nothing/../maps", want: unknown},
+		{path: "/dev/null", want: ordinary}, {path: long, want: unknown},
+		{path: strings.Repeat("d/../", 800) + "maps"}, {path: strings.Repeat("/", 4000) + "proc/cpuinfo"},
+		{path: strings.Repeat("./", 2040) + "maps"},
 		// What the call forbids.
-		{path: "maps", flags: unix.O_NOFOLLOW, want: unknown}, {path: "toself/maps", flags: unix.O_NOFOLLOW}, {path: "/proc/self/maps", flags: unix.O_NOFOLLOW},
-		{path: "/proc/mounts", flags: unix.O_NOFOLLOW, want: unknown}, {path: "/proc/self", flags: unix.O_NOFOLLOW, want: unknown},
+		{path: "maps", flags: unix.O_NOFOLLOW, want: unknown}, {path: "toself/maps", flags: unix.O_NOFOLLOW},
+		{path: "/proc/self/maps", flags: unix.O_NOFOLLOW},
+		{path: "/proc/mounts", flags: unix.O_NOFOLLOW, want: unknown},
+		{path: "/proc/self", flags: unix.O_NOFOLLOW, want: unknown},
 		{path: "/proc/net/dev", flags: unix.O_NOFOLLOW}, {path: "toself/", flags: unix.O_NOFOLLOW, want: unknown},
-		{path: "/proc/self/maps", resolve: unix.RESOLVE_NO_SYMLINKS, want: unknown}, {path: "/proc/mounts", resolve: unix.RESOLVE_NO_SYMLINKS, want: unknown},
-		{path: "/proc/thread-self/maps", resolve: unix.RESOLVE_NO_SYMLINKS, want: unknown}, {path: "/proc/net/dev", resolve: unix.RESOLVE_NO_SYMLINKS, want: unknown},
-		{path: "/proc/" + own + "/maps", resolve: unix.RESOLVE_NO_SYMLINKS}, {path: "maps", resolve: unix.RESOLVE_NO_SYMLINKS, want: unknown},
-		{path: "/proc/self/maps", resolve: unix.RESOLVE_NO_MAGICLINKS}, {path: "/proc/self/cwd/maps", resolve: unix.RESOLVE_NO_MAGICLINKS, want: unknown},
+		{path: "/proc/self/maps", resolve: unix.RESOLVE_NO_SYMLINKS, want: unknown},
+		{path: "/proc/mounts", resolve: unix.RESOLVE_NO_SYMLINKS, want: unknown},
+		{path: "/proc/thread-self/maps", resolve: unix.RESOLVE_NO_SYMLINKS, want: unknown},
+		{path: "/proc/net/dev", resolve: unix.RESOLVE_NO_SYMLINKS, want: unknown},
+		{path: "/proc/" + own + "/maps", resolve: unix.RESOLVE_NO_SYMLINKS},
+		{path: "maps", resolve: unix.RESOLVE_NO_SYMLINKS, want: unknown},
+		{path: "/proc/self/maps", resolve: unix.RESOLVE_NO_MAGICLINKS},
+		{path: "/proc/self/cwd/maps", resolve: unix.RESOLVE_NO_MAGICLINKS, want: unknown},
 	} {
 		check(t, r, c, s, true)
 	}
@@ -189,7 +217,8 @@ func TestLinkChains(t *testing.T) {
 	}
 	r, c := newResolver(t), startCaller(t, dir)
 	for _, s := range []spelling{
-		{path: "37"}, {path: "38"}, {path: "39", want: unknown}, {path: "40", want: unknown}, {path: "41", want: unknown},
+		{path: "37"}, {path: "38"}, {path: "39", want: unknown}, {path: "40", want: unknown},
+		{path: "41", want: unknown},
 		{path: "plain39", want: ordinary}, {path: "plain40", want: unknown},
 	} {
 		check(t, r, c, s, true)
@@ -200,15 +229,19 @@ func TestLinkChains(t *testing.T) {
 // to the walk where the caller may find something else there.
 func TestQuickMissing(t *testing.T) {
 	dir := t.TempDir()
-	tree(t, dir, "d/", "f", "toproc -> /proc", "tofd -> /proc/self/fd", "dangling -> nothing", "tofile -> /proc/self/fd/9999")
+	tree(t, dir, "d/", "f", "toproc -> /proc", "tofd -> /proc/self/fd", "dangling -> nothing",
+		"tofile -> /proc/self/fd/9999")
 	r, c := newResolver(t), startCaller(t, dir)
 	who := Caller{TID: c.tid, TGID: c.pid(), Dir: unix.AT_FDCWD}
 	for path, want := range map[string]decide.Class{
-		"nothing": decide.Ordinary, "d/nothing": decide.Ordinary, dir + "/nothing/x/y": decide.Ordinary, "/nothing": decide.Ordinary, "//nothing//x/": decide.Ordinary,
-		"nothing/../f": decide.Ordinary, "d/../nothing": decide.Ordinary, "nothing" + strings.Repeat("/x", maxMissing-1): decide.Ordinary,
+		"nothing": decide.Ordinary, "d/nothing": decide.Ordinary, dir + "/nothing/x/y": decide.Ordinary,
+		"/nothing": decide.Ordinary, "//nothing//x/": decide.Ordinary,
+		"nothing/../f": decide.Ordinary, "d/../nothing": decide.Ordinary, "nothing" +
+			strings.Repeat("/x", maxMissing-1): decide.Ordinary,
 		"nothing" + strings.Repeat("/x", maxMissing): decide.Unknown,
 		"dangling": decide.Unknown, "tofile": decide.Unknown, "dangling/x": decide.Unknown, "f/x": decide.Unknown,
-		"toproc/nothing": decide.Unknown, "toproc/self/fd/9999": decide.Unknown, "tofd/9999": decide.Unknown, "toproc/nothing/x": decide.Unknown,
+		"toproc/nothing": decide.Unknown, "toproc/self/fd/9999": decide.Unknown, "tofd/9999": decide.Unknown,
+		"toproc/nothing/x": decide.Unknown,
 	} {
 		p := newPath(path)
 		if got := r.RuleOutProcfs(who, p); got != want || p.String() != path {
@@ -228,18 +261,27 @@ func TestDescriptors(t *testing.T) {
 	maps, foreign, net := c.hold(t, "/proc/self/maps"), c.hold(t, "/proc/"+me+"/stat"), c.hold(t, "/proc/self/net")
 	fd := func(n int) string { return strconv.Itoa(n) }
 	for _, s := range []spelling{
-		{path: "self/maps", dir: procDir}, {path: "cpuinfo", dir: procDir}, {path: "maps", dir: selfDir}, {path: "../cpuinfo", dir: selfDir},
-		{path: "stat", dir: otherDir}, {path: "dev", dir: net}, {path: "../link", dir: sub}, {path: "../f", dir: sub, want: ordinary},
-		{path: "/proc/self/maps", dir: sub}, {path: "/proc/self/maps", dir: 999}, {path: "f", dir: 999, want: unknown}, {path: "f", dir: -5, want: unknown},
-		{path: "x", dir: file, want: unknown}, {path: "x", dir: fifo, want: unknown}, {path: "x", dir: maps, want: unknown}, {path: "", dir: maps, want: unknown},
+		{path: "self/maps", dir: procDir}, {path: "cpuinfo", dir: procDir}, {path: "maps", dir: selfDir},
+		{path: "../cpuinfo", dir: selfDir},
+		{path: "stat", dir: otherDir}, {path: "dev", dir: net}, {path: "../link", dir: sub},
+		{path: "../f", dir: sub, want: ordinary},
+		{path: "/proc/self/maps", dir: sub}, {path: "/proc/self/maps", dir: 999},
+		{path: "f", dir: 999, want: unknown}, {path: "f", dir: -5, want: unknown},
+		{path: "x", dir: file, want: unknown}, {path: "x", dir: fifo, want: unknown},
+		{path: "x", dir: maps, want: unknown}, {path: "", dir: maps, want: unknown},
 		// The caller's own magic links lead where they lead it.
 		{path: "/dev/fd/" + fd(maps)}, {path: "/proc/self/fd/" + fd(maps)}, {path: "/proc/thread-self/fd/" + fd(maps)},
-		{path: "/dev/fd/" + fd(foreign)}, {path: "/dev/fd/" + fd(file), want: ordinary}, {path: "/dev/fd/" + fd(fifo), want: ordinary},
+		{path: "/dev/fd/" + fd(foreign)}, {path: "/dev/fd/" + fd(file), want: ordinary},
+		{path: "/dev/fd/" + fd(fifo), want: ordinary},
 		{path: "/proc/self/fd/" + fd(selfDir) + "/stat"}, {path: "/proc/self/fd/" + fd(sub) + "/../link"},
-		{path: "/proc/self/fd/999", want: unknown}, {path: "/dev/stdin", want: ordinary}, {path: "/dev/stdout", want: ordinary},
-		{path: "/proc/self/cwd/link"}, {path: "/proc/self/cwd/f", want: ordinary}, {path: "/proc/self/root/proc/cpuinfo"},
-		{path: "/proc/self/root/proc/self/maps"}, {path: "/proc/self/exe", want: ordinary}, {path: "/proc/self/ns/mnt", want: ordinary},
-		{path: "/proc/self/fd/" + fd(maps), flags: unix.O_NOFOLLOW, want: unknown}, {path: "/proc/self/fd/" + fd(maps) + "/", want: unknown},
+		{path: "/proc/self/fd/999", want: unknown}, {path: "/dev/stdin", want: ordinary},
+		{path: "/dev/stdout", want: ordinary},
+		{path: "/proc/self/cwd/link"}, {path: "/proc/self/cwd/f", want: ordinary},
+		{path: "/proc/self/root/proc/cpuinfo"},
+		{path: "/proc/self/root/proc/self/maps"}, {path: "/proc/self/exe", want: ordinary},
+		{path: "/proc/self/ns/mnt", want: ordinary},
+		{path: "/proc/self/fd/" + fd(maps), flags: unix.O_NOFOLLOW, want: unknown},
+		{path: "/proc/self/fd/" + fd(maps) + "/", want: unknown},
 		{path: "/proc/self/fd/" + fd(maps), resolve: unix.RESOLVE_NO_MAGICLINKS, want: unknown},
 		// Those of others are not followed.
 		{path: "/proc/" + me + "/root/proc/self/maps", want: unknown}, {path: "/proc/" + me + "/cwd/x", want: unknown},
@@ -258,12 +300,14 @@ func TestDeletedDirectory(t *testing.T) {
 	c.must(t, order{Chdir: dir + "/d"})
 	c.must(t, order{Remove: dir + "/d"})
 	for _, s := range []spelling{
-		{path: "x", want: unknown}, {path: ".", want: ordinary}, {path: "/proc/self/maps"}, {path: dir + "/link"}, {path: "/proc/self/cwd", want: ordinary},
+		{path: "x", want: unknown}, {path: ".", want: ordinary}, {path: "/proc/self/maps"},
+		{path: dir + "/link"}, {path: "/proc/self/cwd", want: ordinary},
 	} {
 		check(t, r, c, s, true)
 	}
 	// The kernel, too, has no way up from there, or the one that it remembers.
-	if o := walk(t, r, Caller{TID: c.tid, TGID: c.pid(), Dir: unix.AT_FDCWD}, "../link"); o.Class == decide.Process && !o.Own {
+	if o := walk(t, r, Caller{TID: c.tid, TGID: c.pid(), Dir: unix.AT_FDCWD},
+		"../link"); o.Class == decide.Process && !o.Own {
 		t.Errorf("from a deleted directory: %+v", o)
 	}
 }
@@ -339,8 +383,10 @@ func TestClassify(t *testing.T) {
 		"9/maps":           {Class: decide.Process, Name: "maps", PID: 9},
 		"sys/kernel/x":     {Class: decide.System, Name: "sys/kernel/x"},
 		"07/maps":          {Class: decide.System, Name: "07/maps"},
-		"":                 {}, "7": {}, "7/": {}, "/7/maps": {}, "7//maps": {}, "7/./maps": {}, "7/../8/maps": {}, "7/task": {Class: decide.Process, Name: "task", PID: 7, Own: true},
-		"7/task/9": {}, "7/task/x/maps": {}, "7/task/9/": {}, "2147483648/maps": {Class: decide.System, Name: "2147483648/maps"},
+		"":                 {}, "7": {}, "7/": {}, "/7/maps": {}, "7//maps": {}, "7/./maps": {},
+		"7/../8/maps": {}, "7/task": {Class: decide.Process, Name: "task", PID: 7, Own: true},
+		"7/task/9": {}, "7/task/x/maps": {}, "7/task/9/": {}, "2147483648/maps": {Class: decide.System,
+			Name: "2147483648/maps"},
 	} {
 		got := Classify(who, below)
 		if got != want {

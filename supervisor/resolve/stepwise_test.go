@@ -20,7 +20,8 @@ func TestStepwise(t *testing.T) {
 	for name, want := range map[string]error{
 		self + "/status": nil, self + "/task/" + self + "/stat": nil, "sys/kernel/ostype": nil, "meminfo": nil,
 		"self/status": unix.ENOTDIR, self + "/root/etc": unix.ENOTDIR, self + "/exe": unix.ELOOP, "self": unix.ELOOP,
-		self + "/../meminfo": unix.EXDEV, "./meminfo": unix.EXDEV, self + "//status": unix.EXDEV, "no-such": unix.ENOENT,
+		self + "/../meminfo": unix.EXDEV, "./meminfo": unix.EXDEV, self + "//status": unix.EXDEV,
+		"no-such": unix.ENOENT,
 	} {
 		fd, err := openStepwise(root, name, unix.O_RDONLY)
 		if !errors.Is(err, want) || want == nil && err != nil {

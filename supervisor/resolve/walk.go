@@ -309,5 +309,6 @@ func sameObject(a, b int) (bool, error) {
 			return false, err
 		}
 	}
-	return sa.Ino == sb.Ino && sa.Dev_major == sb.Dev_major && sa.Dev_minor == sb.Dev_minor && sa.Mnt_id == sb.Mnt_id, nil
+	return sa.Ino == sb.Ino && sa.Dev_major == sb.Dev_major && sa.Dev_minor == sb.Dev_minor &&
+		sa.Mnt_id == sb.Mnt_id, nil
 }

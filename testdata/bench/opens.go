@@ -16,7 +16,8 @@ func openCases() []benchCase {
 	plain := []string{"--memory", "no-write", "--allow", "procfs.write="}
 	cases := []benchCase{
 		openCase{"open/1-thread", mediated, "continue", nil, []string{"30000", "1", "1", ordinaryFile}}.build(),
-		openCase{"open/missing", nil, "continue", nil, []string{"30000", "1", "1", "/usr/include/nothing/here.h"}}.build(),
+		openCase{"open/missing", nil, "continue", nil,
+			[]string{"30000", "1", "1", "/usr/include/nothing/here.h"}}.build(),
 		openCase{"open/no-write", []goal{
 			{"an open under no-write, by a bare domain", "memjail", "limit", 1.03},
 			{"the domain itself, by native", "memjail", "native", 1.25},
@@ -26,9 +27,11 @@ func openCases() []benchCase {
 		openCase{"call/getppid", []goal{{"a call that is not mediated, by a bare domain", "memjail", "limit", 1.03}},
 			"landlock", nil, []string{"1000000", "1", "1", "-"}}.build(),
 	}
-	files := []string{"/proc/self/status", "/proc/self/stat", "/proc/self/maps", "/proc/self/mountinfo", "/proc/self/cgroup", "/proc/meminfo",
+	files := []string{"/proc/self/status", "/proc/self/stat", "/proc/self/maps", "/proc/self/mountinfo",
+		"/proc/self/cgroup", "/proc/meminfo",
 		"/proc/cpuinfo", "/proc/stat", "/proc/loadavg", "/proc/filesystems"}
-	cases = append(cases, openCase{"inject/ten-files", []goal{{"an injected open, by the bare limit", "memjail", "limit", 1.5}},
+	cases = append(cases, openCase{"inject/ten-files",
+		[]goal{{"an injected open, by the bare limit", "memjail", "limit", 1.5}},
 		"inject", nil, append([]string{"10000", "1", "1"}, files...)}.build())
 	cases = append(cases, stepsCase())
 	for _, file := range files {
@@ -87,7 +90,8 @@ func crowdedCase(name string, cpus int) benchCase {
 		on := func(argv ...[]string) []string {
 			return slices.Concat([]string{taskset, "-c", set}, slices.Concat(argv...))
 		}
-		single, crowd := []string{s.opens, "20000", "1", "1", ordinaryFile}, []string{s.opens, "1000", "8", "4", ordinaryFile}
+		single, crowd := []string{s.opens, "20000", "1", "1", ordinaryFile}, []string{s.opens, "1000", "8", "4",
+			ordinaryFile}
 		limit := []string{s.limit, "continue"}
 		s.printing("native", on(crowd)...)
 		s.printing("native-1-thread", on(single)...)

@@ -56,15 +56,18 @@ func prepareMake(s *stage) ([]string, error) {
 		return nil, err
 	}
 	for i := range sourceFiles {
-		text := fmt.Sprintf("#include <stdio.h>\n#include <stdlib.h>\n#include <string.h>\n#include <unistd.h>\n#include <sys/socket.h>\n"+
+		text := fmt.Sprintf("#include <stdio.h>\n#include <stdlib.h>\n#include <string.h>\n#include "+
+			"<unistd.h>\n#include <sys/socket.h>\n"+
 			"int f%d(const char *s) { return printf(\"%%s %%zu\", s, strlen(s)) + %d; }\n", i, i)
 		if err := os.WriteFile(filepath.Join(dir, fmt.Sprintf("f%d.c", i)), []byte(text), 0o644); err != nil {
 			return nil, err
 		}
 	}
-	makefile := "OBJECTS = $(patsubst %.c,%.o,$(wildcard *.c))\nlib.a: $(OBJECTS)\n\tar rc $@ $^\nclean:\n\trm -f *.o lib.a\n"
+	makefile := "OBJECTS = $(patsubst %.c,%.o,$(wildcard *.c))\nlib.a: $(OBJECTS)\n\tar rc $@ " +
+		"$^\nclean:\n\trm -f *.o lib.a\n"
 	jobs := strconv.Itoa(runtime.NumCPU())
-	return []string{"sh", "-c", "make -s -C $0 clean && exec make -s -j $1 -C $0", dir, jobs}, os.WriteFile(filepath.Join(dir, "Makefile"), []byte(makefile), 0o644)
+	return []string{"sh", "-c", "make -s -C $0 clean && exec make -s -j $1 -C $0", dir, jobs},
+		os.WriteFile(filepath.Join(dir, "Makefile"), []byte(makefile), 0o644)
 }
 
 func prepareGoBuildCold(s *stage) ([]string, error) {
@@ -107,7 +110,8 @@ func prepareGitStatus(s *stage) ([]string, error) {
 	if err != nil {
 		return nil, err
 	}
-	for _, args := range [][]string{{"init", "-q"}, {"add", "."}, {"-c", "user.name=N", "-c", "user.email=n@example.org", "commit", "-qm", "all"}} {
+	for _, args := range [][]string{{"init", "-q"}, {"add", "."},
+		{"-c", "user.name=N", "-c", "user.email=n@example.org", "commit", "-qm", "all"}} {
 		if _, err := output(slices.Concat([]string{git, "-C", tree}, args)); err != nil {
 			return nil, err
 		}

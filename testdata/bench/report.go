@@ -84,7 +84,8 @@ func newResult(c benchCase, s *stage, samples [][]float64) result {
 	index := map[string]int{}
 	for i, v := range s.variants {
 		index[v.name] = i
-		r.Values = append(r.Values, value{v.name, newSpread(samples[i]), newSpread(ratios(samples[i], samples[0])).Median})
+		r.Values = append(r.Values,
+			value{v.name, newSpread(samples[i]), newSpread(ratios(samples[i], samples[0])).Median})
 	}
 	for _, g := range c.goals {
 		o := outcome{What: g.what, Subject: g.subject, Against: g.against, Goal: g.most}
@@ -117,7 +118,8 @@ func ratios(a, b []float64) []float64 {
 func (r result) print(w io.Writer) {
 	fmt.Fprintln(w, r.Name)
 	for _, v := range r.Values {
-		fmt.Fprintf(w, "  %-24s %12s  ±%3.0f %%  %6.2f ×\n", v.Variant, r.Unit.format(v.Value.Median), 100*v.Value.relative(), v.Ratio)
+		fmt.Fprintf(w, "  %-24s %12s  ±%3.0f %%  %6.2f ×\n", v.Variant, r.Unit.format(v.Value.Median),
+			100*v.Value.relative(), v.Ratio)
 	}
 	for _, s := range r.Skipped {
 		fmt.Fprintln(w, "  skipped:", s)
@@ -141,7 +143,8 @@ func thisMachine() machine {
 	_, model, _ := strings.Cut(first("/proc/cpuinfo"), "model name\t: ")
 	model, _, _ = strings.Cut(model, "\n")
 	load := strings.Join(strings.Fields(first("/proc/loadavg"))[:3], " ")
-	return machine{CPU: model, CPUs: runtime.NumCPU(), Kernel: first("/proc/sys/kernel/osrelease"), Go: runtime.Version(), Load: load}
+	return machine{CPU: model, CPUs: runtime.NumCPU(), Kernel: first("/proc/sys/kernel/osrelease"),
+		Go: runtime.Version(), Load: load}
 }
 
 // report is a whole run.
@@ -164,7 +167,8 @@ func (r *report) writeJSON(name string) error {
 func (r *report) print(w io.Writer, markdown bool) {
 	var text bytes.Buffer
 	m := r.Machine
-	where := fmt.Sprintf("%s, %d CPUs, Linux %s, %s; load averages before: %s; %.0f s in all.", m.CPU, m.CPUs, m.Kernel, m.Go, m.Load, r.Seconds)
+	where := fmt.Sprintf("%s, %d CPUs, Linux %s, %s; load averages before: %s; %.0f s in all.", m.CPU, m.CPUs,
+		m.Kernel, m.Go, m.Load, r.Seconds)
 	if markdown {
 		fmt.Fprintf(&text, "`%s` on %s\n", r.Command, where)
 		r.tables(&text)
@@ -184,7 +188,8 @@ func (r *report) tables(w io.Writer) {
 		}
 		name := c.Name
 		for _, v := range c.Values {
-			fmt.Fprintf(w, "| %s | %s | %s | %.0f %% | %.2f |\n", name, v.Variant, c.Unit.format(v.Value.Median), 100*v.Value.relative(), v.Ratio)
+			fmt.Fprintf(w, "| %s | %s | %s | %.0f %% | %.2f |\n", name, v.Variant,
+				c.Unit.format(v.Value.Median), 100*v.Value.relative(), v.Ratio)
 			name = ""
 		}
 		for _, s := range c.Skipped {

@@ -71,7 +71,8 @@ func prepareRedis(s *stage) error {
 	const requests = 40_000
 	return s.both(func(name string, prefix []string) error {
 		socket := filepath.Join(s.dir, "redis-"+name)
-		argv := slices.Concat(prefix, []string{server, "--port", "0", "--unixsocket", socket, "--save", "", "--appendonly", "no", "--dir", s.dir})
+		argv := slices.Concat(prefix, []string{server, "--port", "0", "--unixsocket", socket, "--save", "",
+			"--appendonly", "no", "--dir", s.dir})
 		if err := s.serve(socket, argv...); err != nil {
 			return err
 		}
@@ -102,7 +103,8 @@ func (s *stage) postgres(transactions int, flags ...string) error {
 		if err != nil {
 			return err
 		}
-		argv := slices.Concat(user, prefix, []string{bin + "/postgres", "-D", dir, "-k", dir, "-c", "listen_addresses=", "-c", "fsync=off",
+		argv := slices.Concat(user, prefix, []string{bin + "/postgres", "-D", dir, "-k", dir, "-c",
+			"listen_addresses=", "-c", "fsync=off",
 			"-c", "autovacuum=off", "-c", "max_wal_size=4GB", "-c", "checkpoint_timeout=1h"})
 		if err := s.serve(filepath.Join(dir, ".s.PGSQL.5432"), argv...); err != nil {
 			return err
@@ -136,6 +138,7 @@ func (s *stage) newCluster(bin string, user []string) (string, error) {
 			return "", err
 		}
 	}
-	_, err = output(slices.Concat(user, []string{bin + "/initdb", "--no-sync", "-A", "trust", "-U", "bench", "-D", dir}))
+	_, err = output(slices.Concat(user, []string{bin + "/initdb", "--no-sync", "-A", "trust", "-U", "bench",
+		"-D", dir}))
 	return dir, err
 }

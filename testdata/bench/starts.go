@@ -61,7 +61,8 @@ func prepareStarts(s *stage) error {
 // rulesPolicy writes a policy with a rule for each of count directories.
 func (b *bench) rulesPolicy(count int) (string, error) {
 	var text strings.Builder
-	text.WriteString("version = 1\n[paths]\nrox = [\"/usr\", \"/bin\", \"/lib\", \"/lib64\", \"/etc\"]\noptional = [\"/lib64\"]\nro = [\n")
+	text.WriteString("version = 1\n[paths]\nrox = [\"/usr\", \"/bin\", \"/lib\", \"/lib64\", " +
+		"\"/etc\"]\noptional = [\"/lib64\"]\nro = [\n")
 	for i := range count {
 		dir := filepath.Join(b.dir, "rules", strconv.Itoa(i))
 		if err := os.MkdirAll(dir, 0o755); err != nil {

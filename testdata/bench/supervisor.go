@@ -45,7 +45,8 @@ func prepareMemory(s *stage) error {
 // prepareCPU counts the supervisor's time for each open, ordinary and injected.
 func prepareCPU(s *stage) error {
 	const opens = 200_000
-	for _, look := range [][2]string{{"open", ordinaryFile}, {"missing", "/etc/nothing"}, {"inject", "/proc/self/stat"}} {
+	for _, look := range [][2]string{{"open", ordinaryFile}, {"missing", "/etc/nothing"},
+		{"inject", "/proc/self/stat"}} {
 		name, file := look[0], look[1]
 		s.add(name, func() (took float64, err error) {
 			err = s.supervised(opens, file, func(pid int) error {

@@ -39,7 +39,10 @@ func write(dirs []string) error {
 		if err := madeWith(dir, own, i > 0); err != nil {
 			return err
 		}
-		runs = slices.DeleteFunc(runs, func(r run) bool { return r.state == "missing" && slices.ContainsFunc(own, r.same) })
+		runs = slices.DeleteFunc(runs, func(r run) bool {
+			return r.state == "missing" &&
+				slices.ContainsFunc(own, r.same)
+		})
 		runs = append(runs, own...)
 	}
 	for _, account := range []string{"root", "user"} {
@@ -112,7 +115,8 @@ func read(dir string) ([]run, error) {
 			if err := json.Unmarshal(data, &r.report); err != nil {
 				return nil, fmt.Errorf("%s: %w", r.rest, err)
 			}
-			r.report.Results = slices.DeleteFunc(r.report.Results, func(result probe.Result) bool { return result.Promise != probe.PromiseClosed })
+			r.report.Results = slices.DeleteFunc(r.report.Results,
+				func(result probe.Result) bool { return result.Promise != probe.PromiseClosed })
 		}
 		runs = append(runs, r)
 	}
@@ -143,7 +147,8 @@ func section(account string, runs []run) {
 		case "missing":
 			fmt.Printf("\n`%s` is left out: %s.\n", r.label, r.rest)
 		case "failed":
-			fmt.Printf("\n`%s` is left out: the suite could not be started in it (`%s`).\n", r.label, strings.ReplaceAll(r.rest, "`", "'"))
+			fmt.Printf("\n`%s` is left out: the suite could not be started in it (`%s`).\n", r.label,
+				strings.ReplaceAll(r.rest, "`", "'"))
 		}
 	}
 	routes(ran)
@@ -154,7 +159,8 @@ func routes(runs []run) {
 	if len(runs) == 0 {
 		return
 	}
-	fmt.Printf("\nHeld of those that were proven, by route; the letters are the launchers above. A dash: nothing was proven.\n\n| route |")
+	fmt.Printf("\nHeld of those that were proven, by route; the letters are the launchers above. A " +
+		"dash: nothing was proven.\n\n| route |")
 	for i := range runs {
 		fmt.Printf(" %s |", key(i))
 	}

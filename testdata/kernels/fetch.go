@@ -179,7 +179,8 @@ func (a apt) update() error {
 // sources returns a sources.list with the mirror of this system if it is a Debian, and with
 // Debian's own otherwise.
 func sources() string {
-	mirror := map[string]string{"debian": "http://deb.debian.org/debian", "debian-security": "http://deb.debian.org/debian-security"}
+	mirror := map[string]string{"debian": "http://deb.debian.org/debian",
+		"debian-security": "http://deb.debian.org/debian-security"}
 	out, _ := exec.Command("apt-get", "indextargets", "--format", "$(REPO_URI)").Output()
 	for uri := range strings.FieldsSeq(string(out)) {
 		uri = strings.TrimSuffix(uri, "/")
@@ -189,7 +190,8 @@ func sources() string {
 	}
 	var text strings.Builder
 	for _, s := range suites {
-		fmt.Fprintf(&text, "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] %s %s main\n", mirror[s.archive], s.suite)
+		fmt.Fprintf(&text, "deb [signed-by=/usr/share/keyrings/debian-archive-keyring.gpg] %s %s main\n",
+			mirror[s.archive], s.suite)
 	}
 	return text.String()
 }

@@ -81,7 +81,8 @@ func runGuest(o options, kernel image, dir, initrd string) (int, error) {
 		console = "/dev/stderr"
 	}
 	qemu := exec.Command("qemu-system-x86_64", "-accel", "tcg", "-cpu", "max", "-smp", strconv.Itoa(o.cpus),
-		"-m", strconv.Itoa(o.memory), "-display", "none", "-no-reboot", "-nodefaults", "-monitor", "none", "-nic", "none",
+		"-m", strconv.Itoa(o.memory), "-display", "none", "-no-reboot", "-nodefaults", "-monitor", "none",
+		"-nic", "none",
 		"-serial", "file:"+console, "-serial", "stdio", "-serial", "file:"+status,
 		"-kernel", kernel.path, "-initrd", initrd,
 		"-append", strings.TrimSpace("console=ttyS0 panic=-1 quiet "+o.append))
@@ -106,7 +107,8 @@ func runGuest(o options, kernel image, dir, initrd string) (int, error) {
 		return n, nil
 	}
 	messages, _ := os.ReadFile(console)
-	return 0, errors.Join(fmt.Errorf("kernel %s ended without running the command: %s\n%s", kernel.release, complaint.Bytes(), messages), err)
+	return 0, errors.Join(fmt.Errorf("kernel %s ended without running the command: %s\n%s", kernel.release,
+		complaint.Bytes(), messages), err)
 }
 
 // writeInitramfs packs the guest's root directory.
@@ -121,7 +123,8 @@ func writeInitramfs(name string, files map[string]string, command []string) erro
 		return err
 	}
 	c := cpio{w: zip, made: map[string]bool{"/": true}}
-	for _, dir := range []string{"/bin", "/dev", "/etc", "/home", "/proc", "/root", "/sbin", "/sys", "/tmp", "/run", "/usr/bin", "/var/tmp"} {
+	for _, dir := range []string{"/bin", "/dev", "/etc", "/home", "/proc", "/root", "/sbin", "/sys", "/tmp",
+		"/run", "/usr/bin", "/var/tmp"} {
 		c.directory(dir)
 	}
 	c.add("/dev/console", 0o020600, nil)

@@ -73,7 +73,8 @@ func harmless(e supervisor.Event) string {
 	switch {
 	case e.Rule == "memory.access" && strings.HasSuffix(e.Path, "/coredump_filter"):
 		return "Java chooses what a core dump would hold, and there is none"
-	case e.Call == "socket" && e.Rule == "network.unix" || e.Call == "socket" && strings.HasPrefix(e.Allow, "--network unix"):
+	case e.Call == "socket" && e.Rule == "network.unix" || e.Call == "socket" &&
+		strings.HasPrefix(e.Allow, "--network unix"):
 		return "the C library looks for a name server cache (nscd) first, and goes on without"
 	}
 	return ""

@@ -10,8 +10,9 @@ import (
 )
 
 // errDynamic is why a dynamically linked memjail starts nothing.
-var errDynamic = errors.New("this memjail is dynamically linked: whoever can write its libraries could change a running supervisor; " +
-	"build it with " + doctor.BuildCommand)
+var errDynamic = errors.New(
+	"this memjail is dynamically linked: whoever can write its libraries could change a running supervisor; " +
+		"build it with " + doctor.BuildCommand)
 
 // lacks describes what this build lacks, and how to build it; "" if nothing is missing.
 func lacks() string {

@@ -60,9 +60,13 @@ func newCapabilityInstall(io streams) *cobra.Command {
 		RunE:  func(*cobra.Command, []string) error { return installCapability(o, io) },
 	}
 	f := cmd.Flags()
-	f.StringVar(&o.outside, "outside", "attach", "`WHAT` to refuse other processes of its user about a process that has dropped it:\nattach (access to its memory) or all (also its maps, environ, descriptors, ...)")
-	f.BoolVar(&o.noAdministrator, "no-administrator", false, "also refuse CAP_SYS_PTRACE: root cannot debug such a process")
-	f.BoolVar(&o.hold, "hold", false, "stay running and hold the programs, instead of starting a process that does (for service managers)")
+	f.StringVar(&o.outside, "outside", "attach",
+		"`WHAT` to refuse other processes of its user about a process that has dropped it:\nattach "+
+			"(access to its memory) or all (also its maps, environ, descriptors, ...)")
+	f.BoolVar(&o.noAdministrator, "no-administrator", false,
+		"also refuse CAP_SYS_PTRACE: root cannot debug such a process")
+	f.BoolVar(&o.hold, "hold", false,
+		"stay running and hold the programs, instead of starting a process that does (for service managers)")
 	return cmd
 }
 
@@ -71,7 +75,8 @@ func installCapability(o *capabilityOptions, io streams) error {
 	if o.outside != "attach" && o.outside != "all" {
 		return usagef("--outside %s: use attach or all", o.outside)
 	}
-	options := install.Options{Table: capabilityTable(), OutsideAll: o.outside == "all", NoAdministrator: o.noAdministrator, Prove: proveCapability}
+	options := install.Options{Table: capabilityTable(), OutsideAll: o.outside == "all",
+		NoAdministrator: o.noAdministrator, Prove: proveCapability}
 	if !o.hold {
 		options.Hold = startHolder
 	}
@@ -127,7 +132,8 @@ func notifySocket(address string) (int, error) {
 func capabilityTable() []install.Row {
 	var rows []install.Row
 	for _, g := range decide.Grants() {
-		row := install.Row{System: g.Class == decide.System, Pattern: g.Name, Any: g.Who == decide.Any, Sandbox: g.Gate == decide.GatePtrace}
+		row := install.Row{System: g.Class == decide.System, Pattern: g.Name, Any: g.Who == decide.Any,
+			Sandbox: g.Gate == decide.GatePtrace}
 		if g.Writes {
 			row.Write = map[policy.ProcfsWrite]capability.Rights{
 				policy.WriteComm: capability.WriteComm, policy.WriteOOMScoreAdj: capability.WriteOOMScoreAdj}[g.Write]
@@ -143,7 +149,8 @@ func proveCapability() error {
 	var complaint strings.Builder
 	cmd.Stderr = &complaint
 	if err := cmd.Run(); err != nil {
-		return fmt.Errorf("it does not work on this kernel: %s (%w)", strings.TrimPrefix(strings.TrimSpace(complaint.String()), "memjail: "), err)
+		return fmt.Errorf("it does not work on this kernel: %s (%w)",
+			strings.TrimPrefix(strings.TrimSpace(complaint.String()), "memjail: "), err)
 	}
 	return nil
 }
@@ -162,7 +169,8 @@ func newCapabilityProve(io streams) *cobra.Command {
 				return err
 			}
 			if len(open) > 0 {
-				return fmt.Errorf("open for a process that has dropped the memory capability: %s", strings.Join(open, "; "))
+				return fmt.Errorf("open for a process that has dropped the memory capability: %s",
+					strings.Join(open, "; "))
 			}
 			return nil
 		},
@@ -233,9 +241,11 @@ func newCapabilityUninstall(io streams) *cobra.Command {
 			}
 			switch inForce, _ := capability.Installed(); {
 			case inForce && !there:
-				return errors.New("the memory capability is in force, but its pins are not in the /sys/fs/bpf that this process sees: uninstall it in the mount namespace where it was installed")
+				return errors.New("the memory capability is in force, but its pins are not in the " +
+					"/sys/fs/bpf that this process sees: uninstall it in the mount namespace where it was installed")
 			case inForce:
-				return errors.New("the pins are removed, but the memory capability is still in force: another process holds its programs")
+				return errors.New("the pins are removed, but the memory capability is still in force: " +
+					"another process holds its programs")
 			}
 			if !there {
 				fmt.Fprintln(io.out, "the memory capability was not installed")
@@ -245,7 +255,8 @@ func newCapabilityUninstall(io streams) *cobra.Command {
 			return nil
 		},
 	}
-	cmd.Flags().BoolVar(&o.force, "force", false, "uninstall it even if processes that have dropped it are running; they get it back")
+	cmd.Flags().BoolVar(&o.force, "force", false,
+		"uninstall it even if processes that have dropped it are running; they get it back")
 	return cmd
 }
 
@@ -296,9 +307,11 @@ func capabilityStatus(out io.Writer) error {
 		}
 		return nil
 	}
-	say("  generation %s, %d programs, %d threads have dropped it", strings.Join(state.Generations, " and "), len(state.Programs), state.Marked)
+	say("  generation %s, %d programs, %d threads have dropped it", strings.Join(state.Generations, " and "),
+		len(state.Programs), state.Marked)
 	if !state.Held {
-		say("  only the pins in /sys/fs/bpf/memjail hold the programs, and no process (to start one: memjail capability install)")
+		say("  only the pins in /sys/fs/bpf/memjail hold the programs, and no process (to start one: " +
+			"memjail capability install)")
 	}
 	missing := state.Missing()
 	slices.Sort(missing)

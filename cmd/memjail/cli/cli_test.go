@@ -61,15 +61,17 @@ func TestUsage(t *testing.T) {
 	} {
 		var out, stderr bytes.Buffer
 		status := Main(append([]string{"memjail"}, test.args...), nil, &out, &stderr)
-		if status != exitFailed || !strings.Contains(stderr.String(), test.want) || strings.Count(stderr.String(), "\n") != 1 {
+		if status != exitFailed || !strings.Contains(stderr.String(), test.want) ||
+			strings.Count(stderr.String(), "\n") != 1 {
 			t.Errorf("%q: status %d, %q; want one line with %q", test.args, status, stderr.String(), test.want)
 		}
 	}
 }
 
 func event(comm, call, path string) supervisor.Event {
-	return supervisor.Event{Time: time.Unix(0, 0), PID: 12, TID: 13, Comm: comm, Call: call, Path: path, Access: "write",
-		Layer: supervisor.Landlock, Errno: "EACCES", Reason: "the memory of its own process", Allow: "--memory allow"}
+	return supervisor.Event{Time: time.Unix(0, 0), PID: 12, TID: 13, Comm: comm, Call: call, Path: path,
+		Access: "write",
+		Layer:  supervisor.Landlock, Errno: "EACCES", Reason: "the memory of its own process", Allow: "--memory allow"}
 }
 
 // TestSummaryWithoutPaths: one line must not advise for what only looks alike.
@@ -82,7 +84,8 @@ func TestSummaryWithoutPaths(t *testing.T) {
 	}
 	var out bytes.Buffer
 	c.summary(&out, learn.Places{}, []string{"cmd"})
-	for _, want := range []string{"to allow it: --network netlink\n", "to allow it: --network inet\n", "to allow all of this: --network netlink --network inet\n"} {
+	for _, want := range []string{"to allow it: --network netlink\n", "to allow it: --network inet\n",
+		"to allow all of this: --network netlink --network inet\n"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no line ends with %q:\n%s", want, out.String())
 		}
@@ -110,7 +113,8 @@ func TestSummary(t *testing.T) {
 	}
 	out.Reset()
 	c.summary(&out, learn.Places{}, []string{"cmd"})
-	if lines := strings.Split(out.String(), "\n"); len(lines) != 2*summaryLines+5 || !strings.Contains(lines[2*summaryLines+1], "and 3 other kinds") {
+	if lines := strings.Split(out.String(), "\n"); len(lines) != 2*summaryLines+5 ||
+		!strings.Contains(lines[2*summaryLines+1], "and 3 other kinds") {
 		t.Errorf("a long summary:\n%s", out.String())
 	}
 }
@@ -118,11 +122,13 @@ func TestSummary(t *testing.T) {
 // TestDescribe: what comes from inside makes no line of its own and nothing that a
 // terminal acts upon, also where an explanation names it.
 func TestDescribe(t *testing.T) {
-	for odd, want := range map[string]string{"a\nb": `a\nb`, "\x1b[31m\xff\u202e": `\x1b[31m\xff\u202e`, "a b \"é\"": "a b \"é\""} {
+	for odd, want := range map[string]string{"a\nb": `a\nb`, "\x1b[31m\xff\u202e": `\x1b[31m\xff\u202e`,
+		"a b \"é\"": "a b \"é\""} {
 		e := event("sh", "openat", "/"+odd)
 		e.Reason, e.Allow = "for /"+odd, "--ro /"+odd
 		have := describe(e)
-		if !strings.HasSuffix(have, ": for /"+want+"; to allow it: --ro /"+want) || strings.ContainsAny(have, "\n\x1b") {
+		if !strings.HasSuffix(have, ": for /"+want+"; to allow it: --ro /"+want) ||
+			strings.ContainsAny(have, "\n\x1b") {
 			t.Errorf("%q", have)
 		}
 	}
@@ -143,7 +149,8 @@ func TestLog(t *testing.T) {
 			t.Errorf("json %v: not one line: %q", asJSON, line)
 		}
 		var back supervisor.Event
-		if asJSON && (json.Unmarshal(line, &back) != nil || back.Path != "/proc/7/mem\n" || back.Layer != supervisor.Landlock) {
+		if asJSON && (json.Unmarshal(line, &back) != nil || back.Path != "/proc/7/mem\n" ||
+			back.Layer != supervisor.Landlock) {
 			t.Errorf("the object does not read back: %s", line)
 		}
 	}

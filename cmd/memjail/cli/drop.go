@@ -32,7 +32,8 @@ CAP_SYS_MODULE and others).`,
 		},
 	}
 	cmd.Flags().SetInterspersed(false)
-	cmd.Flags().BoolVar(&keepCapabilities, "keep-capabilities", false, "keep root's Linux capabilities, some of which give access to memory nevertheless")
+	cmd.Flags().BoolVar(&keepCapabilities, "keep-capabilities", false,
+		"keep root's Linux capabilities, some of which give access to memory nevertheless")
 	return cmd
 }
 
@@ -53,7 +54,8 @@ func drop(args, env []string, keepCapabilities bool, io streams) error {
 		return err
 	}
 	if keepCapabilities && os.Geteuid() == 0 {
-		fmt.Fprintln(io.err, "memjail: warning: root keeps its Linux capabilities, and some of them give access to all memory")
+		fmt.Fprintln(io.err, "memjail: warning: root keeps its Linux capabilities, and some of them "+
+			"give access to all memory")
 	}
 	return become()
 }

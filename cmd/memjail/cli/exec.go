@@ -64,8 +64,10 @@ func execute(o *runOptions, args, env []string, io streams) error {
 
 // managerVariables are those by which a service manager talks to a service,
 // systemd.exec(5) and sd_listen_fds(3).
-var managerVariables = []string{"LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "NOTIFY_SOCKET", "WATCHDOG_PID", "WATCHDOG_USEC",
-	"JOURNAL_STREAM", "INVOCATION_ID", "CREDENTIALS_DIRECTORY", "FDSTORE", "MAINPID", "LOGS_DIRECTORY", "STATE_DIRECTORY", "CACHE_DIRECTORY",
+var managerVariables = []string{"LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "NOTIFY_SOCKET", "WATCHDOG_PID",
+	"WATCHDOG_USEC",
+	"JOURNAL_STREAM", "INVOCATION_ID", "CREDENTIALS_DIRECTORY", "FDSTORE", "MAINPID", "LOGS_DIRECTORY",
+	"STATE_DIRECTORY", "CACHE_DIRECTORY",
 	"RUNTIME_DIRECTORY", "CONFIGURATION_DIRECTORY"}
 
 // inheritedSockets are the descriptors that a service manager passed to this process,

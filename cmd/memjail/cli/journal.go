@@ -226,14 +226,16 @@ func refusedEntry(policyName string, e supervisor.Event, n int) fields {
 // suppressedEntry counts attempts that are not logged one by one any more: the sandbox
 // chooses how many kinds there are.
 func suppressedEntry(policyName string, n int) fields {
-	text := fmt.Sprintf("%d kinds of refused attempts were logged within the hour; attempts of further kinds: %d so far", maxKinds, n)
+	text := fmt.Sprintf("%d kinds of refused attempts were logged within the hour; attempts of further "+
+		"kinds: %d so far", maxKinds, n)
 	f := newFields(messageLost, priorityWarning, "lost", text, policyName)
 	f.add("MEMJAIL_COUNT", strconv.Itoa(n))
 	return f
 }
 
 func droppedEntry(policyName string, n int) fields {
-	f := newFields(messageLost, priorityWarning, "lost", fmt.Sprintf("the journal did not take %d entries, which were dropped", n), policyName)
+	f := newFields(messageLost, priorityWarning, "lost",
+		fmt.Sprintf("the journal did not take %d entries, which were dropped", n), policyName)
 	f.add("MEMJAIL_COUNT", strconv.Itoa(n))
 	return f
 }
@@ -258,7 +260,8 @@ func warningEntry(policyName, text string) fields {
 }
 
 func supervisorEndEntry(policyName string, pid int) fields {
-	f := newFields(messageSupervisorEnd, priorityError, "supervisor-end", session.ErrSupervisorKilled.Error(), policyName)
+	f := newFields(messageSupervisorEnd, priorityError, "supervisor-end", session.ErrSupervisorKilled.Error(),
+		policyName)
 	f.add("MEMJAIL_RULE", "on-supervisor-exit")
 	f.add("MEMJAIL_PID", strconv.Itoa(pid))
 	return f

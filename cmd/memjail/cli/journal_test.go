@@ -73,13 +73,18 @@ func (f fakeJournal) take(t *testing.T) []map[string]string {
 
 // TestJournalEntry: what comes from the sandbox is a value and nothing else.
 func TestJournalEntry(t *testing.T) {
-	e := supervisor.Event{PID: 7, TID: 8, Comm: "a\nPRIORITY=0", Call: "openat", Path: "/a\nMEMJAIL_RULE=forged\n\x00", Access: "read",
-		Layer: supervisor.Landlock, Errno: "EACCES", Reason: "reason", Rule: "paths.ro", Allow: "--ro /a", Predicted: true}
+	e := supervisor.Event{PID: 7, TID: 8, Comm: "a\nPRIORITY=0", Call: "openat",
+		Path: "/a\nMEMJAIL_RULE=forged\n\x00", Access: "read",
+		Layer: supervisor.Landlock, Errno: "EACCES", Reason: "reason", Rule: "paths.ro", Allow: "--ro /a",
+		Predicted: true}
 	fields := parseEntry(t, refusedEntry("mine", e, 1))
 	for name, want := range map[string]string{
-		"MESSAGE_ID": messageRefused, "PRIORITY": "4", "SYSLOG_IDENTIFIER": "memjail", "MEMJAIL_EVENT": "refused", "MEMJAIL_POLICY": "mine",
-		"MEMJAIL_RULE": "paths.ro", "MEMJAIL_PATH": e.Path, "MEMJAIL_COMM": e.Comm, "MEMJAIL_PID": "7", "MEMJAIL_TID": "8", "MEMJAIL_CALL": "openat",
-		"MEMJAIL_ACCESS": "read", "MEMJAIL_LAYER": "landlock", "MEMJAIL_ERRNO": "EACCES", "MEMJAIL_ALLOW": "--ro /a", "MEMJAIL_REASON": "reason",
+		"MESSAGE_ID": messageRefused, "PRIORITY": "4", "SYSLOG_IDENTIFIER": "memjail",
+		"MEMJAIL_EVENT": "refused", "MEMJAIL_POLICY": "mine",
+		"MEMJAIL_RULE": "paths.ro", "MEMJAIL_PATH": e.Path, "MEMJAIL_COMM": e.Comm, "MEMJAIL_PID": "7",
+		"MEMJAIL_TID": "8", "MEMJAIL_CALL": "openat",
+		"MEMJAIL_ACCESS": "read", "MEMJAIL_LAYER": "landlock", "MEMJAIL_ERRNO": "EACCES",
+		"MEMJAIL_ALLOW": "--ro /a", "MEMJAIL_REASON": "reason",
 		"MEMJAIL_COUNT": "1", "MEMJAIL_PREDICTED": "1", "MESSAGE": describe(e),
 	} {
 		if fields[name] != want {
@@ -98,8 +103,11 @@ func TestJournalMessages(t *testing.T) {
 	const odd = "a\n\x1b[31m\xff b"
 	ids := map[string]string{}
 	for _, entry := range []fields{
-		refusedEntry(odd, supervisor.Event{Comm: odd, Path: "/" + odd, Call: "openat", Reason: "for /" + odd, Allow: "--ro /" + odd}, 10),
-		suppressedEntry(odd, 1), startEntry(odd, odd, "shape"), mountEntry(odd, &session.MountError{PID: 7, Mount: mountinfo.Mount{FSType: "proc", Point: "/" + odd}}), supervisorEndEntry(odd, 7),
+		refusedEntry(odd, supervisor.Event{Comm: odd, Path: "/" + odd, Call: "openat", Reason: "for /" + odd,
+			Allow: "--ro /" + odd}, 10),
+		suppressedEntry(odd, 1), startEntry(odd, odd, "shape"),
+		mountEntry(odd, &session.MountError{PID: 7, Mount: mountinfo.Mount{FSType: "proc", Point: "/" + odd}}),
+		supervisorEndEntry(odd, 7),
 	} {
 		f := parseEntry(t, entry)
 		if other, taken := ids[f["MESSAGE_ID"]]; taken || len(f["MESSAGE_ID"]) != 32 {
@@ -121,9 +129,11 @@ func TestJournalDocs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e := supervisor.Event{Comm: "a", Call: "a", Path: "a", Access: "a", Layer: "a", Errno: "a", Reason: "a", Rule: "a", Allow: "a", Predicted: true}
+	e := supervisor.Event{Comm: "a", Call: "a", Path: "a", Access: "a", Layer: "a", Errno: "a", Reason: "a",
+		Rule: "a", Allow: "a", Predicted: true}
 	for _, entry := range []fields{
-		refusedEntry("a", e, 1), suppressedEntry("a", 1), droppedEntry("a", 1), startEntry("a", "a", "a"), mountEntry("a", &session.MountError{PID: 7}), supervisorEndEntry("a", 7),
+		refusedEntry("a", e, 1), suppressedEntry("a", 1), droppedEntry("a", 1), startEntry("a", "a", "a"),
+		mountEntry("a", &session.MountError{PID: 7}), supervisorEndEntry("a", 7),
 	} {
 		f := parseEntry(t, entry)
 		row := fmt.Sprintf("| `%s` | `%s` | %s |", f["MESSAGE_ID"], f["MEMJAIL_EVENT"], f["PRIORITY"])
@@ -143,19 +153,23 @@ func TestJournalDocs(t *testing.T) {
 func TestJournalLongValues(t *testing.T) {
 	for shift := range 4 {
 		long := strings.Repeat("x", shift) + strings.Repeat("\U0001f600", 5000)
-		have := parseEntry(t, refusedEntry("", supervisor.Event{Path: long, Reason: long, Allow: long}, 1))["MEMJAIL_PATH"]
+		have := parseEntry(t, refusedEntry("", supervisor.Event{Path: long, Reason: long, Allow: long},
+			1))["MEMJAIL_PATH"]
 		const cutMark = "..."
 		kept, marked := strings.CutSuffix(have, cutMark)
-		if !marked || len(have) > longestValue || len(have) < longestValue-4-len(cutMark) || !strings.HasPrefix(long, kept) || strings.ToValidUTF8(kept, "") != kept {
+		if !marked || len(have) > longestValue || len(have) < longestValue-4-len(cutMark) ||
+			!strings.HasPrefix(long, kept) || strings.ToValidUTF8(kept, "") != kept {
 			t.Errorf("%d: %d bytes, ending in %q", shift, len(have), have[len(have)-8:])
 		}
 	}
-	if have := session.Shorten(strings.Repeat("\x80", 2*longestValue), longestValue); len(have) > longestValue || len(have) < longestValue-2*4 {
+	if have := session.Shorten(strings.Repeat("\x80", 2*longestValue),
+		longestValue); len(have) > longestValue || len(have) < longestValue-2*4 {
 		t.Errorf("what is no text is cut to %d bytes", len(have))
 	}
 	j, f := newFakeJournal(t)
 	long := strings.Repeat("\n", 1<<20)
-	j.refused(supervisor.Event{Comm: long, Call: long, Path: long, Access: long, Errno: long, Reason: long, Allow: long})
+	j.refused(supervisor.Event{Comm: long, Call: long, Path: long, Access: long, Errno: long, Reason: long,
+		Allow: long})
 	if len(f.take(t)) != 1 {
 		t.Error("an entry of long values was not sent")
 	}
@@ -196,7 +210,8 @@ func TestJournalKinds(t *testing.T) {
 			told[entry["MEMJAIL_EVENT"]]++
 		}
 	}
-	if told["refused"] != maxKinds || told["lost"] != 3 || last["MESSAGE_ID"] != messageLost || last["MEMJAIL_COUNT"] != "100" || len(j.seen) > maxKinds {
+	if told["refused"] != maxKinds || told["lost"] != 3 || last["MESSAGE_ID"] != messageLost ||
+		last["MEMJAIL_COUNT"] != "100" || len(j.seen) > maxKinds {
 		t.Errorf("told %v, at last %v; %d kinds are remembered", told, last, len(j.seen))
 	}
 }
@@ -220,7 +235,8 @@ func TestJournalFull(t *testing.T) {
 	j.log(startEntry("", "next", ""))
 	entries := f.take(t)
 	want := fmt.Sprint(all - len(taken))
-	if len(entries) != 2 || entries[0]["MESSAGE_ID"] != messageLost || entries[0]["MEMJAIL_COUNT"] != want || entries[1]["MEMJAIL_COMMAND"] != "next" {
+	if len(entries) != 2 || entries[0]["MESSAGE_ID"] != messageLost || entries[0]["MEMJAIL_COUNT"] != want ||
+		entries[1]["MEMJAIL_COMMAND"] != "next" {
 		t.Errorf("afterwards, with %s lost: %v", want, entries)
 	}
 	for i := range all {
@@ -240,7 +256,8 @@ func TestJournalIsStandardError(t *testing.T) {
 		t.Fatal(err)
 	}
 	for env, want := range map[string]bool{
-		fmt.Sprintf("JOURNAL_STREAM=%d:%d", st.Dev, st.Ino): true, fmt.Sprintf("JOURNAL_STREAM=%d:%d", st.Dev, st.Ino+1): false,
+		fmt.Sprintf("JOURNAL_STREAM=%d:%d", st.Dev, st.Ino): true, fmt.Sprintf("JOURNAL_STREAM=%d:%d", st.Dev,
+			st.Ino+1): false,
 		"JOURNAL_STREAM=": false, fmt.Sprintf("STREAM=%d:%d", st.Dev, st.Ino): false,
 	} {
 		if have := toJournal([]string{"A=b", env}); have != want {
@@ -257,13 +274,16 @@ func TestReportShort(t *testing.T) {
 			t.Fatal(err)
 		}
 		long := "/" + strings.Repeat("\x01", 4094)
-		session.ReportLines(w, entry)(supervisor.Event{Comm: strings.Repeat("\x01", 15), Path: long, Reason: long, Allow: long, Access: "execute", Layer: "landlock",
-			Rule: "network.connect-tcp", Call: "restart_syscall", Errno: "ENOTRECOVERABLE", PID: 1 << 22, TID: 1 << 22, Time: time.Now(), Predicted: true})
+		session.ReportLines(w, entry)(supervisor.Event{Comm: strings.Repeat("\x01", 15), Path: long,
+			Reason: long, Allow: long, Access: "execute", Layer: "landlock",
+			Rule: "network.connect-tcp", Call: "restart_syscall", Errno: "ENOTRECOVERABLE", PID: 1 << 22,
+			TID: 1 << 22, Time: time.Now(), Predicted: true})
 		w.Close()
 		line := make([]byte, 1<<16)
 		n, err := r.Read(line)
 		r.Close()
-		if err != nil || line[n-1] != '\n' || n > session.LongestLine || !strings.Contains(string(line[:n]), "execute") {
+		if err != nil || line[n-1] != '\n' || n > session.LongestLine ||
+			!strings.Contains(string(line[:n]), "execute") {
 			t.Errorf("%d bytes: %v", n, err)
 		}
 	}

@@ -48,8 +48,10 @@ standard error. The exit status is that of CMD.`,
 	f := cmd.Flags()
 	f.SetInterspersed(false)
 	f.StringVarP(&o.output, "output", "o", "", "write the policy to `FILE`, which must not exist yet")
-	f.BoolVar(&o.secrets, "secrets", false, "also grant keys, tokens, start-up files and sockets of daemons that CMD used")
-	f.BoolVar(&o.prove, "prove", false, "run CMD again under the policy and report what differs; CMD gets no input but from a file")
+	f.BoolVar(&o.secrets, "secrets", false,
+		"also grant keys, tokens, start-up files and sockets of daemons that CMD used")
+	f.BoolVar(&o.prove, "prove", false,
+		"run CMD again under the policy and report what differs; CMD gets no input but from a file")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "print no warnings and no summary")
 	return cmd
 }
@@ -100,7 +102,9 @@ func runLearn(o *learnOptions, args, env []string, io streams) error {
 	return statusError(status.Exit)
 }
 
-var errNested = errors.New("learn: another supervisor is asked about CMD's calls already, so nothing was observed; start it outside the sandbox")
+var errNested = errors.New(
+	"learn: another supervisor is asked about CMD's calls already, so nothing was observed; start it " +
+		"outside the sandbox")
 
 // learnPlaces finds the directories that a policy names by variables, without symbolic
 // links, since that is how they are observed.
@@ -128,7 +132,8 @@ func learnPlaces(env []string) (learn.Places, error) {
 	if dir, err = filepath.EvalSymlinks(dir); err != nil {
 		return learn.Places{}, fmt.Errorf("learn: %w", err)
 	}
-	return learn.Places{Dir: dir, Home: canonical("HOME"), Runtime: canonical("XDG_RUNTIME_DIR"), Temp: canonical("TMPDIR")}, nil
+	return learn.Places{Dir: dir, Home: canonical("HOME"), Runtime: canonical("XDG_RUNTIME_DIR"),
+		Temp: canonical("TMPDIR")}, nil
 }
 
 // policyOutput is where a policy is written once it is known. It is opened before CMD
@@ -195,7 +200,8 @@ func (l *learner) Prepared(plan *sandbox.Plan) error {
 		l.warnf("%s", w)
 	}
 	if plan.Mode != sandbox.ModeSupervised {
-		return errors.New("learn: CMD cannot be observed: that needs a supervisor, and there can be none here (memjail doctor says why)")
+		return errors.New("learn: CMD cannot be observed: that needs a supervisor, and there can be " +
+			"none here (memjail doctor says why)")
 	}
 	return nil
 }
@@ -214,7 +220,8 @@ func (l *learner) summary(p *learn.Proposal, command []string) {
 	if l.options.quiet {
 		return
 	}
-	fmt.Fprintf(l.io.err, "memjail: learned %d path rules, %d TCP ports\n", len(p.Grants), len(p.ConnectTCP)+len(p.BindTCP))
+	fmt.Fprintf(l.io.err, "memjail: learned %d path rules, %d TCP ports\n", len(p.Grants),
+		len(p.ConnectTCP)+len(p.BindTCP))
 	const most = 5
 	for i, w := range p.Withheld {
 		if i == most {
@@ -224,7 +231,8 @@ func (l *learner) summary(p *learn.Proposal, command []string) {
 		fmt.Fprintf(l.io.err, "memjail: not granted: %s (%s): %s\n", report.Printable(w.Path), w.Need, w.Why)
 	}
 	if l.options.output != "" {
-		fmt.Fprintf(l.io.err, "memjail: next: memjail run -p %s -- %s\n", policy.ShellWord(withSlash(l.options.output)), shellWords(command))
+		fmt.Fprintf(l.io.err, "memjail: next: memjail run -p %s -- %s\n",
+			policy.ShellWord(withSlash(l.options.output)), shellWords(command))
 	}
 }
 

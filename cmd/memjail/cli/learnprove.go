@@ -107,7 +107,8 @@ func (p *prover) prove() error {
 	}
 	defer os.Remove(log.Name())
 	defer log.Close()
-	under, err := p.run(false, "run", "--quiet", "-p", withSlash(p.options.output), "--log", log.Name(), "--log-format", "json")
+	under, err := p.run(false, "run", "--quiet", "-p", withSlash(p.options.output), "--log", log.Name(),
+		"--log-format", "json")
 	if err != nil {
 		return err
 	}
@@ -119,11 +120,13 @@ func (p *prover) prove() error {
 			return err
 		}
 		if len(again.differs(under)) == 0 {
-			fmt.Fprintf(p.io.err, "memjail: proven: under %s CMD does what it does without (its first run differs from any other)\n", p.options.output)
+			fmt.Fprintf(p.io.err, "memjail: proven: under %s CMD does what it does without (its first "+
+				"run differs from any other)\n", p.options.output)
 			return nil
 		}
 		if len(learned.differs(again)) > 0 {
-			fmt.Fprintf(p.io.err, "memjail: two runs of CMD differ without any rules, too (%s), so the following may mean nothing\n",
+			fmt.Fprintf(p.io.err, "memjail: two runs of CMD differ without any rules, too (%s), so the "+
+				"following may mean nothing\n",
 				strings.Join(learned.differs(again), ", "))
 		}
 	}
@@ -157,6 +160,7 @@ func (p *prover) printRefused(log io.Reader) {
 			fmt.Fprintln(p.io.err, "memjail: refused: more")
 			return
 		}
-		fmt.Fprintf(p.io.err, "memjail: refused: %s; to allow it: %s\n", report.Printable(text), report.Printable(e.Allow))
+		fmt.Fprintf(p.io.err, "memjail: refused: %s; to allow it: %s\n", report.Printable(text),
+			report.Printable(e.Allow))
 	}
 }

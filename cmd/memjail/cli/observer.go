@@ -31,7 +31,8 @@ func (r *runner) Prepared(plan *sandbox.Plan) error {
 
 func (r *runner) Nested() {
 	if r.options.verbose {
-		r.printf("another supervisor already serves this process: it decides which files of /proc are granted; memory was found closed")
+		r.printf("another supervisor already serves this process: it decides which files of /proc are " +
+			"granted; memory was found closed")
 	}
 }
 

@@ -45,6 +45,7 @@ them. The environment counts (LD_LIBRARY_PATH, PATH), as the policy leaves it.`,
 	}
 	f := cmd.Flags()
 	f.StringVarP(&p.policy, "policy", "p", file.DefaultName, "`POLICY` whose environment CMD gets")
-	f.StringArrayVar(&p.overrides.Env, "env", nil, "`NAME` keeps only the variables with these names, NAME=VALUE sets one")
+	f.StringArrayVar(&p.overrides.Env, "env", nil,
+		"`NAME` keeps only the variables with these names, NAME=VALUE sets one")
 	return cmd
 }

@@ -42,7 +42,8 @@ Exit status:
 	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return misusedf("%w; see \"%s --help\"", err, cmd.CommandPath())
 	})
-	cmd.AddCommand(newPolicyShow(io), newPolicyExplain(io), newPolicyLint(io), newPolicyDiff(io), newPolicyList(io), newPolicySchema(io))
+	cmd.AddCommand(newPolicyShow(io), newPolicyExplain(io), newPolicyLint(io), newPolicyDiff(io),
+		newPolicyList(io), newPolicySchema(io))
 	return cmd
 }
 
@@ -171,7 +172,8 @@ func diffPolicies(io streams, a, b string, asJSON bool) error {
 		if c.Value != "" {
 			what += " " + c.Value
 		}
-		if _, err := fmt.Fprintf(io.out, "%s: %s: %s → %s\n", c.Effect, report.Printable(what), report.Printable(c.A), report.Printable(c.B)); err != nil {
+		if _, err := fmt.Fprintf(io.out, "%s: %s: %s → %s\n", c.Effect, report.Printable(what),
+			report.Printable(c.A), report.Printable(c.B)); err != nil {
 			return err
 		}
 	}

@@ -104,7 +104,8 @@ func (o *explainOptions) requests() ([]policy.Request, error) {
 	for _, q := range []struct {
 		action policy.Action
 		ports  []uint
-	}{{policy.ActionConnect, o.connect}, {policy.ActionBind, o.bind}, {policy.ActionSend, o.send}, {policy.ActionReceive, o.receive}} {
+	}{{policy.ActionConnect, o.connect}, {policy.ActionBind, o.bind}, {policy.ActionSend, o.send},
+		{policy.ActionReceive, o.receive}} {
 		for _, port := range q.ports {
 			if port > math.MaxUint16 {
 				return nil, misusedf("explaining the port %d: ports end at 65535", port)
@@ -113,7 +114,8 @@ func (o *explainOptions) requests() ([]policy.Request, error) {
 		}
 	}
 	if len(asked) == 0 {
-		return nil, misusedf("explain needs a question: --read, --write, --exec, --call, --connect, --bind, --send or --receive")
+		return nil, misusedf("explain needs a question: --read, --write, --exec, --call, --connect, " +
+			"--bind, --send or --receive")
 	}
 	return asked, nil
 }
@@ -162,12 +164,14 @@ func printAnswer(w io.Writer, a policy.Answer) error {
 		fmt.Fprintf(&b, "  layer   %s\n", a.Layer)
 	}
 	if a.Key != "" {
-		fmt.Fprintf(&b, "  rule    %s\n", report.Printable(strings.TrimSpace(a.Key+" "+a.Value)+" ("+a.Origin.String()+")"))
+		fmt.Fprintf(&b, "  rule    %s\n", report.Printable(strings.TrimSpace(a.Key+" "+a.Value)+" ("+
+			a.Origin.String()+")"))
 	}
 	fmt.Fprintf(&b, "  why     %s\n", report.Printable(a.Why))
 	switch {
 	case a.Remedy.Line != "" && a.Remedy.Flag != "":
-		fmt.Fprintf(&b, "  change  %s, or the line %s\n", report.Printable(a.Origin.InPlace(a.Remedy.Flag)), report.Printable(a.Remedy.Line))
+		fmt.Fprintf(&b, "  change  %s, or the line %s\n", report.Printable(a.Origin.InPlace(a.Remedy.Flag)),
+			report.Printable(a.Remedy.Line))
 	case a.Remedy.Text != "":
 		fmt.Fprintf(&b, "  change  %s\n", report.Printable(a.Remedy.Text))
 	default:

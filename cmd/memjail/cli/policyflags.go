@@ -21,29 +21,39 @@ type policyFlags struct {
 }
 
 func (p *policyFlags) declare(f *pflag.FlagSet) {
-	f.StringVarP(&p.policy, "policy", "p", file.DefaultName, "use `POLICY`: a built-in one, or a file (a path with a slash or ending in .toml)")
+	f.StringVarP(&p.policy, "policy", "p", file.DefaultName,
+		"use `POLICY`: a built-in one, or a file (a path with a slash or ending in .toml)")
 	f.StringArrayVar(&p.overrides.LS, "ls", nil, "allow listing directories below `PATH`, but not reading files")
 	f.StringArrayVar(&p.overrides.RO, "ro", nil, "allow reading below `PATH`; with a '?' in front it may be missing")
 	f.StringArrayVar(&p.overrides.ROX, "rox", nil, "allow reading and executing below `PATH`")
 	f.StringArrayVar(&p.overrides.RW, "rw", nil, "allow reading and writing below `PATH`")
 	f.StringArrayVar(&p.overrides.RWX, "rwx", nil, "allow reading, writing and executing below `PATH`")
-	f.StringVar(&p.overrides.Memory, "memory", "", "`MODE` of access to any process's memory: deny (the default), no-write or allow")
-	f.StringArrayVar(&p.overrides.Allow, "allow", nil, "set a policy key, as `KEY=VALUE`: ptrace=children, code-files=allow, ...")
+	f.StringVar(&p.overrides.Memory, "memory", "",
+		"`MODE` of access to any process's memory: deny (the default), no-write or allow")
+	f.StringArrayVar(&p.overrides.Allow, "allow", nil,
+		"set a policy key, as `KEY=VALUE`: ptrace=children, code-files=allow, ...")
 	f.StringArrayVar(&p.overrides.Devices, "device", nil, "allow the device node `PATH`")
-	f.StringArrayVar(&p.overrides.Network, "network", nil, "allow only sockets of the address `FAMILY` (inet, inet6, unix, netlink, ...); several with commas, or none")
-	f.StringArrayVar(&p.overrides.ConnectTCP, "connect-tcp", nil, "allow TCP connections only to `PORT`; several with commas, or none")
-	f.StringArrayVar(&p.overrides.ConnectUDP, "connect-udp", nil, "allow UDP datagrams only to `PORT`; several with commas, or none")
-	f.StringArrayVar(&p.overrides.BindUDP, "bind-udp", nil, "allow UDP sockets only the local `PORT`, 0 for any free port; several with commas, or none")
-	f.StringArrayVar(&p.overrides.BindTCP, "bind-tcp", nil, "allow TCP sockets to bind only `PORT`; several with commas, or none")
+	f.StringArrayVar(&p.overrides.Network, "network", nil,
+		"allow only sockets of the address `FAMILY` (inet, inet6, unix, netlink, ...); several with commas, or none")
+	f.StringArrayVar(&p.overrides.ConnectTCP, "connect-tcp", nil,
+		"allow TCP connections only to `PORT`; several with commas, or none")
+	f.StringArrayVar(&p.overrides.ConnectUDP, "connect-udp", nil,
+		"allow UDP datagrams only to `PORT`; several with commas, or none")
+	f.StringArrayVar(&p.overrides.BindUDP, "bind-udp", nil,
+		"allow UDP sockets only the local `PORT`, 0 for any free port; several with commas, or none")
+	f.StringArrayVar(&p.overrides.BindTCP, "bind-tcp", nil,
+		"allow TCP sockets to bind only `PORT`; several with commas, or none")
 	f.StringArrayVar(&p.overrides.Unix, "unix", nil, "allow only UNIX sockets at `PATH`, or none, or all")
-	f.StringArrayVar(&p.overrides.Env, "env", nil, "`NAME` keeps only the variables with these names, NAME=VALUE sets one")
+	f.StringArrayVar(&p.overrides.Env, "env", nil,
+		"`NAME` keeps only the variables with these names, NAME=VALUE sets one")
 }
 
 // completePolicyFlags completes, for a command and all below it, what a shell cannot: the
 // names of built-in policies, and paths after a "?".
 func completePolicyFlags(cmd *cobra.Command) {
 	for flag, complete := range map[string]cobra.CompletionFunc{
-		"policy": completePolicy, "ls": completePath, "ro": completePath, "rox": completePath, "rw": completePath, "rwx": completePath,
+		"policy": completePolicy, "ls": completePath, "ro": completePath, "rox": completePath,
+		"rw": completePath, "rwx": completePath,
 		"device": completePath,
 	} {
 		if cmd.Flags().Lookup(flag) != nil {
@@ -108,10 +118,13 @@ func (p *policyFlags) args() []string {
 		flag   string
 		values []string
 	}{
-		{"--ls", p.overrides.LS}, {"--ro", p.overrides.RO}, {"--rox", p.overrides.ROX}, {"--rw", p.overrides.RW}, {"--rwx", p.overrides.RWX},
+		{"--ls", p.overrides.LS}, {"--ro", p.overrides.RO}, {"--rox", p.overrides.ROX},
+		{"--rw", p.overrides.RW}, {"--rwx", p.overrides.RWX},
 		{"--allow", p.overrides.Allow}, {"--device", p.overrides.Devices},
-		{"--network", p.overrides.Network}, {"--connect-tcp", p.overrides.ConnectTCP}, {"--bind-tcp", p.overrides.BindTCP},
-		{"--connect-udp", p.overrides.ConnectUDP}, {"--bind-udp", p.overrides.BindUDP}, {"--unix", p.overrides.Unix}, {"--env", p.overrides.Env},
+		{"--network", p.overrides.Network}, {"--connect-tcp", p.overrides.ConnectTCP},
+		{"--bind-tcp", p.overrides.BindTCP},
+		{"--connect-udp", p.overrides.ConnectUDP}, {"--bind-udp", p.overrides.BindUDP},
+		{"--unix", p.overrides.Unix}, {"--env", p.overrides.Env},
 	} {
 		for _, value := range list.values {
 			args = append(args, list.flag, value)

@@ -142,8 +142,10 @@ type shownCall struct {
 }
 
 func newShown(pol policy.Policy, plan *sandbox.Plan) (*shownPolicy, error) {
-	s := &shownPolicy{Policy: pol.Name, Shape: shapeText(pol.Memory.Access, plan), Costs: costs(pol, plan), Code: codeText(pol), Rules: []shownRule{},
-		Carved: []shownCarved{}, Program: programLines(plan.Filter.String()), Warnings: plan.Warnings, Dropped: plan.Dropped}
+	s := &shownPolicy{Policy: pol.Name, Shape: shapeText(pol.Memory.Access, plan), Costs: costs(pol, plan),
+		Code: codeText(pol), Rules: []shownRule{},
+		Carved: []shownCarved{}, Program: programLines(plan.Filter.String()), Warnings: plan.Warnings,
+		Dropped: plan.Dropped}
 	for _, program := range []filter.Program{plan.Filter, plan.DenyFilter} {
 		table, err := program.Table()
 		if program == nil {
@@ -197,7 +199,8 @@ func portsOf(plan *landlock.Plan, right uint64) *[]uint16 {
 // codeText describes which programs can be changed and which cannot.
 func codeText(pol policy.Policy) string {
 	if pol.Memory.Pin {
-		return "CMD and its libraries run from copies, and nothing can be created, renamed or removed directly in the directories on the way to them " +
+		return "CMD and its libraries run from copies, and nothing can be created, renamed or removed " +
+			"directly in the directories on the way to them " +
 			"(memory.pin; policy explain --program CMD shows where)"
 	}
 	if pol.Memory.CodeFiles == policy.CodeFilesAllow {
@@ -237,17 +240,21 @@ func writableTrees(pol policy.Policy, protected []string) []string {
 func costs(pol policy.Policy, plan *sandbox.Plan) []string {
 	list := []string{"every call: a few dozen nanoseconds for the seccomp filter"}
 	if plan.Rules != nil {
-		list = append(list, "every open, exec, rename and the like: some hundred nanoseconds for Landlock, more for files that are deep below their rule")
+		list = append(list, "every open, exec, rename and the like: some hundred nanoseconds for "+
+			"Landlock, more for files that are deep below their rule")
 	}
 	if plan.Mode == sandbox.ModeSupervised {
 		what := "every open of a file"
 		if plan.Capability || pol.Memory.Access == policy.AccessNoWrite {
 			what = "every open of a file for writing"
 		}
-		list = append(list, what+": a round trip to the supervisor, some microseconds; opening a file of /proc that it grants: about twice that")
+		list = append(list, what+
+			": a round trip to the supervisor, some microseconds; opening a file of /proc that it "+
+			"grants: about twice that")
 	}
 	if pol.Memory.Pin {
-		list = append(list, "the start: some milliseconds for the copies of the program and its libraries, and their size in memory")
+		list = append(list, "the start: some milliseconds for the copies of the program and its "+
+			"libraries, and their size in memory")
 	} else if plan.MountNamespace != nil {
 		list = append(list, "the start: some hundred microseconds for a mount namespace")
 	}
@@ -316,7 +323,8 @@ func (s *shownPolicy) ruleLines() []string {
 }
 
 func (s *shownPolicy) filterLines() []string {
-	lines := []string{"# calls that are not simply allowed; \"notify\" passes them to the supervisor, which refuses those with a reason here"}
+	lines := []string{"# calls that are not simply allowed; \"notify\" passes them to the supervisor, " +
+		"which refuses those with a reason here"}
 	for _, c := range s.Filter {
 		line := fmt.Sprintf("%-8s %-26s %-16s", c.ABI, c.Call, c.Verdict)
 		if c.Uses != "" {

@@ -45,8 +45,10 @@ func TestProbeUsage(t *testing.T) {
 		{[]string{"argument"}, `unknown command "argument"`},
 	} {
 		status, stdout, stderr := runProbe(test.args...)
-		if status != exitMisused || stdout != "" || !strings.Contains(stderr, test.want) || strings.Count(stderr, "\n") != 1 {
-			t.Errorf("%q: status %d, %q, %q; want %d and one line with %q", test.args, status, stdout, stderr, exitMisused, test.want)
+		if status != exitMisused || stdout != "" || !strings.Contains(stderr, test.want) ||
+			strings.Count(stderr, "\n") != 1 {
+			t.Errorf("%q: status %d, %q, %q; want %d and one line with %q", test.args, status, stdout, stderr,
+				exitMisused, test.want)
 		}
 	}
 }
@@ -54,7 +56,8 @@ func TestProbeUsage(t *testing.T) {
 func TestProbeList(t *testing.T) {
 	status, stdout, stderr := runProbe("--list")
 	if lines := strings.Count(stdout, "\n"); status != exitOK || stderr != "" || lines != len(attempts.All()) {
-		t.Errorf("status %d, %d lines, %q; want a line for each of %d attempts", status, lines, stderr, len(attempts.All()))
+		t.Errorf("status %d, %d lines, %q; want a line for each of %d attempts", status, lines, stderr,
+			len(attempts.All()))
 	}
 	for _, line := range strings.Split(strings.TrimSuffix(stdout, "\n"), "\n") {
 		if fields := strings.Fields(line); len(fields) < 3 || fields[0] != "closed" && fields[0] != "open" {
@@ -77,7 +80,8 @@ func TestProbeExplain(t *testing.T) {
 		if status != exitOK || stderr != "" {
 			t.Errorf("%s: status %d, %q", a.Name(), status, stderr)
 		}
-		for _, want := range []string{a.Name() + "\n", "\n  how        ", "\n  target     ", "\n  effect     ", "\n  interface  ", "\n  reference  ", "\n  promise    "} {
+		for _, want := range []string{a.Name() + "\n", "\n  how        ", "\n  target     ", "\n  effect     ",
+			"\n  interface  ", "\n  reference  ", "\n  promise    "} {
 			if !strings.Contains(stdout, want) {
 				t.Errorf("%s: %q does not have %q", a.Name(), stdout, want)
 			}
@@ -98,7 +102,8 @@ func TestProbeLoosenings(t *testing.T) {
 	}
 	for _, a := range attempts.All() {
 		if a.Permits != nil && a.Permits(file.Default()) != "" {
-			t.Errorf("%s: the default policy opens it (%s), which is a matter of Promise and Why", a.Name(), a.Permits(file.Default()))
+			t.Errorf("%s: the default policy opens it (%s), which is a matter of Promise and Why", a.Name(),
+				a.Permits(file.Default()))
 		}
 	}
 }
@@ -160,12 +165,14 @@ func TestProbeAbsolute(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := policyFlags{policy: "own.toml", overrides: file.Overrides{RO: []string{"a", "/b"}, RWX: []string{"."}, Allow: []string{"ptrace=allow"}}}
+	p := policyFlags{policy: "own.toml", overrides: file.Overrides{RO: []string{"a", "/b"}, RWX: []string{"."},
+		Allow: []string{"ptrace=allow"}}}
 	q, err := p.absolute()
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := []string{"--policy", filepath.Join(here, "own.toml"), "--ro", filepath.Join(here, "a"), "--ro", "/b", "--rwx", here, "--allow", "ptrace=allow"}
+	want := []string{"--policy", filepath.Join(here, "own.toml"), "--ro", filepath.Join(here, "a"), "--ro",
+		"/b", "--rwx", here, "--allow", "ptrace=allow"}
 	if got := q.args(); !slices.Equal(got, want) {
 		t.Errorf("%q, want %q", got, want)
 	}

@@ -94,7 +94,8 @@ func openers(a *probe.Attempt) []string {
 func loosenings() []string {
 	all := []string{
 		"memory.access=no-write", "memory.access=allow", "memory.ptrace=children", "memory.ptrace=allow",
-		"memory.code-files=allow", "memory.anonymous-exec=allow", "memory.core-dumps=allow", "ipc.signals=all", "ipc.abstract-sockets=all",
+		"memory.code-files=allow", "memory.anonymous-exec=allow", "memory.core-dumps=allow", "ipc.signals=all",
+		"ipc.abstract-sockets=all",
 		"ipc.namespaces=user", "ipc.terminals=allow",
 	}
 	for _, c := range policy.MemoryCapabilities() {

@@ -64,7 +64,8 @@ The flags say the same as a policy file; later ones add to it.`,
 	f.SetInterspersed(false)
 	o.policyFlags.declare(f)
 	o.declareCommon(f)
-	f.IntVar(&o.statusFD, "status-fd", -1, "write one JSON line to descriptor `N`: whether CMD or memjail ended, and how")
+	f.IntVar(&o.statusFD, "status-fd", -1,
+		"write one JSON line to descriptor `N`: whether CMD or memjail ended, and how")
 	f.Lookup("status-fd").DefValue = "0" // help prints no default that is zero
 	f.BoolVar(&o.waitRest, "wait-rest", false, "after CMD has ended, wait for the processes that it left behind")
 	f.BoolVar(&o.killRest, "kill-rest", false, "after CMD has ended, kill the processes that it left behind")
@@ -77,14 +78,18 @@ The flags say the same as a policy file; later ones add to it.`,
 func (o *runOptions) declareCommon(f *pflag.FlagSet) {
 	f.BoolVar(&o.addExec, "add-exec", false, "with path rules: also allow CMD's interpreter and libraries")
 	f.BoolVar(&o.pin, "pin", false, "run CMD and its libraries from a private copy that cannot be changed")
-	f.StringVar(&o.pinHash, "pin-hash", "", "as --pin, and require the checksums in `FILE`, which \"memjail pin\" writes")
+	f.StringVar(&o.pinHash, "pin-hash", "",
+		"as --pin, and require the checksums in `FILE`, which \"memjail pin\" writes")
 	f.IntSliceVar(&o.keepFDs, "keep-fd", nil, "pass descriptor `N` to CMD")
-	f.BoolVar(&o.bestEffort, "best-effort", false, "start even if a restriction cannot be applied, and list what is missing")
+	f.BoolVar(&o.bestEffort, "best-effort", false,
+		"start even if a restriction cannot be applied, and list what is missing")
 	f.StringVar(&o.logFile, "log", "", "append the refused attempts to `FILE`; \"journal\" is the systemd journal")
 	f.StringVar(&o.logFormat, "log-format", "text", "`FORMAT` of the log: text, or json (one object per line)")
-	f.StringVar(&o.report, "report", "", "`WHEN` to report refusals: auto (on a terminal, with -v or --log), all or off")
+	f.StringVar(&o.report, "report", "",
+		"`WHEN` to report refusals: auto (on a terminal, with -v or --log), all or off")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "print no warnings and no summary")
-	f.BoolVarP(&o.verbose, "verbose", "v", false, "print how the policy is enforced, and the summary even without a terminal")
+	f.BoolVarP(&o.verbose, "verbose", "v", false,
+		"print how the policy is enforced, and the summary even without a terminal")
 	f.BoolVar(&o.noCapability, "no-capability", false, "do not use the memory capability, even if it is installed")
 	f.IntVar(&o.abi, "landlock-abi", 0, "behave as on a kernel with this Landlock ABI")
 	f.MarkHidden("landlock-abi")
@@ -290,14 +295,16 @@ func (r *runner) printf(format string, args ...any) {
 func (r *runner) explainPlan(p *sandbox.Plan) {
 	r.warnWorkingDirectory()
 	if r.options.verbose {
-		r.printf("policy %s, memory access %s: %s", r.policy.Name, r.policy.Memory.Access, shapeText(r.policy.Memory.Access, p))
+		r.printf("policy %s, memory access %s: %s", r.policy.Name, r.policy.Memory.Access,
+			shapeText(r.policy.Memory.Access, p))
 		if p.Pinned != nil {
 			r.printf("pinned: %s", strings.Join(p.Pinned.Files, ", "))
 		} else {
 			r.printf("programs: %s", codeText(r.policy))
 		}
 		if p.Rules != nil {
-			r.printf("landlock ABI %d, %d rules; seccomp filter of %d instructions", p.Rules.ABI.Version, len(p.Rules.Rules), len(p.Filter))
+			r.printf("landlock ABI %d, %d rules; seccomp filter of %d instructions", p.Rules.ABI.Version,
+				len(p.Rules.Rules), len(p.Filter))
 		}
 	}
 	for _, w := range p.Warnings {
@@ -321,7 +328,8 @@ func shapeText(access policy.Access, p *sandbox.Plan) string {
 	case p.Capability && p.Mode == sandbox.ModeUnsupervised:
 		return "the memory capability decides which files of /proc may be read, and none can be written (no supervisor)"
 	case p.Capability:
-		return "the memory capability decides which files of /proc may be read, and a supervisor grants what may be written there"
+		return "the memory capability decides which files of /proc may be read, and a supervisor grants " +
+			"what may be written there"
 	case p.Nested() && access != policy.AccessAllow:
 		return "the kernel closes /proc, and what another supervisor around this memjail grants is granted here, too"
 	case p.Mode == sandbox.ModeUnsupervised && access == policy.AccessDeny:

@@ -194,7 +194,8 @@ func (c *collector) summary(w io.Writer, places learn.Places, command []string) 
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if c.dropped > 0 {
-		fmt.Fprintf(w, "memjail: warning: %d refused attempts are missing from the log, which was too slow\n", c.dropped)
+		fmt.Fprintf(w, "memjail: warning: %d refused attempts are missing from the log, which was too slow\n",
+			c.dropped)
 	}
 	kinds, total := c.harmful()
 	if total > 0 {
@@ -316,7 +317,8 @@ func unreported(pol policy.Policy) string {
 	if !pol.Paths.Rules.Restricted() {
 		calls += ", names made and removed in protected directories"
 	}
-	return "not reported are refusals of " + calls + `: "memjail policy explain --call NAME" (or --write PATH) answers for them`
+	return "not reported are refusals of " + calls +
+		`: "memjail policy explain --call NAME" (or --write PATH) answers for them`
 }
 
 // describe formats in one line who attempted what, which layer refused it and what would

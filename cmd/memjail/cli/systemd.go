@@ -223,7 +223,8 @@ func (o *unitOptions) ownPath() (string, error) {
 		return "", fmt.Errorf("--memjail %s: want an absolute path", path)
 	}
 	if info, err := os.Stat(filepath.Join(o.place.Root, path)); err != nil || info.Mode()&0o111 == 0 {
-		return "", fmt.Errorf("there is no program %s below %s: name its place in the unit's view with --memjail", path, cmp.Or(o.place.Root, "/"))
+		return "", fmt.Errorf("there is no program %s below %s: name its place in the unit's view with --memjail",
+			path, cmp.Or(o.place.Root, "/"))
 	}
 	if err := systemd.CheckBuild(filepath.Join(o.place.Root, path)); err != nil {
 		return "", fmt.Errorf("%w; build it with %s", err, doctor.BuildCommand)

@@ -28,7 +28,8 @@ type exposure struct {
 }
 
 var stateWords = map[systemd.State]string{
-	systemd.Unwrapped: "unwrapped", systemd.Wrapped: "wrapped", systemd.Outdated: "outdated", systemd.Foreign: "foreign",
+	systemd.Unwrapped: "unwrapped", systemd.Wrapped: "wrapped", systemd.Outdated: "outdated",
+	systemd.Foreign: "foreign",
 }
 
 func (o *unitOptions) check(name string, io streams) error {
@@ -76,7 +77,8 @@ func (c *checkedUnit) text() string {
 	case "wrapped":
 		fmt.Fprintf(&b, "  wrapped by %s\n", c.DropIn)
 	case "outdated":
-		fmt.Fprintf(&b, "  OUT OF DATE: the unit's ExecStart= has changed since %s was written: write it again\n", c.DropIn)
+		fmt.Fprintf(&b, "  OUT OF DATE: the unit's ExecStart= has changed since %s was written: write it again\n",
+			c.DropIn)
 	case "foreign":
 		fmt.Fprintf(&b, "  NOT WRAPPED: %s is there, and memjail did not write it\n", c.DropIn)
 	}
@@ -86,9 +88,11 @@ func (c *checkedUnit) text() string {
 	for _, f := range c.Findings {
 		fmt.Fprintf(&b, "  %-6s  %s\n", f.Level, findingText(f))
 	}
-	b.WriteString("  No option of systemd closes the memory of processes in /proc: a service can open /proc/self/mem under all of them.\n")
+	b.WriteString("  No option of systemd closes the memory of processes in /proc: a service can open " +
+		"/proc/self/mem under all of them.\n")
 	if c.Exposure != nil {
-		fmt.Fprintf(&b, "  exposure by systemd-analyze security, which does not know memjail: %s without the drop-in, %s with it\n", c.Exposure.Without, c.Exposure.With)
+		fmt.Fprintf(&b, "  exposure by systemd-analyze security, which does not know memjail: %s "+
+			"without the drop-in, %s with it\n", c.Exposure.Without, c.Exposure.With)
 	}
 	return b.String()
 }

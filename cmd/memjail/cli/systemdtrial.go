@@ -34,11 +34,14 @@ func (o *unitOptions) tryStart(u *systemd.Unit, w systemd.Wrapping, io streams) 
 		case dropUnknown(&args, output):
 			continue
 		case !errors.As(err, &exit), strings.HasPrefix(output, "Failed to "):
-			fmt.Fprintf(io.err, "memjail: could not try whether %s can start memjail: %s\n", u.Name, firstLine(output, err))
+			fmt.Fprintf(io.err, "memjail: could not try whether %s can start memjail: %s\n", u.Name,
+				firstLine(output, err))
 			return nil
 		}
-		return misusedf("nothing was written: as %s would start it, \"memjail exec -- memjail version\" ends with status %d: %s\n"+
-			"for details: systemd-run %s\n(--force writes the drop-in anyway)", u.Name, exit.ExitCode(), trialReason(exit.ExitCode(), output, w.Memjail), shellQuoted(args))
+		return misusedf("nothing was written: as %s would start it, \"memjail exec -- memjail version\" "+
+			"ends with status %d: %s\n"+
+			"for details: systemd-run %s\n(--force writes the drop-in anyway)", u.Name, exit.ExitCode(),
+			trialReason(exit.ExitCode(), output, w.Memjail), shellQuoted(args))
 	}
 }
 
@@ -90,7 +93,8 @@ func trialReason(status int, output, memjail string) string {
 	case output != "":
 		return firstLine(output, nil)
 	case status == exec:
-		return "it cannot execute " + memjail + ": install -m 755 " + memjail + " /usr/local/bin/memjail, and --memjail /usr/local/bin/memjail"
+		return "it cannot execute " + memjail + ": install -m 755 " + memjail +
+			" /usr/local/bin/memjail, and --memjail /usr/local/bin/memjail"
 	case status == chroot:
 		return "its root directory cannot be entered"
 	case status == namespace:

@@ -94,7 +94,8 @@ func (o *verifyOptions) run(args []string, io streams) error {
 	}
 	selected, err := probe.Select(attempts.All(), o.only)
 	if err != nil || len(selected) == 0 || o.noProbe && len(o.only) > 0 {
-		return misusedf("--only %s: must match attempts (see \"memjail probe --list\"), and cannot be used with --no-probe", strings.Join(o.only, ", "))
+		return misusedf("--only %s: must match attempts (see \"memjail probe --list\"), and cannot be "+
+			"used with --no-probe", strings.Join(o.only, ", "))
 	}
 	if o.noProbe {
 		selected = nil
@@ -165,7 +166,8 @@ type verified struct {
 }
 
 // verify makes all checks of one policy.
-func (o *verifyOptions) verify(ctx context.Context, v verified, selected []probe.Attempt, report *verify.Report, io streams) error {
+func (o *verifyOptions) verify(ctx context.Context, v verified, selected []probe.Attempt, report *verify.Report,
+	io streams) error {
 	name := v.flags.policy
 	report.Lint(name, policy.Lint(v.policy, o.facts))
 	exe, err := os.Executable()
@@ -181,8 +183,9 @@ func (o *verifyOptions) verify(ctx context.Context, v verified, selected []probe
 	if v.policy.Paths.Rules.Restricted() {
 		tries = append(tries, "--rox", exe)
 	}
-	report.Tests(ctx, name, v.policy, verify.Runner{Program: exe, Inside: append(inside, "--status-fd", "3", "--"), Tries: append(tries, "--"),
-		NoPrograms: o.noRun})
+	report.Tests(ctx, name, v.policy,
+		verify.Runner{Program: exe, Inside: append(inside, "--status-fd", "3", "--"), Tries: append(tries, "--"),
+			NoPrograms: o.noRun})
 	if len(selected) > 0 {
 		p := &probeOptions{policyFlags: *v.flags, only: o.only, quiet: o.quiet}
 		probed, err := p.investigate(ctx, selected, io)

@@ -45,8 +45,10 @@ var coverage = []struct {
 	what    string
 }{
 	{"NoNewPrivileges", isYes, "memjail sets it, too"},
-	{"MemoryDenyWriteExecute", isYes, "is memory.writable-code = \"deny\", but for what personality(2) and shared memory leave open"},
-	{"ProtectSystem", notNo, "makes /usr read-only for the unit: part of memory.code-files, which holds on every mount of the same files"},
+	{"MemoryDenyWriteExecute", isYes,
+		"is memory.writable-code = \"deny\", but for what personality(2) and shared memory leave open"},
+	{"ProtectSystem", notNo,
+		"makes /usr read-only for the unit: part of memory.code-files, which holds on every mount of the same files"},
 	{"ProtectProc", notNo, "hides other users' processes in /proc; the service's own memory stays open in it"},
 	{"ProcSubset", notAll, "hides all but processes in /proc; memory stays open in it"},
 	{"PrivateDevices", isYes, "hides /dev/mem, /dev/kmem and /dev/port, which memjail does not grant either"},
@@ -75,7 +77,8 @@ func noTrace(_ *Unit, s Setting) bool {
 }
 
 // memoryCalls are those that reach another process's memory, or one's own.
-var memoryCalls = []string{"process_vm_readv", "process_vm_writev", "ptrace", "userfaultfd", "io_uring_setup", "perf_event_open", "bpf"}
+var memoryCalls = []string{"process_vm_readv", "process_vm_writev", "ptrace", "userfaultfd", "io_uring_setup",
+	"perf_event_open", "bpf"}
 
 // Check says what the unit's options mean for a service that memjail starts: what
 // they cover of the policy, what would break.
@@ -88,7 +91,8 @@ func (u *Unit) Check(q Question) []Finding {
 	}
 	if s := u.last("SystemCallFilter"); s.Key != "" {
 		if refused := u.missingCalls(memoryCalls, q.Groups); q.Groups != nil && len(refused) > 0 {
-			findings = append(findings, finding(Covers, s, "refuses "+strings.Join(refused, ", ")+"; memory stays open through /proc"))
+			findings = append(findings,
+				finding(Covers, s, "refuses "+strings.Join(refused, ", ")+"; memory stays open through /proc"))
 		}
 	}
 	findings = append(findings, u.checkFilter(q)...)
@@ -122,7 +126,9 @@ func (u *Unit) checkFilter(q Question) []Finding {
 		how = "memjail would get " + e + " and not start the service"
 	}
 	if q.Groups == nil {
-		return []Finding{finding(Note, s, "its groups are those of a systemd that is not available here: for each call of memjail that they lack, "+how).
+		return []Finding{finding(Note, s,
+			"its groups are those of a systemd that is not available here: for each call of memjail "+
+				"that they lack, "+how).
 			remedy(fmt.Sprintf("the drop-in names all %d calls, unless the unit does", len(missing)))}
 	}
 	return []Finding{finding(Note, s, fmt.Sprintf("lacks %d calls that memjail makes: %s", len(missing), how)).
@@ -133,30 +139,39 @@ func (u *Unit) checkFilter(q Question) []Finding {
 func (u *Unit) checkStart(q Question) []Finding {
 	var f []Finding
 	if err := u.wrappable(q.Wrapping); err != nil {
-		f = append(f, finding(Breaks, u.last("Type"), "without PIDFile= systemd guesses the main process, which fails with memjail's supervisor in the unit").
+		f = append(f, finding(Breaks, u.last("Type"),
+			"without PIDFile= systemd guesses the main process, which fails with memjail's supervisor in the unit").
 			remedy("set PIDFile=, or let the service stay in the foreground with Type=exec or Type=notify"))
 	}
 	for _, key := range []string{"AppArmorProfile", "SELinuxContext", "SmackProcessLabel"} {
 		if s := u.last(key); s.Key != "" {
-			f = append(f, finding(Note, s, "is entered when memjail is executed, and no_new_privs prevents a transition to the service's own profile").
+			f = append(f, finding(Note, s,
+				"is entered when memjail is executed, and no_new_privs prevents a transition to the "+
+					"service's own profile").
 				remedy("the profile has to let memjail and the service's program run"))
 		}
 	}
 	for _, key := range []string{"RootDirectory", "RootImage"} {
 		if s := u.last(key); s.Key != "" {
-			f = append(f, finding(Note, s, "memjail and the policy file are looked for in it").remedy("copy "+q.Memjail+" into it: it is one static file"))
+			f = append(f, finding(Note, s, "memjail and the policy file are looked for in it").remedy("copy "+
+				q.Memjail+" into it: it is one static file"))
 		}
 	}
 	if s := u.last("PrivatePIDs"); u.becomesInit() {
-		f = append(f, finding(Note, s, "memjail is process 1 there and stays as an init: the service is its child").remedy("the drop-in sets NotifyAccess=all if the service notifies"))
+		f = append(f, finding(Note, s,
+			"memjail is process 1 there and stays as an init: the service is its child").remedy(
+			"the drop-in sets NotifyAccess=all if the service notifies"))
 	}
 	commands, _ := u.commands() // the error is the drop-in's to tell
 	for _, c := range commands {
 		if strings.Contains(c.prefixes, "+") {
-			f = append(f, finding(Note, c.line, "the prefix + disables User= and the sandboxing options of the unit for this line; memjail's policy still holds"))
+			f = append(f, finding(Note, c.line,
+				"the prefix + disables User= and the sandboxing options of the unit for this line; "+
+					"memjail's policy still holds"))
 		}
 	}
-	for key, least := range map[string]string{"LimitAS": "the address space of a Go program is larger: memjail may not start", "LimitDATA": "counts memjail's supervisor, too",
+	for key, least := range map[string]string{"LimitAS": "the address space of a Go program is larger: " +
+		"memjail may not start", "LimitDATA": "counts memjail's supervisor, too",
 		"TasksMax": "memjail's supervisor and guard need about ten"} {
 		if s := u.last(key); s.Key != "" && s.Value != "infinity" {
 			f = append(f, finding(Note, s, least))
@@ -199,7 +214,8 @@ func (u *Unit) checkPolicyFile(q Question) []Finding {
 		return nil
 	}
 	var f []Finding
-	hidden := map[string][]string{"ProtectHome": {"/home/", "/root/", "/run/user/"}, "PrivateTmp": {"/tmp/", "/var/tmp/"}}
+	hidden := map[string][]string{"ProtectHome": {"/home/", "/root/", "/run/user/"},
+		"PrivateTmp": {"/tmp/", "/var/tmp/"}}
 	for key, dirs := range hidden {
 		for _, dir := range dirs {
 			if s := u.last(key); s.Key != "" && notNo(u, s) && strings.HasPrefix(q.PolicyFile, dir) {

@@ -38,14 +38,21 @@ const ours = "# Written by memjail: "
 // process_vm_readv, process_vm_writev, ptrace and userfaultfd are tried by the self-check,
 // to see that they are refused.
 var neededCalls = []string{
-	"capget", "capset", "chdir", "clone", "close", "close_range", "connect", "dup3", "epoll_create1", "epoll_ctl", "epoll_pwait",
-	"eventfd2", "execve", "execveat", "exit", "exit_group", "faccessat2", "fcntl", "fsconfig", "fsmount", "fsopen", "fstat",
-	"fstatfs", "futex", "getdents64", "getcwd", "getgroups", "getpriority", "getsockopt", "io_uring_setup", "ioctl", "kill",
+	"capget", "capset", "chdir", "clone", "close", "close_range", "connect", "dup3", "epoll_create1",
+	"epoll_ctl", "epoll_pwait",
+	"eventfd2", "execve", "execveat", "exit", "exit_group", "faccessat2", "fcntl", "fsconfig", "fsmount",
+	"fsopen", "fstat",
+	"fstatfs", "futex", "getdents64", "getcwd", "getgroups", "getpriority", "getsockopt", "io_uring_setup",
+	"ioctl", "kill",
 	"landlock_add_rule", "landlock_create_ruleset", "landlock_restrict_self", "lseek",
-	"madvise", "memfd_create", "mmap", "munmap", "nanosleep", "newfstatat", "openat", "openat2", "pidfd_open", "pidfd_send_signal", "pipe2", "ppoll",
-	"prctl", "pread64", "prlimit64", "process_vm_readv", "process_vm_writev", "ptrace", "read", "readlinkat", "recvfrom", "recvmsg", "rt_sigaction",
-	"rt_sigprocmask", "rt_sigreturn", "rt_sigtimedwait", "sched_getaffinity", "sched_yield", "seccomp", "sendmsg", "sendto", "setgroups", "setresgid",
-	"setpriority", "setresuid", "setsid", "setsockopt", "sigaltstack", "socket", "socketpair", "statx", "tgkill", "userfaultfd", "wait4", "write",
+	"madvise", "memfd_create", "mmap", "munmap", "nanosleep", "newfstatat", "openat", "openat2", "pidfd_open",
+	"pidfd_send_signal", "pipe2", "ppoll",
+	"prctl", "pread64", "prlimit64", "process_vm_readv", "process_vm_writev", "ptrace", "read", "readlinkat",
+	"recvfrom", "recvmsg", "rt_sigaction",
+	"rt_sigprocmask", "rt_sigreturn", "rt_sigtimedwait", "sched_getaffinity", "sched_yield", "seccomp",
+	"sendmsg", "sendto", "setgroups", "setresgid",
+	"setpriority", "setresuid", "setsid", "setsockopt", "sigaltstack", "socket", "socketpair", "statx",
+	"tgkill", "userfaultfd", "wait4", "write",
 }
 
 // rootsCalls are those of neededCalls that only a start as root makes: to drop
@@ -56,7 +63,8 @@ var rootsCalls = []string{"capset", "fsconfig", "fsmount", "setgroups", "setresg
 func (u *Unit) missing(w Wrapping) []string {
 	needed := neededCalls
 	if !u.asRoot() {
-		needed = slices.DeleteFunc(slices.Clone(needed), func(call string) bool { return slices.Contains(rootsCalls, call) })
+		needed = slices.DeleteFunc(slices.Clone(needed),
+			func(call string) bool { return slices.Contains(rootsCalls, call) })
 	}
 	return u.missingCalls(needed, w.Groups)
 }
@@ -68,7 +76,8 @@ func (u *Unit) asRoot() bool {
 		return true
 	}
 	commands, err := u.commands()
-	return err != nil || slices.ContainsFunc(commands, func(c command) bool { return strings.ContainsAny(c.prefixes, "+!") })
+	return err != nil || slices.ContainsFunc(commands,
+		func(c command) bool { return strings.ContainsAny(c.prefixes, "+!") })
 }
 
 // DropIn is the text of the unit's drop-in. An error says why the unit cannot be
@@ -85,7 +94,8 @@ func (u *Unit) DropIn(w Wrapping) (string, error) {
 		return "", err
 	}
 	var b strings.Builder
-	fmt.Fprintf(&b, "%s%s\n# \"memjail systemd remove %s\" removes it. If the unit's own ExecStart= changes,\n# this file has to be written again.\n[Service]\nExecStart=\n",
+	fmt.Fprintf(&b, "%s%s\n# \"memjail systemd remove %s\" removes it. If the unit's own ExecStart= "+
+		"changes,\n# this file has to be written again.\n[Service]\nExecStart=\n",
 		ours, oneLine(w.Made), u.Name)
 	flags := u.flags(w)
 	for _, c := range commands {
@@ -95,16 +105,19 @@ func (u *Unit) DropIn(w Wrapping) (string, error) {
 		fmt.Fprintf(&b, "ExecStart=%s\n", c.wrap(w.Memjail, flags))
 	}
 	if missing := u.missing(w); len(missing) > 0 {
-		fmt.Fprintf(&b, "# Calls of memjail that the unit's list lacks.\nSystemCallFilter=%s\n", strings.Join(missing, " "))
+		fmt.Fprintf(&b, "# Calls of memjail that the unit's list lacks.\nSystemCallFilter=%s\n",
+			strings.Join(missing, " "))
 	}
 	if name := u.identifier(commands); name != "" {
-		fmt.Fprintf(&b, "# The journal has the service's output under its own name, as before.\nSyslogIdentifier=%s\n", name)
+		fmt.Fprintf(&b, "# The journal has the service's output under its own name, as "+
+			"before.\nSyslogIdentifier=%s\n", name)
 	}
 	if u.last("NoExecPaths").Key != "" {
 		fmt.Fprintf(&b, "# The unit has a list of what may be executed.\nExecPaths=%s\n", quoteWord(w.Memjail, false))
 	}
 	if u.becomesInit() && u.notifies() && !slices.Contains([]string{"all", "exec"}, u.last("NotifyAccess").Value) {
-		b.WriteString("# With PrivatePIDs= memjail is process 1, and the service, which notifies, is its child.\nNotifyAccess=all\n")
+		b.WriteString("# With PrivatePIDs= memjail is process 1, and the service, which notifies, is " +
+			"its child.\nNotifyAccess=all\n")
 	}
 	return b.String(), nil
 }
@@ -133,8 +146,10 @@ func oneLine(s string) string { return strings.ReplaceAll(s, "\n", " ") }
 func (u *Unit) wrappable(w Wrapping) error {
 	if u.kind() == "forking" && u.last("PIDFile").Value == "" && !w.Unsupervised && u.guessesMainPID() {
 		t := u.last("Type")
-		return fmt.Errorf("%s:%d: with Type=forking and no PIDFile= systemd guesses the main process, which fails with memjail's supervisor in the unit: "+
-			"set PIDFile= if the service writes one, or let it stay in the foreground with Type=exec or Type=notify", t.File, t.Line)
+		return fmt.Errorf("%s:%d: with Type=forking and no PIDFile= systemd guesses the main process, "+
+			"which fails with memjail's supervisor in the unit: "+
+			"set PIDFile= if the service writes one, or let it stay in the foreground with Type=exec or "+
+			"Type=notify", t.File, t.Line)
 	}
 	return nil
 }

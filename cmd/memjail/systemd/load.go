@@ -34,14 +34,18 @@ func (p Place) directories() []string {
 	if p.User {
 		return []string{
 			filepath.Join(p.Config, "systemd/user.control"), filepath.Join(p.RuntimeDir, "systemd/user.control"),
-			filepath.Join(p.RuntimeDir, "systemd/transient"), filepath.Join(p.Config, "systemd/user"), "/etc/systemd/user",
-			filepath.Join(p.RuntimeDir, "systemd/user"), "/run/systemd/user", filepath.Join(p.RuntimeDir, "systemd/generator"),
-			filepath.Join(p.Home, ".local/share/systemd/user"), "/usr/local/share/systemd/user", "/usr/share/systemd/user",
+			filepath.Join(p.RuntimeDir, "systemd/transient"), filepath.Join(p.Config, "systemd/user"),
+			"/etc/systemd/user",
+			filepath.Join(p.RuntimeDir, "systemd/user"), "/run/systemd/user",
+			filepath.Join(p.RuntimeDir, "systemd/generator"),
+			filepath.Join(p.Home, ".local/share/systemd/user"), "/usr/local/share/systemd/user",
+			"/usr/share/systemd/user",
 			"/usr/local/lib/systemd/user", "/usr/lib/systemd/user",
 		}
 	}
 	return []string{
-		"/etc/systemd/system.control", "/run/systemd/system.control", "/run/systemd/transient", "/run/systemd/generator.early",
+		"/etc/systemd/system.control", "/run/systemd/system.control", "/run/systemd/transient",
+		"/run/systemd/generator.early",
 		"/etc/systemd/system", "/etc/systemd/system.attached", "/run/systemd/system", "/run/systemd/system.attached",
 		"/run/systemd/generator", "/usr/local/lib/systemd/system", "/usr/lib/systemd/system", "/lib/systemd/system",
 		"/run/systemd/generator.late",
@@ -101,7 +105,8 @@ func (p Place) Load(name string) (*Unit, error) {
 }
 
 func isUnitType(ext string) bool {
-	return slices.Contains([]string{".service", ".socket", ".target", ".timer", ".path", ".mount", ".automount", ".swap", ".device", ".slice", ".scope"}, ext)
+	return slices.Contains([]string{".service", ".socket", ".target", ".timer", ".path", ".mount", ".automount",
+		".swap", ".device", ".slice", ".scope"}, ext)
 }
 
 // fragment finds the unit's file, and the unit's own name if this one is an alias.
@@ -128,7 +133,8 @@ func (p Place) fragment(name string) (file, real string, err error) {
 			}
 		}
 	}
-	return "", "", fmt.Errorf("there is no unit %s below %s/etc/systemd, /run/systemd or /usr/lib/systemd", name, p.Root)
+	return "", "", fmt.Errorf("there is no unit %s below %s/etc/systemd, /run/systemd or /usr/lib/systemd",
+		name, p.Root)
 }
 
 // alias goes on with what an alias stands for. An alias of a template keeps the
@@ -165,7 +171,8 @@ func (p Place) dropIns(name string) ([]string, error) {
 				return nil, fmt.Errorf("looking for drop-ins of %s: %w", name, err)
 			}
 			for _, e := range entries {
-				if _, seen := byName[e.Name()]; !seen && strings.HasSuffix(e.Name(), ".conf") && e.Name() != dropInName {
+				if _, seen := byName[e.Name()]; !seen && strings.HasSuffix(e.Name(), ".conf") &&
+					e.Name() != dropInName {
 					byName[e.Name()] = filepath.Join(p.Root, dir, sub, e.Name())
 				}
 			}

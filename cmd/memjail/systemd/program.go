@@ -19,7 +19,9 @@ import (
 
 // install is what puts memjail where every unit finds it.
 func install(program string) string {
-	return "install -m 755 " + quoteWord(program, false) + " /usr/local/bin/memjail, and write the drop-in with --memjail /usr/local/bin/memjail"
+	return "install -m 755 " +
+		quoteWord(program, false) + " /usr/local/bin/memjail, and write the drop-in with --memjail " +
+		"/usr/local/bin/memjail"
 }
 
 // hidingOptions are those that take directories out of a unit's view; systemd.exec(5).
@@ -63,7 +65,8 @@ func (u *Unit) checkProgram(q Question) []Finding {
 	if s := u.last("RootDirectory"); s.Key != "" && !strings.Contains(s.Value, "%") {
 		root = filepath.Join(root, strings.TrimLeft(s.Value, "-"))
 		if _, err := os.Stat(filepath.Join(root, program)); err != nil {
-			f = append(f, finding(Breaks, s, "there is no "+program+" in it").remedy("copy memjail into it: it is one static file"))
+			f = append(f, finding(Breaks, s, "there is no "+program+
+				" in it").remedy("copy memjail into it: it is one static file"))
 			return f
 		}
 	}
@@ -102,7 +105,8 @@ func (u *Unit) checkModes(root, program string) []Finding {
 	}
 	var stat unix.Statfs_t
 	if err := unix.Statfs(filepath.Join(root, program), &stat); err == nil && stat.Flags&unix.ST_NOEXEC != 0 {
-		return []Finding{finding(Breaks, Setting{Key: "ExecStart", Value: program}, "is on a file system that is mounted noexec").remedy(install(program))}
+		return []Finding{finding(Breaks, Setting{Key: "ExecStart", Value: program},
+			"is on a file system that is mounted noexec").remedy(install(program))}
 	}
 	return nil
 }
@@ -199,12 +203,18 @@ func CheckBuild(file string) error {
 // trialKeys are the options that decide whether a program can be executed and start:
 // whom it runs as, what it sees, and what it may call.
 var trialKeys = []string{
-	"User", "Group", "DynamicUser", "SupplementaryGroups", "RootDirectory", "RootImage", "ProtectHome", "ProtectSystem", "PrivateTmp",
-	"PrivateDevices", "PrivateUsers", "PrivateNetwork", "PrivateIPC", "ProtectProc", "ProcSubset", "ProtectKernelTunables", "ProtectKernelModules",
-	"ProtectKernelLogs", "ProtectControlGroups", "ProtectClock", "ProtectHostname", "NoExecPaths", "ExecPaths", "InaccessiblePaths",
-	"TemporaryFileSystem", "BindPaths", "BindReadOnlyPaths", "ReadOnlyPaths", "ReadWritePaths", "MountAPIVFS", "SystemCallFilter",
-	"SystemCallErrorNumber", "SystemCallArchitectures", "CapabilityBoundingSet", "AmbientCapabilities", "SecureBits", "NoNewPrivileges",
-	"MemoryDenyWriteExecute", "RestrictNamespaces", "RestrictAddressFamilies", "RestrictRealtime", "RestrictSUIDSGID", "LockPersonality",
+	"User", "Group", "DynamicUser", "SupplementaryGroups", "RootDirectory", "RootImage", "ProtectHome",
+	"ProtectSystem", "PrivateTmp",
+	"PrivateDevices", "PrivateUsers", "PrivateNetwork", "PrivateIPC", "ProtectProc", "ProcSubset",
+	"ProtectKernelTunables", "ProtectKernelModules",
+	"ProtectKernelLogs", "ProtectControlGroups", "ProtectClock", "ProtectHostname", "NoExecPaths", "ExecPaths",
+	"InaccessiblePaths",
+	"TemporaryFileSystem", "BindPaths", "BindReadOnlyPaths", "ReadOnlyPaths", "ReadWritePaths", "MountAPIVFS",
+	"SystemCallFilter",
+	"SystemCallErrorNumber", "SystemCallArchitectures", "CapabilityBoundingSet", "AmbientCapabilities",
+	"SecureBits", "NoNewPrivileges",
+	"MemoryDenyWriteExecute", "RestrictNamespaces", "RestrictAddressFamilies", "RestrictRealtime",
+	"RestrictSUIDSGID", "LockPersonality",
 	"LimitNOFILE", "LimitNPROC", "LimitAS", "LimitDATA", "LimitFSIZE", "LimitMEMLOCK", "TasksMax", "MemoryMax",
 	"AppArmorProfile", "SELinuxContext", "SmackProcessLabel", "Slice",
 }

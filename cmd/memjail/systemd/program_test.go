@@ -14,7 +14,8 @@ import (
 // written, and one that it can is not.
 func TestCheckProgram(t *testing.T) {
 	root := t.TempDir()
-	modes := map[string]os.FileMode{"opt/memjail": 0o755, "home/u/memjail": 0o755, "closed/memjail": 0o755, "group/memjail": 0o710, "image/opt/memjail": 0o755}
+	modes := map[string]os.FileMode{"opt/memjail": 0o755, "home/u/memjail": 0o755, "closed/memjail": 0o755,
+		"group/memjail": 0o710, "image/opt/memjail": 0o755}
 	for name, mode := range modes {
 		path := filepath.Join(root, name)
 		if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
@@ -123,10 +124,12 @@ func TestCheckBuild(t *testing.T) {
 // TestTrial: the unit's restrictions are those of the trial, and what only the service
 // is about is not.
 func TestTrial(t *testing.T) {
-	u := load(t, place(t, map[string]string{unitFile: "[Service]\nExecStart=/a\nType=notify\nUser=u\nProtectHome=yes\nNoExecPaths=/\n" +
+	u := load(t, place(t, map[string]string{unitFile: "[Service]\nExecStart=/a\n" +
+		"Type=notify\nUser=u\nProtectHome=yes\nNoExecPaths=/\n" +
 		"SystemCallFilter=@few\nStateDirectory=a\nBindPaths=/a%%b\nReadWritePaths=/var/%i\nRestart=always\n"}), "a")
 	args := u.Trial(Wrapping{Memjail: "/m", Groups: Groups{"@few": {"read"}}})
-	for _, want := range []string{"--property=User=u", "--property=ProtectHome=yes", "--property=NoExecPaths=/", "--property=ExecPaths=/m", "--property=SystemCallFilter=@few",
+	for _, want := range []string{"--property=User=u", "--property=ProtectHome=yes", "--property=NoExecPaths=/",
+		"--property=ExecPaths=/m", "--property=SystemCallFilter=@few",
 		"--property=BindPaths=/a%b"} {
 		if !slices.Contains(args, want) {
 			t.Errorf("%q lacks %s", args, want)
@@ -134,7 +137,8 @@ func TestTrial(t *testing.T) {
 	}
 	for _, arg := range args {
 		for _, unwanted := range []string{"Type", "ExecStart", "StateDirectory", "Restart", "/var/"} {
-			if strings.Contains(strings.TrimPrefix(arg, "--property="), unwanted) && !strings.HasPrefix(arg, "--property=Restrict") {
+			if strings.Contains(strings.TrimPrefix(arg, "--property="), unwanted) &&
+				!strings.HasPrefix(arg, "--property=Restrict") {
 				t.Errorf("%q has %s", args, arg)
 			}
 		}

@@ -73,13 +73,15 @@ func TestWrap(t *testing.T) {
 
 // TestWrapIsUndone: what the drop-in says about the unit's lines is found again.
 func TestWrapIsUndone(t *testing.T) {
-	for _, line := range []string{`/bin/a b`, `-+/bin/a %i`, `@/bin/a b c`, `-@:/opt/$x -b "c d"`, `/opt/$x/a -- b`, `/bin/a ; /bin/b`} {
+	for _, line := range []string{`/bin/a b`, `-+/bin/a %i`, `@/bin/a b c`, `-@:/opt/$x -b "c d"`,
+		`/opt/$x/a -- b`, `/bin/a ; /bin/b`} {
 		p := place(t, map[string]string{unitFile: "[Service]\nExecStart=" + line + "\n"})
 		u := load(t, p, "a.service")
 		if s, err := p.State(u); s != Unwrapped || err != nil {
 			t.Errorf("%s: %v, %v", line, s, err)
 		}
-		text, err := u.DropIn(Wrapping{Memjail: "/opt/m j/memjail", Flags: []string{"--rw", "/a b/$c%d", "--env", "X=;"}})
+		text, err := u.DropIn(Wrapping{Memjail: "/opt/m j/memjail",
+			Flags: []string{"--rw", "/a b/$c%d", "--env", "X=;"}})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -108,7 +110,8 @@ func TestWrapIsUndone(t *testing.T) {
 }
 
 func TestForeignDropIn(t *testing.T) {
-	p := place(t, map[string]string{unitFile: "[Service]\nExecStart=/a\n", "etc/systemd/system/a.service.d/zz-memjail.conf": "[Service]\n"})
+	p := place(t, map[string]string{unitFile: "[Service]\nExecStart=/a\n",
+		"etc/systemd/system/a.service.d/zz-memjail.conf": "[Service]\n"})
 	u := load(t, p, "a")
 	if _, err := p.Write(u.Name, "x"); err == nil {
 		t.Error("it was written over")
@@ -140,7 +143,8 @@ func TestSearch(t *testing.T) {
 		"etc/systemd/system/p-q.service.d/zz-memjail.conf": ours + "x\n[Service]\nUser=wrong\n",
 	})
 	for name, want := range map[string][2]string{
-		"a": {"/etc", "x"}, "alias": {"/real", ""}, "t@x": {"/t %i", "stronger"}, "t@": {"/t %i", "stronger"}, "p-q.service": {"/p", "nine"},
+		"a": {"/etc", "x"}, "alias": {"/real", ""}, "t@x": {"/t %i", "stronger"}, "t@": {"/t %i", "stronger"},
+		"p-q.service": {"/p", "nine"},
 	} {
 		u := load(t, p, name)
 		if have := [2]string{u.last("ExecStart").Value, u.last("User").Value}; have != want {
@@ -150,7 +154,8 @@ func TestSearch(t *testing.T) {
 	if u := load(t, p, "alias.service"); u.Name != "real.service" {
 		t.Error(u.Name)
 	}
-	for name, want := range map[string]string{"off": "is masked", "none": "no unit none.service", "a.socket": "only a service", "x/y": "want the name"} {
+	for name, want := range map[string]string{"off": "is masked", "none": "no unit none.service",
+		"a.socket": "only a service", "x/y": "want the name"} {
 		if _, err := p.Load(name); err == nil || !strings.Contains(err.Error(), want) {
 			t.Errorf("%s: %v, want %q", name, err, want)
 		}
@@ -216,7 +221,9 @@ func TestAdded(t *testing.T) {
 	}
 	// Without knowledge of the groups all calls are named, and none of @default is
 	// forgotten in a list of what is allowed.
-	u := load(t, place(t, map[string]string{unitFile: "[Service]\nExecStart=/a\nSystemCallFilter=@system-service\n"}), "a")
+	u := load(t, place(t, map[string]string{
+		unitFile: "[Service]\nExecStart=/a\nSystemCallFilter=@system-service\n",
+	}), "a")
 	if missing := u.missing(Wrapping{}); len(missing) != len(neededCalls) {
 		t.Errorf("%d of %d", len(missing), len(neededCalls))
 	}
@@ -225,7 +232,8 @@ func TestAdded(t *testing.T) {
 // TestIdentifier: under which name the journal has what the service prints.
 func TestIdentifier(t *testing.T) {
 	for lines, want := range map[string]string{
-		"ExecStart=/usr/bin/a x": "a", "ExecStart=-@/usr/bin/a b": "a", "ExecStart=/a\nExecStart=/b": "", "ExecStart=/x/a\nExecStart=/a": "a",
+		"ExecStart=/usr/bin/a x": "a", "ExecStart=-@/usr/bin/a b": "a", "ExecStart=/a\nExecStart=/b": "",
+		"ExecStart=/x/a\nExecStart=/a":     "a",
 		"ExecStart=/a\nSyslogIdentifier=z": "", "ExecStart=/opt/%i/a": "a", "ExecStart=/opt/%i": "",
 	} {
 		u := load(t, place(t, map[string]string{unitFile: "[Service]\nType=oneshot\n" + lines + "\n"}), "a")
@@ -240,7 +248,9 @@ func TestIdentifier(t *testing.T) {
 // allowed.
 func TestPathsOfTheUnit(t *testing.T) {
 	const there = "/srv/there"
-	u := load(t, place(t, map[string]string{there + "/x": "", unitFile: "[Service]\nExecStart=/a\nStateDirectory=s t/u\nRuntimeDirectory=r:link\nConfigurationDirectory=c\nReadWritePaths=/x -/gone -" + there + "\n"}), "a")
+	u := load(t, place(t, map[string]string{there + "/x": "",
+		unitFile: "[Service]\nExecStart=/a\nStateDirectory=s " +
+			"t/u\nRuntimeDirectory=r:link\nConfigurationDirectory=c\nReadWritePaths=/x -/gone -" + there + "\n"}), "a")
 	text, err := u.DropIn(Wrapping{Memjail: "/m", PathRules: true})
 	want := "ExecStart=/m exec --rw %S/s --rw %S/t/u --rw %t/r --ro %E/c --rw /x --rw " + there + " -- /a\n"
 	if err != nil || !strings.Contains(text, want) {
@@ -274,7 +284,8 @@ func TestCheck(t *testing.T) {
 		"SystemCallFilter=@few":                      "covers SystemCallFilter=@few,note SystemCallFilter=@few",
 	} {
 		u := load(t, place(t, map[string]string{unitFile: "[Service]\nExecStart=/a\n" + options + "\n"}), "a")
-		q := Question{Wrapping: Wrapping{Memjail: "/m", PathRules: true, Groups: Groups{"@few": {"read"}}}, MayWrite: func(string) bool { return false }}
+		q := Question{Wrapping: Wrapping{Memjail: "/m", PathRules: true, Groups: Groups{"@few": {"read"}}},
+			MayWrite: func(string) bool { return false }}
 		if strings.HasPrefix(options, "User") || strings.HasPrefix(options, "PrivateTmp") {
 			q.PolicyFile = policy
 		}

@@ -179,7 +179,8 @@ func (l *loader) load() error {
 	given, err := takeOver(spec)
 	if err == nil && l.replaces && len(given) < len(shared) {
 		err = errors.New("programs of an earlier installation are pinned, and their maps are not: " +
-			"\"memjail capability uninstall --force\" removes them, and processes that have dropped the capability have it again")
+			"\"memjail capability uninstall --force\" removes them, and processes that have dropped the " +
+			"capability have it again")
 	}
 	if err != nil {
 		return err
@@ -195,7 +196,8 @@ func (l *loader) load() error {
 	}
 	l.programs, l.maps = collection.Programs, collection.Maps
 	for name := range optional {
-		more, err := ebpf.NewCollectionWithOptions(only(spec, []string{name}), ebpf.CollectionOptions{MapReplacements: l.maps})
+		more, err := ebpf.NewCollectionWithOptions(only(spec, []string{name}),
+			ebpf.CollectionOptions{MapReplacements: l.maps})
 		if err != nil {
 			l.missing(name, err)
 			continue

@@ -205,11 +205,14 @@ func held(generation string) bool {
 
 // ErrMarked reports that processes live that have dropped the capability, and would get it
 // back by its removal.
-var ErrMarked = errors.New("processes that have dropped it are running, and would get it back; --force uninstalls it nevertheless")
+var ErrMarked = errors.New(
+	"processes that have dropped it are running, and would get it back; --force uninstalls it nevertheless")
 
 // ErrUnpinned reports that a process holds programs whose pins are gone, so that nobody can
 // count who would get the capability back.
-var ErrUnpinned = errors.New("the pins are gone, for instance unmounted, so nobody can count the processes that would get it back; --force uninstalls it nevertheless")
+var ErrUnpinned = errors.New(
+	"the pins are gone, for instance unmounted, so nobody can count the processes that would get it " +
+		"back; --force uninstalls it nevertheless")
 
 // Uninstall removes the capability from the kernel. It returns false if it was not
 // installed, and [ErrMarked] or [ErrUnpinned] while processes live, or may live, that have

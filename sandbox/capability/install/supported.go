@@ -28,14 +28,20 @@ func supported() error {
 	if _, err := os.Stat("/sys/kernel/btf/vmlinux"); err != nil {
 		return &UnsupportedError{Reason: "this kernel does not describe its types (CONFIG_DEBUG_INFO_BTF)", Err: err}
 	}
-	if lsms, err := os.ReadFile(activeLSMs); err == nil && !strings.Contains(","+strings.TrimSpace(string(lsms))+",", ",bpf,") {
-		return &UnsupportedError{Reason: fmt.Sprintf("BPF LSM is not active in this kernel (CONFIG_BPF_LSM; boot parameter lsm=%s,bpf)", strings.TrimSpace(string(lsms)))}
+	if lsms, err := os.ReadFile(activeLSMs); err == nil &&
+		!strings.Contains(","+strings.TrimSpace(string(lsms))+",", ",bpf,") {
+		return &UnsupportedError{Reason: fmt.Sprintf(
+			"BPF LSM is not active in this kernel (CONFIG_BPF_LSM; boot parameter lsm=%s,bpf)",
+			strings.TrimSpace(string(lsms)))}
 	}
-	if mode, err := os.ReadFile("/sys/kernel/security/lockdown"); err == nil && strings.Contains(string(mode), "[confidentiality]") {
-		return &UnsupportedError{Reason: "kernel lockdown is \"confidentiality\", under which BPF programs cannot read kernel memory (lockdown=integrity works)"}
+	if mode, err := os.ReadFile("/sys/kernel/security/lockdown"); err == nil &&
+		strings.Contains(string(mode), "[confidentiality]") {
+		return &UnsupportedError{Reason: "kernel lockdown is \"confidentiality\", under which BPF " +
+			"programs cannot read kernel memory (lockdown=integrity works)"}
 	}
 	if Disabled() {
-		return &UnsupportedError{Reason: "kernel.ftrace_enabled is 0, which keeps BPF LSM programs from running (sysctl kernel.ftrace_enabled=1)"}
+		return &UnsupportedError{Reason: "kernel.ftrace_enabled is 0, which keeps BPF LSM programs from " +
+			"running (sysctl kernel.ftrace_enabled=1)"}
 	}
 	var name unix.Utsname
 	if err := unix.Uname(&name); err != nil {
@@ -43,10 +49,13 @@ func supported() error {
 	}
 	release, build := unix.ByteSliceToString(name.Release[:]), unix.ByteSliceToString(name.Version[:])
 	if skips(release, build) {
-		return &UnsupportedError{Reason: fmt.Sprintf("Linux %s is preemptible, and such kernels before 6.1.54 skip BPF programs that were preempted", kernelVersion(release, build))}
+		return &UnsupportedError{Reason: fmt.Sprintf(
+			"Linux %s is preemptible, and such kernels before 6.1.54 skip BPF programs that were preempted",
+			kernelVersion(release, build))}
 	}
 	if old(kernelVersion(release, build)) {
-		return &UnsupportedError{Reason: fmt.Sprintf("Linux %s is older than 6.1, which the programs need", kernelVersion(release, build))}
+		return &UnsupportedError{Reason: fmt.Sprintf("Linux %s is older than 6.1, which the programs need",
+			kernelVersion(release, build))}
 	}
 	return nil
 }
@@ -88,7 +97,8 @@ func kernelVersion(release, build string) string {
 
 func unsupportedLoad(err error) error {
 	if errors.Is(err, unix.EPERM) {
-		return &UnsupportedError{Reason: "the kernel refuses to load the programs (that takes CAP_BPF, CAP_PERFMON and CAP_SYS_ADMIN, and no container or kernel setting that forbids it)", Err: err}
+		return &UnsupportedError{Reason: "the kernel refuses to load the programs (that takes CAP_BPF, " +
+			"CAP_PERFMON and CAP_SYS_ADMIN, and no container or kernel setting that forbids it)", Err: err}
 	}
 	first, _, _ := strings.Cut(err.Error(), "\n")
 	return &UnsupportedError{Reason: "this kernel rejects the programs: " + first, Err: err}
@@ -97,9 +107,11 @@ func unsupportedLoad(err error) error {
 func unsupportedAttach(hook string, err error) error {
 	switch {
 	case errors.Is(err, unix.E2BIG):
-		return &UnsupportedError{Reason: fmt.Sprintf("too many BPF programs are already attached to the LSM hook %s", hook), Err: err}
+		return &UnsupportedError{Reason: fmt.Sprintf(
+			"too many BPF programs are already attached to the LSM hook %s", hook), Err: err}
 	case errors.Is(err, unix.EPERM):
 		return unsupportedLoad(err)
 	}
-	return &UnsupportedError{Reason: fmt.Sprintf("this kernel does not attach a program to the LSM hook %s: %v", hook, err), Err: err}
+	return &UnsupportedError{Reason: fmt.Sprintf("this kernel does not attach a program to the LSM hook %s: %v",
+		hook, err), Err: err}
 }

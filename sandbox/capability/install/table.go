@@ -86,7 +86,8 @@ func (r Row) key() (key fileKey, depths uint8, err error) {
 		}
 		names = names[:len(names)-1]
 	}
-	if len(names) == 0 || len(names) > 2 || (len(names) == 2 && rest == 0) || strings.Contains(strings.Join(names, ""), "*") {
+	if len(names) == 0 || len(names) > 2 || (len(names) == 2 && rest == 0) ||
+		strings.Contains(strings.Join(names, ""), "*") {
 		return key, 0, fmt.Errorf("the programs cannot match the pattern %q", r.Pattern)
 	}
 	for i, name := range names {

@@ -32,11 +32,16 @@ func open(path string, flags int) error {
 var attempts = []attempt{
 	{"/proc/self/mem for reading", func(int) error { return open("/proc/self/mem", unix.O_RDONLY) }},
 	{"/proc/self/mem for writing", func(int) error { return open("/proc/self/mem", unix.O_RDWR) }},
-	{"/proc/self/mem, from a thread that was there before", func(int) error { return elsewhere(func() error { return open("/proc/self/mem", unix.O_RDWR) }) }},
-	{"/proc/self/task/TID/mem", func(int) error { return open(fmt.Sprintf("/proc/self/task/%d/mem", unix.Gettid()), unix.O_RDWR) }},
+	{"/proc/self/mem, from a thread that was there before",
+		func(int) error { return elsewhere(func() error { return open("/proc/self/mem", unix.O_RDWR) }) }},
+	{"/proc/self/task/TID/mem",
+		func(int) error { return open(fmt.Sprintf("/proc/self/task/%d/mem", unix.Gettid()), unix.O_RDWR) }},
 	{"/proc/self/pagemap", func(int) error { return open("/proc/self/pagemap", unix.O_RDONLY) }},
 	{"/proc/CHILD/mem", func(child int) error { return open(fmt.Sprintf("/proc/%d/mem", child), unix.O_RDWR) }},
-	{"/proc/CHILD/environ", func(child int) error { return open(fmt.Sprintf("/proc/%d/environ", child), unix.O_RDONLY) }},
+	{"/proc/CHILD/environ", func(child int) error {
+		return open(fmt.Sprintf("/proc/%d/environ", child),
+			unix.O_RDONLY)
+	}},
 	{"ptrace", trace},
 	{"process_vm_readv", func(child int) error {
 		// EFAULT is the answer about the address, after access was granted.
@@ -63,7 +68,8 @@ func trace(child int) error {
 }
 
 // harmless are files that must stay open.
-var harmless = []string{"/proc/self/maps", "/proc/self/status", "/proc/thread-self/maps", "/proc/self/comm", "/proc/1/stat", "/proc/meminfo"}
+var harmless = []string{"/proc/self/maps", "/proc/self/status", "/proc/thread-self/maps", "/proc/self/comm",
+	"/proc/1/stat", "/proc/meminfo"}
 
 // elsewhere runs f on another thread than the caller's.
 func elsewhere(f func() error) error {

@@ -52,7 +52,8 @@ func settle(path string, want []byte, check bool) error {
 		return err
 	}
 	if !bytes.Equal(have, want) {
-		return fmt.Errorf("checking %q: libseccomp %s makes something else of the table; run go generate", path, filter.LibraryVersion())
+		return fmt.Errorf("checking %q: libseccomp %s makes something else of the table; run go generate", path,
+			filter.LibraryVersion())
 	}
 	return nil
 }

@@ -60,7 +60,8 @@ func Keep(things ...any) { runtime.KeepAlive(things) }
 // reach, and returns the copy. It is never given back: attempts are short-lived.
 func Low(b []byte) ([]byte, error) {
 	const map32Bit = 0x40
-	m, err := unix.Mmap(-1, 0, max(len(b), 1), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS|map32Bit)
+	m, err := unix.Mmap(-1, 0, max(len(b), 1), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|
+		unix.MAP_ANONYMOUS|map32Bit)
 	if err != nil {
 		return nil, fmt.Errorf("mapping memory below 4 GiB: %w", err)
 	}

@@ -57,9 +57,11 @@ const pagesOfSteps = 1
 // dies with the thread that started it, unless its memory is shared with it:
 // then its end must be waited for.
 func Spawn(flags, stack uintptr, steps ...Step) (*Process, error) {
-	all := append([]Step{{Number: unix.SYS_PRCTL, Args: [6]uintptr{unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL)}}}, steps...)
+	all := append([]Step{{Number: unix.SYS_PRCTL,
+		Args: [6]uintptr{unix.PR_SET_PDEATHSIG, uintptr(unix.SIGKILL)}}}, steps...)
 	size := int(unsafe.Sizeof(Step{}))
-	page, err := unix.Mmap(-1, 0, pagesOfSteps*unix.Getpagesize(), unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED|unix.MAP_ANONYMOUS)
+	page, err := unix.Mmap(-1, 0, pagesOfSteps*unix.Getpagesize(), unix.PROT_READ|unix.PROT_WRITE,
+		unix.MAP_SHARED|unix.MAP_ANONYMOUS)
 	if err != nil {
 		return nil, fmt.Errorf("mapping the steps of a process: %w", err)
 	}

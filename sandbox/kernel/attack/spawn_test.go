@@ -44,7 +44,8 @@ func TestSpawn(t *testing.T) {
 // TestSpawnSharing starts a process on the memory and the stack of this one.
 func TestSpawnSharing(t *testing.T) {
 	buf := make([]byte, 16)
-	p, err := Spawn(unix.CLONE_VM|unix.CLONE_VFORK, 0, Step{Number: unix.SYS_GETRANDOM, Args: [6]uintptr{Address(buf), uintptr(len(buf))}})
+	p, err := Spawn(unix.CLONE_VM|unix.CLONE_VFORK, 0,
+		Step{Number: unix.SYS_GETRANDOM, Args: [6]uintptr{Address(buf), uintptr(len(buf))}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -34,8 +34,10 @@ func init() { prlimit(rlimitNofile, &Nofile) }
 //
 //lint:file-ignore U1000 the analyser does not read assembly
 var (
-	fewProcesses = "memjail: RLIMIT_NPROC (ulimit -u) leaves no room for the 20 processes and threads that memjail needs: raise it\n"
-	littleMemory = "memjail: RLIMIT_AS (ulimit -v) leaves less than 1536 MB of address space, which memjail needs: raise it\n"
+	fewProcesses = "memjail: RLIMIT_NPROC (ulimit -u) leaves no room for the 20 processes and threads " +
+		"that memjail needs: raise it\n"
+	littleMemory = "memjail: RLIMIT_AS (ulimit -v) leaves less than 1536 MB of address space, which " +
+		"memjail needs: raise it\n"
 )
 
 // addressSpace is RLIMIT_AS as memjail was started with, and whether the entry point has

@@ -128,7 +128,8 @@ func LandlockAddNetPortRule(ruleset int, attr *NetPortAttr, flags int) error {
 }
 
 func addRule(ruleset, kind int, attr unsafe.Pointer, flags int) error {
-	_, _, errno := unix.Syscall6(unix.SYS_LANDLOCK_ADD_RULE, uintptr(ruleset), uintptr(kind), uintptr(attr), uintptr(flags), 0, 0)
+	_, _, errno := unix.Syscall6(unix.SYS_LANDLOCK_ADD_RULE, uintptr(ruleset), uintptr(kind), uintptr(attr),
+		uintptr(flags), 0, 0)
 	if errno != 0 {
 		return errno
 	}

@@ -100,7 +100,8 @@ func TestCalls(t *testing.T) {
 	if err := LandlockAddPathBeneathRule(ruleset, &rule, 0); !errors.Is(err, unix.EINVAL) {
 		t.Errorf("a rule about what is not handled: %v, want EINVAL", err)
 	}
-	if err := LandlockAddNetPortRule(ruleset, &NetPortAttr{AllowedAccess: AccessNetBindTCP, Port: 1}, 0); !errors.Is(err, unix.EINVAL) {
+	if err := LandlockAddNetPortRule(ruleset, &NetPortAttr{AllowedAccess: AccessNetBindTCP, Port: 1},
+		0); !errors.Is(err, unix.EINVAL) {
 		t.Errorf("a rule about a port, which is not handled: %v, want EINVAL", err)
 	}
 	if err := LandlockRestrictSelf(-1, 0); !errors.Is(err, unix.EBADF) && !errors.Is(err, unix.EPERM) {

@@ -16,15 +16,18 @@ func TestParseLine(t *testing.T) {
 	}{
 		{
 			"plain", "36 35 98:0 /mnt1 /mnt2 rw,noatime - ext3 /dev/root rw,errors=continue",
-			Mount{ID: 36, Parent: 35, Major: 98, Root: "/mnt1", Point: "/mnt2", FSType: "ext3", Source: "/dev/root", SuperOptions: "rw,errors=continue"},
+			Mount{ID: 36, Parent: 35, Major: 98, Root: "/mnt1", Point: "/mnt2", FSType: "ext3",
+				Source: "/dev/root", SuperOptions: "rw,errors=continue"},
 		},
 		{
 			"optional fields", "36 35 0:7 / /m rw shared:1 master:2 propagate_from:3 unbindable - tmpfs none rw",
-			Mount{ID: 36, Parent: 35, Minor: 7, Root: "/", Point: "/m", FSType: "tmpfs", Source: "none", SuperOptions: "rw"},
+			Mount{ID: 36, Parent: 35, Minor: 7, Root: "/", Point: "/m", FSType: "tmpfs", Source: "none",
+				SuperOptions: "rw"},
 		},
 		{
 			"escapes", `36 35 0:7 /a\040b /c\011d\134e\012f\043 rw - fuse.x\040y src\040z rw,lowerdir=/l\040m`,
-			Mount{ID: 36, Parent: 35, Minor: 7, Root: "/a b", Point: "/c\td\\e\nf#", FSType: "fuse.x y", Source: "src z", SuperOptions: "rw,lowerdir=/l m"},
+			Mount{ID: 36, Parent: 35, Minor: 7, Root: "/a b", Point: "/c\td\\e\nf#", FSType: "fuse.x y",
+				Source: "src z", SuperOptions: "rw,lowerdir=/l m"},
 		},
 		{
 			"empty source", "36 35 0:7 / /m rw - tmpfs  rw",
@@ -32,15 +35,18 @@ func TestParseLine(t *testing.T) {
 		},
 		{
 			"deleted source", "36 35 0:7 /x//deleted /m rw - tmpfs t rw",
-			Mount{ID: 36, Parent: 35, Minor: 7, Root: "/x", Point: "/m", FSType: "tmpfs", Source: "t", SuperOptions: "rw", Deleted: true},
+			Mount{ID: 36, Parent: 35, Minor: 7, Root: "/x", Point: "/m", FSType: "tmpfs", Source: "t",
+				SuperOptions: "rw", Deleted: true},
 		},
 		{
 			"read-only mount", "36 35 0:7 / /m ro,nosuid - tmpfs t rw",
-			Mount{ID: 36, Parent: 35, Minor: 7, Root: "/", Point: "/m", FSType: "tmpfs", Source: "t", SuperOptions: "rw", ReadOnly: true},
+			Mount{ID: 36, Parent: 35, Minor: 7, Root: "/", Point: "/m", FSType: "tmpfs", Source: "t",
+				SuperOptions: "rw", ReadOnly: true},
 		},
 		{
 			"read-only file system", "36 35 0:7 / /m rw - squashfs t ro,errors=continue",
-			Mount{ID: 36, Parent: 35, Minor: 7, Root: "/", Point: "/m", FSType: "squashfs", Source: "t", SuperOptions: "ro,errors=continue", ReadOnly: true},
+			Mount{ID: 36, Parent: 35, Minor: 7, Root: "/", Point: "/m", FSType: "squashfs", Source: "t",
+				SuperOptions: "ro,errors=continue", ReadOnly: true},
 		},
 	}
 	for _, tt := range tests {
@@ -77,7 +83,8 @@ func TestParseLong(t *testing.T) {
 }
 
 func TestFind(t *testing.T) {
-	const text = "3 35 0:7 / /three rw - tmpfs t rw\n36 35 0:7 / /m rw - tmpfs t rw\n361 35 0:7 / /n rw - tmpfs t rw\n5 nonsense\n"
+	const text = "3 35 0:7 / /three rw - tmpfs t rw\n36 35 0:7 / /m rw - tmpfs t rw\n361 35 0:7 / /n rw " +
+		"- tmpfs t rw\n5 nonsense\n"
 	for id, want := range map[uint64]string{3: "/three", 36: "/m", 361: "/n", 6: "", 35: "", 5: ""} {
 		if m, found := Find(text, id); m.Point != want || found != (want != "") {
 			t.Errorf("mount %d is on %q, %v; want %q", id, m.Point, found, want)

@@ -19,7 +19,8 @@ import (
 var callFamilies = []func() []probe.Attempt{
 	ptraceAttempts, processVMAttempts, pidfdAttempts, madviseAttempts, userfaultfdAttempts, perfAttempts, bpfAttempts,
 	inspectAttempts, setMMAttempts, ringAttempts, coreAttempts, limitAttempts, terminalAttempts, signalAttempts,
-	namespaceAttempts, mountAttempts, handleAttempts, sharedAttempts, execAttempts, codeAttempts, portAttempts, inheritedMeans, keyAttempts, windowAttempts, zerocopyAttempts, lineAttempts,
+	namespaceAttempts, mountAttempts, handleAttempts, sharedAttempts, execAttempts, codeAttempts, portAttempts,
+	inheritedMeans, keyAttempts, windowAttempts, zerocopyAttempts, lineAttempts,
 }
 
 // others are the targets that are another process than the attacker's.
@@ -128,11 +129,16 @@ func permits(setting string, opens func(p policy.Policy) bool) func(policy.Polic
 }
 
 var (
-	permitsAccess     = permits(`memory.access = "allow"`, func(p policy.Policy) bool { return p.Memory.Access == policy.AccessAllow })
-	permitsPtrace     = permits(`memory.ptrace = "allow"`, func(p policy.Policy) bool { return p.Memory.Ptrace == policy.PtraceAllow })
-	permitsCores      = permits(`memory.core-dumps = "allow"`, func(p policy.Policy) bool { return p.Memory.CoreDumps == policy.CoreDumpsAllow })
-	permitsNamespaces = permits(`ipc.namespaces = "user"`, func(p policy.Policy) bool { return p.IPC.Namespaces == policy.NamespacesUser })
-	permitsSignals    = permits(`ipc.signals = "all"`, func(p policy.Policy) bool { return p.IPC.Signals == policy.ScopeAll })
+	permitsAccess = permits(`memory.access = "allow"`,
+		func(p policy.Policy) bool { return p.Memory.Access == policy.AccessAllow })
+	permitsPtrace = permits(`memory.ptrace = "allow"`,
+		func(p policy.Policy) bool { return p.Memory.Ptrace == policy.PtraceAllow })
+	permitsCores = permits(`memory.core-dumps = "allow"`,
+		func(p policy.Policy) bool { return p.Memory.CoreDumps == policy.CoreDumpsAllow })
+	permitsNamespaces = permits(`ipc.namespaces = "user"`,
+		func(p policy.Policy) bool { return p.IPC.Namespaces == policy.NamespacesUser })
+	permitsSignals = permits(`ipc.signals = "all"`,
+		func(p policy.Policy) bool { return p.IPC.Signals == policy.ScopeAll })
 )
 
 // only keeps what permits says for targets inside: no setting of a policy opens a
@@ -237,7 +243,8 @@ func exited(pid int, patience time.Duration) bool {
 	defer unix.Close(fd)
 	deadline := time.Now().Add(patience)
 	for time.Now().Before(deadline) {
-		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}}, int(time.Until(deadline).Milliseconds())+1)
+		n, err := unix.Poll([]unix.PollFd{{Fd: int32(fd), Events: unix.POLLIN}},
+			int(time.Until(deadline).Milliseconds())+1)
 		if n > 0 && err == nil {
 			return true
 		}

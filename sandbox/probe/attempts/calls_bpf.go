@@ -14,7 +14,8 @@ var bpfCall = number{unix.SYS_BPF, 357}
 func bpfAttempts() []probe.Attempt {
 	var all []probe.Attempt
 	for _, abi := range both {
-		all = append(all, probe.Attempt{Route: "bpf", Spelling: "map", Target: probe.System, Effect: probe.Obtain, ABI: abi,
+		all = append(all, probe.Attempt{Route: "bpf", Spelling: "map", Target: probe.System,
+			Effect: probe.Obtain, ABI: abi,
 			Explain: "a BPF map, which a program and its maker share", Reference: "bpf(2)",
 			Attack: func(*probe.Env, probe.Victim) probe.Outcome {
 				fd, err := newMap(abi)
@@ -34,8 +35,9 @@ func bpfAttempts() []probe.Attempt {
 	}
 	for _, target := range []probe.Target{probe.Self, probe.Child, probe.Sibling, probe.Parent, probe.Outside} {
 		all = append(all, probe.Attempt{Route: "bpf", Spelling: "probe-read", Target: target, Effect: probe.Read,
-			Explain: "a BPF program at a tracepoint reads the victim's memory when that makes a system call", Reference: "bpf-helpers(7), bpf_probe_read_user",
-			Attack: func(_ *probe.Env, v probe.Victim) probe.Outcome { return spy(v) }})
+			Explain:   "a BPF program at a tracepoint reads the victim's memory when that makes a system call",
+			Reference: "bpf-helpers(7), bpf_probe_read_user",
+			Attack:    func(_ *probe.Env, v probe.Victim) probe.Outcome { return spy(v) }})
 	}
 	return all
 }
@@ -47,7 +49,8 @@ func bpf(abi probe.ABI, command uintptr, attr []byte) (uintptr, error) {
 
 // newMap makes an array of one canary.
 func newMap(abi probe.ABI) (uintptr, error) {
-	return bpf(abi, unix.BPF_MAP_CREATE, pack(uint32(unix.BPF_MAP_TYPE_ARRAY), uint32(4), uint32(probe.CanarySize), uint32(1)))
+	return bpf(abi, unix.BPF_MAP_CREATE, pack(uint32(unix.BPF_MAP_TYPE_ARRAY), uint32(4),
+		uint32(probe.CanarySize), uint32(1)))
 }
 
 // instruction is a struct bpf_insn: operation, registers (source in the upper half),
@@ -112,7 +115,8 @@ func spy(v probe.Victim) probe.Outcome {
 		return probe.Refused("bpf PROG_LOAD", err)
 	}
 	defer unix.Close(int(program))
-	link, err := bpf(probe.Native, unix.BPF_RAW_TRACEPOINT_OPEN, pack(lowString("sys_enter"), uint32(program), uint32(0)))
+	link, err := bpf(probe.Native, unix.BPF_RAW_TRACEPOINT_OPEN, pack(lowString("sys_enter"), uint32(program),
+		uint32(0)))
 	if err != nil {
 		return probe.Refused("bpf RAW_TRACEPOINT_OPEN", err)
 	}
@@ -121,7 +125,8 @@ func spy(v probe.Victim) probe.Outcome {
 	for range 100 {
 		unix.Kill(v.PID, unix.SIGURG) // a Go program handles it, and its handler ends with a system call
 		time.Sleep(time.Millisecond)
-		_, err := bpf(probe.Native, unix.BPF_MAP_LOOKUP_ELEM, pack(uint32(table), uint32(0), attack.Address(key), attack.Address(value), uint64(0)))
+		_, err := bpf(probe.Native, unix.BPF_MAP_LOOKUP_ELEM,
+			pack(uint32(table), uint32(0), attack.Address(key), attack.Address(value), uint64(0)))
 		if err != nil {
 			return probe.Refused("bpf MAP_LOOKUP_ELEM", err)
 		}

@@ -16,24 +16,30 @@ const (
 // is written before it is run, and files that others write to.
 func codeAttempts() []probe.Attempt {
 	all := []probe.Attempt{
-		{Route: "writable-code", Spelling: "mmap", Target: probe.Self, Effect: probe.Obtain, Explain: "a page that is writable and executable",
+		{Route: "writable-code", Spelling: "mmap", Target: probe.Self, Effect: probe.Obtain,
+			Explain:   "a page that is writable and executable",
 			Reference: "mmap(2), PR_SET_MDWE(2const)", Promise: probe.PromiseOpen, Why: whyWritable, Layer: "kernel",
 			Attack: func(*probe.Env, probe.Victim) probe.Outcome {
 				return mapPage("mmap", unix.PROT_READ|unix.PROT_WRITE|unix.PROT_EXEC, 0)
 			}},
-		{Route: "writable-code", Spelling: "mprotect", Target: probe.Self, Effect: probe.Obtain, Explain: "a page that becomes executable after it was written",
-			Reference: "mprotect(2), PR_SET_MDWE(2const)", Promise: probe.PromiseOpen, Why: whyWritable, Layer: "kernel",
+		{Route: "writable-code", Spelling: "mprotect", Target: probe.Self, Effect: probe.Obtain,
+			Explain:   "a page that becomes executable after it was written",
+			Reference: "mprotect(2), PR_SET_MDWE(2const)", Promise: probe.PromiseOpen, Why: whyWritable,
+			Layer: "kernel",
 			Attack: func(*probe.Env, probe.Victim) probe.Outcome {
 				return mapPage("mprotect", unix.PROT_READ|unix.PROT_WRITE, unix.PROT_READ|unix.PROT_EXEC)
 			}},
-		{Route: "shared-files", Spelling: "mmap", Target: probe.Self, Effect: probe.Obtain, Explain: "a shared mapping of a file, which every process that can open it changes",
+		{Route: "shared-files", Spelling: "mmap", Target: probe.Self, Effect: probe.Obtain,
+			Explain:   "a shared mapping of a file, which every process that can open it changes",
 			Reference: "mmap(2)", Promise: probe.PromiseOpen, Why: whyShared, Layer: "seccomp",
 			Attack: func(s *probe.Env, _ probe.Victim) probe.Outcome { return mapShared(s) }},
 	}
 	personality := number{unix.SYS_PERSONALITY, 136}
 	for _, abi := range both {
-		all = append(all, probe.Attempt{Route: "writable-code", Spelling: "personality", Target: probe.Self, Effect: probe.Obtain, ABI: abi,
-			Explain: "personality(2) makes everything executable that can be read", Reference: "personality(2)", Promise: probe.PromiseOpen, Why: whyWritable,
+		all = append(all, probe.Attempt{Route: "writable-code", Spelling: "personality", Target: probe.Self,
+			Effect: probe.Obtain, ABI: abi,
+			Explain: "personality(2) makes everything executable that can be read", Reference: "personality(2)",
+			Promise: probe.PromiseOpen, Why: whyWritable,
 			Layer: "seccomp", Attack: func(*probe.Env, probe.Victim) probe.Outcome {
 				return inChild("personality", personality.step(abi, readImpliesExec))
 			}})

@@ -25,8 +25,10 @@ func coreAttempts() []probe.Attempt {
 	var all []probe.Attempt
 	for _, abi := range both {
 		for _, target := range []probe.Target{probe.Child, probe.Sibling, probe.Outside} {
-			all = append(all, probe.Attempt{Route: "core-dump", Spelling: "prlimit", Target: target, Effect: probe.Read, ABI: abi,
-				Explain:   "prlimit(2) allows another process core files, a signal has one written, and its memory is read from that",
+			all = append(all, probe.Attempt{Route: "core-dump", Spelling: "prlimit", Target: target,
+				Effect: probe.Read, ABI: abi,
+				Explain: "prlimit(2) allows another process core files, a signal has one written, and " +
+					"its memory is read from that",
 				Reference: coreManual, Needs: plainCores, Permits: only(permitsCores, target),
 				Attack: func(s *probe.Env, v probe.Victim) probe.Outcome { return dumpOther(abi, s, v) }})
 		}
@@ -34,8 +36,10 @@ func coreAttempts() []probe.Attempt {
 			{"setrlimit", "setrlimit(2) allows core files, a child aborts, and its memory is read from the file"},
 			{"prlimit-self", "the same by prlimit(2) on oneself"},
 		} {
-			all = append(all, probe.Attempt{Route: "core-dump", Spelling: how.spelling, Target: probe.Child, Effect: probe.Read, ABI: abi,
-				Explain: how.explain, Reference: coreManual, Needs: plainCores, Permits: permitsCores, Layer: "seccomp", Check: ownCanary,
+			all = append(all, probe.Attempt{Route: "core-dump", Spelling: how.spelling, Target: probe.Child,
+				Effect: probe.Read, ABI: abi,
+				Explain: how.explain, Reference: coreManual, Needs: plainCores, Permits: permitsCores,
+				Layer: "seccomp", Check: ownCanary,
 				Attack: func(s *probe.Env, _ probe.Victim) probe.Outcome {
 					return dumpChild(abi, how.spelling == "setrlimit", s)
 				}})
@@ -48,9 +52,11 @@ func coreAttempts() []probe.Attempt {
 // kernel sends SIGBUS for a page that a file has lost.
 func busErrorAttempt() probe.Attempt {
 	a := probe.Attempt{Route: "core-dump", Spelling: "sigbus", Target: probe.Outside, Effect: probe.Read,
-		Explain:   "a file that a process outside has mapped is truncated: the kernel sends that SIGBUS, and its memory is read from the core file",
+		Explain: "a file that a process outside has mapped is truncated: the kernel sends that " +
+			"SIGBUS, and its memory is read from the core file",
 		Reference: "mmap(2) (SIGBUS), core(5)", Needs: plainCores, Promise: probe.PromiseOpen,
-		Why: "truncating a file is a write that the policy allows, and what a process outside leaves behind when it ends is a matter of its own RLIMIT_CORE and of kernel.core_pattern; " +
+		Why: "truncating a file is a write that the policy allows, and what a process outside leaves " +
+			"behind when it ends is a matter of its own RLIMIT_CORE and of kernel.core_pattern; " +
 			"path rules that let no file be written which processes outside map prevent it"}
 	name := a.Name()
 	file := func(s *probe.Setup, i int) string { return filepath.Join(s.Scratch(), fmt.Sprintf("mapped-%d", i)) }
@@ -61,7 +67,8 @@ func busErrorAttempt() probe.Attempt {
 	}
 	a.Attack = func(s *probe.Env, v probe.Victim) probe.Outcome {
 		if !strings.HasPrefix(v.Dir, s.Setup.Dir+"/") {
-			return probe.Outcome{Unready: true, Detail: "the victim's core file would be in a directory that is not the suite's"}
+			return probe.Outcome{Unready: true,
+				Detail: "the victim's core file would be in a directory that is not the suite's"}
 		}
 		path := file(s.Setup, s.Side())
 		f, err := os.OpenFile(path, os.O_WRONLY|os.O_TRUNC, 0)
@@ -94,7 +101,8 @@ func plainCores() string {
 // dumpOther has a process that is not a child of this one dump core.
 func dumpOther(abi probe.ABI, s *probe.Env, v probe.Victim) probe.Outcome {
 	if !strings.HasPrefix(v.Dir, s.Setup.Dir+"/") {
-		return probe.Outcome{Unready: true, Detail: "the victim's core file would be in a directory that is not the suite's"}
+		return probe.Outcome{Unready: true,
+			Detail: "the victim's core file would be in a directory that is not the suite's"}
 	}
 	var old unix.Rlimit
 	if err := unix.Prlimit(v.PID, unix.RLIMIT_CORE, nil, &old); err != nil {
@@ -206,14 +214,16 @@ func readCoreFile(path string, at uint64) ([]byte, error) {
 // limitAttempts change what a process outside may use. That ends or slows it, but
 // does not open its memory.
 func limitAttempts() []probe.Attempt {
-	const slower = "it changes how much of the CPU the process gets, not what it does; a limit of the caller's own rights (another user, an ordinary one) is what prevents it"
+	const slower = "it changes how much of the CPU the process gets, not what it does; a limit of the " +
+		"caller's own rights (another user, an ordinary one) is what prevents it"
 	noticed := func(what string) func(probe.State, bool) bool {
 		return func(after probe.State, _ bool) bool { return after.Noticed[what] }
 	}
 	var all []probe.Attempt
 	for _, abi := range both {
 		for _, target := range []probe.Target{probe.Sibling, probe.Outside} {
-			all = append(all, probe.Attempt{Route: "limits", Spelling: "prlimit", Target: target, Effect: probe.Disturb, ABI: abi, Judge: noticed(probe.NoticedLimit),
+			all = append(all, probe.Attempt{Route: "limits", Spelling: "prlimit", Target: target,
+				Effect: probe.Disturb, ABI: abi, Judge: noticed(probe.NoticedLimit),
 				Explain: "prlimit(2) takes the descriptors of another process away", Reference: "prlimit(2)",
 				Attack: func(_ *probe.Env, v probe.Victim) probe.Outcome {
 					limit := low(pack(uint64(64), uint64(64)))
@@ -221,16 +231,21 @@ func limitAttempts() []probe.Attempt {
 					return obtained("prlimit64", err)
 				}})
 		}
-		all = append(all, probe.Attempt{Route: "limits", Spelling: "setpriority", Target: probe.Outside, Effect: probe.Disturb, ABI: abi, Judge: noticed(probe.NoticedNice),
-			Explain: "setpriority(2) on a process outside", Reference: "setpriority(2)", Promise: probe.PromiseOpen, Why: slower,
+		all = append(all, probe.Attempt{Route: "limits", Spelling: "setpriority", Target: probe.Outside,
+			Effect: probe.Disturb, ABI: abi, Judge: noticed(probe.NoticedNice),
+			Explain: "setpriority(2) on a process outside", Reference: "setpriority(2)",
+			Promise: probe.PromiseOpen, Why: slower,
 			Attack: func(_ *probe.Env, v probe.Victim) probe.Outcome {
 				_, err := call(abi, number{unix.SYS_SETPRIORITY, 97}, unix.PRIO_PROCESS, uintptr(v.PID), 19)
 				return obtained("setpriority", err)
-			}}, probe.Attempt{Route: "limits", Spelling: "sched-setaffinity", Target: probe.Outside, Effect: probe.Disturb, ABI: abi, Judge: noticed(probe.NoticedAffinity),
-			Explain: "sched_setaffinity(2) on a process outside", Reference: "sched_setaffinity(2)", Promise: probe.PromiseOpen, Why: slower,
+			}}, probe.Attempt{Route: "limits", Spelling: "sched-setaffinity", Target: probe.Outside,
+			Effect: probe.Disturb, ABI: abi, Judge: noticed(probe.NoticedAffinity),
+			Explain: "sched_setaffinity(2) on a process outside", Reference: "sched_setaffinity(2)",
+			Promise: probe.PromiseOpen, Why: slower,
 			Attack: func(_ *probe.Env, v probe.Victim) probe.Outcome {
 				mask := low(pack(uint64(1)))
-				_, err := call(abi, number{unix.SYS_SCHED_SETAFFINITY, 241}, uintptr(v.PID), uintptr(len(mask)), attack.Address(mask))
+				_, err := call(abi, number{unix.SYS_SCHED_SETAFFINITY, 241}, uintptr(v.PID), uintptr(len(mask)),
+					attack.Address(mask))
 				return obtained("sched_setaffinity", err)
 			}})
 	}

@@ -26,7 +26,8 @@ const (
 	inheritedMemfdName = "/memfd:program"
 )
 
-const ownProgram = "running code that the program brought itself is not access to memory: it could run the same code in pages of its own"
+const ownProgram = "running code that the program brought itself is not access to memory: it could run " +
+	"the same code in pages of its own"
 
 // execAttempts run code that is in no file of the system.
 func execAttempts() []probe.Attempt {
@@ -46,7 +47,8 @@ func execAttempts() []probe.Attempt {
 				return execveCall.step(abi, lowString(fmt.Sprintf("/dev/fd/%d", fd)), emptyList(), emptyList())
 			}},
 		} {
-			a := probe.Attempt{Route: "memfd-exec", Spelling: how.spelling, Target: probe.System, Effect: probe.Obtain, ABI: abi, ByCapability: true,
+			a := probe.Attempt{Route: "memfd-exec", Spelling: how.spelling, Target: probe.System,
+				Effect: probe.Obtain, ABI: abi, ByCapability: true,
 				Explain: how.explain, Reference: "memfd_create(2), execveat(2)", Permits: permitsAnonymous,
 				Attack: func(*probe.Env, probe.Victim) probe.Outcome { return runMemfd(how.step, 0) }}
 			a.Layer = "kernel" // by the seal that the supervisor puts on it
@@ -68,18 +70,23 @@ func execAttempts() []probe.Attempt {
 		{"acl-at", setACLAt},
 		{"acl-descriptor", func(fd int, acl []byte) error { return unix.Fsetxattr(fd, accessACL, acl, 0) }},
 	} {
-		all = append(all, probe.Attempt{Route: "memfd-exec", Spelling: how.spelling, Target: probe.System, Effect: probe.Obtain, Layer: "seccomp", ByCapability: true, Permits: permitsAnonymous,
-			Explain: "an access control list that lets it be executed is set on a memfd, past its seal", Reference: "acl(5), fcntl(2)",
-			Attack: func(*probe.Env, probe.Victim) probe.Outcome { return runWithACL(how.set) }})
+		all = append(all, probe.Attempt{Route: "memfd-exec", Spelling: how.spelling, Target: probe.System,
+			Effect: probe.Obtain, Layer: "seccomp", ByCapability: true, Permits: permitsAnonymous,
+			Explain:   "an access control list that lets it be executed is set on a memfd, past its seal",
+			Reference: "acl(5), fcntl(2)",
+			Attack:    func(*probe.Env, probe.Victim) probe.Outcome { return runWithACL(how.set) }})
 	}
-	return append(all, inheritedMemfd(), probe.Attempt{Route: "loader", Spelling: "ld.so", Target: probe.System, Effect: probe.Obtain,
-		Explain: "the dynamic loader, started as a program, runs a file that may be read but not executed", Reference: "ld.so(8)", Promise: probe.PromiseOpen, Why: ownProgram,
+	return append(all, inheritedMemfd(), probe.Attempt{Route: "loader", Spelling: "ld.so", Target: probe.System,
+		Effect:    probe.Obtain,
+		Explain:   "the dynamic loader, started as a program, runs a file that may be read but not executed",
+		Reference: "ld.so(8)", Promise: probe.PromiseOpen, Why: ownProgram,
 		Attack: func(s *probe.Env, _ probe.Victim) probe.Outcome { return runByLoader(s) }})
 }
 
 // inheritedMemfd executes a memfd that the launcher was started with.
 func inheritedMemfd() probe.Attempt {
-	return probe.Attempt{Route: "memfd-exec", Spelling: "inherited", Target: probe.System, Effect: probe.Obtain, Layer: "descriptors", Permits: permitsAnonymous,
+	return probe.Attempt{Route: "memfd-exec", Spelling: "inherited", Target: probe.System, Effect: probe.Obtain,
+		Layer: "descriptors", Permits: permitsAnonymous,
 		Explain: "the launcher was started with a memfd, which is executed", Reference: "memfd_create(2), execveat(2)",
 		Setup: func(s *probe.Setup) (func(), error) {
 			for i := range probe.Sides {
@@ -106,7 +113,8 @@ func inheritedMemfd() probe.Attempt {
 			if err != nil || !strings.HasPrefix(at, inheritedMemfdName) {
 				return probe.Refused("execveat", unix.EBADF)
 			}
-			return runTiny(execveatCall.step(probe.Native, inheritedMemfdFD, lowString(""), emptyList(), emptyList(), unix.AT_EMPTY_PATH))
+			return runTiny(execveatCall.step(probe.Native, inheritedMemfdFD, lowString(""), emptyList(),
+				emptyList(), unix.AT_EMPTY_PATH))
 		}}
 }
 
@@ -136,13 +144,15 @@ func tinyProgram() []byte {
 	code := []byte{0xbf, tinyStatus, 0, 0, 0, 0xb8, 231, 0, 0, 0, 0x0f, 0x05} // mov edi; mov eax, exit_group; syscall
 	machine := uint16(62)                                                     // EM_X86_64
 	if runtime.GOARCH == "arm64" {
-		code = pack(uint32(0xd2800000|tinyStatus<<5), uint32(0xd2800000|94<<5|8), uint32(0xd4000001)) // mov x0; mov x8, exit_group; svc
-		machine = 183                                                                                 // EM_AARCH64
+		// mov x0; mov x8, exit_group; svc
+		code = pack(uint32(0xd2800000|tinyStatus<<5), uint32(0xd2800000|94<<5|8), uint32(0xd4000001))
+		machine = 183 // EM_AARCH64
 	}
 	const base, headers = 0x10000000, 64 + 56
 	size := uint64(headers + len(code))
 	return pack([]byte("\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00"), uint16(2), machine, uint32(1),
-		uint64(base+headers), uint64(64), uint64(0), uint32(0), uint16(64), uint16(56), uint16(1), uint16(0), uint16(0), uint16(0),
+		uint64(base+headers), uint64(64), uint64(0), uint32(0), uint16(64), uint16(56), uint16(1), uint16(0),
+		uint16(0), uint16(0),
 		uint32(1), uint32(5), uint64(0), uint64(base), uint64(base), size, size, uint64(0x1000), code)
 }
 
@@ -163,7 +173,8 @@ const accessACL = "system.posix_acl_access"
 // executableACL lets everybody execute, as linux/posix_acl_xattr.h has it.
 func executableACL() []byte {
 	const version, user, group, other, none = 2, 1, 4, 0x20, 0xffffffff
-	return pack(uint32(version), uint16(user), uint16(7), uint32(none), uint16(group), uint16(5), uint32(none), uint16(other), uint16(5), uint32(none))
+	return pack(uint32(version), uint16(user), uint16(7), uint32(none), uint16(group), uint16(5), uint32(none),
+		uint16(other), uint16(5), uint32(none))
 }
 
 // runWithACL executes a memfd that was made as one for data.
@@ -179,14 +190,16 @@ func runWithACL(set func(fd int, acl []byte) error) probe.Outcome {
 	if err := set(fd, executableACL()); err != nil {
 		return probe.Refused("setxattr", err)
 	}
-	return runTiny(execveatCall.step(probe.Native, uintptr(fd), lowString(""), emptyList(), emptyList(), unix.AT_EMPTY_PATH))
+	return runTiny(execveatCall.step(probe.Native, uintptr(fd), lowString(""), emptyList(), emptyList(),
+		unix.AT_EMPTY_PATH))
 }
 
 // setACLAt sets one by setxattrat(2), Linux 6.13.
 func setACLAt(fd int, acl []byte) error {
 	setxattrat := number{463, 463}
 	args := low(pack(uint64(attack.Address(low(acl))), uint32(len(acl)), uint32(0)))
-	child, err := attack.Spawn(0, 0, setxattrat.step(probe.Native, uintptr(fd), lowString(""), unix.AT_EMPTY_PATH, lowString(accessACL), attack.Address(args), 16))
+	child, err := attack.Spawn(0, 0, setxattrat.step(probe.Native, uintptr(fd), lowString(""),
+		unix.AT_EMPTY_PATH, lowString(accessACL), attack.Address(args), 16))
 	if err != nil {
 		return err
 	}
@@ -265,12 +278,16 @@ func portAttempts() []probe.Attempt {
 	}
 	var all []probe.Attempt
 	for _, abi := range both {
-		all = append(all, probe.Attempt{Route: "io-ports", Spelling: "iopl", Target: probe.System, Effect: probe.Obtain, ABI: abi,
+		all = append(all, probe.Attempt{Route: "io-ports", Spelling: "iopl", Target: probe.System,
+			Effect: probe.Obtain, ABI: abi,
 			Explain: "iopl(2) gives access to all input and output ports", Reference: "iopl(2)",
 			Attack: func(*probe.Env, probe.Victim) probe.Outcome { return inChild("iopl", iopl.step(abi, 3)) }},
 			probe.Attempt{Route: "io-ports", Spelling: "ioperm", Target: probe.System, Effect: probe.Obtain, ABI: abi,
 				Explain: "ioperm(2) gives access to an input and output port", Reference: "ioperm(2)",
-				Attack: func(*probe.Env, probe.Victim) probe.Outcome { return inChild("ioperm", ioperm.step(abi, 0x80, 1, 1)) }})
+				Attack: func(*probe.Env, probe.Victim) probe.Outcome {
+					return inChild("ioperm",
+						ioperm.step(abi, 0x80, 1, 1))
+				}})
 	}
 	return all
 }

@@ -14,7 +14,8 @@ const handleManual = "open_by_handle_at(2)"
 func handleAttempts() []probe.Attempt {
 	var all []probe.Attempt
 	for _, abi := range both {
-		all = append(all, probe.Attempt{Route: "open-by-handle", Spelling: "file", Target: probe.System, Effect: probe.Obtain, ABI: abi,
+		all = append(all, probe.Attempt{Route: "open-by-handle", Spelling: "file", Target: probe.System,
+			Effect: probe.Obtain, ABI: abi,
 			Explain: "open_by_handle_at(2) opens a file without a path", Reference: handleManual,
 			Attack: func(s *probe.Env, _ probe.Victim) probe.Outcome {
 				path, err := fileWith(s, "file", []byte("content"), 0o600)
@@ -27,8 +28,10 @@ func handleAttempts() []probe.Attempt {
 				}
 				defer unix.Close(dir)
 				return openHandle(abi, dir, unix.AT_FDCWD, path, 0)
-			}}, probe.Attempt{Route: "open-by-handle", Spelling: "memfd", Target: probe.Self, Effect: probe.Obtain, ABI: abi,
-			Explain: "open_by_handle_at(2) opens a memfd, as it opens those of other processes", Reference: handleManual,
+			}}, probe.Attempt{Route: "open-by-handle", Spelling: "memfd", Target: probe.Self,
+			Effect: probe.Obtain, ABI: abi,
+			Explain:   "open_by_handle_at(2) opens a memfd, as it opens those of other processes",
+			Reference: handleManual,
 			Attack: func(s *probe.Env, _ probe.Victim) probe.Outcome {
 				fd := s.Own().FD
 				return openHandle(abi, fd, fd, "", unix.AT_EMPTY_PATH)

@@ -33,7 +33,8 @@ const (
 )
 
 var (
-	permitsLines = permits(`ipc.terminals = "allow"`, func(p policy.Policy) bool { return p.IPC.Terminals == policy.TerminalsAllow })
+	permitsLines = permits(`ipc.terminals = "allow"`,
+		func(p policy.Policy) bool { return p.IPC.Terminals == policy.TerminalsAllow })
 )
 
 // windowAttempts are about memory and signals.
@@ -41,21 +42,32 @@ func windowAttempts() []probe.Attempt {
 	var all []probe.Attempt
 	for _, abi := range both {
 		all = append(all,
-			probe.Attempt{Route: "vmsplice", Spelling: "later-writes", Target: probe.Child, Effect: probe.Read, ABI: abi, Check: believed, Permits: permitsReading,
-				Explain: "a page that its owner put into a pipe is read there, by tee(2), as the owner changes it later", Reference: vmspliceManual,
+			probe.Attempt{Route: "vmsplice", Spelling: "later-writes", Target: probe.Child, Effect: probe.Read,
+				ABI: abi, Check: believed, Permits: permitsReading,
+				Explain: "a page that its owner put into a pipe is read there, by tee(2), as the owner " +
+					"changes it later", Reference: vmspliceManual,
 				Attack: func(*probe.Env, probe.Victim) probe.Outcome { return readLater(abi) }},
-			probe.Attempt{Route: "xdp", Spelling: "registered-memory", Target: probe.Self, Effect: probe.Obtain, ABI: abi,
-				Explain:   "an AF_XDP socket has the kernel send the memory that its maker registered, for whoever holds the socket",
-				Reference: xdpManual, Attack: func(*probe.Env, probe.Victim) probe.Outcome { return registerXDP(abi, makeXDP) }},
-			probe.Attempt{Route: "file-signals", Spelling: "fcntl", Target: probe.Child, Effect: probe.Disturb, ABI: abi, Check: believed,
-				Explain: "F_SETSIG has an open file send SIGKILL to its owner, whoever holds it", Reference: "F_SETSIG(2const), fcntl(2)",
-				Attack: func(*probe.Env, probe.Victim) probe.Outcome { return signalOwner(abi, fcntlCall) }})
+			probe.Attempt{Route: "xdp", Spelling: "registered-memory", Target: probe.Self, Effect: probe.Obtain,
+				ABI: abi,
+				Explain: "an AF_XDP socket has the kernel send the memory that its maker registered, " +
+					"for whoever holds the socket",
+				Reference: xdpManual, Attack: func(*probe.Env,
+					probe.Victim) probe.Outcome {
+					return registerXDP(abi, makeXDP)
+				}},
+			probe.Attempt{Route: "file-signals", Spelling: "fcntl", Target: probe.Child, Effect: probe.Disturb,
+				ABI: abi, Check: believed,
+				Explain:   "F_SETSIG has an open file send SIGKILL to its owner, whoever holds it",
+				Reference: "F_SETSIG(2const), fcntl(2)",
+				Attack:    func(*probe.Env, probe.Victim) probe.Outcome { return signalOwner(abi, fcntlCall) }})
 	}
 	return append(all,
 		probe.Attempt{Route: "xdp", Spelling: "socketcall", Target: probe.Self, Effect: probe.Obtain, ABI: probe.I386,
 			Explain:   "the same socket, made by socketcall(2), whose arguments no filter sees",
-			Reference: xdpManual + ", socketcall(2)", Attack: func(*probe.Env, probe.Victim) probe.Outcome { return registerXDP(probe.I386, makeXDPWithin) }},
-		probe.Attempt{Route: "file-signals", Spelling: "fcntl64", Target: probe.Child, Effect: probe.Disturb, ABI: probe.I386, Check: believed,
+			Reference: xdpManual + ", socketcall(2)",
+			Attack:    func(*probe.Env, probe.Victim) probe.Outcome { return registerXDP(probe.I386, makeXDPWithin) }},
+		probe.Attempt{Route: "file-signals", Spelling: "fcntl64", Target: probe.Child, Effect: probe.Disturb,
+			ABI: probe.I386, Check: believed,
 			Explain: "the same by fcntl64(2)", Reference: "F_SETSIG(2const), fcntl(2)",
 			Attack: func(*probe.Env, probe.Victim) probe.Outcome { return signalOwner(probe.I386, fcntl64Call) }})
 }
@@ -136,7 +148,8 @@ func registerXDP(abi probe.ABI, makeSocket func(probe.ABI) (uintptr, error)) pro
 	}
 	defer unix.Munmap(memory)
 	area := low(pack(uint64(attack.Address(memory)), uint64(size), uint32(chunk), uint32(0), uint32(0), uint32(0)))
-	if _, err := call(abi, setsockoptCall, fd, levelXDP, registerMem, attack.Address(area), uintptr(len(area))); err != nil {
+	if _, err := call(abi, setsockoptCall, fd, levelXDP, registerMem, attack.Address(area),
+		uintptr(len(area))); err != nil {
 		return probe.Refused("setsockopt XDP_UMEM_REG", err)
 	}
 	return probe.Did("memory was registered with a socket")
@@ -184,8 +197,10 @@ func signalOwner(abi probe.ABI, fcntl number) probe.Outcome {
 func lineAttempts() []probe.Attempt {
 	var all []probe.Attempt
 	for _, abi := range both {
-		add := func(spelling, explain, reference string, needs func() string, attempt func(*probe.Env, probe.Victim) probe.Outcome) {
-			all = append(all, probe.Attempt{Route: "terminal", Spelling: spelling, Target: probe.System, Effect: probe.Obtain, ABI: abi, Permits: permitsLines,
+		add := func(spelling, explain, reference string, needs func() string,
+			attempt func(*probe.Env, probe.Victim) probe.Outcome) {
+			all = append(all, probe.Attempt{Route: "terminal", Spelling: spelling, Target: probe.System,
+				Effect: probe.Obtain, ABI: abi, Permits: permitsLines,
 				Explain: explain, Reference: reference, Needs: needs, Attack: attempt})
 		}
 		for _, set := range []struct {
@@ -195,7 +210,8 @@ func lineAttempts() []probe.Attempt {
 			if abi == probe.I386 && set.request > highBits {
 				continue
 			}
-			add(set.name, "TIOCMBIS can put a serial line into loop-back (TIOCM_LOOP): what is written comes back as typed", serialManual, exists(serialLine),
+			add(set.name, "TIOCMBIS can put a serial line into loop-back (TIOCM_LOOP): what is written "+
+				"comes back as typed", serialManual, exists(serialLine),
 				func(*probe.Env, probe.Victim) probe.Outcome {
 					return askDevice(abi, serialLine, set.name, set.request, make([]byte, 8)) // no bit: nothing changes
 				})
@@ -262,7 +278,8 @@ func hangUp(abi probe.ABI) probe.Outcome {
 	defer unix.Close(master)
 	child, err := attack.Spawn(0, 0,
 		attack.Step{Number: unix.SYS_SETSID},
-		orEnd(attack.Step{Number: unix.SYS_OPENAT, Args: [6]uintptr{atFDCWD, lowString(slave), unix.O_RDWR | unix.O_NOCTTY}}),
+		orEnd(attack.Step{Number: unix.SYS_OPENAT, Args: [6]uintptr{atFDCWD, lowString(slave), unix.O_RDWR |
+			unix.O_NOCTTY}}),
 		orEnd(after(2, attack.Step{Number: unix.SYS_IOCTL, Args: [6]uintptr{0, unix.TIOCSCTTY, 0}})),
 		orEnd(vhangupCall.step(abi)))
 	if err != nil {

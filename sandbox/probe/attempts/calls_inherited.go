@@ -25,10 +25,14 @@ const (
 // memory of whoever made them: here the suite's own process, outside.
 func inheritedMeans() []probe.Attempt {
 	return []probe.Attempt{
-		{Route: "io-uring", Spelling: "inherited", Target: probe.Outside, Layer: "descriptors", Effect: probe.Read, Setup: prepareRing, Attack: useInheritedRing, Check: sameHash,
-			Explain: "the launcher was started with an io_uring in which a process outside has registered its memory", Reference: ringManual},
-		{Route: "userfaultfd", Spelling: "inherited", Target: probe.Outside, Layer: "descriptors", Effect: probe.WriteRO, Setup: prepareFaults, Attack: useInheritedFaults, Check: believed,
-			Explain: "the launcher was started with a userfaultfd of a process outside, whose pages it fills", Reference: userfaultfdManual},
+		{Route: "io-uring", Spelling: "inherited", Target: probe.Outside, Layer: "descriptors",
+			Effect: probe.Read, Setup: prepareRing, Attack: useInheritedRing, Check: sameHash,
+			Explain: "the launcher was started with an io_uring in which a process outside has " +
+				"registered its memory", Reference: ringManual},
+		{Route: "userfaultfd", Spelling: "inherited", Target: probe.Outside, Layer: "descriptors",
+			Effect: probe.WriteRO, Setup: prepareFaults, Attack: useInheritedFaults, Check: believed,
+			Explain:   "the launcher was started with a userfaultfd of a process outside, whose pages it fills",
+			Reference: userfaultfdManual},
 	}
 }
 
@@ -62,7 +66,8 @@ func prepareRing(s *probe.Setup) (func(), error) {
 		secret := low(make([]byte, probe.CanarySize))
 		rand.Read(secret)
 		const buffers = 0 // IORING_REGISTER_BUFFERS
-		if _, err := call(probe.Native, ringRegister, r.fd, buffers, iovec(probe.Native, addressOf(secret), len(secret)), 1); err != nil {
+		if _, err := call(probe.Native, ringRegister, r.fd, buffers,
+			iovec(probe.Native, addressOf(secret), len(secret)), 1); err != nil {
 			return nil, fmt.Errorf("io_uring_register: %w", err)
 		}
 		hash := sha256.Sum256(secret)
@@ -91,7 +96,8 @@ func useInheritedRing(s *probe.Env, _ probe.Victim) probe.Outcome {
 		return probe.Refused("memfd_create", err)
 	}
 	defer unix.Close(file)
-	if _, err := r.do(request{op: opWriteFixed, fd: int32(file), address: uintptr(at), size: probe.CanarySize}); err != nil {
+	if _, err := r.do(request{op: opWriteFixed, fd: int32(file), address: uintptr(at),
+		size: probe.CanarySize}); err != nil {
 		return probe.Refused("I/O by io_uring", err)
 	}
 	secret := make([]byte, probe.CanarySize)
@@ -145,18 +151,21 @@ func keyAttempts() []probe.Attempt {
 		spelling string
 		abi      probe.ABI
 		high     uintptr
-	}{{"session-to-parent", probe.Native, 0}, {"session-to-parent-high-bits", probe.Native, highBits}, {"session-to-parent", probe.I386, 0}} {
+	}{{"session-to-parent", probe.Native, 0}, {"session-to-parent-high-bits", probe.Native, highBits},
+		{"session-to-parent", probe.I386, 0}} {
 		explain := "KEYCTL_SESSION_TO_PARENT gives the parent process new credentials"
 		if form.high != 0 {
 			explain += "; the upper half of the operation is not zero, which the kernel ignores"
 		}
-		all = append(all, probe.Attempt{Route: "keyctl", Spelling: form.spelling, Target: probe.Parent, Effect: probe.Obtain, ABI: form.abi,
+		all = append(all, probe.Attempt{Route: "keyctl", Spelling: form.spelling, Target: probe.Parent,
+			Effect: probe.Obtain, ABI: form.abi,
 			Explain: explain, Reference: "KEYCTL_SESSION_TO_PARENT(2const), CVE-2024-42318",
 			Attack: func(*probe.Env, probe.Victim) probe.Outcome {
 				// A process without threads is needed as the parent: one of the attempt's own.
 				fork := cloneCall.step(probe.Native, uintptr(unix.SIGCHLD))
 				fork.Mode |= attack.InChild
-				return inChild("keyctl", fork, keyctl.step(form.abi, unix.KEYCTL_JOIN_SESSION_KEYRING, 0), keyctl.step(form.abi, unix.KEYCTL_SESSION_TO_PARENT|form.high))
+				return inChild("keyctl", fork, keyctl.step(form.abi, unix.KEYCTL_JOIN_SESSION_KEYRING, 0),
+					keyctl.step(form.abi, unix.KEYCTL_SESSION_TO_PARENT|form.high))
 			}})
 	}
 	return all

@@ -30,7 +30,8 @@ const mountRoute = "mount-call"
 type procShower struct {
 	spelling, explain, reference string
 	abis                         []probe.ABI
-	show                         func(abi probe.ABI, s *probe.Env, flags int) (fd int, step string, undo func(), err error)
+	show                         func(abi probe.ABI, s *probe.Env, flags int) (fd int, step string, undo func(),
+		err error)
 }
 
 // mountAttempts show procfs, or other things, where no rule of a sandbox expects
@@ -43,7 +44,8 @@ func mountAttempts() []probe.Attempt {
 				if abi == probe.I386 && effect != probe.Write {
 					continue
 				}
-				all = append(all, probe.Attempt{Route: mountRoute, Spelling: p.spelling, Target: probe.Self, Effect: effect, ABI: abi,
+				all = append(all, probe.Attempt{Route: mountRoute, Spelling: p.spelling, Target: probe.Self,
+					Effect: effect, ABI: abi,
 					Explain: p.explain, Reference: p.reference,
 					Attack: func(s *probe.Env, v probe.Victim) probe.Outcome {
 						flags := unix.O_RDWR | unix.O_CLOEXEC
@@ -86,20 +88,23 @@ func openAt(dir uintptr, path string, flags int) (int, string, error) {
 
 func procShowers() []procShower {
 	// mounted makes one mount(2) and opens what it shows.
-	mounted := func(source, kind string, flags uintptr, file bool, mem string) func(probe.ABI, *probe.Env, int) (int, string, func(), error) {
+	mounted := func(source, kind string, flags uintptr, file bool, mem string) func(probe.ABI, *probe.Env,
+		int) (int, string, func(), error) {
 		return func(abi probe.ABI, s *probe.Env, open int) (int, string, func(), error) {
 			path, err := mountPoint(s, file)
 			if err != nil {
 				return -1, "mkdir", nil, err
 			}
-			if _, err := call(abi, mountCall, lowString(source), lowString(path), lowString(kind), flags, 0); err != nil {
+			if _, err := call(abi, mountCall, lowString(source), lowString(path), lowString(kind), flags,
+				0); err != nil {
 				return -1, "mount", nil, err
 			}
 			fd, err := unix.Open(path+mem, open, 0)
 			return fd, "open", detach(path), err
 		}
 	}
-	treeOf := func(n number, path string, flags uintptr, mem string) func(probe.ABI, *probe.Env, int) (int, string, func(), error) {
+	treeOf := func(n number, path string, flags uintptr, mem string) func(probe.ABI, *probe.Env, int) (int,
+		string, func(), error) {
 		return func(abi probe.ABI, _ *probe.Env, open int) (int, string, func(), error) {
 			attr := low(make([]byte, 32)) // struct mount_attr that changes nothing
 			tree, err := call(abi, n, atFDCWD, lowString(path), flags, attack.Address(attr), uintptr(len(attr)))
@@ -118,29 +123,36 @@ func procShowers() []procShower {
 	const clone = 1 | unix.O_CLOEXEC // OPEN_TREE_CLONE
 	return []procShower{
 		{"proc", "mount(2) of another procfs", "mount(2)", both, mounted("proc", "proc", 0, false, "/self/mem")},
-		{"bind", "mount(2) binds /proc elsewhere", "mount(2)", both, mounted("/proc", "", unix.MS_BIND, false, "/self/mem")},
-		{"bind-file", "mount(2) binds /proc/self/mem over a file", "mount(2)", []probe.ABI{probe.Native}, mounted("/proc/self/mem", "", unix.MS_BIND, true, "")},
+		{"bind", "mount(2) binds /proc elsewhere", "mount(2)", both, mounted("/proc", "", unix.MS_BIND, false,
+			"/self/mem")},
+		{"bind-file", "mount(2) binds /proc/self/mem over a file", "mount(2)", []probe.ABI{probe.Native},
+			mounted("/proc/self/mem", "", unix.MS_BIND, true, "")},
 		{"fsopen", "fsopen(2) and fsmount(2) make a procfs that is mounted nowhere", "fsopen(2)", both, detachedProc},
-		{"open-tree", "open_tree(2) with OPEN_TREE_CLONE copies /proc to a mount that is nowhere", "open_tree(2)", both, treeOf(openTreeCall, "/proc", clone, "self/mem")},
-		{"open-tree-attr", "the same by open_tree_attr(2)", "open_tree_attr(2)", both, treeOf(openTreeAttrCall, "/proc", clone, "self/mem")},
-		{"open-tree-path", "open_tree(2) without a copy, which needs no privilege, opened again", "open_tree(2)", both, treeOf(openTreeCall, "/proc/self/mem", unix.O_CLOEXEC, "")},
-		{"move-mount", "move_mount(2) attaches a copy of /proc elsewhere", "move_mount(2)", both, func(abi probe.ABI, s *probe.Env, open int) (int, string, func(), error) {
-			path, err := mountPoint(s, false)
-			if err != nil {
-				return -1, "mkdir", nil, err
-			}
-			tree, err := call(abi, openTreeCall, atFDCWD, lowString("/proc"), clone)
-			if err != nil {
-				return -1, "open_tree", nil, err
-			}
-			defer unix.Close(int(tree))
-			const fromEmptyPath = 4 // MOVE_MOUNT_F_EMPTY_PATH
-			if _, err := call(abi, moveMountCall, tree, lowString(""), atFDCWD, lowString(path), fromEmptyPath); err != nil {
-				return -1, "move_mount", nil, err
-			}
-			fd, err := unix.Open(path+"/self/mem", open, 0)
-			return fd, "open", detach(path), err
-		}},
+		{"open-tree", "open_tree(2) with OPEN_TREE_CLONE copies /proc to a mount that is nowhere",
+			"open_tree(2)", both, treeOf(openTreeCall, "/proc", clone, "self/mem")},
+		{"open-tree-attr", "the same by open_tree_attr(2)", "open_tree_attr(2)", both,
+			treeOf(openTreeAttrCall, "/proc", clone, "self/mem")},
+		{"open-tree-path", "open_tree(2) without a copy, which needs no privilege, opened again",
+			"open_tree(2)", both, treeOf(openTreeCall, "/proc/self/mem", unix.O_CLOEXEC, "")},
+		{"move-mount", "move_mount(2) attaches a copy of /proc elsewhere", "move_mount(2)", both,
+			func(abi probe.ABI, s *probe.Env, open int) (int, string, func(), error) {
+				path, err := mountPoint(s, false)
+				if err != nil {
+					return -1, "mkdir", nil, err
+				}
+				tree, err := call(abi, openTreeCall, atFDCWD, lowString("/proc"), clone)
+				if err != nil {
+					return -1, "open_tree", nil, err
+				}
+				defer unix.Close(int(tree))
+				const fromEmptyPath = 4 // MOVE_MOUNT_F_EMPTY_PATH
+				if _, err := call(abi, moveMountCall, tree, lowString(""), atFDCWD, lowString(path),
+					fromEmptyPath); err != nil {
+					return -1, "move_mount", nil, err
+				}
+				fd, err := unix.Open(path+"/self/mem", open, 0)
+				return fd, "open", detach(path), err
+			}},
 	}
 }
 
@@ -167,7 +179,8 @@ func detachedProc(abi probe.ABI, _ *probe.Env, open int) (int, string, func(), e
 // child in it reads or writes the copy that it has of this process's canary.
 func userMountAttempts() []probe.Attempt {
 	open := func(dir string) attack.Step {
-		return orEnd(attack.Step{Number: unix.SYS_OPENAT, Args: [6]uintptr{atFDCWD, lowString(dir + "/self/mem"), unix.O_RDWR}})
+		return orEnd(attack.Step{Number: unix.SYS_OPENAT,
+			Args: [6]uintptr{atFDCWD, lowString(dir + "/self/mem"), unix.O_RDWR}})
 	}
 	// Each returns its steps; the last one's result is the open mem file.
 	kinds := []struct {
@@ -175,26 +188,31 @@ func userMountAttempts() []probe.Attempt {
 		steps             func(dir string) []attack.Step
 	}{
 		{"userns-proc", "mount(2) of procfs in a user namespace", func(dir string) []attack.Step {
-			return []attack.Step{orEnd(mountCall.step(probe.Native, lowString("proc"), lowString(dir), lowString("proc"), 0, 0)), open(dir)}
+			return []attack.Step{orEnd(mountCall.step(probe.Native, lowString("proc"), lowString(dir),
+				lowString("proc"), 0, 0)), open(dir)}
 		}},
 		{"userns-bind", "mount(2) binds /proc elsewhere in a user namespace", func(dir string) []attack.Step {
-			return []attack.Step{orEnd(mountCall.step(probe.Native, lowString("/proc"), lowString(dir), 0, unix.MS_BIND|unix.MS_REC, 0)), open(dir)}
+			return []attack.Step{orEnd(mountCall.step(probe.Native, lowString("/proc"), lowString(dir), 0,
+				unix.MS_BIND|unix.MS_REC, 0)), open(dir)}
 		}},
 		{"userns-open-tree", "open_tree(2) copies /proc in a user namespace", func(string) []attack.Step {
 			const clone = 1 | unix.AT_RECURSIVE
 			return []attack.Step{orEnd(openTreeCall.step(probe.Native, atFDCWD, lowString("/proc"), clone)),
-				orEnd(after(2, attack.Step{Number: unix.SYS_OPENAT, Args: [6]uintptr{0, lowString("self/mem"), unix.O_RDWR}}))}
+				orEnd(after(2, attack.Step{Number: unix.SYS_OPENAT, Args: [6]uintptr{0, lowString("self/mem"),
+					unix.O_RDWR}}))}
 		}},
 		{"userns-fsopen", "fsopen(2) makes a procfs in a user namespace", func(string) []attack.Step {
 			return []attack.Step{orEnd(fsopenCall.step(probe.Native, lowString("proc"), 0)),
 				orEnd(after(2, fsconfigCall.step(probe.Native, 0, unix.FSCONFIG_CMD_CREATE, 0, 0, 0))),
 				orEnd(after(2, fsmountCall.step(probe.Native, 0, 0, 0))),
-				orEnd(after(4, attack.Step{Number: unix.SYS_OPENAT, Args: [6]uintptr{0, lowString("self/mem"), unix.O_RDWR}}))}
+				orEnd(after(4, attack.Step{Number: unix.SYS_OPENAT, Args: [6]uintptr{0, lowString("self/mem"),
+					unix.O_RDWR}}))}
 		}},
 	}
 	var all []probe.Attempt
 	for _, k := range kinds {
-		all = append(all, probe.Attempt{Route: mountRoute, Spelling: k.spelling, Target: probe.Self, Effect: probe.Write, Check: forged, Layer: "seccomp",
+		all = append(all, probe.Attempt{Route: mountRoute, Spelling: k.spelling, Target: probe.Self,
+			Effect: probe.Write, Check: forged, Layer: "seccomp",
 			Explain: k.explain, Reference: "user_namespaces(7), mount_namespaces(7)",
 			Attack: func(s *probe.Env, v probe.Victim) probe.Outcome {
 				dir, err := mountPoint(s, false)
@@ -215,7 +233,9 @@ func inUserNamespace(steps []attack.Step, v probe.Victim) probe.Outcome {
 	defer word.close()
 	all := append([]attack.Step{newUser(probe.Native, false, unix.CLONE_NEWNS, unix.CLONE_NEWPID)}, steps...)
 	mem := uintptr(len(all))
-	all = append(all, orEnd(after(mem, attack.Step{Number: unix.SYS_PWRITE64, Args: [6]uintptr{0, attack.Address(low(probe.Marker)), probe.CanarySize, uintptr(v.RW)}})), word.tell(v.RW))
+	all = append(all, orEnd(after(mem,
+		attack.Step{Number: unix.SYS_PWRITE64, Args: [6]uintptr{0, attack.Address(low(probe.Marker)),
+			probe.CanarySize, uintptr(v.RW)}})), word.tell(v.RW))
 	child, err := attack.Spawn(0, 0, all...)
 	if err != nil {
 		return probe.Refused("fork", err)
@@ -248,7 +268,8 @@ func bareMountAttempts() []probe.Attempt {
 	var all []probe.Attempt
 	for _, abi := range both {
 		bare := func(spelling, explain, reference string, attempt func(s *probe.Env) probe.Outcome) {
-			all = append(all, probe.Attempt{Route: mountRoute, Spelling: spelling, Target: probe.System, Effect: probe.Obtain, ABI: abi, Explain: explain, Reference: reference,
+			all = append(all, probe.Attempt{Route: mountRoute, Spelling: spelling, Target: probe.System,
+				Effect: probe.Obtain, ABI: abi, Explain: explain, Reference: reference,
 				Attack: func(s *probe.Env, _ probe.Victim) probe.Outcome { return attempt(s) }})
 		}
 		bare("tmpfs", "mount(2) of a tmpfs", "mount(2)", func(s *probe.Env) probe.Outcome {
@@ -262,20 +283,23 @@ func bareMountAttempts() []probe.Attempt {
 			}
 			return obtained("mount", err)
 		})
-		bare("fspick", "fspick(2) of a mounted file system, to change its options", "fspick(2)", func(*probe.Env) probe.Outcome {
-			fd, err := call(abi, fspickCall, atFDCWD, lowString("/"), 1) // FSPICK_CLOEXEC
-			if err == nil {
-				unix.Close(int(fd))
-			}
-			return obtained("fspick", err)
-		})
-		bare("mount-setattr", "mount_setattr(2), here without changing anything", "mount_setattr(2)", func(*probe.Env) probe.Outcome {
-			attr := low(make([]byte, 32))
-			// An empty attribute would be taken as a question about nothing.
-			copy(attr, pack(uint64(0), uint64(unix.MOUNT_ATTR_NOSYMFOLLOW)))
-			return setattrOfCopy(abi, attr)
-		})
-		cover := probe.Attempt{Route: mountRoute, Spelling: "umount", Target: probe.System, Effect: probe.Obtain, ABI: abi,
+		bare("fspick", "fspick(2) of a mounted file system, to change its options", "fspick(2)",
+			func(*probe.Env) probe.Outcome {
+				fd, err := call(abi, fspickCall, atFDCWD, lowString("/"), 1) // FSPICK_CLOEXEC
+				if err == nil {
+					unix.Close(int(fd))
+				}
+				return obtained("fspick", err)
+			})
+		bare("mount-setattr", "mount_setattr(2), here without changing anything", "mount_setattr(2)",
+			func(*probe.Env) probe.Outcome {
+				attr := low(make([]byte, 32))
+				// An empty attribute would be taken as a question about nothing.
+				copy(attr, pack(uint64(0), uint64(unix.MOUNT_ATTR_NOSYMFOLLOW)))
+				return setattrOfCopy(abi, attr)
+			})
+		cover := probe.Attempt{Route: mountRoute, Spelling: "umount", Target: probe.System,
+			Effect: probe.Obtain, ABI: abi,
 			Explain: "umount2(2) takes a cover away that was mounted over something to hide it", Reference: "umount(2)",
 			Setup:  prepareCover(abi),
 			Attack: func(s *probe.Env, _ probe.Victim) probe.Outcome { return uncover(abi, s) }}
@@ -294,7 +318,8 @@ func setattrOfCopy(abi probe.ABI, attr []byte) probe.Outcome {
 		return obtained("mount_setattr", err)
 	}
 	defer unix.Close(int(tree))
-	_, err = call(abi, mountSetattrCall, tree, lowString(""), unix.AT_EMPTY_PATH, attack.Address(attr), uintptr(len(attr)))
+	_, err = call(abi, mountSetattrCall, tree, lowString(""), unix.AT_EMPTY_PATH, attack.Address(attr),
+		uintptr(len(attr)))
 	return obtained("mount_setattr", err)
 }
 

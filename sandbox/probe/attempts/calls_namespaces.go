@@ -22,29 +22,40 @@ func namespaceAttempts() []probe.Attempt {
 			spelling, explain, reference string
 			step                         func() attack.Step
 		}{
-			{"clone", "clone(2) with CLONE_NEWUSER", "clone(2), user_namespaces(7)", func() attack.Step { return newUser(abi, false) }},
-			{"clone3", "clone3(2) with CLONE_NEWUSER in memory, where filters do not see it", "clone(2), CVE-2021-41133", func() attack.Step { return newUser(abi, true) }},
-			{"unshare", "unshare(2) with CLONE_NEWUSER", "unshare(2), user_namespaces(7)", func() attack.Step { return unshareCall.step(abi, unix.CLONE_NEWUSER) }},
+			{"clone", "clone(2) with CLONE_NEWUSER", "clone(2), user_namespaces(7)",
+				func() attack.Step { return newUser(abi, false) }},
+			{"clone3", "clone3(2) with CLONE_NEWUSER in memory, where filters do not see it",
+				"clone(2), CVE-2021-41133", func() attack.Step { return newUser(abi, true) }},
+			{"unshare", "unshare(2) with CLONE_NEWUSER", "unshare(2), user_namespaces(7)",
+				func() attack.Step { return unshareCall.step(abi, unix.CLONE_NEWUSER) }},
 		} {
-			all = append(all, probe.Attempt{Route: "user-namespace", Spelling: how.spelling, Target: probe.System, Effect: probe.Obtain, ABI: abi,
+			all = append(all, probe.Attempt{Route: "user-namespace", Spelling: how.spelling,
+				Target: probe.System, Effect: probe.Obtain, ABI: abi,
 				Explain: how.explain, Reference: how.reference, Permits: permitsNamespaces, Layer: "seccomp",
 				Attack: func(*probe.Env, probe.Victim) probe.Outcome { return inChild(how.spelling, how.step()) }})
 		}
-		all = append(all, probe.Attempt{Route: "setns", Spelling: "file", Target: probe.Outside, Effect: probe.Obtain, ABI: abi,
+		all = append(all, probe.Attempt{Route: "setns", Spelling: "file", Target: probe.Outside,
+			Effect: probe.Obtain, ABI: abi,
 			Explain: "setns(2) with a file of /proc/PID/ns of a process outside", Reference: "setns(2)",
 			Attack: func(_ *probe.Env, v probe.Victim) probe.Outcome {
-				return inChild("open setns", attack.Step{Number: unix.SYS_OPENAT, Args: [6]uintptr{atFDCWD, lowString(v.ProcDir("/proc") + "/ns/mnt"), unix.O_RDONLY | unix.O_CLOEXEC}},
+				return inChild("open setns",
+					attack.Step{Number: unix.SYS_OPENAT,
+						Args: [6]uintptr{atFDCWD, lowString(v.ProcDir("/proc") + "/ns/mnt"), unix.O_RDONLY |
+							unix.O_CLOEXEC}},
 					after(1, setnsCall.step(abi, 0, unix.CLONE_NEWNS)))
 			}}, probe.Attempt{Route: "setns", Spelling: "pidfd", Target: probe.Outside, Effect: probe.Obtain, ABI: abi,
 			Explain: "setns(2) with a descriptor of a process outside", Reference: "setns(2)",
 			Attack: func(_ *probe.Env, v probe.Victim) probe.Outcome {
-				return inChild("pidfd_open setns", attack.Step{Number: unix.SYS_PIDFD_OPEN, Args: [6]uintptr{uintptr(v.PID)}},
+				return inChild("pidfd_open setns", attack.Step{Number: unix.SYS_PIDFD_OPEN,
+					Args: [6]uintptr{uintptr(v.PID)}},
 					after(1, setnsCall.step(abi, 0, unix.CLONE_NEWNS)))
 			}})
 	}
-	return append(all, probe.Attempt{Route: "user-namespace", Spelling: "clone-high-bits", Target: probe.System, Effect: probe.Obtain,
-		Explain: "clone(2) with CLONE_NEWUSER and the upper half of the flags not zero, which the kernel ignores", Reference: "clone(2), user_namespaces(7)",
-		Permits: permitsNamespaces, Layer: "seccomp",
+	return append(all, probe.Attempt{Route: "user-namespace", Spelling: "clone-high-bits", Target: probe.System,
+		Effect:    probe.Obtain,
+		Explain:   "clone(2) with CLONE_NEWUSER and the upper half of the flags not zero, which the kernel ignores",
+		Reference: "clone(2), user_namespaces(7)",
+		Permits:   permitsNamespaces, Layer: "seccomp",
 		Attack: func(*probe.Env, probe.Victim) probe.Outcome {
 			return inChild("clone", newUser(probe.Native, false, highBits))
 		}})

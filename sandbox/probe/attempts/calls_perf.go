@@ -20,18 +20,27 @@ const perfManual = "perf_event_open(2)"
 func perfAttempts() []probe.Attempt {
 	var all []probe.Attempt
 	for _, abi := range both {
-		all = append(all, probe.Attempt{Route: "perf", Spelling: "stack", Target: probe.Child, Effect: probe.Read, ABI: abi, Check: ownCanary,
-			Explain: "PERF_SAMPLE_STACK_USER copies what another process's stack pointer points to", Reference: perfManual,
-			Attack: func(s *probe.Env, _ probe.Victim) probe.Outcome { return sampleStack(abi, s.Own()) }})
+		all = append(all, probe.Attempt{Route: "perf", Spelling: "stack", Target: probe.Child,
+			Effect: probe.Read, ABI: abi, Check: ownCanary,
+			Explain:   "PERF_SAMPLE_STACK_USER copies what another process's stack pointer points to",
+			Reference: perfManual,
+			Attack:    func(s *probe.Env, _ probe.Victim) probe.Outcome { return sampleStack(abi, s.Own()) }})
 		for _, target := range others {
-			all = append(all, probe.Attempt{Route: "perf", Spelling: "stack", Target: target, Effect: probe.Obtain, ABI: abi,
+			all = append(all, probe.Attempt{Route: "perf", Spelling: "stack", Target: target,
+				Effect: probe.Obtain, ABI: abi,
 				Explain: "an event that will sample another process's stack", Reference: perfManual,
-				Attack: func(_ *probe.Env, v probe.Victim) probe.Outcome { return openEvent(abi, stackSampler(), v.PID, -1) }})
+				Attack: func(_ *probe.Env, v probe.Victim) probe.Outcome {
+					return openEvent(abi, stackSampler(),
+						v.PID, -1)
+				}})
 			if abi == probe.Native {
-				all = append(all, probe.Attempt{Route: "perf", Spelling: "breakpoint", Target: target, Effect: probe.Obtain,
+				all = append(all, probe.Attempt{Route: "perf", Spelling: "breakpoint", Target: target,
+					Effect:  probe.Obtain,
 					Explain: "a hardware breakpoint that watches another process's memory", Reference: perfManual,
 					Attack: func(_ *probe.Env, v probe.Victim) probe.Outcome {
-						e := unix.PerfEventAttr{Type: unix.PERF_TYPE_BREAKPOINT, Sample: 1, Bp_type: 3, Ext1: v.RW, Ext2: 8, Bits: unix.PerfBitDisabled | unix.PerfBitExcludeKernel | unix.PerfBitExcludeHv}
+						e := unix.PerfEventAttr{Type: unix.PERF_TYPE_BREAKPOINT, Sample: 1, Bp_type: 3,
+							Ext1: v.RW, Ext2: 8, Bits: unix.PerfBitDisabled | unix.PerfBitExcludeKernel |
+								unix.PerfBitExcludeHv}
 						return openEvent(abi, e, v.PID, -1)
 					}})
 			}
@@ -40,21 +49,27 @@ func perfAttempts() []probe.Attempt {
 	return append(all,
 		probe.Attempt{Route: "perf", Spelling: "system-wide", Target: probe.System, Effect: probe.Obtain,
 			Explain: "an event that samples whatever runs on a CPU, everybody's stack included", Reference: perfManual,
-			Attack: func(*probe.Env, probe.Victim) probe.Outcome { return openEvent(probe.Native, stackSampler(), -1, 0) }},
+			Attack: func(*probe.Env, probe.Victim) probe.Outcome {
+				return openEvent(probe.Native,
+					stackSampler(), -1, 0)
+			}},
 		probe.Attempt{Route: "perf", Spelling: "uprobe", Target: probe.Self, Effect: probe.Obtain,
-			Explain: "an event that puts a breakpoint into the code of every process that maps a file", Reference: perfManual,
-			Attack: probeFile})
+			Explain:   "an event that puts a breakpoint into the code of every process that maps a file",
+			Reference: perfManual,
+			Attack:    probeFile})
 }
 
 // stackSampler samples a piece of the stack of whatever runs outside of the kernel.
 func stackSampler() unix.PerfEventAttr {
 	return unix.PerfEventAttr{Type: unix.PERF_TYPE_SOFTWARE, Config: unix.PERF_COUNT_SW_CPU_CLOCK, Sample: 100_000,
-		Sample_type: unix.PERF_SAMPLE_STACK_USER, Sample_stack_user: 64, Bits: unix.PerfBitExcludeKernel | unix.PerfBitExcludeHv}
+		Sample_type: unix.PERF_SAMPLE_STACK_USER, Sample_stack_user: 64, Bits: unix.PerfBitExcludeKernel |
+			unix.PerfBitExcludeHv}
 }
 
 func perfOpen(abi probe.ABI, attr unix.PerfEventAttr, pid, cpu int) (uintptr, error) {
 	attr.Size = uint32(len(attack.Bytes(&attr)))
-	return call(abi, perfCall, attack.Address(low(attack.Bytes(&attr))), uintptr(pid), uintptr(cpu), ^uintptr(0), unix.PERF_FLAG_FD_CLOEXEC)
+	return call(abi, perfCall, attack.Address(low(attack.Bytes(&attr))), uintptr(pid), uintptr(cpu),
+		^uintptr(0), unix.PERF_FLAG_FD_CLOEXEC)
 }
 
 func openEvent(abi probe.ABI, attr unix.PerfEventAttr, pid, cpu int) probe.Outcome {
@@ -112,5 +127,6 @@ func probeFile(s *probe.Env, _ probe.Victim) probe.Outcome {
 		return probe.Refused("write", err)
 	}
 	name := low(attack.String(path))
-	return openEvent(probe.Native, unix.PerfEventAttr{Type: uint32(kind), Ext1: addressOf(name), Ext2: 0, Bits: unix.PerfBitDisabled}, unix.Getpid(), -1)
+	return openEvent(probe.Native, unix.PerfEventAttr{Type: uint32(kind), Ext1: addressOf(name), Ext2: 0,
+		Bits: unix.PerfBitDisabled}, unix.Getpid(), -1)
 }

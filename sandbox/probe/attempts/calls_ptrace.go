@@ -38,10 +38,12 @@ func ptraceAttempts() []probe.Attempt {
 					if abi == probe.I386 && (effect == probe.WriteRO || effect == probe.WriteCode) {
 						continue
 					}
-					all = append(all, probe.Attempt{Route: "ptrace", Spelling: request.spelling, Target: target, Effect: effect, ABI: abi,
+					all = append(all, probe.Attempt{Route: "ptrace", Spelling: request.spelling, Target: target,
+						Effect: effect, ABI: abi,
 						Explain: request.explain, Reference: ptraceManual, Permits: only(permitsPtrace, target),
 						Attack: func(_ *probe.Env, v probe.Victim) probe.Outcome {
-							return tracer{abi, uintptr(v.PID)}.during(request.attach, func(t tracer) probe.Outcome { return t.use(v, effect) })
+							return tracer{abi, uintptr(v.PID)}.during(request.attach,
+								func(t tracer) probe.Outcome { return t.use(v, effect) })
 						}})
 				}
 			}
@@ -59,10 +61,12 @@ func registerAttempts() []probe.Attempt {
 		{"setregset", "PTRACE_SETREGSET sends a thread to instructions that write its memory"},
 	} {
 		for _, target := range others {
-			all = append(all, probe.Attempt{Route: "ptrace", Spelling: set.spelling, Target: target, Effect: probe.Write,
+			all = append(all, probe.Attempt{Route: "ptrace", Spelling: set.spelling, Target: target,
+				Effect:  probe.Write,
 				Explain: set.explain, Reference: ptraceManual, Permits: only(permitsPtrace, target),
 				Attack: func(_ *probe.Env, v probe.Victim) probe.Outcome {
-					return tracer{probe.Native, uintptr(v.PID)}.during(tracer.attach, func(t tracer) probe.Outcome { return t.divert(v, set.spelling == "setregs") })
+					return tracer{probe.Native, uintptr(v.PID)}.during(tracer.attach,
+						func(t tracer) probe.Outcome { return t.divert(v, set.spelling == "setregs") })
 				}})
 		}
 	}
@@ -81,9 +85,11 @@ func tracemeAttempts() []probe.Attempt {
 			if effect == probe.Read {
 				check = ownCanary
 			}
-			all = append(all, probe.Attempt{Route: "ptrace", Spelling: "traceme", Target: probe.Child, Effect: effect, ABI: abi,
-				Explain: "a child asks for it by PTRACE_TRACEME and is read or written by its parent", Reference: ptraceManual,
-				Permits: permitsTracedChildren, Check: check,
+			all = append(all, probe.Attempt{Route: "ptrace", Spelling: "traceme", Target: probe.Child,
+				Effect: effect, ABI: abi,
+				Explain:   "a child asks for it by PTRACE_TRACEME and is read or written by its parent",
+				Reference: ptraceManual,
+				Permits:   permitsTracedChildren, Check: check,
 				Attack: func(s *probe.Env, _ probe.Victim) probe.Outcome { return traceme(s.Own(), effect, abi) }})
 		}
 	}
@@ -92,8 +98,9 @@ func tracemeAttempts() []probe.Attempt {
 
 func suspendAttempts() []probe.Attempt {
 	return []probe.Attempt{{Route: "ptrace", Spelling: "suspend-seccomp", Target: probe.Child, Effect: probe.Obtain,
-		Explain: "PTRACE_O_SUSPEND_SECCOMP switches a process's system call filter off", Reference: "ptrace(2), CVE-2022-30594",
-		Permits: permitsPtrace,
+		Explain:   "PTRACE_O_SUSPEND_SECCOMP switches a process's system call filter off",
+		Reference: "ptrace(2), CVE-2022-30594",
+		Permits:   permitsPtrace,
 		Attack: func(_ *probe.Env, v probe.Victim) probe.Outcome {
 			return tracer{probe.Native, uintptr(v.PID)}.during(tracer.seize, func(t tracer) probe.Outcome {
 				if err := t.do(unix.PTRACE_SETOPTIONS, 0, unix.PTRACE_O_SUSPEND_SECCOMP); err != nil {

@@ -44,9 +44,12 @@ func ringAttempts() []probe.Attempt {
 		abis              []probe.ABI
 		targets           []probe.Target
 	}{
-		{"openat", "IORING_OP_OPENAT opens /proc/PID/mem, past system call filters", opOpenat, 0, both, []probe.Target{probe.Self, probe.Child, probe.Sibling, probe.Parent, probe.Outside}},
-		{"openat2", "IORING_OP_OPENAT2 opens /proc/PID/mem, past system call filters", opOpenat2, 0, both, []probe.Target{probe.Self, probe.Child, probe.Sibling, probe.Parent, probe.Outside}},
-		{"async", "IORING_OP_OPENAT2 by a worker thread of the kernel", opOpenat2, ringAsync, []probe.ABI{probe.Native}, []probe.Target{probe.Self, probe.Sibling, probe.Outside}},
+		{"openat", "IORING_OP_OPENAT opens /proc/PID/mem, past system call filters", opOpenat, 0, both,
+			[]probe.Target{probe.Self, probe.Child, probe.Sibling, probe.Parent, probe.Outside}},
+		{"openat2", "IORING_OP_OPENAT2 opens /proc/PID/mem, past system call filters", opOpenat2, 0, both,
+			[]probe.Target{probe.Self, probe.Child, probe.Sibling, probe.Parent, probe.Outside}},
+		{"async", "IORING_OP_OPENAT2 by a worker thread of the kernel", opOpenat2, ringAsync,
+			[]probe.ABI{probe.Native}, []probe.Target{probe.Self, probe.Sibling, probe.Outside}},
 	} {
 		for _, abi := range open.abis {
 			for _, target := range open.targets {
@@ -54,7 +57,8 @@ func ringAttempts() []probe.Attempt {
 					if effect != probe.Write && (abi == probe.I386 || target != probe.Self && target != probe.Outside) {
 						continue
 					}
-					all = append(all, probe.Attempt{Route: "io-uring", Spelling: open.spelling, Target: target, Effect: effect, ABI: abi,
+					all = append(all, probe.Attempt{Route: "io-uring", Spelling: open.spelling, Target: target,
+						Effect: effect, ABI: abi,
 						Explain: open.explain, Reference: ringManual,
 						Attack: func(_ *probe.Env, v probe.Victim) probe.Outcome {
 							return openByRing(abi, open.op, open.flags, v, effect)
@@ -64,8 +68,10 @@ func ringAttempts() []probe.Attempt {
 		}
 	}
 	for _, effect := range []probe.Effect{probe.Read, probe.Write} {
-		all = append(all, probe.Attempt{Route: "io-uring", Spelling: "registered-buffer", Target: probe.Child, Effect: effect, Check: believed,
-			Explain: "a ring reads or writes the memory that its maker registered, for whoever holds the ring's descriptor", Reference: ringManual + ", io_uring_register(2)",
+		all = append(all, probe.Attempt{Route: "io-uring", Spelling: "registered-buffer", Target: probe.Child,
+			Effect: effect, Check: believed,
+			Explain: "a ring reads or writes the memory that its maker registered, for whoever holds " +
+				"the ring's descriptor", Reference: ringManual + ", io_uring_register(2)",
 			Attack: func(s *probe.Env, _ probe.Victim) probe.Outcome { return useForeignRing(s.Own(), effect) }})
 	}
 	return all
@@ -91,10 +97,12 @@ func newRing(abi probe.ABI) (*ring, error) {
 func mapRing(abi probe.ABI, fd uintptr, params []byte) (*ring, error) {
 	r := &ring{abi: abi, fd: fd, params: params}
 	var err error
-	if r.queue, err = unix.Mmap(int(fd), 0, ringQueueSize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED); err != nil {
+	if r.queue, err = unix.Mmap(int(fd), 0, ringQueueSize, unix.PROT_READ|unix.PROT_WRITE,
+		unix.MAP_SHARED); err != nil {
 		return nil, fmt.Errorf("mapping the ring: %w", err)
 	}
-	if r.places, err = unix.Mmap(int(fd), ringEntriesAt, ringEntries*ringEntrySize, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_SHARED); err != nil {
+	if r.places, err = unix.Mmap(int(fd), ringEntriesAt, ringEntries*ringEntrySize, unix.PROT_READ|
+		unix.PROT_WRITE, unix.MAP_SHARED); err != nil {
 		return nil, fmt.Errorf("mapping the ring's entries: %w", err)
 	}
 	return r, nil
@@ -133,7 +141,8 @@ func (r *ring) do(q request) (int, error) {
 	head := word32(r.queue, at(completeHead))
 	// A signal ends the call's wait, but not the request.
 	for word32(r.queue, at(completeTail)) == head {
-		if _, err := call(r.abi, ringEnter, r.fd, 0, 1, ringGetEvents, 0, 0); err != nil && !errors.Is(err, unix.EINTR) {
+		if _, err := call(r.abi, ringEnter, r.fd, 0, 1, ringGetEvents, 0, 0); err != nil &&
+			!errors.Is(err, unix.EINTR) {
 			return 0, fmt.Errorf("io_uring_enter: %w", err)
 		}
 	}
@@ -166,7 +175,8 @@ func openByRing(abi probe.ABI, op, flags uint8, v probe.Victim, e probe.Effect) 
 	}
 	defer unix.Close(fd)
 	buf := low(probe.Marker)
-	use := request{op: opWrite, flags: flags, fd: int32(fd), offset: v.Address(e), address: attack.Address(buf), size: probe.CanarySize}
+	use := request{op: opWrite, flags: flags, fd: int32(fd), offset: v.Address(e), address: attack.Address(buf),
+		size: probe.CanarySize}
 	if e == probe.Read {
 		use.op = opRead
 	}

@@ -21,17 +21,23 @@ const setMMManual = "PR_SET_MM(2const)"
 func setMMAttempts() []probe.Attempt {
 	var all []probe.Attempt
 	for _, abi := range both {
-		all = append(all, probe.Attempt{Route: "set-mm", Spelling: "map", Target: probe.Self, Effect: probe.Read, ABI: abi,
-			Explain: "PR_SET_MM_MAP moves the argument area to any address, and /proc/self/cmdline shows it", Reference: setMMManual,
+		all = append(all, probe.Attempt{Route: "set-mm", Spelling: "map", Target: probe.Self,
+			Effect: probe.Read, ABI: abi,
+			Explain:   "PR_SET_MM_MAP moves the argument area to any address, and /proc/self/cmdline shows it",
+			Reference: setMMManual,
 			Attack: func(_ *probe.Env, v probe.Victim) probe.Outcome {
 				return moveArguments(abi, v, moveByMap(unix.PR_SET_MM))
 			}},
 			probe.Attempt{Route: "set-mm", Spelling: "arg-start", Target: probe.Self, Effect: probe.Read, ABI: abi,
-				Explain: "PR_SET_MM_ARG_START and ARG_END move the argument area, and /proc/self/cmdline shows it", Reference: setMMManual,
-				Attack: func(_ *probe.Env, v probe.Victim) probe.Outcome { return moveArguments(abi, v, moveByOne) }})
+				Explain:   "PR_SET_MM_ARG_START and ARG_END move the argument area, and /proc/self/cmdline shows it",
+				Reference: setMMManual,
+				Attack: func(_ *probe.Env, v probe.Victim) probe.Outcome {
+					return moveArguments(abi, v, moveByOne)
+				}})
 	}
 	return append(all, probe.Attempt{Route: "set-mm", Spelling: "map-high-bits", Target: probe.Self, Effect: probe.Read,
-		Explain: "PR_SET_MM_MAP, with the upper half of the option not zero, which the kernel ignores", Reference: setMMManual,
+		Explain:   "PR_SET_MM_MAP, with the upper half of the option not zero, which the kernel ignores",
+		Reference: setMMManual,
 		Attack: func(_ *probe.Env, v probe.Victim) probe.Outcome {
 			return moveArguments(probe.Native, v, moveByMap(highBits|unix.PR_SET_MM))
 		}})

@@ -23,8 +23,10 @@ func sharedAttempts() []probe.Attempt {
 	var all []probe.Attempt
 	for _, target := range []probe.Target{probe.Child, probe.Sibling, probe.Outside} {
 		for _, abi := range both {
-			all = append(all, probe.Attempt{Route: sharedRoute, Spelling: "shmat", Target: target, Effect: probe.Write, ABI: abi,
-				Explain: "shmat(2) attaches another process's System V segment by its number", Reference: "shmop(2)", Promise: probe.PromiseOpen, Why: onPurpose,
+			all = append(all, probe.Attempt{Route: sharedRoute, Spelling: "shmat", Target: target,
+				Effect: probe.Write, ABI: abi,
+				Explain:   "shmat(2) attaches another process's System V segment by its number",
+				Reference: "shmop(2)", Promise: probe.PromiseOpen, Why: onPurpose,
 				Judge:  func(after probe.State, _ bool) bool { return after.Noticed[probe.NoticedShm] },
 				Attack: func(_ *probe.Env, v probe.Victim) probe.Outcome { return writeSegment(abi, v) }})
 		}
@@ -41,21 +43,25 @@ func sharedAttempts() []probe.Attempt {
 		}
 		return writeMapped(path)
 	})
-	open("dev-shm", "a child writes a POSIX shared memory object that its parent maps", "shm_overview(7)", func(*probe.Env) probe.Outcome {
-		f, err := os.CreateTemp("/dev/shm", "memjail-probe-")
-		if err != nil {
-			return probe.Refused("open /dev/shm", err)
-		}
-		defer os.Remove(f.Name())
-		defer f.Close()
-		if err := f.Truncate(int64(unix.Getpagesize())); err != nil {
-			return probe.Refused("ftruncate", err)
-		}
-		return writeMapped(f.Name())
-	})
-	open("clone-vm", "a process made by clone(2) with CLONE_VM writes the memory that both have", "clone(2)", writeByTwin)
-	return append(all, probe.Attempt{Route: "vmsplice", Spelling: "copy-on-write", Target: probe.Self, Effect: probe.Read, Check: believed,
-		Explain: "a child puts a page it shares with its parent into a pipe and gives it up; what the parent writes then appears in the pipe", Reference: "vmsplice(2), CVE-2020-29374",
+	open("dev-shm", "a child writes a POSIX shared memory object that its parent maps", "shm_overview(7)",
+		func(*probe.Env) probe.Outcome {
+			f, err := os.CreateTemp("/dev/shm", "memjail-probe-")
+			if err != nil {
+				return probe.Refused("open /dev/shm", err)
+			}
+			defer os.Remove(f.Name())
+			defer f.Close()
+			if err := f.Truncate(int64(unix.Getpagesize())); err != nil {
+				return probe.Refused("ftruncate", err)
+			}
+			return writeMapped(f.Name())
+		})
+	open("clone-vm", "a process made by clone(2) with CLONE_VM writes the memory that both have", "clone(2)",
+		writeByTwin)
+	return append(all, probe.Attempt{Route: "vmsplice", Spelling: "copy-on-write", Target: probe.Self,
+		Effect: probe.Read, Check: believed,
+		Explain: "a child puts a page it shares with its parent into a pipe and gives it up; what the " +
+			"parent writes then appears in the pipe", Reference: "vmsplice(2), CVE-2020-29374",
 		Attack: func(s *probe.Env, _ probe.Victim) probe.Outcome { return spliceParent(s.Own()) }})
 }
 
@@ -84,8 +90,10 @@ func writeMapped(path string) probe.Outcome {
 	if err != nil {
 		return probe.Refused("mmap", err)
 	}
-	o := inChild("open write", attack.Step{Number: unix.SYS_OPENAT, Args: [6]uintptr{atFDCWD, lowString(path), unix.O_RDWR}},
-		after(1, attack.Step{Number: unix.SYS_WRITE, Args: [6]uintptr{0, attack.Address(low(probe.Marker)), probe.CanarySize}}))
+	o := inChild("open write",
+		attack.Step{Number: unix.SYS_OPENAT, Args: [6]uintptr{atFDCWD, lowString(path), unix.O_RDWR}},
+		after(1, attack.Step{Number: unix.SYS_WRITE, Args: [6]uintptr{0, attack.Address(low(probe.Marker)),
+			probe.CanarySize}}))
 	if o.Done && !bytes.HasPrefix(page, probe.Marker) {
 		return probe.Refused("write", errors.New("the mapping has not changed"))
 	}
@@ -101,7 +109,8 @@ func writeByTwin(s *probe.Env) probe.Outcome {
 	if _, err := unix.Write(text.w, probe.Marker); err != nil {
 		return probe.Refused("write", err)
 	}
-	twin, err := attack.Spawn(unix.CLONE_VM|unix.CLONE_VFORK, 0, attack.Step{Number: unix.SYS_READ, Args: [6]uintptr{uintptr(text.r), uintptr(s.Own().RW), probe.CanarySize}})
+	twin, err := attack.Spawn(unix.CLONE_VM|unix.CLONE_VFORK, 0,
+		attack.Step{Number: unix.SYS_READ, Args: [6]uintptr{uintptr(text.r), uintptr(s.Own().RW), probe.CanarySize}})
 	if err != nil {
 		return probe.Refused("clone CLONE_VM", err)
 	}
@@ -122,7 +131,8 @@ func spliceParent(v probe.Victim) probe.Outcome {
 	}
 	defer word.close()
 	child, err := attack.Spawn(0, 0,
-		orEnd(attack.Step{Number: unix.SYS_VMSPLICE, Args: [6]uintptr{uintptr(word.w), iovec(probe.Native, v.RW, probe.CanarySize), 1, 0}}),
+		orEnd(attack.Step{Number: unix.SYS_VMSPLICE,
+			Args: [6]uintptr{uintptr(word.w), iovec(probe.Native, v.RW, probe.CanarySize), 1, 0}}),
 		attack.Step{Number: unix.SYS_MUNMAP, Args: [6]uintptr{uintptr(v.RW), uintptr(unix.Getpagesize())}})
 	if err != nil {
 		return probe.Refused("clone", err)
@@ -140,7 +150,8 @@ func spliceParent(v probe.Victim) probe.Outcome {
 		return probe.Refused("read", err)
 	}
 	if !bytes.Equal(got, secret) {
-		return probe.Refused("read", fmt.Errorf("this kernel copies the page for whoever writes it first, as since Linux 5.8"))
+		return probe.Refused("read",
+			fmt.Errorf("this kernel copies the page for whoever writes it first, as since Linux 5.8"))
 	}
 	return probe.Did("a later secret of the parent was read")
 }

@@ -20,15 +20,26 @@ func terminalAttempts() []probe.Attempt {
 		high            uintptr
 	}{
 		{"", "", probe.Native, 0},
-		{"-high-bits", ", with the upper half of the request not zero, which the kernel ignores", probe.Native, highBits},
+		{"-high-bits", ", with the upper half of the request not zero, which the kernel ignores", probe.Native,
+			highBits},
 		{"", "", probe.I386, 0},
 	} {
-		all = append(all, probe.Attempt{Route: "terminal", Spelling: "tiocsti" + form.suffix, Target: probe.System, Effect: probe.Disturb, ABI: form.abi, Check: believed,
-			Explain: "TIOCSTI types into the terminal" + form.explain, Reference: "TIOCSTI(2const), CVE-2017-5226, CVE-2019-7303",
-			Attack: func(*probe.Env, probe.Victim) probe.Outcome { return typeIn(form.abi, unix.TIOCSTI|form.high) }},
-			probe.Attempt{Route: "terminal", Spelling: "tioclinux" + form.suffix, Target: probe.System, Effect: probe.Obtain, ABI: form.abi,
-				Explain: "TIOCLINUX selects and pastes on the console" + form.explain, Reference: "TIOCLINUX(2const), CVE-2023-28100",
-				Attack: func(*probe.Env, probe.Victim) probe.Outcome { return askConsole(form.abi, unix.TIOCLINUX|form.high) }})
+		all = append(all, probe.Attempt{Route: "terminal", Spelling: "tiocsti" + form.suffix,
+			Target: probe.System, Effect: probe.Disturb, ABI: form.abi, Check: believed,
+			Explain:   "TIOCSTI types into the terminal" + form.explain,
+			Reference: "TIOCSTI(2const), CVE-2017-5226, CVE-2019-7303",
+			Attack: func(*probe.Env, probe.Victim) probe.Outcome {
+				return typeIn(form.abi, unix.TIOCSTI|
+					form.high)
+			}},
+			probe.Attempt{Route: "terminal", Spelling: "tioclinux" + form.suffix, Target: probe.System,
+				Effect: probe.Obtain, ABI: form.abi,
+				Explain:   "TIOCLINUX selects and pastes on the console" + form.explain,
+				Reference: "TIOCLINUX(2const), CVE-2023-28100",
+				Attack: func(*probe.Env, probe.Victim) probe.Outcome {
+					return askConsole(form.abi,
+						unix.TIOCLINUX|form.high)
+				}})
 	}
 	return all
 }
@@ -61,7 +72,8 @@ func typeIn(abi probe.ABI, request uintptr) probe.Outcome {
 	letter, enter := low([]byte{'X'}), low([]byte{'\n'})
 	child, err := attack.Spawn(0, 0,
 		attack.Step{Number: unix.SYS_SETSID},
-		orEnd(attack.Step{Number: unix.SYS_OPENAT, Args: [6]uintptr{atFDCWD, lowString(slave), unix.O_RDWR | unix.O_NONBLOCK | unix.O_NOCTTY}}),
+		orEnd(attack.Step{Number: unix.SYS_OPENAT, Args: [6]uintptr{atFDCWD, lowString(slave), unix.O_RDWR |
+			unix.O_NONBLOCK | unix.O_NOCTTY}}),
 		orEnd(after(2, attack.Step{Number: unix.SYS_IOCTL, Args: [6]uintptr{0, unix.TIOCSCTTY, 0}})),
 		orEnd(after(2, ioctlCall.step(abi, 0, request, attack.Address(letter)))),
 		after(2, ioctlCall.step(abi, 0, request, attack.Address(enter))),

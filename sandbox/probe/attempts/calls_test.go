@@ -16,7 +16,8 @@ import (
 
 func TestPack(t *testing.T) {
 	got := pack(uint8(1), []byte{2}, uint16(3), uint32(4), int32(-1), uint64(5), uintptr(6))
-	if len(got) != 1+1+2+4+4+8+8 || got[0] != 1 || got[1] != 2 || word32(got, 4) != 4 || word32(got, 8) != ^uint32(0) || word64(got, 12) != 5 || word64(got, 20) != 6 {
+	if len(got) != 1+1+2+4+4+8+8 || got[0] != 1 || got[1] != 2 || word32(got, 4) != 4 ||
+		word32(got, 8) != ^uint32(0) || word64(got, 12) != 5 || word64(got, 20) != 6 {
 		t.Errorf("%x", got)
 	}
 }
@@ -50,7 +51,8 @@ func TestReadCore(t *testing.T) {
 		header := append([]byte("\x7fELF\x02\x01\x01"), make([]byte, 57)...)
 		copy(header[32:], pack(uint64(64)))
 		copy(header[56:], pack(uint16(1)))
-		return append(append(header, pack(kind, uint32(4), uint64(120), start, uint64(0), uint64(4096), uint64(4096), uint64(1))...), bytes.Repeat([]byte("0123456789abcdef"), 256)...)
+		return append(append(header, pack(kind, uint32(4), uint64(120), start, uint64(0), uint64(4096),
+			uint64(4096), uint64(1))...), bytes.Repeat([]byte("0123456789abcdef"), 256)...)
 	}
 	for _, test := range []struct {
 		name string
@@ -84,7 +86,8 @@ func calls() []probe.Attempt { return probe.Catalogue(callFamilies).All() }
 // TestPermits: which attempts inside a setting opens, and that none opens the
 // memory of a process outside.
 func TestPermits(t *testing.T) {
-	open := policy.Policy{Memory: policy.Memory{Access: policy.AccessAllow, Ptrace: policy.PtraceAllow, CoreDumps: policy.CoreDumpsAllow, AnonymousExec: policy.AnonymousExecAllow},
+	open := policy.Policy{Memory: policy.Memory{Access: policy.AccessAllow, Ptrace: policy.PtraceAllow,
+		CoreDumps: policy.CoreDumpsAllow, AnonymousExec: policy.AnonymousExecAllow},
 		IPC: policy.IPC{Signals: policy.ScopeAll, Namespaces: policy.NamespacesUser, Terminals: policy.TerminalsAllow}}
 	for _, a := range calls() {
 		if a.Permits == nil {
@@ -111,7 +114,8 @@ func TestEveryI386HasItsTwin(t *testing.T) {
 	}
 	alone := []string{"socketcall", "fcntl64"}
 	for _, a := range calls() {
-		if native, ok := strings.CutSuffix(a.Name(), "/i386"); ok && !names[native] && !slices.Contains(alone, a.Spelling) {
+		if native, ok := strings.CutSuffix(a.Name(), "/i386"); ok && !names[native] &&
+			!slices.Contains(alone, a.Spelling) {
 			t.Errorf("%s has no native twin", a.Name())
 		}
 	}

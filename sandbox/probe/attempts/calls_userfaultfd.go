@@ -56,10 +56,13 @@ func faultMakers() []faultMaker {
 		}
 		all = append(all,
 			faultMaker{"syscall", "userfaultfd(2) that also serves faults in the kernel", abi, by(0)},
-			faultMaker{"user-mode", "userfaultfd(2) with UFFD_USER_MODE_ONLY, which needs no privilege", abi, by(uffdUserModeOnly)},
+			faultMaker{"user-mode", "userfaultfd(2) with UFFD_USER_MODE_ONLY, which needs no privilege", abi,
+				by(uffdUserModeOnly)},
 			faultMaker{"device", "/dev/userfaultfd and USERFAULTFD_IOC_NEW", abi, device(userfaultfdNew)})
 		if abi == probe.Native {
-			all = append(all, faultMaker{"device-high-bits", "the same, with the upper half of the request not zero, which the kernel ignores", abi, device(1<<32 | userfaultfdNew)})
+			all = append(all, faultMaker{"device-high-bits",
+				"the same, with the upper half of the request not zero, which the kernel ignores", abi,
+				device(1<<32 | userfaultfdNew)})
 		}
 	}
 	return all
@@ -73,8 +76,10 @@ func userfaultfdAttempts() []probe.Attempt {
 			if effect == probe.WriteCode && m.abi != probe.Native {
 				continue
 			}
-			all = append(all, probe.Attempt{Route: "userfaultfd", Spelling: m.spelling, Target: probe.Self, Effect: effect, ABI: m.abi,
-				Explain: m.explain + "; UFFDIO_COPY fills a page that is protected against writing", Reference: userfaultfdManual,
+			all = append(all, probe.Attempt{Route: "userfaultfd", Spelling: m.spelling, Target: probe.Self,
+				Effect: effect, ABI: m.abi,
+				Explain:   m.explain + "; UFFDIO_COPY fills a page that is protected against writing",
+				Reference: userfaultfdManual,
 				Check: func(s *probe.Env, v probe.Victim, _ probe.Outcome) bool {
 					return bytes.Equal(attack.View(uintptr(v.Address(effect)), probe.CanarySize), probe.Marker)
 				},
@@ -82,18 +87,22 @@ func userfaultfdAttempts() []probe.Attempt {
 		}
 	}
 	return append(all,
-		probe.Attempt{Route: "userfaultfd", Spelling: "passed", Target: probe.Child, Effect: probe.WriteRO, Check: forged,
-			Explain: "a child's userfaultfd, in its parent's hands, fills a page of the child", Reference: userfaultfdManual,
-			Attack: func(s *probe.Env, _ probe.Victim) probe.Outcome { return fillChild(s.Own()) }},
+		probe.Attempt{Route: "userfaultfd", Spelling: "passed", Target: probe.Child, Effect: probe.WriteRO,
+			Check:     forged,
+			Explain:   "a child's userfaultfd, in its parent's hands, fills a page of the child",
+			Reference: userfaultfdManual,
+			Attack:    func(s *probe.Env, _ probe.Victim) probe.Outcome { return fillChild(s.Own()) }},
 		probe.Attempt{Route: "userfaultfd", Spelling: "event-fork", Target: probe.Child, Effect: probe.Obtain,
-			Explain: "UFFD_FEATURE_EVENT_FORK brings the parent a userfaultfd of every child", Reference: userfaultfdManual,
+			Explain:   "UFFD_FEATURE_EVENT_FORK brings the parent a userfaultfd of every child",
+			Reference: userfaultfdManual,
 			Attack: func(*probe.Env, probe.Victim) probe.Outcome {
 				fd, err := call(probe.Native, userfaultfdCall, unix.O_CLOEXEC)
 				if err != nil {
 					return probe.Refused("userfaultfd", err)
 				}
 				defer unix.Close(int(fd))
-				return obtained("ioctl UFFDIO_API", ioctl(fd, uffdioAPI, pack(uint64(uffdAPI), uint64(uffdEventFork), uint64(0))))
+				return obtained("ioctl UFFDIO_API",
+					ioctl(fd, uffdioAPI, pack(uint64(uffdAPI), uint64(uffdEventFork), uint64(0))))
 			}})
 }
 
@@ -124,7 +133,8 @@ func watch(fd uintptr, at uint64) (string, error) {
 	if err := ioctl(fd, uffdioAPI, pack(uint64(uffdAPI), uint64(0), uint64(0))); err != nil {
 		return "ioctl UFFDIO_API", err
 	}
-	return "ioctl UFFDIO_REGISTER", ioctl(fd, uffdioRegister, pack(at, uint64(unix.Getpagesize()), uint64(uffdModeMissing), uint64(0)))
+	return "ioctl UFFDIO_REGISTER",
+		ioctl(fd, uffdioRegister, pack(at, uint64(unix.Getpagesize()), uint64(uffdModeMissing), uint64(0)))
 }
 
 // fill puts a page with the marker where there is none.
@@ -145,7 +155,8 @@ func fillChild(v probe.Victim) probe.Outcome {
 	word, wait := pipes[0], pipes[1]
 	child, err := attack.Spawn(unix.CLONE_FILES, 0,
 		orEnd(userfaultfdCall.step(probe.Native, unix.O_CLOEXEC|uffdUserModeOnly)),
-		attack.Step{Number: unix.SYS_MADVISE, Args: [6]uintptr{uintptr(v.RO), uintptr(unix.Getpagesize()), unix.MADV_DONTNEED}},
+		attack.Step{Number: unix.SYS_MADVISE, Args: [6]uintptr{uintptr(v.RO), uintptr(unix.Getpagesize()),
+			unix.MADV_DONTNEED}},
 		wait.await(),
 		word.tell(v.RO))
 	if err != nil {

@@ -19,22 +19,27 @@ var (
 	processRelease = number{unix.SYS_PROCESS_MRELEASE, 448}
 )
 
-var permitsReading = permits("memory.access, which lets memory be read inside", func(p policy.Policy) bool { return p.Memory.Access != policy.AccessDeny })
+var permitsReading = permits("memory.access, which lets memory be read inside",
+	func(p policy.Policy) bool { return p.Memory.Access != policy.AccessDeny })
 
 func processVMAttempts() []probe.Attempt {
 	var all []probe.Attempt
 	for _, abi := range both {
 		for _, target := range append([]probe.Target{probe.Self, probe.Thread}, others...) {
-			all = append(all, probe.Attempt{Route: "process-vm", Spelling: "readv", Target: target, Effect: probe.Read, ABI: abi,
-				Explain: "process_vm_readv(2) copies from a process's memory", Reference: "process_vm_readv(2)", Permits: only(permitsReading, target),
+			all = append(all, probe.Attempt{Route: "process-vm", Spelling: "readv", Target: target,
+				Effect: probe.Read, ABI: abi,
+				Explain: "process_vm_readv(2) copies from a process's memory", Reference: "process_vm_readv(2)",
+				Permits: only(permitsReading, target),
 				Attack: func(_ *probe.Env, v probe.Victim) probe.Outcome {
 					buf := low(make([]byte, probe.CanarySize))
 					if err := processVM(abi, processVMRead, v, buf); err != nil {
 						return probe.Refused("process_vm_readv", err)
 					}
 					return probe.Got(buf)
-				}}, probe.Attempt{Route: "process-vm", Spelling: "writev", Target: target, Effect: probe.Write, ABI: abi,
-				Explain: "process_vm_writev(2) copies into a process's memory", Reference: "process_vm_writev(2)", Permits: only(permitsAccess, target),
+				}}, probe.Attempt{Route: "process-vm", Spelling: "writev", Target: target, Effect: probe.Write,
+				ABI:       abi,
+				Explain:   "process_vm_writev(2) copies into a process's memory",
+				Reference: "process_vm_writev(2)", Permits: only(permitsAccess, target),
 				Attack: func(_ *probe.Env, v probe.Victim) probe.Outcome {
 					if err := processVM(abi, processVMWrite, v, low(probe.Marker)); err != nil {
 						return probe.Refused("process_vm_writev", err)
@@ -97,17 +102,24 @@ func stealMemfd(abi probe.ABI, v probe.Victim, e probe.Effect) probe.Outcome {
 func madviseAttempts() []probe.Attempt {
 	var all []probe.Attempt
 	for _, abi := range both {
-		all = append(all, probe.Attempt{Route: "process-madvise", Spelling: "dontneed", Target: probe.Self, Effect: probe.Write, ABI: abi,
+		all = append(all, probe.Attempt{Route: "process-madvise", Spelling: "dontneed", Target: probe.Self,
+			Effect: probe.Write, ABI: abi,
 			Explain: "process_madvise(2) with MADV_DONTNEED empties pages", Reference: "process_madvise(2)",
 			Attack: func(_ *probe.Env, v probe.Victim) probe.Outcome { return advise(abi, v, unix.MADV_DONTNEED) }})
 		for _, target := range others {
-			all = append(all, probe.Attempt{Route: "process-madvise", Spelling: "pageout", Target: target, Effect: probe.Disturb, ABI: abi,
-				Explain: "process_madvise(2) with MADV_PAGEOUT pushes another process's pages out of memory", Reference: "process_madvise(2)",
-				Attack: func(_ *probe.Env, v probe.Victim) probe.Outcome { return advise(abi, v, unix.MADV_PAGEOUT) }})
+			all = append(all, probe.Attempt{Route: "process-madvise", Spelling: "pageout", Target: target,
+				Effect: probe.Disturb, ABI: abi,
+				Explain:   "process_madvise(2) with MADV_PAGEOUT pushes another process's pages out of memory",
+				Reference: "process_madvise(2)",
+				Attack: func(_ *probe.Env, v probe.Victim) probe.Outcome {
+					return advise(abi, v,
+						unix.MADV_PAGEOUT)
+				}})
 		}
 		all = append(all, probe.Attempt{Route: "process-mrelease", Target: probe.Child, Effect: probe.Disturb, ABI: abi,
-			Explain: "process_mrelease(2) empties the memory of a process that is ending", Reference: "process_mrelease(2)",
-			Attack: func(*probe.Env, probe.Victim) probe.Outcome { return release(abi) }})
+			Explain:   "process_mrelease(2) empties the memory of a process that is ending",
+			Reference: "process_mrelease(2)",
+			Attack:    func(*probe.Env, probe.Victim) probe.Outcome { return release(abi) }})
 	}
 	return all
 }
@@ -159,14 +171,16 @@ func release(abi probe.ABI) probe.Outcome {
 // inspectAttempts learn something about another process that is not the content of
 // its memory, but helps to reach it.
 func inspectAttempts() []probe.Attempt {
-	const addressOnly = "it tells an address, no content; the files of procfs that tell the same are closed for other reasons"
+	const addressOnly = "it tells an address, no content; the files of procfs that tell the same are " +
+		"closed for other reasons"
 	var all []probe.Attempt
 	for _, abi := range both {
 		for _, target := range others {
 			robust := probe.Attempt{Route: "get-robust-list", Target: target, Effect: probe.Obtain, ABI: abi,
 				Explain: "get_robust_list(2) tells where a thread keeps its locks", Reference: "get_robust_list(2)",
 				Attack: func(_ *probe.Env, v probe.Victim) probe.Outcome {
-					_, err := call(abi, number{unix.SYS_GET_ROBUST_LIST, 312}, uintptr(v.TID), attack.Address(low(make([]byte, 8))), attack.Address(low(make([]byte, 8))))
+					_, err := call(abi, number{unix.SYS_GET_ROBUST_LIST, 312}, uintptr(v.TID),
+						attack.Address(low(make([]byte, 8))), attack.Address(low(make([]byte, 8))))
 					return obtained("get_robust_list", err)
 				}}
 			if robust.Layer = "landlock"; target != probe.Outside {
@@ -177,11 +191,13 @@ func inspectAttempts() []probe.Attempt {
 					Explain: "kcmp(2) compares where the kernel keeps two processes' memory maps", Reference: "kcmp(2)",
 					Attack: func(_ *probe.Env, v probe.Victim) probe.Outcome {
 						const memoryMap = 1 // KCMP_VM
-						_, err := call(abi, number{unix.SYS_KCMP, 349}, uintptr(unix.Getpid()), uintptr(v.PID), memoryMap, 0, 0)
+						_, err := call(abi, number{unix.SYS_KCMP, 349}, uintptr(unix.Getpid()), uintptr(v.PID),
+							memoryMap, 0, 0)
 						return obtained("kcmp", err)
 					}},
 				probe.Attempt{Route: "move-pages", Target: target, Effect: probe.Obtain, ABI: abi,
-					Explain: "move_pages(2) tells of each page of another process whether it is there, and moves it", Reference: "move_pages(2)",
+					Explain: "move_pages(2) tells of each page of another process whether it is there, " +
+						"and moves it", Reference: "move_pages(2)",
 					Attack: func(_ *probe.Env, v probe.Victim) probe.Outcome { return movePages(abi, v) }},
 				probe.Attempt{Route: "migrate-pages", Target: target, Effect: probe.Obtain, ABI: abi,
 					Explain: "migrate_pages(2) moves all pages of another process", Reference: "migrate_pages(2)",
@@ -198,7 +214,8 @@ func inspectAttempts() []probe.Attempt {
 func movePages(abi probe.ABI, v probe.Victim) probe.Outcome {
 	status := low(make([]byte, 4))
 	page := low(pack(v.RW))
-	_, err := call(abi, number{unix.SYS_MOVE_PAGES, 317}, uintptr(v.PID), 1, attack.Address(page), 0, attack.Address(status), 0)
+	_, err := call(abi, number{unix.SYS_MOVE_PAGES, 317}, uintptr(v.PID), 1, attack.Address(page), 0,
+		attack.Address(status), 0)
 	if err == nil && int32(word32(status, 0)) < 0 {
 		err = fmt.Errorf("the page's state: %w", unix.Errno(-int32(word32(status, 0))))
 	}

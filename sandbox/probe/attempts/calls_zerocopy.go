@@ -20,9 +20,11 @@ const sentSize = 48 << 10
 func zerocopyAttempts() []probe.Attempt {
 	var all []probe.Attempt
 	for _, abi := range both {
-		all = append(all, probe.Attempt{Route: "zerocopy", Spelling: "later-writes", Target: probe.Child, Effect: probe.Read, ABI: abi, Check: believed, Permits: permitsReading,
+		all = append(all, probe.Attempt{Route: "zerocopy", Spelling: "later-writes", Target: probe.Child,
+			Effect: probe.Read, ABI: abi, Check: believed, Permits: permitsReading,
 			Explain:   "what its owner has sent with MSG_ZEROCOPY is received as the owner has changed it since",
-			Reference: zerocopyManual, Attack: func(*probe.Env, probe.Victim) probe.Outcome { return receiveLater(abi) }})
+			Reference: zerocopyManual,
+			Attack:    func(*probe.Env, probe.Victim) probe.Outcome { return receiveLater(abi) }})
 	}
 	return all
 }
@@ -49,7 +51,8 @@ func receiveLater(abi probe.ABI) probe.Outcome {
 	}
 	child, err := attack.Spawn(0, 0, learn,
 		orEnd(setsockoptCall.step(abi, uintptr(sender), unix.SOL_SOCKET, unix.SO_ZEROCOPY, attack.Address(one), 4)),
-		orEnd(sendtoCall.step(abi, uintptr(sender), attack.Address(pages), sentSize, unix.MSG_ZEROCOPY|unix.MSG_DONTWAIT, 0, 0)), learn)
+		orEnd(sendtoCall.step(abi, uintptr(sender), attack.Address(pages), sentSize, unix.MSG_ZEROCOPY|
+			unix.MSG_DONTWAIT, 0, 0)), learn)
 	if err != nil {
 		return probe.Refused("fork", err)
 	}

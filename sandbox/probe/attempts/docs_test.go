@@ -26,7 +26,8 @@ func TestDocsProbes(t *testing.T) {
 	}
 	got, err := os.ReadFile(page)
 	if err != nil || string(got) != want {
-		t.Errorf("%s is not what the catalogue makes (%v): go test ./sandbox/probe/attempts -run TestDocsProbes -update", page, err)
+		t.Errorf("%s is not what the catalogue makes (%v): go test ./sandbox/probe/attempts -run "+
+			"TestDocsProbes -update", page, err)
 	}
 }
 
@@ -52,7 +53,8 @@ func probesPage(all []probe.Attempt) string {
 		fmt.Fprintf(&b, "| %s | %s |\n", target, target.Meaning())
 	}
 	b.WriteString("\n| effect | what comes about |\n|---|---|\n")
-	for _, effect := range []probe.Effect{probe.Read, probe.Write, probe.WriteRO, probe.WriteCode, probe.Obtain, probe.Disturb} {
+	for _, effect := range []probe.Effect{probe.Read, probe.Write, probe.WriteRO, probe.WriteCode, probe.Obtain,
+		probe.Disturb} {
 		fmt.Fprintf(&b, "| %s | %s |\n", effect, effect.Meaning())
 	}
 	routes, byRoute := []string{}, map[string][]*probe.Attempt{}

@@ -12,7 +12,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const codeReference = "ld.so(8), mmap(2) (MAP_PRIVATE), Documentation/userspace-api/landlock.rst (bind mounts and OverlayFS)"
+const codeReference = "ld.so(8), mmap(2) (MAP_PRIVATE), Documentation/userspace-api/landlock.rst (bind " +
+	"mounts and OverlayFS)"
 
 func permitsCode(p policy.Policy) string {
 	if p.Memory.CodeFiles == policy.CodeFilesAllow {
@@ -23,9 +24,12 @@ func permitsCode(p policy.Policy) string {
 
 // codeAttempt is about program code that lies in a file: who writes the file
 // changes the programs that run from it.
-func codeAttempt(spelling, explain string, prepare func(*probe.Setup) (func(), error), attack func(s *probe.Env) probe.Outcome) probe.Attempt {
-	return probe.Attempt{Route: "code-files", Spelling: spelling, Target: probe.System, Effect: probe.WriteCode, Explain: explain, Reference: codeReference,
-		Layer: "landlock", Permits: permitsCode, Setup: prepare, Check: believed, Attack: func(s *probe.Env, _ probe.Victim) probe.Outcome { return attack(s) }}
+func codeAttempt(spelling, explain string, prepare func(*probe.Setup) (func(), error),
+	attack func(s *probe.Env) probe.Outcome) probe.Attempt {
+	return probe.Attempt{Route: "code-files", Spelling: spelling, Target: probe.System, Effect: probe.WriteCode,
+		Explain: explain, Reference: codeReference,
+		Layer: "landlock", Permits: permitsCode, Setup: prepare, Check: believed,
+		Attack: func(s *probe.Env, _ probe.Victim) probe.Outcome { return attack(s) }}
 }
 
 // codeFileAttempts never change a file of the system: they open without writing,
@@ -39,7 +43,8 @@ func codeFileAttempts() []probe.Attempt {
 // systemLibrary is the C library: a file in a program directory that processes map
 // and that is no program, so that opening it for writing disturbs nobody.
 func systemLibrary() (string, error) {
-	for _, path := range []string{"/usr/lib/x86_64-linux-gnu/libc.so.6", "/usr/lib/aarch64-linux-gnu/libc.so.6", "/usr/lib64/libc.so.6", "/usr/lib/libc.so.6", "/usr/lib/libc.so"} {
+	for _, path := range []string{"/usr/lib/x86_64-linux-gnu/libc.so.6", "/usr/lib/aarch64-linux-gnu/libc.so.6",
+		"/usr/lib64/libc.so.6", "/usr/lib/libc.so.6", "/usr/lib/libc.so"} {
 		if real, err := filepath.EvalSymlinks(path); err == nil {
 			return real, nil
 		}
@@ -76,17 +81,22 @@ func realCodeAttempts() []probe.Attempt {
 		return func(*probe.Env) probe.Outcome { return openOnly(dir, unix.O_TMPFILE|unix.O_WRONLY) }
 	}
 	return []probe.Attempt{
-		codeAttempt("open", "opening the C library for writing", nil, openBy(func(_ *probe.Env, library string) string { return library })),
-		{Route: "code-files", Spelling: "open", Target: probe.System, Effect: probe.WriteCode, ABI: probe.I386, Explain: "opening the C library for writing by the 32-bit interface",
-			Reference: codeReference, Permits: permitsCode, Check: believed, Attack: func(*probe.Env, probe.Victim) probe.Outcome { return openLibrary32() }},
+		codeAttempt("open", "opening the C library for writing", nil,
+			openBy(func(_ *probe.Env, library string) string { return library })),
+		{Route: "code-files", Spelling: "open", Target: probe.System, Effect: probe.WriteCode, ABI: probe.I386,
+			Explain:   "opening the C library for writing by the 32-bit interface",
+			Reference: codeReference, Permits: permitsCode, Check: believed,
+			Attack: func(*probe.Env, probe.Victim) probe.Outcome { return openLibrary32() }},
 		codeAttempt("create-program", "making a file in /usr/bin", nil, nameless("/usr/bin")),
 		codeAttempt("create-library", "making a file in /usr/lib", nil, nameless("/usr/lib")),
 		codeAttempt("create-local", "making a file in /usr/local/bin", nil, nameless("/usr/local/bin")),
 		codeAttempt("bind", "opening the C library for writing through a bind mount of /usr in a writable directory",
-			func(s *probe.Setup) (func(), error) { return s.Mount(boundCode, binding("/usr")) }, below(boundCode, "/usr")),
+			func(s *probe.Setup) (func(), error) { return s.Mount(boundCode, binding("/usr")) },
+			below(boundCode, "/usr")),
 		codeAttempt("root-bind", "opening the C library for writing through a bind mount of / in a writable directory",
 			func(s *probe.Setup) (func(), error) { return s.Mount(boundRoot, binding("/")) }, below(boundRoot, "/")),
-		codeAttempt("second-mount", "opening the C library for writing through a second mount of the root file system's device",
+		codeAttempt("second-mount",
+			"opening the C library for writing through a second mount of the root file system's device",
 			prepareSecondRoot, below(secondMount, "/")),
 	}
 }
@@ -211,9 +221,12 @@ func codeChanges() []codeChange {
 		{"symlink", "making a symbolic link in a program directory", symlink, ownCodeSeen},
 		{"mkdir", "making a directory in a program directory", mkdir, ownCodeSeen},
 		{"write-by-source", "writing a program where its directory is mounted from", writeOver, ownCode},
-		{"rename-by-source", "moving a file into the place of a program where its directory is mounted from", renameOver, ownCode},
-		{"rename-out-by-source", "moving a program out of its directory where that is mounted from", renameOut, ownCode},
-		{"link-by-source", "hard-linking a program into a writable directory where its directory is mounted from", linkOut, ownCode},
+		{"rename-by-source", "moving a file into the place of a program where its directory is mounted from",
+			renameOver, ownCode},
+		{"rename-out-by-source", "moving a program out of its directory where that is mounted from", renameOut,
+			ownCode},
+		{"link-by-source", "hard-linking a program into a writable directory where its directory is mounted from",
+			linkOut, ownCode},
 		{"create-by-source", "making a file in a program directory where that is mounted from", createNextTo, ownCode},
 	}
 }
@@ -281,7 +294,8 @@ func linkOut(s *probe.Env, file string) (string, error) {
 // hardLinkAttempt writes a program through another name that it had already.
 func hardLinkAttempt() probe.Attempt {
 	const key = "hard-link"
-	a := codeAttempt(key, "writing a program through a hard link in a writable directory, made before the start", func(s *probe.Setup) (func(), error) {
+	const explain = "writing a program through a hard link in a writable directory, made before the start"
+	a := codeAttempt(key, explain, func(s *probe.Setup) (func(), error) {
 		undo, err := prepareOwnCode(s)
 		dir := filepath.Join(s.Dir, key)
 		if err == nil {
@@ -298,36 +312,38 @@ func hardLinkAttempt() probe.Attempt {
 		return undo, err
 	}, func(s *probe.Env) probe.Outcome { return openOnly(s.Values[key], unix.O_WRONLY) })
 	a.Promise = probe.PromiseOpen
-	a.Why = "the rights to a file are those of the directory through which it is reached; who installs, copies or backs up by hard links makes such names, and policy lint lists them"
+	a.Why = "the rights to a file are those of the directory through which it is reached; who installs, " +
+		"copies or backs up by hard links makes such names, and policy lint lists them"
 	return a
 }
 
 // overlayAttempt writes a layer of the overlay that a program directory is.
 func overlayAttempt() probe.Attempt {
 	const key, upper = "overlay-layer", "overlay-upper"
-	return codeAttempt(key, "writing a file of an overlay that is a program directory in the layer it lies in", func(s *probe.Setup) (func(), error) {
-		if err := s.NeedMounts(); err != nil {
-			return nil, err
-		}
-		dirs := map[string]string{}
-		for _, name := range []string{"lower", "upper", "work"} {
-			dirs[name] = filepath.Join(s.Dir, "overlay-"+name)
-			if err := s.MakeDirs(dirs[name]); err != nil {
+	return codeAttempt(key, "writing a file of an overlay that is a program directory in the layer it lies in",
+		func(s *probe.Setup) (func(), error) {
+			if err := s.NeedMounts(); err != nil {
 				return nil, err
 			}
-		}
-		program := filepath.Join(dirs["upper"], "program")
-		if err := os.WriteFile(program, []byte("a program"), 0o777); err != nil {
-			return nil, err
-		}
-		seen := emptyDirs[len(emptyDirs)-1]
-		options := fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s", dirs["lower"], dirs["upper"], dirs["work"])
-		if err := unix.Mount("overlay", seen, "overlay", 0, options); err != nil {
-			return nil, fmt.Errorf("mounting an overlay on %s: %w", seen, err)
-		}
-		s.Values[key] = program
-		return func() { unix.Unmount(seen, unix.MNT_DETACH) }, nil
-	}, func(s *probe.Env) probe.Outcome { return openOnly(s.Values[key], unix.O_WRONLY) })
+			dirs := map[string]string{}
+			for _, name := range []string{"lower", "upper", "work"} {
+				dirs[name] = filepath.Join(s.Dir, "overlay-"+name)
+				if err := s.MakeDirs(dirs[name]); err != nil {
+					return nil, err
+				}
+			}
+			program := filepath.Join(dirs["upper"], "program")
+			if err := os.WriteFile(program, []byte("a program"), 0o777); err != nil {
+				return nil, err
+			}
+			seen := emptyDirs[len(emptyDirs)-1]
+			options := fmt.Sprintf("lowerdir=%s,upperdir=%s,workdir=%s", dirs["lower"], dirs["upper"], dirs["work"])
+			if err := unix.Mount("overlay", seen, "overlay", 0, options); err != nil {
+				return nil, fmt.Errorf("mounting an overlay on %s: %w", seen, err)
+			}
+			s.Values[key] = program
+			return func() { unix.Unmount(seen, unix.MNT_DETACH) }, nil
+		}, func(s *probe.Env) probe.Outcome { return openOnly(s.Values[key], unix.O_WRONLY) })
 }
 
 // mappedFileAttempt changes the code of a process outside by writing the file
@@ -336,12 +352,14 @@ func mappedFileAttempt() probe.Attempt {
 	a := probe.Attempt{Route: "code-files", Spelling: "mapped-file", Target: probe.Outside, Effect: probe.WriteCode,
 		Explain:   "writing a library in a writable directory that a process outside has mapped",
 		Reference: "mmap(2) (MAP_PRIVATE)", Promise: probe.PromiseOpen,
-		Why: "a page that was not copied yet is the file's page; only the system's program directories are protected, " +
+		Why: "a page that was not copied yet is the file's page; only the system's program directories " +
+			"are protected, " +
 			"so libraries that processes outside use do not belong into directories that the sandbox may write"}
 	name := a.Name()
 	file := func(s *probe.Setup, i int) string { return filepath.Join(s.Dir, fmt.Sprintf("library-%d", i)) }
 	a.Setup = func(s *probe.Setup) (func(), error) {
-		return nil, s.StartVictims(name, func(side int) probe.VictimOptions { return probe.VictimOptions{CodeFile: file(s, side)} })
+		return nil, s.StartVictims(name,
+			func(side int) probe.VictimOptions { return probe.VictimOptions{CodeFile: file(s, side)} })
 	}
 	a.Attack = func(s *probe.Env, _ probe.Victim) probe.Outcome {
 		path := file(s.Setup, s.Side())

@@ -39,7 +39,8 @@ func donatedAttempt(effect probe.Effect) probe.Attempt {
 	name := a.Name()
 	socket := func(s *probe.Setup, i int) string { return filepath.Join(s.Dir, fmt.Sprintf("donor-%s-%d", effect, i)) }
 	a.Setup = func(s *probe.Setup) (func(), error) {
-		return nil, s.StartVictims(name, func(side int) probe.VictimOptions { return probe.VictimOptions{DonationSocket: socket(s, side)} })
+		return nil, s.StartVictims(name,
+			func(side int) probe.VictimOptions { return probe.VictimOptions{DonationSocket: socket(s, side)} })
 	}
 	a.Attack = func(s *probe.Env, v probe.Victim) probe.Outcome {
 		fd, step, err := receive(socket(s.Setup, s.Side()))
@@ -101,7 +102,8 @@ func inheritedAttempt(effect probe.Effect, number int) probe.Attempt {
 	}
 	a.Attack = func(_ *probe.Env, v probe.Victim) probe.Outcome {
 		// The number may meanwhile be a descriptor of this program's own.
-		if at, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", number)); err != nil || !strings.HasSuffix(at, "/mem") {
+		if at, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", number)); err != nil ||
+			!strings.HasSuffix(at, "/mem") {
 			return probe.Refused("pread", unix.EBADF)
 		}
 		return useMem(number, v, effect)
@@ -133,7 +135,8 @@ func inheritedDirAttempt(effect probe.Effect) probe.Attempt {
 			if at, err := os.Readlink(fmt.Sprintf("/proc/self/fd/%d", inheritedDirFD)); err != nil || at != "/proc" {
 				return probe.Refused("openat2", unix.EBADF)
 			}
-			fd, err := unix.Openat2(inheritedDirFD, filepath.Base(v.ProcDir("/proc"))+"/mem", &unix.OpenHow{Flags: unix.O_RDWR | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT})
+			fd, err := unix.Openat2(inheritedDirFD, filepath.Base(v.ProcDir("/proc"))+"/mem",
+				&unix.OpenHow{Flags: unix.O_RDWR | unix.O_CLOEXEC, Resolve: unix.RESOLVE_IN_ROOT})
 			if err != nil {
 				return probe.Refused("openat2", err)
 			}

@@ -126,7 +126,8 @@ func ptsAttempt() probe.Attempt {
 	const key = "pts"
 	return probe.Attempt{Route: "device", Spelling: "foreign-pts", Target: probe.System, Effect: probe.Obtain,
 		Explain: "opening a pseudo-terminal that a process of the same user outside works on", Reference: "pts(4)",
-		Promise: probe.PromiseOpen, Why: "terminals are granted, since a program needs its own; which ones is for the file permissions to say",
+		Promise: probe.PromiseOpen,
+		Why:     "terminals are granted, since a program needs its own; which ones is for the file permissions to say",
 		Setup: func(s *probe.Setup) (func(), error) {
 			master, err := os.OpenFile("/dev/ptmx", os.O_RDWR|unix.O_NOCTTY, 0)
 			if err != nil {
@@ -154,17 +155,27 @@ func nodeAttempts() []probe.Attempt {
 		flags             int
 		abi               probe.ABI
 	}{
-		{"mknod-mem", "making a node of /dev/mem and opening it", node(unix.S_IFCHR, 1, 1), unix.O_RDONLY, probe.Native},
-		{"mknod-kmsg", "making a node of /dev/kmsg and opening it", node(unix.S_IFCHR, 1, 11), unix.O_RDONLY, probe.Native},
-		{"mknod-kvm", "making a node of /dev/kvm and opening it", node(unix.S_IFCHR, 10, 232), unix.O_RDWR, probe.Native},
-		{"mknod-kvm", "making a node of /dev/kvm by the 32-bit interface and opening it", node(unix.S_IFCHR, 10, 232), unix.O_RDWR, probe.I386},
-		{"mknod-fuse", "making a node of /dev/fuse and opening it", node(unix.S_IFCHR, 10, 229), unix.O_RDWR, probe.Native},
-		{"mknod-userfaultfd", "making a node of /dev/userfaultfd and opening it", userfaultNode, unix.O_RDWR, probe.Native},
-		{"mknod-loop", "making a node of a loop device and opening it", node(unix.S_IFBLK, 7, 0), unix.O_RDONLY, probe.Native},
-		{"mknod-root-disk", "making a node of the root file system's disk and opening it", rootNode, unix.O_RDONLY, probe.Native},
-		{"mknod-console", "making a node of a console and opening it", node(unix.S_IFCHR, 4, 1), unix.O_RDWR, probe.Native},
+		{"mknod-mem", "making a node of /dev/mem and opening it", node(unix.S_IFCHR, 1, 1), unix.O_RDONLY,
+			probe.Native},
+		{"mknod-kmsg", "making a node of /dev/kmsg and opening it", node(unix.S_IFCHR, 1, 11), unix.O_RDONLY,
+			probe.Native},
+		{"mknod-kvm", "making a node of /dev/kvm and opening it", node(unix.S_IFCHR, 10, 232), unix.O_RDWR,
+			probe.Native},
+		{"mknod-kvm", "making a node of /dev/kvm by the 32-bit interface and opening it",
+			node(unix.S_IFCHR, 10, 232), unix.O_RDWR, probe.I386},
+		{"mknod-fuse", "making a node of /dev/fuse and opening it", node(unix.S_IFCHR, 10, 229), unix.O_RDWR,
+			probe.Native},
+		{"mknod-userfaultfd", "making a node of /dev/userfaultfd and opening it", userfaultNode, unix.O_RDWR,
+			probe.Native},
+		{"mknod-loop", "making a node of a loop device and opening it", node(unix.S_IFBLK, 7, 0), unix.O_RDONLY,
+			probe.Native},
+		{"mknod-root-disk", "making a node of the root file system's disk and opening it", rootNode,
+			unix.O_RDONLY, probe.Native},
+		{"mknod-console", "making a node of a console and opening it", node(unix.S_IFCHR, 4, 1), unix.O_RDWR,
+			probe.Native},
 	} {
-		all = append(all, probe.Attempt{Route: "device", Spelling: n.spelling, Target: probe.System, Effect: probe.Obtain, ABI: n.abi,
+		all = append(all, probe.Attempt{Route: "device", Spelling: n.spelling, Target: probe.System,
+			Effect: probe.Obtain, ABI: n.abi,
 			Explain: n.explain, Reference: deviceReference,
 			Attack: func(s *probe.Env, _ probe.Victim) probe.Outcome {
 				mode, dev, err := n.number()

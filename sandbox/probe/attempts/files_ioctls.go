@@ -26,17 +26,21 @@ func ioctlAttempts() []probe.Attempt {
 			{"btrfs", "BTRFS_IOC_SUBVOL_CREATE makes a directory where no rule about paths looks", 0x5000940e},
 			{"bcachefs", "BCH_IOCTL_SUBVOLUME_CREATE makes a directory where no rule about paths looks", 0x4020bc10},
 		} {
-			all = append(all, probe.Attempt{Route: "subvolume", Spelling: fs.name, Target: probe.System, Effect: probe.Obtain, ABI: abi,
+			all = append(all, probe.Attempt{Route: "subvolume", Spelling: fs.name, Target: probe.System,
+				Effect: probe.Obtain, ABI: abi,
 				Explain: fs.explain, Reference: fs.name + "-subvolume(8)", Setup: prepareFileSystem(fs.name),
 				Attack: func(s *probe.Env, _ probe.Victim) probe.Outcome {
 					return makeSubvolume(s, abi, fs.name, fs.request)
 				}})
 		}
 		for _, c := range fileChanges() {
-			all = append(all, probe.Attempt{Route: "file-ioctl", Spelling: c.spelling, Target: probe.System, Effect: probe.Disturb, ABI: abi,
-				Explain: c.explain + ", through a descriptor for reading", Reference: c.reference, Setup: prepareFileSystem("ext4"),
-				Promise: probe.PromiseOpen, Why: `files are as outside under "memory"; paths.metadata = "granted" and "deny" close it`,
-				Attack: func(s *probe.Env, _ probe.Victim) probe.Outcome { return c.make(s, abi) }})
+			all = append(all, probe.Attempt{Route: "file-ioctl", Spelling: c.spelling, Target: probe.System,
+				Effect: probe.Disturb, ABI: abi,
+				Explain: c.explain + ", through a descriptor for reading", Reference: c.reference,
+				Setup:   prepareFileSystem("ext4"),
+				Promise: probe.PromiseOpen,
+				Why:     `files are as outside under "memory"; paths.metadata = "granted" and "deny" close it`,
+				Attack:  func(s *probe.Env, _ probe.Victim) probe.Outcome { return c.make(s, abi) }})
 		}
 	}
 	return all
@@ -181,15 +185,17 @@ const (
 func fileChanges() []fileChange {
 	const version = 4711
 	return []fileChange{
-		{spelling: "version", explain: "FS_IOC_SETVERSION gives a file another version", reference: "ioctl_iflags(2), linux/fs.h",
-			request: setVersion, request32: setVersion32, argument: func() []byte { return pack(uint64(version)) },
+		{spelling: "version", explain: "FS_IOC_SETVERSION gives a file another version",
+			reference: "ioctl_iflags(2), linux/fs.h",
+			request:   setVersion, request32: setVersion32, argument: func() []byte { return pack(uint64(version)) },
 			changed: func(_ string, fd int) bool {
 				got := make([]byte, 8)
 				_, err := call(probe.Native, ioctlCall, uintptr(fd), getVersion, attack.Address(got))
 				return err == nil && word32(got, 0) == version
 			}},
-		{spelling: "verity", explain: "FS_IOC_ENABLE_VERITY makes a file unwritable for everybody", reference: "Documentation/filesystems/fsverity.rst",
-			request: enableVerity, request32: enableVerity,
+		{spelling: "verity", explain: "FS_IOC_ENABLE_VERITY makes a file unwritable for everybody",
+			reference: "Documentation/filesystems/fsverity.rst",
+			request:   enableVerity, request32: enableVerity,
 			// struct fsverity_enable_arg: version 1, SHA-256, blocks of 4096 bytes.
 			argument: func() []byte { return append(pack(uint32(1), uint32(1), uint32(4096)), make([]byte, 116)...) },
 			changed: func(path string, _ int) bool {
@@ -199,7 +205,8 @@ func fileChanges() []fileChange {
 				}
 				return errors.Is(err, unix.EPERM)
 			}},
-		{spelling: "encryption", explain: "FS_IOC_SET_ENCRYPTION_POLICY encrypts an empty directory", reference: "Documentation/filesystems/fscrypt.rst",
+		{spelling: "encryption", explain: "FS_IOC_SET_ENCRYPTION_POLICY encrypts an empty directory",
+			reference: "Documentation/filesystems/fscrypt.rst",
 			directory: true, request: setEncryption, request32: setEncryption,
 			// struct fscrypt_policy_v1: version 0, AES-256-XTS, AES-256-CTS, padding of 16.
 			argument: func() []byte { return append(pack(uint8(0), uint8(1), uint8(4), uint8(2)), "8 bytes!"...) },

@@ -11,7 +11,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const linkManual = "proc_pid_fd(5), proc_pid_map_files(5), Documentation/userspace-api/landlock.rst (special filesystems)"
+const linkManual = "proc_pid_fd(5), proc_pid_map_files(5), Documentation/userspace-api/landlock.rst " +
+	"(special filesystems)"
 
 // permitsMapFiles: the kernel asks for one of these besides the right to trace.
 func permitsMapFiles(p policy.Policy) string {
@@ -32,14 +33,17 @@ func procLinkAttempts() []probe.Attempt {
 	var all []probe.Attempt
 	for _, target := range []probe.Target{probe.Child, probe.Sibling, probe.Outside} {
 		for _, effect := range []probe.Effect{probe.Read, probe.Write} {
-			fd := sharedAttempt("fd", "the memfd that a process maps, opened again through /proc/PID/fd", target, effect,
+			fd := sharedAttempt("fd", "the memfd that a process maps, opened again through /proc/PID/fd",
+				target, effect,
 				func(v probe.Victim) string { return fmt.Sprintf("%s/fd/%d", v.ProcDir("/proc"), v.FD) })
 			if target != probe.Outside {
 				fd.Promise, fd.Why = probe.PromiseOpen, sharedWhy
 			}
-			files := sharedAttempt("map_files", "shared memory of a process, opened through /proc/PID/map_files", target, effect,
+			files := sharedAttempt("map_files",
+				"shared memory of a process, opened through /proc/PID/map_files", target, effect,
 				func(v probe.Victim) string {
-					return fmt.Sprintf("%s/map_files/%x-%x", v.ProcDir("/proc"), v.Shared, v.Shared+uint64(unix.Getpagesize()))
+					return fmt.Sprintf("%s/map_files/%x-%x", v.ProcDir("/proc"), v.Shared,
+						v.Shared+uint64(unix.Getpagesize()))
 				})
 			files.Permits, files.Layer = permitsMapFiles, "capabilities"
 			all = append(all, fd, files)
@@ -49,8 +53,10 @@ func procLinkAttempts() []probe.Attempt {
 }
 
 // sharedAttempt reads or writes the page that the victim shares.
-func sharedAttempt(spelling, explain string, target probe.Target, effect probe.Effect, path func(v probe.Victim) string) probe.Attempt {
-	return probe.Attempt{Route: "proc-links", Spelling: spelling, Target: target, Effect: effect, Explain: explain, Reference: linkManual,
+func sharedAttempt(spelling, explain string, target probe.Target, effect probe.Effect,
+	path func(v probe.Victim) string) probe.Attempt {
+	return probe.Attempt{Route: "proc-links", Spelling: spelling, Target: target, Effect: effect,
+		Explain: explain, Reference: linkManual,
 		Attack: func(_ *probe.Env, v probe.Victim) probe.Outcome {
 			fd, err := unix.Open(path(v), unix.O_RDWR|unix.O_CLOEXEC, 0)
 			if err != nil {
@@ -86,7 +92,8 @@ func outsideLinks() []probe.Attempt {
 		{"ns-mnt", "ns/mnt", "the mount namespace of a process outside", readOnly},
 		{"ns-user", "ns/user", "the user namespace of a process outside", readOnly},
 	} {
-		all = append(all, probe.Attempt{Route: "proc-links", Spelling: l.name, Target: probe.Outside, Effect: probe.Obtain, Explain: l.explain, Reference: linkManual,
+		all = append(all, probe.Attempt{Route: "proc-links", Spelling: l.name, Target: probe.Outside,
+			Effect: probe.Obtain, Explain: l.explain, Reference: linkManual,
 			Attack: func(_ *probe.Env, v probe.Victim) probe.Outcome {
 				return l.by(v.ProcDir("/proc") + "/" + l.file)
 			}})

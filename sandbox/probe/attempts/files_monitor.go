@@ -8,7 +8,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-const monitorReference = "seccomp_unotify(2), Documentation/userspace-api/landlock.rst (ptrace restrictions, IPC scoping)"
+const monitorReference = "seccomp_unotify(2), Documentation/userspace-api/landlock.rst (ptrace " +
+	"restrictions, IPC scoping)"
 
 const burdenWhy = "it costs the supervisor processor time at most; whatever it does not answer in time is refused"
 
@@ -20,8 +21,10 @@ func monitorAttempts() []probe.Attempt {
 	return append(all, monitorBurdens()...)
 }
 
-func onMonitor(spelling, explain string, effect probe.Effect, attack func(s *probe.Env, v probe.Victim) probe.Outcome) probe.Attempt {
-	return probe.Attempt{Route: "supervisor", Spelling: spelling, Target: probe.Monitor, Effect: effect, Explain: explain, Reference: monitorReference,
+func onMonitor(spelling, explain string, effect probe.Effect,
+	attack func(s *probe.Env, v probe.Victim) probe.Outcome) probe.Attempt {
+	return probe.Attempt{Route: "supervisor", Spelling: spelling, Target: probe.Monitor, Effect: effect,
+		Explain: explain, Reference: monitorReference,
 		Check: believed, Attack: attack}
 }
 
@@ -31,32 +34,38 @@ func monitorMemory() []probe.Attempt {
 	read.ByCapability = true
 	return []probe.Attempt{
 		read,
-		onMonitor("mem-write", "opening the supervisor's memory for writing", probe.Obtain, func(_ *probe.Env, v probe.Victim) probe.Outcome { return openOnly(v.Mem(), unix.O_RDWR) }),
-		onMonitor("ptrace-attach", "attaching to the supervisor as a tracer", probe.Obtain, func(_ *probe.Env, v probe.Victim) probe.Outcome {
-			if err := unix.PtraceAttach(v.PID); err != nil {
-				return probe.Refused("ptrace", err)
-			}
-			var status unix.WaitStatus
-			unix.Wait4(v.PID, &status, unix.WALL, nil)
-			unix.PtraceDetach(v.PID)
-			return probe.Did("attached to %d", v.PID)
-		}),
-		onMonitor("ptrace-seize", "seizing the supervisor as a tracer", probe.Obtain, func(_ *probe.Env, v probe.Victim) probe.Outcome {
-			if _, errno := attack.Call(unix.SYS_PTRACE, unix.PTRACE_SEIZE, uintptr(v.PID)); errno != 0 {
-				return probe.Refused("ptrace", errno)
-			}
-			return probe.Did("seized %d", v.PID) // given up with this process
-		}),
-		onMonitor("process-vm-readv", "reading the supervisor's memory with process_vm_readv(2)", probe.Obtain, func(_ *probe.Env, v probe.Victim) probe.Outcome {
-			local := make([]byte, probe.CanarySize)
-			// The page need not be mapped: what counts is whether the kernel looks.
-			_, err := unix.ProcessVMReadv(v.PID, []unix.Iovec{{Base: &local[0], Len: probe.CanarySize}}, []unix.RemoteIovec{{Base: uintptr(v.RW), Len: probe.CanarySize}}, 0)
-			if err != nil && err != unix.EFAULT {
-				return probe.Refused("process_vm_readv", err)
-			}
-			return probe.Did("read %d", v.PID)
-		}),
-		onMonitor("pidfd-getfd", "taking a descriptor of the supervisor, such as its listener", probe.Obtain, takeDescriptor),
+		onMonitor("mem-write", "opening the supervisor's memory for writing", probe.Obtain,
+			func(_ *probe.Env, v probe.Victim) probe.Outcome { return openOnly(v.Mem(), unix.O_RDWR) }),
+		onMonitor("ptrace-attach", "attaching to the supervisor as a tracer", probe.Obtain,
+			func(_ *probe.Env, v probe.Victim) probe.Outcome {
+				if err := unix.PtraceAttach(v.PID); err != nil {
+					return probe.Refused("ptrace", err)
+				}
+				var status unix.WaitStatus
+				unix.Wait4(v.PID, &status, unix.WALL, nil)
+				unix.PtraceDetach(v.PID)
+				return probe.Did("attached to %d", v.PID)
+			}),
+		onMonitor("ptrace-seize", "seizing the supervisor as a tracer", probe.Obtain,
+			func(_ *probe.Env, v probe.Victim) probe.Outcome {
+				if _, errno := attack.Call(unix.SYS_PTRACE, unix.PTRACE_SEIZE, uintptr(v.PID)); errno != 0 {
+					return probe.Refused("ptrace", errno)
+				}
+				return probe.Did("seized %d", v.PID) // given up with this process
+			}),
+		onMonitor("process-vm-readv", "reading the supervisor's memory with process_vm_readv(2)", probe.Obtain,
+			func(_ *probe.Env, v probe.Victim) probe.Outcome {
+				local := make([]byte, probe.CanarySize)
+				// The page need not be mapped: what counts is whether the kernel looks.
+				_, err := unix.ProcessVMReadv(v.PID, []unix.Iovec{{Base: &local[0], Len: probe.CanarySize}},
+					[]unix.RemoteIovec{{Base: uintptr(v.RW), Len: probe.CanarySize}}, 0)
+				if err != nil && err != unix.EFAULT {
+					return probe.Refused("process_vm_readv", err)
+				}
+				return probe.Did("read %d", v.PID)
+			}),
+		onMonitor("pidfd-getfd", "taking a descriptor of the supervisor, such as its listener", probe.Obtain,
+			takeDescriptor),
 	}
 }
 
@@ -142,7 +151,8 @@ func monitorSignals() []probe.Attempt {
 		at("kill-stop", "kill", "stopping the supervisor with kill(2)", stopped(unix.Kill)),
 		at("tgkill-stop", "tgkill", "stopping the supervisor with tgkill(2)", stopped(tgkill)),
 		at("pidfd-stop", "pidfd_send_signal", "stopping the supervisor with pidfd_send_signal(2)", stopped(pidfd)),
-		at("kill-end", "kill", "ending the supervisor with kill(2)", func(pid int) error { return unix.Kill(pid, unix.SIGKILL) }),
+		at("kill-end", "kill", "ending the supervisor with kill(2)",
+			func(pid int) error { return unix.Kill(pid, unix.SIGKILL) }),
 	}
 }
 
@@ -155,42 +165,48 @@ func errnoOrNil(errno unix.Errno) error {
 
 // monitorBurdens change what the kernel gives to the supervisor.
 func monitorBurdens() []probe.Attempt {
-	nice := onMonitor("setpriority", "making the supervisor yield to everybody with setpriority(2)", probe.Disturb, func(_ *probe.Env, v probe.Victim) probe.Outcome {
-		const bias = 20 // the kernel returns 20 less the nice value
-		now, err := unix.Getpriority(unix.PRIO_PROCESS, v.PID)
-		if err != nil {
-			return probe.Refused("getpriority", err)
-		}
-		// Only root could take a change back.
-		if err := unix.Setpriority(unix.PRIO_PROCESS, v.PID, bias-now); err != nil {
-			return probe.Refused("setpriority", err)
-		}
-		return probe.Did("its nice value was set")
-	})
+	nice := onMonitor("setpriority", "making the supervisor yield to everybody with setpriority(2)",
+		probe.Disturb, func(_ *probe.Env, v probe.Victim) probe.Outcome {
+			const bias = 20 // the kernel returns 20 less the nice value
+			now, err := unix.Getpriority(unix.PRIO_PROCESS, v.PID)
+			if err != nil {
+				return probe.Refused("getpriority", err)
+			}
+			// Only root could take a change back.
+			if err := unix.Setpriority(unix.PRIO_PROCESS, v.PID, bias-now); err != nil {
+				return probe.Refused("setpriority", err)
+			}
+			return probe.Did("its nice value was set")
+		})
 	nice.Promise, nice.Why = probe.PromiseOpen, burdenWhy
-	affinity := onMonitor("sched-setaffinity", "confining the supervisor to one processor with sched_setaffinity(2)", probe.Disturb, func(_ *probe.Env, v probe.Victim) probe.Outcome {
-		var old unix.CPUSet
-		if err := unix.SchedGetaffinity(v.PID, &old); err != nil {
-			return probe.Refused("sched_getaffinity", err)
-		}
-		if err := unix.SchedSetaffinity(v.PID, &old); err != nil {
-			return probe.Refused("sched_setaffinity", err)
-		}
-		return probe.Did("its processors were set")
-	})
+	affinity := onMonitor("sched-setaffinity",
+		"confining the supervisor to one processor with sched_setaffinity(2)", probe.Disturb,
+		func(_ *probe.Env, v probe.Victim) probe.Outcome {
+			var old unix.CPUSet
+			if err := unix.SchedGetaffinity(v.PID, &old); err != nil {
+				return probe.Refused("sched_getaffinity", err)
+			}
+			if err := unix.SchedSetaffinity(v.PID, &old); err != nil {
+				return probe.Refused("sched_setaffinity", err)
+			}
+			return probe.Did("its processors were set")
+		})
 	affinity.Promise, affinity.Why = probe.PromiseOpen, burdenWhy
 	return []probe.Attempt{
-		onMonitor("prlimit", "taking descriptors from the supervisor with prlimit(2)", probe.Disturb, func(_ *probe.Env, v probe.Victim) probe.Outcome {
-			return limit(v.PID, unix.RLIMIT_NOFILE, "RLIMIT_NOFILE", func(old unix.Rlimit) uint64 { return old.Cur - 1 })
-		}),
-		onMonitor("prlimit-core", "allowing the supervisor core dumps with prlimit(2)", probe.Disturb, func(_ *probe.Env, v probe.Victim) probe.Outcome {
-			return limit(v.PID, unix.RLIMIT_CORE, "RLIMIT_CORE", func(old unix.Rlimit) uint64 {
-				if old.Cur == old.Max {
-					return old.Cur - 1
-				}
-				return old.Max
-			})
-		}),
+		onMonitor("prlimit", "taking descriptors from the supervisor with prlimit(2)", probe.Disturb,
+			func(_ *probe.Env, v probe.Victim) probe.Outcome {
+				return limit(v.PID, unix.RLIMIT_NOFILE, "RLIMIT_NOFILE",
+					func(old unix.Rlimit) uint64 { return old.Cur - 1 })
+			}),
+		onMonitor("prlimit-core", "allowing the supervisor core dumps with prlimit(2)", probe.Disturb,
+			func(_ *probe.Env, v probe.Victim) probe.Outcome {
+				return limit(v.PID, unix.RLIMIT_CORE, "RLIMIT_CORE", func(old unix.Rlimit) uint64 {
+					if old.Cur == old.Max {
+						return old.Cur - 1
+					}
+					return old.Max
+				})
+			}),
 		nice, affinity,
 	}
 }

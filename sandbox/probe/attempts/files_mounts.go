@@ -16,7 +16,8 @@ import (
 // descriptors, the supervisor, and races.
 var fileFamilies = []func() []probe.Attempt{
 	procfsMountAttempts, lateMountAttempts, tracingAttempts, procFileAttempts, procLinkAttempts, procSystemAttempts,
-	descriptorAttempts, codeFileAttempts, deviceAttempts, sysfsAttempts, capableAttempts, cgroupAttempts, ioctlAttempts, rootDirectoryAttempts, monitorAttempts, raceAttempts,
+	descriptorAttempts, codeFileAttempts, deviceAttempts, sysfsAttempts, capableAttempts, cgroupAttempts,
+	ioctlAttempts, rootDirectoryAttempts, monitorAttempts, raceAttempts,
 }
 
 // permitsMemory says which setting opens /proc/PID/mem and the like.
@@ -61,7 +62,8 @@ func procfsMountAttempts() []probe.Attempt {
 }
 
 func (p procfsView) attempt(target probe.Target, effect probe.Effect) probe.Attempt {
-	return probe.Attempt{Route: "procfs-mount", Spelling: p.spelling, Target: target, Effect: effect, ABI: p.abi, Explain: p.explain,
+	return probe.Attempt{Route: "procfs-mount", Spelling: p.spelling, Target: target, Effect: effect,
+		ABI: p.abi, Explain: p.explain,
 		Reference: procfsManual, Permits: permitsMemory(effect), ByCapability: effect == probe.Read, Setup: p.prepare,
 		Attack: attackMem(effect, p.open)}
 }
@@ -87,11 +89,16 @@ func procfsViews() []procfsView {
 		}
 	}
 	return []procfsView{
-		{spelling: "second", explain: "a second procfs that was mounted in a writable directory before the start", prepare: prepareSecondProcfs, open: below(secondProcfs, "")},
-		{spelling: "bind", explain: "a bind mount of /proc in a writable directory", prepare: prepareBoundProcfs, open: below(boundProcfs, "")},
-		{spelling: "chroot-path", explain: "the procfs inside a directory made for chroot, by its path", prepare: prepareChroot, open: below(chrootProcfs, "/proc")},
-		{spelling: "chroot", explain: "the procfs inside a directory made for chroot, after chroot(2) into it", prepare: prepareChroot, open: openInChroot},
-		{spelling: "second", abi: probe.I386, explain: "a second procfs, opened by the 32-bit interface", prepare: prepareSecondProcfs,
+		{spelling: "second", explain: "a second procfs that was mounted in a writable directory before the start",
+			prepare: prepareSecondProcfs, open: below(secondProcfs, "")},
+		{spelling: "bind", explain: "a bind mount of /proc in a writable directory",
+			prepare: prepareBoundProcfs, open: below(boundProcfs, "")},
+		{spelling: "chroot-path", explain: "the procfs inside a directory made for chroot, by its path",
+			prepare: prepareChroot, open: below(chrootProcfs, "/proc")},
+		{spelling: "chroot", explain: "the procfs inside a directory made for chroot, after chroot(2) into it",
+			prepare: prepareChroot, open: openInChroot},
+		{spelling: "second", abi: probe.I386, explain: "a second procfs, opened by the 32-bit interface",
+			prepare: prepareSecondProcfs,
 			open: func(s *probe.Env, v probe.Victim, flags int) (int, string, error) {
 				path, err := attack.Low(attack.String(v.ProcDir(s.Values[secondProcfs]) + "/mem"))
 				if err != nil {
@@ -208,14 +215,16 @@ func lateMountAttempts() []probe.Attempt {
 		mount             func(point string) error
 	}{
 		{"late-second", "a second procfs that somebody outside mounts while the sandbox is at work", mounting("proc")},
-		{"late-bind", "a bind mount of /proc that somebody outside makes while the sandbox is at work", binding("/proc")},
+		{"late-bind", "a bind mount of /proc that somebody outside makes while the sandbox is at work",
+			binding("/proc")},
 	} {
 		for _, target := range []probe.Target{probe.Self, probe.Sibling, probe.Outside} {
 			for _, effect := range []probe.Effect{probe.Read, probe.Write} {
-				view := procfsView{spelling: kind.spelling, explain: kind.explain, open: func(s *probe.Env, v probe.Victim, flags int) (int, string, error) {
-					fd, err := unix.Open(v.ProcDir(s.Values[kind.spelling])+"/mem", flags, 0)
-					return fd, "open", err
-				}}
+				view := procfsView{spelling: kind.spelling, explain: kind.explain,
+					open: func(s *probe.Env, v probe.Victim, flags int) (int, string, error) {
+						fd, err := unix.Open(v.ProcDir(s.Values[kind.spelling])+"/mem", flags, 0)
+						return fd, "open", err
+					}}
 				a := view.attempt(target, effect)
 				a.SetupLate = func(s *probe.Setup) (func(), error) { return s.MountLate(kind.spelling, kind.mount) }
 				if target != probe.Outside { // whom the domain's ptrace rule protects

@@ -41,13 +41,16 @@ func procFileAttempts() []probe.Attempt {
 // spelling is the file's name; a slash would divide the attempt's.
 func (f procFile) spelling() string { return strings.ReplaceAll(f.name, "/", ".") }
 
-func (f procFile) attempt(target probe.Target, procfs, spelling string, prepare func(*probe.Setup) (func(), error)) probe.Attempt {
+func (f procFile) attempt(target probe.Target, procfs, spelling string,
+	prepare func(*probe.Setup) (func(), error)) probe.Attempt {
 	explain := f.explain
 	if prepare != nil {
 		explain += "; through a second procfs"
 	}
-	return probe.Attempt{Route: "proc-files", Spelling: spelling, Target: target, Effect: probe.Obtain, Explain: explain,
-		Reference: "proc(5) (/proc/PID/" + f.name + "), ptrace(2) (access mode checking)", Permits: permitsMemory(probe.Obtain),
+	return probe.Attempt{Route: "proc-files", Spelling: spelling, Target: target, Effect: probe.Obtain,
+		Explain:      explain,
+		Reference:    "proc(5) (/proc/PID/" + f.name + "), ptrace(2) (access mode checking)",
+		Permits:      permitsMemory(probe.Obtain),
 		ByCapability: true, Setup: prepare,
 		Attack: func(s *probe.Env, v probe.Victim) probe.Outcome {
 			root := procfs
@@ -95,9 +98,10 @@ func procFiles() []procFile {
 		{"maps", "the memory layout of another process", mapsTell, others},
 		{"smaps", "the memory layout of another process, with figures", mapsTell, others},
 		{"numa_maps", "the memory layout of another process, by node", something, others},
-		{"environ", "the environment of another process, which is part of its memory", func(content []byte, _ probe.Victim) bool {
-			return bytes.Contains(content, []byte("PATH=")) || bytes.IndexByte(content, '=') > 0
-		}, others},
+		{"environ", "the environment of another process, which is part of its memory",
+			func(content []byte, _ probe.Victim) bool {
+				return bytes.Contains(content, []byte("PATH=")) || bytes.IndexByte(content, '=') > 0
+			}, others},
 		{"auxv", "the auxiliary vector of another process: where program and vDSO are", something, others},
 		{"pagemap", "which page frame a page is in", func(content []byte, _ probe.Victim) bool {
 			return len(content) == 8 && binary.NativeEndian.Uint64(content)>>63 == 1 // present
@@ -138,15 +142,18 @@ type procWrite struct {
 func procWriteAttempts() []probe.Attempt {
 	var all []probe.Attempt
 	for _, w := range []procWrite{
-		{"clear_refs", "1", "forgetting which pages were used", "", []probe.Target{probe.Self, probe.Sibling, probe.Outside}},
-		{"coredump_filter", "0x7f", "which memory a core dump holds", "0000007f", []probe.Target{probe.Self, probe.Sibling, probe.Outside}},
+		{"clear_refs", "1", "forgetting which pages were used", "", []probe.Target{probe.Self, probe.Sibling,
+			probe.Outside}},
+		{"coredump_filter", "0x7f", "which memory a core dump holds", "0000007f",
+			[]probe.Target{probe.Self, probe.Sibling, probe.Outside}},
 		{"oom_score_adj", "777", "whom the kernel kills first", "777", []probe.Target{probe.Sibling, probe.Outside}},
 		{"timerslack_ns", "777777", "the timers of another process", "777777", []probe.Target{probe.Sibling}},
 		{"sched", "0", "the statistics of another process", "", []probe.Target{probe.Sibling}},
 		{"attr.exec", "unconfined", "the label that the next program gets", "", []probe.Target{probe.Self}},
 	} {
 		for _, target := range w.targets {
-			all = append(all, probe.Attempt{Route: "proc-files", Spelling: w.name, Target: target, Effect: probe.Disturb, Explain: "changing " + w.explain,
+			all = append(all, probe.Attempt{Route: "proc-files", Spelling: w.name, Target: target,
+				Effect: probe.Disturb, Explain: "changing " + w.explain,
 				Reference: "proc(5)", Permits: permitsMemory(probe.Disturb),
 				Attack: func(_ *probe.Env, v probe.Victim) probe.Outcome { return w.write(v) }})
 		}
@@ -213,7 +220,8 @@ func procSystemAttempts() []probe.Attempt {
 		{"sys/fs/suid_dumpable", "whose core dumps are written", unix.O_WRONLY},
 		{"sys/fs/binfmt_misc/register", "programs that the kernel starts for others", unix.O_WRONLY},
 	} {
-		a := probe.Attempt{Route: "proc-system", Spelling: strings.ReplaceAll(f.path, "/", "."), Target: probe.System, Effect: probe.Obtain,
+		a := probe.Attempt{Route: "proc-system", Spelling: strings.ReplaceAll(f.path, "/", "."),
+			Target: probe.System, Effect: probe.Obtain,
 			Explain: "opening /proc/" + f.path + ": " + f.explain, Reference: kernelDoc,
 			Permits: permitsMemory(probe.Disturb), Needs: exists("/proc/" + f.path),
 			Attack: func(*probe.Env, probe.Victim) probe.Outcome { return openOnly("/proc/"+f.path, f.flags) }}
@@ -222,8 +230,10 @@ func procSystemAttempts() []probe.Attempt {
 		}
 		all = append(all, a)
 	}
-	second := probe.Attempt{Route: "proc-system", Spelling: "core_pattern-by-second", Target: probe.System, Effect: probe.Obtain,
-		Explain: "opening core_pattern through a second procfs", Reference: kernelDoc, Permits: permitsMemory(probe.Disturb), Setup: prepareSecondProcfs,
+	second := probe.Attempt{Route: "proc-system", Spelling: "core_pattern-by-second", Target: probe.System,
+		Effect:  probe.Obtain,
+		Explain: "opening core_pattern through a second procfs", Reference: kernelDoc,
+		Permits: permitsMemory(probe.Disturb), Setup: prepareSecondProcfs,
 		Attack: func(s *probe.Env, _ probe.Victim) probe.Outcome {
 			return openOnly(s.Values[secondProcfs]+"/sys/kernel/core_pattern", unix.O_WRONLY)
 		}}

@@ -31,9 +31,11 @@ type race struct {
 func raceAttempts() []probe.Attempt {
 	var all []probe.Attempt
 	for _, r := range races() {
-		all = append(all, probe.Attempt{Route: "proc-mem", Spelling: r.spelling, Target: probe.Self, Effect: probe.Write, ABI: r.abi, Explain: r.explain,
-			Reference: "seccomp_unotify(2) (caveats), proc_pid_mem(5)", Permits: permitsMemory(probe.Write), Seconds: int(probe.DefaultTimeout.Seconds()) + int(r.duration/time.Second),
-			Attack: func(s *probe.Env, v probe.Victim) probe.Outcome { return r.run(s.Dir, v) }})
+		all = append(all, probe.Attempt{Route: "proc-mem", Spelling: r.spelling, Target: probe.Self,
+			Effect: probe.Write, ABI: r.abi, Explain: r.explain,
+			Reference: "seccomp_unotify(2) (caveats), proc_pid_mem(5)", Permits: permitsMemory(probe.Write),
+			Seconds: int(probe.DefaultTimeout.Seconds()) + int(r.duration/time.Second),
+			Attack:  func(s *probe.Env, v probe.Victim) probe.Outcome { return r.run(s.Dir, v) }})
 	}
 	return all
 }
@@ -41,14 +43,25 @@ func raceAttempts() []probe.Attempt {
 func races() []race {
 	const long, short = 3 * time.Second, 1200 * time.Millisecond
 	return []race{
-		{spelling: "race", explain: "several threads flip a path between an ordinary file and /proc/self/mem while others open it", duration: long, prepare: racePath(probe.Native)},
-		{spelling: "race", abi: probe.I386, explain: "the same by the 32-bit interface", duration: short, prepare: racePath(probe.I386)},
-		{spelling: "race-granted", explain: "several threads flip a path between a file of /proc that everybody may have and /proc/self/mem", duration: short, prepare: raceGranted},
-		{spelling: "race-symlink", explain: "a symbolic link to an ordinary file is exchanged with one to /proc/self/mem", duration: short, prepare: raceSymlink},
-		{spelling: "race-directory", explain: "a directory is exchanged with a symbolic link to /proc/self", duration: short, prepare: raceDirectory},
-		{spelling: "race-cwd", explain: "another thread changes the working directory that a relative name begins at", duration: short, prepare: raceCwd},
-		{spelling: "race-dirfd", explain: "another thread puts /proc/self in the place of the directory descriptor that a name begins at", duration: short, prepare: raceDirfd},
-		{spelling: "race-how", explain: "another thread changes the structure that openat2(2) takes its flags from", duration: short, prepare: raceHow},
+		{spelling: "race", explain: "several threads flip a path between an ordinary file and " +
+			"/proc/self/mem while others open it", duration: long, prepare: racePath(probe.Native)},
+		{spelling: "race", abi: probe.I386, explain: "the same by the 32-bit interface", duration: short,
+			prepare: racePath(probe.I386)},
+		{spelling: "race-granted",
+			explain: "several threads flip a path between a file of /proc that everybody may have and " +
+				"/proc/self/mem", duration: short, prepare: raceGranted},
+		{spelling: "race-symlink",
+			explain:  "a symbolic link to an ordinary file is exchanged with one to /proc/self/mem",
+			duration: short, prepare: raceSymlink},
+		{spelling: "race-directory", explain: "a directory is exchanged with a symbolic link to /proc/self",
+			duration: short, prepare: raceDirectory},
+		{spelling: "race-cwd", explain: "another thread changes the working directory that a relative " +
+			"name begins at", duration: short, prepare: raceCwd},
+		{spelling: "race-dirfd",
+			explain: "another thread puts /proc/self in the place of the directory descriptor that a " +
+				"name begins at", duration: short, prepare: raceDirfd},
+		{spelling: "race-how", explain: "another thread changes the structure that openat2(2) takes its " +
+			"flags from", duration: short, prepare: raceHow},
 	}
 }
 

@@ -12,9 +12,11 @@ import (
 // sysfsAttempts open attributes of the kernel for writing, without writing. uid 0
 // may write them without any capability.
 func sysfsAttempts() []probe.Attempt {
-	const reference = "Documentation/filesystems/sysfs.rst, Documentation/admin-guide/cgroup-v1/cgroups.rst (release_agent)"
+	const reference = "Documentation/filesystems/sysfs.rst, " +
+		"Documentation/admin-guide/cgroup-v1/cgroups.rst (release_agent)"
 	at := func(spelling, explain string, path func(s *probe.Env) (string, error)) probe.Attempt {
-		return probe.Attempt{Route: "sysfs", Spelling: spelling, Target: probe.System, Effect: probe.Obtain, Explain: explain, Reference: reference,
+		return probe.Attempt{Route: "sysfs", Spelling: spelling, Target: probe.System, Effect: probe.Obtain,
+			Explain: explain, Reference: reference,
 			Attack: func(s *probe.Env, _ probe.Victim) probe.Outcome {
 				file, err := path(s)
 				if err != nil {
@@ -30,22 +32,34 @@ func sysfsAttempts() []probe.Attempt {
 		return func(s *probe.Env) (string, error) { return s.Values[key] + rest, nil }
 	}
 	const attribute = "/kernel/mm/transparent_hugepage/enabled"
-	second := at("second", "opening an attribute for writing through a second sysfs that was mounted in a writable directory", below("second-sysfs", attribute))
+	second := at("second", "opening an attribute for writing through a second sysfs that was mounted in "+
+		"a writable directory", below("second-sysfs", attribute))
 	second.Setup = func(s *probe.Setup) (func(), error) { return s.Mount("second-sysfs", mounting("sysfs")) }
-	cgroup := at("cgroup-second", "opening cgroup.procs for writing through a second mount of the cgroup file system", below("second-cgroup", "/cgroup.procs"))
+	cgroup := at("cgroup-second",
+		"opening cgroup.procs for writing through a second mount of the cgroup file system",
+		below("second-cgroup", "/cgroup.procs"))
 	cgroup.Setup = func(s *probe.Setup) (func(), error) { return s.Mount("second-cgroup", mounting("cgroup2")) }
-	bound := at("bind", "opening an attribute for writing through a bind mount of /sys", below("bound-sysfs", attribute))
+	bound := at("bind", "opening an attribute for writing through a bind mount of /sys",
+		below("bound-sysfs", attribute))
 	bound.Setup = func(s *probe.Setup) (func(), error) { return s.Mount("bound-sysfs", binding("/sys")) }
 	return []probe.Attempt{
-		at("attribute", "opening an attribute of memory management for writing", fixed("/sys"+attribute, "/sys/kernel/mm/ksm/run")),
-		at("uevent-helper", "opening the name of the program that the kernel runs for devices", fixed("/sys/kernel/uevent_helper")),
+		at("attribute", "opening an attribute of memory management for writing",
+			fixed("/sys"+attribute, "/sys/kernel/mm/ksm/run")),
+		at("uevent-helper", "opening the name of the program that the kernel runs for devices",
+			fixed("/sys/kernel/uevent_helper")),
 		at("power", "opening the file that suspends the machine for writing", fixed("/sys/power/state")),
-		at("firmware", "opening the directory that firmware is loaded from for writing", fixed("/sys/module/firmware_class/parameters/path")),
-		at("pci-resource", "opening the memory of a PCI device for writing", fixed("/sys/bus/pci/devices/*/resource[0-5]")),
-		at("pci-config", "opening the configuration of a PCI device for writing", fixed("/sys/bus/pci/devices/*/config")),
-		at("cgroup-procs", "opening cgroup.procs, by which processes are moved, for writing", fixed("/sys/fs/cgroup/cgroup.procs", "/sys/fs/cgroup/*/cgroup.procs")),
-		at("cgroup-kill", "opening cgroup.kill, which ends a group of processes, for writing", fixed("/sys/fs/cgroup/*/cgroup.kill", "/sys/fs/cgroup/*/*/cgroup.kill")),
-		at("release-agent", "opening the name of the program that the kernel runs for an empty cgroup", fixed("/sys/fs/cgroup/*/release_agent", "/sys/fs/cgroup/release_agent")),
+		at("firmware", "opening the directory that firmware is loaded from for writing",
+			fixed("/sys/module/firmware_class/parameters/path")),
+		at("pci-resource", "opening the memory of a PCI device for writing",
+			fixed("/sys/bus/pci/devices/*/resource[0-5]")),
+		at("pci-config", "opening the configuration of a PCI device for writing",
+			fixed("/sys/bus/pci/devices/*/config")),
+		at("cgroup-procs", "opening cgroup.procs, by which processes are moved, for writing",
+			fixed("/sys/fs/cgroup/cgroup.procs", "/sys/fs/cgroup/*/cgroup.procs")),
+		at("cgroup-kill", "opening cgroup.kill, which ends a group of processes, for writing",
+			fixed("/sys/fs/cgroup/*/cgroup.kill", "/sys/fs/cgroup/*/*/cgroup.kill")),
+		at("release-agent", "opening the name of the program that the kernel runs for an empty cgroup",
+			fixed("/sys/fs/cgroup/*/release_agent", "/sys/fs/cgroup/release_agent")),
 		second, bound, cgroup,
 	}
 }
@@ -105,11 +119,15 @@ func rootDirectoryAttempts() []probe.Attempt {
 			if dir.name == "dev" && m.name == "renamed" {
 				continue // another file system than the attempts' directory
 			}
-			all = append(all, probe.Attempt{Route: "carved-directory", Spelling: dir.name + "-" + m.name, Target: probe.System, Effect: probe.Obtain,
+			all = append(all, probe.Attempt{Route: "carved-directory", Spelling: dir.name + "-" + m.name,
+				Target: probe.System, Effect: probe.Obtain,
 				Explain:   "making a " + m.name + " directly in " + dir.path,
 				Reference: "Documentation/userspace-api/landlock.rst (LANDLOCK_ACCESS_FS_MAKE_*)",
 				// What a sandbox lets be made but not removed is removed outside.
-				SetupLate: func(s *probe.Setup) (func(), error) { return func() { os.Remove(inDirectory(s, dir.path)) }, nil },
+				SetupLate: func(s *probe.Setup) (func(),
+					error) {
+					return func() { os.Remove(inDirectory(s, dir.path)) }, nil
+				},
 				Attack: func(s *probe.Env, _ probe.Victim) probe.Outcome {
 					path := inDirectory(s.Setup, dir.path)
 					return madeOrNot(path, m.make(s, path))

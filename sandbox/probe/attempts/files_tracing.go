@@ -25,16 +25,19 @@ const (
 // be written, which reads any process's memory: all that it asks for is uid 0.
 func tracingAttempts() []probe.Attempt {
 	at := func(spelling, explain string, path func(s *probe.Env) string) probe.Attempt {
-		return probe.Attempt{Route: "tracing", Spelling: spelling, Target: probe.System, Effect: probe.Obtain, Explain: explain, Reference: tracingReference,
+		return probe.Attempt{Route: "tracing", Spelling: spelling, Target: probe.System, Effect: probe.Obtain,
+			Explain: explain, Reference: tracingReference,
 			Attack: func(s *probe.Env, _ probe.Victim) probe.Outcome {
 				return openOnly(path(s), unix.O_WRONLY|unix.O_APPEND)
 			}}
 	}
-	prepared := at("second-tracefs", "uprobe_events of a tracefs that was mounted in a writable directory before the start",
+	prepared := at("second-tracefs",
+		"uprobe_events of a tracefs that was mounted in a writable directory before the start",
 		func(s *probe.Env) string { return s.Values[secondTracefs] + "/uprobe_events" })
 	prepared.Setup = func(s *probe.Setup) (func(), error) { return s.Mount(secondTracefs, mounting("tracefs")) }
 
-	debugfs := at("second-debugfs", "tracing/uprobe_events of a debugfs that was mounted in a writable directory before the start",
+	debugfs := at("second-debugfs",
+		"tracing/uprobe_events of a debugfs that was mounted in a writable directory before the start",
 		func(s *probe.Env) string { return s.Values[secondDebugfs] + "/tracing/uprobe_events" })
 	debugfs.Setup = func(s *probe.Setup) (func(), error) { return s.Mount(secondDebugfs, mounting("debugfs")) }
 
@@ -53,7 +56,8 @@ func tracingAttempts() []probe.Attempt {
 func uprobeAttempt() probe.Attempt {
 	const program, group = "uprobe-program", "uprobe-group"
 	a := probe.Attempt{Route: "tracing", Spelling: "uprobe", Target: probe.Outside, Effect: probe.Read,
-		Explain:   "a uprobe with an argument \"@ADDRESS\" on the program of a process outside, through a second tracefs",
+		Explain: "a uprobe with an argument \"@ADDRESS\" on the program of a process outside, through " +
+			"a second tracefs",
 		Reference: tracingReference}
 	name := a.Name()
 	a.Setup = func(s *probe.Setup) (func(), error) {
@@ -171,7 +175,8 @@ func fileOffset(pc uintptr) (uint64, error) {
 	for line := range strings.Lines(string(maps)) {
 		var from, to, offset uint64
 		var rights string
-		if n, _ := fmt.Sscanf(line, "%x-%x %s %x", &from, &to, &rights, &offset); n == 4 && from <= uint64(pc) && uint64(pc) < to {
+		if n, _ := fmt.Sscanf(line, "%x-%x %s %x", &from, &to, &rights, &offset); n == 4 &&
+			from <= uint64(pc) && uint64(pc) < to {
 			return uint64(pc) - from + offset, nil
 		}
 	}

@@ -38,7 +38,10 @@ func capableAttempts() []probe.Attempt {
 				return firstOf("/sys/kernel/mm/transparent_hugepage/enabled", "/sys/kernel/mm/ksm/run")
 			}, unix.O_WRONLY},
 		{"sysfs", "cgroup-procs", "cgroup.procs of a cgroup that is root's", nil,
-			func() (string, error) { return firstOf("/sys/fs/cgroup/cgroup.procs", "/sys/fs/cgroup/*/cgroup.procs") }, unix.O_WRONLY},
+			func() (string, error) {
+				return firstOf("/sys/fs/cgroup/cgroup.procs",
+					"/sys/fs/cgroup/*/cgroup.procs")
+			}, unix.O_WRONLY},
 		{"swap", "file", "a swap file, in which pages of all processes are", needsSwapFile, swapFile, unix.O_RDONLY},
 	} {
 		for _, how := range []struct {
@@ -48,7 +51,8 @@ func capableAttempts() []probe.Attempt {
 			{"-dac-override", " as an ordinary user with CAP_DAC_OVERRIDE", false},
 			{"-setuid", " as an ordinary user with CAP_SETUID, after setuid(0)", true},
 		} {
-			all = append(all, probe.Attempt{Route: object.route, Spelling: object.spelling + how.suffix, Target: probe.System,
+			all = append(all, probe.Attempt{Route: object.route, Spelling: object.spelling + how.suffix,
+				Target: probe.System,
 				Effect: probe.Obtain, Explain: "opening " + object.what + how.explain, Reference: capableReference,
 				As: capable, Needs: object.needs,
 				Attack: func(*probe.Env, probe.Victim) probe.Outcome {
@@ -57,7 +61,8 @@ func capableAttempts() []probe.Attempt {
 		}
 	}
 	return append(all, probe.Attempt{Route: "swap", Spelling: "file", Target: probe.System, Effect: probe.Obtain,
-		Explain: "opening a swap file, in which pages of all processes are", Reference: "swapon(8)", Needs: needsSwapFile,
+		Explain: "opening a swap file, in which pages of all processes are", Reference: "swapon(8)",
+		Needs:  needsSwapFile,
 		Attack: func(*probe.Env, probe.Victim) probe.Outcome { return openAs(false, swapFile, unix.O_RDONLY) }})
 }
 
@@ -214,10 +219,12 @@ func ownCgroup() (string, error) {
 	for line := range strings.Lines(string(text)) {
 		path, ok := strings.CutPrefix(strings.TrimSpace(line), "0::")
 		for _, m := range mounts {
-			if below, within := strings.CutPrefix(path, strings.TrimSuffix(m.Root, "/")); ok && within && m.FSType == "cgroup2" {
+			if below, within := strings.CutPrefix(path, strings.TrimSuffix(m.Root, "/")); ok && within &&
+				m.FSType == "cgroup2" {
 				return filepath.Join(m.Point, below), nil
 			}
 		}
 	}
-	return "", fmt.Errorf("no cgroup file system of version 2 is mounted that shows this process's cgroup: %w", unix.ENOENT)
+	return "", fmt.Errorf("no cgroup file system of version 2 is mounted that shows this process's cgroup: %w",
+		unix.ENOENT)
 }

@@ -53,7 +53,8 @@ func SARIF(t *testing.T, log []byte) SARIFRun {
 	if err := json.Unmarshal(log, &read); err != nil {
 		t.Fatal(err)
 	}
-	if read.Version != "2.1.0" || !strings.HasPrefix(read.Schema, "https://") || len(read.Runs) != 1 || read.Runs[0].Tool.Driver.Name == "" {
+	if read.Version != "2.1.0" || !strings.HasPrefix(read.Schema, "https://") || len(read.Runs) != 1 ||
+		read.Runs[0].Tool.Driver.Name == "" {
 		t.Fatalf("version, schema, run or name is missing: %+v", read)
 	}
 	run := read.Runs[0]

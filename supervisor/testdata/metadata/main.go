@@ -125,17 +125,28 @@ func targets() (paths, descriptors []target) {
 	must(os.Remove("dir/gone"))
 	wd, err := os.Getwd()
 	must(err)
-	paths = []target{{"file", fdcwd, "file"}, {"link", fdcwd, "link"}, {"directory", fdcwd, "dir"}, {"below", dir, "below"},
-		{"absolute", fdcwd, wd + "/dir/../file"}, {"dot", fdcwd, "dir/."}, {"slash", fdcwd, "file/"}, {"slash of a directory", fdcwd, "dir/"},
-		{"link with slash", fdcwd, "linkdir/"}, {"through a link", fdcwd, "linkdir/below"}, {"missing", fdcwd, "missing"},
-		{"below missing", fdcwd, "missing/x"}, {"below a file", fdcwd, "file/x"}, {"dangling", fdcwd, "dangling"}, {"loop", fdcwd, "loop"},
-		{"closed", fdcwd, "closed/file"}, {"empty", fdcwd, ""}, {"empty of a file", file, ""}, {"empty of a name", named, ""},
-		{"empty of a link", linkNamed, ""}, {"too long", fdcwd, strings.Repeat("x", 256)}, {"far too long", fdcwd, strings.Repeat("x/", 2048)},
-		{"on no descriptor", 999, "below"}, {"on a file", file, "below"}, {"own descriptor", fdcwd, fmt.Sprintf("/proc/self/fd/%d", file)},
-		{"fifo", fdcwd, "fifo"}, {"address", fdcwd, "<address>"}, {"null", fdcwd, "<null>"}, {"null on a file", file, "<null>"}}
-	descriptors = []target{{name: "read", dir: file}, {name: "written", dir: written}, {name: "named", dir: named}, {name: "link named", dir: linkNamed},
-		{name: "directory", dir: dir}, {name: "memfd", dir: uintptr(memfd)}, {name: "pipe", dir: uintptr(pipe[1])}, {name: "socket", dir: uintptr(socket)},
-		{name: "deleted", dir: deleted}, {name: "none", dir: 999}, {name: "negative", dir: ^uintptr(0)}, {name: "AT_FDCWD", dir: fdcwd}}
+	paths = []target{{"file", fdcwd, "file"}, {"link", fdcwd, "link"}, {"directory", fdcwd, "dir"},
+		{"below", dir, "below"},
+		{"absolute", fdcwd, wd + "/dir/../file"}, {"dot", fdcwd, "dir/."}, {"slash", fdcwd, "file/"},
+		{"slash of a directory", fdcwd, "dir/"},
+		{"link with slash", fdcwd, "linkdir/"}, {"through a link", fdcwd, "linkdir/below"},
+		{"missing", fdcwd, "missing"},
+		{"below missing", fdcwd, "missing/x"}, {"below a file", fdcwd, "file/x"},
+		{"dangling", fdcwd, "dangling"}, {"loop", fdcwd, "loop"},
+		{"closed", fdcwd, "closed/file"}, {"empty", fdcwd, ""}, {"empty of a file", file, ""},
+		{"empty of a name", named, ""},
+		{"empty of a link", linkNamed, ""}, {"too long", fdcwd, strings.Repeat("x", 256)},
+		{"far too long", fdcwd, strings.Repeat("x/", 2048)},
+		{"on no descriptor", 999, "below"}, {"on a file", file, "below"},
+		{"own descriptor", fdcwd, fmt.Sprintf("/proc/self/fd/%d", file)},
+		{"fifo", fdcwd, "fifo"}, {"address", fdcwd, "<address>"}, {"null", fdcwd, "<null>"},
+		{"null on a file", file, "<null>"}}
+	descriptors = []target{{name: "read", dir: file}, {name: "written", dir: written},
+		{name: "named", dir: named}, {name: "link named", dir: linkNamed},
+		{name: "directory", dir: dir}, {name: "memfd", dir: uintptr(memfd)},
+		{name: "pipe", dir: uintptr(pipe[1])}, {name: "socket", dir: uintptr(socket)},
+		{name: "deleted", dir: deleted}, {name: "none", dir: 999}, {name: "negative", dir: ^uintptr(0)},
+		{name: "AT_FDCWD", dir: fdcwd}}
 	return paths, descriptors
 }
 
@@ -171,11 +182,13 @@ func (c call) onPath(t target) {
 			c.make(t.name, args)
 			return
 		}
-		for _, flags := range []uintptr{0, unix.AT_SYMLINK_NOFOLLOW, unix.AT_EMPTY_PATH, unix.AT_EMPTY_PATH | unix.AT_SYMLINK_NOFOLLOW, 0x40000} {
+		for _, flags := range []uintptr{0, unix.AT_SYMLINK_NOFOLLOW, unix.AT_EMPTY_PATH, unix.AT_EMPTY_PATH |
+			unix.AT_SYMLINK_NOFOLLOW, 0x40000} {
 			if flags&unix.AT_EMPTY_PATH != 0 && path == 0 {
 				continue // its meaning differs from one kernel to the next
 			}
-			if own && flags&unix.AT_SYMLINK_NOFOLLOW != 0 || t.dir == fdcwd && t.path == "" && c.name == "removexattrat" {
+			if own && flags&unix.AT_SYMLINK_NOFOLLOW != 0 || t.dir == fdcwd && t.path == "" &&
+				c.name == "removexattrat" {
 				continue // as above, and as with fsetxattr
 			}
 			args := append([]uintptr(nil), args...)
@@ -235,7 +248,8 @@ func state() {
 // acl is an access control list for the user 1 beside owner, group and others.
 func acl(bits uint16) []byte {
 	b := binary.LittleEndian.AppendUint32(nil, 2)
-	for _, e := range [][3]uint32{{1, 6, ^uint32(0)}, {2, uint32(bits), 1}, {4, 4, ^uint32(0)}, {16, 7, ^uint32(0)}, {32, 4, ^uint32(0)}} {
+	for _, e := range [][3]uint32{{1, 6, ^uint32(0)}, {2, uint32(bits), 1}, {4, 4, ^uint32(0)},
+		{16, 7, ^uint32(0)}, {32, 4, ^uint32(0)}} {
 		b = binary.LittleEndian.AppendUint16(b, uint16(e[0]))
 		b = binary.LittleEndian.AppendUint16(b, uint16(e[1]))
 		b = binary.LittleEndian.AppendUint32(b, e[2])
@@ -246,7 +260,8 @@ func acl(bits uint16) []byte {
 // setAttributes goes through names, sizes and flags of extended attributes.
 func setAttributes() {
 	file := open("file", unix.O_RDONLY)
-	names := []string{"user.a", "security.capability", "system.a", "system.posix_acl_access", "system.posix_acl_default", "user.", "nothing", "",
+	names := []string{"user.a", "security.capability", "system.a", "system.posix_acl_access",
+		"system.posix_acl_default", "user.", "nothing", "",
 		strings.Repeat("u", 255), "user." + strings.Repeat("u", 250), strings.Repeat("u", 256), "<address>"}
 	if os.Getuid() != 0 { // who has CAP_SYS_ADMIN outside only
 		names = append(names, "trusted.a", "security.a")
@@ -264,10 +279,13 @@ func setAttributes() {
 				}
 				what := fmt.Sprintf("%.20q size %d", name, size)
 				all := []uintptr{attribute, bytesAt(value), uintptr(size), flags}
-				call{name: fmt.Sprintf("setxattr flags %d", flags), number: unix.SYS_SETXATTR}.make(what, append([]uintptr{text("file")}, all...))
-				call{name: fmt.Sprintf("fsetxattr flags %d", flags), number: unix.SYS_FSETXATTR}.make(what, append([]uintptr{file}, all...))
+				call{name: fmt.Sprintf("setxattr flags %d", flags), number: unix.SYS_SETXATTR}.make(what,
+					append([]uintptr{text("file")}, all...))
+				call{name: fmt.Sprintf("fsetxattr flags %d", flags), number: unix.SYS_FSETXATTR}.make(what,
+					append([]uintptr{file}, all...))
 				args := words64(int64(bytesAt(value)), int64(size)|int64(flags)<<32)
-				call{name: fmt.Sprintf("setxattrat flags %d", flags), number: 463}.make(what, []uintptr{fdcwd, text("file"), 0, attribute, args, 16})
+				call{name: fmt.Sprintf("setxattrat flags %d", flags), number: 463}.make(what,
+					[]uintptr{fdcwd, text("file"), 0, attribute, args, 16})
 				call{name: "removexattr", number: unix.SYS_REMOVEXATTR}.make(what, []uintptr{text("file"), attribute})
 			}
 		}
@@ -280,11 +298,14 @@ func setAttributes() {
 					[]uintptr{text(object), text(name), bytesAt(list), uintptr(len(list)), 0})
 			}
 		}
-		call{name: "an ACL", number: unix.SYS_FSETXATTR}.make(name, []uintptr{file, text(name), bytesAt(list), uintptr(len(list)), 0})
+		call{name: "an ACL", number: unix.SYS_FSETXATTR}.make(name, []uintptr{file, text(name), bytesAt(list),
+			uintptr(len(list)), 0})
 	}
-	call{name: "an address for a value", number: unix.SYS_SETXATTR}.make("", []uintptr{text("file"), text("user.a"), badAddress, 28, 0})
+	call{name: "an address for a value", number: unix.SYS_SETXATTR}.make("",
+		[]uintptr{text("file"), text("user.a"), badAddress, 28, 0})
 	args := words64(int64(bytesAt(list)), int64(len(list)), 0, 0)
 	for _, size := range []uintptr{0, 15, 17, 24, 5000} {
-		call{name: "setxattrat", number: 463}.make(fmt.Sprint("of size ", size), []uintptr{fdcwd, text("file"), 0, text("user.b"), args, size})
+		call{name: "setxattrat", number: 463}.make(fmt.Sprint("of size ", size),
+			[]uintptr{fdcwd, text("file"), 0, text("user.b"), args, size})
 	}
 }

@@ -26,7 +26,8 @@ func main() {
 		}
 	}
 	unix.Close(hole)
-	files := []string{"/proc/self/maps", "/proc/self/comm", "/proc/self/oom_score_adj", "/proc/version", "/proc/sys/kernel/osrelease", os.Args[1]}
+	files := []string{"/proc/self/maps", "/proc/self/comm", "/proc/self/oom_score_adj", "/proc/version",
+		"/proc/sys/kernel/osrelease", os.Args[1]}
 	for _, path := range files {
 		name := path
 		if path == os.Args[1] {
@@ -67,14 +68,18 @@ type named struct {
 const cloexec, nonblock = unix.O_CLOEXEC, unix.O_NONBLOCK
 
 var flags = []named{
-	{"RDONLY", 0}, {"CLOEXEC", cloexec}, {"NONBLOCK", nonblock}, {"NOFOLLOW", unix.O_NOFOLLOW}, {"DIRECTORY", unix.O_DIRECTORY},
-	{"PATH", unix.O_PATH}, {"PATH|CLOEXEC", unix.O_PATH | cloexec}, {"NOATIME", unix.O_NOATIME}, {"NOCTTY", unix.O_NOCTTY}, {"SYNC", unix.O_SYNC},
-	{"DIRECT", unix.O_DIRECT}, {"APPEND", unix.O_APPEND}, {"ASYNC", unix.O_ASYNC}, {"LARGEFILE", 0x8000}, {"unknown", 1 << 30}, {"CREAT", unix.O_CREAT},
+	{"RDONLY", 0}, {"CLOEXEC", cloexec}, {"NONBLOCK", nonblock}, {"NOFOLLOW", unix.O_NOFOLLOW},
+	{"DIRECTORY", unix.O_DIRECTORY},
+	{"PATH", unix.O_PATH}, {"PATH|CLOEXEC", unix.O_PATH | cloexec}, {"NOATIME", unix.O_NOATIME},
+	{"NOCTTY", unix.O_NOCTTY}, {"SYNC", unix.O_SYNC},
+	{"DIRECT", unix.O_DIRECT}, {"APPEND", unix.O_APPEND}, {"ASYNC", unix.O_ASYNC}, {"LARGEFILE", 0x8000},
+	{"unknown", 1 << 30}, {"CREAT", unix.O_CREAT},
 	{"CREAT|EXCL", unix.O_CREAT | unix.O_EXCL}, {"WRONLY", unix.O_WRONLY}, {"RDWR", unix.O_RDWR}, {"mode 3", 3},
 	{"WRONLY|APPEND", unix.O_WRONLY | unix.O_APPEND}, {"WRONLY|CREAT|EXCL", unix.O_WRONLY | unix.O_CREAT | unix.O_EXCL},
 	{"RDWR|NONBLOCK|CLOEXEC", unix.O_RDWR | nonblock | cloexec}, {"WRONLY|DIRECT", unix.O_WRONLY | unix.O_DIRECT},
 	{"TMPFILE", unix.O_TMPFILE | unix.O_RDWR}, {"WRONLY|DIRECTORY", unix.O_WRONLY | unix.O_DIRECTORY},
-	{"WRONLY|CREAT|TRUNC", unix.O_WRONLY | unix.O_CREAT | unix.O_TRUNC}, {"RDWR|CREAT|TRUNC|CLOEXEC", unix.O_RDWR | unix.O_CREAT | unix.O_TRUNC | cloexec},
+	{"WRONLY|CREAT|TRUNC", unix.O_WRONLY | unix.O_CREAT | unix.O_TRUNC},
+	{"RDWR|CREAT|TRUNC|CLOEXEC", unix.O_RDWR | unix.O_CREAT | unix.O_TRUNC | cloexec},
 	{"RDONLY|TRUNC", unix.O_TRUNC},
 }
 
@@ -82,9 +87,11 @@ var resolves = []struct {
 	name  string
 	value uint64
 }{
-	{"NO_XDEV", unix.RESOLVE_NO_XDEV}, {"NO_MAGICLINKS", unix.RESOLVE_NO_MAGICLINKS}, {"NO_SYMLINKS", unix.RESOLVE_NO_SYMLINKS},
+	{"NO_XDEV", unix.RESOLVE_NO_XDEV}, {"NO_MAGICLINKS", unix.RESOLVE_NO_MAGICLINKS},
+	{"NO_SYMLINKS", unix.RESOLVE_NO_SYMLINKS},
 	{"BENEATH", unix.RESOLVE_BENEATH}, {"IN_ROOT", unix.RESOLVE_IN_ROOT}, {"CACHED", 0x20}, {"unknown", 1 << 40},
-	{"NO_SYMLINKS|NO_MAGICLINKS", unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS}, {"BENEATH|IN_ROOT", unix.RESOLVE_BENEATH | unix.RESOLVE_IN_ROOT},
+	{"NO_SYMLINKS|NO_MAGICLINKS", unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_NO_MAGICLINKS},
+	{"BENEATH|IN_ROOT", unix.RESOLVE_BENEATH | unix.RESOLVE_IN_ROOT},
 }
 
 type spelling struct{ name, open string }
@@ -95,26 +102,42 @@ func spellings() []spelling {
 	pid, tid := fmt.Sprint(os.Getpid()), fmt.Sprint(unix.Gettid())
 	var all []spelling
 	for _, name := range []string{
-		"/proc/self/stat", "/proc/self/status", "/proc/self/statm", "/proc/self/cmdline", "/proc/self/cgroup", "/proc/self/limits",
-		"/proc/self/environ", "/proc/self/auxv", "/proc/self/smaps", "/proc/self/smaps_rollup", "/proc/self/numa_maps", "/proc/self/io",
-		"/proc/self/personality", "/proc/self/mountinfo", "/proc/self/mounts", "/proc/self/mountstats", "/proc/self/uid_map", "/proc/self/setgroups",
-		"/proc/self/oom_score", "/proc/self/wchan", "/proc/self/sched", "/proc/self/schedstat", "/proc/self/timers", "/proc/self/timerslack_ns",
-		"/proc/self/fdinfo/0", "/proc/self/net/dev", "/proc/self/task/TID/stat", "/proc/self/task/TID/comm", "/proc/self/task/TID/children",
-		"/proc/thread-self/comm", "/proc/thread-self/maps", "/proc/PID/maps", "/proc/PID/task/TID/maps", "/proc/PID/task/PID/stat", "/proc/TID/stat",
-		"/proc//self/./stat", "/proc/self/../self/stat", "/proc/self/cwd/proc/self/stat", "/proc/self/root/proc/version", "/proc/mounts", "/etc/mtab",
-		"/proc/self/stat/", "/proc/self/stat/x", "/proc/self/nothing", "/proc/mounts/", "/proc/mounts/x", "/proc/nothing", "/proc/4000000000/stat", "",
-		"/proc/1/stat", "/proc/1/comm", "/proc/1/status", "/proc/1/cmdline", "/proc/net/dev", "/proc/net/tcp", "/proc/cpuinfo", "/proc/meminfo",
-		"/proc/stat", "/proc/uptime", "/proc/loadavg", "/proc/filesystems", "/proc/devices", "/proc/modules", "/proc/swaps", "/proc/cmdline", "/proc/locks",
-		"/proc/sys/kernel/hostname", "/proc/sys/kernel/pid_max", "/proc/sys/kernel/random/boot_id", "/proc/sys/vm/overcommit_memory", "/proc/sys/fs/file-nr",
-		"/proc/sys/kernel/cad_pid", "/proc/sys/net/ipv4/ip_forward", "/proc/sys/kernel/nothing", "/proc/pressure/cpu", "/proc/iomem", "/proc/kallsyms",
-		"/proc/self", "/proc", "/proc/self/fd", "/proc/self/task", "/proc/sys/kernel", "/dev/fd", "/proc/self/exe", "/dev/stdin", "/proc/self/fd/0",
-		"/dev/null", "/etc/passwd", "/proc/self/mem", "/proc/self/pagemap", "/proc/self/stack", "/proc/self/syscall", "/proc/1/maps", "/proc/1/environ",
-		"/proc/1/mem", "/proc/1/io", "/proc/self/map_files", "/proc/timer_list", "/proc/slabinfo", "/proc/keys", "/proc/kmsg",
+		"/proc/self/stat", "/proc/self/status", "/proc/self/statm", "/proc/self/cmdline", "/proc/self/cgroup",
+		"/proc/self/limits",
+		"/proc/self/environ", "/proc/self/auxv", "/proc/self/smaps", "/proc/self/smaps_rollup",
+		"/proc/self/numa_maps", "/proc/self/io",
+		"/proc/self/personality", "/proc/self/mountinfo", "/proc/self/mounts", "/proc/self/mountstats",
+		"/proc/self/uid_map", "/proc/self/setgroups",
+		"/proc/self/oom_score", "/proc/self/wchan", "/proc/self/sched", "/proc/self/schedstat",
+		"/proc/self/timers", "/proc/self/timerslack_ns",
+		"/proc/self/fdinfo/0", "/proc/self/net/dev", "/proc/self/task/TID/stat", "/proc/self/task/TID/comm",
+		"/proc/self/task/TID/children",
+		"/proc/thread-self/comm", "/proc/thread-self/maps", "/proc/PID/maps", "/proc/PID/task/TID/maps",
+		"/proc/PID/task/PID/stat", "/proc/TID/stat",
+		"/proc//self/./stat", "/proc/self/../self/stat", "/proc/self/cwd/proc/self/stat",
+		"/proc/self/root/proc/version", "/proc/mounts", "/etc/mtab",
+		"/proc/self/stat/", "/proc/self/stat/x", "/proc/self/nothing", "/proc/mounts/", "/proc/mounts/x",
+		"/proc/nothing", "/proc/4000000000/stat", "",
+		"/proc/1/stat", "/proc/1/comm", "/proc/1/status", "/proc/1/cmdline", "/proc/net/dev", "/proc/net/tcp",
+		"/proc/cpuinfo", "/proc/meminfo",
+		"/proc/stat", "/proc/uptime", "/proc/loadavg", "/proc/filesystems", "/proc/devices", "/proc/modules",
+		"/proc/swaps", "/proc/cmdline", "/proc/locks",
+		"/proc/sys/kernel/hostname", "/proc/sys/kernel/pid_max", "/proc/sys/kernel/random/boot_id",
+		"/proc/sys/vm/overcommit_memory", "/proc/sys/fs/file-nr",
+		"/proc/sys/kernel/cad_pid", "/proc/sys/net/ipv4/ip_forward", "/proc/sys/kernel/nothing",
+		"/proc/pressure/cpu", "/proc/iomem", "/proc/kallsyms",
+		"/proc/self", "/proc", "/proc/self/fd", "/proc/self/task", "/proc/sys/kernel", "/dev/fd",
+		"/proc/self/exe", "/dev/stdin", "/proc/self/fd/0",
+		"/dev/null", "/etc/passwd", "/proc/self/mem", "/proc/self/pagemap", "/proc/self/stack",
+		"/proc/self/syscall", "/proc/1/maps", "/proc/1/environ",
+		"/proc/1/mem", "/proc/1/io", "/proc/self/map_files", "/proc/timer_list", "/proc/slabinfo", "/proc/keys",
+		"/proc/kmsg",
 	} {
 		open := strings.NewReplacer("PID", pid, "TID", tid).Replace(name)
 		all = append(all, spelling{name, open})
 	}
-	return append(all, spelling{"too long", strings.Repeat("/", 4096) + "proc/version"}, spelling{"long", strings.Repeat("/", 4000) + "proc/version"})
+	return append(all, spelling{"too long", strings.Repeat("/", 4096) + "proc/version"},
+		spelling{"long", strings.Repeat("/", 4000) + "proc/version"})
 }
 
 // relative opens relative to descriptors and to the working directory.
@@ -164,10 +187,12 @@ func full() {
 	say("bad openat2 pointer", int(fd), errno)
 	for _, size := range []uintptr{0, 23, 25, 32, 4096, 4097} {
 		how := make([]uint64, 1024)
-		fd, _, errno = unix.Syscall6(unix.SYS_OPENAT2, uintptr(at), uintptr(unsafe.Pointer(path)), uintptr(unsafe.Pointer(&how[0])), size, 0, 0)
+		fd, _, errno = unix.Syscall6(unix.SYS_OPENAT2, uintptr(at), uintptr(unsafe.Pointer(path)),
+			uintptr(unsafe.Pointer(&how[0])), size, 0, 0)
 		say(fmt.Sprintf("openat2 of size %d", size), int(fd), errno)
 		how[3] = 1
-		fd, _, errno = unix.Syscall6(unix.SYS_OPENAT2, uintptr(at), uintptr(unsafe.Pointer(path)), uintptr(unsafe.Pointer(&how[0])), size, 0, 0)
+		fd, _, errno = unix.Syscall6(unix.SYS_OPENAT2, uintptr(at), uintptr(unsafe.Pointer(path)),
+			uintptr(unsafe.Pointer(&how[0])), size, 0, 0)
 		say(fmt.Sprintf("openat2 of size %d, not zero behind", size), int(fd), errno)
 	}
 	for _, mode := range []uint64{0o644, 0o10000} {
@@ -182,7 +207,8 @@ func full() {
 
 func openat(dir int, path string, flags int) (int, syscall.Errno) {
 	p, _ := unix.BytePtrFromString(path)
-	fd, _, errno := unix.Syscall6(unix.SYS_OPENAT, uintptr(dir), uintptr(unsafe.Pointer(p)), uintptr(flags), 0o600, 0, 0)
+	fd, _, errno := unix.Syscall6(unix.SYS_OPENAT, uintptr(dir), uintptr(unsafe.Pointer(p)), uintptr(flags),
+		0o600, 0, 0)
 	return int(fd), errno
 }
 
@@ -221,7 +247,8 @@ func stableSize(st *unix.Stat_t) int64 {
 
 // content is the beginning of a file that says the same each time.
 func content(what string, fd int) string {
-	for _, stable := range []string{"version", "osrelease", "/comm", "cmdline", "oom_score_adj", "hostname", "pid_max", "uid_map", "setgroups", "filesystems", "boot_id", "passwd", "ordinary"} {
+	for _, stable := range []string{"version", "osrelease", "/comm", "cmdline", "oom_score_adj", "hostname",
+		"pid_max", "uid_map", "setgroups", "filesystems", "boot_id", "passwd", "ordinary"} {
 		if !strings.Contains(what, stable) {
 			continue
 		}

@@ -36,7 +36,8 @@ var cases = []benchCase{
 	{"`ps aux`, 40 processes", 4, "ps aux"},
 }
 
-const modules = "json, re, csv, ast, enum, glob, heapq, shutil, socket, string, struct, tempfile, textwrap, threading, types, uuid, decimal, argparse, logging, subprocess"
+const modules = "json, re, csv, ast, enum, glob, heapq, shutil, socket, string, struct, tempfile, " +
+	"textwrap, threading, types, uuid, decimal, argparse, logging, subprocess"
 
 // variants are the commands before a case.
 var variants = []struct {
@@ -78,7 +79,8 @@ func prepare(dir string) error {
 	makefile := "all: program\nprogram: "
 	for i := range 8 {
 		makefile += fmt.Sprintf("f%d.o ", i)
-		source := fmt.Sprintf("#include <stdio.h>\n#include <stdlib.h>\n#include <string.h>\nint f%d(int x) { return printf(\"%%d\", x + %d); }\n", i, i)
+		source := fmt.Sprintf("#include <stdio.h>\n#include <stdlib.h>\n#include <string.h>\nint "+
+			"f%d(int x) { return printf(\"%%d\", x + %d); }\n", i, i)
 		if i == 0 {
 			source += "int main(void) { return f0(1) == 0; }\n"
 		}
@@ -91,11 +93,13 @@ func prepare(dir string) error {
 		return err
 	}
 	for i := range 400 {
-		if err := write(filepath.Join(dir, "repository", fmt.Sprintf("d%d/f%d", i%20, i)), strconv.Itoa(i)); err != nil {
+		if err := write(filepath.Join(dir, "repository", fmt.Sprintf("d%d/f%d", i%20, i)),
+			strconv.Itoa(i)); err != nil {
 			return err
 		}
 	}
-	const git = "git -c init.defaultBranch=main init -q && git add . && git -c user.name=x -c user.email=x@example.org commit -qm x"
+	const git = "git -c init.defaultBranch=main init -q && git add . && git -c user.name=x -c " +
+		"user.email=x@example.org commit -qm x"
 	cmd := exec.Command("sh", "-c", git)
 	cmd.Dir = filepath.Join(dir, "repository")
 	if out, err := cmd.CombinedOutput(); err != nil {
@@ -173,7 +177,8 @@ func measure(dir string, rounds int) error {
 				ratios[v] = append(ratios[v], took[v]/took[0])
 			}
 		}
-		fmt.Printf("| %s | %.0f ms | %.2f | %.2f |\n", c.name, median(outside)/1e6, median(ratios[1]), median(ratios[2]))
+		fmt.Printf("| %s | %.0f ms | %.2f | %.2f |\n", c.name, median(outside)/1e6, median(ratios[1]),
+			median(ratios[2]))
 	}
 	return nil
 }

@@ -112,7 +112,8 @@ func boot() (status int, err error) {
 	init.Args[0] = initName
 	init.Stdin, init.Stdout, init.Stderr = terminal, terminal, terminal
 	init.SysProcAttr = &syscall.SysProcAttr{Setsid: true, Setctty: true, Pdeathsig: syscall.SIGKILL,
-		Cloneflags: syscall.CLONE_NEWPID | syscall.CLONE_NEWNS | syscall.CLONE_NEWUTS | syscall.CLONE_NEWIPC | syscall.CLONE_NEWNET | unix.CLONE_NEWCGROUP}
+		Cloneflags: syscall.CLONE_NEWPID | syscall.CLONE_NEWNS | syscall.CLONE_NEWUTS | syscall.CLONE_NEWIPC |
+			syscall.CLONE_NEWNET | unix.CLONE_NEWCGROUP}
 	if err := init.Start(); err != nil {
 		return 0, fmt.Errorf("starting systemd: %w", err)
 	}
@@ -202,7 +203,8 @@ func waitUntilUp(pid int, ended <-chan error) error {
 	deadline := time.Now().Add(30 * time.Second)
 	for time.Now().Before(deadline) {
 		if _, err := os.Stat(fmt.Sprintf("/proc/%d/root/run/systemd/private", pid)); err == nil {
-			out, err := exec.Command("nsenter", "-t", strconv.Itoa(pid), "-a", "--", "systemctl", "is-system-running", "--wait").CombinedOutput()
+			out, err := exec.Command("nsenter", "-t", strconv.Itoa(pid), "-a", "--", "systemctl",
+				"is-system-running", "--wait").CombinedOutput()
 			if state := strings.TrimSpace(string(out)); state != "running" && state != "degraded" {
 				return fmt.Errorf("systemd is not running: %s (%v)", state, err)
 			}
@@ -235,7 +237,8 @@ func becomeInit() error {
 	}
 	const systemd = "/lib/systemd/systemd"
 	err := unix.Exec(systemd, []string{systemd, "--log-target=console", "--unit=basic.target", "--show-status=no"},
-		[]string{"container=other", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8"})
+		[]string{"container=other", "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin",
+			"LANG=C.UTF-8"})
 	return fmt.Errorf("executing %s: %w", systemd, err)
 }
 
@@ -251,7 +254,8 @@ type mounting struct {
 func makeRoot(lower, share string) error {
 	const top, safe = "/mnt", unix.MS_NOSUID | unix.MS_NODEV
 	root := top + "/root"
-	if err := mountAll([]mounting{{"", "/", "none", unix.MS_REC | unix.MS_PRIVATE, ""}, {"tmpfs", top, "tmpfs", 0, "mode=755"}}); err != nil {
+	if err := mountAll([]mounting{{"", "/", "none", unix.MS_REC | unix.MS_PRIVATE, ""},
+		{"tmpfs", top, "tmpfs", 0, "mode=755"}}); err != nil {
 		return err
 	}
 	for _, dir := range []string{"upper", "work", "root"} {
@@ -282,7 +286,8 @@ func makeRoot(lower, share string) error {
 		}
 	}
 	// What would reach for the network, or the kernel.
-	for _, unit := range []string{"systemd-timesyncd.service", "apt-daily.timer", "apt-daily-upgrade.timer", "systemd-modules-load.service"} {
+	for _, unit := range []string{"systemd-timesyncd.service", "apt-daily.timer", "apt-daily-upgrade.timer",
+		"systemd-modules-load.service"} {
 		os.Remove(at("/etc/systemd/system/" + unit))
 		if err := os.Symlink("/dev/null", at("/etc/systemd/system/"+unit)); err != nil {
 			return err
@@ -346,12 +351,14 @@ func makeDevices(at func(string) string) error {
 		}
 	}
 	if err := mountAll([]mounting{
-		{"devpts", at("/dev/pts"), "devpts", unix.MS_NOSUID | unix.MS_NOEXEC, "newinstance,ptmxmode=0666,mode=620,gid=5"},
+		{"devpts", at("/dev/pts"), "devpts", unix.MS_NOSUID | unix.MS_NOEXEC,
+			"newinstance,ptmxmode=0666,mode=620,gid=5"},
 		{"tmpfs", at("/dev/shm"), "tmpfs", unix.MS_NOSUID | unix.MS_NODEV, "mode=1777"},
 	}); err != nil {
 		return err
 	}
-	for name, target := range map[string]string{"ptmx": "pts/ptmx", "fd": "/proc/self/fd", "stdin": "/proc/self/fd/0", "stdout": "/proc/self/fd/1", "stderr": "/proc/self/fd/2"} {
+	for name, target := range map[string]string{"ptmx": "pts/ptmx", "fd": "/proc/self/fd",
+		"stdin": "/proc/self/fd/0", "stdout": "/proc/self/fd/1", "stderr": "/proc/self/fd/2"} {
 		if err := os.Symlink(target, at("/dev/"+name)); err != nil {
 			return err
 		}
