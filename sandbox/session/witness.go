@@ -13,13 +13,20 @@ import (
 // one that only this process got is to be forwarded. The kernel does not report which it
 // was.
 type witness struct {
-	child *kernel.Child
+	child *kernel.Child // nil once it has ended
+	pidfd *os.File      // the same, for who does not know whether it has
 	pipe  *os.File
 	got   [65]int // by signal, not reported by saw yet
 }
 
-// witnessDelay is how far apart the members of a process group may get a signal.
-const witnessDelay = 2 * time.Millisecond
+// witnessDelay is how far apart the members of a process group may get a signal. On a busy
+// machine the witness may take longer to report it, so it is asked afterwards: ping is the
+// highest signal, and the kernel delivers lower ones that are pending first.
+const (
+	witnessDelay    = 2 * time.Millisecond
+	witnessDeadline = time.Second
+	ping            = unix.Signal(64)
+)
 
 // startWitness starts one that kills child, unless it is nil, if this process ends first: a
 // command can take its own parent-death signal back (prctl(2), PR_SET_PDEATHSIG).
@@ -45,27 +52,35 @@ func startWitness(child *os.File) (*witness, error) {
 		r.Close()
 		return nil, err
 	}
-	return &witness{child: launched, pipe: r}, nil
+	return &witness{child: launched, pidfd: launched.PIDFD, pipe: r}, nil
 }
 
 // saw reports whether the group got the signal lately.
 func (w *witness) saw(sig unix.Signal) bool {
-	w.pipe.SetReadDeadline(time.Now().Add(witnessDelay))
+	if !w.read(sig, witnessDelay) && kernel.SignalPIDFD(w.pidfd, ping) == nil {
+		w.read(sig, witnessDeadline)
+	}
+	seen := w.got[sig] > 0
+	w.got[sig] = 0
+	return seen
+}
+
+// read reads what the witness reports until it is the signal or the answer to a ping, or it
+// is time. It reports whether the signal came.
+func (w *witness) read(sig unix.Signal, within time.Duration) bool {
+	w.pipe.SetReadDeadline(time.Now().Add(within))
 	for {
 		info, err := kernel.ReadSignal(w.pipe)
-		if err != nil { // the deadline: nothing more
-			break
+		if err != nil || info.Signal == ping && info.Sender == os.Getpid() {
+			return false
 		}
 		if n := int(info.Signal); n < len(w.got) {
 			w.got[n]++
 		}
 		if info.Signal == sig {
-			break
+			return true
 		}
 	}
-	seen := w.got[sig] > 0
-	w.got[sig] = 0
-	return seen
 }
 
 // dismiss has the witness end, without waiting for it.
