@@ -107,7 +107,7 @@ func TestRefusalsTold(t *testing.T) {
 				[]string{"dash", "-c", "./script; true"}, "--rox /usr/bin/perl"},
 			{"program directories", true, nil, []string{"touch", "/usr/local/bin/memjail-test"},
 				"--allow memory.code-files=allow"},
-			{"a carved directory", true, nil, []string{"touch", "/memjail-test"}, "nothing new can be made directly"},
+			{"a carved directory", true, nil, []string{"touch", "/memjail-test"}, "nothing can be created directly"},
 			{"a device", true, nil, []string{"dd", "if=/dev/kmsg", "count=0"}, "--device /dev/kmsg"},
 			{"its own descriptors", false, []string{"-p", "workspace"},
 				append(python, "import os; r, w = os.pipe(); [os.close(os.open('/dev/fd/%d' % "+

@@ -282,7 +282,7 @@ func TestJournalMount(t *testing.T) {
 			}
 			entry := j.one(t, "mount")
 			has(t, entry, map[string]string{"MEMJAIL_RULE": "on-mount", "PRIORITY": "4"})
-			if !strings.Contains(entry["MESSAGE"], "mounted proc at \"/tmp/") {
+			if !strings.Contains(entry["MESSAGE"], "proc was mounted at \"/tmp/") {
 				t.Error(entry["MESSAGE"])
 			}
 		}

@@ -355,7 +355,7 @@ func TestPinRefused(t *testing.T) {
 		}
 		o = job{as: as, dir: dir, argv: []string{memjailPath(t), "run", "--pin", "--best-effort", "--", "echo",
 			"ran"}}.run(t)
-		if o.code != 0 || !strings.Contains(o.stderr, "not enforced: running the program from a copy") ||
+		if o.code != 0 || !strings.Contains(o.stderr, "not enforced: running the program from a private copy") ||
 			o.stdout != "ran\n" {
 			t.Error(o)
 		}
