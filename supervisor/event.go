@@ -161,7 +161,7 @@ func second(value []byte) int {
 func last(value []byte) int {
 	value = bytes.TrimSpace(value)
 	n, err := strconv.Atoi(string(value[bytes.LastIndexByte(value, '\t')+1:]))
-	if err != nil {
+	if err != nil || n < 0 {
 		return -1
 	}
 	return n
