@@ -91,18 +91,33 @@ func StepsWitness(pipe, command, parent, first int) []Step {
 	setUp := []Step{StepMoveFD(pipe, 0), StepMoveFD(command, 1), StepMoveFD(parent, 2),
 		{Name: "closing descriptors", Number: unix.SYS_CLOSE_RANGE, Args: [6]uintptr{3, uintptr(toTheLast)}}}
 	first += len(setUp)
-	wait := Step{Name: "waiting for a signal", Number: unix.SYS_RT_SIGTIMEDWAIT, Want: WantAny, keep: []any{all, info},
-		Args: [6]uintptr{uintptr(unsafe.Pointer(all)), uintptr(unsafe.Pointer(info)), 0, 8}}
-	tell := Step{Name: "reporting a signal", Number: unix.SYS_WRITE, Want: WantAny, SkipTo: first, keep: []any{info},
-		Args: [6]uintptr{0, uintptr(unsafe.Pointer(info)), siginfoSize}}
-	// The pipe may be full, too.
-	ended, patience := &unix.PollFd{Fd: 2, Events: unix.POLLIN}, &unix.Timespec{Sec: 1}
-	look := Step{Name: "looking for the parent", Number: unix.SYS_PPOLL, Want: WantAny, OnZero: first,
-		keep: []any{ended, patience},
-		Args: [6]uintptr{uintptr(unsafe.Pointer(ended)), 1, uintptr(unsafe.Pointer(patience))}}
-	kill := Step{Name: "killing", Number: unix.SYS_PIDFD_SEND_SIGNAL, Want: WantAny,
+	const wait, report, look, kill, end, settle, lookAgain, killThen, endThen = 0, 1, 2, 3, 4, 5, 6, 7, 8
+	ended := &unix.PollFd{Fd: 2, Events: unix.POLLIN}
+	// ppoll(2) itself changes its time.
+	patience, quiet, now := &unix.Timespec{Sec: 1}, &unix.Timespec{Nsec: 300e6}, &unix.Timespec{}
+	keep := []any{all, info, ended, patience, quiet, now}
+	signal := func(name string, timeout *unix.Timespec, next int) Step {
+		return Step{Name: name, Number: unix.SYS_RT_SIGTIMEDWAIT, Want: WantAny, SkipTo: first + next, keep: keep,
+			Args: [6]uintptr{uintptr(unsafe.Pointer(all)), uintptr(unsafe.Pointer(info)),
+				uintptr(unsafe.Pointer(timeout)), 8}}
+	}
+	parentEnded := func(timeout *unix.Timespec) Step {
+		return Step{Name: "looking for the parent", Number: unix.SYS_PPOLL, Want: WantAny, OnZero: first + wait,
+			keep: keep, Args: [6]uintptr{uintptr(unsafe.Pointer(ended)), 1, uintptr(unsafe.Pointer(timeout))}}
+	}
+	killCommand := Step{Name: "killing", Number: unix.SYS_PIDFD_SEND_SIGNAL, Want: WantAny,
 		Args: [6]uintptr{1, uintptr(unix.SIGKILL)}}
-	return append(setUp, wait, tell, look, kill, StepEnd())
+	return append(setUp, []Step{
+		wait: signal("waiting for a signal", nil, report),
+		// An error: nobody reads the pipe any more, or it is full.
+		report: {Name: "reporting a signal", Number: unix.SYS_WRITE, Want: WantAny, SkipTo: first + settle,
+			keep: keep, Args: [6]uintptr{0, uintptr(unsafe.Pointer(info)), siginfoSize}},
+		look: parentEnded(patience), kill: killCommand, end: StepEnd(),
+		// The parent-death signal comes when one thread of the parent ends, and others may
+		// hold the pipe a little longer.
+		settle:    signal("waiting for further signals", quiet, report),
+		lookAgain: parentEnded(now), killThen: killCommand, endThen: StepEnd(),
+	}...)
 }
 
 // StepLimit sets a resource limit of the child, as setrlimit(2).
