@@ -202,13 +202,13 @@ func coveredProcfs(st *stage) []attempt {
 func chrootNoMount(st *stage) []attempt {
 	mount("proc", st.path("jail", "proc"), "proc", 0)
 	bind(st.dir, st.path("jail", "all")) // shows the directory above the new root
-	st.mkdir("jail", "work")
+	st.mkdir("jail", "site")
 	st.mkdir("free")
 	check(unix.Chroot(st.path("jail")))
 	check(unix.Chdir("/"))
 	return []attempt{
 		st.writeMem("procfs", "/proc/self/mem"),
-		create("a directory", "/work/new", nil),
+		create("a directory", "/site/new", nil),
 		create("above the root", "/all/free/new", unix.EACCES),
 	}
 }
