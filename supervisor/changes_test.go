@@ -23,14 +23,7 @@ const manyCallers = 2*slowLimit + 20
 // wait for each other, because there are many, or a file system with a server that does
 // not answer, or whose server is in the sandbox itself.
 func TestManyChanges(t *testing.T) {
-	if os.Geteuid() != 0 {
-		t.Skip("only root can mount")
-	}
-	if _, err := os.Stat("/dev/fuse"); err != nil {
-		t.Skip("this machine has no FUSE: ", err)
-	}
-	if os.Getenv("INSIDE") == "" {
-		runInside(t)
+	if !insideWithFUSE(t) {
 		return
 	}
 	dir := t.TempDir()

@@ -1,8 +1,10 @@
 package supervisor
 
 import (
+	"bytes"
 	"encoding/binary"
-	"time"
+	"maps"
+	"slices"
 
 	"github.com/memjail/memjail/supervisor/decide"
 	"github.com/memjail/memjail/supervisor/resolve"
@@ -12,17 +14,11 @@ import (
 // Observation is one use of a file or an address by a program, as far as a policy can
 // restrict it. It is what was asked for: the kernel may have refused it.
 type Observation struct {
-	Time time.Time
-	PID  int
-	Comm string // comes from inside the sandbox and can hold anything
-	Call string
-
+	Comm   string // comes from inside the sandbox and can hold anything
 	Access Access
 	// Path is canonical: absolute and without symbolic links. It is empty for network
 	// addresses, and begins with "@" for an abstract UNIX socket.
 	Path string
-	// Spelled is the path as the program gave it.
-	Spelled string
 	// Missing reports that Path did not exist before the call.
 	Missing bool
 
@@ -90,23 +86,15 @@ var pathCalls = map[string][]pathArgument{
 // PathCalls returns the names of the calls that the filter has to ask about so that
 // refusals by path rules are reported, besides opens and execve(2).
 func PathCalls() []string {
-	var names []string
-	for name, paths := range pathCalls {
-		if paths[0].access != AccessChange { // paths.metadata decides about these
-			names = append(names, name)
-		}
-	}
-	return names
+	return slices.DeleteFunc(slices.Sorted(maps.Keys(pathCalls)), func(name string) bool {
+		return pathCalls[name][0].access == AccessChange // paths.metadata decides about these
+	})
 }
 
 // ObservedCalls returns those of [PathCalls] and the others that [Options.Observe] needs.
 // Opens, execve(2), execveat(2), connect(2) and bind(2) are observed as well.
 func ObservedCalls() []string {
-	names := []string{"sendto"}
-	for name := range pathCalls {
-		names = append(names, name)
-	}
-	return names
+	return append(slices.Sorted(maps.Keys(pathCalls)), "sendto")
 }
 
 // observes reports whether somebody wants to know what is asked for.
@@ -193,7 +181,7 @@ func (r *receiver) observePath(q *request, caller resolve.Caller, access Access,
 	case access == AccessWrite && target.Missing:
 		access = AccessMake
 	}
-	r.observed(q, Observation{Access: access, Path: target.Path, Spelled: r.path.String(), Missing: target.Missing})
+	r.observed(q, Observation{Access: access, Path: target.Path, Missing: target.Missing})
 }
 
 // observeOpen observes an open(2), whose path has been copied.
@@ -250,8 +238,7 @@ func (r *receiver) observeAddress(q *request, address, length uint64) {
 		o.Port = binary.BigEndian.Uint16(unsafeAddress[2:])
 		o.Protocol = socketProtocol(q.tid, int(int32(q.args[0])))
 	case unix.AF_UNIX:
-		o.Spelled = socketName(unsafeAddress[2:n])
-		if o.Path = o.Spelled; o.Path != "" && o.Path[0] != '@' {
+		if o.Path = socketName(unsafeAddress[2:n]); o.Path != "" && o.Path[0] != '@' {
 			r.observeSocketFile(q, o)
 			return
 		}
@@ -261,7 +248,7 @@ func (r *receiver) observeAddress(q *request, address, length uint64) {
 
 // observeSocketFile observes the use of a socket that has a name in the file system.
 func (r *receiver) observeSocketFile(q *request, o Observation) {
-	r.path.SetLength(copy(r.path.Buffer(), o.Spelled))
+	r.path.SetLength(copy(r.path.Buffer(), o.Path))
 	r.path.Buffer()[r.path.Length()] = 0
 	caller := resolve.Caller{TID: q.tid, Dir: unix.AT_FDCWD, MayWait: true}
 	target, err := r.s.resolver.Canonical(caller, &r.path, o.Access == AccessBind, 0)
@@ -280,20 +267,13 @@ func socketName(unsafePath []byte) string {
 	if unsafePath[0] == 0 {
 		return "@" + string(unsafePath[1:])
 	}
-	for i, c := range unsafePath {
-		if c == 0 {
-			return string(unsafePath[:i])
-		}
-	}
-	return string(unsafePath)
+	name, _, _ := bytes.Cut(unsafePath, []byte{0})
+	return string(name)
 }
 
 // observed completes an observation and passes it on while the caller still waits.
 func (r *receiver) observed(q *request, o Observation) {
-	o.Time, o.PID, o.Call, o.Comm = time.Now(), q.tid, r.callName(), comm(r.s.resolver.Procfs, q.tid)
-	if id, err := r.identify(q.tid); err == nil {
-		o.PID = id.tgid
-	}
+	o.Comm = comm(r.s.resolver.Procfs, q.tid)
 	if r.s.listener.Valid(q.id) {
 		r.s.options.Observe(o)
 	}

@@ -127,6 +127,35 @@ func readHead(path string) ([]byte, error) {
 	return head[:n], nil
 }
 
+// Executed is a file that the kernel opens to execute a program.
+type Executed struct {
+	Name string // as the program that it runs names it
+	File string // without symbolic links
+}
+
+// maxInterpreters is how many interpreters the kernel follows: each may be a script.
+const maxInterpreters = 5
+
+// Executes lists the files that the kernel opens to execute a program: itself, what runs it,
+// what runs that, ... It ends before one that cannot be found or read.
+func Executes(program string) []Executed {
+	var files []Executed
+	for name := program; name != "" && len(files) <= maxInterpreters; {
+		file, err := filepath.Abs(name)
+		if err == nil {
+			file, err = filepath.EvalSymlinks(file)
+		}
+		if err != nil {
+			break
+		}
+		files = append(files, Executed{name, file})
+		if name, err = Interpreter(file); err != nil {
+			break
+		}
+	}
+	return files
+}
+
 // Interpreter is what the kernel itself runs to have the file at path run: what the
 // "#!" line of a script names, or the loader that an ELF program does; "" for a program
 // that needs none.

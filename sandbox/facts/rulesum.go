@@ -2,7 +2,6 @@ package facts
 
 import (
 	"path"
-	"path/filepath"
 
 	"github.com/memjail/memjail/sandbox/closure"
 	"github.com/memjail/memjail/sandbox/landlock"
@@ -33,27 +32,16 @@ func (s RuleSum) Gives(name string, any landlock.Rights) bool {
 	}
 }
 
-// maxInterpreters is how many interpreters the kernel follows: each may be a script.
-const maxInterpreters = 5
-
 // NotExecutable looks for what keeps the kernel from starting a program: itself, or what
 // runs it (interpreter, as the program names it), whose path is file.
 func (s RuleSum) NotExecutable(program string) (file, interpreter string, refused bool) {
-	for range maxInterpreters {
-		file, err := filepath.Abs(program)
-		if err == nil {
-			file, err = filepath.EvalSymlinks(file)
+	for i, executed := range closure.Executes(program) {
+		if i > 0 {
+			interpreter = executed.Name
 		}
-		if err != nil {
-			return "", "", false
+		if !s.Gives(executed.File, landlock.Execute) {
+			return executed.File, interpreter, true
 		}
-		if !s.Gives(file, landlock.Execute) {
-			return file, interpreter, true
-		}
-		if program, err = closure.Interpreter(file); err != nil || program == "" {
-			return "", "", false
-		}
-		interpreter = program
 	}
 	return "", "", false
 }

@@ -2,8 +2,8 @@ package learn
 
 import (
 	"cmp"
+	"maps"
 	"path"
-	"path/filepath"
 	"slices"
 	"strings"
 
@@ -70,7 +70,7 @@ func (r *Recorder) Propose(o Options) Proposal {
 	defer r.mu.Unlock()
 	b := &builder{options: o, collapser: newCollapser(o.Places), grants: map[string]*Grant{}}
 	b.addInterpreters(r.paths)
-	for _, name := range sortedKeys(r.paths) {
+	for _, name := range slices.Sorted(maps.Keys(r.paths)) {
 		b.path(name, r.paths[name])
 	}
 	b.mergeSiblings()
@@ -112,15 +112,6 @@ func familyNames(numbers map[uint16]bool, sockets bool) []string {
 	return names
 }
 
-func sortedKeys[V any](m map[string]V) []string {
-	keys := make([]string, 0, len(m))
-	for k := range m {
-		keys = append(keys, k)
-	}
-	slices.Sort(keys)
-	return keys
-}
-
 // builder makes a proposal.
 type builder struct {
 	options   Options
@@ -132,31 +123,22 @@ type builder struct {
 	socketsGranted bool
 }
 
-// maxInterpreters is how many interpreters the kernel follows: each may be a script.
-const maxInterpreters = 5
-
 // addInterpreters adds what the kernel opens when a program is executed, without a call
 // that could be observed: the interpreter of a script, the loader.
 func (b *builder) addInterpreters(paths map[string]*use) {
-	for _, name := range sortedKeys(paths) {
+	for _, name := range slices.Sorted(maps.Keys(paths)) {
 		u := paths[name]
 		if u.need&NeedExecute == 0 {
 			continue
 		}
-		program := name
-		for range maxInterpreters {
-			next, err := closure.Interpreter(program)
-			if err != nil || next == "" {
-				break
+		for i, executed := range closure.Executes(name) {
+			if i == 0 { // itself
+				continue
 			}
-			if next, err = filepath.EvalSymlinks(next); err != nil {
-				break
+			if paths[executed.File] == nil {
+				paths[executed.File] = &use{}
 			}
-			if paths[next] == nil {
-				paths[next] = &use{}
-			}
-			paths[next].add(NeedExecute|NeedRead, u.count, u.by...)
-			program = next
+			paths[executed.File].add(NeedExecute|NeedRead, u.count, u.by...)
 		}
 	}
 }
@@ -179,7 +161,7 @@ func (b *builder) path(name string, u *use) {
 		b.listed = append(b.listed, listing{name, u})
 		return
 	}
-	if u.need == NeedMake|NeedList || u.need == NeedMake {
+	if u.need&^NeedList == NeedMake {
 		if wide := b.tooWide(name); wide != "" {
 			entry.Why = wide
 			b.withheld = append(b.withheld, entry)
@@ -238,19 +220,25 @@ func (b *builder) tooWide(dir string) string {
 }
 
 func (b *builder) grant(t target, u *use) {
+	rights := policy.MayRead
+	if u.need&NeedExecute != 0 || t.group == groupSystem {
+		rights |= policy.MayExecute
+	}
+	if u.need&changes != 0 {
+		rights |= policy.MayWrite
+	}
+	b.add(t, rights, u.count, u.by)
+}
+
+// add adds to the grant of a target, which it makes if there is none.
+func (b *builder) add(t target, rights policy.Rights, count int, programs []string) {
 	g := b.grants[t.path]
 	if g == nil {
 		g = &Grant{Path: t.path, group: t.group}
 		b.grants[t.path] = g
 	}
-	g.Rights |= policy.MayRead
-	if u.need&NeedExecute != 0 || t.group == groupSystem {
-		g.Rights |= policy.MayExecute
-	}
-	if u.need&changes != 0 {
-		g.Rights |= policy.MayWrite
-	}
-	g.add(u.count, u.by)
+	g.Rights |= rights
+	g.add(count, programs)
 }
 
 func (g *Grant) add(count int, programs []string) {
@@ -267,18 +255,18 @@ func (b *builder) mergeSiblings() {
 	for again := true; again; {
 		again = false
 		entries := map[string][]string{}
-		for _, name := range sortedKeys(b.grants) {
+		for _, name := range slices.Sorted(maps.Keys(b.grants)) {
 			dir := path.Dir(name)
 			entries[dir] = append(entries[dir], name)
 		}
-		for _, dir := range sortedKeys(entries) {
+		for _, dir := range slices.Sorted(maps.Keys(entries)) {
 			if len(entries[dir]) < siblings || !b.mergeable(dir, entries[dir]) {
 				continue
 			}
 			for _, name := range entries[dir] {
 				g := b.grants[name]
 				delete(b.grants, name)
-				b.merge(dir, g)
+				b.add(target{dir, g.group}, g.Rights, g.Count, g.Programs)
 			}
 			again = true
 		}
@@ -298,19 +286,9 @@ func (b *builder) mergeable(dir string, entries []string) bool {
 	return b.collapser.clear(dir, rights&policy.MayWrite != 0)
 }
 
-func (b *builder) merge(dir string, from *Grant) {
-	g := b.grants[dir]
-	if g == nil {
-		g = &Grant{Path: dir, group: from.group}
-		b.grants[dir] = g
-	}
-	g.Rights |= from.Rights
-	g.add(from.Count, from.Programs)
-}
-
 // dropCovered removes grants that give nothing that one above does not give.
 func (b *builder) dropCovered() {
-	for _, name := range sortedKeys(b.grants) {
+	for _, name := range slices.Sorted(maps.Keys(b.grants)) {
 		g := b.grants[name]
 		for up := path.Dir(name); ; up = path.Dir(up) {
 			if above := b.grants[up]; above != nil && above != g && above.Rights&g.Rights == g.Rights {
@@ -344,16 +322,14 @@ func (b *builder) grantListings() {
 			}
 		}
 		if !held {
-			g := &Grant{Path: l.path, Rights: policy.MayList, group: groupListed}
-			g.add(l.use.count, l.use.by)
-			b.grants[l.path] = g
+			b.add(target{l.path, groupListed}, policy.MayList, l.use.count, l.use.by)
 		}
 	}
 }
 
 // sockets decides about UNIX sockets outside.
 func (b *builder) sockets(r *Recorder) {
-	for _, name := range sortedKeys(r.sockets) {
+	for _, name := range slices.Sorted(maps.Keys(r.sockets)) {
 		u := r.sockets[name]
 		if b.options.Secrets || strings.HasPrefix(name, "@") && r.own[name] {
 			b.socketsGranted = true

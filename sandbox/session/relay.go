@@ -7,7 +7,6 @@ import (
 	"slices"
 	"strconv"
 	"strings"
-	"sync"
 	"sync/atomic"
 	"time"
 
@@ -82,8 +81,7 @@ func needsRelay() bool {
 // that goes on while the job is stopped, and stays for as long as the job lasts. It reports
 // false where none is needed: then the caller runs the session itself. It is called on the
 // main thread, before anything of the session is prepared. The process is to end with the
-// exit status.
-// always does so without need.
+// exit status. With always it does so without need.
 func Relay(always bool) (exit int, relayed bool, err error) {
 	if toRelay != nil || !always && !needsRelay() {
 		return 0, false, nil
@@ -100,12 +98,8 @@ type relayProcess struct {
 	session *kernel.Child
 	signals *caughtSignals
 	witness *witness
-	ending  sync.Once // of the witness
 	socket  *os.File
 }
-
-// endWitness ends the witness. Both who hears of the end and who sees it call this.
-func (p *relayProcess) endWitness() { p.ending.Do(p.witness.end) }
 
 func relay() (int, error) {
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
@@ -131,7 +125,7 @@ func relay() (int, error) {
 	go p.follow(ended)
 	go p.wait(ended)
 	end := <-ended
-	p.endWitness()
+	p.witness.end()
 	if end.err == nil && end.signal != 0 {
 		DieOf(end.signal)
 		end.exit = signalExit + int(end.signal)

@@ -87,13 +87,8 @@ func (r *resumer) end() {
 	if r == nil {
 		return
 	}
-	kernel.SignalPIDFD(r.child.PIDFD, unix.SIGKILL)
-	for {
-		if _, err := unix.Wait4(r.child.PID, nil, 0, nil); err != unix.EINTR {
-			break
-		}
-	}
-	r.release()
+	endHelper(r.child)
+	r.pipe.Close()
 }
 
 // release gives back what is held of a resumer that has ended.

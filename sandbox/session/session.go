@@ -115,7 +115,9 @@ func prepare(o Options) (*sandbox.Plan, Observer, error) {
 		observer = Silent{}
 	}
 	o.Sandbox.Supervised, o.Sandbox.ProcfsGranted = true, decide.WorldReadable
-	o.Sandbox.PathCalls = supervisor.PathCalls()
+	if o.Sandbox.Reports {
+		o.Sandbox.PathCalls = supervisor.PathCalls()
+	}
 	if o.Observe != nil {
 		o.Sandbox.Observe = supervisor.ObservedCalls()
 	}

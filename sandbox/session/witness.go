@@ -13,9 +13,9 @@ import (
 // one that only this process got is to be forwarded. The kernel does not report which it
 // was.
 type witness struct {
-	child *kernel.Child // nil once it has ended
-	pidfd *os.File      // the same, for who does not know whether it has
+	child *kernel.Child
 	pipe  *os.File
+	ended bool
 	got   [65]int // by signal, not reported by saw yet
 }
 
@@ -52,12 +52,12 @@ func startWitness(child *os.File) (*witness, error) {
 		r.Close()
 		return nil, err
 	}
-	return &witness{child: launched, pidfd: launched.PIDFD, pipe: r}, nil
+	return &witness{child: launched, pipe: r}, nil
 }
 
 // saw reports whether the group got the signal lately.
 func (w *witness) saw(sig unix.Signal) bool {
-	if !w.read(sig, witnessDelay) && kernel.SignalPIDFD(w.pidfd, ping) == nil {
+	if !w.read(sig, witnessDelay) && kernel.SignalPIDFD(w.child.PIDFD, ping) == nil {
 		w.read(sig, witnessDeadline)
 	}
 	seen := w.got[sig] > 0
@@ -85,16 +85,16 @@ func (w *witness) read(sig unix.Signal, within time.Duration) bool {
 
 // dismiss has the witness end, without waiting for it.
 func (w *witness) dismiss() {
-	if w != nil && w.child != nil {
+	if w != nil && !w.ended {
 		kernel.SignalPIDFD(w.child.PIDFD, unix.SIGKILL)
 	}
 }
 
 // end ends the witness and waits for it.
 func (w *witness) end() {
-	if w == nil || w.child == nil {
+	if w == nil || w.ended {
 		return
 	}
 	endHelper(w.child)
-	w.child = nil
+	w.ended = true
 }

@@ -27,7 +27,7 @@ func adviseOn(events []supervisor.Event, places learn.Places) advice {
 			recorder.Observe(observationOf(e))
 			continue
 		}
-		flag, _, _ := strings.Cut(e.Allow, " (in a policy: ")
+		flag := allowFlags(e)
 		if strings.HasPrefix(flag, "--") && !strings.Contains(flag, ";") && !slices.Contains(a.flags, flag) {
 			a.flags = append(a.flags, flag)
 		}
@@ -44,8 +44,13 @@ func adviseOn(events []supervisor.Event, places learn.Places) advice {
 
 // repeats reports whether the advice says no more than the event does.
 func (a *advice) repeats(e supervisor.Event) bool {
-	flag, _, _ := strings.Cut(e.Allow, " (in a policy: ")
-	return len(a.flags) == 0 || len(a.flags) == 1 && a.flags[0] == flag
+	return len(a.flags) == 0 || len(a.flags) == 1 && a.flags[0] == allowFlags(e)
+}
+
+// allowFlags is what would allow a refusal on the command line.
+func allowFlags(e supervisor.Event) string {
+	flags, _, _ := strings.Cut(e.Allow, " (in a policy: ")
+	return flags
 }
 
 func observationOf(e supervisor.Event) supervisor.Observation {
@@ -53,7 +58,7 @@ func observationOf(e supervisor.Event) supervisor.Observation {
 	if access == "" {
 		access = supervisor.Access(e.Access)
 	}
-	return supervisor.Observation{Comm: e.Comm, Call: e.Call, Access: access, Path: e.Target, Spelled: e.Path}
+	return supervisor.Observation{Comm: e.Comm, Access: access, Path: e.Target}
 }
 
 // careful is why what would allow a refusal is dangerous; "" if it is not.

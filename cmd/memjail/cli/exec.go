@@ -5,8 +5,8 @@ import (
 	"os"
 	"slices"
 	"strconv"
-	"strings"
 
+	"github.com/memjail/memjail/sandbox/program"
 	"github.com/memjail/memjail/sandbox/session"
 	"github.com/spf13/cobra"
 )
@@ -73,10 +73,10 @@ var managerVariables = []string{"LISTEN_PID", "LISTEN_FDS", "LISTEN_FDNAMES", "N
 // inheritedSockets are the descriptors that a service manager passed to this process,
 // sd_listen_fds(3).
 func inheritedSockets(env []string) ([]int, error) {
-	if variable(env, "LISTEN_PID") != strconv.Itoa(os.Getpid()) {
+	if program.Getenv(env, "LISTEN_PID") != strconv.Itoa(os.Getpid()) {
 		return nil, nil
 	}
-	value := variable(env, "LISTEN_FDS")
+	value := program.Getenv(env, "LISTEN_FDS")
 	count, err := strconv.Atoi(value)
 	if err != nil || count < 0 || count > 4096 {
 		return nil, fmt.Errorf("LISTEN_FDS=%s: want the number of descriptors that were passed", value)
@@ -87,14 +87,4 @@ func inheritedSockets(env []string) ([]int, error) {
 		fds = append(fds, fd)
 	}
 	return fds, nil
-}
-
-// variable returns a variable of an environment; empty: it is not set.
-func variable(env []string, name string) string {
-	for _, v := range env {
-		if text, ok := strings.CutPrefix(v, name+"="); ok {
-			return text
-		}
-	}
-	return ""
 }

@@ -5,13 +5,13 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strings"
 
 	"github.com/memjail/memjail/policy"
 	"github.com/memjail/memjail/policy/file"
 	"github.com/memjail/memjail/sandbox"
 	"github.com/memjail/memjail/sandbox/kernel"
 	"github.com/memjail/memjail/sandbox/learn"
+	"github.com/memjail/memjail/sandbox/program"
 	"github.com/memjail/memjail/sandbox/report"
 	"github.com/memjail/memjail/sandbox/session"
 	"github.com/spf13/cobra"
@@ -114,12 +114,7 @@ func learnPlaces(env []string) (learn.Places, error) {
 		return learn.Places{}, fmt.Errorf("learn: %w", err)
 	}
 	canonical := func(name string) string {
-		value := ""
-		for _, v := range env {
-			if rest, ok := strings.CutPrefix(v, name+"="); ok {
-				value = rest
-			}
-		}
+		value := program.Getenv(env, name)
 		if !filepath.IsAbs(value) {
 			return ""
 		}
@@ -238,7 +233,7 @@ func (l *learner) summary(p *learn.Proposal, command []string) {
 
 // withSlash names a file so that it is taken for one.
 func withSlash(name string) string {
-	if strings.Contains(name, "/") || strings.HasSuffix(name, ".toml") {
+	if isPolicyFile(name) {
 		return name
 	}
 	return "./" + name

@@ -66,7 +66,8 @@ func (r *runner) exit(status session.Status, err error) error {
 	}
 	r.journal.close()
 	if r.collect != nil && r.showsSummary() {
-		r.collect.summary(r.io.err, r.places, r.args)
+		places, _ := learnPlaces(r.env) // without them advice names absolute paths
+		r.collect.summary(r.io.err, places, r.args)
 		if status.Exit != 0 && err == nil {
 			r.printDropped()
 		}

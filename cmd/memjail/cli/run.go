@@ -11,7 +11,6 @@ import (
 	"github.com/memjail/memjail/sandbox"
 	"github.com/memjail/memjail/sandbox/descriptors"
 	"github.com/memjail/memjail/sandbox/kernel"
-	"github.com/memjail/memjail/sandbox/learn"
 	"github.com/memjail/memjail/sandbox/pin"
 	"github.com/memjail/memjail/sandbox/session"
 	"github.com/spf13/cobra"
@@ -146,9 +145,6 @@ func prepareRunner(o *runOptions, args, env []string, io streams) (*runner, erro
 		return nil, err
 	}
 	r := &runner{options: o, policy: pol, command: args[0], args: args, env: env, io: io, statusFD: o.statusFD}
-	if places, err := learnPlaces(env); err == nil { // without them advice names absolute paths
-		r.places = places
-	}
 	if o.pinHash != "" {
 		if r.pinSums, err = pin.ReadSums(o.pinHash); err != nil {
 			return nil, fmt.Errorf("--pin-hash: %w", err)
@@ -164,7 +160,6 @@ type runner struct {
 	command  string
 	args     []string
 	env      []string
-	places   learn.Places
 	io       streams
 	pinSums  *pin.Sums
 	statusFD int

@@ -15,6 +15,7 @@ import (
 	"github.com/memjail/memjail/policy"
 	"github.com/memjail/memjail/sandbox"
 	"github.com/memjail/memjail/sandbox/doctor"
+	"github.com/memjail/memjail/sandbox/program"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
@@ -116,9 +117,9 @@ func (o *unitOptions) declare(f *pflag.FlagSet, env []string) {
 	f.StringVar(&o.place.Root, "root", "", "use the system below `DIR`, such as an image's")
 	f.BoolVar(&o.place.User, "user", false, "use the units of the user's own manager")
 	f.BoolVar(&o.place.Runtime, "runtime", false, "write a drop-in that lasts until the next boot")
-	o.place.Home = cmp.Or(variable(env, "HOME"), "/root")
-	o.place.Config = cmp.Or(variable(env, "XDG_CONFIG_HOME"), filepath.Join(o.place.Home, ".config"))
-	o.place.RuntimeDir = cmp.Or(variable(env, "XDG_RUNTIME_DIR"), fmt.Sprintf("/run/user/%d", os.Getuid()))
+	o.place.Home = cmp.Or(program.Getenv(env, "HOME"), "/root")
+	o.place.Config = cmp.Or(program.Getenv(env, "XDG_CONFIG_HOME"), filepath.Join(o.place.Home, ".config"))
+	o.place.RuntimeDir = cmp.Or(program.Getenv(env, "XDG_RUNTIME_DIR"), fmt.Sprintf("/run/user/%d", os.Getuid()))
 	o.flags = f
 }
 
