@@ -293,7 +293,7 @@ func TestArchitectureNotices(t *testing.T) {
 func TestArchitectureAssembly(t *testing.T) {
 	top := filepath.Join("..", "..")
 	err := walkTree(top, func(name string) {
-		if ext := path.Ext(name); (ext == ".s" || ext == ".S" || ext == ".syso") && !inFloor(path.Dir(name)) {
+		if ext := path.Ext(name); (ext == ".s" || ext == ".S" || ext == ".syso") && !inKernel(path.Dir(name)) {
 			t.Errorf("%s: assembly outside sandbox/kernel", name)
 		}
 	})
@@ -302,14 +302,14 @@ func TestArchitectureAssembly(t *testing.T) {
 	}
 }
 
-// inFloor reports whether a package directory is the floor or below it.
-func inFloor(dir string) bool { return below(dir, "sandbox/kernel") }
+// inKernel reports whether a package directory is the floor or below it.
+func inKernel(dir string) bool { return below(dir, "sandbox/kernel") }
 
 func below(dir, top string) bool { return dir == top || strings.HasPrefix(dir, top+"/") }
 
 func findRaw(f *archFile) []archBreach {
 	// A test plays the attacker now and then, and an attacker has no floor.
-	if inFloor(f.dir) || f.test {
+	if inKernel(f.dir) || f.test {
 		return nil
 	}
 	var found []archBreach
@@ -372,7 +372,7 @@ func findSides(f *archFile) []archBreach {
 		return nil
 	}
 	return f.ours(func(dir string) (string, bool) {
-		return f.dir + " imports " + dir, below(dir, other) && !inFloor(dir)
+		return f.dir + " imports " + dir, below(dir, other) && !inKernel(dir)
 	})
 }
 
@@ -416,7 +416,7 @@ func findParts(f *archFile) []archBreach {
 	var found []archBreach
 	if allowed, part := known[f.dir]; part {
 		found = f.ours(func(dir string) (string, bool) {
-			return f.dir + " imports " + dir, !below(dir, "policy") && !inFloor(dir) && !slices.Contains(allowed, dir)
+			return f.dir + " imports " + dir, !below(dir, "policy") && !inKernel(dir) && !slices.Contains(allowed, dir)
 		})
 	}
 	ast.Inspect(f.syntax, func(n ast.Node) bool {
@@ -526,7 +526,7 @@ func findSuite(f *archFile) []archBreach {
 	return f.ours(func(dir string) (string, bool) {
 		allowed := dir != attempts || f.dir == "cmd/memjail/cli"
 		if f.dir == engine || f.dir == attempts {
-			allowed = below(dir, "policy") || inFloor(dir) ||
+			allowed = below(dir, "policy") || inKernel(dir) ||
 				f.dir == engine && (dir == "sandbox/report" || dir == "sandbox/capability") ||
 				f.dir == attempts && dir == engine
 		}

@@ -12,19 +12,20 @@ import (
 	"syscall"
 )
 
-// object is a program or a library with what the loader does for it.
+// object is a program or a library, with what the loader reads from it.
 type object struct {
 	path    string
 	class   elf.Class
 	machine elf.Machine
 	interp  string
 	needed  []string
-	// further are names that come in as well, if they are there.
+	// further are libraries that the loader maps too if it finds them: preloaded ones,
+	// filters, audit libraries.
 	further []string
-	// variant: only some processors get it.
+	// variant reports whether only some processors use it (see [search]).
 	variant bool
-	// runpath is searched for the object's own needs, rpath for those of all that
-	// it brings in; an object with a runpath has no rpath.
+	// runpath is searched for the object's own libraries, rpath also for theirs. An
+	// object with a runpath has no rpath.
 	rpath, runpath []string
 }
 
@@ -53,10 +54,10 @@ func (f *finder) binary(path string) error {
 	return f.libraries(first)
 }
 
-// preloadPath names libraries for every program, ld.so(8).
+// preloadPath is the file that names libraries for every program, ld.so(8).
 const preloadPath = "/etc/ld.so.preload"
 
-// preloaded are the libraries that come in without being needed.
+// preloaded returns the libraries that the loader maps although no object needs them.
 func (f *finder) preloaded() []string {
 	split := func(r rune) bool { return r == ' ' || r == ':' || r == '\t' || r == '\n' }
 	names := append(strings.FieldsFunc(f.variable("LD_PRELOAD"), split),
@@ -68,22 +69,22 @@ func (f *finder) preloaded() []string {
 	return names
 }
 
-// queued is an object with the run-time paths of those that brought it in.
+// queued is an object with the RPATHs of the objects that led to it.
 type queued struct {
 	object *object
 	rpaths []string
-	// optional: it comes in by a library that some processors get and others do not,
-	// so that what it lacks may never be looked for.
+	// optional reports whether only a variant for some processors needs it. Libraries
+	// that it lacks may then never be looked for.
 	optional bool
 }
 
-// libraries adds them breadth first: a name that has been found once is not looked
-// for again, as the loader does not.
+// libraries adds the libraries of an object, breadth first. Like the loader, it does not
+// look for a name again once it has found it.
 func (f *finder) libraries(first *object) error {
 	queue := []queued{{object: first, rpaths: first.rpath}}
 	names := map[string]bool{}
 	if first.interp != "" {
-		names[filepath.Base(first.interp)] = true // the loader is there already
+		names[filepath.Base(first.interp)] = true // the loader is already mapped
 	}
 	for len(queue) > 0 {
 		next := queue[0]
@@ -94,7 +95,7 @@ func (f *finder) libraries(first *object) error {
 			}
 			libraries, err := f.library(name, next, first)
 			if err != nil && (next.optional || i >= len(next.object.needed)) {
-				continue // who needs it otherwise asks again
+				continue // an object that needs it asks for it again
 			}
 			if err != nil {
 				return &Error{Path: next.object.path, Needed: name, Err: err}
@@ -110,10 +111,9 @@ func (f *finder) libraries(first *object) error {
 	return nil
 }
 
-// library finds one library, ld.so(8): by its path if it has one; else in the
-// RPATHs unless the object has a RUNPATH, in LD_LIBRARY_PATH, in the RUNPATH, in
-// the cache, and in the trusted directories. It may come with variants, see
-// [search].
+// library finds one library as ld.so(8) describes: by its path if the name is one; else
+// in the RPATHs unless the object has a RUNPATH, in LD_LIBRARY_PATH, in the RUNPATH, in
+// the cache, and in the trusted directories. It also returns variants, see [search].
 func (f *finder) library(name string, by queued, first *object) ([]*object, error) {
 	s := search{finder: f, name: name, first: first}
 	if strings.Contains(name, "/") {
@@ -134,11 +134,11 @@ func (f *finder) library(name string, by queued, first *object) ([]*object, erro
 	return nil, fmt.Errorf("not found where the loader looks: %w", fs.ErrNotExist)
 }
 
-// search is the search for one library. Before each directory the loader looks into
-// its "glibc-hwcaps" (glibc 2.33) for a variant that is made for the processor. Which
-// ones this is depends on the processor and on GLIBC_TUNABLES, so all of them are
-// taken, up to the library that serves every processor: then the closure holds on
-// each machine and for each child.
+// search is the search for one library. In each directory the loader first looks into
+// "glibc-hwcaps" (glibc 2.33) for a variant for this processor. Which variant it takes
+// depends on the processor and on GLIBC_TUNABLES. So the search takes all of them, up to
+// the library that serves every processor, and the closure holds on each machine and for
+// each child.
 type search struct {
 	*finder
 	name  string
@@ -146,15 +146,16 @@ type search struct {
 	found []*object
 }
 
-// variantDir has directories for processors, such as x86-64-v3.
+// variantDir contains a directory for each kind of processor, such as x86-64-v3.
 const variantDir = "glibc-hwcaps"
 
 func inVariant(path string) bool {
 	return filepath.Base(filepath.Dir(filepath.Dir(path))) == variantDir
 }
 
-// inDirs reports whether the search has come to its end. What it looked into is noted:
-// a library that is put there later would be found first.
+// inDirs looks into directories, and reports whether it found the library that serves
+// every processor. It records where it looked: a library that is put there later would be
+// found first.
 func (s *search) inDirs(dirs []string) bool {
 	for _, dir := range dirs {
 		s.searched[dir] = true
@@ -169,8 +170,8 @@ func (s *search) inDirs(dirs []string) bool {
 	return false
 }
 
-// inCache reports whether the search has come to its end. The cache has variants and
-// others in one list.
+// inCache looks into the loader's cache, and reports whether it found the library that
+// serves every processor. The cache lists variants and other libraries together.
 func (s *search) inCache() bool {
 	if s.cache == nil {
 		s.cache = readLoaderCache(cachePath)
@@ -197,13 +198,13 @@ func (s *search) try(path string, variant bool) error {
 	return err
 }
 
-// legacyDirs are directories for processors in which a loader before glibc 2.37 looks,
-// in each other too.
+// legacyDirs are the directories for processors in which loaders before glibc 2.37 look,
+// also nested in each other.
 var legacyDirs = []string{"tls", "haswell", "xeon_phi", "avx512_1", "x86_64", "i386", "i486", "i586", "i686",
 	"sse2", "aarch64", "atomics"}
 
-// variants lists a directory's directories for processors. One that cannot be read
-// has none that the loader could find.
+// variants lists a directory's subdirectories for processors. In a directory that cannot
+// be read, the loader finds none either.
 func (f *finder) variants(dir string) []string {
 	known, ok := f.variantDirs[dir]
 	if !ok {
@@ -220,7 +221,7 @@ func (f *finder) variants(dir string) []string {
 	return known
 }
 
-// legacy lists the directories below dir that consist of names, each at most once.
+// legacy lists the directories below dir whose paths consist of names, each at most once.
 func legacy(dir string, names []string) []string {
 	var found []string
 	for i, name := range names {
@@ -233,7 +234,7 @@ func legacy(dir string, names []string) []string {
 	return found
 }
 
-// fitting reads a library if it is for the same machine as the program.
+// fitting reads a library if it is for the same architecture as the program.
 func (f *finder) fitting(path string, first *object) (*object, error) {
 	if !filepath.IsAbs(path) {
 		f.doubt("%s is looked for in the working directory", path)
@@ -247,13 +248,13 @@ func (f *finder) fitting(path string, first *object) (*object, error) {
 		return nil, err
 	}
 	if o.class != first.class || o.machine != first.machine {
-		return nil, errors.New("it is for another machine")
+		return nil, errors.New("it is for another architecture")
 	}
 	return o, nil
 }
 
-// trusted are the directories that every loader searches at last; Debian's have
-// the name of the machine in them, and are in the cache too.
+// trusted returns the directories that every loader searches last. Debian's own ones
+// contain the name of the architecture, and are in the cache too.
 func trusted(class elf.Class) []string {
 	if class == elf.ELFCLASS32 {
 		return []string{"/lib", "/usr/lib", "/lib32", "/usr/lib32"}
@@ -261,7 +262,7 @@ func trusted(class elf.Class) []string {
 	return []string{"/lib64", "/usr/lib64", "/lib", "/usr/lib"}
 }
 
-// filters are further names that bring libraries in, elf(5), rtld-audit(7).
+// filters are the other tags that name libraries, elf(5), rtld-audit(7).
 var filters = []elf.DynTag{elf.DT_FILTER, elf.DT_AUXILIARY, elf.DT_AUDIT, elf.DT_DEPAUDIT}
 
 func (f *finder) readObject(path string) (*object, error) {
@@ -295,8 +296,8 @@ func (f *finder) readObject(path string) (*object, error) {
 	return o, nil
 }
 
-// paths are the directories of search paths. An element that is empty or relative
-// means the working directory of whoever is started.
+// paths splits search paths into directories. An empty or relative element means the
+// working directory of the program.
 func (f *finder) paths(o *object, texts []string) []string {
 	var dirs []string
 	for _, text := range texts {
@@ -311,8 +312,8 @@ func (f *finder) paths(o *object, texts []string) []string {
 	return dirs
 }
 
-// expand replaces the loader's variables. $ORIGIN is where the object lies, with
-// its symbolic links followed.
+// expand replaces the loader's variables. $ORIGIN is the directory of the object, with
+// symbolic links resolved.
 func (o *object) expand(path string) string {
 	if !strings.Contains(path, "$") {
 		return path

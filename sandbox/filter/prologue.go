@@ -9,22 +9,22 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// head assembles the prologue. Whatever it does not decide goes to the body,
-// which begins right behind it.
+// head assembles the prologue. Calls that it does not decide go on to the body,
+// which follows it.
 //
-// The kernel remembers by call number what a filter lets in without looking at
-// an argument, and then does not run it at all (Linux 5.11,
-// CONFIG_SECCOMP_CACHE). So the prologue loads an argument only after the number
-// was compared, and uses no instruction which that analysis does not follow.
+// Since Linux 5.11 (CONFIG_SECCOMP_CACHE), the kernel caches by call number which calls
+// a filter allows without looking at an argument, and does not run the filter for them.
+// So the prologue loads an argument only after it has compared the number, and uses only
+// instructions that the kernel's analysis follows.
 type head struct {
 	*assembler
 	options Options
-	body    label // reached by jump only: it may be far
-	rest    label // leads there; at the end of each ABI's part
-	ends    []end // placed at the end of each ABI's part
+	body    label // too far for conditional jumps
+	rest    label // jumps to the body; placed at the end of each ABI's part
+	ends    []end // returns of verdicts; placed at the end of each ABI's part
 }
 
-// end is a verdict and where the program returns it.
+// end is a verdict and the place where the program returns it.
 type end struct {
 	verdict Verdict
 	label   label
@@ -57,8 +57,8 @@ func refusedInBody(name string) bool {
 	return slices.ContainsFunc(rules[:], func(r rule) bool { return r.placement == inBody && r.about(name) })
 }
 
-// finish ends a part of the program that conditional jumps reach the end of: they
-// skip 255 instructions at most.
+// finish ends an ABI's part of the program. Conditional jumps skip at most 255
+// instructions, so each part has its own returns.
 func (h *head) finish() {
 	h.place(h.rest)
 	h.jump(h.body)
@@ -69,7 +69,7 @@ func (h *head) finish() {
 	h.ends = nil
 }
 
-// to is the label of the place that returns a verdict.
+// to returns the label of the place that returns a verdict.
 func (h *head) to(v Verdict) label {
 	for _, e := range h.ends {
 		if e.verdict == v {
@@ -97,8 +97,8 @@ func (h *head) calls(a *abi) {
 	h.finish()
 }
 
-// watched notifies the calls whose refusal by the kernel somebody wants explained.
-// It comes last: what the policy refuses by the filter is refused.
+// watched notifies the calls that the kernel may refuse and that the supervisor is to
+// report. It comes last, so that calls which the policy refuses stay refused.
 func (h *head) watched(a *abi) {
 	if !h.options.Listener {
 		return
@@ -123,9 +123,9 @@ func (h *head) watched(a *abi) {
 	}
 }
 
-// chosen carries out the prologue's rules, as far as the options call for them. All rules of a call
-// stand together, since its number is not in the accumulator any more when the
-// first has looked at an argument.
+// chosen emits the prologue's rules that the options ask for. All rules of a call are
+// emitted together: once the first has loaded an argument, the call's number is no longer
+// in the accumulator.
 func (h *head) chosen(a *abi) {
 	var seen []string
 	for i := range rules {
@@ -151,8 +151,8 @@ func (h *head) chosen(a *abi) {
 	}
 }
 
-// conditional tries the rules of a call that the options call for, one after the
-// other. An argument that is in the accumulator already is not loaded again.
+// conditional tries the rules of a call that the options ask for, in order. An argument
+// that is already in the accumulator is not loaded again.
 func (h *head) conditional(name string) {
 	var loaded accumulator
 	for i := range rules {
@@ -169,15 +169,15 @@ func (h *head) conditional(name string) {
 	h.jump(h.rest)
 }
 
-// accumulator is an argument under a mask, as far as that is known; the zero value is
-// "something else".
+// accumulator is what is known of the accumulator: an argument under a mask. The zero
+// value means "something else".
 type accumulator struct {
 	arg  uint
 	mask uint32
 }
 
-// test answers a call where all conditions of a rule hold. It takes and returns what
-// is in the accumulator where they do not.
+// test returns the rule's verdict for a call if all its conditions hold. It takes and
+// returns what is in the accumulator if they do not.
 func (h *head) test(r *rule, before accumulator) (after accumulator) {
 	loaded := before
 	after = before
@@ -210,7 +210,7 @@ func (h *head) test(r *rule, before accumulator) (after accumulator) {
 			for _, family := range h.options.Families {
 				h.equal(family, others, next)
 			}
-			h.above(^uint32(0), others, holds) // nothing is: so the place after it can be reached
+			h.above(^uint32(0), others, holds) // nothing is above: an unconditional jump of any length
 		case isBelow:
 			h.above(c.value-1, others, holds)
 		default:
@@ -228,8 +228,8 @@ func (h *head) verdict(a *abi, name string, v Verdict) {
 	}
 }
 
-// call runs decide for a call, if the ABI has it. What decide emits must leave
-// by a jump on every way: the number is no longer in the accumulator.
+// call emits decide's instructions for a call, if the ABI has it. They must end in a jump
+// on every path, since the number is no longer in the accumulator.
 func (h *head) call(a *abi, name string, decide func()) {
 	nr, ok := a.number(name)
 	if !ok {
@@ -241,8 +241,8 @@ func (h *head) call(a *abi, name string, decide func()) {
 	h.place(others)
 }
 
-// opens notifies the opens that may need a grant. Of openat2 all do, its flags
-// being in memory. O_RDONLY is 0; every other access mode, 3 included, counts as
+// opens notifies the opens that may need a grant. All uses of openat2 may, since its
+// flags are in memory. O_RDONLY is 0; every other access mode, 3 included, counts as
 // writing.
 func (h *head) opens(a *abi) {
 	o := h.options
@@ -259,10 +259,10 @@ func (h *head) opens(a *abi) {
 
 func (h *head) openFlags(a *abi, arg uint32) {
 	allow, notify := h.to(Allow), h.to(Notify)
-	// A file that must not exist yet is none of procfs, where nobody makes any.
+	// A file that must not exist yet (O_EXCL) is not in procfs, where no file can be created.
 	harmless := a.pathOnly | unix.O_EXCL
 	switch {
-	case h.options.NotifyPaths: // that a directory cannot be listed is told, too
+	case h.options.NotifyPaths: // refused listings of directories are reported too
 		harmless = openPath
 	case h.options.NotifyNew:
 		harmless = a.pathOnly
@@ -279,9 +279,9 @@ func (h *head) openFlags(a *abi, arg uint32) {
 	}
 }
 
-// unknownCalls refuses what is newer than the table, which is how a program
-// learns that a kernel is too old for a call and falls back. x32 calls and
-// negative numbers are above every known one, too.
+// unknownCalls refuses calls that are newer than the table with ENOSYS, as an older
+// kernel does, so that programs fall back. The numbers of x32 calls and negative numbers
+// are above every known one, too.
 func (h *head) unknownCalls(a *abi) {
 	enosys := h.to(ErrnoVerdict(unix.ENOSYS))
 	if len(a.private) == 0 {
@@ -295,9 +295,9 @@ func (h *head) unknownCalls(a *abi) {
 	h.place(known)
 }
 
-// loosened lets in what the policy allows although the body refuses it. Each
-// call named here has no rule in the body but the one that is lifted, or is let
-// in by its arguments as far as that rule goes.
+// loosened allows calls that the body refuses and that the policy allows. A call named
+// here either has no other rule in the body than the one that the policy lifts, or is
+// allowed only with the arguments to which that rule applies.
 func (h *head) loosened(a *abi) {
 	o := h.options
 	switch o.Access {
@@ -334,7 +334,7 @@ func (h *head) loosened(a *abi) {
 	}
 }
 
-// oldKernels refuses what newer kernels leave to Landlock.
+// oldKernels refuses calls that Landlock decides about on newer kernels.
 func (h *head) oldKernels(a *abi) {
 	if h.options.RefuseTruncate {
 		h.verdict(a, "truncate", ErrnoVerdict(unix.EACCES))
@@ -355,7 +355,7 @@ func (h *head) oldKernels(a *abi) {
 	h.signal(a, "pidfd_send_signal", 1, refused)
 }
 
-// signal answers a call with v if the argument is a signal that dumps core.
+// signal returns v for a call if the argument is a signal that dumps core.
 func (h *head) signal(a *abi, name string, arg uint32, v Verdict) {
 	h.call(a, name, func() { h.coreSignal(arg, v) })
 }

@@ -15,14 +15,14 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// tree is the private file system while it is made. It is mounted above the root
-// directory, where no path leads to: everything in it is reached from fd.
+// tree is the private file system while it is built. It is mounted over the root
+// directory, where no path reaches it: everything in it is reached from fd.
 type tree struct {
 	fd int
 }
 
-// mountAttributes: nobody gains rights by a file in a sandbox, and no device node
-// is made.
+// mountAttributes are those of all mounts that are made here: no file in a sandbox gives
+// rights, and none is a device.
 const mountAttributes = unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV
 
 func newTree() (*tree, error) {
@@ -38,7 +38,7 @@ func newTree() (*tree, error) {
 	return t, nil
 }
 
-// newMount makes a file system that is mounted nowhere yet, fsopen(2).
+// newMount makes a file system that is not mounted yet, fsopen(2).
 func newMount(fstype string, attributes int, options ...[2]string) (int, error) {
 	config, err := unix.Fsopen(fstype, unix.FSOPEN_CLOEXEC)
 	if err != nil {
@@ -58,7 +58,7 @@ func newMount(fstype string, attributes int, options ...[2]string) (int, error) 
 
 func (t *tree) close() { unix.Close(t.fd) }
 
-// below is a path as it is reached from fd.
+// below returns the path relative to fd.
 func below(path string) string {
 	if path == "/" {
 		return "."
@@ -95,7 +95,7 @@ func (t *tree) fill(l *layout) error {
 	return nil
 }
 
-// directory makes one with owner and mode of the original.
+// directory makes a directory with the owner and mode of the original.
 func (t *tree) directory(path string) error {
 	var st unix.Stat_t
 	if err := unix.Lstat(path, &st); err != nil {
@@ -113,7 +113,7 @@ func (t *tree) directory(path string) error {
 	return unix.Fchmodat(t.fd, name, st.Mode&0o7777, 0)
 }
 
-// copy copies one file, and refuses one that changes meanwhile.
+// copy copies one file. It fails if the file changes meanwhile.
 func (t *tree) copy(path string) error {
 	fd, err := unix.Open(path, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -156,11 +156,11 @@ func (t *tree) likeOriginal(fd int, path string, st *unix.Stat_t) error {
 	return unix.UtimesNanoAt(t.fd, below(path), []unix.Timespec{st.Atim, st.Mtim}, unix.AT_SYMLINK_NOFOLLOW)
 }
 
-// manyEntries is from where on a directory of programs or libraries is shown
-// through an overlay: binding each of its entries would take longer.
+// manyEntries is the number of entries above which a directory of programs or libraries
+// is shown through an overlay: binding each entry would take longer.
 const manyEntries = 64
 
-// surround puts around the copies what the directories hold besides.
+// surround shows the other contents of the directories that contain copies.
 func (t *tree) surround(l *layout, o Options) error {
 	var overlaid []string
 	for _, dir := range l.sortedDirs() {
@@ -174,7 +174,7 @@ func (t *tree) surround(l *layout, o Options) error {
 		if len(list) > manyEntries &&
 			slices.ContainsFunc(o.Code, func(code string) bool { return abspath.Within(code, dir) }) {
 			mounts := o.Mounts.Below(dir)
-			// What is mounted on the way to a copy would cover it.
+			// A mount on a directory above a copy would hide the copy.
 			if !slices.ContainsFunc(mounts, l.has) && t.overlay(dir) == nil {
 				if err := t.bindMounts(mounts); err != nil {
 					return err
@@ -190,7 +190,7 @@ func (t *tree) surround(l *layout, o Options) error {
 	return nil
 }
 
-// overlay shows a directory below the copies in it, read-only.
+// overlay shows a directory read-only, with the copies on top.
 func (t *tree) overlay(dir string) error {
 	const flags = unix.O_PATH | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC
 	upper, err := unix.Openat(t.fd, below(dir), flags, 0)
@@ -203,7 +203,7 @@ func (t *tree) overlay(dir string) error {
 		return err
 	}
 	defer unix.Close(lower)
-	// Paths by descriptor: no character in them needs to be escaped.
+	// Paths of descriptors contain no characters that must be escaped.
 	layers := "/proc/thread-self/fd/" + strconv.Itoa(upper) + ":/proc/thread-self/fd/" + strconv.Itoa(lower)
 	fd, err := newMount("overlay", mountAttributes|unix.MOUNT_ATTR_RDONLY, [2]string{"lowerdir", layers})
 	if err != nil {
@@ -213,12 +213,12 @@ func (t *tree) overlay(dir string) error {
 	return unix.MoveMount(fd, "", t.fd, below(dir), unix.MOVE_MOUNT_F_EMPTY_PATH)
 }
 
-// bindMounts shows mounts that lie in an overlaid directory: an overlay does not.
+// bindMounts shows the mounts below an overlaid directory, which an overlay does not show.
 func (t *tree) bindMounts(points []string) error {
 	last := ""
 	for _, point := range slices.Sorted(slices.Values(points)) {
 		if last != "" && abspath.Within(last, point) {
-			continue // it came along
+			continue // the mount above it was bound recursively
 		}
 		if err := t.bind(unix.AT_FDCWD, point, point); err != nil {
 			return fmt.Errorf("showing what is mounted on %q: %w", point, err)
@@ -228,7 +228,7 @@ func (t *tree) bindMounts(points []string) error {
 	return nil
 }
 
-// bindEntries shows the other entries of a directory, each by itself.
+// bindEntries binds the other entries of a directory, one by one.
 func (t *tree) bindEntries(dir string, list []os.DirEntry, l *layout) error {
 	fd, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
@@ -240,7 +240,7 @@ func (t *tree) bindEntries(dir string, list []os.DirEntry, l *layout) error {
 		if l.has(path) {
 			continue
 		}
-		if err := t.bindEntry(fd, e, path); err != nil && !errors.Is(err, unix.ENOENT) { // it has gone meanwhile
+		if err := t.bindEntry(fd, e, path); err != nil && !errors.Is(err, unix.ENOENT) { // it was removed meanwhile
 			return fmt.Errorf("showing %q: %w", path, err)
 		}
 	}
@@ -281,17 +281,17 @@ func (t *tree) bind(dir int, name, path string) error {
 	return unix.MoveMount(fd, "", t.fd, below(path), unix.MOVE_MOUNT_F_EMPTY_PATH)
 }
 
-// enter makes the tree the root of the namespace, drops the old one, and closes the
-// tree against writing.
+// enter makes the tree the root of the mount namespace, unmounts the old root, and makes
+// the tree read-only.
 func (t *tree) enter() error {
 	wd, err := unix.Getwd()
 	if err != nil {
 		return fmt.Errorf("looking for the working directory: %w", err)
 	}
 	if err := unix.Fchdir(t.fd); err != nil {
-		return fmt.Errorf("going to the copies: %w", err)
+		return fmt.Errorf("changing to the directory of the copies: %w", err)
 	}
-	// The old root is put above the new one, and taken away there: pivot_root(2).
+	// The old root is mounted over the new one and unmounted there: pivot_root(2).
 	if err := unix.PivotRoot(".", "."); err != nil {
 		if err == unix.EINVAL && onRootfs() {
 			return fmt.Errorf("replacing the root directory by the copies: it is the initramfs, "+
@@ -300,19 +300,19 @@ func (t *tree) enter() error {
 		return fmt.Errorf("replacing the root directory by the copies: %w", err)
 	}
 	if err := unix.Unmount(".", unix.MNT_DETACH); err != nil {
-		return fmt.Errorf("leaving the old root directory: %w", err)
+		return fmt.Errorf("unmounting the old root directory: %w", err)
 	}
 	if err := unix.Mount("", "/", "", unix.MS_REMOUNT|unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV, ""); err != nil {
 		return fmt.Errorf("making the copies read-only: %w", err)
 	}
 	if err := unix.Chdir(wd); err != nil {
-		return fmt.Errorf("going back to the working directory %q: %w", wd, err)
+		return fmt.Errorf("returning to the working directory %q: %w", wd, err)
 	}
 	return nil
 }
 
-// onRootfs reports whether the root directory is the file system that the kernel
-// started with. Where another one was mounted over it, it is in no mount table.
+// onRootfs reports whether the root directory is the file system that the kernel started
+// with. It is in no mount table once another one is mounted over it.
 func onRootfs() bool {
 	table, err := os.ReadFile("/proc/thread-self/mountinfo")
 	if err != nil {
