@@ -157,9 +157,37 @@ func (d *differ) lists() {
 	grants(d, "network.bind-udp", a.Network.BindUDP, b.Network.BindUDP)
 	grants(d, "network.unix", a.Network.Unix, b.Network.Unix)
 	grants(d, "environment.keep", a.Environment.Keep, b.Environment.Keep)
+	d.dropped()
 	elements(d, "environment.set", assignments(a), assignments(b), EffectDiffers, EffectDiffers)
 	elements(d, "capabilities.keep", a.Capabilities.Keep, b.Capabilities.Keep, EffectAllows, EffectRefuses)
 	elements(d, "syscalls.deny", a.Syscalls.Deny, b.Syscalls.Deny, EffectRefuses, EffectAllows)
+}
+
+// dropped compares environment.drop, in which the order counts as well.
+func (d *differ) dropped() {
+	const key = "environment.drop"
+	a, b := d.a.Environment.Drop, d.b.Environment.Drop
+	if slices.Equal(a, b) {
+		return
+	}
+	before := len(d.changes)
+	split := func(list []string) (drops, passes []string) {
+		for _, element := range list {
+			if strings.HasPrefix(element, PassMark) {
+				passes = append(passes, element)
+			} else {
+				drops = append(drops, element)
+			}
+		}
+		return drops, passes
+	}
+	dropsA, passesA := split(a)
+	dropsB, passesB := split(b)
+	elements(d, key, dropsA, dropsB, EffectRefuses, EffectAllows)
+	elements(d, key, passesA, passesB, EffectAllows, EffectRefuses)
+	if len(d.changes) == before {
+		d.add(key, "", strings.Join(a, ", "), strings.Join(b, ", "), EffectDiffers)
+	}
 }
 
 func devicePaths(p *Policy) []string {

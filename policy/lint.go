@@ -86,6 +86,8 @@ var lintRules = [...]LintRule{
 	{"breaks-programs", "a key refuses what common programs need", (*linter).breaksPrograms},
 	{"port-useless", "datagrams may be sent, but no socket can have a port to send from", (*linter).unsendable},
 	{"min-abi", "the policy needs a newer Landlock ABI than min-abi requires", (*linter).minABI},
+	{"variables-open", "path rules are set, and CMD gets all variables", (*linter).variablesOpen},
+	{"variable-dropped", "environment.drop drops a variable that environment.keep lists", (*linter).variableDropped},
 	{"secret-in-policy", "a variable that looks like a secret is set in the policy", (*linter).secretVariables},
 }
 
@@ -550,6 +552,24 @@ func (l *linter) secretVariables() {
 		if looks && l.policy.Environment.Set[name] != "" {
 			l.report(LevelWarning, "environment.set", name, "environment.set sets "+name,
 				"more people can read a policy than should know a secret", `use "${env:`+name+`}", or environment.keep`)
+		}
+	}
+}
+
+func (l *linter) variablesOpen() {
+	e := &l.policy.Environment
+	if l.policy.Paths.Rules.Restricted() && !e.Keep.Restricted() && len(e.Drop) == 0 {
+		l.report(LevelNote, "environment.drop", "", "[paths] is set, and CMD gets all variables",
+			"tokens and passwords in them can be read", `list their names, environment.drop = ["*_TOKEN", ...]`)
+	}
+}
+
+func (l *linter) variableDropped() {
+	e := &l.policy.Environment
+	for _, name := range e.Keep.List() {
+		if by := e.DroppedBy(name); by != "" && !strings.HasSuffix(name, "*") {
+			l.report(LevelWarning, "environment.keep", name, "environment.keep lists "+name,
+				"environment.drop has "+by+", so CMD does not get it", `add "`+PassMark+name+`" to environment.drop`)
 		}
 	}
 }

@@ -189,6 +189,10 @@ type Environment struct {
 	// Keep is environment.keep, see docs/policy.md#environment: names of variables, or
 	// prefixes of names that end in "*".
 	Keep Only[string]
+	// Drop is environment.drop, see docs/policy.md#environment: patterns of names that
+	// CMD does not get, even if Keep lists them. The last element that fits decides; one
+	// with [PassMark] in front lets the variable through.
+	Drop []string
 	// Set is environment.set, see docs/policy.md#environment.
 	Set map[string]string
 }
@@ -210,6 +214,7 @@ type Report struct {
 func (p Policy) Clone() Policy {
 	p.Procfs.Write = slices.Clone(p.Procfs.Write)
 	p.Devices = slices.Clone(p.Devices)
+	p.Environment.Drop = slices.Clone(p.Environment.Drop)
 	p.Environment.Set = maps.Clone(p.Environment.Set)
 	p.Capabilities.Keep = slices.Clone(p.Capabilities.Keep)
 	p.Limits = slices.Clone(p.Limits)

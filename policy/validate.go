@@ -124,6 +124,14 @@ func (v *validator) environment(e *Environment) {
 			v.wrong("Environment.Keep", "%q is not the name of a variable, nor the beginning of one with '*'", name)
 		}
 	}
+	for i, element := range e.Drop {
+		if name := strings.TrimPrefix(element, PassMark); name == "" || strings.ContainsAny(name, "=\x00") {
+			v.wrong("Environment.Drop", "%q is not a pattern for names of variables", element)
+		}
+		if slices.Contains(e.Drop[:i], element) {
+			v.wrong("Environment.Drop", "%q is listed twice", element)
+		}
+	}
 	for _, name := range sortedNames(e.Set) {
 		if name == "" || strings.ContainsAny(name, "=*\x00") {
 			v.wrong("Environment.Set", "%q is not the name of a variable", name)

@@ -31,6 +31,8 @@ func TestValidate(t *testing.T) {
 		{"Network.Families", func(p *Policy) { p.Network = Network{Families: OnlyThese("xdp")} }},
 		{"Network.Unix", func(p *Policy) { p.Network.Unix = OnlyThese("s") }},
 		{"Environment.Keep", func(p *Policy) { p.Environment.Keep = OnlyThese("A*B") }},
+		{"Environment.Drop", func(p *Policy) { p.Environment.Drop = []string{"!"} }},
+		{"Environment.Drop", func(p *Policy) { p.Environment.Drop = []string{"A", "A"} }},
 		{"Environment.Set", func(p *Policy) { p.Environment.Set = map[string]string{"A=": ""} }},
 		{"Capabilities.Keep", func(p *Policy) { p.Capabilities.Keep = []string{"sys_ptrace"} }},
 		{"Syscalls.Deny", func(p *Policy) { p.Syscalls.Deny = []string{"@mount"} }},

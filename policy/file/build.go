@@ -209,6 +209,33 @@ func (b *builder) environmentKeep(v value) {
 	})
 }
 
+// environmentDrop adds to the end of the list of the layers below, since the last element
+// that fits a variable decides about it.
+func (b *builder) environmentDrop(v value) {
+	list := &b.policy.Environment.Drop
+	if v.shape == shapeArray && len(v.items) == 0 {
+		for _, element := range *list {
+			b.policy.Origins.Forget(b.key.name, element)
+		}
+		*list = nil
+	}
+	b.note(b.key.name, "", v)
+	var own []string
+	b.each(v, func(item value) {
+		name := strings.TrimPrefix(item.text, policy.PassMark)
+		switch reason := checkVariable(strings.ReplaceAll(name, "*", "x")); {
+		case reason != "":
+			b.wrong(item, "%s", reason)
+		case b.file != "" && slices.Contains(own, item.text):
+			b.wrong(item, "is listed twice")
+		default:
+			own = append(own, item.text)
+			b.note(b.key.name, item.text, item)
+			*list = append(slices.DeleteFunc(*list, func(e string) bool { return e == item.text }), item.text)
+		}
+	})
+}
+
 // environmentSet adds to the variables of the layers below. A name that they have gets the
 // new value, and an empty table removes all of them.
 func (b *builder) environmentSet(v value) {

@@ -24,6 +24,9 @@ type Overrides struct {
 	// Env sets variables (NAME=VALUE) or keeps them (NAME, where a "*" at the end matches
 	// anything). From the first NAME on, only the kept variables reach CMD.
 	Env []string
+	// DropEnv drops variables whose names fit a pattern, or with a "!" in front lets them
+	// through; the last one that fits decides. "none" drops none.
+	DropEnv []string
 	// Memory sets memory.access, unless it is empty.
 	Memory string
 	// Devices adds device nodes, written as the paths of rules are. They are no rules:
@@ -58,6 +61,7 @@ func (l Loader) Apply(p policy.Policy, o Overrides) (policy.Policy, error) {
 	b.flagPaths(o)
 	b.flagDevices(o.Devices)
 	b.flagEnv(o.Env)
+	b.flagDropEnv(o.DropEnv)
 	b.flagList("network.families", shapeString, o.Network)
 	b.flagList("network.connect-tcp", shapeInteger, o.ConnectTCP)
 	b.flagList("network.bind-tcp", shapeInteger, o.BindTCP)
@@ -370,6 +374,18 @@ func unexpandedFlag(arg string) string {
 		return "variables are not expanded in flags: write the whole path"
 	}
 	return ""
+}
+
+// flagDropEnv applies --drop-env.
+func (b *builder) flagDropEnv(args []string) {
+	k := findKey("environment.drop")
+	if b.emptied(k, args) {
+		return
+	}
+	for _, arg := range args {
+		b.key, b.flag, b.inList = k, k.flag+" "+arg, false
+		k.set(b, listOf(arg))
+	}
 }
 
 func (b *builder) flagEnv(args []string) {

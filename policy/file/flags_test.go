@@ -68,6 +68,8 @@ func TestApply(t *testing.T) {
 		{"setting closes nothing", Default(), Overrides{Env: []string{"A=x=y", "B="}}, func(p *policy.Policy) {
 			p.Environment.Set = map[string]string{"A": "x=y", "B": ""}
 		}},
+		{"variables drop", Default(), Overrides{DropEnv: []string{"*_TOKEN", "AWS_*", "!A_TOKEN", "*_TOKEN"}},
+			func(p *policy.Policy) { p.Environment.Drop = []string{"AWS_*", "!A_TOKEN", "*_TOKEN"} }},
 		{"ports", Default(), Overrides{ConnectTCP: []string{"443,80", "80"}, BindTCP: []string{"none"}},
 			func(p *policy.Policy) {
 				p.Network = policy.Network{ConnectTCP: policy.OnlyThese[uint16](80, 443),
@@ -149,6 +151,10 @@ func TestApplyErrors(t *testing.T) {
 		{Default(), Overrides{Env: []string{"=x"}}, `--env : the name of a variable must not be empty`},
 		{Default(), Overrides{Env: []string{"A*=secret"}},
 			`--env A*: '*' is allowed only at the end of a name in keep`},
+		{Default(), Overrides{DropEnv: []string{"!", "A=b"}},
+			"--drop-env !: the name of a variable must not be empty\n" +
+				"--drop-env A=b: the name of a variable must not contain '=' or a NUL byte"},
+		{Default(), Overrides{DropEnv: []string{"A", "none"}}, `--drop-env none: contradicts --drop-env A`},
 		{Default(), Overrides{ConnectTCP: []string{"0"}},
 			`--connect-tcp 0: want a port, a whole number from 1 to 65535`},
 		{Default(), Overrides{BindTCP: []string{"80,http"}},

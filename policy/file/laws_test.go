@@ -38,6 +38,7 @@ var (
 	lawPorts   = []string{"1", "22", "80", "443", "65535"}
 	lawCalls   = []string{"@mount", "@keyring", "@privileged", "keyctl", "ptrace", "setuid", "setuid32"}
 	lawNames   = []string{"PATH", "HOME", "LC_*", "*", "with.dot", "A B"}
+	lawDrops   = []string{"*_TOKEN", "!GITHUB_TOKEN", "AWS_*", "a", "!*"}
 	lawDevices = []string{"/dev/kvm", "/dev/fuse"}
 	lawCaps    = []string{"CAP_BPF", "CAP_SYS_PTRACE"}
 )
@@ -98,6 +99,7 @@ func (r random) policyText() string {
 	line("network.bind-udp = [%s]", strings.Join(some(r, lawPorts), ", "))
 	line("network.unix = %s", quotedList(some(r, lawPaths), true))
 	line("environment.keep = %s", quotedList(some(r, lawNames[:4]), false))
+	line("environment.drop = %s", quotedList(some(r, lawDrops), false))
 	line("environment.set = { A = %s, %s = \"\" }", tomlString(unexpanded("${"+pick(lawPaths))),
 		tomlString(lawNames[4]))
 	line("capabilities.keep = %s", quotedList(some(r, lawCaps), false))
@@ -224,8 +226,8 @@ func says(doc *document, c policy.Change) bool {
 	if !ok || e.value.shape != shapeArray {
 		return ok
 	}
-	if c.Key == "syscalls.deny" { // emptying the list lifts what it refused
-		return len(e.value.items) == 0
+	if (c.Key == "syscalls.deny" || c.Key == "environment.drop") && len(e.value.items) == 0 {
+		return true // emptying the list lifts what it refused
 	}
 	return slices.ContainsFunc(e.value.items, func(item value) bool {
 		text, _ := cutOptional(item.text)
@@ -274,6 +276,8 @@ func TestLawFlags(t *testing.T) {
 		add("network.unix", o.Unix, true)
 		o.Env = some(r, lawNames)
 		add("environment.keep", o.Env, false)
+		o.DropEnv = some(r, lawDrops)
+		add("environment.drop", o.DropEnv, false)
 		if r.IntN(2) == 0 {
 			o.Env = append(o.Env, "A=${x}")
 			lines = append(lines, `environment.set = { A = "$${x}" }`)

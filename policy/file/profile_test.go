@@ -79,7 +79,8 @@ func TestProfilesOrder(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, c := range policy.Diff(less, more) {
-			if c.Effect == policy.EffectRefuses {
+			// strict keeps so few variables that it has none to drop.
+			if c.Effect == policy.EffectRefuses && c.Key != "environment.drop" {
 				t.Errorf("%s refuses what %s allows: %+v", order[i+1], order[i], c)
 			}
 		}

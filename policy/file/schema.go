@@ -82,6 +82,10 @@ func keepSchema() node {
 	return listSchema(node{"type": "string", "pattern": `^([^=*]+\*?|\*)$`})
 }
 
+func dropSchema() node {
+	return listSchema(node{"type": "string", "pattern": `^!?[^=]+$`})
+}
+
 func setSchema() node {
 	return node{
 		"type": "object", "propertyNames": node{"pattern": `^[^=*]+$`},

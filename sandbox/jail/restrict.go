@@ -109,7 +109,7 @@ func RestrictSelf(p policy.Policy) (Restricted, error) {
 	}
 	// Once more with the mark, which carries the notes over.
 	o.Env = append(env, restrictedVariable+"="+mark+notes)
-	o.Policy.Environment.Keep = o.Policy.Environment.Keep.With(restrictedVariable)
+	o.Policy.Environment = o.Policy.Environment.Passing(restrictedVariable)
 	if plan, err = sandbox.Prepare(o); err != nil {
 		return Restricted{}, err
 	}

@@ -9,14 +9,13 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Environment applies a policy's [environment] to env: what is not kept goes, what
-// is set stands last. Errors: EINVAL, a variable that cannot be set.
+// Environment applies a policy's [environment] to env: what is not kept or is dropped
+// goes, what is set stands last. Errors: EINVAL, a variable that cannot be set.
 func Environment(e policy.Environment, env []string) ([]string, error) {
 	var out []string
-	patterns := e.Keep.List()
 	for _, entry := range env {
 		name, _, _ := strings.Cut(entry, "=")
-		if _, replaced := e.Set[name]; !replaced && (!e.Keep.Restricted() || keeps(patterns, name)) {
+		if _, replaced := e.Set[name]; !replaced && e.Passes(name) {
 			out = append(out, entry)
 		}
 	}
@@ -32,15 +31,6 @@ func Environment(e policy.Environment, env []string) ([]string, error) {
 		out = append(out, name+"="+e.Set[name])
 	}
 	return out, nil
-}
-
-func keeps(patterns []string, name string) bool {
-	for _, pattern := range patterns {
-		if prefix, open := strings.CutSuffix(pattern, "*"); name == pattern || open && strings.HasPrefix(name, prefix) {
-			return true
-		}
-	}
-	return false
 }
 
 // Getenv finds a variable in an environment; the last entry counts.

@@ -43,7 +43,7 @@ func execute(o *runOptions, args, env []string, io streams) error {
 		return err
 	}
 	// These variables are for the service.
-	r.policy.Environment.Keep = r.policy.Environment.Keep.With(managerVariables...)
+	r.policy.Environment = r.policy.Environment.Passing(managerVariables...)
 	fds, err := inheritedSockets(env)
 	if err != nil {
 		return err

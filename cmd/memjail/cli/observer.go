@@ -68,7 +68,7 @@ func (r *runner) exit(status session.Status, err error) error {
 	if r.collect != nil && r.showsSummary() {
 		places, _ := learnPlaces(r.env) // without them advice names absolute paths
 		r.collect.summary(r.io.err, places, r.args)
-		if status.Exit != 0 && err == nil {
+		if (status.Exit != 0 || r.options.verbose) && err == nil {
 			r.printDropped()
 		}
 		if r.options.verbose && status.Exit != 0 && err == nil {

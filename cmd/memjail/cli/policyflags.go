@@ -46,6 +46,8 @@ func (p *policyFlags) declare(f *pflag.FlagSet) {
 	f.StringArrayVar(&p.overrides.Unix, "unix", nil, "allow only UNIX sockets at `PATH`, or none, or all")
 	f.StringArrayVar(&p.overrides.Env, "env", nil,
 		"`NAME` keeps only the variables with these names, NAME=VALUE sets one")
+	f.StringArrayVar(&p.overrides.DropEnv, "drop-env", nil,
+		"drop variables whose names fit `PATTERN` (*_TOKEN); with a '!' in front let them through, or none")
 }
 
 // completePolicyFlags completes, for a command and all below it, what a shell cannot: the
@@ -125,6 +127,7 @@ func (p *policyFlags) args() []string {
 		{"--bind-tcp", p.overrides.BindTCP},
 		{"--connect-udp", p.overrides.ConnectUDP}, {"--bind-udp", p.overrides.BindUDP},
 		{"--unix", p.overrides.Unix}, {"--env", p.overrides.Env},
+		{"--drop-env", p.overrides.DropEnv},
 	} {
 		for _, value := range list.values {
 			args = append(args, list.flag, value)

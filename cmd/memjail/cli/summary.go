@@ -13,7 +13,6 @@ import (
 
 	"github.com/memjail/memjail/policy"
 	"github.com/memjail/memjail/sandbox/learn"
-	"github.com/memjail/memjail/sandbox/program"
 	"github.com/memjail/memjail/sandbox/report"
 	"github.com/memjail/memjail/supervisor"
 )
@@ -281,31 +280,45 @@ func shellWords(words []string) string {
 // printDropped names the variables that CMD did not get: programs that miss them fail
 // without a refused call.
 func (r *runner) printDropped() {
-	kept, err := program.Environment(r.policy.Environment, r.env)
-	if err != nil || !r.policy.Environment.Keep.Restricted() {
-		return
-	}
-	var names []string
+	e := r.policy.Environment
+	var unlisted, dropped []string
 	for _, variable := range r.env {
 		name, _, _ := strings.Cut(variable, "=")
-		if !slices.ContainsFunc(kept, func(k string) bool { return strings.HasPrefix(k, name+"=") }) {
-			names = append(names, name)
+		if _, set := e.Set[name]; set || e.Passes(name) {
+			continue
+		}
+		if e.DroppedBy(name) != "" {
+			dropped = append(dropped, name)
+		} else {
+			unlisted = append(unlisted, name)
 		}
 	}
-	if len(names) == 0 {
-		return
+	if home := slices.Index(unlisted, "HOME"); home > 0 { // what programs miss most
+		unlisted[0], unlisted[home] = unlisted[home], unlisted[0]
+		slices.Sort(unlisted[1:])
+	} else {
+		slices.Sort(unlisted)
 	}
-	slices.Sort(names)
-	if home := slices.Index(names, "HOME"); home > 0 { // what programs miss most
-		names = slices.Insert(slices.Delete(names, home, home+1), 0, "HOME")
+	slices.Sort(dropped)
+	if len(unlisted) > 0 {
+		r.printf("variables that CMD does not get (environment.keep): %s; --env %s keeps one",
+			firstNames(unlisted), report.Printable(policy.ShellWord(unlisted[0])))
 	}
+	if len(dropped) > 0 {
+		r.printf("variables that CMD does not get, since they look like secrets (environment.drop): %s; "+
+			"--drop-env %s passes one", firstNames(dropped),
+			report.Printable(policy.ShellWord(policy.PassMark+dropped[0])))
+	}
+}
+
+// firstNames lists the first of some names, and how many follow.
+func firstNames(names []string) string {
 	shown := names[:min(len(names), summaryLines)]
 	more := ""
 	if len(names) > len(shown) {
 		more = fmt.Sprintf(" and %d more", len(names)-len(shown))
 	}
-	r.printf("variables that CMD does not get (environment.keep): %s%s; --env %s keeps one",
-		report.Printable(strings.Join(shown, ", ")), more, report.Printable(names[0]))
+	return report.Printable(strings.Join(shown, ", ")) + more
 }
 
 // unreported says which refusals are reported nowhere.
