@@ -108,6 +108,18 @@ func Lint(p Policy, f LintFacts) []Finding {
 	return l.found
 }
 
+// LintChanges returns the findings of [Lint] that base does not have: what is due to the
+// layers on top of it.
+func LintChanges(p, base Policy, f LintFacts) []Finding {
+	below := Lint(base, f)
+	return slices.DeleteFunc(Lint(p, f), func(found Finding) bool {
+		return slices.ContainsFunc(below, func(b Finding) bool {
+			b.Origin, found.Origin = Origin{}, Origin{}
+			return b == found
+		})
+	})
+}
+
 // linter collects findings.
 type linter struct {
 	policy *Policy

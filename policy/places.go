@@ -47,6 +47,7 @@ var places = sync.OnceValue(func() []place {
 			"/etc/cron.d /etc/cron.daily /etc/crontab /var/spool/cron /etc/init.d /etc/pam.d "+
 			"/etc/sudoers /etc/sudoers.d")
 	add(startup, "directories that PATH searches first", "~/.local/bin ~/bin")
+	add(startup, "policies of memjail", "~/.config/memjail /etc/memjail")
 	add(startup, "settings by which git runs programs", "~/.gitconfig ~/.config/git")
 	add(startup, "what the service manager runs",
 		"/etc/systemd /run/systemd/system /run/systemd/generator /usr/lib/systemd "+

@@ -102,7 +102,7 @@ func (o *Options) restrictFiles(s system, p *parts, e *effort) (d domain, err er
 		WorkDirs: commonWorkDirs(o.Env), CodeAliases: p.view.codeAliases, Held: p.files.Held,
 	})
 	if err != nil {
-		return d, err
+		return d, o.placeRule(err)
 	}
 	e.warnings = append(e.warnings, d.rules.Warnings...)
 	if d.ruleset, err = d.rules.Ruleset(); err != nil {

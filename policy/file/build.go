@@ -31,6 +31,8 @@ type builder struct {
 	name  string            // of the source, for origins
 	kind  policy.OriginKind // of the source
 	scope scope
+	// untested: a test whose variables have no value is left out.
+	untested bool
 	// optional are the elements of paths.optional as they are written.
 	optional []string
 	// rules have been read from this layer and not applied yet, in its order.

@@ -148,8 +148,10 @@ func (t *testCase) object(name string, v value) {
 			t.refuse(v, name, "want a string")
 			return
 		}
-		clean, reason, _ := t.scopedPath(v.text)
-		if reason != "" {
+		clean, reason, unset := t.scopedPath(v.text)
+		if unset && t.untested {
+			t.bad = true
+		} else if reason != "" {
 			t.refuse(v, name, "%s", reason)
 		}
 		t.test.Path = clean
@@ -183,6 +185,8 @@ func (t *testCase) run(v value) {
 		switch {
 		case item.shape != shapeString:
 			t.refuse(item, "run", "want a string")
+		case err != nil && err.unset && t.untested:
+			t.bad = true
 		case err != nil:
 			t.refuse(item, "run", "%s", err.reason)
 		case strings.ContainsRune(text, 0), i == 0 && text == "":

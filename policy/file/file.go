@@ -56,27 +56,35 @@ func Default() policy.Policy {
 	}
 }
 
-// Load returns the policy with a name: a file if the name contains a slash or ends in
-// ".toml", otherwise a built-in policy. Variables have the values of the process's
-// environment and working directory. Keys that a file leaves out are as in [Default].
+// Load returns the policy of some layers, the lowest first; usually there is one. Each is
+// the name of a file, if it contains a slash or ends in ".toml", or else that of a built-in
+// policy or of a file in the user's or the system's directory of policies. Variables have the
+// values of the process's environment and working directory. Keys that a file leaves out are
+// as in [Default]. Tests that these variables do not suffice for are left out.
 //
 // The error is [Errors] for mistakes in a file. It wraps the errno if a file cannot be
-// read, and [os.ErrNotExist] for an unknown built-in policy.
-func Load(name string) (policy.Policy, error) {
-	if name == DefaultName {
-		return Default(), nil
+// read, and [os.ErrNotExist] for an unknown name.
+func Load(names ...string) (policy.Policy, error) {
+	l := Current()
+	if len(names) == 1 && names[0] == DefaultName {
+		_, err := l.Find(DefaultName)
+		return Default(), err
 	}
-	return LoadTested(name)
+	l.Untested = true
+	return l.Load(names...)
 }
 
-// LoadTested is [Load] with the tests of the policy "memory", which Load returns without
-// parsing its text.
-func LoadTested(name string) (policy.Policy, error) {
+// LoadTested is [Load] with all tests, also those of the policy "memory", which Load returns
+// without parsing its text. A test whose variables have no value is an error.
+func LoadTested(names ...string) (policy.Policy, error) { return Current().Load(names...) }
+
+// Current returns a Loader with the environment and working directory of the process.
+func Current() Loader {
 	dir, err := os.Getwd()
 	if err != nil {
 		dir = "" // an error only for a policy that uses it
 	}
-	return Loader{Env: os.Environ(), Dir: dir}.Load(name)
+	return Loader{Env: os.Environ(), Dir: dir}
 }
 
 // Loader reads policies. The results depend on its fields and the files only.
@@ -86,28 +94,37 @@ type Loader struct {
 	Env []string
 	// Dir is the absolute path that ${PWD} stands for; empty if it is not known.
 	Dir string
+	// Directories are where policies are looked up by name. If it is nil, they are the
+	// user's, by XDG_CONFIG_HOME or HOME, and [SystemPolicies].
+	Directories []string
+	// Untested is set for a policy that is to be enforced and not tried: tests whose
+	// variables have no value are left out.
+	Untested bool
 	// ReadFile reads a policy file. If it is nil, files are read from the file system.
 	ReadFile func(name string) ([]byte, error)
+
+	// builtinOnly is set if other layers are left out, and whether there are any.
+	builtinOnly *bool
 }
 
 // Load is the function [LoadTested] with the environment and files of the Loader. The tests
 // of "memory" belong to that policy alone, although all others start from it.
-func (l Loader) Load(name string) (policy.Policy, error) {
-	if isBuiltin(name) {
-		data, err := profiles.Read(name)
-		if err != nil {
-			return policy.Policy{}, fmt.Errorf(
-				"policy %q: no such built-in policy%s: want %s, or a file, whose name contains a slash "+
-					"or ends in .toml: %w",
-				name, didYouMean(name, profiles.Names()), strings.Join(builtinNames(), ", "), os.ErrNotExist)
+func (l Loader) Load(names ...string) (policy.Policy, error) {
+	var texts []text
+	for _, name := range names {
+		if name == DefaultName && len(names) > 1 {
+			continue // the lowest layer of every policy
 		}
-		return l.resolve(source{name: name, builtin: true}, data, Default())
+		from, data, err := l.open(name)
+		if err != nil {
+			return policy.Policy{}, err
+		}
+		texts = append(texts, text{from, data})
 	}
-	data, err := l.readFile(name)
-	if err != nil {
-		return policy.Policy{}, fmt.Errorf("reading policy %q: %w", name, cause(err))
+	if len(texts) == 0 {
+		return l.Load(DefaultName)
 	}
-	return l.resolve(source{name: name}, data, Default())
+	return l.resolve(Default(), texts...)
 }
 
 // Parse applies the text of a policy file to base, which is not changed.
@@ -117,7 +134,7 @@ func (l Loader) Load(name string) (policy.Policy, error) {
 // The error, if any, is of type [Errors] and holds all that is wrong, by layer and
 // in the order of the file; of errors in the TOML syntax of a file only the first.
 func (l Loader) Parse(filename string, data []byte, base policy.Policy) (policy.Policy, error) {
-	return l.resolve(source{name: filename}, data, base)
+	return l.resolve(base, text{source{name: filename}, data})
 }
 
 // Parse is [Loader.Parse] without an environment: no variable has a value.
@@ -125,16 +142,42 @@ func Parse(filename string, data []byte, base policy.Policy) (policy.Policy, err
 	return Loader{}.Parse(filename, data, base)
 }
 
-func (l Loader) resolve(from source, data []byte, base policy.Policy) (policy.Policy, error) {
+// Builtin returns the policy of the built-in layers alone, and reports whether there are
+// others.
+func (l Loader) Builtin(names ...string) (p policy.Policy, others bool, err error) {
+	l.builtinOnly = &others
+	p, err = l.Load(names...)
+	return p, others, err
+}
+
+// text is the content of a policy file.
+type text struct {
+	from source
+	data []byte
+}
+
+// resolve applies the layers to base, or to [Default] if one of them extends others.
+func (l Loader) resolve(base policy.Policy, texts ...text) (policy.Policy, error) {
 	s := stack{loader: l}
-	s.push(from, data)
+	var names []string
+	for _, t := range texts {
+		names = append(names, t.from.title())
+		if !slices.Contains(s.seen, t.from) {
+			s.push(t.from, t.data)
+		}
+	}
 	p := base.Clone()
 	if s.extends {
 		p = Default()
 	}
-	p.Name = from.name
+	p.Name = strings.Join(names, "+")
 	for _, layer := range s.layers {
-		b := &builder{policy: &p, file: layer.from.String(), name: layer.from.name, scope: scope{l.Env, l.Dir}}
+		if l.builtinOnly != nil && !layer.from.builtin {
+			*l.builtinOnly = true
+			continue
+		}
+		b := &builder{policy: &p, file: layer.from.String(), name: layer.from.name, scope: scope{l.Env, l.Dir},
+			untested: l.Untested}
 		b.kind = policy.OriginFile
 		if layer.from.builtin {
 			b.kind = policy.OriginBuiltin
@@ -152,11 +195,6 @@ func (l Loader) resolve(from source, data []byte, base policy.Policy) (policy.Po
 func builtinNames() []string {
 	others := slices.DeleteFunc(profiles.Names(), func(name string) bool { return name == DefaultName })
 	return append([]string{DefaultName}, others...)
-}
-
-// isBuiltin reports whether a name has the form of a built-in policy's.
-func isBuiltin(name string) bool {
-	return !strings.Contains(name, "/") && !strings.HasSuffix(name, ".toml")
 }
 
 func (l Loader) readFile(name string) ([]byte, error) {

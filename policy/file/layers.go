@@ -1,6 +1,8 @@
 package file
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"path"
 	"slices"
@@ -17,7 +19,11 @@ const maxDepth = 8
 type source struct {
 	name    string // of a built-in policy, or of a file
 	builtin bool
+	given   string // the name by which a file was found, if it was
 }
+
+// title is the name of the policy.
+func (s source) title() string { return cmp.Or(s.given, s.name) }
 
 // String returns the source for messages.
 func (s source) String() string {
@@ -83,22 +89,23 @@ func (s *stack) extend(b *builder, from source, item value) {
 			"directory of this file")
 		return
 	}
-	to := source{name: item.text, builtin: isBuiltin(item.text)}
+	to := source{name: item.text}
 	var data []byte
 	var err error
 	switch {
-	case to.builtin && to.name == DefaultName:
+	case to.name == DefaultName:
 		return // the lowest layer of every policy
-	case to.builtin:
+	case from.builtin:
 		if data, err = profiles.Read(to.name); err != nil {
-			b.wrong(item, "no such built-in policy%s: want %s, or a file, whose name contains a slash "+
-				"or ends in .toml%s",
-				didYouMean(to.name, profiles.Names()), strings.Join(builtinNames(), ", "), s.along())
+			b.wrong(item, "a built-in policy can extend only built-in policies")
 			return
 		}
-	case from.builtin:
-		b.wrong(item, "a built-in policy can extend only built-in policies")
-		return
+		to.builtin = true
+	case IsName(to.name):
+		if to, data, err = s.loader.open(to.name); err != nil {
+			b.wrong(item, "%v%s", errors.Unwrap(err), s.along())
+			return
+		}
 	case !strings.HasPrefix(to.name, "/"):
 		to.name = relativeTo(from.name, to.name)
 	}
@@ -113,7 +120,7 @@ func (s *stack) extend(b *builder, from source, item value) {
 			chainText(append(slices.Clone(s.chain), to)))
 		return
 	}
-	if !to.builtin {
+	if data == nil {
 		if data, err = s.loader.readFile(to.name); err != nil {
 			b.wrong(item, "the file %q cannot be read: %v%s", to.name, cause(err), s.along())
 			return

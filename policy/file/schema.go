@@ -73,7 +73,7 @@ func unixSchema() node { return node{"anyOf": []node{pathsSchema(), {"const": un
 func extendsSchema() node {
 	item := node{"anyOf": []node{
 		{"enum": profiles.Names()},
-		{"type": "string", "pattern": `^[^~$]*(/[^$]*|\.toml)$`},
+		{"type": "string", "pattern": `^[^~$][^$]*$`}, // a file, or a policy of the user or the system
 	}}
 	return node{"type": "array", "items": item, "minItems": 1, "uniqueItems": true}
 }

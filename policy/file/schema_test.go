@@ -263,6 +263,7 @@ func bySchema(t *testing.T, text []byte) error {
 // in values that are wrong only together.
 var beyondSchema = map[string]bool{
 	"allow-procfs": true, "no-write-procfs": true,
+	"extends":      true, // a policy of the user may have the name
 	"capabilities": true, // their names may be written in any case
 }
 
@@ -318,7 +319,7 @@ func TestSchemaRefuses(t *testing.T) {
 		`limits.as = "4 G"`, `limits.nice = 41`,
 		`limits.nofile = "unlimited"`, `limits.core = 1`, `syscalls.deny = ["execve"]`,
 		`syscalls.deny = ["@none"]`, `syscalls.abi = "x32"`,
-		`extends = []`, `extends = ["memry"]`, `test = [{}]`, `test = [{ name = "x", expect = "deny" }]`,
+		`extends = []`, `extends = [""]`, `extends = ["~/x"]`, `test = [{}]`, `test = [{ name = "x", expect = "deny" }]`,
 		`test = [{ name = "x", access = "read", expect = "deny" }]`,
 		`test = [{ name = "x", access = "read", path = "/x", port = 1, expect = "deny" }]`,
 		`test = [{ name = "x", run = [], expect = "deny" }]`,

@@ -233,7 +233,7 @@ func (l *learner) summary(p *learn.Proposal, command []string) {
 
 // withSlash names a file so that it is taken for one.
 func withSlash(name string) string {
-	if isPolicyFile(name) {
+	if !file.IsName(name) {
 		return name
 	}
 	return "./" + name

@@ -3,7 +3,6 @@ package cli
 import (
 	"fmt"
 
-	"github.com/memjail/memjail/policy/file"
 	"github.com/memjail/memjail/sandbox"
 	"github.com/spf13/cobra"
 )
@@ -44,7 +43,7 @@ them. The environment counts (LD_LIBRARY_PATH, PATH), as the policy leaves it.`,
 		},
 	}
 	f := cmd.Flags()
-	f.StringVarP(&p.policy, "policy", "p", file.DefaultName, "`POLICY` whose environment CMD gets")
+	p.declarePolicy(f, "`POLICY` whose environment CMD gets")
 	f.StringArrayVar(&p.overrides.Env, "env", nil,
 		"`NAME` keeps only the variables with these names, NAME=VALUE sets one")
 	return cmd

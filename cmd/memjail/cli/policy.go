@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -9,7 +10,6 @@ import (
 
 	"github.com/memjail/memjail/policy"
 	"github.com/memjail/memjail/policy/file"
-	"github.com/memjail/memjail/profiles"
 	"github.com/memjail/memjail/sandbox"
 	"github.com/memjail/memjail/sandbox/report"
 	"github.com/memjail/memjail/supervisor/decide"
@@ -21,8 +21,8 @@ func newPolicy(io streams) *cobra.Command {
 		Use:   "policy",
 		Short: "Show, explain, check and compare policies",
 		Long: `policy shows what a policy means on this system and for this user. It starts
-nothing. NAME|FILE is a built-in policy, or a file (a path with a slash or ending in
-.toml).
+nothing. NAME|FILE is a policy by its name (see policy list), or a file (a path with a
+slash or ending in .toml).
 
 Exit status:
   0    done; lint: no errors and no warnings
@@ -67,7 +67,7 @@ func (p *policyFlags) named(cmd *cobra.Command, args []string) (policy.Policy, e
 		if cmd.Flags().Changed("policy") {
 			return policy.Policy{}, misusedf("%s and --policy cannot be used together", args[0])
 		}
-		p.policy = args[0]
+		p.policies = args[:1]
 	}
 	pol, err := p.load()
 	return pol, misused(err)
@@ -87,16 +87,26 @@ func prepare(pol policy.Policy) (*sandbox.Plan, error) {
 	return plan, misused(err)
 }
 
-type builtinPolicy struct {
-	Name    string `json:"name"`
-	Default bool   `json:"default"`
-	Text    string `json:"text"`
+// listedPolicy is a policy that can be used by name.
+type listedPolicy struct {
+	Name     string `json:"name"`
+	Default  bool   `json:"default"`
+	File     string `json:"file,omitempty"` // absent: built-in
+	Text     string `json:"text"`
+	Unusable string `json:"unusable,omitempty"` // why the name does not lead to this file
 }
 
 func newPolicyList(io streams) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
-		Use: "list", Short: "List the built-in policies", Args: misusedArgs(cobra.NoArgs),
+		Use: "list", Short: "List the policies that can be used by name, and where they are",
+		Long: `list shows the built-in policies, and the files NAME.toml in
+~/.config/memjail/policies ($XDG_CONFIG_HOME) and /etc/memjail/policies. Names are
+looked up in the first of these directories, then in the second. A file with the name
+of a built-in policy is an error. So that nobody else decides what a name means, files
+and directories have to belong to the user or to root, and others must not be able to
+write them.`,
+		Args: misusedArgs(cobra.NoArgs),
 		RunE: func(*cobra.Command, []string) error { return listPolicies(io, asJSON) },
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
@@ -104,29 +114,26 @@ func newPolicyList(io streams) *cobra.Command {
 }
 
 func listPolicies(io streams, asJSON bool) error {
-	var list []builtinPolicy
-	for _, name := range profiles.Names() {
-		text, err := profiles.Describe(name)
-		if err != nil {
-			return err
-		}
-		list = append(list, builtinPolicy{Name: name, Default: name == file.DefaultName, Text: text})
+	var list []listedPolicy
+	for _, p := range file.Current().Named() {
+		list = append(list, listedPolicy{Name: p.Name, Default: p.Name == file.DefaultName && p.File == "",
+			File: p.File, Text: p.Text, Unusable: p.Unusable})
 	}
-	slices.SortStableFunc(list, func(a, b builtinPolicy) int {
-		switch {
-		case a.Default == b.Default:
-			return 0
-		case a.Default:
-			return -1
-		}
-		return 1
-	})
 	if asJSON {
 		return printJSON(io, list)
 	}
 	for _, p := range list {
-		if _, err := fmt.Fprintf(io.out, "%-10s %s\n", p.Name, p.Text); err != nil {
-			return err
+		lines := []string{fmt.Sprintf("%-10s %s", p.Name, cmp.Or(p.Text, "(no description in its first line)"))}
+		if p.File != "" {
+			lines = append(lines, fmt.Sprintf("%-10s %s", "", p.File))
+		}
+		if p.Unusable != "" {
+			lines[0] = fmt.Sprintf("%-10s cannot be used: %s", p.Name, p.Unusable)
+		}
+		for _, line := range lines {
+			if _, err := fmt.Fprintln(io.out, report.Printable(line)); err != nil {
+				return err
+			}
 		}
 	}
 	return nil
@@ -207,22 +214,30 @@ type linted struct {
 
 func lintPolicies(cmd *cobra.Command, io streams, flags *policyFlags, args []string, asJSON bool) error {
 	facts := allLintFacts()
-	if len(args) == 0 {
-		args = []string{flags.policy}
-	} else if cmd.Flags().Changed("policy") {
+	policies := [][]string{flags.policies}
+	if len(args) > 0 {
+		policies = nil
+		for _, name := range args {
+			policies = append(policies, []string{name})
+		}
+	}
+	if len(args) > 0 && cmd.Flags().Changed("policy") {
 		return misusedf("%s and --policy cannot be used together", args[0])
 	}
 	var all []linted
 	bad := false
-	for _, name := range args {
-		flags.policy = name
+	for _, names := range policies {
+		flags.policies = names
 		pol, err := flags.load()
 		if err != nil {
 			return misused(err)
 		}
-		found := policy.Lint(pol, facts)
+		found, err := flags.lint(pol, facts)
+		if err != nil {
+			return misused(err)
+		}
 		bad = bad || slices.ContainsFunc(found, func(f policy.Finding) bool { return f.Level != policy.LevelNote })
-		all = append(all, linted{Policy: name, Findings: slices.Concat([]policy.Finding{}, found)})
+		all = append(all, linted{Policy: flags.name(), Findings: slices.Concat([]policy.Finding{}, found)})
 	}
 	if err := printLint(io, all, asJSON); err != nil {
 		return err

@@ -5,24 +5,25 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"reflect"
+	"slices"
 	"strings"
 
 	"github.com/memjail/memjail/policy"
 	"github.com/memjail/memjail/policy/file"
-	"github.com/memjail/memjail/profiles"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
 
 // policyFlags are the flags that choose a policy, for every command that needs one.
 type policyFlags struct {
-	policy    string
+	policies  []string // layers, the lowest first
 	overrides file.Overrides
 }
 
 func (p *policyFlags) declare(f *pflag.FlagSet) {
-	f.StringVarP(&p.policy, "policy", "p", file.DefaultName,
-		"use `POLICY`: a built-in one, or a file (a path with a slash or ending in .toml)")
+	p.declarePolicy(f, "use `POLICY`: a name (policy list), or a file (a path with a slash or ending in .toml); "+
+		"several are layers, each on top of the one before")
 	f.StringArrayVar(&p.overrides.LS, "ls", nil, "allow listing directories below `PATH`, but not reading files")
 	f.StringArrayVar(&p.overrides.RO, "ro", nil, "allow reading below `PATH`; with a '?' in front it may be missing")
 	f.StringArrayVar(&p.overrides.ROX, "rox", nil, "allow reading and executing below `PATH`")
@@ -50,6 +51,15 @@ func (p *policyFlags) declare(f *pflag.FlagSet) {
 		"drop variables whose names fit `PATTERN` (*_TOKEN); with a '!' in front let them through, or none")
 }
 
+// declarePolicy declares the flag that names policies.
+func (p *policyFlags) declarePolicy(f *pflag.FlagSet, usage string) {
+	f.StringArrayVarP(&p.policies, "policy", "p", []string{file.DefaultName}, usage)
+	f.Lookup("policy").DefValue = file.DefaultName // help prints a list in brackets
+}
+
+// name is what the policy is called in reports.
+func (p *policyFlags) name() string { return strings.Join(p.policies, "+") }
+
 // completePolicyFlags completes, for a command and all below it, what a shell cannot: the
 // names of built-in policies, and paths after a "?".
 func completePolicyFlags(cmd *cobra.Command) {
@@ -68,12 +78,12 @@ func completePolicyFlags(cmd *cobra.Command) {
 	}
 }
 
-// completePolicy completes built-in policies, and leaves files to the shell.
+// completePolicy completes the names of policies, and leaves files to the shell.
 func completePolicy(_ *cobra.Command, _ []string, word string) ([]string, cobra.ShellCompDirective) {
 	var names []string
-	for _, name := range profiles.Names() {
-		if strings.HasPrefix(name, word) {
-			names = append(names, name)
+	for _, p := range file.Current().Named() {
+		if strings.HasPrefix(p.Name, word) && p.Unusable == "" {
+			names = append(names, cobra.CompletionWithDesc(p.Name, p.Text))
 		}
 	}
 	return names, cobra.ShellCompDirectiveDefault
@@ -106,16 +116,35 @@ func completePath(_ *cobra.Command, _ []string, word string) ([]string, cobra.Sh
 
 // load returns the policy that the flags describe.
 func (p *policyFlags) load() (policy.Policy, error) {
-	pol, err := file.Load(p.policy)
+	pol, err := file.Load(p.policies...)
 	if err != nil {
 		return pol, err
 	}
 	return p.overrides.Apply(pol)
 }
 
+// lint returns the findings in the policy that the flags describe: of built-in layers only if
+// there are no others, since their findings are known and whoever extends them cannot change
+// them.
+func (p *policyFlags) lint(pol policy.Policy, facts policy.LintFacts) ([]policy.Finding, error) {
+	l := file.Current()
+	l.Untested = true
+	builtin, others, err := l.Builtin(p.policies...)
+	if err != nil {
+		return nil, err
+	}
+	if !others && reflect.DeepEqual(p.overrides, file.Overrides{}) {
+		return policy.Lint(pol, facts), nil
+	}
+	return policy.LintChanges(pol, builtin, facts), nil
+}
+
 // args returns the flags as arguments for another memjail.
 func (p *policyFlags) args() []string {
-	args := []string{"--policy", p.policy}
+	var args []string
+	for _, name := range p.policies {
+		args = append(args, "--policy", name)
+	}
 	for _, list := range []struct {
 		flag   string
 		values []string
@@ -139,17 +168,36 @@ func (p *policyFlags) args() []string {
 	return args
 }
 
-// absolute returns the same flags for a memjail with another working directory.
+// absolute returns the same flags for a memjail with another working directory and another
+// user's policies.
 func (p *policyFlags) absolute() (*policyFlags, error) {
 	q := *p
 	var err error
-	if isPolicyFile(p.policy) {
-		if q.policy, err = filepath.Abs(p.policy); err != nil {
-			return nil, fmt.Errorf("finding the policy %q: %w", p.policy, err)
+	q.policies = slices.Clone(p.policies)
+	for i, name := range q.policies {
+		if q.policies[i], err = absolutePolicy(name); err != nil {
+			return nil, err
 		}
 	}
 	if q.overrides, err = p.overrides.Absolute(); err != nil {
 		return nil, err
 	}
 	return &q, nil
+}
+
+// absolutePolicy returns the path of the file that a policy is in, or the name of a built-in
+// one.
+func absolutePolicy(name string) (string, error) {
+	path := name
+	if file.IsName(name) {
+		var err error
+		if path, err = file.Current().Find(name); path == "" {
+			return name, err
+		}
+	}
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return "", fmt.Errorf("finding the policy %q: %w", name, err)
+	}
+	return path, nil
 }

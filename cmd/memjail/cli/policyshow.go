@@ -96,14 +96,14 @@ func printLines(io streams, lines []string) error {
 type shownPolicy struct {
 	Policy   string         `json:"policy"`
 	Settings []shownSetting `json:"settings"`
-	Shape    string         `json:"shape"`
+	Enforced string         `json:"enforced"` // how memory is closed here
 	ABI      int            `json:"landlock_abi"`
 	Rules    []shownRule    `json:"rules"`
 	Connect  *[]uint16      `json:"connect_tcp,omitempty"` // absent: not restricted
 	Bind     *[]uint16      `json:"bind_tcp,omitempty"`
 	SendUDP  *[]uint16      `json:"connect_udp,omitempty"`
 	BindUDP  *[]uint16      `json:"bind_udp,omitempty"`
-	Code     string         `json:"code"`
+	Programs string         `json:"programs"` // which can be changed
 	Carved   []shownCarved  `json:"carved"`
 	Costs    []string       `json:"costs"`
 	Filter   []shownCall    `json:"filter"`
@@ -142,8 +142,8 @@ type shownCall struct {
 }
 
 func newShown(pol policy.Policy, plan *sandbox.Plan) (*shownPolicy, error) {
-	s := &shownPolicy{Policy: pol.Name, Shape: shapeText(pol.Memory.Access, plan), Costs: costs(pol, plan),
-		Code: codeText(pol), Rules: []shownRule{},
+	s := &shownPolicy{Policy: pol.Name, Enforced: shapeText(pol.Memory.Access, plan), Costs: costs(pol, plan),
+		Programs: codeText(pol), Rules: []shownRule{},
 		Carved: []shownCarved{}, Program: programLines(plan.Filter.String()), Warnings: plan.Warnings,
 		Dropped: plan.Dropped}
 	for _, program := range []filter.Program{plan.Filter, plan.DenyFilter} {
@@ -268,7 +268,7 @@ func (s *shownPolicy) settingLines() []string {
 	for _, set := range s.Settings {
 		lines = append(lines, set.lines()...)
 	}
-	lines = append(lines, "", "shape: "+s.Shape, "code: "+s.Code,
+	lines = append(lines, "", "memory: "+s.Enforced, "programs: "+s.Programs,
 		fmt.Sprintf("landlock: ABI %d, %d rules, %d carved directories (--rules)", s.ABI, len(s.Rules), len(s.Carved)),
 		fmt.Sprintf("seccomp: %d instructions (--filter, --bpf)", len(s.Program)+len(s.Denies)), "costs:")
 	for _, c := range s.Costs {

@@ -195,7 +195,7 @@ func (o *probeOptions) investigate(ctx context.Context, selected []probe.Attempt
 	}
 	report.Version = version()
 	if options.Policy != nil {
-		report.Policy = o.policyFlags.policy
+		report.Policy = o.policyFlags.name()
 	}
 	return report, nil
 }

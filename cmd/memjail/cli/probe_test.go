@@ -165,7 +165,8 @@ func TestProbeAbsolute(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := policyFlags{policy: "own.toml", overrides: file.Overrides{RO: []string{"a", "/b"}, RWX: []string{"."},
+	p := policyFlags{policies: []string{"own.toml"}, overrides: file.Overrides{RO: []string{"a", "/b"},
+		RWX:   []string{"."},
 		Allow: []string{"ptrace=allow"}}}
 	q, err := p.absolute()
 	if err != nil {
@@ -179,8 +180,8 @@ func TestProbeAbsolute(t *testing.T) {
 	if p.overrides.RO[0] != "a" {
 		t.Error("the flags themselves were changed")
 	}
-	if named, err := (&policyFlags{policy: "memory"}).absolute(); err != nil || named.policy != "memory" {
-		t.Errorf("a built-in policy became %q, %v", named.policy, err)
+	if named, err := (&policyFlags{policies: []string{"memory"}}).absolute(); err != nil || named.name() != "memory" {
+		t.Errorf("a built-in policy became %q, %v", named.name(), err)
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 
 	"github.com/memjail/memjail/cmd/memjail/systemd"
 	"github.com/memjail/memjail/policy"
+	"github.com/memjail/memjail/policy/file"
 	"github.com/memjail/memjail/sandbox"
 	"github.com/memjail/memjail/sandbox/doctor"
 	"github.com/memjail/memjail/sandbox/program"
@@ -169,11 +170,6 @@ func (o *unitOptions) execFlags() ([]string, error) {
 	return words, nil
 }
 
-// isPolicyFile reports whether name is a file, and not a built-in policy.
-func isPolicyFile(name string) bool {
-	return strings.ContainsRune(name, '/') || strings.HasSuffix(name, ".toml")
-}
-
 // question describes the policy and the system to package systemd.
 func (o *unitOptions) question(unit string) (systemd.Question, error) {
 	var q systemd.Question
@@ -184,9 +180,11 @@ func (o *unitOptions) question(unit string) (systemd.Question, error) {
 	if err != nil {
 		return q, misused(err)
 	}
-	if isPolicyFile(o.policy) {
-		q.PolicyFile = o.policy
-		o.policy = filepath.Join(o.place.Root, o.policy)
+	for i, name := range o.policies {
+		if !file.IsName(name) {
+			q.PolicyFiles = append(q.PolicyFiles, name)
+			o.policies[i] = filepath.Join(o.place.Root, name)
+		}
 	}
 	pol, err := o.policyFlags.load()
 	if err != nil {

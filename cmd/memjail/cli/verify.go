@@ -113,7 +113,7 @@ func (o *verifyOptions) run(args []string, io streams) error {
 		if err != nil {
 			return misused(err)
 		}
-		policies = append(policies, verified{&policyFlags{policy: name}, pol})
+		policies = append(policies, verified{&policyFlags{policies: []string{name}}, pol})
 	}
 	out, err := (&probeOptions{output: o.output}).open(io.out)
 	if err != nil {
@@ -168,8 +168,12 @@ type verified struct {
 // verify makes all checks of one policy.
 func (o *verifyOptions) verify(ctx context.Context, v verified, selected []probe.Attempt, report *verify.Report,
 	io streams) error {
-	name := v.flags.policy
-	report.Lint(name, policy.Lint(v.policy, o.facts))
+	name := v.flags.name()
+	found, err := v.flags.lint(v.policy, o.facts)
+	if err != nil {
+		return misused(err)
+	}
+	report.Lint(name, found)
 	exe, err := os.Executable()
 	if err != nil {
 		return fmt.Errorf("finding this program: %w", err)

@@ -32,8 +32,8 @@ type Finding struct {
 // Question is what Check asks about a policy.
 type Question struct {
 	Wrapping
-	// PolicyFile is the policy's file, empty for a built-in one.
-	PolicyFile string
+	// PolicyFiles are the files that the policy is in, none for a built-in one.
+	PolicyFiles []string
 	// MayWrite reports whether the policy lets a path be written.
 	MayWrite func(path string) bool
 }
@@ -99,7 +99,10 @@ func (u *Unit) Check(q Question) []Finding {
 	findings = append(findings, u.checkProgram(q)...)
 	findings = append(findings, u.checkStart(q)...)
 	findings = append(findings, u.checkWrites(q)...)
-	return append(findings, u.checkPolicyFile(q)...)
+	for _, file := range q.PolicyFiles {
+		findings = append(findings, u.checkPolicyFile(file)...)
+	}
+	return findings
 }
 
 func finding(level Level, s Setting, what string) Finding {
@@ -209,17 +212,14 @@ func (u *Unit) checkWrites(q Question) []Finding {
 
 // checkPolicyFile finds why the unit could not read its policy: memjail reads it as
 // the unit's user and in the unit's view of the files.
-func (u *Unit) checkPolicyFile(q Question) []Finding {
-	if q.PolicyFile == "" {
-		return nil
-	}
+func (u *Unit) checkPolicyFile(file string) []Finding {
 	var f []Finding
 	hidden := map[string][]string{"ProtectHome": {"/home/", "/root/", "/run/user/"},
 		"PrivateTmp": {"/tmp/", "/var/tmp/"}}
 	for key, dirs := range hidden {
 		for _, dir := range dirs {
-			if s := u.last(key); s.Key != "" && notNo(u, s) && strings.HasPrefix(q.PolicyFile, dir) {
-				f = append(f, finding(Breaks, s, "hides the policy "+q.PolicyFile).remedy("keep it in /etc/memjail"))
+			if s := u.last(key); s.Key != "" && notNo(u, s) && strings.HasPrefix(file, dir) {
+				f = append(f, finding(Breaks, s, "hides the policy "+file).remedy("keep it in /etc/memjail"))
 			}
 		}
 	}
@@ -228,8 +228,8 @@ func (u *Unit) checkPolicyFile(q Question) []Finding {
 		user = u.last("DynamicUser")
 	}
 	if user.Key != "" && user.Value != "root" && user.Value != "0" {
-		if closed := notForOthers(q.PolicyFile); closed != "" {
-			f = append(f, finding(Breaks, user, "may not read the policy "+q.PolicyFile).remedy("chmod o+rX "+closed))
+		if closed := notForOthers(file); closed != "" {
+			f = append(f, finding(Breaks, user, "may not read the policy "+file).remedy("chmod o+rX "+closed))
 		}
 	}
 	return f

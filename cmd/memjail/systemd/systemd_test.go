@@ -287,7 +287,7 @@ func TestCheck(t *testing.T) {
 		q := Question{Wrapping: Wrapping{Memjail: "/m", PathRules: true, Groups: Groups{"@few": {"read"}}},
 			MayWrite: func(string) bool { return false }}
 		if strings.HasPrefix(options, "User") || strings.HasPrefix(options, "PrivateTmp") {
-			q.PolicyFile = policy
+			q.PolicyFiles = []string{policy}
 		}
 		var have []string
 		for _, f := range u.Check(q) {
