@@ -74,9 +74,24 @@ func (d *differ) scalars() {
 		}
 		d.add(f.key, "", f.name(a), f.name(b), effect)
 	}
+	if a.Home.Private != b.Home.Private {
+		d.add("home.private", "", strconv.FormatBool(a.Home.Private), strconv.FormatBool(b.Home.Private),
+			effectOfBool(b.Home.Private))
+	}
+	if a.Home.Dir != b.Home.Dir {
+		d.add("home.dir", "", a.Home.Dir, b.Home.Dir, EffectDiffers)
+	}
 	if a.Memory.Pin != b.Memory.Pin { // what the program may do is the same
 		d.add("memory.pin", "", strconv.FormatBool(a.Memory.Pin), strconv.FormatBool(b.Memory.Pin), EffectDiffers)
 	}
+}
+
+// effectOfBool is the effect of setting a key that restricts where it is true.
+func effectOfBool(now bool) Effect {
+	if now {
+		return EffectRefuses
+	}
+	return EffectAllows
 }
 
 // effectOf is the effect of a change by which a policy allows more, or with a negative

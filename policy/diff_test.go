@@ -120,6 +120,8 @@ func changeAndDiff(t *testing.T, name string, at []int, a Policy) {
 	case reflect.Struct: // an Only, which is done
 	case reflect.Bool:
 		field.SetBool(true)
+	case reflect.String:
+		field.SetString("/x")
 	case reflect.Int:
 		field.SetInt(1)
 	case reflect.Uint8:

@@ -54,6 +54,8 @@ func enumFields() []enumField {
 			func(p *Policy) ProcfsProcesses { return p.Procfs.Processes }),
 		enumOf("procfs.system", "Procfs.System", allowsLess, func(p *Policy) ProcfsSystem { return p.Procfs.System }),
 		enumOf("paths.metadata", "Paths.Metadata", allowsLess, func(p *Policy) Metadata { return p.Paths.Metadata }),
+		enumOf("paths.view", "Paths.View", allowsLess, func(p *Policy) View { return p.Paths.View }),
+		enumOf("paths.tmp", "Paths.Tmp", allowsLess, func(p *Policy) Tmp { return p.Paths.Tmp }),
 		enumOf("ipc.signals", "IPC.Signals", allowsMore, func(p *Policy) Scope { return p.IPC.Signals }),
 		enumOf("ipc.abstract-sockets", "IPC.AbstractSockets", allowsMore,
 			func(p *Policy) Scope { return p.IPC.AbstractSockets }),

@@ -45,6 +45,10 @@ type (
 	ProcfsProcesses uint8
 	// Metadata is paths.metadata: changing owner, mode, times and attributes of files.
 	Metadata uint8
+	// View is paths.view: which files and directories exist for the sandbox.
+	View uint8
+	// Tmp is paths.tmp: which /tmp the sandbox has.
+	Tmp uint8
 	// SyscallABI is syscalls.abi: the ways to enter the kernel.
 	SyscallABI uint8
 	// Action is what a [Request] asks about, and what a [Test] tries.
@@ -149,6 +153,17 @@ const (
 )
 
 const (
+	ViewShared  View = iota // all of them, and path rules decide about access
+	ViewAuto                // as ViewPrivate where the kernel can, otherwise as ViewShared
+	ViewPrivate             // those that path rules grant
+)
+
+const (
+	TmpShared  Tmp = iota // that of the system
+	TmpPrivate            // an empty one of its own
+)
+
+const (
 	SyscallABIAll    SyscallABI = iota // as the CPU has them
 	SyscallABINative                   // no 32-bit calls on a 64-bit CPU
 )
@@ -190,6 +205,8 @@ var (
 	denialsNames       = []string{"auto", "all", "off"}
 	processesNames     = []string{"own", "sandbox"}
 	metadataNames      = []string{"allow", "granted", "deny"}
+	viewNames          = []string{"shared", "auto", "private"}
+	tmpNames           = []string{"shared", "private"}
 	syscallABINames    = []string{"all", "native"}
 	actionNames        = []string{"read", "write", "execute", "connect", "bind", "send", "receive", "call", "run"}
 	expectNames        = []string{"allow", "deny"}
@@ -213,6 +230,8 @@ func (v OnSupervisorExit) String() string { return valueName(onExitNames, uint8(
 func (v Denials) String() string          { return valueName(denialsNames, uint8(v)) }
 func (v ProcfsProcesses) String() string  { return valueName(processesNames, uint8(v)) }
 func (v Metadata) String() string         { return valueName(metadataNames, uint8(v)) }
+func (v View) String() string             { return valueName(viewNames, uint8(v)) }
+func (v Tmp) String() string              { return valueName(tmpNames, uint8(v)) }
 func (v SyscallABI) String() string       { return valueName(syscallABINames, uint8(v)) }
 func (v Action) String() string           { return valueName(actionNames, uint8(v)) }
 func (v Expect) String() string           { return valueName(expectNames, uint8(v)) }
@@ -272,6 +291,10 @@ func Names[E Enum]() []string {
 		return processesNames
 	case Metadata:
 		return metadataNames
+	case View:
+		return viewNames
+	case Tmp:
+		return tmpNames
 	case SyscallABI:
 		return syscallABINames
 	case Action:

@@ -45,6 +45,8 @@ type Policy struct {
 	Paths Paths
 	// Devices is paths.devices, sorted by path, each path once, see docs/policy.md#paths.
 	Devices []Device
+	// Home is [home], see docs/policy.md#home.
+	Home Home
 	// IPC is [ipc], see docs/policy.md#ipc.
 	IPC IPC
 	// Environment is [environment], see docs/policy.md#environment.
@@ -111,6 +113,21 @@ type Paths struct {
 	// Metadata is paths.metadata, see docs/policy.md#paths. It applies with and without
 	// rules.
 	Metadata Metadata
+	// View is paths.view, see docs/policy.md#paths. Under ViewPrivate a file or directory
+	// exists for the sandbox only if Rules grant it.
+	View View
+	// Tmp is paths.tmp, see docs/policy.md#paths.
+	Tmp Tmp
+}
+
+// Home is [home]: the home directory of the sandbox.
+type Home struct {
+	// Private is home.private, see docs/policy.md#home: another directory is mounted over
+	// the user's home directory.
+	Private bool
+	// Dir is home.dir, see docs/policy.md#home: that directory; empty: an empty one in
+	// memory. It is set only if Private is.
+	Dir string
 }
 
 // Network is [network]: the sockets that can be made, and what they can be connected to.
@@ -230,6 +247,14 @@ func (p Policy) Clone() Policy {
 // WritesProcfs reports whether the policy lets any file of procfs be written.
 func (p Policy) WritesProcfs() bool {
 	return len(p.Procfs.Write) > 0 || p.IPC.Namespaces == NamespacesUser
+}
+
+// OwnMounts reports whether the policy takes a mount namespace in which the sandbox sees other
+// files than the processes outside (paths.view, paths.tmp, [home]). must is false if the
+// policy leaves that out where it is not possible (paths.view = "auto" alone).
+func (p Policy) OwnMounts() (needed, must bool) {
+	must = p.Paths.View == ViewPrivate || p.Paths.Tmp == TmpPrivate || p.Home.Private
+	return must || p.Paths.View == ViewAuto, must
 }
 
 // NeedsSupervisor reports whether enforcing the policy takes a supervisor: because memory

@@ -93,6 +93,12 @@ func (v *validator) paths(p *Policy) {
 				uint8(r.Rights), r.Path)
 		}
 	}
+	if p.Home.Dir != "" {
+		v.place("Home.Dir", p.Home.Dir)
+	}
+	if p.Home.Dir != "" && !p.Home.Private {
+		v.wrong("Home.Dir", "has no effect unless Home.Private is set")
+	}
 	devices := devicePaths(p)
 	for _, path := range devices {
 		v.place("Devices", path)

@@ -13,8 +13,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// view is the file system as the sandbox sees it.
-type view struct {
+// fileSystem is the file system as the sandbox sees it.
+type fileSystem struct {
 	// mounts is the mount table that the rules are made for; nil without Landlock.
 	mounts *landlock.MountTable
 	// namespace is the sandbox's own mount namespace, or nil.
@@ -24,13 +24,17 @@ type view struct {
 	pinned      *pin.Pinned
 	codeAliases []string
 	hidden      []string // mount points that the private mounts leave out
+	private     bool     // only what the policy grants exists, or some directories are its own
 }
 
 // sandboxView gives the sandbox its own mounts, if something in the policy needs them. From
 // then on the main thread sees the file system as the sandbox will.
-func (o *Options) sandboxView(c *command, s system, e *effort) (view, error) {
-	v := view{mounts: s.mounts}
-	if err := o.pin(&v, c, s, e); err != nil || s.abi == 0 {
+func (o *Options) sandboxView(c *command, s system, e *effort) (fileSystem, error) {
+	v := fileSystem{mounts: s.mounts}
+	if err := o.privateView(&v, c, s, e); err != nil {
+		return v, err
+	}
+	if err := o.pin(&v, c, e); err != nil || s.abi == 0 {
 		return v, err
 	}
 	return v, o.privateMounts(&v, e)
@@ -38,8 +42,10 @@ func (o *Options) sandboxView(c *command, s system, e *effort) (view, error) {
 
 // whyOtherMounts explains why the sandbox sees other mounts than its caller; it returns ""
 // if it sees the same.
-func (o *Options) whyOtherMounts(v *view) string {
+func (o *Options) whyOtherMounts(v *fileSystem) string {
 	switch {
+	case v.private:
+		return " (the sandbox has a private view, paths.view or [home])"
 	case v.namespace == nil:
 		return ""
 	case o.Policy.Memory.Pin:
@@ -52,7 +58,7 @@ func (o *Options) whyOtherMounts(v *view) string {
 // privateMounts gives the sandbox its own mount namespace, in which procfs and other special
 // file systems are hidden outside their customary places. Later mounts outside do not
 // propagate to it either.
-func (o *Options) privateMounts(v *view, e *effort) error {
+func (o *Options) privateMounts(v *fileSystem, e *effort) error {
 	hidden := landlock.HiddenMounts(v.mounts)
 	caps, err := kernel.ThreadCapabilities()
 	if err != nil {
@@ -91,7 +97,7 @@ func (o *Options) privateMounts(v *view, e *effort) error {
 }
 
 // holdMountNamespace opens the mount namespace that the main thread has moved into.
-func (v *view) holdMountNamespace() error {
+func (v *fileSystem) holdMountNamespace() error {
 	ns, err := os.Open("/proc/thread-self/ns/mnt")
 	if err != nil {
 		return fmt.Errorf("looking at the private mount namespace: %w", err)

@@ -19,7 +19,7 @@ import (
 const pinning = "running the program from a private copy (memory.pin)"
 
 // pin copies the program and its closure to where nobody outside can change them.
-func (o *Options) pin(v *view, c *command, s system, e *effort) error {
+func (o *Options) pin(v *fileSystem, c *command, e *effort) error {
 	if !o.Policy.Memory.Pin {
 		return nil
 	}
@@ -32,7 +32,7 @@ func (o *Options) pin(v *view, c *command, s system, e *effort) error {
 			fmt.Errorf("it needs CAP_SYS_ADMIN and CAP_SYS_CHROOT: start it as root, or without --pin; "+
 				"every process of the same user could change a copy that an ordinary user makes: %w", unix.EPERM))
 	}
-	options, err := o.pinOptions(v, c, s)
+	options, err := o.pinOptions(v, c)
 	if err != nil {
 		return err
 	}
@@ -61,12 +61,12 @@ func PinSums(pol policy.Policy, name string, env []string) (*pin.Sums, error) {
 	return sums, err
 }
 
-func (o *Options) pinOptions(v *view, c *command, s system) (pin.Options, error) {
+func (o *Options) pinOptions(v *fileSystem, c *command) (pin.Options, error) {
 	path, err := filepath.Abs(c.path)
 	if err != nil {
 		return pin.Options{}, &CommandError{Name: o.Args[0], Err: err}
 	}
-	options := pin.Options{Program: path, Env: c.env, Sums: o.PinSums, Mounts: s.mounts}
+	options := pin.Options{Program: path, Env: c.env, Sums: o.PinSums, Mounts: v.mounts}
 	if options.Mounts == nil { // a best effort without Landlock
 		if options.Mounts, err = landlock.ReadMountTable(); err != nil {
 			return options, err

@@ -23,7 +23,7 @@ type parts struct {
 	held       kernel.Capabilities
 	drop       []policy.Capability
 	files      *descriptors.Inherited
-	view       view
+	view       fileSystem
 	domain     domain
 	calls      calls
 }

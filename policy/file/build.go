@@ -35,6 +35,8 @@ type builder struct {
 	untested bool
 	// optional are the elements of paths.optional as they are written.
 	optional []string
+	// homeAt is where this layer sets home.dir.
+	homeAt Position
 	// rules have been read from this layer and not applied yet, in its order.
 	rules []policy.Rule
 }
@@ -315,6 +317,28 @@ func (b *builder) unix(v value) {
 		return
 	}
 	addOnly(b, v, list, b.pathItem)
+}
+
+// homeDir reads the path of a kept home directory.
+func (b *builder) homeDir(v value) {
+	if v.shape != shapeString {
+		b.wrong(v, "want a string")
+		return
+	}
+	b.homeAt = v.at
+	path := v.text
+	if b.file == "" {
+		var ok bool
+		if path, ok = b.flagPath(v.text); !ok {
+			return
+		}
+	} else if list, ok := b.pathItem(v); ok {
+		path = list[0]
+	} else {
+		return
+	}
+	b.policy.Home.Dir = path
+	b.note("home.dir", "", v)
 }
 
 func (b *builder) syscallsDeny(v value) {

@@ -96,7 +96,7 @@ func TestProfileGivesEverySetting(t *testing.T) {
 		_, given := doc.entry(k.name)
 		table, _, _ := strings.Cut(k.name, ".")
 		absent := k.name == "extends" || table == "environment" || table == "network" || table == "limits" ||
-			table == "paths"
+			table == "paths" || table == "home"
 		if given == absent {
 			t.Errorf("%s: given %t", k.name, given)
 		}

@@ -45,6 +45,7 @@ func (b *builder) finishFile(doc *document) {
 		b.key = findKey("memory.access")
 		b.checkSystem(access)
 	}
+	b.finishHome()
 	b.normalize()
 }
 
@@ -57,6 +58,15 @@ func (b *builder) normalize() {
 	}
 	if p.Memory.Access == policy.AccessAllow {
 		p.Procfs.Write = []policy.ProcfsWrite{policy.WriteComm, policy.WriteOOMScoreAdj}
+	}
+}
+
+// finishHome refuses a kept home directory without a private home.
+func (b *builder) finishHome() {
+	if b.policy.Home.Dir != "" && !b.policy.Home.Private {
+		b.key = findKey("home.dir")
+		b.wrong(value{shape: shapeString, text: b.policy.Home.Dir, at: b.homeAt},
+			"has no effect: also write private = true (--private-home)")
 	}
 }
 

@@ -29,6 +29,10 @@ type Overrides struct {
 	DropEnv []string
 	// Memory sets memory.access, unless it is empty.
 	Memory string
+	// View and Tmp set paths.view and paths.tmp, unless they are empty. PrivateHome sets
+	// home.private.
+	View, Tmp   string
+	PrivateHome bool
 	// Devices adds device nodes, written as the paths of rules are. They are no rules:
 	// other paths stay as usual.
 	Devices []string
@@ -58,6 +62,7 @@ func (l Loader) Apply(p policy.Policy, o Overrides) (policy.Policy, error) {
 	p = p.Clone()
 	b := &builder{policy: &p, scope: scope{dir: l.Dir}}
 	b.flagMemory(o)
+	b.flagViews(o)
 	b.flagPaths(o)
 	b.flagDevices(o.Devices)
 	b.flagEnv(o.Env)
@@ -68,6 +73,7 @@ func (l Loader) Apply(p policy.Policy, o Overrides) (policy.Policy, error) {
 	b.flagList("network.connect-udp", shapeInteger, o.ConnectUDP)
 	b.flagList("network.bind-udp", shapeInteger, o.BindUDP)
 	b.flagUnix(o.Unix)
+	b.finishHome()
 	b.normalize()
 	if len(b.errs) > 0 {
 		return policy.Policy{}, b.errs
@@ -143,6 +149,20 @@ func (b *builder) flagSet(given map[*key]setting, k *key, flag, text string) {
 	}
 	given[k] = setting{flag, v}
 	k.set(b, v)
+}
+
+// flagViews applies --view, --tmp and --private-home.
+func (b *builder) flagViews(o Overrides) {
+	given := map[*key]setting{}
+	if o.PrivateHome {
+		k := findKey("home.private")
+		b.flagSet(given, k, k.flag, "true")
+	}
+	for _, s := range [...]struct{ key, text string }{{"paths.view", o.View}, {"paths.tmp", o.Tmp}} {
+		if k := findKey(s.key); s.text != "" {
+			b.flagSet(given, k, k.flag+" "+s.text, s.text)
+		}
+	}
 }
 
 // finishFlags checks what no setting can check alone.

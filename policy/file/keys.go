@@ -55,7 +55,7 @@ func ruleKeys() []string {
 
 var (
 	pathKeys = []string{"paths.ls", "paths.ro", "paths.rox", "paths.rw", "paths.rwx", optionalKey,
-		devicesKey, "paths.metadata"}
+		devicesKey, "paths.metadata", "paths.view", "paths.tmp"}
 	networkKeys = []string{"network.families", "network.connect-tcp", "network.bind-tcp", "network.connect-udp",
 		"network.bind-udp", "network.unix"}
 	procfsKeys = []string{"procfs.processes", "procfs.write", "procfs.system"}
@@ -130,6 +130,16 @@ func pathsKeys() []*key {
 				return list
 			}},
 		enumKey("paths.metadata", func(p *policy.Policy) *policy.Metadata { return &p.Paths.Metadata }),
+		tighten("--view", enumKey("paths.view", func(p *policy.Policy) *policy.View { return &p.Paths.View })),
+		tighten("--tmp", enumKey("paths.tmp", func(p *policy.Policy) *policy.Tmp { return &p.Paths.Tmp })),
+		tighten("--private-home", boolKey("home.private", func(p *policy.Policy) *bool { return &p.Home.Private })),
+		&key{name: "home.dir", shape: shapeString, want: "a string", set: (*builder).homeDir,
+			get: func(p *policy.Policy) any {
+				if p.Home.Dir == "" {
+					return nil
+				}
+				return p.Home.Dir
+			}, schema: func() node { return pathSchema("") }},
 	)
 }
 
@@ -200,6 +210,25 @@ func boolKey(name string, target func(*policy.Policy) *bool) *key {
 	}
 	return &key{name: name, shape: shapeBool, want: "true or false", set: set,
 		get: func(p *policy.Policy) any { return *target(p) }, schema: func() node { return node{"type": "boolean"} }}
+}
+
+// tighten is a key that has a flag of its own and that no layer sets to less than the layers
+// below it.
+func tighten(flag string, k *key) *key {
+	set := k.set
+	k.flag = flag
+	k.set = func(b *builder, v value) {
+		before := b.policy.Clone()
+		set(b, v)
+		for _, c := range policy.Diff(before, *b.policy) {
+			if c.Key == k.name && c.Effect != policy.EffectRefuses {
+				b.wrong(v, "a layer below it has %s (%s), and that is not loosened: write a policy that "+
+					"does not extend it",
+					c.A, before.Origins.Of(k.name, ""))
+			}
+		}
+	}
+	return k
 }
 
 // portKey is a list of ports. Port 0 can be bound to (the kernel picks a port), but not

@@ -102,13 +102,20 @@ func renderTest(b *strings.Builder, t policy.Test) {
 
 // expands reports whether variables are expanded in the strings of a key.
 func expands(key string) bool {
-	return key != "paths.metadata" && strings.HasPrefix(key, "paths.") || key == "network.unix" ||
+	switch key {
+	case "paths.metadata", "paths.view", "paths.tmp":
+		return false
+	}
+	return strings.HasPrefix(key, "paths.") || key == "home.dir" || key == "network.unix" ||
 		key == "environment.set"
 }
 
 func tomlValue(key string, v any) string {
 	switch v := v.(type) {
 	case string:
+		if expands(key) {
+			v = unexpanded(v)
+		}
 		return tomlString(v)
 	case []string:
 		return tomlStrings(v, expands(key))

@@ -8,10 +8,9 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
-	"strings"
 
 	"github.com/memjail/memjail/policy/abspath"
-	"github.com/memjail/memjail/sandbox/kernel/mountinfo"
+	"github.com/memjail/memjail/sandbox/view"
 	"golang.org/x/sys/unix"
 )
 
@@ -26,49 +25,23 @@ type tree struct {
 const mountAttributes = unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NODEV
 
 func newTree() (*tree, error) {
-	fd, err := newMount("tmpfs", mountAttributes, [2]string{"mode", "0755"})
+	fd, err := view.NewMount("tmpfs", mountAttributes, [2]string{"mode", "0755"})
 	if err != nil {
 		return nil, fmt.Errorf("making the file system of the copies: %w", err)
 	}
 	t := &tree{fd: fd}
-	if err := unix.MoveMount(fd, "", unix.AT_FDCWD, "/", unix.MOVE_MOUNT_F_EMPTY_PATH); err != nil {
+	if err := view.CoverRoot(fd); err != nil {
 		t.close()
 		return nil, fmt.Errorf("mounting the file system of the copies: %w", err)
 	}
 	return t, nil
 }
 
-// newMount makes a file system that is not mounted yet, fsopen(2).
-func newMount(fstype string, attributes int, options ...[2]string) (int, error) {
-	config, err := unix.Fsopen(fstype, unix.FSOPEN_CLOEXEC)
-	if err != nil {
-		return -1, fmt.Errorf("opening %s: %w", fstype, err)
-	}
-	defer unix.Close(config)
-	for _, o := range append(options, [2]string{"source", "memjail"}) {
-		if err := unix.FsconfigSetString(config, o[0], o[1]); err != nil {
-			return -1, fmt.Errorf("setting %s of %s: %w", o[0], fstype, err)
-		}
-	}
-	if err := unix.FsconfigCreate(config); err != nil {
-		return -1, fmt.Errorf("making a %s: %w", fstype, err)
-	}
-	return unix.Fsmount(config, unix.FSMOUNT_CLOEXEC, attributes)
-}
-
 func (t *tree) close() { unix.Close(t.fd) }
-
-// below returns the path relative to fd.
-func below(path string) string {
-	if path == "/" {
-		return "."
-	}
-	return strings.TrimPrefix(path, "/")
-}
 
 // open opens a copy for reading.
 func (t *tree) open(path string) (*os.File, error) {
-	fd, err := unix.Openat(t.fd, below(path), unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	fd, err := unix.Openat(t.fd, view.Below(path), unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -83,7 +56,7 @@ func (t *tree) fill(l *layout) error {
 		}
 	}
 	for path, target := range l.links {
-		if err := unix.Symlinkat(target, t.fd, below(path)); err != nil {
+		if err := unix.Symlinkat(target, t.fd, view.Below(path)); err != nil {
 			return fmt.Errorf("copying the symbolic link %q: %w", path, err)
 		}
 	}
@@ -101,7 +74,7 @@ func (t *tree) directory(path string) error {
 	if err := unix.Lstat(path, &st); err != nil {
 		return err
 	}
-	name := below(path)
+	name := view.Below(path)
 	if path != "/" {
 		if err := unix.Mkdirat(t.fd, name, 0o700); err != nil {
 			return err
@@ -128,7 +101,7 @@ func (t *tree) copy(path string) error {
 	if before.Mode&unix.S_IFMT != unix.S_IFREG {
 		return ErrChanged
 	}
-	target, err := unix.Openat(t.fd, below(path), unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_CLOEXEC, 0o600)
+	target, err := unix.Openat(t.fd, view.Below(path), unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_CLOEXEC, 0o600)
 	if err != nil {
 		return err
 	}
@@ -153,7 +126,7 @@ func (t *tree) likeOriginal(fd int, path string, st *unix.Stat_t) error {
 	if err := unix.Fchmod(fd, st.Mode&0o7777); err != nil {
 		return err
 	}
-	return unix.UtimesNanoAt(t.fd, below(path), []unix.Timespec{st.Atim, st.Mtim}, unix.AT_SYMLINK_NOFOLLOW)
+	return unix.UtimesNanoAt(t.fd, view.Below(path), []unix.Timespec{st.Atim, st.Mtim}, unix.AT_SYMLINK_NOFOLLOW)
 }
 
 // manyEntries is the number of entries above which a directory of programs or libraries
@@ -193,7 +166,7 @@ func (t *tree) surround(l *layout, o Options) error {
 // overlay shows a directory read-only, with the copies on top.
 func (t *tree) overlay(dir string) error {
 	const flags = unix.O_PATH | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC
-	upper, err := unix.Openat(t.fd, below(dir), flags, 0)
+	upper, err := unix.Openat(t.fd, view.Below(dir), flags, 0)
 	if err != nil {
 		return err
 	}
@@ -205,12 +178,12 @@ func (t *tree) overlay(dir string) error {
 	defer unix.Close(lower)
 	// Paths of descriptors contain no characters that must be escaped.
 	layers := "/proc/thread-self/fd/" + strconv.Itoa(upper) + ":/proc/thread-self/fd/" + strconv.Itoa(lower)
-	fd, err := newMount("overlay", mountAttributes|unix.MOUNT_ATTR_RDONLY, [2]string{"lowerdir", layers})
+	fd, err := view.NewMount("overlay", mountAttributes|unix.MOUNT_ATTR_RDONLY, [2]string{"lowerdir", layers})
 	if err != nil {
 		return err
 	}
 	defer unix.Close(fd)
-	return unix.MoveMount(fd, "", t.fd, below(dir), unix.MOVE_MOUNT_F_EMPTY_PATH)
+	return unix.MoveMount(fd, "", t.fd, view.Below(dir), unix.MOVE_MOUNT_F_EMPTY_PATH)
 }
 
 // bindMounts shows the mounts below an overlaid directory, which an overlay does not show.
@@ -254,13 +227,13 @@ func (t *tree) bindEntry(dir int, e os.DirEntry, path string) error {
 		if err != nil {
 			return err
 		}
-		return unix.Symlinkat(target, t.fd, below(path))
+		return unix.Symlinkat(target, t.fd, view.Below(path))
 	case e.IsDir():
-		if err := unix.Mkdirat(t.fd, below(path), 0o700); err != nil {
+		if err := unix.Mkdirat(t.fd, view.Below(path), 0o700); err != nil {
 			return err
 		}
 	default:
-		fd, err := unix.Openat(t.fd, below(path), unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_CLOEXEC, 0)
+		fd, err := unix.Openat(t.fd, view.Below(path), unix.O_WRONLY|unix.O_CREAT|unix.O_EXCL|unix.O_CLOEXEC, 0)
 		if err != nil {
 			return err
 		}
@@ -271,14 +244,12 @@ func (t *tree) bindEntry(dir int, e os.DirEntry, path string) error {
 
 // bind shows a file or a directory with all that is mounted below it.
 func (t *tree) bind(dir int, name, path string) error {
-	const flags = unix.OPEN_TREE_CLONE | unix.OPEN_TREE_CLOEXEC | unix.AT_RECURSIVE | unix.AT_SYMLINK_NOFOLLOW |
-		unix.AT_NO_AUTOMOUNT
-	fd, err := unix.OpenTree(dir, name, flags)
+	fd, err := view.Clone(dir, name)
 	if err != nil {
 		return err
 	}
 	defer unix.Close(fd)
-	return unix.MoveMount(fd, "", t.fd, below(path), unix.MOVE_MOUNT_F_EMPTY_PATH)
+	return unix.MoveMount(fd, "", t.fd, view.Below(path), unix.MOVE_MOUNT_F_EMPTY_PATH)
 }
 
 // enter makes the tree the root of the mount namespace, unmounts the old root, and makes
@@ -288,19 +259,8 @@ func (t *tree) enter() error {
 	if err != nil {
 		return fmt.Errorf("looking for the working directory: %w", err)
 	}
-	if err := unix.Fchdir(t.fd); err != nil {
-		return fmt.Errorf("changing to the directory of the copies: %w", err)
-	}
-	// The old root is mounted over the new one and unmounted there: pivot_root(2).
-	if err := unix.PivotRoot(".", "."); err != nil {
-		if err == unix.EINVAL && onRootfs() {
-			return fmt.Errorf("replacing the root directory by the copies: it is the initramfs, "+
-				"which Linux before 7.0 cannot replace; start from a mounted root, or without --pin: %w", err)
-		}
+	if err := view.ReplaceRoot(t.fd); err != nil {
 		return fmt.Errorf("replacing the root directory by the copies: %w", err)
-	}
-	if err := unix.Unmount(".", unix.MNT_DETACH); err != nil {
-		return fmt.Errorf("unmounting the old root directory: %w", err)
 	}
 	if err := unix.Mount("", "/", "", unix.MS_REMOUNT|unix.MS_RDONLY|unix.MS_NOSUID|unix.MS_NODEV, ""); err != nil {
 		return fmt.Errorf("making the copies read-only: %w", err)
@@ -309,19 +269,4 @@ func (t *tree) enter() error {
 		return fmt.Errorf("returning to the working directory %q: %w", wd, err)
 	}
 	return nil
-}
-
-// onRootfs reports whether the root directory is the file system that the kernel started
-// with. It is in no mount table once another one is mounted over it.
-func onRootfs() bool {
-	table, err := os.ReadFile("/proc/thread-self/mountinfo")
-	if err != nil {
-		return false
-	}
-	for m := range mountinfo.Lines(string(table)) {
-		if m.FSType == "rootfs" {
-			return true
-		}
-	}
-	return false
 }

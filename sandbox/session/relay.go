@@ -11,10 +11,7 @@ import (
 	"time"
 
 	"github.com/memjail/memjail/sandbox"
-	"github.com/memjail/memjail/sandbox/descriptors"
 	"github.com/memjail/memjail/sandbox/kernel"
-	"github.com/memjail/memjail/sandbox/kernel/early"
-	"github.com/memjail/memjail/sandbox/limits"
 	"golang.org/x/sys/unix"
 )
 
@@ -140,6 +137,9 @@ type relayEnd struct {
 	err    error
 }
 
+// relayedArg0 is argv[0] of a process that reaches its relay over fd.
+func relayedArg0(fd int, argv0 string) string { return fmt.Sprint(relayedPrefix, fd, ": ", argv0) }
+
 // startRelayed starts this program as it was started, but for argv[0], with a socket, which
 // it closes here.
 func startRelayed(socket int) (*kernel.Child, error) {
@@ -154,19 +154,10 @@ func startRelayed(socket int) (*kernel.Child, error) {
 		return nil, unix.EMFILE
 	}
 	defer high.Close()
-	ignored, _ := early.Ignored()
-	mask, _ := early.Blocked()
 	steps := []kernel.Step{kernel.StepDeathSignal(unix.SIGKILL), kernel.StepParentIs(os.Getpid()),
 		kernel.StepKeepFD(int(high.Fd()))}
-	for _, fd := range descriptors.Closed() {
-		steps = append(steps, kernel.StepCloseFD(fd))
-	}
-	for _, l := range limits.AtEntry() {
-		steps = append(steps, kernel.StepLimit(l.Name, l.Resource, l.Value))
-	}
-	steps = append(steps, kernel.StepsResetSignals(kernel.SignalSet(ignored))...)
-	steps = append(steps, kernel.StepSignalMask(kernel.SignalSet(mask)))
-	argv := append([]string{fmt.Sprint(relayedPrefix, high.Fd(), ": ", os.Args[0])}, os.Args[1:]...)
+	steps = append(steps, stepsAsStarted()...)
+	argv := append([]string{relayedArg0(int(high.Fd()), os.Args[0])}, os.Args[1:]...)
 	exec, err := kernel.StepExecFile(int(exe.Fd()), argv, os.Environ())
 	if err != nil {
 		return nil, err

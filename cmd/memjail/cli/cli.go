@@ -15,6 +15,7 @@ import (
 	"github.com/memjail/memjail/sandbox/probe/attempts"
 	"github.com/memjail/memjail/sandbox/session"
 	"github.com/memjail/memjail/sandbox/verify"
+	"github.com/memjail/memjail/sandbox/view"
 	"github.com/spf13/cobra"
 )
 
@@ -25,6 +26,7 @@ type streams struct {
 
 // Main runs the command line and returns the exit status.
 func Main(args, env []string, stdout, stderr io.Writer) int {
+	view.Accept(args)
 	session.AcceptRelay(args)
 	if len(args) > 0 && args[0] == session.SupervisorName {
 		return superviseMain(stderr)

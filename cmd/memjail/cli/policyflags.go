@@ -29,6 +29,11 @@ func (p *policyFlags) declare(f *pflag.FlagSet) {
 	f.StringArrayVar(&p.overrides.ROX, "rox", nil, "allow reading and executing below `PATH`")
 	f.StringArrayVar(&p.overrides.RW, "rw", nil, "allow reading and writing below `PATH`")
 	f.StringArrayVar(&p.overrides.RWX, "rwx", nil, "allow reading, writing and executing below `PATH`")
+	f.StringVar(&p.overrides.View, "view", "",
+		"`WHICH` files exist: shared (all, the default), private (those that path rules grant), auto")
+	f.StringVar(&p.overrides.Tmp, "tmp", "", "`WHICH` /tmp: shared (the default) or private (an empty one)")
+	f.BoolVar(&p.overrides.PrivateHome, "private-home", false,
+		"an empty home directory, with the project and the tool chains of the real one")
 	f.StringVar(&p.overrides.Memory, "memory", "",
 		"`MODE` of access to any process's memory: deny (the default), no-write or allow")
 	f.StringArrayVar(&p.overrides.Allow, "allow", nil,
@@ -162,8 +167,14 @@ func (p *policyFlags) args() []string {
 			args = append(args, list.flag, value)
 		}
 	}
-	if p.overrides.Memory != "" {
-		args = append(args, "--memory", p.overrides.Memory)
+	for flag, value := range map[string]string{"--memory": p.overrides.Memory, "--view": p.overrides.View,
+		"--tmp": p.overrides.Tmp} {
+		if value != "" {
+			args = append(args, flag, value)
+		}
+	}
+	if p.overrides.PrivateHome {
+		args = append(args, "--private-home")
 	}
 	return args
 }

@@ -144,6 +144,9 @@ func prepareRunner(o *runOptions, args, env []string, io streams) (*runner, erro
 	if err != nil {
 		return nil, err
 	}
+	if err := session.EnterNamespaces(pol); err != nil {
+		return nil, err
+	}
 	r := &runner{options: o, policy: pol, command: args[0], args: args, env: env, io: io, statusFD: o.statusFD}
 	if o.pinHash != "" {
 		if r.pinSums, err = pin.ReadSums(o.pinHash); err != nil {

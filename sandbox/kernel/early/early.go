@@ -7,6 +7,9 @@
 // share the table, each time it grows the kernel waits for all CPUs (an RCU grace
 // period): some milliseconds, and a policy with many rules needs many descriptors.
 //
+// A process whose argv[0] asks for it gets user and mount namespaces there
+// ([NamespacesPrefix]).
+//
 // And it makes sure that the runtime can start: it raises a limit of address space that
 // is too low, and where a limit of processes is, it tries whether there is room for
 // memjail's threads. The runtime does not survive a thread that it cannot make.
@@ -70,6 +73,21 @@ func Ignored() (set uint64, known bool) { return atEntry.ignored, atEntry.reache
 // Blocked returns the signal mask that the program was started with, and whether
 // it is known.
 func Blocked() (set uint64, known bool) { return atEntry.blocked, atEntry.reached != 0 }
+
+// NamespacesPrefix begins argv[0] of a process that is to be in new user and mount namespaces:
+// the entry point makes them, because the kernel refuses a new user namespace to a process with
+// several threads. It is the text that the assembly looks for.
+const NamespacesPrefix = "memjail: enters "
+
+// namespaces is whether the entry point was asked for namespaces, and the errno of unshare(2).
+var namespaces struct {
+	asked uint64
+	errno uint64
+}
+
+// Namespaces reports whether the entry point was asked for new user and mount namespaces. The
+// errno is 0 if it has made them.
+func Namespaces() (asked bool, errno uint64) { return namespaces.asked != 0, namespaces.errno }
 
 // Closed reports whether fd, one of 0, 1 and 2, was closed when the program was
 // started. The Go runtime opens /dev/null in its place.

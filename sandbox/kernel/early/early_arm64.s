@@ -11,8 +11,8 @@ TEXT ·prlimit(SB),NOSPLIT,$0-16
 	RET
 
 // memjail_entry asks for the action of each signal, the signal mask and the standard
-// descriptors, makes room for descriptors, and goes on to the runtime's own entry
-// point. The kernel's sigaction has the handler first; 1 is SIG_IGN.
+// descriptors, makes room for descriptors, makes namespaces if argv[0] asks for them, and
+// goes on to the runtime's own entry point. The kernel's sigaction has the handler first; 1 is SIG_IGN.
 TEXT memjail_entry(SB),NOSPLIT|NOFRAME,$0
 	SUB	$160, RSP
 	MOVD	$1, R19
@@ -157,6 +157,24 @@ ended:
 	CMN	$11, R24 // EAGAIN; a supervisor's own filter says EPERM, and threads can be made
 	BEQ	few
 enter:
+	MOVD	168(RSP), R5 // argv[0]: "memjail: enters ..." asks for namespaces
+	CBZ	R5, start
+	MOVD	0(R5), R6
+	MOVD	$0x3a6c69616a6d656d, R7
+	CMP	R7, R6
+	BNE	start
+	MOVD	8(R5), R6
+	MOVD	$0x20737265746e6520, R7
+	CMP	R7, R6
+	BNE	start
+	MOVD	$0x10020000, R0 // CLONE_NEWUSER | CLONE_NEWNS
+	MOVD	$97, R8 // unshare
+	SVC
+	MOVD	$1, R4
+	MOVD	R4, ·namespaces+0(SB)
+	NEG	R0, R0
+	MOVD	R0, ·namespaces+8(SB)
+start:
 	ADD	$160, RSP
 	JMP	_rt0_arm64_linux(SB)
 child:

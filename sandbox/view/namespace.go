@@ -1,0 +1,215 @@
+package view
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+
+	"github.com/memjail/memjail/sandbox/kernel"
+	"github.com/memjail/memjail/sandbox/kernel/early"
+	"golang.org/x/sys/unix"
+)
+
+// NamespaceError is why this process has no mount namespace of its own.
+type NamespaceError struct {
+	Step string // "making a user namespace"
+	Err  error
+}
+
+func (e *NamespaceError) Error() string {
+	if hint := e.hint(); hint != "" {
+		return fmt.Sprintf("%s: %v (%s)", e.Step, e.Err, hint)
+	}
+	return fmt.Sprintf("%s: %v", e.Step, e.Err)
+}
+
+func (e *NamespaceError) Unwrap() error { return e.Err }
+
+const (
+	stepUnshare = "making a user namespace"
+	stepMap     = "writing the user namespace's map of IDs"
+	stepMount   = "making the mounts private in a user namespace"
+)
+
+// hint is what to do about the error, or empty.
+func (e *NamespaceError) hint() string {
+	const apparmor = "AppArmor allows it only to programs with a profile: load docs/memjail.apparmor"
+	switch {
+	case errors.Is(e.Err, unix.ENOSPC):
+		return "user.max_user_namespaces allows no more: sysctl user.max_user_namespaces"
+	case e.Step == stepUnshare && errors.Is(e.Err, unix.EPERM):
+		return "a container, a sandbox around this one or kernel.unprivileged_userns_clone refuses it: " +
+			"start memjail outside, or as root"
+	case e.Step == stepMap && unix.Geteuid() == 0 && errors.Is(e.Err, unix.EPERM):
+		return "root without CAP_SYS_ADMIN needs CAP_SETFCAP for it, or AppArmor refuses it"
+	case e.Step != stepUnshare && (errors.Is(e.Err, unix.EACCES) || errors.Is(e.Err, unix.EPERM)):
+		return apparmor
+	}
+	return ""
+}
+
+// own is what this process knows about its namespaces.
+var own struct {
+	// entered: it is in user and mount namespaces that were made for it. mapped: the IDs are
+	// mapped already.
+	entered, mapped bool
+	// before are its rights outside.
+	before kernel.Privileges
+	// failure is why it is not; nil: nobody has tried.
+	failure error
+}
+
+// Able reports whether this thread can make a mount namespace without a user namespace of its
+// own.
+func Able() bool {
+	caps, err := kernel.ThreadCapabilities()
+	return err == nil && !own.entered && caps.Effective.Has(unix.CAP_SYS_ADMIN) &&
+		caps.Effective.Has(unix.CAP_SYS_CHROOT)
+}
+
+// Tried reports whether it has been decided if this process is in namespaces of its own.
+func Tried() bool { return own.entered || own.failure != nil }
+
+// Fail notes why this process does without namespaces of its own.
+func Fail(err error) { own.failure = err }
+
+// Arg0 is argv[0] with which this program is executed to be in new user and mount namespaces
+// from the first instruction on, see [early.NamespacesPrefix]. argv0 is what [Accept] restores.
+func Arg0(argv0 string) (string, error) {
+	p, err := kernel.ThreadPrivileges()
+	if err != nil {
+		return "", err
+	}
+	return fmt.Sprintf("%s%x,%x,%x,%x,%x,%x: %s", early.NamespacesPrefix, uint64(p.Effective), uint64(p.Permitted),
+		uint64(p.Inheritable), uint64(p.Bounding), uint64(p.Ambient), p.SecureBits, argv0), nil
+}
+
+// Accept finds out whether this process was executed with [Arg0]. It is called first in main,
+// with os.Args, whose first element it restores. What argv[0] claims gives its author
+// nothing: whoever can execute a program can make a user namespace, too.
+func Accept(args []string) {
+	if len(args) == 0 {
+		return
+	}
+	rest, ok := strings.CutPrefix(args[0], early.NamespacesPrefix)
+	sets, name, found := strings.Cut(rest, ": ")
+	if !ok || !found {
+		return
+	}
+	args[0] = name
+	asked, errno := early.Namespaces()
+	switch {
+	case !asked:
+		own.failure = &NamespaceError{stepUnshare, errors.New("the program does not begin at memjail_entry")}
+		return
+	case errno != 0:
+		own.failure = &NamespaceError{stepUnshare, unix.Errno(errno)}
+		return
+	}
+	var bits [6]uint64
+	for i, text := range strings.Split(sets, ",") {
+		if i < len(bits) {
+			bits[i], _ = strconv.ParseUint(text, 16, 64) // 0, which is less, where it is no number
+		}
+	}
+	Adopt(kernel.Privileges{
+		Capabilities: kernel.Capabilities{Effective: kernel.CapSet(bits[0]), Permitted: kernel.CapSet(bits[1]),
+			Inheritable: kernel.CapSet(bits[2])},
+		Bounding: kernel.CapSet(bits[3]), Ambient: kernel.CapSet(bits[4]), SecureBits: int(bits[5]),
+	}, false)
+	kernel.SetThreadName(filepath.Base(name)) // execveat(2) has made it a number
+}
+
+// Adopt notes that this process was started in user and mount namespaces that were made for it,
+// and which rights it had outside.
+func Adopt(before kernel.Privileges, mapped bool) {
+	own.entered, own.mapped, own.before = true, mapped, before
+}
+
+// idMaps are the files that map this process's IDs to themselves, in the order in which they
+// are written.
+func idMaps() [3][2]string {
+	return [3][2]string{
+		{"/proc/self/setgroups", "deny"},
+		{"/proc/self/uid_map", fmt.Sprintf("%d %[1]d 1", unix.Geteuid())},
+		{"/proc/self/gid_map", fmt.Sprintf("%d %[1]d 1", unix.Getegid())},
+	}
+}
+
+// Try makes user and mount namespaces in a child and reports why that does not work, as a
+// [*NamespaceError], or another error. It is called on a locked thread.
+func Try() error {
+	steps := []kernel.Step{kernel.StepUnshare(stepUnshare, unix.CLONE_NEWUSER|unix.CLONE_NEWNS)}
+	for _, file := range idMaps() {
+		steps = append(steps, kernel.StepsWriteFile(stepMap, file[0], file[1])...)
+	}
+	steps = append(steps, kernel.StepPrivateMounts(stepMount), kernel.StepEnd())
+	child, err := kernel.Launch(steps, false)
+	if err != nil {
+		return err
+	}
+	defer child.Release()
+	defer child.PIDFD.Close()
+	for {
+		if _, err := unix.Wait4(child.PID, nil, 0, nil); err != unix.EINTR {
+			break
+		}
+	}
+	err = child.Failure()
+	var failure *kernel.LaunchError
+	if errors.As(err, &failure) {
+		return &NamespaceError{failure.Step, failure.Errno}
+	}
+	return err
+}
+
+// Unshare moves the calling thread into a mount namespace of its own, whose mounts are
+// private; for a process that is in one already it maps the IDs. whole reports that all
+// threads are in the namespace. Errors: [*NamespaceError].
+func Unshare() (whole bool, err error) {
+	if !own.entered {
+		if own.failure != nil && !Able() {
+			return false, own.failure
+		}
+		if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
+			return false, &NamespaceError{"making a mount namespace", err}
+		}
+		return false, makePrivate("making the mounts private")
+	}
+	for _, file := range idMaps() {
+		if own.mapped {
+			break
+		}
+		if err := os.WriteFile(file[0], []byte(file[1]), 0); err != nil {
+			return true, &NamespaceError{stepMap, errnoOf(err)}
+		}
+	}
+	own.mapped = true
+	return true, makePrivate(stepMount)
+}
+
+func makePrivate(step string) error {
+	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
+		return &NamespaceError{step, err}
+	}
+	return nil
+}
+
+func errnoOf(err error) error {
+	var errno unix.Errno
+	if errors.As(err, &errno) {
+		return errno
+	}
+	return err
+}
+
+// DropGained takes away the capabilities that this process has only in its user namespace.
+func DropGained() error {
+	if !own.entered {
+		return nil
+	}
+	return kernel.ReduceTo(own.before)
+}
