@@ -115,7 +115,7 @@ func (d *differ) paths() {
 	}
 	slices.Sort(named)
 	for _, path := range slices.Compact(named) {
-		ra, rb := a.rightsAt(path), b.rightsAt(path)
+		ra, rb := a.RightsAt(path), b.RightsAt(path)
 		if rb.full()&^ra.full() != 0 {
 			d.add("paths", path, ra.String(), rb.String(), EffectAllows)
 		}

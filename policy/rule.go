@@ -113,8 +113,8 @@ func inOrder(rules []Rule) []Rule {
 	return merged
 }
 
-// rightsAt adds up what the rules grant on a path, by their names alone.
-func (p Paths) rightsAt(path string) Rights {
+// RightsAt adds up what the rules grant on a path, by their names alone.
+func (p Paths) RightsAt(path string) Rights {
 	if !p.Rules.Restricted() {
 		return allRights
 	}
