@@ -22,7 +22,7 @@ type Observation struct {
 	// Missing reports that Path did not exist before the call.
 	Missing bool
 
-	Family   uint16 // of connect and bind: AF_INET and others
+	Family   uint16 // of connect, bind and socket: AF_INET and others
 	Protocol int    // IPPROTO_TCP or IPPROTO_UDP, where it is known
 	Port     uint16
 }
@@ -32,6 +32,8 @@ const (
 	AccessMake   Access = "make"   // a name is made in a directory
 	AccessRemove Access = "remove" // a name is removed from a directory
 	AccessChange Access = "change" // owner, mode, times
+	AccessSocket Access = "socket" // a socket of some family is made
+	AccessMiss   Access = "miss"   // a file that does not exist is to be read or executed
 )
 
 // pathArgument describes one path among the arguments of a call.
@@ -94,7 +96,7 @@ func PathCalls() []string {
 // ObservedCalls returns those of [PathCalls] and the others that [Options.Observe] needs.
 // Opens, execve(2), execveat(2), connect(2) and bind(2) are observed as well.
 func ObservedCalls() []string {
-	return append(slices.Sorted(maps.Keys(pathCalls)), "sendto")
+	return append(slices.Sorted(maps.Keys(pathCalls)), "sendto", "socket")
 }
 
 // observes reports whether somebody wants to know what is asked for.
@@ -112,10 +114,12 @@ func (r *receiver) leftCall(q *request, number int32) bool {
 	name := r.s.options.Calls.Name(q.arch, number)
 	paths, ok := pathCalls[name]
 	observed := r.s.options.Observe != nil
-	if !observed && (q.kind == kindMetadata || !ok) || !ok && name != "sendto" {
+	if !observed && (q.kind == kindMetadata || !ok) || !ok && name != "sendto" && name != "socket" {
 		return false
 	}
 	switch {
+	case r.observes() && name == "socket":
+		r.observed(q, Observation{Access: AccessSocket, Family: uint16(q.args[0])})
 	case r.observes() && !ok:
 		r.observeAddress(q, q.args[4], q.args[5])
 	case r.observes():
@@ -162,8 +166,9 @@ func (r *receiver) explainName(q *request, caller resolve.Caller, p pathArgument
 	return r.explainTarget(q, target, p.access)
 }
 
-// observePath finds the object in the caller's view and passes it on. What does not
-// exist, and what the caller may not reach without a sandbox either, is left out.
+// observePath finds the object in the caller's view and passes it on. What the caller may
+// not reach without a sandbox either is left out, and of what does not exist all but files
+// that are to be read or executed.
 func (r *receiver) observePath(q *request, caller resolve.Caller, access Access, creates bool) {
 	mode := uint32(0)
 	switch access {
@@ -171,11 +176,14 @@ func (r *receiver) observePath(q *request, caller resolve.Caller, access Access,
 		mode = r.mode(access)
 	}
 	caller.MayWait = true // what is observed has to be whole
-	target, err := r.canonical(q, &caller, creates, mode)
+	misses := !creates && (access == AccessRead || access == AccessExecute)
+	target, err := r.canonical(q, &caller, creates || misses, mode)
 	if err != nil {
 		return
 	}
 	switch {
+	case misses && target.Missing:
+		access = AccessMiss
 	case access == AccessRead && target.Directory:
 		access = AccessList
 	case access == AccessWrite && target.Missing:

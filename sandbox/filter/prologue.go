@@ -166,6 +166,10 @@ func (h *head) conditional(name string) {
 		}
 		loaded = h.test(r, loaded)
 	}
+	if h.options.Listener && slices.Contains(h.options.Observe, name) {
+		h.jump(h.to(Notify))
+		return
+	}
 	h.jump(h.rest)
 }
 
