@@ -3,6 +3,8 @@ package main_test
 import (
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 )
@@ -71,6 +73,159 @@ func TestLearn(t *testing.T) {
 				if o := (job{as: as, dir: as.workDir(t), argv: []string{memjailPath(t), "verify", "--no-probe",
 					policy}, env: []string{"HOME=" + home}}).run(t); o.code != 0 {
 					t.Errorf("the policy does not pass verify: %v", o)
+				}
+			})
+		}
+	})
+}
+
+// TestLearnMerge: runs widen a policy that somebody wrote, by what each of them used; the
+// rest of the file stays as it is, and merging a run twice changes nothing.
+func TestLearnMerge(t *testing.T) {
+	const mine = `version = 1 # mine
+
+[paths]
+# Programs.
+rox = ["/usr", "?/bin", "?/lib", "?/lib64"] # of the system
+ro = [
+  "?/etc/ld.so.cache", # the loader
+  "${PWD}", # my work
+]
+
+[network]
+unix = []
+
+[[test]]
+name   = "my own"
+access = "read"
+path   = "/proc/self/mem"
+expect = "deny"
+`
+	forAccounts(t, func(t *testing.T, as account) {
+		home, dir := as.homeDir(t), as.workDir(t)
+		plantSecret(t, as, home)
+		plantFile(t, as, home, ".cache/tool/x", "cached\n")
+		plantFile(t, as, dir, "p.toml", mine)
+		do := func(args ...string) outcome {
+			return job{as: as, dir: dir, argv: append([]string{memjailPath(t)}, args...),
+				env: []string{"HOME=" + home}, timeout: time.Minute}.run(t)
+		}
+		read := func(name string) string {
+			text, err := os.ReadFile(filepath.Join(dir, name))
+			if err != nil {
+				t.Fatal(err)
+			}
+			return string(text)
+		}
+		runs := []struct{ script, prints string }{
+			{"echo hi > f; cat f; cat $HOME/.ssh/id 2>/dev/null || true", "hi\n"},
+			{"cat $HOME/.cache/tool/x", "cached\n"},
+		}
+		for _, run := range runs { // the control
+			if o := do("run", "-q", "-p", "./p.toml", "--", "sh", "-c", "set -e; "+run.script); o.code == 0 {
+				t.Errorf("%s works without being learned: %v", run.script, o)
+			}
+		}
+		for _, run := range runs {
+			if o := do("learn", "-q", "--merge", "p.toml", "--", "sh", "-c", run.script); o.code != 0 {
+				t.Fatal(o)
+			}
+		}
+		text := read("p.toml")
+		for _, run := range runs {
+			o := do("run", "-q", "-p", "./p.toml", "--", "sh", "-c", "set -e; "+run.script)
+			if o.code != 0 || o.stdout != run.prints {
+				t.Errorf("%s: want %q: %v\n%s", run.script, run.prints, o, text)
+			}
+			do("learn", "-q", "--merge", "p.toml", "--", "sh", "-c", run.script)
+		}
+		if again := read("p.toml"); again != text {
+			t.Errorf("merged again:\n%s\nbefore:\n%s", again, text)
+		}
+		for line := range strings.Lines(mine) {
+			if !strings.Contains(line, "${PWD}") && !strings.Contains(text, strings.TrimRight(line, "]\n")) {
+				t.Errorf("%q is gone:\n%s", line, text)
+			}
+		}
+		if !strings.Contains(text, "    \"${PWD}\", # my work; sh: ") {
+			t.Errorf("the line has not moved:\n%s", text)
+		}
+		if o := do("verify", "--no-probe", "./p.toml"); o.code != 0 {
+			t.Errorf("verify: %v", o)
+		}
+		if o := do("learn", "--merge", "p.toml", "--extends", "strict", "--", "true"); o.code != 125 {
+			t.Errorf("--merge and --extends: %v", o)
+		}
+	})
+}
+
+// TestLearnExtends: the policy lists only what the one that it extends does not give.
+func TestLearnExtends(t *testing.T) {
+	forAccounts(t, func(t *testing.T, as account) {
+		home, dir := as.homeDir(t), as.workDir(t)
+		plantFile(t, as, home, ".cache/tool/x", "cached\n")
+		for _, base := range []string{"workspace", "strict", "memory"} {
+			argv := []string{"sh", "-c", "set -e; echo hi > f; cat f " + home + "/.cache/tool/x"}
+			for _, launcher := range [][]string{{"learn", "-q", "--extends", base, "-o", base + ".toml", "--"},
+				{"run", "-q", "-p", base + ".toml", "--"}} {
+				o := job{as: as, dir: dir, argv: slices.Concat([]string{memjailPath(t)}, launcher, argv),
+					env: []string{"HOME=" + home}}.run(t)
+				if o.code != 0 || o.stdout != "hi\ncached\n" {
+					t.Fatalf("%s: %v", launcher, o)
+				}
+			}
+			text, err := os.ReadFile(filepath.Join(dir, base+".toml"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if !strings.Contains(string(text), "extends = [\""+base+"\"]") ||
+				strings.Contains(string(text), "\"/usr\"") != (base != "workspace") ||
+				!strings.Contains(string(text), ".cache/tool\"") {
+				t.Errorf("%s", text)
+			}
+		}
+	})
+}
+
+// TestLearnProve: what two runs without rules differ in says nothing about the policy, and
+// everything else does. Each run begins with the same files.
+func TestLearnProve(t *testing.T) {
+	forAccounts(t, func(t *testing.T, as account) {
+		home := as.homeDir(t)
+		plantSecret(t, as, home)
+		for _, c := range []struct {
+			name, script string
+			code         int
+			says         []string
+		}{
+			{"the same", "mkdir d; echo a > d/f; cat ../sibling", 0,
+				[]string{"proven: under p.toml CMD does what it does without"}},
+			{"a time", "date +%N | tee out", 0, []string{"proven:"}},
+			{"a count of lines", "seq $(date +%N) | head -$(($(date +%N) % 97 + 1))", 0,
+				[]string{"not compared", "nothing else differs"}},
+			{"a refusal", "cat $HOME/.ssh/id", 1,
+				[]string{"refused: cat: openat", "standard output, line 1: nothing instead of secret"}},
+			{"a status", "test -r $HOME/.ssh/id && read x < $HOME/.ssh/id", 1, []string{"exit status"}},
+			{"a file", "cp $HOME/.ssh/id copy 2>/dev/null || true", 1, []string{"files: copy"}},
+		} {
+			t.Run(c.name, func(t *testing.T) {
+				parent := as.workDir(t)
+				dir := filepath.Join(parent, "w")
+				plantFile(t, as, parent, "sibling", "s\n")
+				plantFile(t, as, parent, "w/x", "x\n")
+				o := job{as: as, dir: dir, argv: []string{memjailPath(t), "learn", "--prove", "-o", "p.toml",
+					"--", "sh", "-c",
+					c.script}, env: []string{"HOME=" + home}, timeout: time.Minute}.run(t)
+				if o.code != c.code {
+					t.Errorf("want status %d: %v", c.code, o)
+				}
+				for _, text := range c.says {
+					if !strings.Contains(o.stderr, text) {
+						t.Errorf("it does not say %q: %v", text, o)
+					}
+				}
+				if left, _ := filepath.Glob(filepath.Join(parent, ".memjail*")); len(left) > 0 {
+					t.Errorf("left behind: %v", left)
 				}
 			})
 		}

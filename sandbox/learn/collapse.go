@@ -15,6 +15,9 @@ type Places struct {
 	Dir     string // the directory that memjail was started in, canonical
 	Runtime string // XDG_RUNTIME_DIR; "" where there is none
 	Temp    string // TMPDIR; "" where it is not set
+	// XDG are the directories that variables such as XDG_CACHE_HOME name, canonical, by
+	// the variable's name.
+	XDG map[string]string
 }
 
 // group is where a rule stands in the policy.
@@ -154,6 +157,8 @@ func (c *collapser) of(name string, directory, written bool) target {
 		return c.below("/opt", name, written, groupSystem)
 	case abspath.Within("/etc", name):
 		return c.below("/etc", name, written, groupConfiguration)
+	case c.inXDG(name) != "":
+		return c.below(c.inXDG(name), name, written, groupHome)
 	case abspath.Within("/sys", name):
 		return target{c.parent(name, directory), groupKernel}
 	case c.places.Home != "" && c.places.Home != "/" && abspath.Within(c.places.Home, name):
@@ -191,6 +196,17 @@ func (c *collapser) listable(dir string) bool {
 		return dir != "/etc" && dir != "/sys" && c.clear(dir, false)
 	}
 	return t.path != dir // a part of what is granted whole
+}
+
+// inXDG returns the directory of the XDG variables that a path lies in, each entry of which
+// belongs to one program; "": none.
+func (c *collapser) inXDG(name string) string {
+	for _, dir := range c.places.XDG {
+		if dir != "/" && dir != c.places.Home && name != dir && abspath.Within(dir, name) {
+			return dir
+		}
+	}
+	return ""
 }
 
 func (c *collapser) parent(name string, directory bool) string {

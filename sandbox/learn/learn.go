@@ -65,6 +65,9 @@ type Recorder struct {
 	paths map[string]*use
 	// made are names that did not exist before the run.
 	made      map[string]bool
+	missed    map[string]*use // looked for, and not there
+	reads     map[string]bool // files that were read or executed
+	changed   bool            // owner, mode or times of files were changed
 	sockets   map[string]*use // UNIX sockets outside, by path or "@name"
 	own       map[string]bool // UNIX sockets that the program bound itself
 	ports     map[port]*use
@@ -82,7 +85,7 @@ type port struct {
 // NewRecorder returns an empty one.
 func NewRecorder() *Recorder {
 	return &Recorder{paths: map[string]*use{}, made: map[string]bool{}, sockets: map[string]*use{},
-		own:   map[string]bool{},
+		own: map[string]bool{}, missed: map[string]*use{}, reads: map[string]bool{},
 		ports: map[port]*use{}, families: map[uint16]bool{}}
 }
 
@@ -94,13 +97,25 @@ func (r *Recorder) Observe(o supervisor.Observation) {
 	case supervisor.AccessConnect, supervisor.AccessBind:
 		r.address(o)
 		return
-	}
-	need, ok := needOf[o.Access]
-	if !ok || !path.IsAbs(o.Path) {
+	case supervisor.AccessSocket:
+		r.families[o.Family] = true
 		return
 	}
+	need, ok := needOf[o.Access]
+	if !path.IsAbs(o.Path) || !ok && o.Access != supervisor.AccessMiss {
+		return
+	}
+	r.changed = r.changed || o.Access == supervisor.AccessChange
 	name := o.Path
+	if need&(NeedRead|NeedExecute) != 0 && len(r.reads) < maxUses {
+		r.reads[name] = true
+	}
 	switch {
+	case !ok:
+		if !r.isMade(name) {
+			r.at(r.missed, name).add(0, 1, o.Comm)
+		}
+		return
 	case need == NeedMake:
 		if o.Missing {
 			r.remember(name)

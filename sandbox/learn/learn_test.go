@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"fmt"
 	"math/rand/v2"
+	"os"
 	"path"
 	"slices"
 	"strings"
@@ -223,5 +224,80 @@ func checkLaws(t *testing.T, r *Recorder, p *Proposal) {
 		if rights&want != want {
 			t.Fatalf("%q needs %v and has %v", name, want, rights)
 		}
+	}
+}
+
+// TestBase: of what a base gives nothing is proposed again, and a path that it lists keeps
+// the rights that it has there.
+func TestBase(t *testing.T) {
+	read, write, execute := supervisor.AccessRead, supervisor.AccessWrite, supervisor.AccessExecute
+	dir := t.TempDir()
+	loader := file.Loader{Env: []string{"HOME=/home/u"}, Dir: dir}
+	base, err := loader.Parse("base.toml", []byte("version = 1\n[paths]\nrox = [\"/usr\", \"${PWD}\"]\n"+
+		"ls = [\"/etc\"]\nrw = [\"?/nowhere/at/all\"]\n[network]\nfamilies = [\"inet\"]\nconnect-tcp = [443]\n"),
+		file.Default())
+	if err != nil {
+		t.Fatal(err)
+	}
+	connect := func(port uint16) supervisor.Observation {
+		return supervisor.Observation{Access: supervisor.AccessConnect, Family: unix.AF_INET, Port: port,
+			Protocol: unix.IPPROTO_TCP}
+	}
+	seen := slices.Concat(see(read, "/usr/lib/x", dir+"/x"), see(execute, "/usr/bin/x"),
+		see(supervisor.AccessList, "/etc", dir), see(write, "/nowhere/at/all"),
+		[]supervisor.Observation{connect(443), connect(80)})
+	places := Places{Home: "/home/u", Dir: dir}
+	options := Options{Places: places, ABI: portsABI, Base: Merging(base)}
+	p := record(seen...).Propose(options)
+	if got := rules(p); got != "rw /nowhere/at/all" || fmt.Sprint(p.ConnectTCP, p.Families) != "[80] []" {
+		t.Errorf("beyond the base: %q, %v, %v", got, p.ConnectTCP, p.Families)
+	}
+	p = record(append(seen, see(write, dir+"/y")...)...).Propose(Options{Places: places, ABI: portsABI,
+		Base: Extending(base, []string{"./base.toml"})})
+	if got := rules(p); got != "rwx "+dir+", rw /nowhere/at/all" {
+		t.Errorf("what the base lists with fewer rights: %q", got)
+	}
+	// The control: a base without path rules leaves nothing to grant, and one to extend all.
+	if p = record(seen...).Propose(Options{Places: places, Base: Merging(file.Default())}); len(p.Grants) != 0 {
+		t.Errorf("beyond a base without rules: %q", rules(p))
+	}
+	p = record(seen...).Propose(Options{Places: places, Base: Extending(file.Default(), []string{"memory"})})
+	if len(p.Grants) != 4 {
+		t.Errorf("beyond a base to extend without rules: %q", rules(p))
+	}
+}
+
+// TestMissed: what was looked for and is not there is told, where no rule would open it.
+func TestMissed(t *testing.T) {
+	miss := see(supervisor.AccessMiss, "/home/u/.curlrc", "/usr/lib/none.so", "/srv/made/x")
+	seen := append(create("/srv/made"), append(miss, see(supervisor.AccessRead, "/usr/lib/x")...)...)
+	p := record(seen...).Propose(Options{Places: testPlaces})
+	if len(p.Missed) != 1 || p.Missed[0].Path != "/home/u/.curlrc" {
+		t.Errorf("%+v", p.Missed)
+	}
+}
+
+// TestVariables: a variable counts as used if a file that was read has its name as a word.
+func TestVariables(t *testing.T) {
+	script := path.Join(t.TempDir(), "script")
+	if err := os.WriteFile(script, []byte("echo $USED ${API_TOKEN}; NOT_USEDX=1"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	r := record(see(supervisor.AccessRead, script)...)
+	v := r.Variables([]string{"USED=1", "API_TOKEN=1", "NOT_USED=1", "WORD=1", "OTHER_TOKEN=1"},
+		[]string{"sh", "-c", "$WORD"}, []string{"*_TOKEN"})
+	if got := fmt.Sprint(v.Named, v.Unnamed,
+		v.Secret); got != "[API_TOKEN USED WORD] [NOT_USED OTHER_TOKEN] [API_TOKEN]" {
+		t.Error(got)
+	}
+}
+
+// TestXDG: a directory that a variable names is spelled by it.
+func TestXDG(t *testing.T) {
+	places := testPlaces
+	places.XDG = map[string]string{"XDG_CACHE_HOME": "/data/cache"}
+	p := record(create("/data/cache/pip/a/b")...).Propose(Options{Places: places})
+	if text := string(p.TOML(nil)); !strings.Contains(text, `"?${env:XDG_CACHE_HOME}/pip", #`) {
+		t.Error(text)
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"path"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/memjail/memjail/policy"
 	"github.com/memjail/memjail/policy/abspath"
@@ -45,9 +46,25 @@ type Proposal struct {
 	// Truncated: there was more than can be remembered.
 	Truncated bool
 
-	places Places
+	// Missed are paths outside the grants that were looked for and do not exist.
+	Missed []Withheld
+	// Variables and Measured are set by the caller, if it knows.
+	Variables Variables
+	Measured  Measured
+
+	places   Places
+	portUses map[uint16]*use
+	base     *Base
+	// changed: owner, mode or times of files were changed.
+	changed bool
 	// ports: sockets of IP can be made, and the kernel can restrict their TCP ports.
 	ports bool
+}
+
+// Measured is what the run took.
+type Measured struct {
+	Resident  int64 // of the largest process, in bytes
+	Processor time.Duration
 }
 
 // Options say what to propose.
@@ -56,6 +73,8 @@ type Options struct {
 	// Secrets grants keys, tokens, start-up files and sockets of daemons like anything
 	// else.
 	Secrets bool
+	// Base is what the proposal adds to; nil: nothing.
+	Base *Base
 	// ABI is the kernel's Landlock ABI. The proposal has no keys that it cannot enforce.
 	ABI int
 }
@@ -76,11 +95,14 @@ func (r *Recorder) Propose(o Options) Proposal {
 	b.mergeSiblings()
 	b.dropCovered()
 	b.grantListings()
+	b.addExact()
 	b.sockets(r)
 	p := Proposal{Withheld: b.withheld, Families: familyNames(r.families, b.socketsGranted || len(r.own) > 0),
-		OwnSockets: len(r.own) > 0 || b.socketsGranted, Truncated: r.truncated, places: o.Places}
-	p.ports = o.ABI >= portsABI && (r.families[unix.AF_INET] || r.families[unix.AF_INET6])
-	for key := range r.ports {
+		OwnSockets: len(r.own) > 0 || b.socketsGranted, Truncated: r.truncated, places: o.Places,
+		changed: r.changed, portUses: map[uint16]*use{}}
+	p.ports = o.ABI >= portsABI && r.usesIP()
+	for key, u := range r.ports {
+		p.portUses[key.number] = u
 		switch {
 		case key.protocol == unix.IPPROTO_UDP:
 			p.UDP = true
@@ -95,6 +117,10 @@ func (r *Recorder) Propose(o Options) Proposal {
 	for _, g := range b.grants {
 		p.Grants = append(p.Grants, *g)
 	}
+	if o.Base != nil {
+		p.without(o.Base)
+	}
+	p.Missed = b.missed(r.missed)
 	slices.SortFunc(p.Grants, func(x, y Grant) int {
 		return cmp.Or(cmp.Compare(x.group, y.group), strings.Compare(x.Path, y.Path))
 	})
@@ -148,7 +174,7 @@ const changes = NeedWrite | NeedMake
 // path decides about one path.
 func (b *builder) path(name string, u *use) {
 	c := b.collapser
-	if c.supervised(name) {
+	if c.supervised(name) || b.options.Base.gives(name, u.need) {
 		return
 	}
 	entry := Withheld{Path: name, Need: u.need, Programs: u.by, Count: u.count}
@@ -220,12 +246,9 @@ func (b *builder) tooWide(dir string) string {
 }
 
 func (b *builder) grant(t target, u *use) {
-	rights := policy.MayRead
-	if u.need&NeedExecute != 0 || t.group == groupSystem {
+	rights := rightsOf(u.need | NeedRead)
+	if t.group == groupSystem {
 		rights |= policy.MayExecute
-	}
-	if u.need&changes != 0 {
-		rights |= policy.MayWrite
 	}
 	b.add(t, rights, u.count, u.by)
 }
@@ -286,10 +309,14 @@ func (b *builder) mergeable(dir string, entries []string) bool {
 	return b.collapser.clear(dir, rights&policy.MayWrite != 0)
 }
 
-// dropCovered removes grants that give nothing that one above does not give.
+// dropCovered removes grants that give nothing that one above does not give. That of the
+// working directory stays: elsewhere it lies in another one.
 func (b *builder) dropCovered() {
 	for _, name := range slices.Sorted(maps.Keys(b.grants)) {
 		g := b.grants[name]
+		if g.group == groupProject {
+			continue
+		}
 		for up := path.Dir(name); ; up = path.Dir(up) {
 			if above := b.grants[up]; above != nil && above != g && above.Rights&g.Rights == g.Rights {
 				above.add(g.Count, g.Programs)
@@ -341,4 +368,20 @@ func (b *builder) sockets(r *Recorder) {
 		}
 		b.withheld = append(b.withheld, Withheld{Path: name, Need: u.need, Programs: u.by, Count: u.count, Why: why})
 	}
+}
+
+// missed are the paths that were looked for and do not exist, where neither the proposal
+// nor the base would open them once they do.
+func (b *builder) missed(uses map[string]*use) []Withheld {
+	var missed []Withheld
+	for _, name := range slices.Sorted(maps.Keys(uses)) {
+		held := b.collapser.supervised(name) || b.options.Base.gives(name, NeedRead)
+		for _, g := range b.grants {
+			held = held || g.Rights != policy.MayList && abspath.Within(g.Path, name)
+		}
+		if u := uses[name]; !held {
+			missed = append(missed, Withheld{Path: name, Need: NeedRead, Programs: u.by, Count: u.count})
+		}
+	}
+	return missed
 }

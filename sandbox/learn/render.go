@@ -2,6 +2,7 @@ package learn
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -16,20 +17,27 @@ import (
 // directories that differ from one user or machine to the other. ok is false for a path
 // that no policy can hold.
 func (p *Places) spelled(mark, name string) (text string, ok bool) {
-	rest := func(variable, dir string) string {
-		return variable + strings.ReplaceAll(name[len(dir):], "${", "$${")
+	for _, v := range p.variables() {
+		if v.dir != "" && v.dir != "/" && abspath.Within(v.dir, name) {
+			return policy.TOMLString(mark + v.variable + strings.ReplaceAll(name[len(v.dir):], "${", "$${"))
+		}
 	}
-	switch {
-	case p.Dir != "" && p.Dir != "/" && abspath.Within(p.Dir, name) && !abspath.Within(p.Dir, p.Home):
-		text = rest("${PWD}", p.Dir)
-	case p.Home != "" && p.Home != "/" && abspath.Within(p.Home, name):
-		text = rest("${HOME}", p.Home)
-	case p.Runtime != "" && p.Runtime != "/" && abspath.Within(p.Runtime, name):
-		text = rest("${XDG_RUNTIME_DIR}", p.Runtime)
-	default:
-		text = strings.ReplaceAll(name, "${", "$${")
+	return policy.TOMLString(mark + strings.ReplaceAll(name, "${", "$${"))
+}
+
+// placeVariable is a directory that a policy names by a variable.
+type placeVariable struct{ variable, dir string }
+
+// variables are those of the places, the first that holds a path counts.
+func (p *Places) variables() []placeVariable {
+	var all []placeVariable
+	if !abspath.Within(p.Dir, p.Home) {
+		all = append(all, placeVariable{"${PWD}", p.Dir})
 	}
-	return policy.TOMLString(mark + text)
+	for _, name := range slices.Sorted(maps.Keys(p.XDG)) {
+		all = append(all, placeVariable{"${env:" + name + "}", p.XDG[name]})
+	}
+	return append(all, placeVariable{"${HOME}", p.Home}, placeVariable{"${XDG_RUNTIME_DIR}", p.Runtime})
 }
 
 // pathLists are the lists of [paths] by the rights that they give, in the order of a file.
@@ -54,23 +62,51 @@ func (p *Proposal) TOML(command []string) []byte {
 		b.WriteString("#\n# The run used more files than can be remembered: this policy is not complete.\n")
 	}
 	b.WriteString("\nversion = 1\n")
-	if p.ports {
+	if p.base != nil {
+		fmt.Fprintf(&b, "extends = [%s] # what these give is not listed below\n", quotedList(p.base.extends))
+	}
+	if p.ports && (p.base == nil || p.base.policy.MinABI < portsABI) {
 		fmt.Fprintf(&b, "min-abi = %d # for the TCP ports below\n", portsABI)
 	}
 	b.WriteString("\n[paths]\n")
 	for _, rights := range pathLists {
 		p.list(&b, rights)
 	}
-	if len(p.Grants) == 0 {
+	if len(p.Grants) == 0 && (p.base == nil || !p.base.given.Rules.Restricted()) {
 		b.WriteString("ro = []\n")
 	}
-	b.WriteString("\n# Owner, mode and times of files are changed only where files can be " +
-		"written.\nmetadata = \"granted\"\n")
-	b.WriteString("\n[ipc]\nabstract-sockets = \"sandbox\"\n")
+	p.restrictions(&b)
 	p.network(&b)
+	p.variables(&b)
+	p.limits(&b)
 	p.tests(&b)
 	p.withheld(&b)
 	return []byte(b.String())
+}
+
+// restrictions writes the keys with one value that the base does not have like that.
+func (p *Proposal) restrictions(b *strings.Builder) {
+	var below policy.Policy
+	if p.base != nil {
+		below = p.base.policy
+	}
+	if p.base == nil || below.Paths.Metadata == policy.MetadataAllow ||
+		below.Paths.Metadata == policy.MetadataDeny && p.changed {
+		b.WriteString("\n# Owner, mode and times of files are changed only where files can be " +
+			"written.\nmetadata = \"granted\"\n")
+	}
+	if p.base == nil || below.IPC.AbstractSockets != policy.ScopeSandbox {
+		b.WriteString("\n[ipc]\nabstract-sockets = \"sandbox\"\n")
+	}
+}
+
+// quotedList writes the elements of a list of strings.
+func quotedList(elements []string) string {
+	quoted := make([]string, len(elements))
+	for i, text := range elements {
+		quoted[i], _ = policy.TOMLString(text)
+	}
+	return strings.Join(quoted, ", ")
 }
 
 // list writes one of the lists of paths.
@@ -119,30 +155,122 @@ func usedBy(programs []string, count int) string {
 	return fmt.Sprintf("%s: %d %s", strings.Join(names, ", "), count, uses)
 }
 
-// network writes [network].
+// network writes [network], which must not be empty.
 func (p *Proposal) network(b *strings.Builder) {
-	b.WriteString("\n[network]\n")
-	quoted := make([]string, len(p.Families))
-	for i, f := range p.Families {
-		quoted[i] = strconv.Quote(f)
+	var keys strings.Builder
+	p.networkKeys(&keys)
+	for line := range strings.Lines(keys.String()) {
+		if !strings.HasPrefix(line, "#") {
+			b.WriteString("\n[network]\n" + keys.String())
+			return
+		}
 	}
-	fmt.Fprintf(b, "families    = [%s]\n", strings.Join(quoted, ", "))
-	switch {
-	case p.ports:
-		fmt.Fprintf(b, "connect-tcp = [%s]\nbind-tcp    = [%s]\n", ports(p.ConnectTCP), ports(p.BindTCP))
-	case len(p.ConnectTCP)+len(p.BindTCP) > 0:
-		fmt.Fprintf(b, "# TCP is as usual, since this kernel cannot restrict its ports (Landlock ABI %d).\n", portsABI)
+	if keys.Len() > 0 {
+		b.WriteString("\n" + keys.String())
+	}
+}
+
+func (p *Proposal) networkKeys(b *strings.Builder) {
+	var below policy.Network // what the base restricts already
+	if p.base != nil {
+		below = p.base.policy.Network
+	}
+	if !below.Families.Restricted() || len(p.Families) > 0 {
+		fmt.Fprintf(b, "families    = [%s]\n", quotedList(p.Families))
+	}
+	for _, list := range []struct {
+		name  string
+		below policy.Only[uint16]
+		ports []uint16
+	}{{"connect-tcp", below.ConnectTCP, p.ConnectTCP}, {"bind-tcp   ", below.BindTCP, p.BindTCP}} {
+		switch {
+		case p.ports && (!list.below.Restricted() || len(list.ports) > 0):
+			fmt.Fprintf(b, "%s = [%s]%s\n", list.name, ports(list.ports), p.portsBy(list.ports))
+		case !p.ports && len(list.ports) > 0:
+			fmt.Fprintf(b, "# %s: %s, as usual, since this kernel cannot restrict TCP ports (Landlock ABI %d).\n",
+				strings.TrimSpace(list.name), ports(list.ports), portsABI)
+		}
 	}
 	switch {
-	case !p.OwnSockets:
+	case !p.OwnSockets && !below.Unix.Restricted():
 		b.WriteString("unix        = []\n")
-	default:
+	case p.OwnSockets:
 		b.WriteString("# UNIX sockets stay as usual, since the program has some of its own: those of daemons\n" +
 			"# outside can be connected to as well. On kernels with Landlock ABI 9 name the\n" +
 			"# directories here instead: unix = [\"/tmp\"].\n")
+		if below.Unix.Restricted() {
+			b.WriteString("unix        = \"all\"\n")
+		}
 	}
 	if p.UDP {
 		b.WriteString("# UDP is as usual. On kernels with Landlock ABI 10 its ports can be named: connect-udp.\n")
+	}
+}
+
+// portsBy is a comment that says which program needed which port.
+func (p *Proposal) portsBy(numbers []uint16) string {
+	var parts []string
+	for _, n := range numbers {
+		if u := p.portUses[n]; u != nil {
+			parts = append(parts, fmt.Sprintf("%d: %s", n, usedBy(u.by, u.count)))
+		}
+	}
+	if len(parts) == 0 {
+		return ""
+	}
+	return " # " + strings.Join(parts, "; ")
+}
+
+// variables writes [environment].
+func (p *Proposal) variables(b *strings.Builder) {
+	v := &p.Variables
+	if len(v.Drop) == 0 && len(v.Named)+len(v.Unnamed) == 0 {
+		return
+	}
+	drops := len(v.Drop) > 0 && (p.base == nil || len(p.base.policy.Environment.Drop) == 0)
+	b.WriteString("\n")
+	if drops {
+		b.WriteString("[environment]\n")
+	}
+	comment(b, "Variables that were set and that the program may use, since its files have their names: ", v.Named)
+	comment(b, "Variables that were set and that none of its files names: ", v.Unnamed)
+	if !drops {
+		return
+	}
+	b.WriteString("# Variables that look like secrets are dropped; \"!NAME\" lets one through.\ndrop = [\n")
+	for line := range slices.Chunk(v.Drop, 6) {
+		fmt.Fprintf(b, "    %s,\n", quotedList(line))
+	}
+	b.WriteString("]\n")
+}
+
+// comment writes a sentence and names as comment lines; nothing without names.
+func comment(b *strings.Builder, sentence string, names []string) {
+	if len(names) == 0 {
+		return
+	}
+	const width = 100
+	line := "# " + sentence
+	for i, name := range names {
+		word := report.Printable(name)
+		if i < len(names)-1 {
+			word += ", "
+		}
+		if len(line)+len(word) > width {
+			fmt.Fprintln(b, strings.TrimRight(line, " "))
+			line = "# "
+		}
+		line += word
+	}
+	fmt.Fprintln(b, line)
+}
+
+// limits says as a comment what the run took.
+func (p *Proposal) limits(b *strings.Builder) {
+	if m := p.Measured; m.Resident > 0 {
+		fmt.Fprintf(b, "\n# The run took %.1f s of processor time, and its largest process %d MiB of "+
+			"memory. To bound\n"+
+			"# these with room to spare: [limits] cpu and data.\n", m.Processor.Seconds(), (m.Resident+1<<20-1)>>20)
 	}
 }
 
@@ -169,7 +297,8 @@ func (p *Proposal) tests(b *strings.Builder) {
 			test(name, access, `"${PWD}"`, "allow")
 		}
 	}
-	if home := p.places.Home; home != "" && home != "/" && !p.grants(home) {
+	if home := p.places.Home; home != "" && home != "/" && !p.grants(home) &&
+		p.base.rights(home)&policy.MayWrite == 0 {
 		test("the home directory cannot be written", "write", `"${HOME}"`, "deny")
 	}
 }
@@ -181,6 +310,9 @@ func (p *Proposal) grants(name string) bool {
 			abspath.Within(g.Path, name)
 	})
 }
+
+// maxMissed is how many of the paths that do not exist are listed.
+const maxMissed = 30
 
 // withheld writes as comments what was not granted.
 func (p *Proposal) withheld(b *strings.Builder) {
@@ -196,6 +328,21 @@ func (p *Proposal) withheld(b *strings.Builder) {
 			"# --secrets\" grants what is secret, too.\n")
 		for _, w := range p.Withheld {
 			line(w, ": "+w.Why)
+		}
+	}
+	if len(p.Variables.Secret) > 0 {
+		b.WriteString("\n# Dropped, on purpose, although the program may use them: these variables look " +
+			"like secrets.\n")
+		comment(b, "", p.Variables.Secret)
+	}
+	if len(p.Missed) > 0 {
+		b.WriteString("\n# Looked for, and not there. If these come to be, the program is refused them.\n")
+		for i, w := range p.Missed {
+			if i == maxMissed {
+				fmt.Fprintf(b, "#   and %d more\n", len(p.Missed)-maxMissed)
+				break
+			}
+			line(w, "")
 		}
 	}
 }

@@ -1,10 +1,13 @@
 package cli
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
+	"time"
 
 	"github.com/memjail/memjail/policy"
 	"github.com/memjail/memjail/policy/file"
@@ -21,6 +24,8 @@ import (
 // learnOptions are the flags of learn.
 type learnOptions struct {
 	output  string
+	merge   string
+	extends []string
 	secrets bool
 	prove   bool
 	quiet   bool
@@ -37,9 +42,11 @@ closes the rest. The policy has comments: which program needed each line, and wh
 was not granted on purpose, such as keys, start-up files and sockets of daemons.
 
 Without -o the policy goes to standard output, and what CMD prints there to
-standard error. The exit status is that of CMD.`,
+standard error. With --merge a policy that exists gets what it lacks, and nothing else
+in the file changes. The exit status is that of CMD.`,
 		Example: `  memjail learn -o make.toml -- make test
-  memjail run -p ./make.toml -- make test`,
+  memjail run -p ./make.toml -- make test
+  memjail learn --merge make.toml -- make install`,
 		DisableFlagsInUseLine: true,
 		RunE: func(_ *cobra.Command, args []string) error {
 			return runLearn(o, args, env, io)
@@ -48,6 +55,9 @@ standard error. The exit status is that of CMD.`,
 	f := cmd.Flags()
 	f.SetInterspersed(false)
 	f.StringVarP(&o.output, "output", "o", "", "write the policy to `FILE`, which must not exist yet")
+	f.StringVar(&o.merge, "merge", "", "add what CMD used to the policy `FILE`, or with -o to a copy of it")
+	f.StringArrayVar(&o.extends, "extends", nil,
+		"write a policy that extends the policy `NAME` and lists only what that does not give")
 	f.BoolVar(&o.secrets, "secrets", false,
 		"also grant keys, tokens, start-up files and sockets of daemons that CMD used")
 	f.BoolVar(&o.prove, "prove", false,
@@ -63,13 +73,20 @@ func runLearn(o *learnOptions, args, env []string, io streams) error {
 	if kernel.DynamicallyLinked() {
 		return errDynamic
 	}
+	if o.merge != "" && len(o.extends) > 0 {
+		return usagef("--merge changes a policy and --extends begins one: use one of them")
+	}
 	if o.prove {
-		if o.output == "" {
-			return usagef("--prove needs --output FILE")
+		if o.target() == "" {
+			return usagef("--prove needs --output FILE or --merge FILE")
 		}
 		return (&prover{options: o, command: args, env: env, io: io}).prove()
 	}
 	places, err := learnPlaces(env)
+	if err != nil {
+		return err
+	}
+	base, err := o.base()
 	if err != nil {
 		return err
 	}
@@ -90,8 +107,12 @@ func runLearn(o *learnOptions, args, env []string, io streams) error {
 		out.discard()
 		return err
 	}
-	p := recorder.Propose(learn.Options{Places: places, Secrets: o.secrets, ABI: l.abi})
-	if err := out.write(p.TOML(args)); err != nil {
+	p := recorder.Propose(learn.Options{Places: places, Secrets: o.secrets, ABI: l.abi, Base: base})
+	p.Measured = measured()
+	if p.Variables, err = o.variables(recorder, env, args); err != nil {
+		return err
+	}
+	if err := o.save(out, &p, args); err != nil {
 		return err
 	}
 	l.summary(&p, args)
@@ -100,6 +121,86 @@ func runLearn(o *learnOptions, args, env []string, io streams) error {
 		return statusError(exitSignal + int(status.Signal))
 	}
 	return statusError(status.Exit)
+}
+
+// target is the file that holds the policy in the end; "": standard output.
+func (o *learnOptions) target() string { return cmp.Or(o.output, o.merge) }
+
+// base is the policy that what is learned adds to; nil: none.
+func (o *learnOptions) base() (*learn.Base, error) {
+	switch {
+	case o.merge != "":
+		o.merge = withSlash(o.merge)
+		p, err := file.Current().Load(o.merge)
+		if errors.Is(err, os.ErrNotExist) {
+			return nil, usagef("--merge %s: there is no such file; -o %s makes one", o.merge, o.merge)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("--merge: %w", err)
+		}
+		return learn.Merging(p), nil
+	case len(o.extends) > 0:
+		names := make([]string, len(o.extends))
+		for i, name := range o.extends {
+			text, ok := policy.TOMLString(name)
+			if !ok {
+				return nil, usagef("--extends %s: want the name of a policy", policy.ShellWord(name))
+			}
+			names[i] = text
+		}
+		p, err := file.Current().Parse(cmp.Or(o.output, "learned.toml"),
+			fmt.Appendf(nil, "version = 1\nextends = [%s]\n", strings.Join(names, ", ")), file.Default())
+		if err != nil {
+			return nil, usagef("--extends: %v", err)
+		}
+		return learn.Extending(p, o.extends), nil
+	}
+	return nil, nil
+}
+
+// secretNames is the policy whose environment.drop has the names of secrets.
+const secretNames = "workspace"
+
+// variables finds which variables CMD may use.
+func (o *learnOptions) variables(r *learn.Recorder, env, args []string) (learn.Variables, error) {
+	p, err := file.LoadTested(secretNames)
+	if err != nil {
+		return learn.Variables{}, fmt.Errorf("learn: %w", err)
+	}
+	v := r.Variables(env, args, p.Environment.Drop)
+	if o.secrets {
+		for _, name := range v.Secret {
+			v.Drop = append(v.Drop, policy.PassMark+name)
+		}
+		v.Secret = nil
+	}
+	return v, nil
+}
+
+// measured is what CMD and the processes that it waited for took.
+func measured() learn.Measured {
+	var usage unix.Rusage
+	if unix.Getrusage(unix.RUSAGE_CHILDREN, &usage) != nil {
+		return learn.Measured{}
+	}
+	return learn.Measured{Resident: usage.Maxrss << 10,
+		Processor: time.Duration(usage.Utime.Nano() + usage.Stime.Nano())}
+}
+
+// save writes the policy, or what the policy to be merged with lacks into that.
+func (o *learnOptions) save(out *policyOutput, p *learn.Proposal, args []string) error {
+	if o.merge == "" {
+		return out.write(p.TOML(args))
+	}
+	text, err := os.ReadFile(o.merge)
+	if err == nil {
+		text, err = file.Current().Widen(o.merge, text, p.Edits())
+	}
+	if err != nil {
+		out.discard()
+		return fmt.Errorf("--merge: %w", err)
+	}
+	return out.write(text)
 }
 
 var errNested = errors.New(
@@ -127,20 +228,30 @@ func learnPlaces(env []string) (learn.Places, error) {
 	if dir, err = filepath.EvalSymlinks(dir); err != nil {
 		return learn.Places{}, fmt.Errorf("learn: %w", err)
 	}
-	return learn.Places{Dir: dir, Home: canonical("HOME"), Runtime: canonical("XDG_RUNTIME_DIR"),
-		Temp: canonical("TMPDIR")}, nil
+	p := learn.Places{Dir: dir, Home: canonical("HOME"), Runtime: canonical("XDG_RUNTIME_DIR"),
+		Temp: canonical("TMPDIR"), XDG: map[string]string{}}
+	for _, name := range []string{"XDG_CACHE_HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME"} {
+		if dir := canonical(name); dir != "" {
+			p.XDG[name] = dir
+		}
+	}
+	return p, nil
 }
 
 // policyOutput is where a policy is written once it is known. It is opened before CMD
 // runs, so that a mistake shows before.
 type policyOutput struct {
-	file *os.File
-	name string // "": standard output
+	file    *os.File
+	name    string // "": standard output
+	replace string // the file whose place it takes; "": none
 }
 
 // open opens the output. Without a name it takes standard output away from CMD, which
 // gets standard error in its place.
 func (o *learnOptions) open() (*policyOutput, error) {
+	if o.output == "" && o.merge != "" {
+		return o.openMerged()
+	}
 	if o.output != "" {
 		f, err := os.OpenFile(o.output, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 		if errors.Is(err, os.ErrExist) {
@@ -162,9 +273,37 @@ func (o *learnOptions) open() (*policyOutput, error) {
 	return &policyOutput{file: f}, nil
 }
 
+// openMerged opens a new file next to the policy that is to be changed, with its mode and
+// owner, so that the policy changes as a whole or not at all.
+func (o *learnOptions) openMerged() (*policyOutput, error) {
+	name, err := filepath.EvalSymlinks(o.merge)
+	if err != nil {
+		return nil, fmt.Errorf("--merge: %w", err)
+	}
+	var st unix.Stat_t
+	if err := unix.Stat(name, &st); err != nil {
+		return nil, fmt.Errorf("--merge %s: %w", name, err)
+	}
+	f, err := os.CreateTemp(filepath.Dir(name), ".memjail-*.toml")
+	if err != nil {
+		return nil, fmt.Errorf("--merge: %w", err)
+	}
+	out := &policyOutput{file: f, name: f.Name(), replace: name}
+	if err := errors.Join(f.Chown(int(st.Uid), int(st.Gid)), f.Chmod(os.FileMode(st.Mode&0o777))); err != nil {
+		out.discard()
+		return nil, fmt.Errorf("--merge: %w", err)
+	}
+	return out, nil
+}
+
 func (p *policyOutput) write(text []byte) error {
 	_, err := p.file.Write(text)
-	if err = errors.Join(err, p.file.Close()); err != nil {
+	err = errors.Join(err, p.file.Close())
+	if err == nil && p.replace != "" {
+		err = os.Rename(p.name, p.replace)
+	}
+	if err != nil {
+		p.discard()
 		return fmt.Errorf("writing the policy: %w", err)
 	}
 	return nil
@@ -215,8 +354,15 @@ func (l *learner) summary(p *learn.Proposal, command []string) {
 	if l.options.quiet {
 		return
 	}
-	fmt.Fprintf(l.io.err, "memjail: learned %d path rules, %d TCP ports\n", len(p.Grants),
-		len(p.ConnectTCP)+len(p.BindTCP))
+	rules, ports := len(p.Grants), len(p.ConnectTCP)+len(p.BindTCP)
+	switch o := l.options; {
+	case o.merge != "" && p.Empty():
+		fmt.Fprintf(l.io.err, "memjail: %s gives all that was used already\n", o.merge)
+	case o.merge != "":
+		fmt.Fprintf(l.io.err, "memjail: added to %s: %d path rules, %d TCP ports\n", o.target(), rules, ports)
+	default:
+		fmt.Fprintf(l.io.err, "memjail: learned %d path rules, %d TCP ports\n", rules, ports)
+	}
 	const most = 5
 	for i, w := range p.Withheld {
 		if i == most {
@@ -225,9 +371,9 @@ func (l *learner) summary(p *learn.Proposal, command []string) {
 		}
 		fmt.Fprintf(l.io.err, "memjail: not granted: %s (%s): %s\n", report.Printable(w.Path), w.Need, w.Why)
 	}
-	if l.options.output != "" {
+	if target := l.options.target(); target != "" {
 		fmt.Fprintf(l.io.err, "memjail: next: memjail run -p %s -- %s\n",
-			policy.ShellWord(withSlash(l.options.output)), shellWords(command))
+			policy.ShellWord(withSlash(target)), shellWords(command))
 	}
 }
 
