@@ -362,11 +362,49 @@ func TestPermissionDenied(t *testing.T) {
 	}
 }
 
+// TestTemporaryFile: an honest program that is led to its own memory by a symbolic link in
+// the place of its temporary file writes it without memjail, and not inside; where nobody
+// has put a link the program works alike.
+func TestTemporaryFile(t *testing.T) {
+	story, err := filepath.Abs(filepath.Join("..", "..", "testdata", "demo", "notes.sh"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	const (
+		forged  = "role guest\nsaved\nrole admin\n"
+		refused = "role guest\nnot saved: Permission denied\nrole guest\n"
+		works   = "role guest\nsaved\nrole guest\nadmin\n"
+	)
+	forAccounts(t, func(t *testing.T, as account) {
+		as.needs(t, "python3")
+		for _, test := range []struct{ target, outside, inside string }{
+			{"none", works, works},
+			{"/proc/self/mem", forged, refused},
+			{"/proc/thread-self/mem", forged, refused},
+			{"/proc/self/root/proc/self/task/../mem", forged, refused},
+			{"/dev/fd/../mem", forged, refused},
+		} {
+			argv := []string{story, test.target}
+			control := job{as: as, dir: as.workDir(t), argv: argv}.run(t)
+			if control.stdout != test.outside {
+				t.Errorf("control, a link to %s: %v", test.target, control)
+			}
+			argv = append(argv, memjailPath(t), "run", "-q", "--")
+			result := job{as: as, dir: as.workDir(t), argv: argv}.run(t)
+			if result.stdout != test.inside {
+				t.Errorf("a link to %s: %v", test.target, result)
+			}
+		}
+	})
+}
+
 // debuggers are scripts that change the canary of their child, or watch it, with
 // a debugger; $1 is the victim program. "canary" says what the child has then.
 var debuggers = []struct{ name, needs, script string }{
 	{"gdb-attach", "gdb", `
 gdb -nx -batch -p "$pid" -ex "set {unsigned long long}$addr = 0x0bad0bad0bad0bad" >log 2>&1`},
+	{"gdb-python", "gdb", `
+gdb -nx -batch -p "$pid" -ex "python gdb.selected_inferior().write_memory($addr, b'\xad\x0b' + bytes(6))" >log 2>&1`},
 	{"strace-attach", "strace", `
 timeout -s INT 0.5 strace -o trace -p "$pid" 2>log
 grep -q 'Operation not permitted\|Permission denied' log || echo "canary 0xbad: attached"`},

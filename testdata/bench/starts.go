@@ -23,6 +23,36 @@ func startCases() []benchCase {
 		}},
 		{name: "start/rules", unit: nanoseconds, runs: 60, prepare: prepareRules},
 		{name: "start/mounts", unit: nanoseconds, runs: 40, prepare: prepareMounts},
+		{name: "start/pin-true", unit: nanoseconds, runs: 60, prepare: preparePin(nothing)},
+		{name: "start/pin-ls", unit: nanoseconds, runs: 60, prepare: preparePin("/bin/ls")},
+		{name: "start/pin-git", unit: nanoseconds, runs: 60, prepare: preparePin("/usr/bin/git", "--version")},
+		{name: "start/pin-python", unit: nanoseconds, runs: 60, prepare: preparePin("/usr/bin/python3", "-c", "pass")},
+	}
+}
+
+// copyFirst is the script that people write instead of pinning: it copies a program and its
+// libraries into memory and runs the copy.
+const copyFirst = `dir=$(mktemp -d /dev/shm/copy-XXXXXX) || exit
+trap 'rm -rf "$dir"' EXIT
+program=$1
+shift
+cp -L "$program" $(ldd "$program" | grep -o '/[^ ]*') "$dir" || exit
+"$dir"/ld-linux*.so* --library-path "$dir" "$dir/${program##*/}" "$@"`
+
+// preparePin is a start from copies, next to that script.
+func preparePin(argv ...string) func(s *stage) error {
+	return func(s *stage) error {
+		if os.Geteuid() != 0 {
+			return skip("only root can pin")
+		}
+		if _, err := look(argv[0]); err != nil {
+			return err
+		}
+		s.whole("native", argv...)
+		s.whole("run", append(s.inside(), argv...)...)
+		s.whole("run-pin", append(s.inside("--pin"), argv...)...)
+		s.whole("script", append([]string{"sh", "-c", copyFirst, "sh"}, argv...)...)
+		return nil
 	}
 }
 

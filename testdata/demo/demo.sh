@@ -79,7 +79,23 @@ for where in outside inside; do
 	[ ! -x "$work/bin/selfmem-rust" ] || expect $wanted "$what" "$@" "$work/bin/selfmem-rust"
 done
 
-title "3. Every other way: spellings of the path, other processes, calls, 32-bit calls"
+title "3. A symbolic link in the place of an honest program's temporary file"
+for where in outside inside; do
+	if [ $where = outside ]; then
+		printf '  Without memjail:\n\n'
+		wanted='role admin' what="its memory was changed by a note that it wrote"
+		set --
+	else
+		printf '\n  The same under memjail run:\n\n'
+		wanted='role guest' what="refused, and unchanged"
+		set -- "$memjail" run -q --
+	fi
+	"$sources/notes.sh" /proc/self/mem "$@" >"$work/said"
+	sed 's/^/  /' "$work/said"
+	if [ "$(tail -n 1 "$work/said")" = "$wanted" ]; then ok "$what"; else bad "$what"; fi
+done
+
+title "4. Every other way: spellings of the path, other processes, calls, 32-bit calls"
 for program in $programs; do
 	gcc -O1 -pthread -o "$work/bin/$program" "$sources/../attacks/c/$program.c" 2>"$work/errors" || {
 		# int80 is for x86 only.
@@ -100,7 +116,7 @@ else
 	grep -E '^ATTEMPT .*: (CHANGED|READ|OPENED)' "$work/lines" | sed 's/^/    /'
 fi
 
-title "4. What memjail says about it, with -v"
+title "5. What memjail says about it, with -v"
 printf '  $ memjail run -v -- ./selfmem\n\n'
 "$memjail" run -v -- "$work/bin/selfmem" 2>"$work/summary" >/dev/null
 sed 's/^/  /' "$work/summary"

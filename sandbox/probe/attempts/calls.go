@@ -19,8 +19,8 @@ import (
 var callFamilies = []func() []probe.Attempt{
 	ptraceAttempts, processVMAttempts, pidfdAttempts, madviseAttempts, userfaultfdAttempts, perfAttempts, bpfAttempts,
 	inspectAttempts, setMMAttempts, ringAttempts, coreAttempts, limitAttempts, terminalAttempts, signalAttempts,
-	namespaceAttempts, mountAttempts, handleAttempts, sharedAttempts, execAttempts, codeAttempts, portAttempts,
-	inheritedMeans, keyAttempts, windowAttempts, zerocopyAttempts, lineAttempts,
+	namespaceAttempts, mountAttempts, handleAttempts, sharedAttempts, execAttempts, newProgramAttempts, codeAttempts,
+	portAttempts, restoreAttempts, inheritedMeans, keyAttempts, windowAttempts, zerocopyAttempts, lineAttempts,
 }
 
 // others are the targets that are another process than the attacker's.

@@ -141,19 +141,31 @@ const tinyStatus = 42
 
 // tinyProgram is an ELF file that only exits.
 func tinyProgram() []byte {
-	code := []byte{0xbf, tinyStatus, 0, 0, 0, 0xb8, 231, 0, 0, 0, 0x0f, 0x05} // mov edi; mov eax, exit_group; syscall
-	machine := uint16(62)                                                     // EM_X86_64
 	if runtime.GOARCH == "arm64" {
-		// mov x0; mov x8, exit_group; svc
-		code = pack(uint32(0xd2800000|tinyStatus<<5), uint32(0xd2800000|94<<5|8), uint32(0xd4000001))
+		return program(pack(load64(0, tinyStatus), load64(8, unix.SYS_EXIT_GROUP), svc))
+	}
+	// mov; mov; syscall
+	return program([]byte{0xbf, tinyStatus, 0, 0, 0, 0xb8, unix.SYS_EXIT_GROUP, 0, 0, 0, 0x0f, 0x05})
+}
+
+// Where a program of the suite's own lies in memory, and its code behind the headers.
+const (
+	programBase    = 0x10000000
+	programHeaders = 64 + 56
+	codeBase       = programBase + programHeaders
+)
+
+// program is an ELF file of code alone.
+func program(code []byte) []byte {
+	machine := uint16(62) // EM_X86_64
+	if runtime.GOARCH == "arm64" {
 		machine = 183 // EM_AARCH64
 	}
-	const base, headers = 0x10000000, 64 + 56
-	size := uint64(headers + len(code))
+	size := uint64(programHeaders + len(code))
 	return pack([]byte("\x7fELF\x02\x01\x01\x00\x00\x00\x00\x00\x00\x00\x00\x00"), uint16(2), machine, uint32(1),
-		uint64(base+headers), uint64(64), uint64(0), uint32(0), uint16(64), uint16(56), uint16(1), uint16(0),
+		uint64(codeBase), uint64(64), uint64(0), uint32(0), uint16(64), uint16(56), uint16(1), uint16(0),
 		uint16(0), uint16(0),
-		uint32(1), uint32(5), uint64(0), uint64(base), uint64(base), size, size, uint64(0x1000), code)
+		uint32(1), uint32(5), uint64(0), uint64(programBase), uint64(programBase), size, size, uint64(0x1000), code)
 }
 
 func runMemfd(step func(fd int) attack.Step, flags int) probe.Outcome {

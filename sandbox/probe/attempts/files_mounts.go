@@ -16,7 +16,8 @@ import (
 // descriptors, the supervisor, and races.
 var fileFamilies = []func() []probe.Attempt{
 	procfsMountAttempts, lateMountAttempts, tracingAttempts, procFileAttempts, procLinkAttempts, procSystemAttempts,
-	descriptorAttempts, codeFileAttempts, deviceAttempts, sysfsAttempts, capableAttempts, cgroupAttempts,
+	descriptorAttempts, codeFileAttempts, deviceAttempts, sysfsAttempts, acpiAttempts, capableAttempts,
+	cgroupAttempts,
 	ioctlAttempts, rootDirectoryAttempts, monitorAttempts, raceAttempts,
 }
 

@@ -54,13 +54,48 @@ func sysfsAttempts() []probe.Attempt {
 			fixed("/sys/bus/pci/devices/*/resource[0-5]")),
 		at("pci-config", "opening the configuration of a PCI device for writing",
 			fixed("/sys/bus/pci/devices/*/config")),
+		at("pci-driver", "opening the choice of a PCI device's driver, such as vfio or uio, for writing",
+			fixed("/sys/bus/pci/devices/*/driver_override")),
 		at("cgroup-procs", "opening cgroup.procs, by which processes are moved, for writing",
 			fixed("/sys/fs/cgroup/cgroup.procs", "/sys/fs/cgroup/*/cgroup.procs")),
 		at("cgroup-kill", "opening cgroup.kill, which ends a group of processes, for writing",
 			fixed("/sys/fs/cgroup/*/cgroup.kill", "/sys/fs/cgroup/*/*/cgroup.kill")),
 		at("release-agent", "opening the name of the program that the kernel runs for an empty cgroup",
 			fixed("/sys/fs/cgroup/*/release_agent", "/sys/fs/cgroup/release_agent")),
+		needing(exists("/sys/power/resume"), at("resume", "opening the name of the device that memory is "+
+			"read back from for writing", fixed("/sys/power/resume"))),
+		needing(exists("/sys/power/disk"), at("hibernation", "opening what becomes of an image of memory "+
+			"for writing", fixed("/sys/power/disk"))),
 		second, bound, cgroup,
+	}
+}
+
+// needing is an attempt that means something on some machines only.
+func needing(needs func() string, a probe.Attempt) probe.Attempt {
+	a.Needs = needs
+	return a
+}
+
+// acpiAttempts give the firmware's interpreter a method of the attacker's, which the kernel
+// then runs and which reads and writes any physical address.
+func acpiAttempts() []probe.Attempt {
+	at := func(spelling, path, explain string, try func(path string) probe.Outcome) probe.Attempt {
+		return probe.Attempt{Route: "acpi", Spelling: spelling, Target: probe.System, Effect: probe.Obtain,
+			Explain: explain, Reference: "Documentation/admin-guide/acpi/ssdt-overlays.rst, " +
+				"Documentation/firmware-guide/acpi/method-customizing.rst",
+			Needs: exists(path), Attack: func(*probe.Env, probe.Victim) probe.Outcome { return try(path) }}
+	}
+	write := func(path string) probe.Outcome { return openOnly(path, unix.O_WRONLY) }
+	return []probe.Attempt{
+		at("custom-method", "/sys/kernel/debug/acpi/custom_method",
+			"opening the file of debugfs that replaces a method for writing", write),
+		at("debugger", "/sys/kernel/debug/acpi/acpidbg", "opening the debugger of methods in debugfs", write),
+		at("call", "/proc/acpi/call", "opening the file of a module that calls any method for writing", write),
+		at("table", "/sys/kernel/config/acpi/table", "making a directory in configfs, through which a table is loaded",
+			func(path string) probe.Outcome {
+				path = filepath.Join(path, fmt.Sprintf("probe-%d", os.Getpid()))
+				return madeOrNot(path, unix.Mkdir(path, 0o700))
+			}),
 	}
 }
 
