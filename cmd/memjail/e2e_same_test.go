@@ -4,6 +4,7 @@ import (
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -374,6 +375,12 @@ func TestSame(t *testing.T) {
 
 // compare runs the script on both sides, and returns what it did outside.
 func (s sameTest) compare(t *testing.T, as account) outcome {
+	return s.compareUnder(t, as, func(string) []string { return nil })
+}
+
+// compareUnder compares with what the script does inside with flags, which get the directory
+// that the script's own is in.
+func (s sameTest) compareUnder(t *testing.T, as account, flags func(top string) []string) outcome {
 	// The script and the compiler's cache lie beside the directory that is made
 	// again for each side, so that both sides see the same names.
 	top := as.workDir(t)
@@ -394,7 +401,8 @@ func (s sameTest) compare(t *testing.T, as account) outcome {
 		return s.normalize(job{as: as, dir: dir, env: env, argv: argv, timeout: 2 * time.Minute}.run(t))
 	}
 	outside := run("bash", script, "argument")
-	within := run(inside(t, "bash", script, "argument")...)
+	within := run(slices.Concat([]string{memjailPath(t), "run"}, flags(top),
+		[]string{"--", "bash", script, "argument"})...)
 	if outside.stdout == "" {
 		t.Errorf("control: nothing was printed without memjail: %v", outside)
 	}
