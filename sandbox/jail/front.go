@@ -93,6 +93,7 @@ func (l *launcher) run() (session.Status, error) {
 	if err := json.NewDecoder(control).Decode(&c); err != nil {
 		return session.Status{}, fmt.Errorf("reading what to start: %w", err)
 	}
+	c.Namespaces.adopt()
 	if c.Events {
 		l.report = session.ReportLines(events, jsonLine)
 	}

@@ -141,6 +141,7 @@ type config struct {
 	AddExec       bool
 	KillRemaining bool
 	Events        bool
+	Namespaces    namespaces
 }
 
 // command returns the launcher's command, which the pipes need before Start.
@@ -184,7 +185,8 @@ func (c *Cmd) StderrPipe() (io.ReadCloser, error) {
 
 // Start starts the command and does not wait for it. Whether the program was executed is
 // known when it has ended: see [Cmd.Wait]. Errors: [ErrNoInit], [ErrDynamic],
-// [*policy.InvalidError], and those of [exec.Cmd.Start] for the launcher.
+// [*policy.InvalidError], [*view.NamespaceError] if the policy has a private view and no user
+// namespace can be made, and those of [exec.Cmd.Start] for the launcher.
 func (c *Cmd) Start() error {
 	if c.started {
 		return errors.New("jail: already started")
@@ -198,8 +200,12 @@ func (c *Cmd) Start() error {
 	if err := c.Policy.Validate(); err != nil {
 		return err
 	}
+	attr, own, err := enterNamespaces(c.Policy, c.SysProcAttr)
+	if err != nil {
+		return fmt.Errorf("starting a sandbox with a private view: %w", err)
+	}
 	text, err := json.Marshal(config{c.Policy, c.Args, c.environment(), c.extra(), c.BestEffort,
-		c.AddExec, c.KillRemaining, c.Events != nil})
+		c.AddExec, c.KillRemaining, c.Events != nil, own})
 	if err != nil {
 		return fmt.Errorf("describing the sandbox: %w", err)
 	}
@@ -211,6 +217,7 @@ func (c *Cmd) Start() error {
 	c.started = true
 	launcher := c.command()
 	c.fill(launcher, theirs)
+	launcher.SysProcAttr = attr
 	if err := launcher.Start(); err != nil {
 		closeAll(ours)
 		return fmt.Errorf("starting a sandbox: %w", err)
@@ -227,7 +234,7 @@ func (c *Cmd) Start() error {
 
 // fill sets the fields of the launcher's [exec.Cmd].
 func (c *Cmd) fill(launcher *exec.Cmd, pipes []*os.File) {
-	launcher.Dir, launcher.SysProcAttr, launcher.WaitDelay = c.Dir, c.SysProcAttr, c.WaitDelay
+	launcher.Dir, launcher.WaitDelay = c.Dir, c.WaitDelay
 	launcher.ExtraFiles = pipes
 	for _, file := range c.ExtraFiles {
 		if file != nil {

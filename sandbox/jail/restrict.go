@@ -36,6 +36,12 @@ func mark(p policy.Policy) (string, error) {
 // policy. A second one would need another start, which the first may refuse.
 var ErrRestricted = errors.New("the program has restricted itself by another policy already")
 
+// ErrView is returned by [RestrictSelf] for a policy with a private view, home or /tmp, which only
+// a program that is started gets: the files that this program has open are those of outside.
+// paths.view = "auto" is taken as "shared".
+var ErrView = errors.New("a program cannot give itself a private view (paths.view, paths.tmp, [home]): " +
+	"start it with jail.Command")
+
 // ofThis is the policy by which this program restricted itself.
 var ofThis struct {
 	sync.Mutex
@@ -64,7 +70,7 @@ type Restricted struct {
 //
 // A second call with the same policy changes nothing; with another one it fails.
 //
-// Errors: those of [sandbox.Prepare], and [ErrRestricted]. After an error the process may
+// Errors: those of [sandbox.Prepare], [ErrView], and [ErrRestricted]. After an error the process may
 // be restricted in part, so a program should end.
 func RestrictSelf(p policy.Policy) (Restricted, error) {
 	ofThis.Lock()
@@ -77,6 +83,9 @@ func RestrictSelf(p policy.Policy) (Restricted, error) {
 	}
 	if err := p.Validate(); err != nil {
 		return Restricted{}, err
+	}
+	if _, must := p.OwnMounts(); must {
+		return Restricted{}, ErrView
 	}
 	mark, err := mark(p)
 	if err != nil {
@@ -94,7 +103,9 @@ func RestrictSelf(p policy.Policy) (Restricted, error) {
 		return Restricted{}, fmt.Errorf("finding this program: %w", err)
 	}
 	env := withoutVariable(os.Environ(), restrictedVariable)
-	o := sandbox.Options{Policy: p, Args: append([]string{exe}, os.Args[1:]...), Env: env, AddExec: true,
+	shared := p.Clone()
+	shared.Paths.View = policy.ViewShared
+	o := sandbox.Options{Policy: shared, Args: append([]string{exe}, os.Args[1:]...), Env: env, AddExec: true,
 		Detached: true, KeepFDs: inherited()}
 	plan, err := sandbox.Prepare(o)
 	if err != nil {
