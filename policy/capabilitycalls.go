@@ -2,7 +2,6 @@ package policy
 
 import (
 	"slices"
-	"strconv"
 )
 
 // capabilityCall is a system call, or some uses of it, that the kernel allows only with
@@ -46,7 +45,7 @@ func (e *explainer) capability(name string) bool {
 		}
 		e.decide(false, LayerCapabilities, "capabilities.keep", "", "it needs %s, which the sandbox drops",
 			c.capability)
-		e.remedy("--allow capabilities.keep="+c.capability, "capabilities.keep", "["+strconv.Quote(c.capability)+"]")
+		e.remedy(SetList("capabilities.keep", c.capability))
 		e.note("%s also opens memory, and a process without it is refused outside as well", c.capability)
 		if e.policy.IPC.Namespaces == NamespacesUser {
 			e.note("in a user namespace that it created a process has the capability over what belongs " +

@@ -38,16 +38,6 @@ const (
 	LayerCapabilities Layer = "capabilities"
 )
 
-// Remedy is the smallest change of a policy that would reverse an answer.
-type Remedy struct {
-	// Flag and Line make the change on the command line and in a file. They are empty if
-	// something has to be removed.
-	Flag string `json:"flag,omitempty"`
-	Line string `json:"line,omitempty"`
-	// Text describes the change. It is empty if no change of the policy would do.
-	Text string `json:"text,omitempty"`
-}
-
 // Answer reports whether an action is allowed, and why.
 type Answer struct {
 	// Request is what was asked.
@@ -101,6 +91,7 @@ func Explain(p Policy, r Request, f Facts) (Answer, error) {
 		return Answer{}, fmt.Errorf(
 			"explaining %q: want read, write, execute, connect, bind, send, receive or call: %w", r.Action, ErrRequest)
 	}
+	e.answer.Remedy = e.answer.Remedy.InPlace(e.answer.Origin)
 	return e.answer, nil
 }
 
@@ -122,19 +113,15 @@ func (e *explainer) decide(allowed bool, layer Layer, key, value, why string, ar
 	}
 }
 
-// remedy sets a remedy that a flag or a line of a file can make.
-func (e *explainer) remedy(flag, key, value string) {
-	e.answer.Remedy = Remedy{Flag: flag, Line: key + " = " + value, Text: "add " + flag}
-}
+// remedy sets a remedy of edits.
+func (e *explainer) remedy(edits ...Edit) { e.answer.Remedy = Remedy{Edits: edits} }
 
 // allowKey sets the remedy that gives a key another value.
-func (e *explainer) allowKey(key, value string) {
-	e.remedy("--allow "+key+"="+value, key, strconv.Quote(value))
-}
+func (e *explainer) allowKey(key, value string) { e.remedy(SetKey(key, value)) }
 
 // takeAway sets the remedy that removes the rule that decided.
 func (e *explainer) takeAway() {
-	e.answer.Remedy.Text = fmt.Sprintf("remove %q from %s (%s)", e.answer.Value, e.answer.Key, e.answer.Origin)
+	e.answer.Remedy.Note = fmt.Sprintf("remove %q from %s (%s)", e.answer.Value, e.answer.Key, e.answer.Origin)
 }
 
 func (e *explainer) note(format string, args ...any) {
@@ -142,26 +129,27 @@ func (e *explainer) note(format string, args ...any) {
 }
 
 func (e *explainer) port(list Only[uint16], name string) {
-	port := strconv.Itoa(int(e.answer.Request.Port))
+	number := e.answer.Request.Port
 	key, protocol := "network."+name, strings.ToUpper(name[len(name)-len("tcp"):])
 	switch {
 	case !e.policy.Network.MakesFamily("inet", "inet6"):
 		e.decide(false, LayerSeccomp, "network.families", "",
 			"network.families lists neither inet nor inet6, so no %s socket can be created", protocol)
-		e.remedy("--network inet,inet6", "network.families", `["inet", "inet6"]`)
-		if list.Restricted() && !list.Lists(e.answer.Request.Port) {
-			e.note("%s does not list the port either: also add --%s %s", key, name, port)
+		e.remedy(AddFamily("inet", "inet6"))
+		if list.Restricted() && !list.Lists(number) {
+			e.remedy(AddFamily("inet", "inet6"), AddPort(name, number))
+			e.note("%s does not list the port either", key)
 		}
 	case !list.Restricted():
 		e.decide(true, LayerNone, "", "", "%s is absent, so %s ports are as usual", key, protocol)
-		e.answer.Remedy = Remedy{Line: key + " = []", Flag: "--" + name + " none", Text: "write " + key +
-			" with the ports that CMD needs"}
-	case list.Lists(e.answer.Request.Port):
-		e.decide(true, LayerLandlock, key, port, "%s lists the port", key)
+		e.remedy(Edit{Flag: "--" + name, Argument: "none", Key: key, Value: "[]"})
+		e.answer.Remedy.Note = "or write " + key + " with the ports that CMD needs"
+	case list.Lists(number):
+		e.decide(true, LayerLandlock, key, strconv.Itoa(int(number)), "%s lists the port", key)
 		e.takeAway()
 	default:
 		e.decide(false, LayerLandlock, key, "", "%s does not list the port", key)
-		e.remedy("--"+name+" "+port, key, "["+port+"]")
+		e.remedy(AddPort(name, number))
 	}
 	if n := &e.policy.Network; protocol == "TCP" && !n.RestrictsUDP() {
 		e.note("rules on TCP ports do not cover UDP: see network.connect-udp and network.bind-udp")
@@ -179,7 +167,7 @@ func (e *explainer) send() {
 	const key = "network.bind-udp"
 	e.decide(false, LayerLandlock, key, "",
 		"a socket that is not bound gets any free port when it sends, which needs 0 in %s", key)
-	e.remedy("--bind-udp 0", key, "[0]")
+	e.remedy(AddPort("bind-udp", 0))
 	if n.BindUDP.Len() > 0 {
 		e.note("a socket that is bound to a port of %s can send", key)
 	}
@@ -191,7 +179,7 @@ func (e *explainer) call() {
 		e.decide(false, LayerSeccomp, "syscalls.deny", name, "the policy lists the call")
 		e.takeAway()
 		if written := e.answer.Origin.Written; written != "" {
-			e.answer.Remedy.Text = fmt.Sprintf("remove %q, which contains it, from syscalls.deny (%s)", written,
+			e.answer.Remedy.Note = fmt.Sprintf("remove %q, which contains it, from syscalls.deny (%s)", written,
 				e.answer.Origin)
 		}
 		return
@@ -212,14 +200,13 @@ func (e *explainer) call() {
 			e.note("no effect, but reported as done: %s (%s)", d.Condition, d.Reason)
 		case d.Key == "network.families" && d.Call == "socket" && e.policy.Network.Families.None():
 			e.decide(false, LayerSeccomp, d.Key, "", "network.families is empty, so no socket can be created")
-			e.remedy("--network inet,inet6", d.Key, `["inet", "inet6"]`)
+			e.remedy(AddFamily("inet", "inet6"))
 			return
 		case d.Call == "listen" && e.policy.Network.Families.None() && len(e.policy.Network.BindTCP.List()) == 0:
 			e.decide(false, LayerSupervisor, d.Key, "", "no socket can be created, and no TCP port can be bound")
 			e.note("allowed: on an inherited socket that is no TCP socket")
-			e.remedy("--network inet,inet6 --bind-tcp 0", d.Key, "[0]")
-			e.answer.Remedy.Line = ""
-			e.answer.Remedy.Text = "add --network inet,inet6 --bind-tcp 0 (any free port)"
+			e.remedy(AddFamily("inet", "inet6"), AddPort("bind-tcp", 0))
+			e.answer.Remedy.Note = "0 is any free port"
 			return
 		case d.Condition != "" && !strings.HasPrefix(d.Condition, "under "+d.Key+" "):
 			e.note("refused: %s (%s)", d.Condition, d.Reason)
@@ -235,7 +222,7 @@ func (e *explainer) call() {
 		return
 	}
 	e.decide(true, LayerNone, "", "", "no rule refuses the call itself")
-	e.answer.Remedy = Remedy{Line: "syscalls.deny = [" + strconv.Quote(name) + "]", Text: "add it to syscalls.deny"}
+	e.remedy(Edit{Key: "syscalls.deny", Value: "[" + strconv.Quote(name) + "]"})
 	if e.policy.Syscalls.ABI == SyscallABINative {
 		e.note("refused: in a 32-bit program (syscalls.abi)")
 	}
@@ -328,5 +315,5 @@ func (e *explainer) openMemory(writing bool) {
 	if writing {
 		access = AccessAllow
 	}
-	e.remedy("--memory "+access.String(), "memory.access", strconv.Quote(access.String()))
+	e.remedy(SetMemory(access))
 }

@@ -80,6 +80,8 @@ func (m machine) Granted(o Object, need Rights) string {
 
 func (m machine) Capability() bool { return false }
 
+func (m machine) Home() (home, runtime string) { return "/home/u", "" }
+
 func (m machine) Denials(call string) []Denial {
 	switch call {
 	case "ptrace":
@@ -168,7 +170,7 @@ func TestExplainPaths(t *testing.T) {
 		{"through a link", ruled, ActionExecute, "/bin/sh", true, LayerLandlock, "paths.rox /bin",
 			`remove "/bin" from paths.rox (built-in memory) and "/usr" from paths.rox (built-in memory)`},
 		{"code under rules", ruled, ActionWrite, "/bin/sh", false, LayerLandlock, "paths.rox /bin",
-			"--rwx /usr/bin/dash"},
+			"--rwx /usr/bin/dash --allow memory.code-files=allow"},
 		{"inner rule", ruled, ActionWrite, "/home/u/p/x", true, LayerLandlock, "paths.rwx /home/u/p",
 			`remove "/home/u/p" from paths.rwx (built-in memory)`},
 		{"new file", ruled, ActionWrite, "/home/u/p/new", true, LayerLandlock, "paths.rwx /home/u/p",
@@ -242,16 +244,16 @@ func TestExplainPaths(t *testing.T) {
 
 func check(t *testing.T, a Answer, allow bool, layer Layer, rule, remedy string) {
 	t.Helper()
-	gotRemedy := a.Remedy.Flag
+	gotRemedy := a.Remedy.CommandLine()
 	if gotRemedy == "" {
-		gotRemedy = a.Remedy.Text
+		gotRemedy = a.Remedy.Short()
 	}
 	gotRule := strings.TrimSpace(a.Key + " " + a.Value)
 	if a.Allowed != allow || a.Layer != layer || gotRule != rule || gotRemedy != remedy || a.Why == "" {
 		t.Errorf("got  %t %s %q %q\nwant %t %s %q %q\n%+v", a.Allowed, a.Layer, gotRule, gotRemedy, allow,
 			layer, rule, remedy, a)
 	}
-	if (a.Remedy.Flag == "") != (a.Remedy.Line == "") && a.Request.Action != ActionCall {
+	if (a.Remedy.CommandLine() == "") != (a.Remedy.Lines() == "") && a.Request.Action != ActionCall {
 		t.Errorf("a flag without its line, or the other way round: %+v", a.Remedy)
 	}
 }
@@ -275,7 +277,7 @@ func TestExplainPinned(t *testing.T) {
 			}
 			allow := c.allow || action != ActionWrite
 			if a.Allowed != allow || !allow && (a.Layer != LayerMounts || a.Key != "memory.pin" ||
-				a.Remedy.Flag != "--allow memory.pin=false") {
+				a.Remedy.CommandLine() != "--allow memory.pin=false") {
 				t.Errorf("%s %s: %+v", action, c.path, a)
 			}
 			if action == ActionWrite && len(a.Notes) != c.notes {
@@ -353,7 +355,7 @@ func TestExplainCode(t *testing.T) {
 				(c.note == "") != (len(a.Notes) == 0) || !strings.Contains(strings.Join(a.Notes, "\n"), c.note) {
 				t.Errorf("%+v", a)
 			}
-			if !a.Allowed && a.Key != "" && a.Remedy.Flag == "" {
+			if !a.Allowed && a.Key != "" && a.Remedy.CommandLine() == "" {
 				t.Errorf("no remedy: %+v", a)
 			}
 		})
@@ -403,25 +405,25 @@ func TestExplainRest(t *testing.T) {
 		{"own denial", closed, Request{Action: ActionCall, Call: "keyctl"}, false, LayerSeccomp,
 			"syscalls.deny keyctl", `remove "keyctl" from syscalls.deny (built-in memory)`},
 		{"open call", usual, Request{Action: ActionCall, Call: "keyctl"}, true, LayerNone, "",
-			"add it to syscalls.deny"},
+			`in a policy: syscalls.deny = ["keyctl"]`},
 		{"vital call", usual, Request{Action: ActionCall, Call: "execve"}, true, LayerNone, "", ""},
 		{"ptrace", usual, Request{Action: ActionCall, Call: "ptrace"}, false, LayerSeccomp, "memory.ptrace",
 			"--allow memory.ptrace=children"},
 		{"ptrace of children", children, Request{Action: ActionCall, Call: "ptrace"}, true, LayerNone, "",
-			"add it to syscalls.deny"},
+			`in a policy: syscalls.deny = ["ptrace"]`},
 		{"read memory", usual, Request{Action: ActionCall, Call: "process_vm_readv"}, false, LayerSeccomp,
 			"memory.access", "--memory no-write"},
 		{"write memory", usual, Request{Action: ActionCall, Call: "process_vm_writev"}, false, LayerSeccomp,
 			"memory.access", "--memory allow"},
 		{"never", usual, Request{Action: ActionCall, Call: "bpf"}, false, LayerSeccomp, "", ""},
 		{"some uses", usual, Request{Action: ActionCall, Call: "clone"}, true, LayerNone, "",
-			"add it to syscalls.deny"},
+			`in a policy: syscalls.deny = ["clone"]`},
 		{"dropped capability", usual, Request{Action: ActionCall, Call: "sethostname"}, false,
 			LayerCapabilities, "capabilities.keep", "--allow capabilities.keep=CAP_SYS_ADMIN"},
 		{"kept capability", kept, Request{Action: ActionCall, Call: "sethostname"}, true, LayerNone, "",
-			"add it to syscalls.deny"},
+			`in a policy: syscalls.deny = ["sethostname"]`},
 		{"some uses of a capability", usual, Request{Action: ActionCall, Call: "mknod"}, true, LayerNone, "",
-			"add it to syscalls.deny"},
+			`in a policy: syscalls.deny = ["mknod"]`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			a, err := Explain(c.policy, c.request, testMachine)

@@ -111,7 +111,7 @@ func (e *explainer) link(o Object) bool {
 	case name == "map_files" && !keeps(capability) && !keeps("CAP_SYS_ADMIN"):
 		e.decide(false, LayerCapabilities, "capabilities.keep", "",
 			"opening what a process has mapped needs %s, which the sandbox drops", capability)
-		e.remedy("--allow capabilities.keep="+capability, "capabilities.keep", "["+strconv.Quote(capability)+"]")
+		e.remedy(SetList("capabilities.keep", capability))
 		return true
 	case other && o.Kind == KindMissing:
 		e.decide(false, LayerLandlock, "", "", "the kernel follows such links only to processes inside the sandbox")

@@ -126,18 +126,13 @@ func (e *explainer) procfsWrite(f *ProcfsFile) {
 		e.takeAway()
 	case f.Writable && f.Own:
 		e.decide(false, LayerLandlock, "procfs.write", "", "procfs.write does not list %q", name)
-		e.answer.Remedy = Remedy{
-			Flag: "--allow procfs.write=" + name, Line: "procfs.write = [" + quoted(name) + "]",
-			Text: "list it in procfs.write",
-		}
+		e.remedy(SetList("procfs.write", name))
 	default:
 		e.decide(false, LayerLandlock, "memory.access", "",
 			"procfs is closed to writing, and this is none of the files that a policy can open")
 		e.openMemory(true)
 	}
 }
-
-func quoted(s string) string { return `"` + s + `"` }
 
 // device explains a device node. Only devices whose drivers reach no foreign memory are
 // granted without being listed.
@@ -161,7 +156,7 @@ func (e *explainer) device(o Object) {
 	case o.Device == DeviceUnlisted:
 		e.decide(false, LayerLandlock, "paths.devices", "",
 			"only harmless devices are granted without being listed, and this is none of them")
-		e.pathRemedy("--device", "paths.devices", o.Path)
+		e.remedy(AddPath("--device", "paths.devices", o.Path))
 	case !e.policy.Paths.Rules.Restricted() || o.Device == DeviceBasic:
 		e.decide(true, LayerLandlock, "", "", "it is one of the devices that cannot reach the memory of a process")
 	case rights&need == need:
@@ -169,7 +164,7 @@ func (e *explainer) device(o Object) {
 		e.takeRules()
 	default:
 		e.decide(false, LayerLandlock, "", "", "no path rule contains the device")
-		e.pathRemedy("--device", "paths.devices", o.Path)
+		e.remedy(AddPath("--device", "paths.devices", o.Path))
 	}
 }
 
@@ -217,15 +212,11 @@ func (e *explainer) rulesOn(o Object) (rule Rule, rights Rights) {
 // Without other path rules that rule would close everything else.
 func (e *explainer) delegate(path string, present bool) {
 	if present {
-		e.pathRemedy("--rw", "paths.rw", path)
+		e.remedy(AddRule(MayRead|MayWrite, path))
 		return
 	}
-	e.pathRemedy("--rwx / --rw", "paths.rw", path)
-	r := &e.answer.Remedy
-	if list, ok := quoteList(path); ok {
-		r.Line = fmt.Sprintf("paths = { rwx = [\"/\"], rw = %s }", list)
-	}
-	r.Text += ", which leaves all other paths as usual"
+	e.remedy(AddRule(allRights, "/"), AddRule(MayRead|MayWrite, path))
+	e.answer.Remedy.Note = "all other paths stay as usual"
 }
 
 // takeRules sets the remedy that removes the path rules that grant the right.
@@ -234,7 +225,7 @@ func (e *explainer) takeRules() {
 	for _, r := range e.giving {
 		parts = append(parts, fmt.Sprintf("%q from %s (%s)", r.Path, r.Key(), r.Origin))
 	}
-	e.answer.Remedy.Text = "remove " + strings.Join(parts, " and ")
+	e.answer.Remedy.Note = "remove " + strings.Join(parts, " and ")
 }
 
 // file explains all other paths: ordinary files and directories, existing or to be created.
@@ -267,7 +258,7 @@ func (e *explainer) file(o Object) {
 		e.pinned("nothing can be created directly in this directory, because it is on the way to the pinned program")
 	case !present:
 		e.decide(true, LayerNone, "", "", "the policy has no path rules, so paths are as usual")
-		e.answer.Remedy.Text = "write [paths] with all paths that CMD needs"
+		e.answer.Remedy.Note = "write [paths] with all paths that CMD needs"
 	default:
 		e.decide(true, LayerLandlock, rule.Key(), rule.Path, "%s contains it", rule.Key())
 		e.takeRules()
@@ -293,7 +284,7 @@ func (e *explainer) file(o Object) {
 // pinned refuses what the copies of a pinned program replace.
 func (e *explainer) pinned(why string) {
 	e.decide(false, LayerMounts, "memory.pin", "", "%s", why)
-	e.remedy("--allow memory.pin=false", "memory.pin", "false")
+	e.remedy(Edit{Flag: "--allow", Argument: "memory.pin=false", Key: "memory.pin", Value: "false"})
 }
 
 // notePinned adds what an answer about writing does not cover.
@@ -319,7 +310,7 @@ func (e *explainer) otherName(o Object, need Rights) {
 	e.answer.Key, e.answer.Value, e.answer.Origin = "", "", Origin{}
 	e.decide(true, LayerLandlock, "", "",
 		"the rule on %s also applies here: this is the same file or directory under another name", rule)
-	e.answer.Remedy = Remedy{Text: "make a copy of it: the copy is another file, to which that rule does not apply"}
+	e.answer.Remedy = Remedy{Note: "make a copy of it: the copy is another file, to which that rule does not apply"}
 	for _, r := range e.policy.Paths.Rules.List() {
 		if r.Rights&need != 0 && e.facts.Look(r.Path).Path == rule {
 			e.answer.Key, e.answer.Value, e.answer.Origin = r.Key(), r.Path, r.Origin
@@ -351,16 +342,25 @@ func (e *explainer) noRule(o Object, rule Rule, need Rights) {
 				r.Key(), r.Path)
 		}
 	}
-	list := (has | need | MayRead).plain().String()
+	rights := (has | need | MayRead).plain()
 	if need&MayList != 0 {
-		list = MayList.String()
+		rights = MayList
 		e.note("--ro %s opens what is in it, too", ShellWord(top))
 	}
-	e.pathRemedy("--"+list, "paths."+list, top)
-	if o.Kind == KindMissing && e.facts.Look(top).Kind == KindMissing { // the start would not find it
-		e.answer.Remedy = Remedy{Text: "create " + top + " first, then " + e.answer.Remedy.Text}
-	}
+	edits := []Edit{AddRule(rights, top)}
 	if need == MayWrite && o.Code != "" && e.policy.Memory.CodeFiles == CodeFilesProtect {
-		e.note("%s is also protected: add --allow code-files=allow", o.Code)
+		edits = append(edits, SetKey("memory.code-files", CodeFilesAllow.String()))
+		e.note("%s is also protected (memory.code-files)", o.Code)
 	}
+	e.remedy(edits...)
+	e.answer.Remedy.Careful = e.careful(rights, top)
+	if o.Kind == KindMissing && e.facts.Look(top).Kind == KindMissing { // the start would not find it
+		e.answer.Remedy.Note = "after creating " + ShellWord(top)
+	}
+}
+
+// careful is what a rule on a path would open, if that is dangerous.
+func (e *explainer) careful(rights Rights, path string) string {
+	home, runtime := e.facts.Home()
+	return Careful(rights, path, LintFacts{Home: home, RuntimeDir: runtime})
 }

@@ -15,6 +15,9 @@ type Facts interface {
 	// Capability reports whether the program drops the memory capability, so that the
 	// kernel decides what of procfs may be read.
 	Capability() bool
+	// Home returns the home directory and the user's runtime directory, below which secrets
+	// are; "" where one is not known.
+	Home() (home, runtime string)
 }
 
 // ObjectKind is the kind of object at a path.

@@ -1,9 +1,6 @@
 package policy
 
-import (
-	"fmt"
-	"strings"
-)
+import "fmt"
 
 // OriginKind is what set a value.
 type OriginKind string
@@ -31,16 +28,6 @@ type Origin struct {
 	// Written is the value as it is written there ("${PWD}", "@mount"), if that differs
 	// from the resolved value.
 	Written string `json:"written,omitempty"`
-}
-
-// InPlace returns advice to add a flag, for a refusal that o decided. The flag cannot be
-// given together with one that empties the same list ("--network none").
-func (o Origin) InPlace(flag string) string {
-	name, _, _ := strings.Cut(flag, " ")
-	if o.Kind == OriginFlag && o.Source == name+" none" {
-		return flag + " in place of " + o.Source
-	}
-	return flag
 }
 
 // String writes FILE:LINE:COLUMN, "built-in NAME:LINE:COLUMN" or "flag FLAG".

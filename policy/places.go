@@ -3,6 +3,8 @@ package policy
 import (
 	"strings"
 	"sync"
+
+	"github.com/memjail/memjail/policy/abspath"
 )
 
 // placeKind is why a path matters outside the sandbox.
@@ -105,4 +107,53 @@ func sensitive(kind placeKind, path string, f LintFacts) []Sensitive {
 		found = append(found, Sensitive{Path: p.path, What: p.what})
 	}
 	return found
+}
+
+// systemSecrets are files of the system that only root reads.
+var systemSecrets = []string{
+	"/etc/shadow", "/etc/shadow-", "/etc/gshadow", "/etc/gshadow-", "/etc/ssl/private", "/etc/ssh", "/etc/sudoers",
+	"/etc/sudoers.d", "/etc/krb5.keytab", "/etc/security/opasswd", "/etc/NetworkManager/system-connections",
+	"/etc/wireguard", "/etc/letsencrypt", "/var/lib/private", "/root",
+}
+
+// SystemSecrets lists files and directories with keys and passwords of the system that the
+// path is, lies in, or contains. What holds much else is none of them: the root directory's
+// entry /root, if it is the home directory or lies below the path.
+func SystemSecrets(path string, f LintFacts) []Sensitive {
+	var found []Sensitive
+	for _, s := range systemSecrets {
+		within := abspath.Within(s, path)
+		if !within && !abspath.Within(path, s) || s == "/root" && (!within || abspath.Within(s, f.Home)) {
+			continue
+		}
+		found = append(found, Sensitive{Path: s, What: "keys and passwords of the system"})
+	}
+	return found
+}
+
+// Careful is what a rule on a path would open, a clause, if that is dangerous; else "".
+func Careful(rights Rights, path string, f LintFacts) string {
+	first := func(places ...[]Sensitive) string {
+		for _, p := range places {
+			if len(p) > 0 {
+				return p[0].What
+			}
+		}
+		return ""
+	}
+	if rights == MayList {
+		return ""
+	}
+	if what := first(SecretPlaces(path, f), SystemSecrets(path, f)); what != "" {
+		return what + " could be read"
+	}
+	if rights&MayWrite != 0 {
+		if what := first(StartupPlaces(path, f)); what != "" {
+			return what + " could be written, which takes effect outside"
+		}
+	}
+	if what := first(ControlSockets(path, f)); what != "" && path != "/tmp" {
+		return "it has sockets that control " + what
+	}
+	return ""
 }

@@ -66,18 +66,6 @@ func TOMLString(s string) (text string, ok bool) {
 	return `"` + b.String() + `"`, true
 }
 
-// pathRemedy sets the remedy that lists a path, by a flag or a line of a file.
-func (e *explainer) pathRemedy(flag, key, path string) {
-	list, ok := quoteList(path)
-	e.remedy(flag+" "+ShellWord(path), key, list)
-	if !ok {
-		e.answer.Remedy.Line = ""
-	}
-	if strings.Contains(path, "${") { // a flag refuses it
-		e.answer.Remedy.Flag, e.answer.Remedy.Text = "", "write "+e.answer.Remedy.Line
-	}
-}
-
 // quoteList returns the list of a file that consists of one path.
 func quoteList(path string) (list string, ok bool) {
 	text, ok := TOMLString(strings.ReplaceAll(path, "${", "$${"))

@@ -11,6 +11,7 @@ import (
 	"github.com/memjail/memjail/sandbox/kernel"
 	"github.com/memjail/memjail/sandbox/landlock"
 	"github.com/memjail/memjail/sandbox/pin"
+	"github.com/memjail/memjail/sandbox/program"
 	"github.com/memjail/memjail/sandbox/starter"
 )
 
@@ -150,5 +151,6 @@ func (p *Plan) Close() error {
 // [facts.New].
 func (p *Plan) Facts(procfs func(below string) *policy.ProcfsFile) (*facts.Facts, error) {
 	return facts.New(facts.View{Policy: p.options.Policy, Rules: p.Rules, Mounts: p.Mounts, CodeAliases: p.codeAliases,
-		Privileged: p.domain.privileged, Pinned: p.Pinned, Capability: p.Capability}, procfs)
+		Privileged: p.domain.privileged, Pinned: p.Pinned, Capability: p.Capability,
+		Home: program.Getenv(p.options.Env, "HOME"), Runtime: program.Getenv(p.options.Env, "XDG_RUNTIME_DIR")}, procfs)
 }

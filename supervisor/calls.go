@@ -3,6 +3,7 @@ package supervisor
 import (
 	"sync/atomic"
 
+	"github.com/memjail/memjail/policy"
 	"golang.org/x/sys/unix"
 )
 
@@ -11,7 +12,8 @@ type Refusal struct {
 	Errno  unix.Errno
 	Reason string // "ptrace lets a process ..."
 	Rule   string // the policy's key: "memory.ptrace"; empty: there is none
-	Allow  string // "--allow ptrace=children"; empty: nothing allows it
+	// Remedy would allow it; none: nothing does.
+	Remedy policy.Remedy
 }
 
 // Calls describes the filter that notifies the supervisor.

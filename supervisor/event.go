@@ -6,6 +6,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/memjail/memjail/policy"
 	"github.com/memjail/memjail/sandbox/kernel"
 	"github.com/memjail/memjail/supervisor/resolve"
 	"golang.org/x/sys/unix"
@@ -26,25 +27,29 @@ const (
 // Event is one refused attempt. Path and Comm come from inside the sandbox and
 // can hold anything.
 type Event struct {
-	Time   time.Time `json:"time"`
-	PID    int       `json:"pid"`
-	TID    int       `json:"tid"`
-	Comm   string    `json:"comm"`
-	Call   string    `json:"call"`
-	Path   string    `json:"path,omitempty"`
-	Access string    `json:"access,omitempty"` // "read", "write"
+	Time time.Time `json:"time"`
+	// Policy is the name of the policy.
+	Policy string `json:"policy"`
+	PID    int    `json:"pid"`
+	TID    int    `json:"tid"`
+	Comm   string `json:"comm"`
+	Call   string `json:"call"`
+	Path   string `json:"path,omitempty"`
+	Access string `json:"access,omitempty"` // "read", "write"
 	// Target is what Path leads to, absolute and without symbolic links, where that is known.
 	Target string `json:"target,omitempty"`
 	// Use is the access more exactly, where that is known: names are made and removed, too.
-	Use   Access `json:"-"`
+	Use   Access `json:"use,omitempty"`
 	Layer Layer  `json:"layer"`
 	Errno string `json:"errno"`
 	// Reason is what the attempt would have allowed.
 	Reason string `json:"reason,omitempty"`
 	// Rule is the key of the policy that decides, such as "memory.access".
 	Rule string `json:"rule,omitempty"`
-	// Allow is what would allow it; empty: nothing does.
-	Allow string `json:"allow,omitempty"`
+	// Remedy would allow it; none: nothing does.
+	Remedy policy.Remedy `json:"remedy,omitzero"`
+	// Harmless is why programs do without what was refused; empty: they may not.
+	Harmless string `json:"harmless,omitempty"`
 	// Predicted: the kernel decides after the supervisor has looked, so this is
 	// what it will say about the object that was looked at.
 	Predicted bool `json:"predicted,omitempty"`

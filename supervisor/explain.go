@@ -112,7 +112,7 @@ func (r *receiver) explainTarget(q *request, target resolve.Target, access Acces
 	r.report(q, func() Event {
 		return Event{Call: r.callName(), Path: r.path.String(), Target: target.Path, Use: asked,
 			Access: string(access), Layer: Landlock, Errno: "EACCES",
-			Reason: refusal.Reason, Rule: refusal.Rule, Allow: refusal.Allow, Predicted: true}
+			Reason: refusal.Reason, Rule: refusal.Rule, Remedy: refusal.Remedy, Predicted: true}
 	})
 	return true
 }
@@ -206,7 +206,7 @@ func (r *receiver) explainPort(q *request) {
 	r.report(q, func() Event {
 		return Event{Call: r.callName(), Path: protocol + " port " + strconv.Itoa(int(port)),
 			Access: string(access), Layer: Landlock, Errno: "EACCES",
-			Reason: refusal.Reason, Rule: refusal.Rule, Allow: refusal.Allow, Predicted: true}
+			Reason: refusal.Reason, Rule: refusal.Rule, Remedy: refusal.Remedy, Predicted: true}
 	})
 }
 

@@ -398,7 +398,7 @@ func (r *receiver) refuse(q *request, number int32) {
 	refusal := r.s.options.Calls.Refusal(q.name, q.args)
 	r.report(q, func() Event {
 		return Event{Call: q.name, Layer: Seccomp, Errno: unix.ErrnoName(refusal.Errno), Reason: refusal.Reason,
-			Rule: refusal.Rule, Allow: refusal.Allow}
+			Rule: refusal.Rule, Remedy: refusal.Remedy}
 	})
 	r.answer(q, decide.Refuse{Errno: refusal.Errno}, noFile)
 }
@@ -445,7 +445,7 @@ func (r *receiver) reportOpen(q *request, want decide.Request, o decide.Object) 
 		if want.Writing() {
 			e.Access = "write"
 		}
-		e.Reason, e.Rule, e.Allow = decide.Explain(want, o, &r.s.options.Policy)
+		e.Reason, e.Rule, e.Remedy = decide.Explain(want, o, &r.s.options.Policy)
 		return e
 	})
 }
@@ -456,10 +456,12 @@ func (r *receiver) report(q *request, make func() Event) {
 		return
 	}
 	e := make()
-	e.Time, e.TID, e.PID, e.Comm = time.Now(), q.tid, q.tid, comm(r.s.resolver.Procfs, q.tid)
+	e.Time, e.Policy = time.Now(), r.s.options.Policy.Name
+	e.TID, e.PID, e.Comm = q.tid, q.tid, comm(r.s.resolver.Procfs, q.tid)
 	if id, err := readIdentity(r.s.resolver.Procfs, q.tid); err == nil {
 		e.PID = id.tgid
 	}
+	e.Harmless = harmless(&e)
 	if r.s.listener.Valid(q.id) {
 		r.s.options.Report(e)
 	}

@@ -3,6 +3,7 @@ package supervisor
 import (
 	"fmt"
 	"os"
+	"reflect"
 	"runtime"
 	"strconv"
 	"strings"
@@ -80,16 +81,17 @@ func TestReports(t *testing.T) {
 		t.Fatalf("%d reports of two attempts: %+v", len(events), events)
 	}
 	for i, want := range []Event{
-		{Call: "getppid", Layer: Seccomp, Errno: "EXDEV", Reason: "a test of getppid", Allow: "--allow it"},
+		{Call: "getppid", Layer: Seccomp, Errno: "EXDEV", Reason: "a test of getppid", Remedy: testRemedy},
 		{Call: "openat", Layer: Landlock, Errno: "EACCES", Path: "/proc/self/mem", Access: "read", Predicted: true,
-			Reason: "the memory of its own process", Rule: "memory.access", Allow: "--memory no-write"},
+			Reason: "the memory of its own process", Rule: "memory.access",
+			Remedy: policy.Remedy{Edits: []policy.Edit{policy.SetMemory(policy.AccessNoWrite)}}},
 	} {
 		got := events[i]
 		if time.Since(got.Time) > time.Minute || got.PID != g.pid || got.TID == 0 || got.Comm == "" || got.Comm == "?" {
 			t.Errorf("who and when: %+v, the process is %d", got, g.pid)
 		}
 		got.Time, got.PID, got.TID, got.Comm = time.Time{}, 0, 0, ""
-		if got != want {
+		if !reflect.DeepEqual(got, want) {
 			t.Errorf("got  %+v\nwant %+v", got, want)
 		}
 	}
@@ -365,7 +367,7 @@ func TestPolicies(t *testing.T) {
 	g, _ := served(t, o)
 	g.do(t, "read /proc/cpuinfo")
 	events := c.take()
-	if len(events) != 1 || events[0].Allow != "--allow procfs.system=read" {
+	if len(events) != 1 || events[0].Remedy.CommandLine() != "--allow procfs.system=read" {
 		t.Errorf("got %+v, want one report with what allows it", events)
 	}
 }

@@ -46,8 +46,10 @@ type testCalls struct{}
 func (testCalls) Name(_ uint32, number int32) string { return notified[number] }
 
 func (testCalls) Refusal(name string, _ [6]uint64) Refusal {
-	return Refusal{Errno: unix.EXDEV, Reason: "a test of " + name, Allow: "--allow it"}
+	return Refusal{Errno: unix.EXDEV, Reason: "a test of " + name, Remedy: testRemedy}
 }
+
+var testRemedy = policy.Remedy{Note: "a change"}
 
 func testFilter() []unix.SockFilter {
 	program := []unix.SockFilter{{Code: unix.BPF_LD | unix.BPF_W | unix.BPF_ABS}}

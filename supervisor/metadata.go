@@ -267,8 +267,8 @@ func (r *receiver) mayChange(id identity, c *change, fd int, file kernel.FileID,
 			r.path.SetLength(copy(r.path.Buffer(), place))
 		}
 		if e := r.s.options.Explain; e != nil {
-			if why, refused := e.Path(place, AccessWrite, false); refused && why.Allow != "" {
-				refusal.Allow = why.Allow
+			if why, refused := e.Path(place, AccessWrite, false); refused && !why.Remedy.None() {
+				refusal.Remedy = why.Remedy
 			}
 		}
 	}
@@ -335,6 +335,6 @@ func (r *receiver) reportChange(q *request, refusal *Refusal) {
 	r.report(q, func() Event {
 		return Event{Call: q.name, Path: r.path.String(), Access: string(AccessWrite), Layer: Policy,
 			Errno:  unix.ErrnoName(refusal.Errno),
-			Reason: refusal.Reason, Rule: refusal.Rule, Allow: refusal.Allow}
+			Reason: refusal.Reason, Rule: refusal.Rule, Remedy: refusal.Remedy}
 	})
 }

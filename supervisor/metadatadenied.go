@@ -1,8 +1,7 @@
 package supervisor
 
 import (
-	"strings"
-
+	"github.com/memjail/memjail/policy"
 	"github.com/memjail/memjail/sandbox/kernel"
 	"github.com/memjail/memjail/supervisor/decide"
 	"golang.org/x/sys/unix"
@@ -12,7 +11,7 @@ import (
 // value of the key that would let it be made: "granted" where the policy lets the object be
 // written, which opens less than "allow".
 func (r *receiver) adviseOnDenied(q *request, refusal *Refusal) {
-	if r.s.options.Report == nil || r.s.slowMounts.Load() || refusal.Allow == "" {
+	if r.s.options.Report == nil || r.s.slowMounts.Load() || refusal.Remedy.None() {
 		return
 	}
 	c, err := r.readChange(q)
@@ -40,8 +39,9 @@ func (r *receiver) adviseOnDenied(q *request, refusal *Refusal) {
 		r.lostRights(q)
 		return
 	}
-	if flag, ok := strings.CutSuffix(refusal.Allow, "=allow"); ok && granted {
-		refusal.Allow = flag + "=granted"
+	if granted {
+		refusal.Remedy = policy.Remedy{Edits: []policy.Edit{
+			policy.SetKey("paths.metadata", policy.MetadataGranted.String())}}
 	}
 }
 

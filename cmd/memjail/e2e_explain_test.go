@@ -244,8 +244,8 @@ func (d *difference) told(t *testing.T, log string) map[access]bool {
 	told := map[access]bool{}
 	for line := range strings.Lines(string(data)) {
 		var e struct {
-			Comm, Path, Access, Reason, Allow string
-			Predicted                         bool
+			Comm, Path, Access, Reason string
+			Predicted                  bool
 		}
 		if err := json.Unmarshal([]byte(line), &e); err != nil {
 			t.Fatalf("%q: %v", line, err)

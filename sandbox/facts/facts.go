@@ -31,6 +31,8 @@ type Facts struct {
 	pinned    *pin.Pinned // nil: the program is not known, or not pinned
 	// capability reports that the program drops the memory capability.
 	capability bool
+	// home and runtime are the directories that [Facts.Home] returns.
+	home, runtime string
 }
 
 // Rule is a rule of a plan's ruleset. It is no [policy.Rule]: carving makes many of one,
@@ -61,17 +63,19 @@ type Snapshot struct {
 	Delegable bool
 	// Capability is [policy.Facts]'.
 	Capability bool
+	// Home and Runtime are what [Facts.Home] returns.
+	Home, Runtime string
 }
 
 // Snapshot returns what another process has to know.
 func (f *Facts) Snapshot() Snapshot {
-	return Snapshot{f.rules, f.baseline, f.carved, f.delegable, f.capability}
+	return Snapshot{f.rules, f.baseline, f.carved, f.delegable, f.capability, f.home, f.runtime}
 }
 
 // Facts returns the facts again; procfs is as for [New].
 func (s Snapshot) Facts(procfs func(below string) *policy.ProcfsFile) *Facts {
 	return &Facts{carved: s.Carved, rules: s.Rules, baseline: s.Baseline, delegable: s.Delegable,
-		capability: s.Capability, procfs: procfs}
+		capability: s.Capability, procfs: procfs, home: s.Home, runtime: s.Runtime}
 }
 
 // View is what of a plan the facts are about.
@@ -88,6 +92,8 @@ type View struct {
 	Pinned *pin.Pinned
 	// Capability: the program drops the memory capability.
 	Capability bool
+	// Home and Runtime are what [Facts.Home] returns.
+	Home, Runtime string
 }
 
 // New looks at the system for a plan, which needs its Landlock part. procfs returns what
@@ -98,7 +104,7 @@ func New(v View, procfs func(below string) *policy.ProcfsFile) (*Facts, error) {
 		return nil, fmt.Errorf("inspecting the system: %w", &landlock.ABIError{Need: 1})
 	}
 	f := &Facts{carved: map[string]string{}, procfs: procfs, delegable: !v.Privileged, pinned: v.Pinned,
-		capability: v.Capability}
+		capability: v.Capability, home: v.Home, runtime: v.Runtime}
 	pol := v.Policy.Clone()
 	pol.Paths = policy.Paths{}
 	pol.Memory.CodeFiles = policy.CodeFilesProtect
@@ -116,6 +122,9 @@ func New(v View, procfs func(below string) *policy.ProcfsFile) (*Facts, error) {
 
 // Capability implements [policy.Facts].
 func (f *Facts) Capability() bool { return f.capability }
+
+// Home implements [policy.Facts].
+func (f *Facts) Home() (home, runtime string) { return f.home, f.runtime }
 
 // Denials lists the rows of the filter's table about a call.
 func (f *Facts) Denials(call string) []policy.Denial {

@@ -26,7 +26,7 @@ func Init() (status int, ended bool) {
 	case len(os.Args) != 1:
 		return 0, false
 	case os.Args[0] == session.SupervisorName:
-		if session.Supervise(nil, nil) != nil {
+		if session.Supervise(nil) != nil {
 			return exitFailed, true
 		}
 		return 0, true

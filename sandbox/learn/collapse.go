@@ -73,14 +73,6 @@ var wholeTrees = []struct {
 // program: the entry is granted.
 var oneBelow = []string{".cache", ".config", ".local/share", ".local/state", ".local/lib", ".local"}
 
-// systemSecrets are files of the system that only root reads. Nothing above them is
-// granted whole.
-var systemSecrets = []string{
-	"/etc/shadow", "/etc/shadow-", "/etc/gshadow", "/etc/gshadow-", "/etc/ssl/private", "/etc/ssh", "/etc/sudoers",
-	"/etc/sudoers.d", "/etc/krb5.keytab", "/etc/security/opasswd", "/etc/NetworkManager/system-connections",
-	"/etc/wireguard", "/etc/letsencrypt", "/var/lib/private", "/root",
-}
-
 // collapser finds the target of a path.
 type collapser struct {
 	places Places
@@ -117,16 +109,7 @@ func (c *collapser) inSystem(name string) bool {
 
 // secretsIn lists secret places that the path is, lies in, or contains.
 func (c *collapser) secretsIn(name string) []policy.Sensitive {
-	found := policy.SecretPlaces(name, c.facts)
-	for _, s := range systemSecrets {
-		if abspath.Within(s, name) || abspath.Within(name, s) {
-			if s == "/root" && (abspath.Within("/root", c.places.Home) || !abspath.Within(s, name)) {
-				continue
-			}
-			found = append(found, policy.Sensitive{Path: s, What: "keys and passwords of the system"})
-		}
-	}
-	return found
+	return append(policy.SecretPlaces(name, c.facts), policy.SystemSecrets(name, c.facts)...)
 }
 
 // clear reports whether a directory can be granted whole without a secret in it, or,

@@ -206,28 +206,30 @@ func TestReportProven(t *testing.T) {
 	}
 }
 
+// schemaFile describes reports in JSON.
+var schemaFile = filepath.Join("..", "..", "docs", "probe-schema.json")
+
 // TestReportJSONSchema holds the report and docs/probe-schema.json together.
 func TestReportJSONSchema(t *testing.T) {
-	schema := readSchema(t)
+	schema := reporttest.ReadSchema(t, schemaFile)
 	for _, r := range []*Report{fixedReport(), foreignReport(), {}} {
 		var value any
 		if err := json.Unmarshal(written(t, r, JSON, Style{}), &value); err != nil {
 			t.Fatal(err)
 		}
-		for _, complaint := range schema.complaints(schema, value, "") {
+		for _, complaint := range schema.Complaints(value) {
 			t.Error(complaint)
 		}
 	}
 	// What the Go types have, the schema has, and the other way round.
-	result := schema.Definitions["result"]
-	sameNames(t, "result", jsonNames(reflect.TypeFor[Result]()), result.Properties)
-	sameNames(t, "report", append(jsonNames(reflect.TypeFor[Report]()), "format", "summary"), schema.Properties)
+	reporttest.SameNames(t, "result", schema.Definitions["result"], reflect.TypeFor[Result]())
+	reporttest.SameNames(t, "report", schema, reflect.TypeFor[Report](), "format", "summary")
 }
 
 // TestReportJSONSchemaNotices is the control: what the schema does not allow is
 // found.
 func TestReportJSONSchemaNotices(t *testing.T) {
-	schema := readSchema(t)
+	schema := reporttest.ReadSchema(t, schemaFile)
 	for name, spoil := range map[string]func(report, result map[string]any){
 		"no results":        func(report, _ map[string]any) { delete(report, "results") },
 		"unknown key":       func(report, _ map[string]any) { report["more"] = 1 },
@@ -248,130 +250,8 @@ func TestReportJSONSchemaNotices(t *testing.T) {
 			t.Fatal(err)
 		}
 		spoil(report, report["results"].([]any)[0].(map[string]any))
-		if len(schema.complaints(schema, report, "")) == 0 {
+		if len(schema.Complaints(report)) == 0 {
 			t.Errorf("%s: not found", name)
-		}
-	}
-}
-
-// schemaNode is the part of JSON Schema (2020-12) that docs/probe-schema.json uses.
-// Reading it is strict: a keyword that is not known here would not be tested.
-type schemaNode struct {
-	Schema               string                 `json:"$schema"`
-	ID                   string                 `json:"$id"`
-	Ref                  string                 `json:"$ref"`
-	Definitions          map[string]*schemaNode `json:"$defs"`
-	Title                string                 `json:"title"`
-	Description          string                 `json:"description"`
-	Type                 string                 `json:"type"`
-	Properties           map[string]*schemaNode `json:"properties"`
-	Required             []string               `json:"required"`
-	AdditionalProperties *bool                  `json:"additionalProperties"`
-	Items                *schemaNode            `json:"items"`
-	Enum                 []string               `json:"enum"`
-	Const                string                 `json:"const"`
-	Pattern              string                 `json:"pattern"`
-	Format               string                 `json:"format"`
-	Minimum              *float64               `json:"minimum"`
-}
-
-func readSchema(t *testing.T) *schemaNode {
-	t.Helper()
-	text, err := os.ReadFile(filepath.Join("..", "..", "docs", "probe-schema.json"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	dec := json.NewDecoder(bytes.NewReader(text))
-	dec.DisallowUnknownFields()
-	var schema schemaNode
-	if err := dec.Decode(&schema); err != nil {
-		t.Fatalf("docs/probe-schema.json: %v", err)
-	}
-	return &schema
-}
-
-// complaints says what of the value the schema does not allow.
-func (n *schemaNode) complaints(root *schemaNode, value any, at string) []string {
-	if n.Ref != "" {
-		return root.Definitions[strings.TrimPrefix(n.Ref, "#/$defs/")].complaints(root, value, at)
-	}
-	var found []string
-	wrong := func(format string, args ...any) { found = append(found, at+": "+fmt.Sprintf(format, args...)) }
-	switch v := value.(type) {
-	case map[string]any:
-		if n.Type != "object" {
-			wrong("an object, want %s", n.Type)
-		}
-		for _, key := range n.Required {
-			if _, ok := v[key]; !ok {
-				wrong("lacks %q", key)
-			}
-		}
-		for key, member := range v {
-			if p := n.Properties[key]; p != nil {
-				found = append(found, p.complaints(root, member, at+"/"+key)...)
-			} else if n.AdditionalProperties == nil || *n.AdditionalProperties {
-				wrong("the schema should say that nothing is allowed beside what it names")
-			} else {
-				wrong("has %q, which the schema does not know", key)
-			}
-		}
-	case []any:
-		if n.Type != "array" {
-			wrong("a list, want %s", n.Type)
-			break
-		}
-		for i, member := range v {
-			found = append(found, n.Items.complaints(root, member, fmt.Sprintf("%s/%d", at, i))...)
-		}
-	case string:
-		if n.Type != "string" {
-			wrong("a string, want %s", n.Type)
-		}
-		if n.Enum != nil && !slices.Contains(n.Enum, v) || n.Const != "" && v != n.Const {
-			wrong("%q is none of %q%s", v, n.Enum, n.Const)
-		}
-		if n.Pattern != "" && !regexp.MustCompile(n.Pattern).MatchString(v) {
-			wrong("%q does not match %s", v, n.Pattern)
-		}
-		if _, err := time.Parse(time.RFC3339, v); n.Format == "date-time" && err != nil {
-			wrong("%v", err)
-		}
-	case float64:
-		if n.Type != "number" && (n.Type != "integer" || v != float64(int64(v))) {
-			wrong("%v, want %s", v, n.Type)
-		}
-		if n.Minimum != nil && v < *n.Minimum {
-			wrong("%v is less than %v", v, *n.Minimum)
-		}
-	default:
-		wrong("%T, which no report has", value)
-	}
-	return found
-}
-
-func jsonNames(t reflect.Type) []string {
-	var names []string
-	for i := range t.NumField() {
-		name, _, _ := strings.Cut(t.Field(i).Tag.Get("json"), ",")
-		names = append(names, name)
-	}
-	return names
-}
-
-func sameNames(t *testing.T, what string, names []string, properties map[string]*schemaNode) {
-	t.Helper()
-	for _, name := range names {
-		if properties[name] == nil {
-			t.Errorf("docs/probe-schema.json: a %s has %q, the schema not", what, name)
-		}
-	}
-	for name, p := range properties {
-		if !slices.Contains(names, name) {
-			t.Errorf("docs/probe-schema.json: knows %q, which no %s has", name, what)
-		}
-		if p.Description == "" && p.Ref == "" {
-			t.Errorf("docs/probe-schema.json: does not say what %q of a %s is", name, what)
 		}
 	}
 }

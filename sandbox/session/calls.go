@@ -11,46 +11,75 @@ import (
 
 // calls gives a supervisor the filter's tables, which it does not import.
 type calls struct {
-	allow   func(key string, args [6]uint64) string
-	network *policy.Network
-	origins policy.Origins
+	policy *policy.Policy
 }
 
 func (calls) Name(arch uint32, number int32) string { return filter.CallName(arch, number) }
 
 // Refusal describes how a call is refused, by the row of [filter.Denials].
 func (c calls) Refusal(name string, args [6]uint64) supervisor.Refusal {
-	d, ok := filter.FindDenial(name, args, c.network)
+	n := &c.policy.Network
+	d, ok := filter.FindDenial(name, args, n)
 	if !ok {
 		return supervisor.Refusal{Errno: unix.EPERM, Reason: "a call that the filter refuses"}
 	}
-	if d.Key == "network.unix" && c.network != nil && !c.network.Unix.Restricted() {
+	if d.Key == "network.unix" && !n.Unix.Restricted() {
 		d.Key = "network.families" // a pair, where the policy does not list AF_UNIX
 	}
-	allow := d.Key
-	switch {
-	case c.allow == nil:
-	case d.Key == "network.families":
-		allow = allowFamily(uint32(args[0]))
-	default:
-		allow = c.allow(d.Key, args)
-	}
-	if d.Key == "network.unix" && c.allow != nil && !slices.Contains(c.network.FamilyNumbers(), unix.AF_UNIX) &&
-		c.network.Families.Restricted() {
+	remedy := remedyFor(d.Key, args)
+	if d.Key == "network.unix" && n.Families.Restricted() && !slices.Contains(n.FamilyNumbers(), unix.AF_UNIX) {
 		// Two keys close these sockets.
-		allow = c.origins.Of("network.families", "").InPlace(allowFamily(unix.AF_UNIX)) + " " + allow
+		remedy.Edits = append(familyRemedy(unix.AF_UNIX).Edits, remedy.Edits...)
+		remedy = remedy.InPlace(c.policy.Origins.Of("network.families", ""))
 	}
 	return supervisor.Refusal{Errno: d.Errno, Reason: d.Reason, Rule: d.Key,
-		Allow: c.origins.Of(d.Key, "").InPlace(allow)}
+		Remedy: remedy.InPlace(c.policy.Origins.Of(d.Key, ""))}
 }
 
-// allowFamily is the flag that lets sockets of an address family be made; "" for one
-// that no policy can list.
-func allowFamily(number uint32) string {
+// familyRemedy lets sockets of an address family be made, if a policy can list it.
+func familyRemedy(number uint32) policy.Remedy {
 	for _, f := range policy.SocketFamilies() {
 		if f.Number == number {
-			return "--network " + f.Name
+			return remedyOf(policy.AddFamily(f.Name))
 		}
 	}
-	return ""
+	return policy.Remedy{}
+}
+
+func remedyOf(edits ...policy.Edit) policy.Remedy { return policy.Remedy{Edits: edits} }
+
+// remedyFor loosens a policy key for a call with these arguments.
+func remedyFor(key string, args [6]uint64) policy.Remedy {
+	switch key {
+	case "":
+	case "memory.access":
+		return remedyOf(policy.SetMemory(policy.AccessAllow))
+	case "memory.ptrace":
+		// A program that asks to be traced needs no more. LeakSanitizer, like a debugger
+		// that attaches, does not ask.
+		if args[0] == unix.PTRACE_TRACEME {
+			return remedyOf(policy.SetKey(key, policy.PtraceChildren.String()))
+		}
+		return remedyOf(policy.SetKey(key, policy.PtraceAllow.String()))
+	case "ipc.namespaces":
+		// A program that wants mounts too can make none in any namespace.
+		if args[0]&unix.CLONE_NEWNS == 0 {
+			return remedyOf(policy.SetKey(key, policy.NamespacesUser.String()))
+		}
+	case "network.families":
+		return familyRemedy(uint32(args[0]))
+	case "network.unix":
+		return remedyOf(policy.Edit{Flag: "--unix", Argument: "all", Key: key, Value: `"all"`})
+	case "network.bind-tcp":
+		r := remedyOf(policy.AddPort("bind-tcp", 0))
+		r.Note = "0 is any free port; or --bind-tcp PORT, if the program binds to it"
+		return r
+	case "network.connect-udp":
+		return policy.Remedy{Note: "a [network] without connect-udp and bind-udp"}
+	case "network.connect-tcp":
+		return policy.Remedy{Note: "a [network] without connect-tcp and bind-tcp"}
+	default:
+		return remedyOf(policy.SetKey(key, "allow"))
+	}
+	return policy.Remedy{}
 }

@@ -21,9 +21,9 @@ var ignoredSignals = []unix.Signal{unix.SIGHUP, unix.SIGINT, unix.SIGTERM, unix.
 
 // Supervise runs a detached supervisor: it serves the listener that was passed to it until
 // the last process of the sandbox has ended, and ignores signals that a terminal or service
-// manager sends. A program whose argv[0] is [SupervisorName] calls it and then ends. allow
-// is [Options.Allow]; observe makes the observer from what [Options.Detached] returned.
-func Supervise(allow func(key string, args [6]uint64) string,
+// manager sends. A program whose argv[0] is [SupervisorName] calls it and then ends.
+// observe makes the observer from what [Options.Detached] returned.
+func Supervise(
 	observe func(file *os.File, config json.RawMessage) (DetachedObserver, error)) error {
 	for _, sig := range ignoredSignals {
 		if err := kernel.IgnoreSignal(sig); err != nil {
@@ -43,7 +43,7 @@ func Supervise(allow func(key string, args [6]uint64) string,
 		return err
 	}
 	o := config.supervisorOptions(observer)
-	o.Calls = calls{allow, &o.Policy.Network, o.Policy.Origins}
+	o.Calls = calls{&o.Policy}
 	failed := make(chan error, 1)
 	o.Failed = func(err error) {
 		failed <- err
@@ -261,7 +261,15 @@ func ReportLines(events *os.File, line func(supervisor.Event) []byte) func(super
 // quoted.
 func shortened(e supervisor.Event) supervisor.Event {
 	const most = 200
-	e.Path, e.Reason, e.Allow = Shorten(e.Path, most), Shorten(e.Reason, most), Shorten(e.Allow, most)
+	e.Path, e.Reason, e.Target = Shorten(e.Path, most), Shorten(e.Reason, most), Shorten(e.Target, most)
+	r := &e.Remedy
+	r.Note, r.Careful = Shorten(r.Note, most), Shorten(r.Careful, most)
+	for _, edit := range r.Edits { // a part of a path would allow something else
+		if len(edit.Argument) > most || len(edit.Value) > most {
+			r.Edits, r.Note = nil, "memjail policy explain"
+			break
+		}
+	}
 	return e
 }
 

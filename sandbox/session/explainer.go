@@ -2,7 +2,6 @@ package session
 
 import (
 	"path"
-	"strings"
 	"sync"
 
 	"github.com/memjail/memjail/policy"
@@ -128,7 +127,7 @@ func (e *explainer) explain(request policy.Request) (supervisor.Refusal, bool) {
 	answer, err := policy.Explain(e.policy, request, e.facts)
 	found := explained{refused: err == nil && !answer.Allowed}
 	if found.refused {
-		found.refusal = supervisor.Refusal{Reason: answer.Why, Rule: answer.Key, Allow: remedyText(answer)}
+		found.refusal = supervisor.Refusal{Reason: answer.Why, Rule: answer.Key, Remedy: answer.Remedy}
 		if answer.Key != "" && answer.Origin != (policy.Origin{}) {
 			found.refusal.Reason += " (" + answer.Origin.String() + ")"
 		}
@@ -137,22 +136,4 @@ func (e *explainer) explain(request policy.Request) (supervisor.Refusal, bool) {
 		e.known[request] = found
 	}
 	return found.refusal, found.refused
-}
-
-// remedyText describes what would allow it, with all that it needs.
-func remedyText(a policy.Answer) string {
-	r := a.Remedy
-	text := r.Text
-	switch {
-	case r.Flag != "" && r.Line != "":
-		text = a.Origin.InPlace(r.Flag) + " (in a policy: " + r.Line + ")"
-	case r.Flag != "":
-		text = a.Origin.InPlace(r.Flag)
-	}
-	for _, note := range a.Notes {
-		if strings.Contains(note, "add --") {
-			text += "; " + note
-		}
-	}
-	return text
 }

@@ -32,9 +32,6 @@ type Options struct {
 	Sandbox sandbox.Options
 	// Observer gets the events; nil: they are dropped.
 	Observer Observer
-	// Allow returns what a user writes to loosen a policy key, for a call that was refused
-	// with these arguments; nil: the key itself.
-	Allow func(key string, args [6]uint64) string
 	// Observe is called for every use of a file or address by the program, on a thread of
 	// the supervisor while the program waits; nil: nobody observes. See
 	// [supervisor.Options.Observe].
@@ -272,8 +269,7 @@ func (s *session) abort(err error) (Status, error) {
 // supervise makes the supervisor ready to serve the listener that the starter is
 // going to make.
 func (s *session) supervise() error {
-	o := supervisor.Options{Policy: s.policy, Calls: calls{s.options.Allow, &s.policy.Network,
-		s.policy.Origins}, MountNamespace: s.plan.MountNamespace,
+	o := supervisor.Options{Policy: s.policy, Calls: calls{&s.policy}, MountNamespace: s.plan.MountNamespace,
 		Members: s.plan.Members, Writable: s.plan.Writable, Failed: s.supervisionFailed, StarterShares: true,
 		Observe: s.options.Observe,
 		Quiet:   func() bool { return !s.plan.Checked() }}

@@ -313,7 +313,8 @@ func TestExplain(t *testing.T) {
 	for _, o := range []Object{own("mem"), others("mem"), own("uid_map"), others("maps"), own("map_files/1-2"),
 		system("cpuinfo"), system("kcore"), own("comm")} {
 		for _, flags := range []int{unix.O_RDONLY, unix.O_WRONLY} {
-			reason, _, allow := Explain(Request{Flags: flags}, o, p)
+			reason, _, remedy := Explain(Request{Flags: flags}, o, p)
+			allow := remedy.CommandLine()
 			if reason == "" || (allow != "" && !strings.HasPrefix(allow, "--allow ") &&
 				!strings.HasPrefix(allow, "--memory ")) {
 				t.Errorf("%+v, flags %d: %q, %q", o, flags, reason, allow)
@@ -360,7 +361,7 @@ func TestMembers(t *testing.T) {
 		t.Error("stat: everybody's is granted anyway")
 	}
 	_, key, allow := Explain(Request{}, Object{Class: Process, Name: "maps", PID: 7}, &own)
-	if !strings.Contains(allow, "processes=sandbox") || key != "procfs.processes" {
+	if !strings.Contains(allow.CommandLine(), "processes=sandbox") || key != "procfs.processes" {
 		t.Errorf("maps of another process would be allowed by %q, and %q decides", allow, key)
 	}
 }

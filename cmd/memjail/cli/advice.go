@@ -6,51 +6,64 @@ import (
 
 	"github.com/memjail/memjail/policy"
 	"github.com/memjail/memjail/sandbox/learn"
-	"github.com/memjail/memjail/sandbox/report"
 	"github.com/memjail/memjail/supervisor"
 )
 
 // advice is what would allow everything that was refused, as a person would write it: the
 // directory that a program uses instead of file after file.
 type advice struct {
-	flags []string
+	edits []policy.Edit
+	// replaces are given flags that contradict the edits.
+	replaces []string
 	// withheld are refusals that are better not lifted.
 	withheld []learn.Withheld
 }
 
-// adviseOn combines the refusals. What is not about a path keeps its own flag.
+// pathFlags are the flags of path rules.
+var pathFlags = []string{"--ls", "--ro", "--rox", "--rw", "--rwx"}
+
+// aboutPath reports whether path rules would allow what was refused.
+func aboutPath(e supervisor.Event) bool {
+	edits := e.Remedy.Edits
+	return e.Target != "" && len(edits) == 1 && slices.Contains(pathFlags, edits[0].Flag)
+}
+
+// adviseOn combines the refusals. What no path rule allows keeps its own remedy.
 func adviseOn(events []supervisor.Event, places learn.Places) advice {
 	var a advice
 	recorder := learn.NewRecorder()
 	for _, e := range events {
-		if e.Target != "" {
+		if aboutPath(e) {
 			recorder.Observe(observationOf(e))
 			continue
 		}
-		flag := allowFlags(e)
-		if strings.HasPrefix(flag, "--") && !strings.Contains(flag, ";") && !slices.Contains(a.flags, flag) {
-			a.flags = append(a.flags, flag)
+		if e.Remedy.Replaces != "" && !slices.Contains(a.replaces, e.Remedy.Replaces) {
+			a.replaces = append(a.replaces, e.Remedy.Replaces)
+		}
+		for _, edit := range e.Remedy.Edits {
+			if edit.Flag != "" && !slices.Contains(a.edits, edit) {
+				a.edits = append(a.edits, edit)
+			}
 		}
 	}
 	proposal := recorder.Propose(learn.Options{Places: places})
-	var paths []string
+	var paths []policy.Edit
 	for _, g := range proposal.Grants {
-		paths = append(paths, "--"+g.Rights.String()+" "+policy.ShellWord(g.Path))
+		paths = append(paths, policy.AddRule(g.Rights, g.Path))
 	}
-	a.flags = append(paths, a.flags...)
+	a.edits = append(paths, a.edits...)
 	a.withheld = proposal.Withheld
 	return a
 }
 
-// repeats reports whether the advice says no more than the event does.
-func (a *advice) repeats(e supervisor.Event) bool {
-	return len(a.flags) == 0 || len(a.flags) == 1 && a.flags[0] == allowFlags(e)
+// remedy is the advice as one.
+func (a *advice) remedy() policy.Remedy {
+	return policy.Remedy{Edits: a.edits, Replaces: strings.Join(a.replaces, " and ")}
 }
 
-// allowFlags is what would allow a refusal on the command line.
-func allowFlags(e supervisor.Event) string {
-	flags, _, _ := strings.Cut(e.Allow, " (in a policy: ")
-	return flags
+// repeats reports whether the advice says no more than the event does.
+func (a *advice) repeats(e supervisor.Event) bool {
+	return len(a.edits) == 0 || slices.Equal(a.edits, e.Remedy.Edits)
 }
 
 func observationOf(e supervisor.Event) supervisor.Observation {
@@ -59,28 +72,4 @@ func observationOf(e supervisor.Event) supervisor.Observation {
 		access = supervisor.Access(e.Access)
 	}
 	return supervisor.Observation{Comm: e.Comm, Access: access, Path: e.Target}
-}
-
-// careful is why what would allow a refusal is dangerous; "" if it is not.
-func careful(e supervisor.Event, places learn.Places) string {
-	if e.Target == "" {
-		return ""
-	}
-	a := adviseOn([]supervisor.Event{e}, places)
-	if len(a.withheld) == 0 {
-		return ""
-	}
-	return report.Printable(a.withheld[0].Why)
-}
-
-// harmless is why a refusal does no harm to common programs that meet it; "": it may.
-func harmless(e supervisor.Event) string {
-	switch {
-	case e.Rule == "memory.access" && strings.HasSuffix(e.Path, "/coredump_filter"):
-		return "Java chooses what a core dump would hold, and there is none"
-	case e.Call == "socket" && e.Rule == "network.unix" || e.Call == "socket" &&
-		strings.HasPrefix(e.Allow, "--network unix"):
-		return "the C library looks for a name server cache (nscd) first, and goes on without"
-	}
-	return ""
 }

@@ -13,9 +13,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/memjail/memjail/policy"
 	"github.com/memjail/memjail/sandbox"
-	"github.com/memjail/memjail/sandbox/filter"
-	"github.com/memjail/memjail/sandbox/learn"
 	"github.com/memjail/memjail/sandbox/session"
 	"github.com/memjail/memjail/supervisor"
 	"golang.org/x/sys/unix"
@@ -71,7 +70,8 @@ func TestUsage(t *testing.T) {
 func event(comm, call, path string) supervisor.Event {
 	return supervisor.Event{Time: time.Unix(0, 0), PID: 12, TID: 13, Comm: comm, Call: call, Path: path,
 		Access: "write",
-		Layer:  supervisor.Landlock, Errno: "EACCES", Reason: "the memory of its own process", Allow: "--memory allow"}
+		Layer:  supervisor.Landlock, Errno: "EACCES", Reason: "the memory of its own process",
+		Remedy: policy.Remedy{Edits: []policy.Edit{policy.SetMemory(policy.AccessAllow)}}}
 }
 
 // TestSummaryWithoutPaths: one line must not advise for what only looks alike.
@@ -79,12 +79,13 @@ func TestSummaryWithoutPaths(t *testing.T) {
 	c := newCollector(nil, logLine)
 	for _, family := range []string{"netlink", "inet", "netlink"} {
 		e := event("curl", "socket", "")
-		e.Allow = "--network " + family
+		e.Remedy = policy.Remedy{Edits: []policy.Edit{policy.AddFamily(family)}}
 		c.add(e)
 	}
 	var out bytes.Buffer
-	c.summary(&out, learn.Places{}, []string{"cmd"})
-	for _, want := range []string{"to allow it: --network netlink\n", "to allow it: --network inet\n",
+	c.summary(summary{out: &out, command: []string{"cmd"}})
+	for _, want := range []string{"to allow it: --network netlink (in a policy: network.families = [\"netlink\"])\n",
+		"to allow it: --network inet (",
 		"to allow all of this: --network netlink --network inet\n"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no line ends with %q:\n%s", want, out.String())
@@ -95,16 +96,16 @@ func TestSummaryWithoutPaths(t *testing.T) {
 func TestSummary(t *testing.T) {
 	c := newCollector(nil, logLine)
 	var out bytes.Buffer
-	if c.summary(&out, learn.Places{}, []string{"cmd"}); out.Len() != 0 {
+	if c.summary(summary{out: &out, command: []string{"cmd"}}); out.Len() != 0 {
 		t.Errorf("without attempts: %q", out.String())
 	}
 	for range 3 {
 		c.add(event("a b\n", "openat", "/proc/7/mem"))
 	}
 	c.add(event("a b\n", "openat", "/proc/8/mem"))
-	c.summary(&out, learn.Places{}, []string{"cmd"})
+	c.summary(summary{out: &out, command: []string{"cmd"}})
 	want := "memjail: 4 attempts refused:\n" +
-		`memjail:   "a b\n"[12] openat /proc/7/mem to write: EACCES by landlock: the memory of its own process (4 times)` + "\nmemjail:     to allow it: --memory allow\n"
+		`memjail:   "a b\n"[12] openat /proc/7/mem to write: EACCES by landlock: the memory of its own process (4 times)` + "\nmemjail:     to allow it: --memory allow (in a policy: memory.access = \"allow\")\n"
 	if out.String() != want {
 		t.Errorf("got\n%s\nwant\n%s", out.String(), want)
 	}
@@ -112,7 +113,7 @@ func TestSummary(t *testing.T) {
 		c.add(event(strings.Repeat("x", i+1), "openat", "/p"))
 	}
 	out.Reset()
-	c.summary(&out, learn.Places{}, []string{"cmd"})
+	c.summary(summary{out: &out, command: []string{"cmd"}})
 	if lines := strings.Split(out.String(), "\n"); len(lines) != 2*summaryLines+5 ||
 		!strings.Contains(lines[2*summaryLines+1], "and 3 other kinds") {
 		t.Errorf("a long summary:\n%s", out.String())
@@ -125,9 +126,9 @@ func TestDescribe(t *testing.T) {
 	for odd, want := range map[string]string{"a\nb": `a\nb`, "\x1b[31m\xff\u202e": `\x1b[31m\xff\u202e`,
 		"a b \"é\"": "a b \"é\""} {
 		e := event("sh", "openat", "/"+odd)
-		e.Reason, e.Allow = "for /"+odd, "--ro /"+odd
+		e.Reason, e.Remedy = "for /"+odd, policy.Remedy{Note: "write /" + odd}
 		have := describe(e)
-		if !strings.HasSuffix(have, ": for /"+want+"; to allow it: --ro /"+want) ||
+		if !strings.HasSuffix(have, ": for /"+want+"; to allow it, write /"+want) ||
 			strings.ContainsAny(have, "\n\x1b") {
 			t.Errorf("%q", have)
 		}
@@ -230,16 +231,6 @@ func TestSplitWords(t *testing.T) {
 	for _, line := range []string{"", "  ", `a "b`, `a \`} {
 		if got, err := splitWords(line); err == nil {
 			t.Errorf("%q: %q, want an error", line, got)
-		}
-	}
-}
-
-// TestRefusals holds that every key that allows a call has a flag, or a line, that is
-// told.
-func TestRefusals(t *testing.T) {
-	for _, d := range filter.Denials() {
-		if d.Notified && (d.Reason == "" || (d.Key != "") != (allowFlag(d.Key, [6]uint64{}) != "")) {
-			t.Errorf("%s: reason %q, key %q, told as %q", d.Call, d.Reason, d.Key, allowFlag(d.Key, [6]uint64{}))
 		}
 	}
 }

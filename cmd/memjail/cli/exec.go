@@ -38,7 +38,7 @@ process 1, or the reaper of its descendants, it stays, as a minimal init.`,
 
 // execute runs exec.
 func execute(o *runOptions, args, env []string, io streams) error {
-	r, err := prepareRunner(o, args, env, io)
+	r, err := prepareRunner(o, args, env, io, !session.ReapsOthers())
 	if err != nil {
 		return err
 	}
@@ -54,11 +54,10 @@ func execute(o *runOptions, args, env []string, io streams) error {
 		}
 	}
 	options := r.sessionOptions(args, env)
-	if session.ReapsOthers() {
+	if !r.becomes {
 		status, err := session.Run(options)
 		return r.exit(status, err)
 	}
-	r.becomes = true
 	return session.Become(options)
 }
 

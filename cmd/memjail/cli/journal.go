@@ -212,7 +212,14 @@ func refusedEntry(policyName string, e supervisor.Event, n int) fields {
 	f.add("MEMJAIL_ERRNO", e.Errno)
 	f.add("MEMJAIL_REASON", e.Reason)
 	f.add("MEMJAIL_RULE", e.Rule)
-	f.add("MEMJAIL_ALLOW", e.Allow)
+	for _, edit := range e.Remedy.Edits {
+		f.add("MEMJAIL_FLAG", edit.CommandLine())
+		f.add("MEMJAIL_KEY", edit.Key)
+		f.add("MEMJAIL_VALUE", edit.Value)
+	}
+	f.add("MEMJAIL_NOTE", e.Remedy.Note)
+	f.add("MEMJAIL_CAREFUL", e.Remedy.Careful)
+	f.add("MEMJAIL_HARMLESS", e.Harmless)
 	f.add("MEMJAIL_COMM", e.Comm)
 	f.add("MEMJAIL_PID", strconv.Itoa(e.PID))
 	f.add("MEMJAIL_TID", strconv.Itoa(e.TID))

@@ -11,6 +11,7 @@ import (
 	"time"
 	"unicode/utf8"
 
+	"github.com/memjail/memjail/policy"
 	"github.com/memjail/memjail/sandbox/kernel/mountinfo"
 	"github.com/memjail/memjail/sandbox/session"
 	"github.com/memjail/memjail/supervisor"
@@ -75,7 +76,8 @@ func (f fakeJournal) take(t *testing.T) []map[string]string {
 func TestJournalEntry(t *testing.T) {
 	e := supervisor.Event{PID: 7, TID: 8, Comm: "a\nPRIORITY=0", Call: "openat",
 		Path: "/a\nMEMJAIL_RULE=forged\n\x00", Access: "read",
-		Layer: supervisor.Landlock, Errno: "EACCES", Reason: "reason", Rule: "paths.ro", Allow: "--ro /a",
+		Layer: supervisor.Landlock, Errno: "EACCES", Reason: "reason", Rule: "paths.ro",
+		Remedy:    policy.Remedy{Edits: []policy.Edit{policy.AddRule(policy.MayRead, "/a")}},
 		Predicted: true}
 	fields := parseEntry(t, refusedEntry("mine", e, 1))
 	for name, want := range map[string]string{
@@ -84,7 +86,7 @@ func TestJournalEntry(t *testing.T) {
 		"MEMJAIL_RULE": "paths.ro", "MEMJAIL_PATH": e.Path, "MEMJAIL_COMM": e.Comm, "MEMJAIL_PID": "7",
 		"MEMJAIL_TID": "8", "MEMJAIL_CALL": "openat",
 		"MEMJAIL_ACCESS": "read", "MEMJAIL_LAYER": "landlock", "MEMJAIL_ERRNO": "EACCES",
-		"MEMJAIL_ALLOW": "--ro /a", "MEMJAIL_REASON": "reason",
+		"MEMJAIL_FLAG": "--ro /a", "MEMJAIL_KEY": "paths.ro", "MEMJAIL_VALUE": `["/a"]`, "MEMJAIL_REASON": "reason",
 		"MEMJAIL_COUNT": "1", "MEMJAIL_PREDICTED": "1", "MESSAGE": describe(e),
 	} {
 		if fields[name] != want {
@@ -104,7 +106,7 @@ func TestJournalMessages(t *testing.T) {
 	ids := map[string]string{}
 	for _, entry := range []fields{
 		refusedEntry(odd, supervisor.Event{Comm: odd, Path: "/" + odd, Call: "openat", Reason: "for /" + odd,
-			Allow: "--ro /" + odd}, 10),
+			Remedy: policy.Remedy{Edits: []policy.Edit{policy.AddRule(policy.MayRead, "/"+odd)}}}, 10),
 		suppressedEntry(odd, 1), startEntry(odd, odd, "shape"),
 		mountEntry(odd, &session.MountError{PID: 7, Mount: mountinfo.Mount{FSType: "proc", Point: "/" + odd}}),
 		supervisorEndEntry(odd, 7),
@@ -130,7 +132,8 @@ func TestJournalDocs(t *testing.T) {
 		t.Fatal(err)
 	}
 	e := supervisor.Event{Comm: "a", Call: "a", Path: "a", Access: "a", Layer: "a", Errno: "a", Reason: "a",
-		Rule: "a", Allow: "a", Predicted: true}
+		Rule: "a", Predicted: true, Harmless: "a",
+		Remedy: policy.Remedy{Note: "a", Careful: "a", Edits: []policy.Edit{policy.AddRule(policy.MayRead, "/a")}}}
 	for _, entry := range []fields{
 		refusedEntry("a", e, 1), suppressedEntry("a", 1), droppedEntry("a", 1), startEntry("a", "a", "a"),
 		mountEntry("a", &session.MountError{PID: 7}), supervisorEndEntry("a", 7),
@@ -153,7 +156,7 @@ func TestJournalDocs(t *testing.T) {
 func TestJournalLongValues(t *testing.T) {
 	for shift := range 4 {
 		long := strings.Repeat("x", shift) + strings.Repeat("\U0001f600", 5000)
-		have := parseEntry(t, refusedEntry("", supervisor.Event{Path: long, Reason: long, Allow: long},
+		have := parseEntry(t, refusedEntry("", supervisor.Event{Path: long, Reason: long, Remedy: longRemedy(long)},
 			1))["MEMJAIL_PATH"]
 		const cutMark = "..."
 		kept, marked := strings.CutSuffix(have, cutMark)
@@ -169,7 +172,7 @@ func TestJournalLongValues(t *testing.T) {
 	j, f := newFakeJournal(t)
 	long := strings.Repeat("\n", 1<<20)
 	j.refused(supervisor.Event{Comm: long, Call: long, Path: long, Access: long, Errno: long, Reason: long,
-		Allow: long})
+		Remedy: longRemedy(long)})
 	if len(f.take(t)) != 1 {
 		t.Error("an entry of long values was not sent")
 	}
@@ -275,7 +278,7 @@ func TestReportShort(t *testing.T) {
 		}
 		long := "/" + strings.Repeat("\x01", 4094)
 		session.ReportLines(w, entry)(supervisor.Event{Comm: strings.Repeat("\x01", 15), Path: long,
-			Reason: long, Allow: long, Access: "execute", Layer: "landlock",
+			Reason: long, Remedy: longRemedy(long), Access: "execute", Layer: "landlock",
 			Rule: "network.connect-tcp", Call: "restart_syscall", Errno: "ENOTRECOVERABLE", PID: 1 << 22,
 			TID: 1 << 22, Time: time.Now(), Predicted: true})
 		w.Close()
@@ -287,4 +290,8 @@ func TestReportShort(t *testing.T) {
 			t.Errorf("%d bytes: %v", n, err)
 		}
 	}
+}
+
+func longRemedy(long string) policy.Remedy {
+	return policy.Remedy{Note: long, Careful: long, Edits: []policy.Edit{policy.AddRule(policy.MayRead, long)}}
 }

@@ -98,7 +98,7 @@ func runLearn(o *learnOptions, args, env []string, io streams) error {
 	recorder := learn.NewRecorder()
 	status, err := session.Run(session.Options{
 		Sandbox:  sandbox.Options{Policy: file.Default(), Args: args, Env: env, NoCapability: true},
-		Observer: l, Allow: allowFlag, Observe: recorder.Observe, Remaining: session.RemainingAwaited,
+		Observer: l, Observe: recorder.Observe, Remaining: session.RemainingAwaited,
 	})
 	if err == nil && l.nested {
 		err = errNested

@@ -335,7 +335,6 @@ func (p *prover) printRefused(log io.Reader) {
 			fmt.Fprintln(p.io.err, "memjail: refused: more")
 			return
 		}
-		fmt.Fprintf(p.io.err, "memjail: refused: %s; to allow it: %s\n", report.Printable(text),
-			report.Printable(e.Allow))
+		fmt.Fprintf(p.io.err, "memjail: refused: %s; %s\n", report.Printable(text), allowing(e))
 	}
 }

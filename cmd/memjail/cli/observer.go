@@ -65,15 +65,19 @@ func (r *runner) exit(status session.Status, err error) error {
 		r.collect.close()
 	}
 	r.journal.close()
-	if r.collect != nil && r.showsSummary() {
-		places, _ := learnPlaces(r.env) // without them advice names absolute paths
-		r.collect.summary(r.io.err, places, r.args)
-		if (status.Exit != 0 || r.options.verbose) && err == nil {
+	failed := err == nil && (status.Exit != 0 || status.Signal != 0)
+	switch s := r.summary(); {
+	case r.collect == nil || r.options.quiet:
+	case r.tellsAll():
+		r.collect.summary(s)
+		if failed || r.options.verbose && err == nil {
 			r.printDropped()
 		}
-		if r.options.verbose && status.Exit != 0 && err == nil {
+		if failed {
 			r.printf("%s", unreported(r.policy))
 		}
+	case failed && r.journal == nil:
+		r.collect.brief(s)
 	}
 	if err != nil {
 		return err
@@ -83,6 +87,16 @@ func (r *runner) exit(status session.Status, err error) error {
 		return statusError(exitSignal + int(status.Signal))
 	}
 	return statusError(status.Exit)
+}
+
+// summary is what the summary of r needs.
+func (r *runner) summary() summary {
+	s := summary{out: r.io.err, command: r.args}
+	s.places, _ = learnPlaces(r.env) // without them advice names absolute paths
+	if f, ok := r.io.err.(*os.File); ok {
+		s.style = styleOf(f, r.env)
+	}
+	return s
 }
 
 // detachedConfig is what the observer of a detached supervisor is made from.
@@ -117,7 +131,7 @@ func (r *runner) detached(plan *sandbox.Plan) (session.Detached, error) {
 
 // superviseMain runs a detached supervisor.
 func superviseMain(stderr io.Writer) int {
-	if err := session.Supervise(allowFlag, observeDetached); err != nil {
+	if err := session.Supervise(observeDetached); err != nil {
 		fmt.Fprintf(stderr, "memjail: supervising: %v\n", err)
 		return exitFailed
 	}

@@ -168,14 +168,13 @@ func printAnswer(w io.Writer, a policy.Answer) error {
 			a.Origin.String()+")"))
 	}
 	fmt.Fprintf(&b, "  why     %s\n", report.Printable(a.Why))
-	switch {
-	case a.Remedy.Line != "" && a.Remedy.Flag != "":
-		fmt.Fprintf(&b, "  change  %s, or the line %s\n", report.Printable(a.Origin.InPlace(a.Remedy.Flag)),
-			report.Printable(a.Remedy.Line))
-	case a.Remedy.Text != "":
-		fmt.Fprintf(&b, "  change  %s\n", report.Printable(a.Remedy.Text))
-	default:
+	if a.Remedy.None() {
 		b.WriteString("  change  no change of the policy reverses this\n")
+	} else {
+		fmt.Fprintf(&b, "  change  %s\n", report.Printable(a.Remedy.String()))
+	}
+	if a.Remedy.Careful != "" {
+		fmt.Fprintf(&b, "  careful %s\n", report.Printable(a.Remedy.Careful))
 	}
 	for _, note := range a.Notes {
 		fmt.Fprintf(&b, "  note    %s\n", report.Printable(note))

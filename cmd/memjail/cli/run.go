@@ -12,6 +12,7 @@ import (
 	"github.com/memjail/memjail/sandbox/descriptors"
 	"github.com/memjail/memjail/sandbox/kernel"
 	"github.com/memjail/memjail/sandbox/pin"
+	"github.com/memjail/memjail/sandbox/program"
 	"github.com/memjail/memjail/sandbox/session"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -85,7 +86,7 @@ func (o *runOptions) declareCommon(f *pflag.FlagSet) {
 	f.StringVar(&o.logFile, "log", "", "append the refused attempts to `FILE`; \"journal\" is the systemd journal")
 	f.StringVar(&o.logFormat, "log-format", "text", "`FORMAT` of the log: text, or json (one object per line)")
 	f.StringVar(&o.report, "report", "",
-		"`WHEN` to report refusals: auto (on a terminal, with -v or --log), all or off")
+		"`WHEN` to report refusals: auto (on a terminal, with -v or CI=true; else in one line if CMD fails), all, off")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "print no warnings and no summary")
 	f.BoolVarP(&o.verbose, "verbose", "v", false,
 		"print how the policy is enforced, and the summary even without a terminal")
@@ -117,7 +118,7 @@ func run(o *runOptions, args, env []string, io streams) error {
 	} else if relayed {
 		return statusError(exit)
 	}
-	r, err := prepareRunner(o, args, env, io)
+	r, err := prepareRunner(o, args, env, io, false)
 	if err != nil {
 		return err
 	}
@@ -126,8 +127,9 @@ func run(o *runOptions, args, env []string, io streams) error {
 	return r.exit(status, err)
 }
 
-// prepareRunner checks the options, reads the policy and opens the outputs.
-func prepareRunner(o *runOptions, args, env []string, io streams) (*runner, error) {
+// prepareRunner checks the options, reads the policy and opens the outputs. becomes: this
+// process is to become the command.
+func prepareRunner(o *runOptions, args, env []string, io streams, becomes bool) (*runner, error) {
 	if err := o.check(args); err != nil {
 		return nil, err
 	}
@@ -147,7 +149,8 @@ func prepareRunner(o *runOptions, args, env []string, io streams) (*runner, erro
 	if err := session.EnterNamespaces(pol); err != nil {
 		return nil, err
 	}
-	r := &runner{options: o, policy: pol, command: args[0], args: args, env: env, io: io, statusFD: o.statusFD}
+	r := &runner{options: o, policy: pol, command: args[0], args: args, env: env, io: io, statusFD: o.statusFD,
+		becomes: becomes}
 	if o.pinHash != "" {
 		if r.pinSums, err = pin.ReadSums(o.pinHash); err != nil {
 			return nil, fmt.Errorf("--pin-hash: %w", err)
@@ -234,14 +237,14 @@ func (r *runner) wantsReports() bool {
 	case policy.DenialsAll:
 		return true
 	}
-	return r.log != nil || r.journal != nil || r.showsSummary()
+	return r.log != nil || r.journal != nil || !r.options.quiet && !r.becomes
 }
 
-func (r *runner) showsSummary() bool {
-	if r.options.quiet {
-		return false
-	}
-	return r.options.verbose || r.policy.Report.Denials == policy.DenialsAll || isTerminal(r.io.err)
+// tellsAll reports whether the summary has every refusal. Otherwise one line says that
+// there were some, if CMD has failed.
+func (r *runner) tellsAll() bool {
+	return r.options.verbose || r.policy.Report.Denials == policy.DenialsAll || isTerminal(r.io.err) ||
+		program.Getenv(r.env, "CI") == "true"
 }
 
 func (r *runner) sandboxOptions(args, env []string) sandbox.Options {
@@ -252,7 +255,7 @@ func (r *runner) sandboxOptions(args, env []string) sandbox.Options {
 
 // sessionOptions are those of a session that r observes.
 func (r *runner) sessionOptions(args, env []string) session.Options {
-	o := session.Options{Sandbox: r.sandboxOptions(args, env), Observer: r, Allow: allowFlag,
+	o := session.Options{Sandbox: r.sandboxOptions(args, env), Observer: r,
 		Detached: r.detached}
 	switch {
 	case r.options.killRest:
