@@ -228,6 +228,7 @@ func TestDocsFlags(t *testing.T) {
 	long := regexp.MustCompile(`(?m)^ +(?:-[a-z], )?--([a-z][a-z-]+)`)
 	for _, command := range []string{"run", "exec", "learn", "pin", "probe", "doctor", "drop",
 		"capability install", "capability status", "capability uninstall", "policy show", "policy explain",
+		"policy init",
 		"policy lint", "policy diff", "policy list", "policy schema", "verify", "systemd drop-in",
 		"systemd check", "systemd remove"} {
 		help, err := exec.Command(memjail, append(strings.Fields(command), "--help")...).Output()

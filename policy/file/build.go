@@ -338,7 +338,11 @@ func (b *builder) homeDir(v value) {
 		return
 	}
 	b.policy.Home.Dir = path
-	b.note("home.dir", "", v)
+	at := b.origin(v)
+	if v.text != path {
+		at.Written = v.text
+	}
+	b.policy.Origins.Note("home.dir", "", at)
 }
 
 func (b *builder) syscallsDeny(v value) {
@@ -388,7 +392,11 @@ func (b *builder) variable(f field) {
 			}
 		}
 		b.policy.Environment.Set[f.name] = text
-		b.policy.Origins.Note("environment.set", f.name, b.origin(value{at: f.at}))
+		at := b.origin(value{at: f.at})
+		if text != f.value.text {
+			at.Written = f.value.text
+		}
+		b.policy.Origins.Note("environment.set", f.name, at)
 	}
 }
 

@@ -22,6 +22,10 @@ var testObject = map[policy.Action]string{
 	policy.ActionReceive: "port", policy.ActionCall: "call", policy.ActionRun: "run",
 }
 
+// testWritten is the key under which the origins of a policy have what a test says: 0 is its
+// path, the others the words that it runs.
+func testWritten(word int) string { return fmt.Sprintf("%s.%d", testTable, word) }
+
 // testCase builds one test.
 type testCase struct {
 	*builder
@@ -66,6 +70,11 @@ func (b *builder) tests(records []*record) {
 			b.policy.Tests = append(b.policy.Tests, t.test)
 		}
 		b.policy.Origins.Note(testTable, t.test.Name, b.origin(value{at: r.at}))
+		for i, v := range slices.Concat([]value{t.given["path"]}, t.given["run"].items) {
+			at := b.origin(v)
+			at.Written = v.text
+			b.policy.Origins.Note(testWritten(i), t.test.Name, at)
+		}
 	}
 }
 

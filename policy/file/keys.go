@@ -19,6 +19,8 @@ type key struct {
 	// ports, a table of strings; nil if the key has to be absent.
 	get    func(*policy.Policy) any
 	schema func() node
+	// variables: they are expanded in its strings.
+	variables bool
 	// origins returns those of the elements of the value, in its order. If it is nil, the
 	// policy's Origins have them.
 	origins func(*policy.Policy) []policy.Origin
@@ -116,11 +118,12 @@ func pathsKeys() []*key {
 			rights.String(),
 			set: func(b *builder, v value) { b.rulePaths(v, rights) },
 			get: func(p *policy.Policy) any { return getRules(p, rights) }, schema: optionalPathsSchema,
-			origins: func(p *policy.Policy) []policy.Origin { return ruleOrigins(p, rights) }})
+			variables: true,
+			origins:   func(p *policy.Policy) []policy.Origin { return ruleOrigins(p, rights) }})
 	}
 	return append(list,
 		&key{name: devicesKey, shape: shapeArray, want: wantStrings, set: (*builder).devices, flag: "--device",
-			get: getDevices, schema: optionalPathsSchema, origins: deviceOrigins},
+			get: getDevices, schema: optionalPathsSchema, origins: deviceOrigins, variables: true},
 		// The older spelling of "?" in the lists above, and never written. finishOptional
 		// applies it, after them.
 		&key{name: optionalKey, shape: shapeArray, want: wantStrings, set: func(*builder, value) {}, flag: fileOnly,
@@ -133,7 +136,7 @@ func pathsKeys() []*key {
 		tighten("--view", enumKey("paths.view", func(p *policy.Policy) *policy.View { return &p.Paths.View })),
 		tighten("--tmp", enumKey("paths.tmp", func(p *policy.Policy) *policy.Tmp { return &p.Paths.Tmp })),
 		tighten("--private-home", boolKey("home.private", func(p *policy.Policy) *bool { return &p.Home.Private })),
-		&key{name: "home.dir", shape: shapeString, want: "a string", set: (*builder).homeDir,
+		&key{name: "home.dir", shape: shapeString, want: "a string", set: (*builder).homeDir, variables: true,
 			get: func(p *policy.Policy) any {
 				if p.Home.Dir == "" {
 					return nil
@@ -162,7 +165,8 @@ func restKeys() []*key {
 			func(p *policy.Policy) *policy.Only[uint16] { return &p.Network.BindUDP }),
 		{name: "network.unix", shape: shapeArray, want: `a list of strings, or "all"`, set: (*builder).unix,
 			flag: "--unix",
-			get:  func(p *policy.Policy) any { return restricted(p.Network.Unix) }, schema: unixSchema},
+			get:  func(p *policy.Policy) any { return restricted(p.Network.Unix) }, schema: unixSchema,
+			variables: true},
 		{name: "environment.keep", shape: shapeArray, want: wantStrings, set: (*builder).environmentKeep, flag: "--env",
 			get: func(p *policy.Policy) any { return restricted(p.Environment.Keep) }, schema: keepSchema},
 		{name: "environment.drop", shape: shapeArray, want: wantStrings, set: (*builder).environmentDrop,
@@ -170,7 +174,7 @@ func restKeys() []*key {
 			get:  func(p *policy.Policy) any { return listed(false, p.Environment.Drop) }, schema: dropSchema},
 		{name: "environment.set", shape: shapeTable, want: "a table of strings", set: (*builder).environmentSet,
 			flag: "--env",
-			get:  getEnvironmentSet, schema: setSchema},
+			get:  getEnvironmentSet, schema: setSchema, variables: true},
 		{name: "capabilities.keep", shape: shapeArray, want: wantStrings, set: (*builder).capabilitiesKeep,
 			get: func(p *policy.Policy) any { return listed(true, p.Capabilities.Keep) }, schema: capabilitySchema},
 	}

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/memjail/memjail/policy"
+	"github.com/memjail/memjail/profiles"
 )
 
 // random generates policy files. Each is valid; two layers may contradict each other.
@@ -337,5 +338,51 @@ func TestOrigins(t *testing.T) {
 	at := strict.Origins.Of("syscalls.deny", "swapon")
 	if at.Kind != policy.OriginBuiltin || at.Written != "@swap" || at.Line == 0 {
 		t.Errorf("%+v", at)
+	}
+}
+
+// What Render returns has the variables of the file, and its meaning.
+func TestRenderVariables(t *testing.T) {
+	names := append(list(t, "valid"), profiles.Names()...)
+	kept := 0
+	for _, name := range names {
+		p, err := here.Load(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err = here.Apply(p, Overrides{RW: []string{"/a b", "?/b"}, Env: []string{"A=${HOME}"}})
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := Render(p)
+		back, err := here.Parse(p.Name, text, Default())
+		if err != nil {
+			t.Fatalf("%s: %v\n%s", name, err, text)
+		}
+		same(t, back, p)
+		kept += strings.Count(string(text), "\"${PWD}") + strings.Count(string(text), "~/")
+		if strings.Contains(name, "/") {
+			continue
+		}
+		// In another home directory it is the same policy there.
+		other := Loader{Env: []string{"HOME=/home/other", "XDG_RUNTIME_DIR=/run/o"}, Dir: "/home/other/p"}
+		there, err := other.Load(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p, err = here.Load(name)
+		if err != nil {
+			t.Fatal(err)
+		}
+		moved, err := other.Parse(name, Render(p), Default())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if name != "service" { // which leaves out what is not set
+			same(t, moved, there)
+		}
+	}
+	if kept < 50 {
+		t.Errorf("%d variables are left", kept)
 	}
 }

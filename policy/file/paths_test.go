@@ -64,7 +64,7 @@ func TestOptional(t *testing.T) {
 		if err := p.Validate(); err != nil {
 			t.Errorf("%s: %v", c.name, err)
 		}
-		back, err := Parse(p.Name, Render(p), Default())
+		back, err := l.Parse(p.Name, Render(p), Default())
 		if err != nil {
 			t.Fatalf("%s: %v", c.name, err)
 		}

@@ -62,9 +62,10 @@ func elements(v any) []string {
 	return nil
 }
 
-// Render returns a policy as one file that extends no other. Parsing it, in any environment,
-// returns the same policy with other origins. Bytes that are not UTF-8, which only flags
-// and variables can contain, cannot be written in TOML and are lost.
+// Render returns a policy as one file that extends no other. Variables are as they were
+// written. Parsing it, with the same variables, returns the same policy with other origins.
+// Bytes that are not UTF-8, which only flags and variables can contain, cannot be written in
+// TOML and are lost.
 func Render(p policy.Policy) []byte {
 	var b strings.Builder
 	table := ""
@@ -77,70 +78,96 @@ func Render(p policy.Policy) []byte {
 			}
 			name = own
 		}
-		fmt.Fprintf(&b, "%s = %s\n", name, tomlValue(s.Key, s.Value))
+		fmt.Fprintf(&b, "%s = %s\n", name, s.tomlValue())
 	}
 	for _, t := range p.Tests {
-		renderTest(&b, t)
+		renderTest(&b, p, t)
 	}
 	return []byte(b.String())
 }
 
-func renderTest(b *strings.Builder, t policy.Test) {
+func renderTest(b *strings.Builder, p policy.Policy, t policy.Test) {
 	fmt.Fprintf(b, "\n[[%s]]\nname = %s\naccess = %q\n", testTable, tomlString(t.Name), t.Access)
+	text := func(word int, value string) string { return asWritten(value, p.Origins[testWritten(word)+"="+t.Name]) }
 	switch object := testObject[t.Access]; object {
 	case "path":
-		fmt.Fprintf(b, "path = %s\n", tomlString(unexpanded(t.Path)))
+		fmt.Fprintf(b, "path = %s\n", tomlString(text(0, t.Path)))
 	case "port":
 		fmt.Fprintf(b, "port = %d\n", t.Port)
 	case "call":
 		fmt.Fprintf(b, "call = %s\n", tomlString(t.Call))
 	default:
-		fmt.Fprintf(b, "run = %s\n", tomlStrings(t.Run, true))
+		var words []string
+		for i, word := range t.Run {
+			words = append(words, text(i+1, word))
+		}
+		fmt.Fprintf(b, "run = %s\n", tomlStrings(words))
 	}
 	fmt.Fprintf(b, "expect = %q\n", t.Expect)
 }
 
-// expands reports whether variables are expanded in the strings of a key.
-func expands(key string) bool {
-	switch key {
-	case "paths.metadata", "paths.view", "paths.tmp":
-		return false
+// asWritten returns a value in which variables are expanded as a file has it: with the variables
+// that it was written with, if it was.
+func asWritten(value string, at policy.Origin) string {
+	if computed(at.Written) {
+		return at.Written
 	}
-	return strings.HasPrefix(key, "paths.") || key == "home.dir" || key == "network.unix" ||
-		key == "environment.set"
+	return unexpanded(value)
 }
 
-func tomlValue(key string, v any) string {
-	switch v := v.(type) {
+// variables reports whether variables are expanded in the strings of the key.
+func (s *Setting) variables() bool {
+	k := findKey(s.Key)
+	return k != nil && k.variables
+}
+
+func (s *Setting) tomlValue() string {
+	origin := func(i int) policy.Origin {
+		if i < len(s.Elements) {
+			return s.Elements[i]
+		}
+		return policy.Origin{}
+	}
+	switch v := s.Value.(type) {
 	case string:
-		if expands(key) {
-			v = unexpanded(v)
+		if s.variables() {
+			v = asWritten(v, s.Origin)
 		}
 		return tomlString(v)
 	case []string:
-		return tomlStrings(v, expands(key))
+		return tomlStrings(s.listed(v, origin))
 	case []uint16:
 		return "[" + strings.Join(elements(v), ", ") + "]"
 	case map[string]string:
 		var fields []string
-		for _, name := range elements(v) {
-			fields = append(fields, tomlString(name)+" = "+tomlString(unexpanded(v[name])))
+		for i, name := range elements(v) {
+			fields = append(fields, tomlString(name)+" = "+tomlString(asWritten(v[name], origin(i))))
 		}
 		return "{ " + strings.Join(fields, ", ") + " }"
 	}
-	return fmt.Sprint(v)
+	return fmt.Sprint(s.Value)
+}
+
+// listed spells the elements of a list.
+func (s *Setting) listed(list []string, origin func(int) policy.Origin) []string {
+	if !s.variables() {
+		return list
+	}
+	spelling := make([]string, len(list))
+	for i, value := range list {
+		path, optional := cutOptional(value)
+		spelling[i] = spellPath(asWritten(path, origin(i)), optional)
+	}
+	return spelling
 }
 
 // lineWidth is the length of a list, in bytes, from which it takes several lines.
 const lineWidth = 90
 
-func tomlStrings(list []string, escape bool) string {
+func tomlStrings(list []string) string {
 	quoted := make([]string, len(list))
 	width := 0
 	for i, s := range list {
-		if escape {
-			s = unexpanded(s)
-		}
 		quoted[i] = tomlString(s)
 		width += len(quoted[i]) + 2
 	}

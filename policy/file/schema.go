@@ -12,12 +12,16 @@ import (
 // the schema is always the same.
 type node map[string]any
 
+// SchemaID is where the JSON schema is published; editors find it by a line "#:schema ".
+const SchemaID = "https://raw.githubusercontent.com/memjail/memjail/main/docs/policy-schema.json"
+
 // Schema returns the JSON schema (draft 2020-12) of a policy file, for editors and for
 // programs that write policies. It knows neither variables nor other files: what it
 // accepts can still contradict itself.
 func Schema() []byte {
 	root := tableSchema()
 	root["$schema"] = "https://json-schema.org/draft/2020-12/schema"
+	root["$id"] = SchemaID
 	root["title"] = "memjail policy"
 	root["required"] = []string{"version"}
 	properties := root["properties"].(node)

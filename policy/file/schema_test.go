@@ -60,7 +60,7 @@ var keywords map[string]func(s map[string]any, arg, v any) error
 func init() {
 	plain := func(map[string]any, any, any) error { return nil }
 	keywords = map[string]func(s map[string]any, arg, v any) error{
-		"$schema": plain, "title": plain, "then": plain, "deprecated": plain,
+		"$schema": plain, "$id": plain, "description": plain, "title": plain, "then": plain, "deprecated": plain,
 		"type": checkType, "const": checkConst, "enum": checkEnum, "pattern": checkPattern, "not": checkNot,
 		"anyOf": checkAnyOf,
 		"allOf": checkAllOf, "if": checkIf, "minimum": checkMinimum, "maximum": checkMaximum, "items": checkItems,

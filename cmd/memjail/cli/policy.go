@@ -19,7 +19,7 @@ import (
 func newPolicy(io streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "policy",
-		Short: "Show, explain, check and compare policies",
+		Short: "Show, explain, check, compare and begin policies",
 		Long: `policy shows what a policy means on this system and for this user. It starts
 nothing. NAME|FILE is a policy by its name (see policy list), or a file (a path with a
 slash or ending in .toml).
@@ -43,7 +43,7 @@ Exit status:
 		return misusedf("%w; see \"%s --help\"", err, cmd.CommandPath())
 	})
 	cmd.AddCommand(newPolicyShow(io), newPolicyExplain(io), newPolicyLint(io), newPolicyDiff(io),
-		newPolicyList(io), newPolicySchema(io))
+		newPolicyList(io), newPolicyInit(io), newPolicySchema(io))
 	return cmd
 }
 
