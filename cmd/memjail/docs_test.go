@@ -254,9 +254,49 @@ func TestDocsFlags(t *testing.T) {
 	}
 }
 
-// TestDocsThreatModel: what holds a row of the threat model is a route of the probe suite, or
-// a test of this tree.
-func TestDocsThreatModel(t *testing.T) {
+// TestDocsHeldBy: what holds a row of the threat model, or keeps a hole closed, is a route of
+// the probe suite, or a test of this tree.
+func TestDocsHeldBy(t *testing.T) {
+	tests, pages := testSources(t), docsPages(t)
+	routes := map[string]bool{}
+	for _, m := range regexp.MustCompile("(?m)^\\| `([a-z-]+)/").FindAllStringSubmatch(pages["docs/probes.md"], -1) {
+		routes[m[1]] = true
+	}
+	name := regexp.MustCompile("`([^`]+)`")
+	for _, page := range []struct {
+		name           string
+		columns, least int
+	}{
+		{"docs/threat-model.md", 3, 50},
+		{"docs/holes.md", 4, 50},
+	} {
+		rows := 0
+		for line := range strings.Lines(pages[page.name]) {
+			cells := strings.Split(strings.TrimSpace(line), " | ")
+			last := cells[len(cells)-1]
+			if len(cells) != page.columns || last == "held by |" {
+				continue
+			}
+			rows++
+			held := name.FindAllStringSubmatch(last, -1)
+			if len(held) == 0 && !strings.HasPrefix(last, "nothing: ") && !strings.HasPrefix(last, "the probes' ") {
+				t.Errorf("%s: nothing holds the row %q", page.name, cells[0])
+			}
+			for _, m := range held {
+				if !routes[m[1]] && !strings.Contains(tests, "\nfunc "+m[1]+"(") {
+					t.Errorf("%s: the row %q names %s, which is neither a route nor a test", page.name, cells[0], m[1])
+				}
+			}
+		}
+		if rows < page.least {
+			t.Errorf("%s: found %d rows: looked for the wrong thing", page.name, rows)
+		}
+	}
+}
+
+// testSources is the text of all tests of the tree.
+func testSources(t *testing.T) string {
+	t.Helper()
 	var tests strings.Builder
 	err := filepath.WalkDir(filepath.Join("..", ".."), func(path string, _ os.DirEntry, err error) error {
 		if err != nil || !strings.HasSuffix(path, "_test.go") {
@@ -269,29 +309,5 @@ func TestDocsThreatModel(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	routes := map[string]bool{}
-	for _, m := range regexp.MustCompile("(?m)^\\| `([a-z-]+)/").FindAllStringSubmatch(
-		docsPages(t)["docs/probes.md"], -1) {
-		routes[m[1]] = true
-	}
-	rows, name := 0, regexp.MustCompile("`([^`]+)`")
-	for line := range strings.Lines(docsPages(t)["docs/threat-model.md"]) {
-		cells := strings.Split(strings.TrimSpace(line), " | ")
-		if len(cells) != 3 || cells[2] == "held by |" {
-			continue
-		}
-		rows++
-		held := name.FindAllStringSubmatch(cells[2], -1)
-		if len(held) == 0 && !strings.HasPrefix(cells[2], "nothing: ") && !strings.HasPrefix(cells[2], "the probes' ") {
-			t.Errorf("nothing holds the row %q", cells[0])
-		}
-		for _, m := range held {
-			if !routes[m[1]] && !strings.Contains(tests.String(), "\nfunc "+m[1]+"(") {
-				t.Errorf("the row %q names %s, which is neither a route nor a test", cells[0], m[1])
-			}
-		}
-	}
-	if rows < 50 {
-		t.Errorf("found %d rows: looked for the wrong thing", rows)
-	}
+	return tests.String()
 }
