@@ -285,13 +285,19 @@ func (c *carving) findAncestors() {
 		case o.kind == limited:
 			ceiling = o.ceiling & (readRights | Execute)
 		}
+		expected := o.expected
 		for up := o.path; up != "/"; {
 			up = abspath.Parent(up)
+			if outer := c.objects[up]; outer != nil {
+				// The directories above it are carved for it anyway: of a container's many
+				// masks in /proc no message is needed.
+				expected = expected || outer.expected
+			}
 			e, ok := c.ancestors[up]
 			switch {
 			case !ok:
 				e = ancestor{ceiling: ceiling, object: o}
-			case e.object.expected && !o.expected:
+			case e.object.expected && !expected:
 				e = ancestor{ceiling: ceiling & e.ceiling, object: o}
 			default:
 				e.ceiling &= ceiling
