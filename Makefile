@@ -67,6 +67,13 @@ kernels-bench: build ## real programs inside and outside with the memory capabil
 	@DEPS=$(DEPS) .ci/deps busybox-static gcc git libc6-dev make procps python3 qemu-system-x86 strace
 	MEMJAIL_KERNELS=bench $(GO) test -count=1 -timeout 1h -run TestKernelBenchmark -v ./cmd/memjail
 
+.PHONY: containers
+containers: build ## Docker, Podman, containerd and CRI with memjail-oci, and servers in containers
+	@DEPS=$(DEPS) .ci/deps busybox-static catatonit containerd crun debootstrap docker.io iproute2 podman postgresql \
+		python3 redis-tools runc util-linux
+	MEMJAIL_CONTAINERS=all $(GO) test -count=1 -timeout 1h -run 'TestContainers|TestOCI' -v ./cmd/memjail
+	cd testdata/containers/cri && $(GO) test -count=1 ./...
+
 .PHONY: comparison
 comparison: build ## attack memjail and other launchers alike: docs/comparison.md
 	@DEPS=$(DEPS) .ci/deps bubblewrap firejail runc util-linux

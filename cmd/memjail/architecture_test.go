@@ -461,7 +461,7 @@ func findLibraries(f *archFile) []archBreach {
 	homes := map[string][]string{ // none: only tests may have it
 		"github.com/spf13/cobra":               {"cmd/memjail/cli"},
 		"github.com/spf13/pflag":               {"cmd/memjail/cli"},
-		"github.com/pelletier/go-toml/v2":      {"policy/file"},
+		"github.com/pelletier/go-toml/v2":      {"policy/file", "cmd/memjail/oci"},
 		"github.com/landlock-lsm/go-landlock":  nil, // it brings cgo in, by psx; see sandbox/kernel/landlockabi
 		"github.com/seccomp/libseccomp-golang": {"sandbox/filter"},
 		"github.com/cilium/ebpf":               {"sandbox/capability/install"},

@@ -226,7 +226,7 @@ func TestDocsFlags(t *testing.T) {
 	known := map[string]bool{}
 	// Flags stand at the beginning of a line; other commands' are in the examples.
 	long := regexp.MustCompile(`(?m)^ +(?:-[a-z], )?--([a-z][a-z-]+)`)
-	for _, command := range []string{"run", "exec", "learn", "pin", "probe", "doctor", "drop",
+	for _, command := range []string{"run", "exec", "learn", "pin", "probe", "doctor", "drop", "oci",
 		"capability install", "capability status", "capability uninstall", "policy show", "policy explain",
 		"policy init",
 		"policy lint", "policy diff", "policy list", "policy schema", "verify", "systemd drop-in",

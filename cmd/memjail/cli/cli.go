@@ -10,7 +10,9 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"path/filepath"
 
+	"github.com/memjail/memjail/cmd/memjail/oci"
 	"github.com/memjail/memjail/sandbox/probe"
 	"github.com/memjail/memjail/sandbox/probe/attempts"
 	"github.com/memjail/memjail/sandbox/session"
@@ -38,6 +40,9 @@ func Main(args, env []string, stdout, stderr io.Writer) int {
 		return status
 	}
 	io := streams{out: stdout, err: stderr}
+	if len(args) > 0 && filepath.Base(args[0]) == oci.Name {
+		return ociMain(args[1:], env, io)
+	}
 	root := newRoot(env, io, chosen(args))
 	root.SetArgs(args[1:])
 	root.SetOut(stdout)
@@ -61,6 +66,7 @@ var commands = []struct {
 	{"verify", func(_ []string, io streams) *cobra.Command { return newVerify(io) }},
 	{"systemd", newSystemd},
 	{"policy", func(_ []string, io streams) *cobra.Command { return newPolicy(io) }},
+	{"oci", newOCI},
 	{"capability", func(_ []string, io streams) *cobra.Command { return newCapability(io) }},
 	{"doctor", func(_ []string, io streams) *cobra.Command { return newDoctor(io) }},
 	{"version", func(_ []string, io streams) *cobra.Command { return newVersion(io) }},
