@@ -2,8 +2,13 @@ package main_test
 
 import (
 	"os"
+	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/memjail/memjail/sandbox/probe"
+	"golang.org/x/sys/unix"
 )
 
 // viewFlags show a script what programs need, and of all else nothing.
@@ -51,19 +56,148 @@ m = s.SharedMemory(create=True, size=8); m.buf[0] = 7; n = s.SharedMemory(name=m
 
 // TestViewSame: programs go in a private view as they go outside.
 func TestViewSame(t *testing.T) {
-	forAccounts(t, func(t *testing.T, as account) {
+	for _, as := range viewAccounts() {
 		for _, test := range append(viewTests, sameTests...) {
+			if as.uid == 12345 && test.name == sameTests[0].name {
+				break
+			}
 			if test.as == "root" && !as.isRoot() || test.as == "self" && as.uid >= 0 {
 				continue
 			}
 			if test.name == "go" || test.name == "rust" { // they take long, and do what the others do
 				continue
 			}
-			t.Run(test.name, func(t *testing.T) {
+			t.Run(as.name+"/"+test.name, func(t *testing.T) {
 				t.Parallel()
 				as.needs(t, append(strings.Fields(test.needs), "bash")...)
 				test.compareUnder(t, as, viewFlags(as))
 			})
 		}
-	})
+	}
+}
+
+// viewAccounts are all that can be had, and one whose number is not that by which IDs are shown
+// that a user namespace does not map.
+func viewAccounts() []account {
+	if os.Geteuid() == 0 {
+		return append(accounts(), account{"another user", 12345})
+	}
+	return accounts()
+}
+
+// TestViewProbes: no name leads out of a private view, and nothing is mounted or unmounted in it.
+// The control of each attempt is made outside.
+func TestViewProbes(t *testing.T) {
+	for _, as := range viewAccounts() {
+		report := probed(t, as, memjailPath(t), nil, 0, "--view", "private", "--rox", "/usr", "--ro", "/etc",
+			"--only", "view/...", "--only", "mount-call/...", "--only", "proc-links/...")
+		held := map[string]int{}
+		for _, r := range report.Results {
+			if r.Verdict == probe.Held {
+				held[r.Route]++
+			} else if r.Route == "view" && r.Verdict != probe.NotProven {
+				t.Errorf("%s: %s: %s", r.Name, r.Verdict, r.Detail)
+			}
+		}
+		if held["view"] < 10 || held["proc-links"] == 0 || as.isRoot() && held["mount-call"] == 0 {
+			t.Errorf("%s: too little was proven: %v", as.name, held)
+		}
+	}
+}
+
+// TestViewRights: in a user namespace a process has all capabilities, over files whose owners are
+// mapped, too. The command has none but those that memjail was started with, not even in its
+// bounding set.
+func TestViewRights(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("only root can be root without CAP_SYS_ADMIN")
+	}
+	as := account{"root", -1}
+	as.needs(t, "setpriv")
+	dir := as.workDir(t)
+	secret := filepath.Join(dir, "secret")
+	if err := os.WriteFile(secret, []byte("secret\n"), 0); err != nil {
+		t.Fatal(err)
+	}
+	const script = "grep ^Cap /proc/self/status; cat secret; id -u"
+	few := []string{"setpriv", "--bounding-set", "-all,+chown,+setuid,+setgid,+setpcap,+setfcap", "--inh-caps", "-all"}
+	plain := job{as: as, dir: dir, argv: append(few, "sh", "-c", script)}.run(t)
+	if !strings.Contains(plain.stderr, "Permission denied") || !strings.HasSuffix(plain.stdout, "\n0\n") {
+		t.Fatalf("control: root without CAP_DAC_OVERRIDE reads the secret: %v", plain)
+	}
+	inView := job{as: as, dir: dir, argv: append(few, memjailPath(t), "run", "--view", "private", "--rox", "/usr",
+		"--rw", dir, "--", "sh", "-c", script)}.run(t)
+	if inView != plain {
+		t.Errorf("not the same.\n=== without memjail: %v\n=== in a view: %v", plain, inView)
+	}
+	full := job{as: as, dir: dir, argv: []string{"unshare", "--user", "--map-root-user", "cat", "secret"}}.run(t)
+	if full.stdout != "secret\n" {
+		t.Errorf("control: a user namespace alone does not let root read it: %v", full)
+	}
+}
+
+// TestViewFallback: where no user namespace can be made, auto says which step failed and goes
+// on, and private does not start. It is made impossible in a user namespace of the test's own.
+func TestViewFallback(t *testing.T) {
+	as := accounts()[0]
+	as.needs(t, "unshare", "setpriv")
+	dir := as.workDir(t)
+	const limit = `echo 0 >/proc/sys/user/max_user_namespaces && exec setpriv --bounding-set -sys_admin --inh-caps -all "$@"`
+	run := func(view string) outcome {
+		return job{as: as, dir: dir, argv: []string{"unshare", "--user", "--map-root-user", "sh", "-c", limit, "sh",
+			memjailPath(t), "run", "--view", view, "--rox", "/usr", "--rw", dir, "--", "sh", "-c",
+			"test -e /etc/passwd && echo seen"}}.run(t)
+	}
+	if o := run("shared"); o.code != 0 {
+		t.Fatalf("control: %v", o)
+	}
+	const why = "making a user namespace: no space left on device (user.max_user_namespaces allows no more"
+	if o := run("auto"); o.code != 0 || o.stdout != "seen\n" || !strings.Contains(o.stderr, why) {
+		t.Errorf("auto: %v", o)
+	}
+	if o := run("private"); o.code != 125 || o.stdout != "" || !strings.Contains(o.stderr, why) {
+		t.Errorf("private: %v", o)
+	}
+}
+
+// TestViewIsPrivate: what is mounted outside later into a granted directory does not appear in a
+// view. Control: without a view it does.
+func TestViewIsPrivate(t *testing.T) {
+	if os.Geteuid() != 0 || os.Getenv(ownMountsMarker) == "" {
+		t.Skip("only root in a mount namespace of its own mounts anything")
+	}
+	as := account{"root", -1}
+	for _, view := range []string{"shared", "private"} {
+		dir := as.workDir(t)
+		script := `echo ready >ready; while ! [ -e mounted ]; do sleep 0.05; done; test -e in/version && echo seen || echo unseen`
+		cmd := job{as: as, dir: dir, argv: []string{memjailPath(t), "run", "-q", "--view", view, "--rox",
+			"/usr", "--rw", dir, "--", "sh",
+			"-c", script}}.command(t, t.Context())
+		if err := os.Mkdir(filepath.Join(dir, "in"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		var out strings.Builder
+		cmd.Stdout = &out
+		if err := cmd.Start(); err != nil {
+			t.Fatal(err)
+		}
+		eventually(t, 20*time.Second, "the command has started", func() bool {
+			_, err := os.Stat(filepath.Join(dir, "ready"))
+			return err == nil
+		})
+		if err := unix.Mount("proc", filepath.Join(dir, "in"), "proc", 0, ""); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, "mounted"), nil, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		err := cmd.Wait()
+		if err := unix.Unmount(filepath.Join(dir, "in"), 0); err != nil {
+			t.Error(err)
+		}
+		want := map[string]string{"shared": "seen\n", "private": "unseen\n"}[view]
+		if err != nil || out.String() != want {
+			t.Errorf("%s: %v: %q, want %q", view, err, &out, want)
+		}
+	}
 }

@@ -61,7 +61,7 @@ func enterNamespaces(p policy.Policy, attr *syscall.SysProcAttr) (*syscall.SysPr
 func (n *namespaces) adopt() {
 	switch {
 	case n.Own:
-		view.Adopt(n.Before, true)
+		view.Adopt(n.Before)
 	case n.Failure != "":
 		view.Fail(failed(n.Failure))
 	}

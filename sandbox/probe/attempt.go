@@ -101,6 +101,9 @@ type Attempt struct {
 	// attempt with EACCES. That is so for opens of procfs for reading, and for memfds that
 	// are executed; Landlock refuses writes before it.
 	ByCapability bool
+	// ClosedBy reports whether a policy closes an attempt that the default policy leaves open:
+	// what gets through then is a hole. nil: none does.
+	ClosedBy func(p policy.Policy) bool
 	// Permits returns which setting of a policy opens the attempt on purpose, or "".
 	Permits func(p policy.Policy) string
 }

@@ -334,7 +334,7 @@ func (r *suite) judge(a *Attempt, inside done, result *Result) {
 		return
 	}
 	result.Verdict = Open
-	if a.Promise == PromiseOpen {
+	if a.Promise == PromiseOpen && (r.Policy == nil || a.ClosedBy == nil || !a.ClosedBy(*r.Policy)) {
 		result.Why = a.Why
 	} else if a.Permits != nil && r.Policy != nil {
 		result.Why = a.Permits(*r.Policy)

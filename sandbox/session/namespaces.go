@@ -17,14 +17,15 @@ import (
 // make them itself: it executes this program again, in the same process, with the same
 // arguments, and in that one it returns nil. It is called on the main thread, before anything
 // of the session is prepared. The program must call [view.Accept] first in main and be linked
-// to begin at memjail_entry. Where the policy can do without (paths.view = "auto") it returns
-// nil, too, and [sandbox.Prepare] says why. After an error the process must end.
-func EnterNamespaces(pol policy.Policy) error {
+// to begin at memjail_entry. Where the policy or a best effort can do without, and the kernel
+// refuses, it returns nil, too, and [sandbox.Prepare] says why. After an error the process must
+// end.
+func EnterNamespaces(pol policy.Policy, bestEffort bool) error {
 	needed, must := pol.OwnMounts()
 	if !needed || view.Tried() || view.Able() {
 		return nil
 	}
-	if !must {
+	if !must || bestEffort {
 		runtime.LockOSThread()
 		if err := view.Try(); err != nil {
 			view.Fail(err)

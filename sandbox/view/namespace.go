@@ -43,7 +43,7 @@ func (e *NamespaceError) hint() string {
 	case e.Step == stepUnshare && errors.Is(e.Err, unix.EPERM):
 		return "a container, a sandbox around this one or kernel.unprivileged_userns_clone refuses it: " +
 			"start memjail outside, or as root"
-	case e.Step == stepMap && unix.Geteuid() == 0 && errors.Is(e.Err, unix.EPERM):
+	case e.Step == stepMap && unix.Getuid() == 0 && errors.Is(e.Err, unix.EPERM):
 		return "root without CAP_SYS_ADMIN needs CAP_SETFCAP for it, or AppArmor refuses it"
 	case e.Step != stepUnshare && (errors.Is(e.Err, unix.EACCES) || errors.Is(e.Err, unix.EPERM)):
 		return apparmor
@@ -53,9 +53,8 @@ func (e *NamespaceError) hint() string {
 
 // own is what this process knows about its namespaces.
 var own struct {
-	// entered: it is in user and mount namespaces that were made for it. mapped: the IDs are
-	// mapped already.
-	entered, mapped bool
+	// entered: it is in user and mount namespaces that were made for it.
+	entered bool
 	// before are its rights outside.
 	before kernel.Privileges
 	// failure is why it is not; nil: nobody has tried.
@@ -83,8 +82,9 @@ func Arg0(argv0 string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return fmt.Sprintf("%s%x,%x,%x,%x,%x,%x: %s", early.NamespacesPrefix, uint64(p.Effective), uint64(p.Permitted),
-		uint64(p.Inheritable), uint64(p.Bounding), uint64(p.Ambient), p.SecureBits, argv0), nil
+	return fmt.Sprintf("%s%x,%x,%x,%x,%x,%x,%x,%x: %s", early.NamespacesPrefix, uint64(p.Effective),
+		uint64(p.Permitted), uint64(p.Inheritable), uint64(p.Bounding), uint64(p.Ambient), p.SecureBits,
+		unix.Geteuid(), unix.Getegid(), argv0), nil
 }
 
 // Accept finds out whether this process was executed with [Arg0]. It is called first in main,
@@ -109,7 +109,7 @@ func Accept(args []string) {
 		own.failure = &NamespaceError{stepUnshare, unix.Errno(errno)}
 		return
 	}
-	var bits [6]uint64
+	var bits [8]uint64
 	for i, text := range strings.Split(sets, ",") {
 		if i < len(bits) {
 			bits[i], _ = strconv.ParseUint(text, 16, 64) // 0, which is less, where it is no number
@@ -119,23 +119,28 @@ func Accept(args []string) {
 		Capabilities: kernel.Capabilities{Effective: kernel.CapSet(bits[0]), Permitted: kernel.CapSet(bits[1]),
 			Inheritable: kernel.CapSet(bits[2])},
 		Bounding: kernel.CapSet(bits[3]), Ambient: kernel.CapSet(bits[4]), SecureBits: int(bits[5]),
-	}, false)
+	})
+	// Until they are mapped this process's own IDs are not known to it.
+	for _, file := range idMaps(int(bits[6]), int(bits[7])) {
+		if err := os.WriteFile(file[0], []byte(file[1]), 0); err != nil {
+			own.failure = &NamespaceError{stepMap, errnoOf(err)}
+			break
+		}
+	}
 	kernel.SetThreadName(filepath.Base(name)) // execveat(2) has made it a number
 }
 
 // Adopt notes that this process was started in user and mount namespaces that were made for it,
-// and which rights it had outside.
-func Adopt(before kernel.Privileges, mapped bool) {
-	own.entered, own.mapped, own.before = true, mapped, before
-}
+// with its IDs mapped, and which rights it has outside.
+func Adopt(before kernel.Privileges) { own.entered, own.before = true, before }
 
-// idMaps are the files that map this process's IDs to themselves, in the order in which they
-// are written.
-func idMaps() [3][2]string {
+// idMaps are the files that map a process's IDs to themselves, in the order in which they are
+// written.
+func idMaps(uid, gid int) [3][2]string {
 	return [3][2]string{
 		{"/proc/self/setgroups", "deny"},
-		{"/proc/self/uid_map", fmt.Sprintf("%d %[1]d 1", unix.Geteuid())},
-		{"/proc/self/gid_map", fmt.Sprintf("%d %[1]d 1", unix.Getegid())},
+		{"/proc/self/uid_map", fmt.Sprintf("%d %[1]d 1", uid)},
+		{"/proc/self/gid_map", fmt.Sprintf("%d %[1]d 1", gid)},
 	}
 }
 
@@ -143,7 +148,7 @@ func idMaps() [3][2]string {
 // [*NamespaceError], or another error. It is called on a locked thread.
 func Try() error {
 	steps := []kernel.Step{kernel.StepUnshare(stepUnshare, unix.CLONE_NEWUSER|unix.CLONE_NEWNS)}
-	for _, file := range idMaps() {
+	for _, file := range idMaps(unix.Geteuid(), unix.Getegid()) {
 		steps = append(steps, kernel.StepsWriteFile(stepMap, file[0], file[1])...)
 	}
 	steps = append(steps, kernel.StepPrivateMounts(stepMount), kernel.StepEnd())
@@ -166,36 +171,24 @@ func Try() error {
 	return err
 }
 
-// Unshare moves the calling thread into a mount namespace of its own, whose mounts are
-// private; for a process that is in one already it maps the IDs. whole reports that all
-// threads are in the namespace. Errors: [*NamespaceError].
+// Unshare moves the calling thread into a mount namespace of its own, unless all threads are in
+// one already (whole), and makes its mounts private. Errors: [*NamespaceError], and what [Fail]
+// noted.
 func Unshare() (whole bool, err error) {
+	if own.failure != nil {
+		return own.entered, own.failure
+	}
+	step := stepMount
 	if !own.entered {
-		if own.failure != nil && !Able() {
-			return false, own.failure
-		}
+		step = "making the mounts private"
 		if err := unix.Unshare(unix.CLONE_NEWNS); err != nil {
 			return false, &NamespaceError{"making a mount namespace", err}
 		}
-		return false, makePrivate("making the mounts private")
 	}
-	for _, file := range idMaps() {
-		if own.mapped {
-			break
-		}
-		if err := os.WriteFile(file[0], []byte(file[1]), 0); err != nil {
-			return true, &NamespaceError{stepMap, errnoOf(err)}
-		}
-	}
-	own.mapped = true
-	return true, makePrivate(stepMount)
-}
-
-func makePrivate(step string) error {
 	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-		return &NamespaceError{step, err}
+		return own.entered, &NamespaceError{step, err}
 	}
-	return nil
+	return own.entered, nil
 }
 
 func errnoOf(err error) error {

@@ -43,7 +43,7 @@ func enterTrial(text string) error {
 	if err := json.Unmarshal([]byte(text), &t); err != nil {
 		return err
 	}
-	Adopt(own.before, true) // the parent has made the namespaces
+	Adopt(own.before) // the parent has made the namespaces
 	if _, err := Unshare(); err != nil {
 		return err
 	}

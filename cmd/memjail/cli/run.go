@@ -146,7 +146,7 @@ func prepareRunner(o *runOptions, args, env []string, io streams, becomes bool) 
 	if err != nil {
 		return nil, err
 	}
-	if err := session.EnterNamespaces(pol); err != nil {
+	if err := session.EnterNamespaces(pol, o.bestEffort); err != nil {
 		return nil, err
 	}
 	r := &runner{options: o, policy: pol, command: args[0], args: args, env: env, io: io, statusFD: o.statusFD,
