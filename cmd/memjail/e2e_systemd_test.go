@@ -196,6 +196,7 @@ func TestSystemd(t *testing.T) {
 		{"probe", unitProbe}, {"refused", unitRefused}, {"unreachable", unitUnreachable},
 		{"journal", unitJournal}, {"check", unitCheck}, {"template", unitTemplate}, {"user", unitUser},
 		{"nginx", unitNginx}, {"redis", unitRedis}, {"postgresql", unitPostgreSQL},
+		{"learn", unitLearn}, {"learn-killed", unitLearnKilled},
 		{"runc", unitRunc}, {"private-pids", unitPrivatePIDs},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.run(t, m) })
@@ -562,7 +563,7 @@ func unitCheck(t *testing.T, m *machine) {
 		"exposure by systemd-analyze"}
 	if m.version(t) < 257 { // @system-service has them from then on
 		wanted = append(wanted, "the drop-in adds SystemCallFilter=fsopen landlock_add_rule "+
-			"landlock_create_ruleset landlock_restrict_self ptrace seccomp")
+			"landlock_create_ruleset landlock_restrict_self pidfd_getfd ptrace seccomp")
 	}
 	for _, want := range wanted {
 		if !strings.Contains(out, want) {

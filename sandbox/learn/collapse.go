@@ -18,6 +18,8 @@ type Places struct {
 	// XDG are the directories that variables such as XDG_CACHE_HOME name, canonical, by
 	// the variable's name.
 	XDG map[string]string
+	// Absolute: the policy has absolute paths and no variables. A service may lack them.
+	Absolute bool
 }
 
 // group is where a rule stands in the policy.

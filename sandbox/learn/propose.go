@@ -73,6 +73,9 @@ type Options struct {
 	// Secrets grants keys, tokens, start-up files and sockets of daemons like anything
 	// else.
 	Secrets bool
+	// Service: the program may connect to the sockets of the service manager and the system
+	// log, to which the policy therefore leaves UNIX sockets open if it does.
+	Service bool
 	// Base is what the proposal adds to; nil: nothing.
 	Base *Base
 	// ABI is the kernel's Landlock ABI. The proposal has no keys that it cannot enforce.
@@ -354,11 +357,20 @@ func (b *builder) grantListings() {
 	}
 }
 
+// managerSockets are those that a service logs to and notifies its manager by.
+var managerSockets = []string{"/run/systemd/notify", "/run/systemd/journal", "/dev/log"}
+
 // sockets decides about UNIX sockets outside.
 func (b *builder) sockets(r *Recorder) {
 	for _, name := range slices.Sorted(maps.Keys(r.sockets)) {
 		u := r.sockets[name]
 		if b.options.Secrets || strings.HasPrefix(name, "@") && r.own[name] {
+			b.socketsGranted = true
+			continue
+		}
+		if b.options.Service && slices.ContainsFunc(managerSockets, func(place string) bool {
+			return abspath.Within(place, name)
+		}) {
 			b.socketsGranted = true
 			continue
 		}

@@ -31,6 +31,9 @@ type placeVariable struct{ variable, dir string }
 // variables are those of the places, the first that holds a path counts.
 func (p *Places) variables() []placeVariable {
 	var all []placeVariable
+	if p.Absolute {
+		return nil
+	}
 	if !abspath.Within(p.Dir, p.Home) {
 		all = append(all, placeVariable{"${PWD}", p.Dir})
 	}
@@ -195,7 +198,7 @@ func (p *Proposal) networkKeys(b *strings.Builder) {
 	case !p.OwnSockets && !below.Unix.Restricted():
 		b.WriteString("unix        = []\n")
 	case p.OwnSockets:
-		b.WriteString("# UNIX sockets stay as usual, since the program has some of its own: those of daemons\n" +
+		b.WriteString("# UNIX sockets stay as usual, since the program needs some: those of other daemons\n" +
 			"# outside can be connected to as well. On kernels with Landlock ABI 9 name the\n" +
 			"# directories here instead: unix = [\"/tmp\"].\n")
 		if below.Unix.Restricted() {
@@ -294,12 +297,14 @@ func (p *Proposal) tests(b *strings.Builder) {
 			if g.Rights&policy.MayWrite != 0 {
 				access, name = "write", "the working directory can be written"
 			}
-			test(name, access, `"${PWD}"`, "allow")
+			text, _ := p.places.spelled("", g.Path)
+			test(name, access, text, "allow")
 		}
 	}
 	if home := p.places.Home; home != "" && home != "/" && !p.grants(home) &&
 		p.base.rights(home)&policy.MayWrite == 0 {
-		test("the home directory cannot be written", "write", `"${HOME}"`, "deny")
+		text, _ := p.places.spelled("", home)
+		test("the home directory cannot be written", "write", text, "deny")
 	}
 }
 

@@ -25,6 +25,8 @@ type Detached struct {
 	// ExitMessage is a datagram that the guard sends over File if the supervisor is
 	// killed, and the command with it; empty: none.
 	ExitMessage []byte
+
+	observed bool // what the command uses is reported, too
 }
 
 // ReapsOthers reports whether orphaned descendants become this process's children. There a
@@ -56,6 +58,7 @@ func become(o Options) error {
 			return err
 		}
 	}
+	report.observed = o.ObserveDetached
 	detached, err := startDetached(o.Sandbox.Policy, plan, report)
 	if err != nil {
 		return err
@@ -200,7 +203,7 @@ func startDetached(pol policy.Policy, plan *sandbox.Plan, report Detached) (*det
 // detachedConfig is the configuration of the supervisor that Become starts.
 func detachedConfig(pol policy.Policy, plan *sandbox.Plan, report Detached) (successorConfig, error) {
 	config := successorConfig{Policy: pol, Token: plan.Token, Reports: report.Refused,
-		ReportMounts: report.Mounted, Observer: report.Config,
+		ReportMounts: report.Mounted, Observes: report.observed, Observer: report.Config,
 		PID: os.Getpid(), Exec: true, Guard: guardOf(pol), OwnMounts: plan.MountNamespace != nil,
 		SlowMounts: plan.Mounts != nil && plan.Mounts.HasRemote(), Writable: plan.Writable}
 	config.Policy.Tests = nil

@@ -77,6 +77,9 @@ func (config successorConfig) supervisorOptions(observer DetachedObserver) super
 		o.Report = observer.Refused
 		o.Explain = snapshotExplainer(config.Policy, config.Facts)
 	}
+	if observer, ok := observer.(UseObserver); ok && config.Observes {
+		o.Observe = observer.Observed
+	}
 	if config.Exec { // what the self-check tries is no attempt of the command's
 		o.Quiet = selfCheckRunning(fdListener)
 		// The self-check makes the first call, and the launching process prints the warning.

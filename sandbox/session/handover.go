@@ -58,6 +58,8 @@ type successorConfig struct {
 	Observer json.RawMessage
 	// Mounts are the known ones, [landlock.KnownMounts]; nil: mounts are not watched.
 	Mounts []string
+	// Observes: what the command uses is reported to the observer, a [UseObserver].
+	Observes bool
 	// ReportMounts: mounts are reported to the observer.
 	ReportMounts bool
 }

@@ -39,6 +39,13 @@ type DetachedObserver interface {
 	Ended()
 }
 
+// UseObserver is a [DetachedObserver] for [Options.ObserveDetached].
+type UseObserver interface {
+	DetachedObserver
+	// Observed is [Options.Observe].
+	Observed(o supervisor.Observation)
+}
+
 // Silent is an observer that does nothing. It can be embedded.
 type Silent struct{}
 

@@ -36,6 +36,9 @@ type Options struct {
 	// the supervisor while the program waits; nil: nobody observes. See
 	// [supervisor.Options.Observe].
 	Observe func(supervisor.Observation)
+	// ObserveDetached: under Become the same goes to the observer of the detached supervisor,
+	// which is a [UseObserver].
+	ObserveDetached bool
 	// Remaining decides, under Run, what happens to the processes that the command leaves
 	// behind.
 	Remaining Remaining
@@ -115,7 +118,7 @@ func prepare(o Options) (*sandbox.Plan, Observer, error) {
 	if o.Sandbox.Reports {
 		o.Sandbox.PathCalls = supervisor.PathCalls()
 	}
-	if o.Observe != nil {
+	if o.Observe != nil || o.ObserveDetached {
 		o.Sandbox.Observe = supervisor.ObservedCalls()
 	}
 	plan, err := sandbox.Prepare(o.Sandbox)

@@ -32,6 +32,8 @@ process 1, or the reaper of its descendants, it stays, as a minimal init.`,
 	f.SetInterspersed(false)
 	o.policyFlags.declare(f)
 	o.declareCommon(f)
+	f.StringVar(&o.observer, "observer", "", "send what CMD uses to the `SOCKET` of memjail systemd learn")
+	f.MarkHidden("observer")
 	f.StringVar(&o.argv0, "argv0", "", "set CMD's argv[0] to `NAME`")
 	return cmd
 }
@@ -54,11 +56,27 @@ func execute(o *runOptions, args, env []string, io streams) error {
 		}
 	}
 	options := r.sessionOptions(args, env)
+	if o.observer != "" {
+		r.observe(&options)
+	}
 	if !r.becomes {
 		status, err := session.Run(options)
 		return r.exit(status, err)
 	}
 	return session.Become(options)
+}
+
+// observe has what CMD uses sent to memjail systemd learn. If that has ended, CMD starts all
+// the same, with memory closed: somebody has to restart a service for it to start otherwise.
+func (r *runner) observe(o *session.Options) {
+	observer, err := dialObserver(r.options.observer)
+	if err != nil {
+		r.printf("warning: CMD is not observed: %v", err)
+		return
+	}
+	r.observer = observer
+	o.ObserveDetached, o.Sandbox.NoCapability = true, true
+	o.Observe = (&useSender{file: observer}).send // where this process stays
 }
 
 // managerVariables are those by which a service manager talks to a service,

@@ -20,6 +20,15 @@ var _ session.Observer = (*runner)(nil)
 func (r *runner) Prepared(plan *sandbox.Plan) error {
 	r.explainPlan(plan)
 	entry := r.startEntry(plan)
+	if r.observer != nil {
+		abi := 0
+		if plan.Rules != nil {
+			abi = plan.Rules.ABI.Version
+		}
+		if err := sendStart(r.observer, r.env, abi); err != nil {
+			r.printf("warning: CMD is not observed: %v", err)
+		}
+	}
 	switch {
 	case !r.becomes:
 		r.journal.log(entry)
@@ -105,17 +114,24 @@ type detachedConfig struct {
 	Policy string
 	// Start is the journal's entry of the start.
 	Start []byte
+	// Observed: the file is a connection to memjail systemd learn, and there is no log.
+	Observed bool
 }
 
 // detached describes how the supervisor that exec starts reports.
 func (r *runner) detached(plan *sandbox.Plan) (session.Detached, error) {
 	d := session.Detached{Refused: (r.log != nil || r.journal != nil) && r.collect != nil, Mounted: r.journal != nil}
+	if r.observer != nil {
+		d = session.Detached{File: session.DupFile(int(r.observer.Fd()))}
+	}
 	var err error
-	d.Config, err = json.Marshal(detachedConfig{Log: r.logKind(), Policy: r.policy.Name, Start: r.startEntry(plan)})
+	d.Config, err = json.Marshal(detachedConfig{Log: r.logKind(), Policy: r.policy.Name, Start: r.startEntry(plan),
+		Observed: r.observer != nil})
 	if err != nil {
 		return d, fmt.Errorf("describing the log: %w", err)
 	}
 	switch {
+	case r.observer != nil:
 	case r.journal != nil:
 		d.File, d.ExitMessage = r.journal.handover(), supervisorEndEntry(r.policy.Name, os.Getpid())
 	case r.log != nil:
@@ -144,6 +160,7 @@ type detachedObserver struct {
 	config  detachedConfig
 	journal *journal
 	report  func(supervisor.Event)
+	sender  *useSender
 }
 
 func observeDetached(file *os.File, config json.RawMessage) (session.DetachedObserver, error) {
@@ -152,6 +169,8 @@ func observeDetached(file *os.File, config json.RawMessage) (session.DetachedObs
 		return nil, fmt.Errorf("reading the configuration: %w", err)
 	}
 	switch {
+	case o.config.Observed:
+		o.report, o.sender = func(supervisor.Event) {}, &useSender{file: file}
 	case o.config.Log == logJournal:
 		o.journal = newJournal(int(file.Fd()), o.config.Policy)
 		o.report = o.journal.refused
@@ -168,4 +187,5 @@ func (o *detachedObserver) Refused(e supervisor.Event) { o.report(e) }
 func (o *detachedObserver) Mounted(m *session.MountError) {
 	o.journal.log(mountEntry(o.config.Policy, m))
 }
-func (o *detachedObserver) Ended() { o.journal.close() }
+func (o *detachedObserver) Ended()                              { o.journal.close() }
+func (o *detachedObserver) Observed(use supervisor.Observation) { o.sender.send(use) }

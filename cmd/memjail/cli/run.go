@@ -38,6 +38,7 @@ type runOptions struct {
 	relay        bool
 	noCapability bool
 	argv0        string
+	observer     string // the socket of memjail systemd learn
 }
 
 func newRun(env []string, io streams) *cobra.Command {
@@ -172,6 +173,7 @@ type runner struct {
 	status   *os.File
 	log      *os.File
 	journal  *journal
+	observer *os.File // of memjail systemd learn; nil: there is none
 	collect  *collector
 	// becomes: this process becomes the command, so other processes report for it.
 	becomes bool

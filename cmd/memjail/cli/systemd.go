@@ -46,13 +46,14 @@ Exit status:
   2    wrong usage, or a unit that cannot be wrapped`,
 		Args: misusedArgs(cobra.NoArgs),
 		RunE: func(*cobra.Command, []string) error {
-			return misusedf("which command? drop-in, check or remove; see \"memjail systemd --help\"")
+			return misusedf("which command? drop-in, check, remove or learn; see \"memjail systemd --help\"")
 		},
 	}
 	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return misusedf("%w; see \"%s --help\"", err, cmd.CommandPath())
 	})
-	cmd.AddCommand(newSystemdDropIn(env, io), newSystemdCheck(env, io), newSystemdRemove(env, io))
+	cmd.AddCommand(newSystemdDropIn(env, io), newSystemdCheck(env, io), newSystemdRemove(env, io),
+		newSystemdLearn(env, io))
 	return cmd
 }
 
@@ -106,7 +107,7 @@ func newSystemdRemove(env []string, io streams) *cobra.Command {
 	o := &unitOptions{}
 	cmd := &cobra.Command{
 		Use:   "remove UNIT [flags]",
-		Short: "Remove a drop-in that memjail wrote",
+		Short: "Remove the drop-ins that memjail wrote",
 		Args:  misusedArgs(cobra.ExactArgs(1)),
 		RunE:  func(_ *cobra.Command, args []string) error { return o.remove(args[0], io) },
 	}
@@ -307,7 +308,13 @@ func (o *unitOptions) remove(name string, io streams) error {
 	if err != nil {
 		return misused(err)
 	}
+	learning := o.place
+	learning.Learning = true
+	_, left := learning.Remove(u.Name) // of a memjail that was killed
 	path, err := o.place.Remove(u.Name)
+	if errors.Is(err, fs.ErrNotExist) && left == nil {
+		path, err = learning.DropIn(u.Name), nil
+	}
 	switch {
 	case errors.Is(err, fs.ErrNotExist):
 		return misusedf("%s is not wrapped: there is no %s", u.Name, o.place.DropIn(u.Name))

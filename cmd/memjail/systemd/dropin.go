@@ -34,7 +34,8 @@ const ours = "# Written by memjail: "
 // been executed, and its supervisor: seen with strace(1). Those of the group @default
 // are in every filter. connect, sendto and socket are for the journal, kill and
 // pidfd_send_signal for the guard, recvfrom for what the supervisor says of the self-check,
-// fsopen for POSIX message queues. io_uring_setup,
+// pidfd_getfd and listen for the sockets whose ports the policy restricts or a supervisor
+// observes, fsopen for POSIX message queues. io_uring_setup,
 // process_vm_readv, process_vm_writev, ptrace and userfaultfd are tried by the self-check,
 // to see that they are refused.
 var neededCalls = []string{
@@ -44,8 +45,9 @@ var neededCalls = []string{
 	"fsopen", "fstat",
 	"fstatfs", "futex", "getdents64", "getcwd", "getgroups", "getpriority", "getsockopt", "io_uring_setup",
 	"ioctl", "kill",
-	"landlock_add_rule", "landlock_create_ruleset", "landlock_restrict_self", "lseek",
-	"madvise", "memfd_create", "mmap", "munmap", "nanosleep", "newfstatat", "openat", "openat2", "pidfd_open",
+	"landlock_add_rule", "landlock_create_ruleset", "landlock_restrict_self", "listen", "lseek",
+	"madvise", "memfd_create", "mmap", "munmap", "nanosleep", "newfstatat", "openat", "openat2", "pidfd_getfd",
+	"pidfd_open",
 	"pidfd_send_signal", "pipe2", "ppoll",
 	"prctl", "pread64", "prlimit64", "process_vm_readv", "process_vm_writev", "ptrace", "read", "readlinkat",
 	"recvfrom", "recvmsg", "rt_sigaction",
@@ -115,7 +117,7 @@ func (u *Unit) DropIn(w Wrapping) (string, error) {
 	if u.last("NoExecPaths").Key != "" {
 		fmt.Fprintf(&b, "# The unit has a list of what may be executed.\nExecPaths=%s\n", quoteWord(w.Memjail, false))
 	}
-	if u.becomesInit() && u.notifies() && !slices.Contains([]string{"all", "exec"}, u.last("NotifyAccess").Value) {
+	if u.becomesInit() && u.Notifies() && !slices.Contains([]string{"all", "exec"}, u.last("NotifyAccess").Value) {
 		b.WriteString("# With PrivatePIDs= memjail is process 1, and the service, which notifies, is " +
 			"its child.\nNotifyAccess=all\n")
 	}
@@ -161,7 +163,8 @@ func (u *Unit) guessesMainPID() bool {
 // becomesInit: the service is process 1 of its own namespace (systemd 257).
 func (u *Unit) becomesInit() bool { return u.is("PrivatePIDs") }
 
-func (u *Unit) notifies() bool {
+// Notifies reports whether the service sends messages to its manager, sd_notify(3).
+func (u *Unit) Notifies() bool {
 	return u.kind() == "notify" || u.kind() == "notify-reload" || u.last("WatchdogSec").Value != ""
 }
 
@@ -225,7 +228,7 @@ func (p Place) Write(unit, text string) (string, error) {
 		return "", fmt.Errorf("writing the drop-in: %w", err)
 	}
 	// Whole or not at all: half a drop-in would start the service unprotected.
-	temporary := filepath.Join(filepath.Dir(file), "."+dropInName+".new")
+	temporary := filepath.Join(filepath.Dir(file), "."+filepath.Base(file)+".new")
 	if err := os.WriteFile(temporary, []byte(text), 0o644); err != nil {
 		return "", fmt.Errorf("writing the drop-in: %w", err)
 	}

@@ -19,6 +19,9 @@ type Place struct {
 	User bool
 	// Runtime: what is written is gone after the next boot.
 	Runtime bool
+	// Learning: the drop-in is the one by which a service is observed for a while. It is
+	// read after the one that wraps the service, and is gone after the next boot.
+	Learning bool
 	// Home, Config and RuntimeDir are the user's: of User only.
 	Home, Config, RuntimeDir string
 }
@@ -27,6 +30,9 @@ type Place struct {
 // their names, and what comes after could take the wrapped lines back: an
 // override.conf, say, which "systemctl edit" writes.
 const dropInName = "zz-memjail.conf"
+
+// learnDropInName comes after dropInName.
+const learnDropInName = "zzz-memjail-learn.conf"
 
 // directories are those that are searched for units, the strongest first,
 // systemd.unit(5).
@@ -55,11 +61,11 @@ func (p Place) directories() []string {
 // written is the directory below which memjail writes.
 func (p Place) written() string {
 	switch {
-	case p.User && p.Runtime:
+	case p.User && (p.Runtime || p.Learning):
 		return filepath.Join(p.RuntimeDir, "systemd/user")
 	case p.User:
 		return filepath.Join(p.Config, "systemd/user")
-	case p.Runtime:
+	case p.Runtime || p.Learning:
 		return "/run/systemd/system"
 	}
 	return "/etc/systemd/system"
@@ -67,7 +73,11 @@ func (p Place) written() string {
 
 // DropIn is the file that memjail writes for a unit.
 func (p Place) DropIn(unit string) string {
-	return filepath.Join(p.Root, p.written(), unit+".d", dropInName)
+	name := dropInName
+	if p.Learning {
+		name = learnDropInName
+	}
+	return filepath.Join(p.Root, p.written(), unit+".d", name)
 }
 
 // Load reads a service's unit. The name may lack ".service". Errors name the file
@@ -172,7 +182,7 @@ func (p Place) dropIns(name string) ([]string, error) {
 			}
 			for _, e := range entries {
 				if _, seen := byName[e.Name()]; !seen && strings.HasSuffix(e.Name(), ".conf") &&
-					e.Name() != dropInName {
+					e.Name() != dropInName && e.Name() != learnDropInName {
 					byName[e.Name()] = filepath.Join(p.Root, dir, sub, e.Name())
 				}
 			}
