@@ -163,6 +163,7 @@ func elements[T cmp.Ordered](d *differ, key string, a, b []T, more, less Effect)
 
 func (d *differ) lists() {
 	a, b := d.a, d.b
+	elements(d, denyKey, deniedPaths(a), deniedPaths(b), EffectRefuses, EffectAllows)
 	elements(d, "paths.devices", devicePaths(a), devicePaths(b), EffectAllows, EffectRefuses)
 	elements(d, "procfs.write", writeNames(a), writeNames(b), EffectAllows, EffectRefuses)
 	grants(d, "network.families", a.Network.Families, b.Network.Families)
@@ -208,6 +209,14 @@ func (d *differ) dropped() {
 func devicePaths(p *Policy) []string {
 	var paths []string
 	for _, d := range p.Devices {
+		paths = append(paths, d.Path)
+	}
+	return paths
+}
+
+func deniedPaths(p *Policy) []string {
+	var paths []string
+	for _, d := range p.Paths.Deny {
 		paths = append(paths, d.Path)
 	}
 	return paths

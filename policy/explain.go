@@ -190,6 +190,10 @@ func (e *explainer) call() {
 	for _, d := range e.facts.Denials(name) {
 		switch {
 		case lifted(e.policy, d):
+		case d.Key == "paths.metadata" && e.policy.Paths.Metadata == MetadataAllow:
+			if strings.HasPrefix(d.Condition, "under ") {
+				e.note("refused: on what paths.deny lists")
+			}
 		case d.Key == "paths.metadata" && e.policy.Paths.Metadata == MetadataGranted && d.Condition != "" &&
 			strings.HasPrefix(d.Condition, "under "):
 			e.metadataCall(d)
@@ -256,7 +260,7 @@ func lifted(p *Policy, d Denial) bool {
 	case "memory.core-dumps":
 		return p.Memory.CoreDumps == CoreDumpsAllow
 	case "paths.metadata":
-		return p.Paths.Metadata == MetadataAllow
+		return p.Paths.Metadata == MetadataAllow && len(p.Paths.Deny) == 0
 	case "network.unix":
 		return !p.Network.refusesUnix()
 	case "network.connect-udp":

@@ -21,6 +21,8 @@ func (e *explainer) path() {
 	}
 	switch {
 	case e.link(o):
+	case o.Denied != "":
+		e.denied(o)
 	case o.Memfd:
 		e.memfd()
 	case o.Special != "" && o.Kind == KindDirectory && e.answer.Request.Action == ActionRead:
@@ -36,12 +38,20 @@ func (e *explainer) path() {
 	}
 }
 
+// denied explains what the policy closes inside what it grants.
+func (e *explainer) denied(o Object) {
+	e.decide(false, LayerLandlock, denyKey, o.Denied, "paths.deny lists %s", o.Denied)
+	e.takeAway()
+	e.note("whether it exists, its owner, mode and times can still be seen")
+}
+
 // listSpecial explains listing a directory of a special file system. This right applies
 // below every directory on which it is granted, such as the root.
 func (e *explainer) listSpecial(o Object) {
 	rule, rights := e.rulesOn(o)
 	switch {
-	case !e.policy.Paths.Rules.Restricted():
+	case !e.policy.Paths.Rules.Restricted() && (len(e.policy.Paths.Deny) == 0 || o.Special != "proc" &&
+		e.facts.Granted(o, MayRead) != ""):
 		e.decide(true, LayerNone, "", "", "every directory can be listed")
 	case rights != 0:
 		e.decide(true, LayerLandlock, rule.Key(), rule.Path,
@@ -268,6 +278,10 @@ func (e *explainer) file(o Object) {
 	}
 	if e.answer.Allowed && writing && e.policy.Memory.Pin {
 		e.notePinned(o)
+	}
+	if e.answer.Allowed && need&MayList != 0 && o.Listed {
+		e.answer.Layer = LayerSupervisor
+		e.note("the supervisor opens the directory, because no rule can leave out what is denied below it")
 	}
 	if e.answer.Allowed && need == MayExecute {
 		e.note("a program also needs its loader and libraries, or its interpreter")

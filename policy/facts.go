@@ -56,6 +56,11 @@ type Object struct {
 	// missing object would be created, are granted one by one, so that nothing can be
 	// created directly in it. It is empty for all other directories.
 	Carved string
+	// Denied is the element of paths.deny that contains the path, or empty.
+	Denied string
+	// Listed marks a directory that the supervisor lets be listed, if the path rules do: no
+	// rule of the kernel's domain can, because something below it is denied.
+	Listed bool
 	// Memfd marks a file of memfd_create(2), which is in no directory.
 	Memfd bool
 	// Pinned is what running a program from copies does to the object. It applies where

@@ -3,6 +3,7 @@ package policy
 import (
 	"cmp"
 	"fmt"
+	slashpath "path"
 	"slices"
 	"strings"
 
@@ -71,6 +72,10 @@ var lintRules = [...]LintRule{
 	{"rule-overridden", "a rule seems meant to close what another rule opens", (*linter).overridden},
 	{"metadata-open", "path rules are set, and owner, mode and times of files outside them can be changed",
 		(*linter).metadataOpen},
+	{"rule-denied", "a rule is on what paths.deny closes", (*linter).ruleDenied},
+	{"denied-writable", "a denied path lies in a writable tree, which only a private view can keep from it",
+		(*linter).deniedWritable},
+	{"denied-open", "a denied path is granted by nothing", (*linter).deniedOpen},
 	{"rule-useless", "a rule grants nothing that another rule does not grant", (*linter).useless},
 	{"family-closed", "a list of ports or sockets belongs to an address family that the policy closes",
 		(*linter).familyClosed},
@@ -184,6 +189,9 @@ func (l *linter) overlapping(kind placeKind, path string) []place {
 	var found []place
 	for _, p := range places() {
 		p.path = resolvePlace(p.path, l.facts.Home, l.facts.RuntimeDir)
+		if kind != control && l.policy != nil && l.policy.Paths.denies(p.path) {
+			continue
+		}
 		if p.kind == kind && p.path != "" && (abspath.Within(path, p.path) || abspath.Within(p.path, path)) {
 			found = append(found, p)
 		}
@@ -279,7 +287,10 @@ func (l *linter) writableExecutable() {
 // literal reports whether a rule was written as a plain path. A rule with a variable may
 // be redundant on one system and not on another.
 func (l *linter) literal(r Rule) bool {
-	written := r.Origin.Written
+	return l.literalPath(r.Origin.Written)
+}
+
+func (l *linter) literalPath(written string) bool {
 	return !strings.Contains(written, "${") && !strings.HasPrefix(written, "~")
 }
 
@@ -306,6 +317,43 @@ func (l *linter) overridden() {
 				fmt.Sprintf("split %s, or remove this rule", outer.Path))
 		}
 	})
+}
+
+func (l *linter) ruleDenied() {
+	for _, r := range l.rules {
+		if l.policy.Paths.denies(r.Path) {
+			l.reportRule(LevelWarning, r, "paths.deny closes it, so the rule grants nothing", "remove one of the two")
+		}
+	}
+}
+
+func (l *linter) deniedWritable() {
+	if l.policy.Paths.View == ViewPrivate {
+		return
+	}
+	for _, d := range l.policy.Paths.Deny {
+		parent := slashpath.Dir(d.Path)
+		for _, r := range l.rules {
+			if r.Rights&MayWrite != 0 && abspath.Within(r.Path, parent) {
+				l.report(LevelError, denyKey, d.Path, denyKey+" contains "+d.Path+", and "+r.Key()+" contains "+r.Path,
+					"in a writable directory a path can be denied only in a private view, so memjail does not start",
+					`write paths.view = "private", or grant the directory read-only`)
+				break
+			}
+		}
+	}
+}
+
+func (l *linter) deniedOpen() {
+	if !l.policy.Paths.Rules.Restricted() {
+		return
+	}
+	for _, d := range l.policy.Paths.Deny {
+		if l.policy.Paths.RightsAt(d.Path) == 0 && l.literalPath(d.Origin.Written) {
+			l.report(LevelNote, denyKey, d.Path, denyKey+" contains "+d.Path, "no path rule grants it anyway",
+				"none needed: it stays closed if a rule is added")
+		}
+	}
 }
 
 func (l *linter) useless() {

@@ -13,6 +13,11 @@ func TestLint(t *testing.T) {
 	paths := func(rules ...[]Rule) func(*Policy) {
 		return func(p *Policy) { p.Paths.Rules = rulesOf(rules...) }
 	}
+	denies := func(path string, rules ...[]Rule) func(*Policy) {
+		return func(p *Policy) {
+			p.Paths.Rules, p.Paths.Deny = rulesOf(rules...), []DeniedPath{{Path: path}}
+		}
+	}
 	for _, c := range []struct {
 		id     string
 		change func(*Policy)
@@ -49,6 +54,12 @@ func TestLint(t *testing.T) {
 		{"writable-executable", paths(Grant(rwx, "/srv")), "note paths.rwx /srv"},
 		{"writable-executable", paths(Grant(rw, "/srv/x"), Grant(rox, "/srv")), "warning paths.rw /srv/x"},
 		{"rule-overridden", paths(Grant(ro, "/srv/x"), Grant(rw, "/srv")), "warning paths.ro /srv/x"},
+		{"rule-denied", denies("/srv", Grant(ro, "/srv/x")), "warning paths.ro /srv/x"},
+		{"rule-denied", denies("/srv/x", Grant(ro, "/srv")), ""},
+		{"denied-writable", denies("/srv/x", Grant(rw, "/srv")), "error paths.deny /srv/x"},
+		{"denied-writable", denies("/srv/x", Grant(ro, "/srv")), ""},
+		{"denied-open", denies("/opt", Grant(ro, "/srv")), "note paths.deny /opt"},
+		{"secrets-readable", denies("/home/u", Grant(ro, "/home/u")), ""},
 		{"rule-useless", paths(Grant(ro, "/srv", "/srv/x")), "warning paths.ro /srv/x"},
 		{"rule-useless", func(p *Policy) {
 			p.Paths.Rules = rulesOf(Grant(ro, "/srv"),

@@ -57,7 +57,8 @@ func originKey(key, value string) string {
 
 // Of returns where a key was set, or with a value where that element of a list or table
 // was set. The zero Origin stands for the default. Elements of environment.set are named
-// by their variables. For rules and devices see [Policy.Origin].
+// by their variables. For rules, denied paths and devices see
+// [Policy.Origin].
 func (o Origins) Of(key, value string) Origin {
 	if at, ok := o[originKey(key, value)]; ok {
 		return at
@@ -77,12 +78,17 @@ func (o *Origins) Note(key, value string, at Origin) {
 // Forget removes the origin of an element, or of a key without its elements.
 func (o Origins) Forget(key, value string) { delete(o, originKey(key, value)) }
 
-// Origin is [Origins.Of] with the origins that rules and devices carry themselves.
+// Origin is [Origins.Of] with the origins that rules, denied paths and devices carry themselves.
 func (p *Policy) Origin(key, value string) Origin {
 	if value != "" {
 		for _, r := range p.Paths.Rules.list {
 			if r.Path == value && r.Key() == key {
 				return r.Origin
+			}
+		}
+		for _, d := range p.Paths.Deny {
+			if d.Path == value && key == denyKey {
+				return d.Origin
 			}
 		}
 		for _, d := range p.Devices {

@@ -110,6 +110,10 @@ type Paths struct {
 	// once, see docs/policy.md#paths. With rules only what they list is granted. The zero
 	// value leaves all paths as usual.
 	Rules Only[Rule]
+	// Deny is paths.deny, sorted by path, each path once, see docs/policy.md#paths. What
+	// it lists is closed, with everything below, whatever the rules grant. It applies with
+	// and without rules.
+	Deny []DeniedPath
 	// Metadata is paths.metadata, see docs/policy.md#paths. It applies with and without
 	// rules.
 	Metadata Metadata
@@ -230,6 +234,7 @@ type Report struct {
 // Clone returns a copy that shares nothing with p.
 func (p Policy) Clone() Policy {
 	p.Procfs.Write = slices.Clone(p.Procfs.Write)
+	p.Paths.Deny = slices.Clone(p.Paths.Deny)
 	p.Devices = slices.Clone(p.Devices)
 	p.Environment.Drop = slices.Clone(p.Environment.Drop)
 	p.Environment.Set = maps.Clone(p.Environment.Set)
@@ -259,9 +264,10 @@ func (p Policy) OwnMounts() (needed, must bool) {
 
 // NeedsSupervisor reports whether enforcing the policy takes a supervisor: because memory
 // is closed, and with it procfs, whose harmless files the supervisor opens; because some
-// files of procfs may be written; or because metadata may be changed in some places only.
+// files of procfs may be written; because metadata may be changed in some places only; or
+// because paths are denied, whose metadata may not be changed and whose parents it lists.
 func (p Policy) NeedsSupervisor() bool {
-	if p.Paths.Metadata == MetadataGranted {
+	if p.Paths.Metadata == MetadataGranted || len(p.Paths.Deny) > 0 {
 		return true
 	}
 	switch p.Memory.Access {

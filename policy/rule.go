@@ -83,6 +83,21 @@ type Device struct {
 	Origin Origin
 }
 
+// DeniedPath closes a file, or a directory and everything below it, although a rule grants
+// it. It is an element of paths.deny, see docs/policy.md#paths.
+type DeniedPath struct {
+	// Path is absolute and clean, and not the root.
+	Path string
+	// Optional paths may be missing, "?" in a policy file. A path that is missing where
+	// the sandbox could make it stops the start otherwise.
+	Optional bool
+	// Origin is where the path was written. It has no effect.
+	Origin Origin
+}
+
+// denyKey is the key of a policy file that lists denied paths.
+const denyKey = "paths.deny"
+
 // Grant returns a rule with the rights for each of the paths.
 func Grant(rights Rights, paths ...string) []Rule {
 	rules := make([]Rule, len(paths))
@@ -111,6 +126,11 @@ func inOrder(rules []Rule) []Rule {
 	}
 	slices.SortStableFunc(merged, func(a, b Rule) int { return cmp.Compare(a.Rights, b.Rights) })
 	return merged
+}
+
+// denies reports whether a path is denied, by its name alone.
+func (p Paths) denies(path string) bool {
+	return slices.ContainsFunc(p.Deny, func(d DeniedPath) bool { return abspath.Within(d.Path, path) })
 }
 
 // RightsAt adds up what the rules grant on a path, by their names alone.

@@ -99,6 +99,14 @@ func (v *validator) paths(p *Policy) {
 	if p.Home.Dir != "" && !p.Home.Private {
 		v.wrong("Home.Dir", "has no effect unless Home.Private is set")
 	}
+	denied := deniedPaths(p)
+	for _, path := range denied {
+		v.place("Paths.Deny", path)
+		if path == "/" {
+			v.wrong("Paths.Deny", "%q is everything", path)
+		}
+	}
+	ordered(v, "Paths.Deny", denied)
 	devices := devicePaths(p)
 	for _, path := range devices {
 		v.place("Devices", path)

@@ -53,7 +53,7 @@ func (o *Options) privateView(v *fileSystem, c *command, s system, e *effort) er
 	if err := o.inView(c); err != nil {
 		return err
 	}
-	v.private = plan
+	v.private = true
 	if !whole {
 		if err := v.holdMountNamespace(); err != nil {
 			return err
@@ -139,11 +139,7 @@ func (o *Options) grantOwn(dirs []string, list bool) {
 func (o *Options) home(env []string) (*view.Home, error) {
 	h := &view.Home{Dir: o.Policy.Home.Dir}
 	for _, dir := range []string{program.Getenv(env, "HOME"), homeOfUser(unix.Getuid())} {
-		dir = filepath.Clean(dir)
-		if st, err := os.Stat(dir); err != nil || !st.IsDir() {
-			continue // passwd names one that was never made for many a service's user
-		}
-		if filepath.IsAbs(dir) && !slices.Contains(h.Places, dir) {
+		if dir = filepath.Clean(dir); filepath.IsAbs(dir) && !slices.Contains(h.Places, dir) {
 			h.Places = append(h.Places, dir)
 		}
 	}

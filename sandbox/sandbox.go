@@ -13,7 +13,6 @@ import (
 	"github.com/memjail/memjail/sandbox/pin"
 	"github.com/memjail/memjail/sandbox/program"
 	"github.com/memjail/memjail/sandbox/starter"
-	"github.com/memjail/memjail/sandbox/view"
 )
 
 // Options say what to start and how.
@@ -89,8 +88,6 @@ type Plan struct {
 	Mounts *landlock.MountTable
 	// MountNamespace is the sandbox's own, or nil.
 	MountNamespace *os.File
-	// View is the sandbox's private view of the file system, or nil.
-	View *view.Plan
 	// Pinned lists the files that the program uses copies of, or is nil.
 	Pinned *pin.Pinned
 	// Members lets a supervisor ask which processes are in the sandbox, where the policy
@@ -100,6 +97,9 @@ type Plan struct {
 	// Writable are the paths below which a supervisor lets metadata be changed
 	// (paths.metadata = "granted"), with the IDs of what is there; nil: other policies.
 	Writable map[string]kernel.FileID
+	// Denied are the places that paths.deny closes, whose metadata a supervisor keeps, and
+	// Listed the directories above them that it lets be listed, with IDs as above.
+	Denied, Listed map[string]kernel.FileID
 
 	// CommandNotDumpable: the kernel lets no process read the program's memory, so a
 	// supervisor cannot grant it anything.

@@ -8,6 +8,7 @@ import (
 	"github.com/memjail/memjail/sandbox/filter"
 	"github.com/memjail/memjail/sandbox/kernel"
 	"github.com/memjail/memjail/sandbox/kernel/fault"
+	"github.com/memjail/memjail/sandbox/landlock"
 	"golang.org/x/sys/unix"
 )
 
@@ -20,9 +21,10 @@ type calls struct {
 	selfCheck             kernel.SelfCheck
 	// noWritableCode: the kernel refuses memory that is written and then executed.
 	noWritableCode bool
-	// members, writable and commandNotDumpable are as in [Plan].
+	// members, writable, denied, listed and commandNotDumpable are as in [Plan].
 	members            *kernel.Members
 	writable           map[string]kernel.FileID
+	denied, listed     map[string]kernel.FileID
 	commandNotDumpable bool
 	// nested: another supervisor serves this process already.
 	nested bool
@@ -137,6 +139,7 @@ func (o *Options) supervise(c *calls, f filter.Options, p *parts, e *effort) (er
 	if o.Reports && pol.Paths.Rules.Restricted() {
 		f.NotifyReads, f.NotifyWrites, f.NotifyPaths, f.Observe = reads, true, true, o.PathCalls
 	}
+	c.deny(&f, p.domain.rules)
 	f.NotifyPorts = o.Reports && (pol.Network.RestrictsTCP() || pol.Network.RestrictsUDP())
 	if len(o.Observe) > 0 {
 		f.NotifyReads, f.NotifyWrites, f.NotifyPaths, f.NotifyPorts, f.Observe = true, true, true, true, o.Observe
@@ -157,6 +160,19 @@ func (o *Options) supervise(c *calls, f filter.Options, p *parts, e *effort) (er
 	}
 	c.commandNotDumpable = o.commandNotDumpable(p, e)
 	return nil
+}
+
+// deny lets the supervisor keep the metadata of denied paths, and list the directories above
+// them.
+func (c *calls) deny(f *filter.Options, rules *landlock.Plan) {
+	if rules == nil || len(rules.Denied) == 0 {
+		return
+	}
+	c.denied, c.listed = map[string]kernel.FileID{}, rules.Listed
+	for _, d := range rules.Denied {
+		c.denied[d.Path] = d.ID
+	}
+	f.NotifyMetadata, f.NotifyListings = true, len(c.listed) > 0
 }
 
 // warnMetadata warns that no file's metadata can be changed, because without a supervisor

@@ -178,6 +178,9 @@ func (r *receiver) open(q *request) bool {
 		return r.answer(q, leaveToKernel, noFile)
 	}
 	r.observeOpen(q)
+	if injected, answered := r.list(q); answered {
+		return injected
+	}
 	caller := resolve.Caller{TID: q.tid, Dir: q.dir()}
 	if !r.s.chrooted.Load() {
 		if r.s.slowMounts.Load() && r.s.resolver.Slow(caller, &r.path) {
@@ -461,7 +464,7 @@ func (r *receiver) report(q *request, make func() Event) {
 	if id, err := readIdentity(r.s.resolver.Procfs, q.tid); err == nil {
 		e.PID = id.tgid
 	}
-	e.Harmless = harmless(&e, &q.args)
+	e.Harmless = harmless(&e)
 	if r.s.listener.Valid(q.id) {
 		r.s.options.Report(e)
 	}

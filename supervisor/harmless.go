@@ -1,38 +1,26 @@
 package supervisor
 
-import (
-	"strings"
-
-	"golang.org/x/sys/unix"
-)
+import "strings"
 
 // harmlessRefusals are refusals that the programs which meet them do without.
 var harmlessRefusals = []struct {
-	matches func(e *Event, args *[6]uint64) bool
+	matches func(e *Event) bool
 	why     string
 }{
-	{func(e *Event, _ *[6]uint64) bool {
-		return e.Rule == "memory.access" && strings.HasSuffix(e.Path, "/coredump_filter")
-	},
+	{func(e *Event) bool { return e.Rule == "memory.access" && strings.HasSuffix(e.Path, "/coredump_filter") },
 		"Java chooses what a core dump would hold, and there is none"},
-	// Programs that make sockets for themselves rarely ask for all of these flags at once.
-	{func(e *Event, args *[6]uint64) bool {
-		return e.Call == "socket" && e.Rule == "network.unix" &&
-			args[1] == unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK
-	},
+	{func(e *Event) bool { return e.Call == "socket" && e.Rule == "network.unix" },
 		"the C library looks for a name server cache (nscd) first, and goes on without"},
-	{func(e *Event, _ *[6]uint64) bool {
-		return strings.HasSuffix(e.Call, "setxattr") && e.Errno == "ENOTSUP"
-	},
+	{func(e *Event) bool { return strings.HasSuffix(e.Call, "setxattr") && e.Errno == "ENOTSUP" },
 		"what copies files goes on without their access control lists"},
-	{func(e *Event, _ *[6]uint64) bool { return strings.Contains(e.Target, "/go/telemetry") },
+	{func(e *Event) bool { return strings.Contains(e.Target, "/go/telemetry") },
 		"the Go tools count their own use there, and go on without"},
 }
 
 // harmless is why a refusal does no harm to common programs that meet it; "": it may.
-func harmless(e *Event, args *[6]uint64) string {
+func harmless(e *Event) string {
 	for _, h := range harmlessRefusals {
-		if h.matches(e, args) {
+		if h.matches(e) {
 			return h.why
 		}
 	}

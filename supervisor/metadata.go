@@ -32,7 +32,8 @@ const (
 
 // changesMetadata reports whether the supervisor makes changes of metadata under a policy.
 func changesMetadata(p *policy.Policy) bool {
-	return p.Paths.Metadata == policy.MetadataGranted || p.Memory.AnonymousExec == policy.AnonymousExecDeny
+	return p.Paths.Metadata == policy.MetadataGranted || len(p.Paths.Deny) > 0 ||
+		p.Memory.AnonymousExec == policy.AnonymousExecDeny
 }
 
 // metadata answers a call that changes metadata.
@@ -112,7 +113,7 @@ func (r *receiver) refuseChange(q *request, refusal *Refusal) {
 // it: it knows no rule about metadata.
 func (r *receiver) unreadableRefusal() *Refusal {
 	refusal := r.metadataRefusal()
-	if r.s.options.Policy.Paths.Metadata == policy.MetadataAllow {
+	if p := &r.s.options.Policy.Paths; p.Metadata == policy.MetadataAllow && len(p.Deny) == 0 {
 		refusal = r.aclRefusal()
 	}
 	refusal.Reason = "memjail cannot find out which file or attribute it is about: the program is not dumpable " +
@@ -204,6 +205,9 @@ func (r *receiver) changeObject(q *request, id identity, c *change) (refusal *Re
 	file, mode, err := kernel.Identify(fd)
 	if err != nil {
 		return nil, err
+	}
+	if refusal := r.deniedChange(fd, file); refusal != nil {
+		return refusal, nil
 	}
 	p := &r.s.options.Policy
 	if p.Paths.Metadata == policy.MetadataGranted {

@@ -59,6 +59,9 @@ type Options struct {
 	Members *kernel.Members
 	// Writable are the places where paths.metadata = "granted" lets metadata be changed.
 	Writable Writable
+	// Denied are the places that paths.deny closes, Listed the directories that may be listed
+	// although no rule of the kernel's domain lets them, because of what is denied below.
+	Denied, Listed Places
 	// SlowMounts: there are network or FUSE file systems, on which resolving a path can
 	// block.
 	SlowMounts bool

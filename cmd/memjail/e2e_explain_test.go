@@ -10,6 +10,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/memjail/memjail/sandbox/filter"
@@ -208,6 +209,7 @@ func (d *difference) flags(random *rand.Rand) []string {
 				flags = append(flags, kinds[random.IntN(len(kinds))], path)
 			}
 		}
+		flags = append(flags, d.deny(random, flags)...)
 	}
 	for _, option := range [][]string{
 		{"--connect-tcp", "10"}, {"--bind-tcp", strconv.Itoa(boundPort + 1)},
@@ -232,6 +234,32 @@ func (d *difference) flags(random *rand.Rand) []string {
 		flags = append(flags, "--allow", "syscalls.deny="+strings.Join(denied, ","))
 	}
 	return flags
+}
+
+// deny denies a path of the tree where that is possible: its directory is not writable, and
+// it has no other name.
+func (d *difference) deny(random *rand.Rand, flags []string) []string {
+	path := d.tree[random.IntN(len(d.tree))]
+	target, err := filepath.EvalSymlinks(path)
+	if err != nil {
+		target = path
+	}
+	if info, err := os.Stat(target); err == nil && !info.IsDir() && info.Sys().(*syscall.Stat_t).Nlink > 1 {
+		return nil
+	}
+	for i, flag := range flags {
+		if flag != "--rw" && flag != "--rwx" {
+			continue
+		}
+		writable, err := filepath.EvalSymlinks(flags[i+1])
+		for _, place := range []string{path, target, filepath.Join(d.home, "d/link")} {
+			dir, dirErr := filepath.EvalSymlinks(filepath.Dir(place))
+			if err != nil || dirErr != nil || strings.HasPrefix(dir+"/", writable+"/") {
+				return nil
+			}
+		}
+	}
+	return []string{"--deny", path}
 }
 
 // told are the refusals of rules in a log. Each says what would allow it.

@@ -30,6 +30,9 @@ func normal(p policy.Policy) policy.Policy {
 		}
 		p.Paths.Rules = policy.OnlyThese(rules...)
 	}
+	for i := range p.Paths.Deny {
+		p.Paths.Deny[i].Origin = policy.Origin{}
+	}
 	for i := range p.Devices {
 		p.Devices[i].Origin = policy.Origin{}
 	}

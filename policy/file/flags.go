@@ -33,6 +33,9 @@ type Overrides struct {
 	// home.private.
 	View, Tmp   string
 	PrivateHome bool
+	// Deny closes paths, written as those of rules are, whatever rules grant them. It is no
+	// rule: other paths stay as they are.
+	Deny []string
 	// Devices adds device nodes, written as the paths of rules are. They are no rules:
 	// other paths stay as usual.
 	Devices []string
@@ -64,7 +67,8 @@ func (l Loader) Apply(p policy.Policy, o Overrides) (policy.Policy, error) {
 	b.flagMemory(o)
 	b.flagViews(o)
 	b.flagPaths(o)
-	b.flagDevices(o.Devices)
+	b.flagPathList(denyKey, o.Deny)
+	b.flagPathList(devicesKey, o.Devices)
 	b.flagEnv(o.Env)
 	b.flagDropEnv(o.DropEnv)
 	b.flagList("network.families", shapeString, o.Network)
@@ -222,16 +226,18 @@ func (o *Overrides) rules(rights policy.Rights) *[]string {
 	return &o.RO
 }
 
-func (b *builder) flagDevices(args []string) {
+// flagPathList applies --deny or --device.
+func (b *builder) flagPathList(name string, args []string) {
+	k := findKey(name)
 	for _, arg := range args {
-		b.key, b.flag, b.inList = findKey(devicesKey), "--device "+arg, false
+		b.key, b.flag, b.inList = k, k.flag+" "+arg, false
 		if e, ok := b.flagElement(arg); ok {
-			b.devices(listOf(spellPath(e.path, e.optional)))
+			k.set(b, listOf(spellPath(e.path, e.optional)))
 		}
 	}
 }
 
-// flagElement reads the path of a rule or device.
+// flagElement reads the path of a rule, a denied path or a device.
 func (b *builder) flagElement(arg string) (element, bool) {
 	text, optional := cutOptional(arg)
 	if _, again := cutOptional(text); optional && again {
@@ -257,6 +263,7 @@ func (o Overrides) Absolute() (Overrides, error) {
 	for _, rights := range ruleRights {
 		elements("--"+rights.String(), o.rules(rights))
 	}
+	elements("--deny", &o.Deny)
 	elements("--device", &o.Devices)
 	o.Unix = slices.Clone(o.Unix)
 	for i, arg := range o.Unix {

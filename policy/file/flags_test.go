@@ -92,9 +92,11 @@ func TestApply(t *testing.T) {
 		{"limits", Default(), Overrides{Allow: []string{"nofile=10:20", "limits.as=1G"}}, func(p *policy.Policy) {
 			p.Limits = []policy.Limit{{Name: "as", Soft: 1 << 30, Hard: 1 << 30}, {Name: "nofile", Soft: 10, Hard: 20}}
 		}},
-		{"calls", Default(), Overrides{Allow: []string{"deny=@swap,keyctl", "abi=native"}}, func(p *policy.Policy) {
-			p.Syscalls = policy.Syscalls{Deny: []string{"keyctl", "swapoff", "swapon"}, ABI: policy.SyscallABINative}
-		}},
+		{"calls", Default(), Overrides{Allow: []string{"syscalls.deny=@swap,keyctl", "abi=native"}},
+			func(p *policy.Policy) {
+				p.Syscalls = policy.Syscalls{Deny: []string{"keyctl", "swapoff", "swapon"},
+					ABI: policy.SyscallABINative}
+			}},
 		{"variables add", strict, Overrides{Env: []string{"HOME", "A=2"}}, func(p *policy.Policy) {
 			p.Environment.Keep, p.Environment.Set = policy.OnlyThese("HOME", "PATH"), map[string]string{"A": "2"}
 		}},
@@ -170,8 +172,8 @@ func TestApplyErrors(t *testing.T) {
 			`--allow connect-tcp=80: network.connect-tcp is set by --connect-tcp`},
 		{Default(), Overrides{Allow: []string{"nofile=x"}},
 			`--allow nofile=x: want a number from 0 to 1073741824; for two limits "SOFT:HARD"`},
-		{Default(), Overrides{Allow: []string{"deny=mont"}},
-			`--allow deny=mont: "mont": unknown system call (did you mean "mount"?)`},
+		{Default(), Overrides{Allow: []string{"syscalls.deny=mont"}},
+			`--allow syscalls.deny=mont: "mont": unknown system call (did you mean "mount"?)`},
 		{Default(), Overrides{Memory: "x", RO: []string{""}},
 			"--memory x: want deny, no-write or allow\n--ro : the path is empty"},
 	} {

@@ -31,6 +31,7 @@ const fileOnly = "a policy file"
 
 const (
 	devicesKey  = "paths.devices"
+	denyKey     = "paths.deny"
 	optionalKey = "paths.optional"
 )
 
@@ -57,7 +58,7 @@ func ruleKeys() []string {
 
 var (
 	pathKeys = []string{"paths.ls", "paths.ro", "paths.rox", "paths.rw", "paths.rwx", optionalKey,
-		devicesKey, "paths.metadata", "paths.view", "paths.tmp"}
+		denyKey, devicesKey, "paths.metadata", "paths.view", "paths.tmp"}
 	networkKeys = []string{"network.families", "network.connect-tcp", "network.bind-tcp", "network.connect-udp",
 		"network.bind-udp", "network.unix"}
 	procfsKeys = []string{"procfs.processes", "procfs.write", "procfs.system"}
@@ -122,6 +123,8 @@ func pathsKeys() []*key {
 			origins:   func(p *policy.Policy) []policy.Origin { return ruleOrigins(p, rights) }})
 	}
 	return append(list,
+		&key{name: denyKey, shape: shapeArray, want: wantStrings, set: (*builder).deny, flag: "--deny",
+			get: getDenied, schema: optionalPathsSchema, origins: deniedOrigins},
 		&key{name: devicesKey, shape: shapeArray, want: wantStrings, set: (*builder).devices, flag: "--device",
 			get: getDevices, schema: optionalPathsSchema, origins: deviceOrigins, variables: true},
 		// The older spelling of "?" in the lists above, and never written. finishOptional
@@ -287,6 +290,22 @@ func ruleOrigins(p *policy.Policy, rights policy.Rights) []policy.Origin {
 // rulesWith returns the rules with exactly these rights.
 func rulesWith(p *policy.Policy, rights policy.Rights) []policy.Rule {
 	return slices.DeleteFunc(p.Paths.Rules.List(), func(r policy.Rule) bool { return r.Rights != rights })
+}
+
+func getDenied(p *policy.Policy) any {
+	var paths []string
+	for _, d := range p.Paths.Deny {
+		paths = append(paths, spellPath(d.Path, d.Optional))
+	}
+	return listed(false, paths)
+}
+
+func deniedOrigins(p *policy.Policy) []policy.Origin {
+	var origins []policy.Origin
+	for _, d := range p.Paths.Deny {
+		origins = append(origins, d.Origin)
+	}
+	return origins
 }
 
 func getDevices(p *policy.Policy) any {

@@ -41,6 +41,7 @@ var (
 	lawNames   = []string{"PATH", "HOME", "LC_*", "*", "with.dot", "A B"}
 	lawDrops   = []string{"*_TOKEN", "!GITHUB_TOKEN", "AWS_*", "a", "!*"}
 	lawDevices = []string{"/dev/kvm", "/dev/fuse"}
+	lawDenied  = []string{"/srv/data/x", "/home/user/.ssh", "/a b", "/q\"\\"}
 	lawCaps    = []string{"CAP_BPF", "CAP_SYS_PTRACE"}
 )
 
@@ -92,6 +93,7 @@ func (r random) policyText() string {
 		line("%s = %s", list, quotedList(r.marked(rest[:n]), true))
 		rest = rest[n:]
 	}
+	line("paths.deny = %s", quotedList(r.marked(some(r, lawDenied)), true))
 	line("paths.devices = %s", quotedList(r.marked(some(r, lawDevices)), true))
 	line("network.families = %s", quotedList(some(r, familyNames()), false))
 	line("network.connect-tcp = [%s]", strings.Join(some(r, lawPorts), ", "))
@@ -227,7 +229,7 @@ func says(doc *document, c policy.Change) bool {
 	if !ok || e.value.shape != shapeArray {
 		return ok
 	}
-	if (c.Key == "syscalls.deny" || c.Key == "environment.drop") && len(e.value.items) == 0 {
+	if (c.Key == "syscalls.deny" || c.Key == "environment.drop" || c.Key == denyKey) && len(e.value.items) == 0 {
 		return true // emptying the list lifts what it refused
 	}
 	return slices.ContainsFunc(e.value.items, func(item value) bool {
@@ -255,6 +257,8 @@ func TestLawFlags(t *testing.T) {
 			*target, rest = r.marked(rest[:n]), rest[n:]
 			add(key, *target, true)
 		}
+		o.Deny = r.marked(some(r, lawDenied))
+		add(denyKey, o.Deny, true)
 		o.Devices = r.marked(some(r, lawDevices))
 		add("paths.devices", o.Devices, true)
 		o.ConnectTCP, o.BindTCP = some(r, lawPorts), some(r, lawPorts)
@@ -283,7 +287,7 @@ func TestLawFlags(t *testing.T) {
 			o.Env = append(o.Env, "A=${x}")
 			lines = append(lines, `environment.set = { A = "$${x}" }`)
 		}
-		o.Allow = []string{"ptrace=children", "limits.cpu=1h:2h", "deny=@swap,keyctl", "write=comm",
+		o.Allow = []string{"ptrace=children", "limits.cpu=1h:2h", "syscalls.deny=@swap,keyctl", "write=comm",
 			"metadata=deny", "capabilities.keep=bpf"}
 		lines = append(lines, `memory.ptrace = "children"`, `limits.cpu = "1h:2h"`,
 			`syscalls.deny = ["@swap", "keyctl"]`,

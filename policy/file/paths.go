@@ -10,11 +10,11 @@ import (
 	"github.com/memjail/memjail/policy"
 )
 
-// OptionalMark precedes a path that may be missing, in lists of rules and devices and in
-// flags for these: "?/opt/tool".
+// OptionalMark precedes a path that may be missing, in lists of rules, denied paths and
+// devices and in flags for these: "?/opt/tool".
 const OptionalMark = "?"
 
-// cutOptional splits an element of a list of rules or devices, or the value of a flag for
+// cutOptional splits an element of such a list, or the value of a flag for
 // one, into the path and whether it may be missing.
 func cutOptional(text string) (path string, optional bool) {
 	return strings.CutPrefix(text, OptionalMark)
@@ -28,7 +28,7 @@ func spellPath(path string, optional bool) string {
 	return path
 }
 
-// element is an element of a list of rules or devices.
+// element is an element of a list of rules, denied paths or devices.
 type element struct {
 	path     string
 	optional bool
@@ -38,7 +38,7 @@ type element struct {
 // written returns the path as the file has it, without a "?".
 func (e element) written() string { return cmp.Or(e.origin.Written, e.path) }
 
-// pathElement reads an element of a list of rules or devices. It returns false if the
+// pathElement reads an element of such a list. It returns false if the
 // element is wrong, or if it is optional and its variable has no value.
 func (b *builder) pathElement(item value) (element, bool) {
 	text, ok := b.text(item)
@@ -84,7 +84,7 @@ func (b *builder) pathItem(item value) ([]string, bool) {
 	return []string{clean}, reason == ""
 }
 
-const noOptional = `"?" cannot be used here: only paths in ls, ro, rox, rw, rwx and devices may be missing`
+const noOptional = `"?" cannot be used here: only paths in ls, ro, rox, rw, rwx, deny and devices may be missing`
 
 // scopedPath expands and cleans a path of a file, or returns what is wrong with it; unset
 // reports whether that is a variable without a value.
@@ -179,7 +179,39 @@ func (b *builder) applyRules() {
 // devices adds to the list of devices. One that a layer below lists is optional only if
 // this layer lists it so.
 func (b *builder) devices(v value) {
-	list := &b.policy.Devices
+	addPaths(b, v, &b.policy.Devices, func(d policy.Device) string { return d.Path },
+		func(e element, _ *policy.Device) policy.Device {
+			return policy.Device{Path: e.path, Optional: e.optional, Origin: e.origin}
+		}, nil)
+}
+
+// deny adds to the list of denied paths. One that a layer below lists may be missing only if
+// both layers let it.
+func (b *builder) deny(v value) {
+	addPaths(b, v, &b.policy.Paths.Deny, func(d policy.DeniedPath) string { return d.Path },
+		func(e element, below *policy.DeniedPath) policy.DeniedPath {
+			if below != nil && !below.Optional {
+				e.optional = false
+			}
+			return policy.DeniedPath{Path: e.path, Optional: e.optional, Origin: e.origin}
+		}, undeniable)
+}
+
+// undeniable returns why a path cannot be denied, or "".
+func undeniable(path string) string {
+	switch {
+	case path == "/":
+		return "it contains everything: an empty [paths] grants nothing"
+	case path == "/proc" || strings.HasPrefix(path, "/proc/"):
+		return "files of /proc are closed unless [procfs] grants them"
+	}
+	return ""
+}
+
+// addPaths adds to a list that is sorted by path. make returns the element for a path of the
+// list, given that of the layers below or nil; wrong, if not nil, what is wrong with a path.
+func addPaths[T any](b *builder, v value, list *[]T, pathOf func(T) string, make func(e element, below *T) T,
+	wrong func(path string) string) {
 	if v.shape != shapeArray {
 		b.wrong(v, "want %s", b.key.want)
 		return
@@ -201,16 +233,21 @@ func (b *builder) devices(v value) {
 			b.wrong(item, "is listed twice")
 			continue
 		}
+		if wrong != nil {
+			if reason := wrong(e.path); reason != "" {
+				b.wrong(item, "%s", reason)
+				continue
+			}
+		}
 		own = append(own, e)
 	}
 	for _, e := range own {
-		d := policy.Device{Path: e.path, Optional: e.optional, Origin: e.origin}
 		at, found := slices.BinarySearchFunc(*list, e.path,
-			func(d policy.Device, path string) int { return cmp.Compare(d.Path, path) })
+			func(o T, path string) int { return cmp.Compare(pathOf(o), path) })
 		if found {
-			(*list)[at] = d
+			(*list)[at] = make(e, &(*list)[at])
 		} else {
-			*list = slices.Insert(*list, at, d)
+			*list = slices.Insert(*list, at, make(e, nil))
 		}
 	}
 }

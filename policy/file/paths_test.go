@@ -16,6 +16,9 @@ func spelled(p policy.Policy) string {
 			parts = append(parts, rights.String()+" "+list)
 		}
 	}
+	if list, _ := getDenied(&p).([]string); list != nil {
+		parts = append(parts, "deny "+strings.Join(list, " "))
+	}
 	if list, _ := getDevices(&p).([]string); list != nil {
 		parts = append(parts, "devices "+strings.Join(list, " "))
 	}
@@ -44,6 +47,11 @@ func TestOptional(t *testing.T) {
 		{"marked in both", `ro = ["?/a"]`, `rw = ["?/a"]`, "rw ?/a"},
 		{"marked above", `ro = ["/a"]`, `ro = ["?/a"]`, "ro ?/a"},
 		{"a device named again", `devices = ["?/dev/a", "?/dev/b"]`, `devices = ["/dev/a"]`, "devices /dev/a ?/dev/b"},
+		{"a denied path, marked in both", `deny = ["?/a"]`, `deny = ["?/a", "?~/b"]`, "deny ?/a ?/h/b"},
+		{"a denied path, marked below", `deny = ["?/a"]`, `deny = ["/a"]`, "deny /a"},
+		{"a denied path, marked above", `deny = ["/a"]`, `deny = ["?/a"]`, "deny /a"},
+		{"denied paths add up", "deny = [\"/b\"]\nro = [\"/a\"]", `deny = ["/a"]`, "ro /a; deny /a /b"},
+		{"denied paths, emptied", `deny = ["/b"]`, `deny = []`, ""},
 		{"other lists stay", `ro = ["?/a"]`, `rw = ["/b"]`, "ro ?/a; rw /b"},
 		{"an empty list empties its own", "ro = [\"?/a\"]\nrw = [\"/b\"]", "ro = []", "rw /b"},
 		{"two variables lead to one path", "", "ro = [\"?${PWD}\"]\nrwx = [\"/w\"]", "rwx /w"},
@@ -96,7 +104,7 @@ func TestOptionalFlags(t *testing.T) {
 		{Overrides{RO: []string{"?"}}, `--ro ?: the path is empty`},
 		{Overrides{RO: []string{"?~/x"}}, `--ro ?~/x: ~ is not expanded in flags: write the whole path`},
 		{Overrides{Unix: []string{"?/x"}},
-			`--unix ?/x: "?" cannot be used here: only paths in ls, ro, rox, rw, rwx and devices may be missing`},
+			`--unix ?/x: "?" cannot be used here: only paths in ls, ro, rox, rw, rwx, deny and devices may be missing`},
 	} {
 		p, err := Loader{Dir: "/w"}.Apply(base, c.flags)
 		got := fmt.Sprint(err)

@@ -4,8 +4,10 @@ package facts
 
 import (
 	"fmt"
+	"maps"
 	"os"
 	"path"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -33,6 +35,9 @@ type Facts struct {
 	capability bool
 	// home and runtime are the directories that [Facts.Home] returns.
 	home, runtime string
+	// denied and listed are as in [Snapshot].
+	denied []landlock.DeniedPlace
+	listed []string
 }
 
 // Rule is a rule of a plan's ruleset. It is no [policy.Rule]: carving makes many of one,
@@ -59,6 +64,10 @@ type Snapshot struct {
 	Rules, Baseline []Rule
 	// Carved are the directories that the rules leave a part of out of, with the cause.
 	Carved map[string]string
+	// Denied are the places that paths.deny closes, Listed the directories that a supervisor
+	// lets be listed.
+	Denied []landlock.DeniedPlace
+	Listed []string
 	// Delegable reports that a path rule can open files of sysfs for writing.
 	Delegable bool
 	// Capability is [policy.Facts]'.
@@ -69,13 +78,14 @@ type Snapshot struct {
 
 // Snapshot returns what another process has to know.
 func (f *Facts) Snapshot() Snapshot {
-	return Snapshot{f.rules, f.baseline, f.carved, f.delegable, f.capability, f.home, f.runtime}
+	return Snapshot{Rules: f.rules, Baseline: f.baseline, Carved: f.carved, Denied: f.denied, Listed: f.listed,
+		Delegable: f.delegable, Capability: f.capability, Home: f.home, Runtime: f.runtime}
 }
 
 // Facts returns the facts again; procfs is as for [New].
 func (s Snapshot) Facts(procfs func(below string) *policy.ProcfsFile) *Facts {
 	return &Facts{carved: s.Carved, rules: s.Rules, baseline: s.Baseline, delegable: s.Delegable,
-		capability: s.Capability, procfs: procfs, home: s.Home, runtime: s.Runtime}
+		capability: s.Capability, denied: s.Denied, listed: s.Listed, procfs: procfs, home: s.Home, runtime: s.Runtime}
 }
 
 // View is what of a plan the facts are about.
@@ -104,7 +114,8 @@ func New(v View, procfs func(below string) *policy.ProcfsFile) (*Facts, error) {
 		return nil, fmt.Errorf("inspecting the system: %w", &landlock.ABIError{Need: 1})
 	}
 	f := &Facts{carved: map[string]string{}, procfs: procfs, delegable: !v.Privileged, pinned: v.Pinned,
-		capability: v.Capability, home: v.Home, runtime: v.Runtime}
+		capability: v.Capability, denied: v.Rules.Denied, listed: slices.Sorted(maps.Keys(v.Rules.Listed)),
+		home: v.Home, runtime: v.Runtime}
 	pol := v.Policy.Clone()
 	pol.Paths = policy.Paths{}
 	pol.Memory.CodeFiles = policy.CodeFilesProtect
@@ -168,6 +179,13 @@ func neededRight(kind policy.ObjectKind, need policy.Rights) landlock.Rights {
 func (f *Facts) Look(name string) policy.Object {
 	o := f.look(name)
 	o.Pinned = f.pinning(&o)
+	o.Listed = slices.Contains(f.listed, o.Path)
+	for _, d := range f.denied {
+		if abspath.Within(d.Path, o.Path) {
+			o.Denied = d.Rule
+			break
+		}
+	}
 	return o
 }
 

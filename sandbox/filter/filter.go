@@ -57,6 +57,9 @@ type Options struct {
 	// NotifyNew notifies, with opens for writing, those of files that must not exist yet
 	// (O_EXCL), which NotifyPaths does besides.
 	NotifyNew bool
+	// NotifyListings notifies opens of directories to be listed, which may need a grant
+	// (paths.deny).
+	NotifyListings bool
 	// Observe are calls that are notified although nothing refuses them, so that the
 	// supervisor sees what a program uses: those that name files. Opens with every flag
 	// but O_PATH, execve(2), execveat(2), connect(2) and bind(2) are notified as well.
@@ -104,6 +107,10 @@ type Options struct {
 	// the supervisor decides, and makes the calls that the policy allows
 	// (paths.metadata = "granted").
 	RefuseMetadata bool
+	// NotifyMetadata lets the supervisor make these calls, those by ioctl(2) excepted,
+	// because it knows files on which they are refused (paths.deny). Without a listener it
+	// has no effect.
+	NotifyMetadata bool
 	// EmulateMemfds lets the supervisor make memfds (memfd_create(2)), without the right
 	// to be executed, unless the caller asks for one without that right itself. Without a
 	// listener the call is refused.

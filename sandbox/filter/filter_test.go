@@ -289,7 +289,7 @@ func TestChosen(t *testing.T) {
 func TestMetadataIsTheGroup(t *testing.T) {
 	var refused []string
 	for i := range rules {
-		if r := &rules[i]; r.placement == forMetadata && len(r.when) == 0 {
+		if r := &rules[i]; r.placement == forAttributes {
 			refused = append(refused, r.calls...)
 		}
 	}

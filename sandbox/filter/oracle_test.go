@@ -81,7 +81,7 @@ func oracleOpens(o Options, d Data, name string) (Verdict, bool) {
 	case "creat":
 		flags = unix.O_WRONLY
 	case "openat2":
-		if o.Listener && (o.NotifyReads || o.NotifyWrites) {
+		if o.Listener && (o.NotifyReads || o.NotifyWrites || o.NotifyListings) {
 			return Notify, true
 		}
 		return Allow, true
@@ -91,6 +91,10 @@ func oracleOpens(o Options, d Data, name string) (Verdict, bool) {
 	directory := uint32(0o200000)
 	if o.Arch == "arm64" {
 		directory = 0o40000
+	}
+	if o.Listener && o.NotifyListings && flags&directory != 0 && flags&0o10000000 == 0 &&
+		(!o.NotifyReads || (flags&3 == 0 || o.NotifyWrites) && (flags&0o200 == 0 || o.NotifyPaths || o.NotifyNew)) {
+		return Notify, true
 	}
 	if o.NotifyPaths {
 		directory = 0
@@ -181,7 +185,7 @@ func oracleChosen(o Options, d Data, name string) (Verdict, bool) {
 		return o.told(unix.EOPNOTSUPP)
 	case name == "setxattrat" && o.EmulateMemfds:
 		return o.told(unix.ENOSYS)
-	case metadataCalls.MatchString(name) && o.RefuseMetadata:
+	case metadataCalls.MatchString(name) && (o.RefuseMetadata || o.Listener && o.NotifyMetadata):
 		return o.told(unix.EPERM)
 	case name == "ioctl" && o.RefuseMetadata && slices.Contains([]uint32{0x40086602, 0x40046602, 0x401c5820, 0x40047211,
 		0x6609, 0x40806685, 0x800c6613, 0xc0406618, 0xc0406619, 0x4004f50d, 0x40289702, 0x40289705}, low(1)),
@@ -320,7 +324,7 @@ func oraclePrlimit(o Options, d Data, reported Verdict) Verdict {
 // touch the same calls, with the ones for old kernels all off, all on and singly.
 func variants(t *testing.T, arch string) []Options {
 	t.Helper()
-	if n := reflect.TypeFor[Options]().NumField(); n != 28 {
+	if n := reflect.TypeFor[Options]().NumField(); n != 30 {
 		t.Fatalf("Options has %d fields: decide how the tests vary the new one", n)
 	}
 	bools := []bool{false, true}
@@ -363,6 +367,10 @@ func variants(t *testing.T, arch string) []Options {
 				NotifyPorts: true, RefuseMetadata: true,
 				Observe: []string{"mkdir", "mkdirat", "renameat2", "chmod", "truncate", "sendto", "socket",
 					"unlinkat"}},
+			Options{Arch: arch, Listener: listener, NotifyListings: true, NotifyMetadata: true},
+			Options{Arch: arch, Listener: listener, NotifyReads: true, NotifyListings: true},
+			Options{Arch: arch, Listener: listener, NotifyReads: true, NotifyWrites: true, NotifyListings: true,
+				NotifyNew: true, EmulateMemfds: true, NotifyMetadata: true},
 			Options{Arch: arch, Listener: listener, RefuseOwnerSignals: true},
 			Options{Arch: arch, Listener: listener, RefuseSocketcall: true},
 			Options{Arch: arch, Listener: listener, Terminals: policy.TerminalsAllow},

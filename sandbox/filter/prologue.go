@@ -250,7 +250,7 @@ func (h *head) call(a *abi, name string, decide func()) {
 // writing.
 func (h *head) opens(a *abi) {
 	o := h.options
-	if !o.Listener || !o.NotifyReads && !o.NotifyWrites {
+	if !o.Listener || !o.NotifyReads && !o.NotifyWrites && !o.NotifyListings {
 		return
 	}
 	h.call(a, "openat", func() { h.openFlags(a, 2) })
@@ -271,6 +271,9 @@ func (h *head) openFlags(a *abi, arg uint32) {
 	case h.options.NotifyNew:
 		harmless = a.pathOnly
 	}
+	if h.options.NotifyListings && h.options.NotifyReads {
+		harmless &^= a.pathOnly &^ openPath
+	}
 	h.loadLow(arg)
 	switch o := h.options; {
 	case o.NotifyReads && o.NotifyWrites:
@@ -278,7 +281,15 @@ func (h *head) openFlags(a *abi, arg uint32) {
 	case o.NotifyReads:
 		h.anyBit(harmless|unix.O_ACCMODE, allow, notify)
 	default:
+		if o.NotifyListings {
+			h.anyBit(openPath, allow, next)
+			h.anyBit(a.pathOnly, notify, next)
+		}
 		h.anyBit(harmless, allow, next)
+		if !o.NotifyWrites {
+			h.jump(allow)
+			return
+		}
 		h.anyBit(unix.O_ACCMODE, notify, allow)
 	}
 }

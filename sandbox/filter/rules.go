@@ -37,19 +37,20 @@ type rule struct {
 type placement uint8
 
 const (
-	inBody       placement = iota // compiled by libseccomp
-	inPrologue                    // what libseccomp 2.5.4 cannot express in every ABI
-	forReading                    // in the prologue, by Options.Access
-	forTerminals                  // in the prologue, by Options.Terminals
-	forOwners                     // in the prologue, by Options.RefuseOwnerSignals
-	onOldKernels                  // in the prologue, by an option
-	forMetadata                   // in the prologue, by Options.RefuseMetadata
-	forTCP                        // in the prologue, by Options.CloseTCPBypasses
-	forUDP                        // in the prologue, by Options.CloseUDPBypasses
-	forUnix                       // in the prologue, by Options.RefuseUnix
-	forFamilies                   // in the prologue, by Options.RestrictFamilies
-	forPairs                      // in the prologue, by the last or Options.RefuseUnix
-	forListen                     // in the prologue, by Options.EmulateListen
+	inBody        placement = iota // compiled by libseccomp
+	inPrologue                     // what libseccomp 2.5.4 cannot express in every ABI
+	forReading                     // in the prologue, by Options.Access
+	forTerminals                   // in the prologue, by Options.Terminals
+	forOwners                      // in the prologue, by Options.RefuseOwnerSignals
+	onOldKernels                   // in the prologue, by an option
+	forMetadata                    // in the prologue, by Options.RefuseMetadata
+	forAttributes                  // likewise, or with a listener by Options.NotifyMetadata
+	forTCP                         // in the prologue, by Options.CloseTCPBypasses
+	forUDP                         // in the prologue, by Options.CloseUDPBypasses
+	forUnix                        // in the prologue, by Options.RefuseUnix
+	forFamilies                    // in the prologue, by Options.RestrictFamilies
+	forPairs                       // in the prologue, by the last or Options.RefuseUnix
+	forListen                      // in the prologue, by Options.EmulateListen
 	// in the prologue, by CloseTCPBypasses, CloseUDPBypasses, RefuseUnix, RestrictFamilies or RefuseSocketcall
 	forSockets
 	forMemfds // in the prologue, by Options.EmulateMemfds
@@ -70,6 +71,8 @@ func (o *Options) asked(p placement) bool {
 		return o.RefuseOwnerSignals
 	case forMetadata:
 		return o.RefuseMetadata
+	case forAttributes:
+		return o.RefuseMetadata || o.Listener && o.NotifyMetadata
 	case forTCP:
 		return o.CloseTCPBypasses
 	case forUDP:
@@ -522,7 +525,7 @@ var rules = [...]rule{
 		"removexattrat", "file_setattr",
 		"utime", "utimes", "utimensat", "utimensat_time64", "futimesat"},
 		condition: `under paths.metadata = "deny"; under "granted" where files may not be written`,
-		placement: forMetadata, errno: unix.EPERM, notified: true, key: keyMetadata,
+		placement: forAttributes, errno: unix.EPERM, notified: true, key: keyMetadata,
 		reason: "the policy keeps owner, mode, times and attributes of every file as they are"},
 	{calls: []string{"ioctl"}, when: []condition{number(1, setFlags)}, condition: "request FS_IOC_SETFLAGS",
 		placement: forMetadata, errno: unix.EPERM, notified: true, key: keyMetadata, reason: reasonFlags},

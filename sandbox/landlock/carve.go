@@ -41,6 +41,8 @@ type object struct {
 	names bool
 	// mounted marks a special file system, which the walk recognises by its type.
 	mounted bool
+	// denied is the element of paths.deny that closes it; nil: the policy does not.
+	denied *denial
 }
 
 // ancestor is a directory that has objects below it. A right that is granted there holds
@@ -48,6 +50,10 @@ type object struct {
 // that creates, removes or writes.
 type ancestor struct {
 	ceiling Rights
+	// undenied is what the ceiling would be without paths.deny, denied one of the denied
+	// objects below, or nil.
+	undenied Rights
+	denied   *object
 	// object is the one of them that a message names.
 	object *object
 }
@@ -61,6 +67,8 @@ type carving struct {
 	// a container's masks and per-container files over /proc. No rule on a directory
 	// above covers them, so they get their own.
 	reexposed []string
+	// denies: there are denied paths.
+	denies bool
 }
 
 // carveOptions are what decides the carving besides the mount table.
@@ -71,6 +79,7 @@ type carveOptions struct {
 	shown  []string // other paths to them, which the table does not show
 	handle Rights   // what the kernel handles
 	swap   []string // swap files
+	denied []denial
 	// resolve gives the canonical path of an existing file or directory.
 	resolve func(string) (string, bool)
 }
@@ -99,6 +108,7 @@ func (t *MountTable) carve(o carveOptions) *carving {
 	for i := range t.mounts {
 		c.addMount(t, &t.mounts[i], o)
 	}
+	c.addDenied(t, o.denied, o.resolve)
 	for _, v := range t.codeAliases(o.code, o.resolve) {
 		c.add(object{path: v.path, ceiling: codeCeiling & o.handle, cause: v.cause, expected: v.expected})
 	}
@@ -124,6 +134,7 @@ func (c *carving) add(o object) {
 		o.mounted = o.mounted || ok && old.mounted
 		c.objects[o.path] = &o
 	case o.kind == old.kind:
+		old.denied = cmp.Or(old.denied, o.denied)
 		old.ceiling &= o.ceiling
 		old.system = old.system && o.system
 		old.names = old.names && o.names
@@ -168,7 +179,7 @@ func (c *carving) addShadows(t *MountTable, handle Rights) {
 	for len(queue) > 0 {
 		o := queue[0]
 		queue = queue[1:]
-		if o.expected {
+		if o.expected && o.denied == nil {
 			continue
 		}
 		for m := t.at(o.path); m != nil; {
@@ -193,7 +204,7 @@ func (t *MountTable) shadows(m, parent *mountinfo.Mount) []string {
 	if parent.Point == m.Point || parent.Deleted || !abspath.Within(parent.Point, m.Point) {
 		return nil // stacked: the mount below has the place
 	}
-	views := t.views(place{parent.Dev(), abspath.Join(parent.Root, abspath.Relative(parent.Point, m.Point))})
+	views := t.views(place{parent.Dev(), abspath.Join(parent.Root, abspath.Relative(parent.Point, m.Point))}, false)
 	return slices.DeleteFunc(views, func(view string) bool { return view == m.Point })
 }
 
@@ -280,6 +291,8 @@ func (c *carving) findAncestors() {
 	for _, o := range c.sorted() {
 		ceiling := ReadDir
 		switch {
+		case o.denied != nil && !o.denied.file:
+			ceiling = 0 // a right on a directory above would be one to list it
 		case o.names:
 			ceiling = o.ceiling
 		case o.kind == limited:
@@ -294,13 +307,17 @@ func (c *carving) findAncestors() {
 				expected = expected || outer.expected
 			}
 			e, ok := c.ancestors[up]
-			switch {
-			case !ok:
-				e = ancestor{ceiling: ceiling, object: o}
-			case e.object.expected && !expected:
-				e = ancestor{ceiling: ceiling & e.ceiling, object: o}
-			default:
-				e.ceiling &= ceiling
+			if !ok {
+				e = ancestor{ceiling: allRights, undenied: allRights, object: o}
+			}
+			if e.object.expected && !expected {
+				e.object = o
+			}
+			e.ceiling &= ceiling
+			if o.denied == nil {
+				e.undenied &= ceiling
+			} else if e.denied == nil {
+				e.denied = o
 			}
 			c.ancestors[up] = e
 		}
@@ -317,8 +334,11 @@ func (c *carving) sorted() []*object {
 }
 
 // enclosing returns the objects that a path is on or in, innermost first, up to the nearest
-// re-exposed mount: objects above that do not apply.
+// re-exposed mount: objects above that do not apply. What has no path is in none.
 func (c *carving) enclosing(path string) []*object {
+	if !strings.HasPrefix(path, "/") {
+		return nil
+	}
 	var found []*object
 	for up := path; ; up = abspath.Parent(up) {
 		if o := c.objects[up]; o != nil {

@@ -30,7 +30,7 @@ func FuzzParseMountTable(f *testing.F) {
 			table.Below(m.Point)
 			table.visible(m)
 			if p, ok := table.locate(m.Point); ok {
-				table.views(p)
+				table.views(p, false)
 			}
 		}
 		HiddenMounts(table)

@@ -77,7 +77,7 @@ func TestViews(t *testing.T) {
 	if !ok {
 		t.Fatal("/usr has no place")
 	}
-	got := m.views(p)
+	got := m.views(p, false)
 	want := []string{"/usr", "/lib-bind"} // /second/usr is hidden by a tmpfs
 	if !slices.Equal(got, want) {
 		t.Errorf("views are %q, want %q", got, want)

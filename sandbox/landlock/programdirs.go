@@ -170,11 +170,14 @@ func resolveKnown(path string, lost *error) (string, bool) {
 	return found, err == nil
 }
 
+// codeSearch finds all paths that lead to a directory.
 type codeSearch struct {
 	table   *MountTable
 	resolve func(string) (string, bool)
 	seen    map[place]bool
 	views   []codeAlias
+	// readOnly: views through read-only mounts count too.
+	readOnly bool
 }
 
 // visit follows the mount that path is on and the mounts below it. name is the program
@@ -197,7 +200,7 @@ func (s *codeSearch) visitPlace(path string, m *mountinfo.Mount, name string) {
 		return
 	}
 	s.seen[p] = true
-	for _, view := range s.table.views(p) {
+	for _, view := range s.table.views(p, s.readOnly) {
 		if view != path {
 			s.views = append(s.views, codeAlias{view, name + " shown on " + view, abspath.Within(name, view)})
 		}

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"slices"
 
 	"github.com/memjail/memjail/policy/abspath"
 	llsys "github.com/memjail/memjail/sandbox/kernel/landlockabi"
@@ -80,6 +81,11 @@ type Plan struct {
 	// Closed are those of [Request.Held] that are open for writing although the sandbox may
 	// not open them so whatever the path rules are.
 	Closed []ClosedFile
+	// Denied are the places that paths.deny closes.
+	Denied []DeniedPlace
+	// Listed are directories that no rule lets be listed, because of a denied directory
+	// below them, although the policy grants it: a supervisor can let them be listed alone.
+	Listed map[string]kernel.FileID
 
 	held []int // the descriptors of the rules, each once
 }
@@ -118,6 +124,26 @@ func NewPlan(r Request) (*Plan, error) {
 		}
 		return nil, err
 	}
+	var notes []string
+	for {
+		p, err := newPlan(r)
+		var denied *DenyError
+		if !errors.As(err, &denied) || !denied.missing || !denied.writable {
+			if p != nil {
+				p.Warnings = append(p.Warnings, notes...)
+			}
+			return p, err
+		}
+		r.Policy = r.Policy.Clone()
+		r.Policy.Paths.Deny = slices.DeleteFunc(r.Policy.Paths.Deny,
+			func(d policy.DeniedPath) bool { return d.Path == denied.Path })
+		notes = append(notes, fmt.Sprintf("%s does not exist, so it is not denied, even if it is made", denied.Path))
+	}
+}
+
+// newPlan makes the plan. A [*DenyError] about a path that may be missing, and could be made
+// inside, is about one that is to be left out.
+func newPlan(r Request) (*Plan, error) {
 	p := &Plan{ABI: r.ABI, Handled: r.ABI.FS, Rules: make([]Rule, 0, 96)}
 	if r.Policy.IPC.Signals == policy.ScopeSandbox {
 		p.Scoped |= llsys.ScopeSignal & r.ABI.Scoped
@@ -153,6 +179,11 @@ func (p *Plan) fill(r Request) error {
 		}
 		o.swap = swap
 	}
+	denials, err := followDenied(r.Policy.Paths.Deny, p.Handled)
+	if err != nil {
+		return err
+	}
+	o.denied = denials
 	carving := r.Mounts.carve(o)
 	if lost != nil { // what could not be examined would be unprotected
 		return lost
@@ -186,6 +217,7 @@ func (p *Plan) fill(r Request) error {
 		return err
 	}
 	p.warnWorkDirs(r.WorkDirs)
+	w.noteDenied()
 	return w.verify()
 }
 
@@ -209,7 +241,12 @@ func (w *walker) grantAll() {
 	full := w.plan.Handled &^ makeNode &^ IoctlDev &^ w.reserved
 	w.why = "everything as usual"
 	w.grant(w.root, full, 0)
-	w.grantReexposed(full, ReadDir)
+	have := ReadDir
+	if w.carve.denies { // nothing may be granted on the root
+		w.grantListing()
+		have = 0
+	}
+	w.grantReexposed(full, have)
 	w.grantQueues(full)
 }
 
@@ -446,6 +483,9 @@ func (w *walker) grantNamed(n *node, path string, want Rights) error {
 	defer func() { w.overridden = nil }()
 	for _, o := range w.carve.enclosing(n.path) {
 		switch {
+		case o.denied != nil:
+			w.plan.warn("%s grants nothing on %s, which paths.deny closes (%s)", w.why, path, o.denied.rule.Path)
+			return nil
 		case o.kind == excluded:
 			return &RuleError{Path: path, Reason: "it is in " + o.path + ", which is never granted"}
 		case o.kind == devices && o.path != n.path:

@@ -19,13 +19,13 @@ func (t *MountTable) locate(path string) (p place, ok bool) {
 	return place{m.Dev(), abspath.Join(m.Root, abspath.Relative(m.Point, path))}, true
 }
 
-// views lists the paths, in the order of the table, at which a place or a part
-// of it can be written: through every visible, writable mount that shows it.
-func (t *MountTable) views(p place) []string {
+// views lists the paths, in the order of the table, at which a place or a part of it can be
+// written, or with readOnly be read: through every visible mount that shows it.
+func (t *MountTable) views(p place, readOnly bool) []string {
 	var paths []string
 	for i := range t.mounts {
 		m := &t.mounts[i]
-		if m.Dev() != p.dev || m.ReadOnly || m.Deleted {
+		if m.Dev() != p.dev || m.ReadOnly && !readOnly || m.Deleted {
 			continue
 		}
 		path := m.Point

@@ -1,6 +1,7 @@
 package landlock
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"slices"
@@ -25,6 +26,8 @@ type walker struct {
 	// privileged is [Request.Privileged], known [Request.WorkDirs].
 	privileged bool
 	known      []string
+	// refused is the error if a path cannot be denied.
+	refused error
 	// exhausted is the error if descriptors or memory ran out: what was not examined could
 	// be something that has to stay closed.
 	exhausted error
@@ -101,6 +104,8 @@ func (w *walker) ceiling(n *node) *nodeCeiling {
 func (l *nodeCeiling) narrow(e ancestor) {
 	if l.ancestor != nil {
 		e.ceiling &= l.ancestor.ceiling
+		e.undenied &= l.ancestor.undenied
+		e.denied = cmp.Or(e.denied, l.ancestor.denied)
 		if e.object.expected {
 			e.object = l.ancestor.object
 		}
@@ -284,7 +289,12 @@ func (w *walker) grant(n *node, want, have Rights) {
 // entries.
 func (w *walker) carveAt(n *node, e *ancestor, want, have Rights) {
 	own := want & e.ceiling
+	if lost := want & e.undenied & writeRights &^ e.ceiling; lost != 0 {
+		w.refuseDenial(n, e.denied)
+		return
+	}
 	w.emit(n, own, have, e.object.cause)
+	w.noteListed(n, e, want)
 	if !e.ceiling.has(MakeReg) {
 		w.noteCarved(n, e)
 	}
@@ -383,6 +393,10 @@ func (w *walker) grantDevices(n *node, dir string, want, have Rights) {
 		return
 	}
 	own := want & ReadDir
+	if _, e := w.consult(n); e != nil {
+		own &= e.ceiling
+		w.noteListed(n, e, want)
+	}
 	w.emit(n, own, have, "devices")
 	w.plan.Carved = append(w.plan.Carved, Carved{Path: n.path, Cause: "devices"})
 	list, err := n.entries(func(e entry) bool { return w.wantsEntry(n, dir, e) })
@@ -445,7 +459,7 @@ func (w *walker) grantDeviceEntry(c *node, dir, name string, want, have Rights) 
 // emit adds a rule, unless rules on directories above already grant all of it.
 func (w *walker) emit(n *node, rights, have Rights, why string) {
 	rights &= w.plan.Handled
-	if rights&^have == 0 {
+	if rights&^have == 0 || w.denied(n) {
 		return
 	}
 	if !n.ruled {
@@ -460,8 +474,8 @@ func (w *walker) emit(n *node, rights, have Rights, why string) {
 // grant more than is allowed on its inode. If one does, this package has a bug and the start
 // is stopped.
 func (w *walker) verify() error {
-	if w.exhausted != nil {
-		return w.exhausted
+	if err := errors.Join(w.exhausted, w.refused); err != nil {
+		return err
 	}
 	for i := range w.plan.Rules {
 		l := w.ceilings[w.found[i].inode]

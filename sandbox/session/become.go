@@ -205,7 +205,8 @@ func detachedConfig(pol policy.Policy, plan *sandbox.Plan, report Detached) (suc
 	config := successorConfig{Policy: pol, Token: plan.Token, Reports: report.Refused,
 		ReportMounts: report.Mounted, Observes: report.observed, Observer: report.Config,
 		PID: os.Getpid(), Exec: true, Guard: guardOf(pol), OwnMounts: plan.MountNamespace != nil,
-		SlowMounts: plan.Mounts != nil && plan.Mounts.HasRemote(), Writable: plan.Writable}
+		SlowMounts: plan.Mounts != nil && plan.Mounts.HasRemote(), Writable: plan.Writable,
+		Denied: plan.Denied, Listed: plan.Listed}
 	config.Policy.Tests = nil
 	if watchesMounts(plan, &pol) {
 		config.Mounts = landlock.KnownMounts(plan.Mounts)

@@ -41,6 +41,8 @@ type successorConfig struct {
 	Policy     policy.Policy
 	SlowMounts bool
 	Writable   supervisor.Writable
+	Denied     supervisor.Places
+	Listed     supervisor.Places
 	Reports    bool
 	OwnMounts  bool // fdMounts is there
 	Chrooted   bool // somebody inside may have another root
@@ -195,6 +197,7 @@ func (h *handoverFiles) make(s *session) error {
 func (s *session) successorConfig() (*os.File, error) {
 	config := successorConfig{Policy: s.policy, Reports: s.options.Sandbox.Reports, PID: s.cmd.PID,
 		OwnMounts: s.plan.MountNamespace != nil, Chrooted: s.supervisor.Chrooted(), Writable: s.plan.Writable,
+		Denied: s.plan.Denied, Listed: s.plan.Listed,
 		Token: s.plan.Token}
 	config.Policy.Origins, config.Policy.Tests = nil, nil // a supervisor does not need them
 	if s.plan.Guard != nil {

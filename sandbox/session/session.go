@@ -273,7 +273,8 @@ func (s *session) abort(err error) (Status, error) {
 // going to make.
 func (s *session) supervise() error {
 	o := supervisor.Options{Policy: s.policy, Calls: calls{&s.policy}, MountNamespace: s.plan.MountNamespace,
-		Members: s.plan.Members, Writable: s.plan.Writable, Failed: s.supervisionFailed, StarterShares: true,
+		Members: s.plan.Members, Writable: s.plan.Writable, Denied: s.plan.Denied, Listed: s.plan.Listed,
+		Failed: s.supervisionFailed, StarterShares: true,
 		Observe: s.options.Observe,
 		Quiet:   func() bool { return !s.plan.Checked() }}
 	if !s.plan.CommandNotDumpable {

@@ -34,6 +34,7 @@ func (p *policyFlags) declare(f *pflag.FlagSet) {
 	f.StringVar(&p.overrides.Tmp, "tmp", "", "`WHICH` /tmp: shared (the default) or private (an empty one)")
 	f.BoolVar(&p.overrides.PrivateHome, "private-home", false,
 		"an empty home directory, with the project and the tool chains of the real one")
+	f.StringArrayVar(&p.overrides.Deny, "deny", nil, "close `PATH`, and what is below it, whatever else allows it")
 	f.StringVar(&p.overrides.Memory, "memory", "",
 		"`MODE` of access to any process's memory: deny (the default), no-write or allow")
 	f.StringArrayVar(&p.overrides.Allow, "allow", nil,
@@ -71,7 +72,7 @@ func completePolicyFlags(cmd *cobra.Command) {
 	for flag, complete := range map[string]cobra.CompletionFunc{
 		"policy": completePolicy, "ls": completePath, "ro": completePath, "rox": completePath,
 		"rw": completePath, "rwx": completePath,
-		"device": completePath,
+		"deny": completePath, "device": completePath,
 	} {
 		if cmd.Flags().Lookup(flag) != nil {
 			// The only errors are an unknown flag, and one with a function already.
@@ -156,7 +157,7 @@ func (p *policyFlags) args() []string {
 	}{
 		{"--ls", p.overrides.LS}, {"--ro", p.overrides.RO}, {"--rox", p.overrides.ROX},
 		{"--rw", p.overrides.RW}, {"--rwx", p.overrides.RWX},
-		{"--allow", p.overrides.Allow}, {"--device", p.overrides.Devices},
+		{"--allow", p.overrides.Allow}, {"--deny", p.overrides.Deny}, {"--device", p.overrides.Devices},
 		{"--network", p.overrides.Network}, {"--connect-tcp", p.overrides.ConnectTCP},
 		{"--bind-tcp", p.overrides.BindTCP},
 		{"--connect-udp", p.overrides.ConnectUDP}, {"--bind-udp", p.overrides.BindUDP},
