@@ -10,12 +10,14 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"runtime"
 	"strconv"
 	"strings"
 
 	"github.com/memjail/memjail/sandbox/capability"
 	"github.com/memjail/memjail/sandbox/kernel"
 	"github.com/memjail/memjail/sandbox/kernel/early"
+	"github.com/memjail/memjail/sandbox/view"
 )
 
 // Verdict is how serious a finding is.
@@ -67,6 +69,9 @@ type Kernel interface {
 	TryReadChild() error
 	// MemoryCapability: root has installed it.
 	MemoryCapability() (bool, error)
+	// PrivateView: nil if this process can give a sandbox a private view; otherwise the step
+	// that fails.
+	PrivateView() error
 }
 
 // Machine is what is examined.
@@ -98,6 +103,15 @@ func (running) TryReadChild() error { return kernel.TryReadChild() }
 
 func (running) MemoryCapability() (bool, error) { return capability.Installed() }
 
+func (running) PrivateView() error {
+	if view.Able() {
+		return nil
+	}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	return view.Try()
+}
+
 func (running) PIDFD() (bool, error) {
 	f, err := kernel.OpenPIDFD(os.Getpid())
 	if err != nil {
@@ -121,7 +135,7 @@ func Examine(m Machine) []Finding {
 		all = append(all, f.setting(s))
 	}
 	return append(all,
-		f.userNamespaces(), f.lockdown(), f.corePattern(), f.coreLimit(), f.suidDumpable(),
+		f.userNamespaces(), f.privateViews(), f.lockdown(), f.corePattern(), f.coreLimit(), f.suidDumpable(),
 		f.procMounts(), f.traceMounts(),
 		f.privileges(), f.filters(), f.container(), f.program(), f.shape())
 }

@@ -13,6 +13,7 @@ import (
 	"testing/fstest"
 	"unicode/utf8"
 
+	"github.com/memjail/memjail/sandbox/view"
 	"golang.org/x/sys/unix"
 )
 
@@ -28,6 +29,7 @@ type answers struct {
 	notif, killable answer
 	pidfd           answer
 	children        error
+	view            error
 }
 
 func (a answers) MemoryCapability() (bool, error) { return a.capability, nil }
@@ -37,6 +39,7 @@ func (a answers) UserNotif() (bool, error)        { return a.notif.yes, a.notif.
 func (a answers) WaitKillableRecv() (bool, error) { return a.killable.yes, a.killable.err }
 func (a answers) PIDFD() (bool, error)            { return a.pidfd.yes, a.pidfd.err }
 func (a answers) TryReadChild() error             { return a.children }
+func (a answers) PrivateView() error              { return a.view }
 
 // closed is a file system in which some files may not be read.
 type closed struct {
@@ -134,7 +137,8 @@ func machines() map[string]Machine {
 			"proc/sys/kernel/apparmor_restrict_unprivileged_userns": "1\n",
 			"proc/sys/kernel/core_pattern":                          "|/usr/share/apport/apport -p%p\n",
 			"sys/kernel/security/lockdown":                          "[none] integrity confidentiality\n",
-		}), answers{abi: 4, errata: 0x5, notif: yes, killable: yes, pidfd: yes}, nil),
+		}), answers{abi: 4, errata: 0x5, notif: yes, killable: yes, pidfd: yes,
+			view: &view.NamespaceError{Step: "writing the user namespace's map of IDs", Err: unix.EACCES}}, nil),
 		"debian-11": machine(with(map[string]string{
 			"proc/sys/kernel/osrelease":         "5.10.0-46-amd64\n",
 			"proc/self/status":                  rootStatus,

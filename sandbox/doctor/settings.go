@@ -229,6 +229,16 @@ func (f *facts) userNamespaces() Finding {
 	return g
 }
 
+// privateViews reports whether paths.view = "private" starts for this user.
+func (f *facts) privateViews() Finding {
+	g := Finding{ID: "private-views", Title: "private views of files", Value: "possible"}
+	if err := f.Kernel.PrivateView(); err != nil {
+		g.Value = "not possible for this user"
+		g.Why = "Policies with paths.view, paths.tmp or [home] do not start: " + err.Error() + "."
+	}
+	return g
+}
+
 func (f *facts) lockdown() Finding {
 	g := Finding{ID: "lockdown", Title: "kernel lockdown"}
 	text, err := f.text("sys/kernel/security/lockdown")

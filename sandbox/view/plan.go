@@ -194,7 +194,11 @@ const tmpDir = "/tmp"
 // ownDirectories adds the directories that are not those of outside.
 func (b *planner) ownDirectories(r Request) error {
 	if r.Tmp {
-		b.plan.Mounts = append(b.plan.Mounts, Mount{Place: tmpDir, Kind: Empty, Writable: true, Mode: 0o1777,
+		place, _, err := b.walker.look(tmpDir)
+		if err != nil {
+			place = tmpDir
+		}
+		b.plan.Mounts = append(b.plan.Mounts, Mount{Place: place, Kind: Empty, Writable: true, Mode: 0o1777,
 			Fill: true,
 			UID:  uint32(unix.Geteuid()), GID: uint32(unix.Getegid())})
 	}
