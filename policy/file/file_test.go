@@ -164,6 +164,10 @@ func TestValid(t *testing.T) {
 			p.Paths.Metadata, p.Procfs.Processes = policy.MetadataDeny, policy.ProcessesSandbox
 		},
 		"layered": layered,
+		"views": func(p *policy.Policy) {
+			p.Paths.View, p.Paths.Tmp = policy.ViewPrivate, policy.TmpPrivate
+			p.Home = policy.Home{Private: true, Dir: "/home/user/kept"}
+		},
 		"environment-table": func(p *policy.Policy) {
 			p.Environment.Set = map[string]string{"CI": "1", "LANG": "C.UTF-8"}
 		},

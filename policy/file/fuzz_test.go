@@ -18,7 +18,7 @@ func FuzzParse(f *testing.F) {
 		f.Add(text)
 	}
 	for seed := range uint64(20) {
-		f.Add([]byte(newRandom(seed).policyText()))
+		f.Add([]byte(newRandom(seed).policyText(false)))
 	}
 	loader := Loader{Env: []string{"HOME=/home/user"}, Dir: "/srv", ReadFile: func(string) ([]byte, error) {
 		return []byte("version = 1\n"), nil // what "extends" names

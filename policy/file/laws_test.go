@@ -56,8 +56,9 @@ func quotedList(list []string, path bool) string {
 	return "[" + strings.Join(parts, ", ") + "]"
 }
 
-// policyText returns a random file.
-func (r random) policyText() string {
+// policyText returns a random file. strict: no value of a key that is never loosened but the
+// strictest.
+func (r random) policyText(strict bool) string {
 	var b strings.Builder
 	line := func(format string, args ...any) {
 		if r.IntN(3) == 0 {
@@ -86,6 +87,13 @@ func (r random) policyText() string {
 		line("%s = %q", k.key, pick(k.names))
 	}
 	line("memory.pin = %t", r.IntN(2) == 0)
+	views, tmps := policy.Names[policy.View](), policy.Names[policy.Tmp]()
+	if strict {
+		views, tmps = views[len(views)-1:], tmps[len(tmps)-1:]
+	}
+	line("paths.view = %q", pick(views))
+	line("paths.tmp = %q", pick(tmps))
+	line("home.private = true\nhome.dir = %s", tomlString(unexpanded(pick(lawPaths))))
 	line("procfs.write = %s", quotedList(some(r, policy.Names[policy.ProcfsWrite]()), false))
 	rest := some(r, lawPaths)
 	for _, list := range ruleKeys() {
@@ -122,11 +130,11 @@ func lawPolicies(t *testing.T, f func(r random, base policy.Policy, text string,
 	done := 0
 	for seed := range uint64(lawRounds) {
 		r := newRandom(seed)
-		base, err := Parse("base.toml", []byte(r.policyText()), Default())
+		base, err := Parse("base.toml", []byte(r.policyText(false)), Default())
 		if err != nil {
 			t.Fatalf("seed %d: %v", seed, err)
 		}
-		text := r.policyText()
+		text := r.policyText(true)
 		got, err := Parse("layer.toml", []byte(text), base)
 		if err != nil {
 			t.Fatalf("seed %d: %v\n%s", seed, err, text)

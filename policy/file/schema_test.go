@@ -263,6 +263,7 @@ func bySchema(t *testing.T, text []byte) error {
 // in values that are wrong only together.
 var beyondSchema = map[string]bool{
 	"allow-procfs": true, "no-write-procfs": true,
+	"home-dir":     true,
 	"extends":      true, // a policy of the user may have the name
 	"capabilities": true, // their names may be written in any case
 }
