@@ -13,6 +13,8 @@ BENCHFLAGS   ?=
 SOAK         ?= 10m
 # How long `make fuzz` and `make check` run each fuzz target.
 FUZZTIME     ?= 5s
+# Up to how many calls of one kind `make faults` lets fail.
+MOST         ?= 16
 # DEPS=skip leaves the system's packages alone; tests that lack one are skipped.
 DEPS         ?= install
 # Pinned, so that a new release of a tool cannot turn a good tree red.
@@ -55,6 +57,12 @@ bench: build ## speed, in one run: native, the bare limit, memjail, other launch
 .PHONY: soak
 soak: build ## the races and the long runs, SOAK=10m each
 	MEMJAIL_SOAK=$(SOAK) $(GO) test -count=1 -timeout 12h -run 'Race|Soak' -v ./...
+
+.PHONY: faults
+faults: build ## each system call of memjail's own fails once with each errno: docs/reliability.md (MOST=16 calls of a kind)
+	@DEPS=$(DEPS) .ci/deps gcc libc6-dev
+	gcc -O1 -static -o bin/faulted testdata/attacks/c/faulted.c
+	$(GO) run ./testdata/faults -most $(MOST) -page docs/reliability.md $(CURDIR)/bin/memjail $(CURDIR)/bin/faulted
 
 .PHONY: kernels
 kernels: build ## stock Debian kernels in qemu: the promise on each of them, and the table of docs/kernels.md

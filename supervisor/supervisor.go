@@ -214,6 +214,11 @@ func (s *Supervisor) adopt(l *kernel.Listener) bool {
 		return false
 	}
 	fd, err := unix.FcntlInt(uintptr(l.FD()), unix.F_DUPFD_CLOEXEC, 0)
+	if err == nil {
+		if err = l.PrepareWait(); err != nil {
+			unix.Close(fd)
+		}
+	}
 	if err != nil {
 		l.Close() // calls inside fail from now on
 		s.first <- fmt.Errorf("taking over the listener: %w", err)

@@ -4,7 +4,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 	"testing"
@@ -15,6 +17,58 @@ import (
 // The tests here make one call of memjail's own fail, or take away what it needs, and
 // hold what the exit statuses promise: 125 and one line if the command was not started,
 // never 125 if it was.
+
+// buildFaults builds testdata/faults and the command that it starts.
+func buildFaults(t *testing.T) (tool, command string) {
+	t.Helper()
+	switch {
+	case os.Geteuid() != 0:
+		t.Skip("faults are brought about as root only, for root and for an ordinary user")
+	case runtime.GOARCH != "amd64":
+		t.Skip("the tracer knows the registers of x86-64 only")
+	}
+	dir := t.TempDir()
+	for d := dir; d != "/" && d != os.TempDir(); d = filepath.Dir(d) {
+		if err := os.Chmod(d, 0o755); err != nil { // the ordinary user executes the command
+			t.Fatal(err)
+		}
+	}
+	tool, command = filepath.Join(dir, "faults"), filepath.Join(dir, "faulted")
+	for _, argv := range [][]string{
+		{"go", "build", "-o", tool, "../../testdata/faults"},
+		{"gcc", "-O1", "-static", "-o", command, attackSource("c/faulted.c")},
+	} {
+		if out, err := exec.Command(argv[0], argv[1:]...).CombinedOutput(); err != nil {
+			t.Fatalf("%q: %v\n%s", argv, err, out)
+		}
+	}
+	return tool, command
+}
+
+// TestFaults is a sample of what `make faults` does: any system call of memjail's own fails,
+// and the command has not started, with a line that says why, or is as closed as always.
+func TestFaults(t *testing.T) {
+	tool, command := buildFaults(t)
+	out, err := exec.Command(tool, "-most", "12", "-sample", "16", memjailPath(t), command).CombinedOutput()
+	if err != nil {
+		t.Errorf("%v\n%s", err, out)
+	}
+	t.Logf("\n%s", out)
+}
+
+// TestFaultsNotice is the control: where nothing keeps the command from its memory, the
+// tool says so.
+func TestFaultsNotice(t *testing.T) {
+	tool, command := buildFaults(t)
+	script := filepath.Join(filepath.Dir(tool), "memjail")
+	if err := os.WriteFile(script, []byte("#!/bin/sh\nshift 2\nexec \"$@\"\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	out, err := exec.Command(tool, "-only", "run/", script, command).CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "without a fault: OPEN") {
+		t.Errorf("%v\n%s", err, out)
+	}
+}
 
 // TestStartFaults has calls fail that come after the command's process was made: the
 // command does not run, and the reason is said once.

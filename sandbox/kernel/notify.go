@@ -55,6 +55,7 @@ type Listener struct {
 	mu      sync.Mutex
 	closed  bool
 	waiting []int // an eventfd of each WaitGone
+	spare   int   // one that PrepareWait has made for the next, if not 0
 }
 
 // NewListener takes ownership of the descriptor fd.
@@ -75,6 +76,10 @@ func (l *Listener) Close() error {
 	l.closed = true
 	for _, fd := range l.waiting {
 		unix.Write(fd, []byte{1, 0, 0, 0, 0, 0, 0, 0})
+	}
+	if l.spare != 0 {
+		unix.Close(l.spare)
+		l.spare = 0
 	}
 	return l.file.Close()
 }
@@ -117,6 +122,21 @@ func (l *Listener) Gone() bool {
 	}
 }
 
+// PrepareWait obtains what the next [Listener.WaitGone] needs, which then does not fail for
+// lack of descriptors or memory.
+func (l *Listener) PrepareWait() error {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	if l.closed || l.spare != 0 {
+		return nil
+	}
+	fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
+	if err == nil {
+		l.spare = fd
+	}
+	return err
+}
+
 // WaitGone waits until no task is left under the filter. The error is
 // [os.ErrClosed] if the listener is closed first.
 func (l *Listener) WaitGone() error {
@@ -149,7 +169,10 @@ func (l *Listener) watchClose() (int, error) {
 	if l.closed {
 		return -1, os.ErrClosed
 	}
-	fd, err := unix.Eventfd(0, unix.EFD_CLOEXEC)
+	fd, err := l.spare, error(nil)
+	if l.spare = 0; fd == 0 {
+		fd, err = unix.Eventfd(0, unix.EFD_CLOEXEC)
+	}
 	if err == nil {
 		l.waiting = append(l.waiting, fd)
 	}
