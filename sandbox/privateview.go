@@ -94,6 +94,9 @@ func (o *Options) planView(c *command) (*view.Plan, error) {
 	for _, d := range p.Devices {
 		r.Also = append(r.Also, d.Path)
 	}
+	if socket := program.Getenv(c.env, "NOTIFY_SOCKET"); filepath.IsAbs(socket) {
+		r.Also = append(r.Also, socket) // where a service tells its manager that it is ready
+	}
 	own := []string{}
 	if r.Tmp {
 		own = append(own, "/tmp")

@@ -1,6 +1,7 @@
 package main_test
 
 import (
+	"net"
 	"os"
 	"path/filepath"
 	"strings"
@@ -200,4 +201,42 @@ func TestViewIsPrivate(t *testing.T) {
 			t.Errorf("%s: %v: %q, want %q", view, err, &out, want)
 		}
 	}
+}
+
+// TestViewShowsNotifySocket: a service in a private view tells its manager that it is ready.
+// Control: another socket in the same directory does not exist there.
+func TestViewShowsNotifySocket(t *testing.T) {
+	forAccounts(t, func(t *testing.T, as account) {
+		as.needs(t, "/usr/bin/python3")
+		dir, outside := as.workDir(t), as.workDir(t)
+		var sockets []*net.UnixConn
+		for _, name := range []string{"notify", "other"} {
+			socket, err := net.ListenUnixgram("unixgram", &net.UnixAddr{Name: filepath.Join(outside, name),
+				Net: "unixgram"})
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer socket.Close()
+			if err := os.Chmod(filepath.Join(outside, name), 0o777); err != nil {
+				t.Fatal(err)
+			}
+			sockets = append(sockets, socket)
+		}
+		script := `import os, socket
+s = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+s.sendto(b"READY=1", os.environ["NOTIFY_SOCKET"])
+try: s.sendto(b"x", os.environ["NOTIFY_SOCKET"].replace("notify", "other"))
+except FileNotFoundError: print("missing")`
+		o := job{as: as, dir: dir, env: []string{"NOTIFY_SOCKET=" + filepath.Join(outside, "notify")},
+			argv: []string{memjailPath(t), "exec", "--view", "private", "--rox", "/usr", "--rw", dir, "--",
+				"/usr/bin/python3", "-c", script}}.run(t)
+		if o.stdout != "missing\n" || o.code != 0 {
+			t.Errorf("%v", o)
+		}
+		text := make([]byte, 64)
+		sockets[0].SetReadDeadline(time.Now().Add(5 * time.Second))
+		if n, err := sockets[0].Read(text); err != nil || string(text[:n]) != "READY=1" {
+			t.Errorf("the manager got %q: %v", text[:n], err)
+		}
+	})
 }
