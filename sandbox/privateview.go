@@ -142,7 +142,11 @@ func (o *Options) grantOwn(dirs []string, list bool) {
 func (o *Options) home(env []string) (*view.Home, error) {
 	h := &view.Home{Dir: o.Policy.Home.Dir}
 	for _, dir := range []string{program.Getenv(env, "HOME"), homeOfUser(unix.Getuid())} {
-		if dir = filepath.Clean(dir); filepath.IsAbs(dir) && !slices.Contains(h.Places, dir) {
+		dir = filepath.Clean(dir)
+		if st, err := os.Stat(dir); err != nil || !st.IsDir() {
+			continue // passwd names one that was never made for many a service's user
+		}
+		if filepath.IsAbs(dir) && !slices.Contains(h.Places, dir) {
 			h.Places = append(h.Places, dir)
 		}
 	}

@@ -464,7 +464,7 @@ func (r *receiver) report(q *request, make func() Event) {
 	if id, err := readIdentity(r.s.resolver.Procfs, q.tid); err == nil {
 		e.PID = id.tgid
 	}
-	e.Harmless = harmless(&e)
+	e.Harmless = harmless(&e, &q.args)
 	if r.s.listener.Valid(q.id) {
 		r.s.options.Report(e)
 	}

@@ -2,6 +2,7 @@ package learn
 
 import (
 	"path"
+	"slices"
 	"strings"
 
 	"github.com/memjail/memjail/policy"
@@ -56,6 +57,13 @@ var systemTrees = []string{
 	"/usr", "/bin", "/sbin", "/lib", "/lib32", "/lib64", "/libx32", "/nix/store", "/gnu/store",
 	"/run/current-system", "/home/linuxbrew/.linuxbrew", "/snap",
 }
+
+// SystemTrees returns the directories with programs and libraries that are granted whole.
+func SystemTrees() []string { return slices.Clone(systemTrees) }
+
+// Project reports whether the working directory is one that can be granted whole: it is no
+// directory of the system, does not contain the home directory and holds no secrets.
+func (p Places) Project() bool { return newCollapser(p).project() }
 
 // wholeTrees are other directories that are granted whole where anything in them is used.
 var wholeTrees = []struct {

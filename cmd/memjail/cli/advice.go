@@ -5,6 +5,7 @@ import (
 	"strings"
 
 	"github.com/memjail/memjail/policy"
+	"github.com/memjail/memjail/policy/abspath"
 	"github.com/memjail/memjail/sandbox/learn"
 	"github.com/memjail/memjail/supervisor"
 )
@@ -17,19 +18,20 @@ type advice struct {
 	replaces []string
 	// withheld are refusals that are better not lifted.
 	withheld []learn.Withheld
+	// guessed are the programs for which edits has more than what was refused.
+	guessed []string
+	// home: edits has an own home directory, which keeps what is withheld from the command.
+	home bool
 }
-
-// pathFlags are the flags of path rules.
-var pathFlags = []string{"--ls", "--ro", "--rox", "--rw", "--rwx"}
 
 // aboutPath reports whether path rules would allow what was refused.
 func aboutPath(e supervisor.Event) bool {
 	edits := e.Remedy.Edits
-	return e.Target != "" && len(edits) == 1 && slices.Contains(pathFlags, edits[0].Flag)
+	return e.Target != "" && len(edits) == 1 && rightsOf(edits[0]) != 0
 }
 
 // adviseOn combines the refusals. What no path rule allows keeps its own remedy.
-func adviseOn(events []supervisor.Event, places learn.Places) advice {
+func adviseOn(events []supervisor.Event, s *summary) advice {
 	var a advice
 	recorder := learn.NewRecorder()
 	for _, e := range events {
@@ -46,14 +48,29 @@ func adviseOn(events []supervisor.Event, places learn.Places) advice {
 			}
 		}
 	}
-	proposal := recorder.Propose(learn.Options{Places: places})
+	proposal := recorder.Propose(learn.Options{Places: s.places})
 	var paths []policy.Edit
 	for _, g := range proposal.Grants {
 		paths = append(paths, policy.AddRule(g.Rights, g.Path))
 	}
 	a.edits = append(paths, a.edits...)
 	a.withheld = proposal.Withheld
+	a.guess(events, s)
+	a.offerHome(s)
 	return a
+}
+
+// offerHome advises an own home directory where the user's has files that are better kept
+// from the command.
+func (a *advice) offerHome(s *summary) {
+	home := s.places.Home
+	if home == "" || home == "/" || s.policy.Home.Private || slices.Contains(a.edits, privateHome) {
+		return
+	}
+	a.home = slices.ContainsFunc(a.withheld, func(w learn.Withheld) bool { return abspath.Within(home, w.Path) })
+	if a.home {
+		a.edits = append(a.edits, privateHome)
+	}
 }
 
 // remedy is the advice as one.

@@ -100,7 +100,7 @@ func (r *runner) exit(status session.Status, err error) error {
 
 // summary is what the summary of r needs.
 func (r *runner) summary() summary {
-	s := summary{out: r.io.err, command: r.args}
+	s := summary{out: r.io.err, policy: r.policy, env: r.env, command: r.args}
 	s.places, _ = learnPlaces(r.env) // without them advice names absolute paths
 	if f, ok := r.io.err.(*os.File); ok {
 		s.style = styleOf(f, r.env)

@@ -21,6 +21,8 @@ type summary struct {
 	out     io.Writer
 	style   style
 	places  learn.Places
+	policy  policy.Policy
+	env     []string // before the policy changes it
 	command []string // what was run
 }
 
@@ -43,7 +45,7 @@ func (c *collector) summary(s summary) {
 			s.printf("  and %d other kinds; --log FILE has them", len(kinds)-i)
 		}
 	}
-	if a := adviseOn(eventsOf(kinds), s.places); len(kinds) > 1 || len(kinds) == 1 && !a.repeats(kinds[0].event) {
+	if a := adviseOn(eventsOf(kinds), &s); len(kinds) > 1 || len(kinds) == 1 && !a.repeats(kinds[0].event) {
 		s.printAdvice(a)
 	}
 	for _, k := range c.order {
@@ -66,7 +68,7 @@ func (c *collector) brief(s summary) {
 		return
 	}
 	text := countOf(total) + " refused, such as " + attempt(kinds[len(kinds)-1].event)
-	if a := adviseOn(eventsOf(kinds), s.places); len(a.edits) > 0 {
+	if a := adviseOn(eventsOf(kinds), &s); len(a.edits) > 0 {
 		text += "; to allow all of this: " + report.Printable(a.remedy().Short())
 	}
 	s.printf("%s; memjail run -v tells more", text)
@@ -127,10 +129,24 @@ func (s *summary) printAdvice(a advice) {
 	if flags := a.remedy().Short(); flags != "" {
 		s.printf("to allow all of this: %s", s.style.green(report.Printable(flags)))
 	}
+	if len(a.guessed) > 0 {
+		s.printf("that has more than what was refused: what %s usually %s", report.Printable(
+			strings.Join(a.guessed, ", ")), plural(len(a.guessed), "uses", "use"))
+	}
 	for _, held := range a.withheld {
 		s.printf("%s", s.style.yellow("but for "+safe(held.Path)+": "+report.Printable(held.Why)))
 	}
+	if a.home {
+		s.printf("instead, %s gives CMD a home directory of its own, without such files", privateHome.Flag)
+	}
 	s.printf("or have a policy written: memjail learn -o my.toml -- %s", shellWords(s.command))
+}
+
+func plural(n int, one, many string) string {
+	if n == 1 {
+		return one
+	}
+	return many
 }
 
 func shellWords(words []string) string {
