@@ -10,6 +10,7 @@ import (
 	"github.com/memjail/memjail/sandbox/kernel/mountinfo"
 	"github.com/memjail/memjail/sandbox/landlock"
 	"github.com/memjail/memjail/sandbox/pin"
+	"github.com/memjail/memjail/sandbox/view"
 	"golang.org/x/sys/unix"
 )
 
@@ -24,7 +25,9 @@ type fileSystem struct {
 	pinned      *pin.Pinned
 	codeAliases []string
 	hidden      []string // mount points that the private mounts leave out
-	private     bool     // only what the policy grants exists, or some directories are its own
+	// private is the sandbox's view, in which only what is granted exists or some directories
+	// are its own; nil: it has none.
+	private *view.Plan
 }
 
 // sandboxView gives the sandbox its own mounts, if something in the policy needs them. From
@@ -44,7 +47,7 @@ func (o *Options) sandboxView(c *command, s system, e *effort) (fileSystem, erro
 // if it sees the same.
 func (o *Options) whyOtherMounts(v *fileSystem) string {
 	switch {
-	case v.private:
+	case v.private != nil:
 		return " (the sandbox has a private view, paths.view or [home])"
 	case v.namespace == nil:
 		return ""

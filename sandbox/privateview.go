@@ -53,7 +53,7 @@ func (o *Options) privateView(v *fileSystem, c *command, s system, e *effort) er
 	if err := o.inView(c); err != nil {
 		return err
 	}
-	v.private = true
+	v.private = plan
 	if !whole {
 		if err := v.holdMountNamespace(); err != nil {
 			return err

@@ -13,6 +13,7 @@ import (
 	"github.com/memjail/memjail/sandbox/pin"
 	"github.com/memjail/memjail/sandbox/program"
 	"github.com/memjail/memjail/sandbox/starter"
+	"github.com/memjail/memjail/sandbox/view"
 )
 
 // Options say what to start and how.
@@ -88,6 +89,8 @@ type Plan struct {
 	Mounts *landlock.MountTable
 	// MountNamespace is the sandbox's own, or nil.
 	MountNamespace *os.File
+	// View is the sandbox's private view of the file system, or nil.
+	View *view.Plan
 	// Pinned lists the files that the program uses copies of, or is nil.
 	Pinned *pin.Pinned
 	// Members lets a supervisor ask which processes are in the sandbox, where the policy

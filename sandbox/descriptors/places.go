@@ -84,8 +84,12 @@ func (s *Sandbox) checkDirectoryFD(fd int) error {
 		return fmt.Errorf("looking at descriptor %d: %w", fd, err)
 	}
 	if place == landlock.Foreign {
+		hint := "open it in memjail's mount namespace"
+		if s.Why != "" { // no other process can be in that of the sandbox
+			hint = "let the program open it by its path"
+		}
 		return &Error{FD: fd, What: "a directory (" + name + ") of a mount that the sandbox does not see, " +
-			"through which closed files can be reached" + s.Why, Hint: "open it in memjail's mount namespace"}
+			"through which closed files can be reached" + s.Why, Hint: hint}
 	}
 	return nil
 }

@@ -334,6 +334,24 @@ func (m *Mount) join(other Mount) {
 	}
 }
 
+// String describes the view in one line.
+func (p *Plan) String() string {
+	own := []string{}
+	for i := range p.Mounts {
+		if !p.Mounts[i].shared() {
+			own = append(own, p.Mounts[i].Place)
+		}
+	}
+	text := "only what is granted exists"
+	if p.whole {
+		text = "everything exists"
+	}
+	if len(own) > 0 {
+		text += ", with directories of its own: " + strings.Join(own, ", ")
+	}
+	return fmt.Sprintf("%s (%d mounts)", text, len(p.Mounts)+len(p.Covers))
+}
+
 // on returns the innermost mount on or around a place; nil: there is none.
 func (p *Plan) on(place string) *Mount {
 	var found *Mount

@@ -22,6 +22,8 @@ func startCases() []benchCase {
 			{"start under exec without a supervisor, by landrun", "exec-plain", "landrun", 0.8},
 		}},
 		{name: "start/rules", unit: nanoseconds, runs: 60, prepare: prepareRules},
+		{name: "start/view", unit: nanoseconds, runs: 60, prepare: prepareViews(false)},
+		{name: "start/view-ordinary-user", unit: nanoseconds, runs: 60, prepare: prepareViews(true)},
 		{name: "start/mounts", unit: nanoseconds, runs: 40, prepare: prepareMounts},
 		{name: "start/pin-true", unit: nanoseconds, runs: 60, prepare: preparePin(nothing)},
 		{name: "start/pin-ls", unit: nanoseconds, runs: 60, prepare: preparePin("/bin/ls")},
@@ -115,6 +117,54 @@ func prepareRules(s *stage) error {
 		s.whole(fmt.Sprintf("%d-rules-more", count), append(s.inside("-p", name), nothing)...)
 	}
 	return nil
+}
+
+// prepareViews is a start with a private view of some directories: as root in a mount namespace
+// only, and as an ordinary user in a user namespace, too. bwrap shows the same directories.
+func prepareViews(ordinary bool) func(s *stage) error {
+	return func(s *stage) error {
+		as := []string{"env", "-C", "/"} // a directory that exists in the view
+		if ordinary {
+			user, err := unprivileged()
+			if err != nil {
+				return err
+			}
+			as = append(as, user...)
+		} else if os.Geteuid() != 0 {
+			return skip("only root makes a mount namespace without a user namespace")
+		}
+		s.whole("native", append(slices.Clone(as), nothing)...)
+		for _, count := range []int{0, 10, 50} {
+			policy, err := s.rulesPolicy(count)
+			if err != nil {
+				return err
+			}
+			name := fmt.Sprintf("%d-rules-more", count)
+			s.whole("run-"+name, slices.Concat(as, s.inside("-p", policy), []string{nothing})...)
+			s.whole("view-"+name, slices.Concat(as, s.inside("-p", policy, "--view", "private"), []string{nothing})...)
+			path, err := look("bwrap")
+			if err != nil {
+				s.skipped = append(s.skipped, err.Error())
+				continue
+			}
+			s.whole("bwrap-"+name, slices.Concat(as, append([]string{path}, bwrapView(s.dir, count)...),
+				[]string{nothing})...)
+		}
+		return nil
+	}
+}
+
+// bwrapView are arguments for bwrap that show what [bench.rulesPolicy] grants.
+func bwrapView(dir string, count int) []string {
+	args := []string{"--dev-bind", "/dev", "/dev", "--bind", "/proc", "/proc"}
+	for _, name := range []string{"/usr", "/bin", "/lib", "/lib64", "/etc"} {
+		args = append(args, "--ro-bind-try", name, name)
+	}
+	for i := range count {
+		rule := filepath.Join(dir, "rules", strconv.Itoa(i))
+		args = append(args, "--ro-bind", rule, rule)
+	}
+	return args
 }
 
 // prepareMounts makes mount namespaces with more and more mounts; a start there

@@ -305,6 +305,9 @@ func (r *runner) explainPlan(p *sandbox.Plan) {
 		} else {
 			r.printf("programs: %s", codeText(r.policy))
 		}
+		if p.View != nil {
+			r.printf("files: %s", p.View)
+		}
 		if p.Rules != nil {
 			r.printf("landlock ABI %d, %d rules; seccomp filter of %d instructions", p.Rules.ABI.Version,
 				len(p.Rules.Rules), len(p.Filter))
