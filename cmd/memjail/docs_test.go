@@ -229,7 +229,7 @@ func TestDocsFlags(t *testing.T) {
 	for _, command := range []string{"run", "exec", "learn", "pin", "probe", "doctor", "drop", "oci",
 		"capability install", "capability status", "capability uninstall", "policy show", "policy explain",
 		"policy init",
-		"policy lint", "policy diff", "policy list", "policy schema", "verify", "systemd drop-in",
+		"policy lint", "policy diff", "policy list", "policy schema", "policy export", "verify", "systemd drop-in",
 		"systemd check", "systemd remove", "systemd learn"} {
 		help, err := exec.Command(memjail, append(strings.Fields(command), "--help")...).Output()
 		if err != nil {

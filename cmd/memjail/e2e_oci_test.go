@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -303,5 +304,69 @@ func TestOCIFiles(t *testing.T) {
 	if o := (job{as: accounts()[0], dir: dir, argv: []string{memjailPath(t), "policy", "show", "--toml",
 		"./build.toml"}}).run(t); o.code != 0 || !strings.Contains(o.stdout, `"allow"`) {
 		t.Errorf("build.toml: %v", o)
+	}
+}
+
+// TestPolicyExport runs a program that makes refused calls in a container without a profile,
+// the control, and with what "policy export" writes.
+func TestPolicyExport(t *testing.T) {
+	as := accounts()[0]
+	as.needs(t, "busybox", "runc", "crun")
+	if os.Geteuid() != 0 {
+		t.Skip("crun needs cgroups of one kind; only root can arrange that here")
+	}
+	policyFile := filepath.Join(as.workDir(t), "p.toml")
+	text := "version = 1\n[syscalls]\ndeny = [\"kcmp\", \"prlimit64:set\"]\n[network]\nfamilies = [\"unix\"]\n"
+	if err := os.WriteFile(policyFile, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	export := func(format, name string) (map[string]any, string) {
+		o := job{as: as, dir: "/", argv: []string{memjailPath(t), "policy", "export", "--format", format, name}}.run(t)
+		var profile map[string]any
+		if err := json.Unmarshal([]byte(o.stdout), &profile); err != nil || o.code != 0 {
+			t.Fatalf("%v: %v", o, err)
+		}
+		return profile, o.stderr
+	}
+	docker, lost := export("docker", "memory")
+	if !strings.Contains(lost, "not in the profile: memory.access: /proc/PID/mem") {
+		t.Errorf("what is lost is not named: %s", lost)
+	}
+	own, lost := export("oci-seccomp", policyFile)
+	if !strings.Contains(lost, "syscalls.deny: prlimit64:set") {
+		t.Errorf("what is lost is not named: %s", lost)
+	}
+	resource, _ := export("spo", policyFile)
+	if resource["kind"] != "SeccompProfile" || !reflect.DeepEqual(resource["spec"], any(own)) ||
+		resource["metadata"].(map[string]any)["name"] != "memjail-p" {
+		t.Errorf("%v", resource)
+	}
+	dir := as.workDir(t)
+	ociBundle(t, as, dir)
+	shell(t, dir, "gcc -static -O1 -o rootfs/bin/calls "+attackSource("c/calls.c"))
+	config := readConfig(t, dir)
+	config["process"].(map[string]any)["args"] = []string{"calls"}
+	const all = "process_vm_readv ok\nprocess_vm_writev ok\nptrace ok\nkcmp ok\nsocketpair ok\nSO_KEEPALIVE ok\n" +
+		"SO_ZEROCOPY ok\nprlimit of another ok\nRLIMIT_CORE ok\nclone3 ok\nunshare ok\n"
+	const memory = "process_vm_readv EPERM\nprocess_vm_writev EPERM\nptrace EPERM\nkcmp EPERM\nsocketpair ok\n" +
+		"SO_KEEPALIVE ok\nSO_ZEROCOPY ENOPROTOOPT\nprlimit of another EPERM\nRLIMIT_CORE ok\nclone3 ENOSYS\n" +
+		"unshare EPERM\n"
+	for _, runtime := range []string{"runc", "crun"} {
+		for _, test := range []struct {
+			profile map[string]any
+			want    string
+		}{{nil, all}, {docker, memory},
+			{own, strings.Replace(memory, "KEEPALIVE ok", "KEEPALIVE EBADF", 1)}} {
+			delete(config["linux"].(map[string]any), "seccomp")
+			if test.profile != nil {
+				config["linux"].(map[string]any)["seccomp"] = test.profile
+			}
+			writeJSON(t, filepath.Join(dir, "config.json"), config)
+			o := job{as: as, dir: dir, argv: inRoom(t, as, dir, runtime, "--root", filepath.Join(dir, "state"), "run",
+				"one")}.run(t)
+			if o.code != 0 || o.stdout != test.want {
+				t.Errorf("%s: %v\nwant\n%s", runtime, o, test.want)
+			}
+		}
 	}
 }

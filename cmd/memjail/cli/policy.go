@@ -43,7 +43,7 @@ Exit status:
 		return misusedf("%w; see \"%s --help\"", err, cmd.CommandPath())
 	})
 	cmd.AddCommand(newPolicyShow(io), newPolicyExplain(io), newPolicyLint(io), newPolicyDiff(io),
-		newPolicyList(io), newPolicyInit(io), newPolicySchema(io))
+		newPolicyList(io), newPolicyInit(io), newPolicySchema(io), newPolicyExport(io))
 	return cmd
 }
 
