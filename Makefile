@@ -87,6 +87,12 @@ comparison: build ## attack memjail and other launchers alike: docs/comparison.m
 	@DEPS=$(DEPS) .ci/deps bubblewrap firejail runc util-linux
 	testdata/comparison/compare.sh bin/memjail docs/comparison.md
 
+.PHONY: learn-table
+learn-table: build ## learn real programs and run them under what was learned: the table of docs/learn.md
+	@DEPS=$(DEPS) .ci/deps
+	@DEPS=$(DEPS) .ci/deps chromium firejail
+	MEMJAIL_LEARN_TABLE=$(CURDIR)/docs/learn.md $(GO) test -count=1 -timeout 1h -parallel 2 -run 'TestLearn$$' -v ./cmd/memjail
+
 .PHONY: generate
 generate: ## compile the filters with libseccomp and the capability's programs with clang again
 	@DEPS=$(DEPS) .ci/deps gcc libc6-dev libseccomp-dev pkg-config

@@ -33,6 +33,7 @@ const (
 	AccessRemove Access = "remove" // a name is removed from a directory
 	AccessChange Access = "change" // owner, mode, times
 	AccessSocket Access = "socket" // a socket of some family is made
+	AccessHidden Access = "hidden" // what the call names cannot be read: the program is not dumpable
 	AccessMiss   Access = "miss"   // a file that does not exist is to be read or executed
 )
 

@@ -17,6 +17,9 @@ func (r *receiver) read(tid int, buf []byte, unsafeAddress uint64) (int, error) 
 		n, err = r.readFile(tid, buf, unsafeAddress)
 	}
 	r.noteRead(tid, err)
+	if unreadable(err) && r.observes() {
+		r.s.options.Observe(Observation{Comm: comm(r.s.resolver.Procfs, tid), Access: AccessHidden})
+	}
 	return n, err
 }
 

@@ -202,6 +202,26 @@ func (c *collapser) inXDG(name string) string {
 	return ""
 }
 
+// shared reports whether a directory is the home directory, or one in it of which each
+// entry belongs to another program.
+func (c *collapser) shared(dir string) bool {
+	home := c.places.Home
+	if home == "" || home == "/" || dir == c.places.Dir {
+		return false
+	}
+	for _, base := range oneBelow {
+		if dir == abspath.Join(home, base) {
+			return true
+		}
+	}
+	for _, base := range c.places.XDG {
+		if dir == base {
+			return true
+		}
+	}
+	return dir == home
+}
+
 func (c *collapser) parent(name string, directory bool) string {
 	if directory {
 		return name

@@ -65,6 +65,8 @@ type Recorder struct {
 	paths map[string]*use
 	// made are names that did not exist before the run.
 	made      map[string]bool
+	replaced  map[string]bool // directories in which names were removed or replaced that were there before
+	hidden    map[string]*use // programs whose calls cannot be read, by their names
 	missed    map[string]*use // looked for, and not there
 	reads     map[string]bool // files that were read or executed
 	changed   bool            // owner, mode or times of files were changed
@@ -85,7 +87,8 @@ type port struct {
 // NewRecorder returns an empty one.
 func NewRecorder() *Recorder {
 	return &Recorder{paths: map[string]*use{}, made: map[string]bool{}, sockets: map[string]*use{},
-		own: map[string]bool{}, missed: map[string]*use{}, reads: map[string]bool{},
+		own: map[string]bool{}, replaced: map[string]bool{}, hidden: map[string]*use{},
+		missed: map[string]*use{}, reads: map[string]bool{},
 		ports: map[port]*use{}, families: map[uint16]bool{}}
 }
 
@@ -96,6 +99,9 @@ func (r *Recorder) Observe(o supervisor.Observation) {
 	switch o.Access {
 	case supervisor.AccessConnect, supervisor.AccessBind:
 		r.address(o)
+		return
+	case supervisor.AccessHidden:
+		r.at(r.hidden, o.Comm).add(0, 1)
 		return
 	case supervisor.AccessSocket:
 		r.families[o.Family] = true
@@ -119,6 +125,9 @@ func (r *Recorder) Observe(o supervisor.Observation) {
 	case need == NeedMake:
 		if o.Missing {
 			r.remember(name)
+		}
+		if !o.Missing && !r.isMade(name) {
+			r.replaced[path.Dir(name)] = true
 		}
 		name = r.existing(path.Dir(name))
 	case r.isMade(name):

@@ -301,3 +301,33 @@ func TestXDG(t *testing.T) {
 		t.Error(text)
 	}
 }
+
+// TestEntries: where each program has an entry of its own, what a program made is granted and
+// not the directory around it; what is gone at the end takes that directory.
+func TestEntries(t *testing.T) {
+	home := t.TempDir()
+	places := Places{Home: home, Dir: "/srv/p"}
+	for _, dir := range []string{".cache", ".tool"} {
+		if err := os.Mkdir(path.Join(home, dir), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Mkdir(path.Join(home, ".cache/go-build"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	seen := create(home+"/.cache/go-build", home+"/.cache/go-build/x", home+"/.tool", home+"/.tool/x")
+	p := record(seen...).Propose(Options{Places: places})
+	if got := rules(p); got != "rw "+home+"/.cache/go-build, rw "+home+"/.tool" || len(p.Withheld) > 0 {
+		t.Errorf("%q, withheld %v", got, p.Withheld)
+	}
+	// The controls: a name that is gone, and one that was not the program's.
+	p = record(create(home+"/.x.tmp", home+"/.cache/gone")...).Propose(Options{Places: places})
+	if got := rules(p); got != "rw "+home+"/.cache" || len(p.Withheld) != 1 {
+		t.Errorf("%q, withheld %v", got, p.Withheld)
+	}
+	p = record(append(create(home+"/.tool"), see(supervisor.AccessRemove, home+"/.y")...)...).Propose(
+		Options{Places: places})
+	if got := rules(p); got != "rw "+home+"/.tool" || len(p.Withheld) != 1 {
+		t.Errorf("%q, withheld %v", got, p.Withheld)
+	}
+}

@@ -3,6 +3,7 @@ package learn
 import (
 	"cmp"
 	"maps"
+	"os"
 	"path"
 	"slices"
 	"strings"
@@ -43,6 +44,8 @@ type Proposal struct {
 	Families            []string
 	// OwnSockets: the program bound UNIX sockets of its own.
 	OwnSockets bool
+	// Hidden are programs whose calls could not be read, so what they use is not known.
+	Hidden []string
 	// Truncated: there was more than can be remembered.
 	Truncated bool
 
@@ -76,6 +79,8 @@ type Options struct {
 	// Service: the program may connect to the sockets of the service manager and the system
 	// log, to which the policy therefore leaves UNIX sockets open if it does.
 	Service bool
+	// Lstat tells what the program has left behind; nil: [os.Lstat].
+	Lstat func(name string) (os.FileInfo, error)
 	// Base is what the proposal adds to; nil: nothing.
 	Base *Base
 	// ABI is the kernel's Landlock ABI. The proposal has no keys that it cannot enforce.
@@ -92,8 +97,9 @@ func (r *Recorder) Propose(o Options) Proposal {
 	defer r.mu.Unlock()
 	b := &builder{options: o, collapser: newCollapser(o.Places), grants: map[string]*Grant{}}
 	b.addInterpreters(r.paths)
-	for _, name := range slices.Sorted(maps.Keys(r.paths)) {
-		b.path(name, r.paths[name])
+	paths := b.entries(r)
+	for _, name := range slices.Sorted(maps.Keys(paths)) {
+		b.path(name, paths[name])
 	}
 	b.mergeSiblings()
 	b.dropCovered()
@@ -102,7 +108,7 @@ func (r *Recorder) Propose(o Options) Proposal {
 	b.sockets(r)
 	p := Proposal{Withheld: b.withheld, Families: familyNames(r.families, b.socketsGranted || len(r.own) > 0),
 		OwnSockets: len(r.own) > 0 || b.socketsGranted, Truncated: r.truncated, places: o.Places,
-		changed: r.changed, portUses: map[uint16]*use{}}
+		changed: r.changed, portUses: map[uint16]*use{}, Hidden: slices.Sorted(maps.Keys(r.hidden))}
 	p.ports = o.ABI >= portsABI && r.usesIP()
 	for key, u := range r.ports {
 		p.portUses[key.number] = u
@@ -173,6 +179,54 @@ func (b *builder) addInterpreters(paths map[string]*use) {
 }
 
 const changes = NeedWrite | NeedMake
+
+// entries replaces the right to make names in the home directory, or in one of the
+// directories in it where each program has an entry, by rights on what the program made
+// there, if that is still there: the next run finds it.
+func (b *builder) entries(r *Recorder) map[string]*use {
+	paths := maps.Clone(r.paths)
+	for dir, u := range r.paths {
+		if u.need&NeedMake == 0 || !b.collapser.shared(dir) {
+			continue
+		}
+		gone := r.replaced[dir]
+		for name := range r.made {
+			if path.Dir(name) != dir {
+				continue
+			}
+			st, err := b.options.lstat(name)
+			if err != nil || !st.IsDir() && !st.Mode().IsRegular() {
+				gone = true
+				continue
+			}
+			need := NeedRead | NeedWrite
+			if st.IsDir() {
+				need |= NeedMake
+			}
+			made := paths[name]
+			if made == nil {
+				made = &use{}
+				paths[name] = made
+			}
+			made.add(need, u.count, u.by...)
+		}
+		if !gone {
+			paths[dir] = &use{need: u.need &^ NeedMake, count: u.count, by: u.by}
+			if paths[dir].need == 0 {
+				delete(paths, dir)
+			}
+		}
+	}
+	return paths
+}
+
+// lstat is that of the options, or os.Lstat.
+func (o *Options) lstat(name string) (os.FileInfo, error) {
+	if o.Lstat != nil {
+		return o.Lstat(name)
+	}
+	return os.Lstat(name)
+}
 
 // path decides about one path.
 func (b *builder) path(name string, u *use) {

@@ -64,6 +64,12 @@ func (p *Proposal) TOML(command []string) []byte {
 	if p.Truncated {
 		b.WriteString("#\n# The run used more files than can be remembered: this policy is not complete.\n")
 	}
+	if len(p.Hidden) > 0 {
+		b.WriteString("#\n# Not complete: these programs let nobody read what their calls name (they " +
+			"are not dumpable).\n" +
+			"# What they use is not known, but to \"memjail learn\" as root.\n")
+		comment(&b, "", p.Hidden)
+	}
 	b.WriteString("\nversion = 1\n")
 	if p.base != nil {
 		fmt.Fprintf(&b, "extends = [%s] # what these give is not listed below\n", quotedList(p.base.extends))

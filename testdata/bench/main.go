@@ -48,7 +48,7 @@ func run(o options) error {
 	if err != nil {
 		return err
 	}
-	cases := slices.Concat(openCases(), startCases(), programCases(), serverCases(), supervisorCases())
+	cases := slices.Concat(openCases(), startCases(), programCases(), watchCases(), serverCases(), supervisorCases())
 	cases = slices.DeleteFunc(cases, func(c benchCase) bool { return !pattern.MatchString(c.name) })
 	if len(cases) == 0 {
 		return fmt.Errorf("no case matches %q", o.only)

@@ -41,6 +41,31 @@ func programCases() []benchCase {
 	}
 }
 
+// watchCases are what it costs to be told what a program uses or is refused: path rules
+// without and with reports, and learning.
+func watchCases() []benchCase {
+	watch := func(name string, prepare func(*stage) ([]string, error)) benchCase {
+		return benchCase{name: "watch/" + name, unit: nanoseconds, runs: 15, prepare: func(s *stage) error {
+			argv, err := prepare(s)
+			if err != nil {
+				return err
+			}
+			rules := []string{"-p", "workspace", "--rwx", s.dir}
+			s.whole("native", argv...)
+			s.whole("memjail", append(s.inside(), argv...)...)
+			s.whole("rules", append(s.inside(append(rules, "--report=off")...), argv...)...)
+			s.whole("rules-watched", append(s.inside(append(rules, "--log", os.DevNull)...), argv...)...)
+			s.whole("learn", append([]string{s.memjail, "learn", "-q", "--"}, argv...)...)
+			return nil
+		}}
+	}
+	return []benchCase{
+		watch("true", func(*stage) ([]string, error) { return []string{nothing}, nil }),
+		watch("make", prepareMake),
+		watch("python-imports", preparePython),
+	}
+}
+
 const (
 	sourceFiles = 60
 	treeDirs    = 200
@@ -52,7 +77,7 @@ func prepareMake(s *stage) ([]string, error) {
 	if _, err := look("make"); err != nil {
 		return nil, err
 	}
-	if err := os.Mkdir(dir, 0o755); err != nil {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
 	}
 	for i := range sourceFiles {

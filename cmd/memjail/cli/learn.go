@@ -366,6 +366,10 @@ func (l *learner) summary(p *learn.Proposal, command []string) {
 	default:
 		fmt.Fprintf(l.io.err, "memjail: learned %d path rules, %d TCP ports\n", rules, ports)
 	}
+	if len(p.Hidden) > 0 {
+		l.warnf("what these use is not known, since they let nobody read their calls (root can): %s",
+			report.Printable(strings.Join(p.Hidden, ", ")))
+	}
 	const most = 5
 	for i, w := range p.Withheld {
 		if i == most {
