@@ -13,10 +13,10 @@ import (
 )
 
 // viewFlags show a script what programs need, and of all else nothing.
-func viewFlags(as account) func(top string) []string {
+func viewFlags(t *testing.T, as account) func(top string) []string {
 	return func(top string) []string {
 		flags := []string{"--view", "private", "--tmp", "private", "--rox", "/usr", "--ro", "/etc", "--ro", "?/sys",
-			"--ro", "?/var/lib", "--rw", "/dev/shm", "--rwx", "/tmp", "--rwx", top}
+			"--ro", "?/var/lib", "--rox", memjailPath(t), "--rw", "/dev/shm", "--rwx", "/tmp", "--rwx", top}
 		if as.uid < 0 { // compilers in the home directory of who runs the tests
 			home, _ := os.UserHomeDir()
 			for _, dir := range []string{"/.cargo", "/.rustup", "/.pyenv", "/go", "/.cache/go-build"} {
@@ -49,6 +49,9 @@ npm install --offline --no-audit --no-fund --no-update-notifier --cache ../cache
 node -e 'console.log(require("own"))'`},
 	{name: "ssh-keygen", needs: "ssh-keygen", script: `
 ssh-keygen -q -t ed25519 -N '' -f key && ssh-keygen -y -f key | cut -c1-11; ssh -G example.org | grep -c ^port`},
+	{name: "nested", needs: "memjail", script: `
+memjail run -q -- sh -c 'echo inner; cat /proc/self/comm; dd if=/proc/self/mem of=/dev/null bs=1 count=0 status=none 2>&1 | grep -c denied'
+memjail exec -q -- sh -c 'echo $0 && exit 3'; echo $?`},
 	{name: "pty", needs: "script", script: `script -qec 'tty | cut -c1-9; echo $((6*7))' /dev/null | tr -d '\r'`},
 	{name: "shm", needs: "/usr/bin/python3", script: `
 /usr/bin/python3 -c 'from multiprocessing import shared_memory as s
@@ -71,7 +74,7 @@ func TestViewSame(t *testing.T) {
 			t.Run(as.name+"/"+test.name, func(t *testing.T) {
 				t.Parallel()
 				as.needs(t, append(strings.Fields(test.needs), "bash")...)
-				test.compareUnder(t, as, viewFlags(as))
+				test.compareUnder(t, as, viewFlags(t, as))
 			})
 		}
 	}
