@@ -370,13 +370,6 @@ func (p *Plan) Shows(place string) bool {
 	return m == nil && p.whole || m != nil && m.shared()
 }
 
-// skeleton reports whether a place is a directory that leads to mounts.
-func (p *Plan) skeleton(place string) bool {
-	return !p.whole && (place == "/" || slices.ContainsFunc(p.Mounts, func(m Mount) bool {
-		return m.Place != place && abspath.Within(place, m.Place)
-	})) && p.on(place) == nil
-}
-
 // Shown lists the places of the view where a path outside, which has no links on the way, is
 // shown. It can be shown at several.
 func (p *Plan) Shown(path string) []string {
@@ -397,37 +390,4 @@ func (p *Plan) Shown(path string) []string {
 		}
 	}
 	return places
-}
-
-// skeletonLinks adds the links in the directories that lead to mounts, if they lead to
-// something in the view: where /usr is granted, /bin and /lib64 are such links.
-func (b *planner) skeletonLinks() {
-	p := b.plan
-	if p.whole {
-		return
-	}
-	dirs := map[string]bool{"/": true}
-	for _, m := range p.Mounts {
-		for up := m.Place; up != "/"; {
-			up = abspath.Parent(up)
-			if p.on(up) == nil {
-				dirs[up] = true
-			}
-		}
-	}
-	for dir := range dirs {
-		for _, name := range linksIn(dir) {
-			var way walker
-			link := abspath.Join(dir, name)
-			place, _, err := way.look(link)
-			if err != nil || !p.Shows(place) && !p.skeleton(place) {
-				continue
-			}
-			for at, text := range way.links {
-				if p.on(at) == nil {
-					p.links[at] = text
-				}
-			}
-		}
-	}
 }

@@ -72,18 +72,3 @@ func (w *walker) follow(place, text string) {
 	}
 	w.links[place] = text
 }
-
-// linksIn lists the names of the links in a directory; none if it cannot be listed.
-func linksIn(dir string) []string {
-	list, err := os.ReadDir(dir)
-	if err != nil {
-		return nil
-	}
-	var names []string
-	for _, e := range list {
-		if e.Type()&os.ModeSymlink != 0 {
-			names = append(names, e.Name())
-		}
-	}
-	return names
-}
