@@ -36,6 +36,8 @@ func enumFields() []enumField {
 		enumOf("private-mounts", "PrivateMounts", allowsOther,
 			func(p *Policy) PrivateMounts { return p.PrivateMounts }),
 		enumOf("on-mount", "OnMount", allowsLess, func(p *Policy) OnMount { return p.OnMount }),
+		enumOf("paths.on-deny-lost", "Paths.OnDenyLost", allowsMore,
+			func(p *Policy) OnDenyLost { return p.Paths.OnDenyLost }),
 		enumOf("on-supervisor-exit", "OnSupervisorExit", allowsOther,
 			func(p *Policy) OnSupervisorExit { return p.OnSupervisorExit }),
 		enumOf("memory.access", "Memory.Access", allowsMore, func(p *Policy) Access { return p.Memory.Access }),

@@ -35,6 +35,9 @@ type (
 	// OnMount is on-mount: what happens if procfs or the like is mounted outside where the
 	// sandbox can reach it.
 	OnMount uint8
+	// OnDenyLost is paths.on-deny-lost: what happens if somebody outside takes away what
+	// covers a denied path.
+	OnDenyLost uint8
 	// OnSupervisorExit is on-supervisor-exit: what happens if the supervisor ends before
 	// the sandbox.
 	OnSupervisorExit uint8
@@ -131,6 +134,11 @@ const (
 )
 
 const (
+	OnDenyLostEnd  OnDenyLost = iota // end the sandbox
+	OnDenyLostWarn                   // print a warning
+)
+
+const (
 	OnSupervisorExitKill OnSupervisorExit = iota // kill the program
 	OnSupervisorExitDeny                         // leave it, without what the supervisor granted
 )
@@ -201,6 +209,7 @@ var (
 	terminalsNames     = []string{"deny", "allow"}
 	privateMountsNames = []string{"auto", "yes", "no"}
 	onMountNames       = []string{"warn", "end"}
+	onDenyLostNames    = []string{"end", "warn"}
 	onExitNames        = []string{"kill", "deny"}
 	denialsNames       = []string{"auto", "all", "off"}
 	processesNames     = []string{"own", "sandbox"}
@@ -226,6 +235,7 @@ func (v Namespaces) String() string       { return valueName(namespacesNames, ui
 func (v Terminals) String() string        { return valueName(terminalsNames, uint8(v)) }
 func (v PrivateMounts) String() string    { return valueName(privateMountsNames, uint8(v)) }
 func (v OnMount) String() string          { return valueName(onMountNames, uint8(v)) }
+func (v OnDenyLost) String() string       { return valueName(onDenyLostNames, uint8(v)) }
 func (v OnSupervisorExit) String() string { return valueName(onExitNames, uint8(v)) }
 func (v Denials) String() string          { return valueName(denialsNames, uint8(v)) }
 func (v ProcfsProcesses) String() string  { return valueName(processesNames, uint8(v)) }
@@ -283,6 +293,8 @@ func Names[E Enum]() []string {
 		return privateMountsNames
 	case OnMount:
 		return onMountNames
+	case OnDenyLost:
+		return onDenyLostNames
 	case OnSupervisorExit:
 		return onExitNames
 	case Denials:

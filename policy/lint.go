@@ -189,7 +189,7 @@ func (l *linter) overlapping(kind placeKind, path string) []place {
 	var found []place
 	for _, p := range places() {
 		p.path = resolvePlace(p.path, l.facts.Home, l.facts.RuntimeDir)
-		if kind != control && l.policy != nil && l.policy.Paths.denies(p.path) {
+		if kind != control && l.policy != nil && l.policy.Paths.Denies(p.path) {
 			continue
 		}
 		if p.kind == kind && p.path != "" && (abspath.Within(path, p.path) || abspath.Within(p.path, path)) {
@@ -321,14 +321,14 @@ func (l *linter) overridden() {
 
 func (l *linter) ruleDenied() {
 	for _, r := range l.rules {
-		if l.policy.Paths.denies(r.Path) {
+		if l.policy.Paths.Denies(r.Path) {
 			l.reportRule(LevelWarning, r, "paths.deny closes it, so the rule grants nothing", "remove one of the two")
 		}
 	}
 }
 
 func (l *linter) deniedWritable() {
-	if l.policy.Paths.View == ViewPrivate {
+	if l.policy.Paths.View != ViewShared {
 		return
 	}
 	for _, d := range l.policy.Paths.Deny {

@@ -114,6 +114,8 @@ type Paths struct {
 	// it lists is closed, with everything below, whatever the rules grant. It applies with
 	// and without rules.
 	Deny []DeniedPath
+	// OnDenyLost is paths.on-deny-lost, see docs/policy.md#paths.
+	OnDenyLost OnDenyLost
 	// Metadata is paths.metadata, see docs/policy.md#paths. It applies with and without
 	// rules.
 	Metadata Metadata
@@ -260,6 +262,11 @@ func (p Policy) WritesProcfs() bool {
 func (p Policy) OwnMounts() (needed, must bool) {
 	must = p.Paths.View == ViewPrivate || p.Paths.Tmp == TmpPrivate || p.Home.Private
 	return must || p.Paths.View == ViewAuto, must
+}
+
+// EndsSandbox reports whether a change of mounts outside can end the sandbox.
+func (p Policy) EndsSandbox() bool {
+	return p.OnMount == OnMountEnd || len(p.Paths.Deny) > 0 && p.Paths.OnDenyLost == OnDenyLostEnd
 }
 
 // NeedsSupervisor reports whether enforcing the policy takes a supervisor: because memory

@@ -128,8 +128,8 @@ func inOrder(rules []Rule) []Rule {
 	return merged
 }
 
-// denies reports whether a path is denied, by its name alone.
-func (p Paths) denies(path string) bool {
+// Denies reports whether a path is denied, by its name alone.
+func (p Paths) Denies(path string) bool {
 	return slices.ContainsFunc(p.Deny, func(d DeniedPath) bool { return abspath.Within(d.Path, path) })
 }
 

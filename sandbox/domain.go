@@ -100,6 +100,7 @@ func (o *Options) restrictFiles(s system, p *parts, e *effort) (d domain, err er
 	d.rules, err = landlock.NewPlan(landlock.Request{
 		Policy: granted, ABI: landlock.ForVersion(s.abi), Mounts: p.view.mounts, Privileged: d.privileged,
 		WorkDirs: commonWorkDirs(o.Env), CodeAliases: p.view.codeAliases, Held: p.files.Held,
+		Covered: p.view.covered,
 	})
 	if err != nil {
 		return d, o.placeRule(err)

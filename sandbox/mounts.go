@@ -25,6 +25,8 @@ type fileSystem struct {
 	pinned      *pin.Pinned
 	codeAliases []string
 	hidden      []string // mount points that the private mounts leave out
+	// covered are denied paths that the view covers, with the places of the covers.
+	covered []landlock.DeniedPlace
 	// private is the sandbox's view, in which only what is granted exists or some directories
 	// are its own; nil: it has none.
 	private *view.Plan

@@ -89,7 +89,8 @@ func (o *Options) assemble(p *parts, e *effort) *Plan {
 		Rules: d.rules, Filter: c.filter, DenyFilter: c.denies,
 		Mounts: p.view.mounts, MountNamespace: p.view.namespace, Pinned: p.view.pinned, View: p.view.private,
 		Members: c.members, Writable: c.writable,
-		Denied: c.denied, Listed: c.listed, CommandNotDumpable: c.commandNotDumpable, Guard: d.guard,
+		Covers: p.view.covers(), Denied: c.denied, Listed: c.listed, CommandNotDumpable: c.commandNotDumpable,
+		Guard:      d.guard,
 		Capability: p.capability.dropped(), Token: p.capability.token,
 		options: *o, nested: c.nested, domain: *d, codeAliases: p.view.codeAliases,
 		starter: starter.Plan{

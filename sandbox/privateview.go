@@ -40,7 +40,15 @@ func (o *Options) privateView(v *fileSystem, c *command, s system, e *effort) er
 	if err != nil {
 		return o.withoutView(e, must, err)
 	}
+	o.dropDenied(e)
 	plan, err := o.planView(c)
+	if err == nil {
+		v.covered, err = o.coverDenied(plan, v.mounts, e)
+	}
+	var denied *landlock.DenyError
+	if errors.As(err, &denied) {
+		return err
+	}
 	if err == nil {
 		err = plan.Build()
 	}

@@ -87,6 +87,9 @@ type Plan struct {
 	DenyFilter filter.Program
 	// Mounts is the mount table that the rules were made for.
 	Mounts *landlock.MountTable
+	// Covers are the mounts that cover denied paths. Somebody outside who replaces such a path
+	// takes its cover away.
+	Covers []string
 	// MountNamespace is the sandbox's own, or nil.
 	MountNamespace *os.File
 	// View is the sandbox's private view of the file system, or nil.

@@ -6,6 +6,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 )
 
 // denyTree is a tree in which $dir/home/.ssh and $dir/home/proj/.env are to be denied.
@@ -24,8 +25,11 @@ var (
 		"/usr/bin/python3 -c 'import os; print(sorted(os.listdir(os.open(\".\", os.O_RDONLY))))'"}
 )
 
-func denyScript(commands []string) string {
-	text := denyTree
+func denyScript(commands []string) string { return denyTree + tries(commands) }
+
+// tries calls the function try of a shell script for each command.
+func tries(commands []string) string {
+	text := ""
 	for _, c := range commands {
 		text += "try '" + strings.ReplaceAll(c, "'", `'\''`) + "'\n"
 	}
@@ -144,6 +148,109 @@ func TestDenyNeedsAView(t *testing.T) {
 			"/bin/true"}}.run(t)
 		if o.code != 0 || !strings.Contains(o.stderr, "does not exist, so it is not denied") {
 			t.Errorf("%s: a path that may be missing: %v", as.name, o)
+		}
+	}
+}
+
+// TestDenyInView: in a private view a path in a writable tree is closed by every way from
+// inside, for root as well, and the rest of the tree, a git repository, works as it did.
+func TestDenyInView(t *testing.T) {
+	const made = `mkdir -p p/sub/keys q; cd p; git init -q .; git config user.email a@b; git config user.name c
+rm -f .git/hooks/*; echo env >.env; echo key >sub/keys/id; echo src >src; mkdir -p ../q/p; cd ..`
+	attempts := []string{
+		"cat .env", "cat sub/keys/id", "cat <.env", "ln .env x && cat x", "mv .env y && cat y",
+		"mv src .env && cat .env",
+		"rm .env && echo x >.env && cat .env", "mv sub/keys sub/k2 && cat sub/k2/id",
+		"mv sub s2 && mkdir -p sub/keys && echo planted >sub/keys/id && cat sub/keys/id",
+		"echo x >.git/hooks/pre-commit && cat .git/hooks/pre-commit",
+		"mv .git g2 && mkdir -p .git/hooks && echo x >.git/hooks/pre-commit && cat .git/hooks/pre-commit",
+		"chmod 666 .env && cat .env", "umount .env; cat .env", "cat /proc/self/root$PWD/.env", "cat ../again/.env",
+	}
+	usual := []string{"ls -A | grep -v ^again", "echo new >n1 && mv n1 n2 && cat n2 && rm n2",
+		"git add src && git commit -qm one && git log --format=%s", "git gc -q && git status --short src && echo clean",
+		"mkdir -p d/e && mv d f && rm -r f && echo done"}
+	script := func(commands []string) string { // each in a tree of its own, outside
+		return "try() { if out=$(sh -c \"$1\" 2>/dev/null) && [ -n \"$out\" ]; then echo \"$1: $(echo $out)\"; " +
+			"else echo \"$1: refused\"; fi; }\ncd p\n" + tries(commands)
+	}
+	for _, as := range accounts() {
+		for _, a := range attempts {
+			dir := as.workDir(t)
+			o := job{as: as, dir: dir, argv: []string{"sh", "-c", made + "; ln -s p again\n" +
+				script([]string{a})}}.run(t)
+			if strings.Contains(o.stdout, "refused") {
+				t.Errorf("%s: control: %v", as.name, o)
+			}
+		}
+		for _, flags := range [][]string{{"--rox", "/usr", "--rox", "?/bin", "--rox", "?/lib", "--rox",
+			"?/lib64", "--ro",
+			"/etc", "--rw", "$dir"}, {}} {
+			dir := as.workDir(t)
+			job{as: as, dir: dir, argv: []string{"sh", "-c", made + "; ln -s p again"}}.run(t)
+			argv := []string{memjailPath(t), "run", "-q", "--view", "private", "--deny", dir + "/p/.env", "--deny",
+				dir + "/p/sub/keys", "--deny", dir + "/p/.git/hooks"}
+			for _, f := range flags {
+				argv = append(argv, strings.ReplaceAll(f, "$dir", dir))
+			}
+			o := job{as: as, dir: dir, argv: append(argv, "--", "sh", "-c", script(attempts))}.run(t)
+			if strings.Count(o.stdout, ": refused\n") != len(attempts) {
+				t.Errorf("%s: %q: %v", as.name, flags, o)
+			}
+			if text, err := os.ReadFile(dir + "/p/.env"); string(text) != "env\n" {
+				t.Errorf("%s: outside .env is %q (%v)", as.name, text, err)
+			}
+			if list, err := os.ReadDir(dir + "/p/.git/hooks"); len(list) > 0 || err != nil {
+				t.Errorf("%s: outside the hooks are %v (%v)", as.name, list, err)
+			}
+			inside := job{as: as, dir: dir, argv: append(argv, "--", "sh", "-c", script(usual))}.run(t)
+			control := job{as: as, dir: dir, argv: []string{"sh", "-c", "rm -rf p; " + made + "\n" +
+				script(usual)}}.run(t)
+			if inside.stdout != control.stdout || strings.Contains(control.stdout, "refused") {
+				t.Errorf("%s: %q: %v\noutside %v", as.name, flags, inside, control)
+			}
+		}
+	}
+}
+
+// TestDenyLost: when somebody outside replaces a denied path in a writable tree, its cover is
+// gone, and so is the sandbox, or only a warning comes.
+func TestDenyLost(t *testing.T) {
+	for _, as := range accounts() {
+		for _, command := range []string{"run", "exec"} {
+			for _, action := range []string{"end", "warn"} {
+				dir := as.workDir(t)
+				file := filepath.Join(dir, "secret")
+				for name, text := range map[string]string{file: "old\n", file + ".new": "new\n"} {
+					if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
+						t.Fatal(err)
+					}
+					as.own(t, name)
+				}
+				argv := []string{memjailPath(t), command, "--view", "private", "--deny", file, "--allow",
+					"on-deny-lost=" + action, "--", "sh", "-c",
+					"cat secret; touch started; i=0; until grep -q new secret 2>/dev/null || [ $i = 400 ]; do " +
+						"i=$((i+1)); sleep 0.05; done; sleep 3; cat secret"}
+				go func() {
+					for range 600 {
+						if _, err := os.Stat(filepath.Join(dir, "started")); err == nil {
+							_ = os.Rename(file+".new", file)
+							return
+						}
+						time.Sleep(20 * time.Millisecond)
+					}
+				}()
+				o := job{as: as, dir: dir, argv: argv}.run(t)
+				killed := o.signal == syscall.SIGKILL || o.code == 137
+				if strings.Contains(o.stdout, "old") || killed != (action == "end") {
+					t.Errorf("%s: %s: %s: %v", as.name, command, action, o)
+				}
+				if action == "warn" && o.stdout != "new\n" { // the control: it is the cover that has refused
+					t.Errorf("%s: %s: %v", as.name, command, o)
+				}
+				if command == "run" && !strings.Contains(o.stderr, file+" is no longer denied") {
+					t.Errorf("%s: no message: %v", as.name, o)
+				}
+			}
 		}
 	}
 }

@@ -58,7 +58,7 @@ func ruleKeys() []string {
 
 var (
 	pathKeys = []string{"paths.ls", "paths.ro", "paths.rox", "paths.rw", "paths.rwx", optionalKey,
-		denyKey, devicesKey, "paths.metadata", "paths.view", "paths.tmp"}
+		denyKey, "paths.on-deny-lost", devicesKey, "paths.metadata", "paths.view", "paths.tmp"}
 	networkKeys = []string{"network.families", "network.connect-tcp", "network.bind-tcp", "network.connect-udp",
 		"network.bind-udp", "network.unix"}
 	procfsKeys = []string{"procfs.processes", "procfs.write", "procfs.system"}
@@ -125,6 +125,7 @@ func pathsKeys() []*key {
 	return append(list,
 		&key{name: denyKey, shape: shapeArray, want: wantStrings, set: (*builder).deny, flag: "--deny",
 			get: getDenied, schema: optionalPathsSchema, origins: deniedOrigins},
+		enumKey("paths.on-deny-lost", func(p *policy.Policy) *policy.OnDenyLost { return &p.Paths.OnDenyLost }),
 		&key{name: devicesKey, shape: shapeArray, want: wantStrings, set: (*builder).devices, flag: "--device",
 			get: getDevices, schema: optionalPathsSchema, origins: deviceOrigins, variables: true},
 		// The older spelling of "?" in the lists above, and never written. finishOptional

@@ -80,6 +80,7 @@ type carveOptions struct {
 	handle Rights   // what the kernel handles
 	swap   []string // swap files
 	denied []denial
+	covers []string // mounts that cover denied paths
 	// resolve gives the canonical path of an existing file or directory.
 	resolve func(string) (string, bool)
 }
@@ -143,6 +144,9 @@ func (c *carving) add(o object) {
 }
 
 func (c *carving) addMount(t *MountTable, m *mountinfo.Mount, o carveOptions) {
+	if slices.Contains(o.covers, m.Point) {
+		return // the device that a cover shows cannot be opened
+	}
 	cause := m.FSType + " on " + m.Point
 	_, customary := specialfs.At(m.Point)
 	expected := customary != ""

@@ -64,10 +64,50 @@ type denial struct {
 	missing bool
 }
 
-// followDenied follows what the policy denies.
-func followDenied(list []policy.DeniedPath, handled Rights) ([]denial, error) {
+// Deniable is a denied path that exists, or could, for whoever covers it.
+type Deniable struct {
+	Rule policy.DeniedPath
+	// Places are each symbolic link on the way and, last, what they lead to.
+	Places []string
+	// Directory: the last place is a directory. Missing: it does not exist.
+	Directory, Missing bool
+}
+
+// FollowDenied follows a denied path through symbolic links. Errors: [*DenyError].
+func FollowDenied(rule policy.DeniedPath) (Deniable, error) {
+	d := denial{rule: rule}
+	err := d.follow(allRights) // a cover closes sockets, too
+	return Deniable{Rule: rule, Places: d.places, Directory: !d.file, Missing: d.missing}, err
+}
+
+// Aliases lists all paths at which the mount table shows what is at a path, itself included.
+func (t *MountTable) Aliases(path string) []string {
+	resolve := func(path string) (string, bool) {
+		found, err := canonicalPath(path)
+		return found, err == nil
+	}
+	var paths []string
+	for _, v := range t.deniedViews(path, resolve) {
+		paths = append(paths, v.path)
+	}
+	return paths
+}
+
+// deniedViews finds a path and the other paths to it.
+func (t *MountTable) deniedViews(path string, resolve func(string) (string, bool)) []codeAlias {
+	s := codeSearch{table: t, resolve: resolve, seen: map[place]bool{}, readOnly: true}
+	s.views = append(s.views, codeAlias{path: path})
+	s.visit(path, path)
+	return s.views
+}
+
+// followDenied follows what the policy denies, but for what is covered.
+func followDenied(list []policy.DeniedPath, covered []DeniedPlace, handled Rights) ([]denial, error) {
 	var all []denial
 	for _, rule := range list {
+		if slices.ContainsFunc(covered, func(c DeniedPlace) bool { return c.Rule == rule.Path }) {
+			continue
+		}
 		d := denial{rule: rule}
 		if err := d.follow(handled); err != nil {
 			return nil, err
@@ -75,6 +115,17 @@ func followDenied(list []policy.DeniedPath, handled Rights) ([]denial, error) {
 		all = append(all, d)
 	}
 	return all, nil
+}
+
+// deny takes the denied paths into the carving, and those that are covered into the plan.
+func (p *Plan) deny(r Request, o *carveOptions) (err error) {
+	for _, c := range r.Covered {
+		if c.Path != "" {
+			o.covers, p.Denied = append(o.covers, c.Path), append(p.Denied, c)
+		}
+	}
+	o.denied, err = followDenied(r.Policy.Paths.Deny, r.Covered, p.Handled)
+	return err
 }
 
 // maxLinks is the kernel's limit for symbolic links in one path, path_resolution(7).
@@ -195,10 +246,7 @@ func (c *carving) addDenied(t *MountTable, denials []denial, resolve func(string
 		cause := "paths.deny, which has " + d.rule.Path
 		for _, path := range d.places {
 			c.denies = true
-			s := codeSearch{table: t, resolve: resolve, seen: map[place]bool{}, readOnly: true}
-			s.views = append(s.views, codeAlias{path: path})
-			s.visit(path, path)
-			for _, v := range s.views {
+			for _, v := range t.deniedViews(path, resolve) {
 				c.add(object{path: v.path, kind: excluded, cause: cause, expected: true, denied: d})
 			}
 		}
@@ -225,7 +273,7 @@ func (w *walker) refuseDenial(n *node, o *object) {
 	d := o.denied
 	e := &DenyError{Path: d.rule.Path, missing: d.missing && d.rule.Optional, writable: true}
 	e.Reason = fmt.Sprintf("%s can be written (%s), and in a writable directory a path can be denied only in a "+
-		"private view: write paths.view = \"private\" (--allow view=private), or grant the directory read-only",
+		"private view: write paths.view = \"private\" (--view private), or grant the directory read-only",
 		n.path, w.why)
 	w.refused = e
 }

@@ -128,6 +128,12 @@ func (t *MountTable) top(m int, point string) int {
 // mounted on top of it or of one of its ancestors.
 func (t *MountTable) visible(m *mountinfo.Mount) bool { return t.at(m.Point) == m }
 
+// IsPoint reports whether a path leads to a mount, and not to a file or directory in one.
+func (t *MountTable) IsPoint(path string) bool {
+	m := t.at(path)
+	return m != nil && m.Point == path
+}
+
 // HasRoot reports whether "/" is on a mount of the table; it is not after a chroot(2)
 // into a plain directory.
 func (t *MountTable) HasRoot() bool { return t.root >= 0 }

@@ -27,6 +27,9 @@ type Request struct {
 	// WorkDirs are directories in which programs usually create files (working directory,
 	// home, /tmp). A warning names those that are carved.
 	WorkDirs []string
+	// Covered are the elements of paths.deny that mounts of the sandbox's own cover, with the
+	// places of the covers. An element that needs no cover has the empty place.
+	Covered []DeniedPlace
 	// Held are the files behind descriptors that the sandbox is started with.
 	Held []HeldFile
 	// CodeAliases are other paths to the program directories that the mount table does not
@@ -179,11 +182,9 @@ func (p *Plan) fill(r Request) error {
 		}
 		o.swap = swap
 	}
-	denials, err := followDenied(r.Policy.Paths.Deny, p.Handled)
-	if err != nil {
+	if err := p.deny(r, &o); err != nil {
 		return err
 	}
-	o.denied = denials
 	carving := r.Mounts.carve(o)
 	if lost != nil { // what could not be examined would be unprotected
 		return lost

@@ -60,6 +60,8 @@ type successorConfig struct {
 	Observer json.RawMessage
 	// Mounts are the known ones, [landlock.KnownMounts]; nil: mounts are not watched.
 	Mounts []string
+	// Covers are the mounts that cover denied paths.
+	Covers []string
 	// Observes: what the command uses is reported to the observer, a [UseObserver].
 	Observes bool
 	// ReportMounts: mounts are reported to the observer.
@@ -197,7 +199,7 @@ func (h *handoverFiles) make(s *session) error {
 func (s *session) successorConfig() (*os.File, error) {
 	config := successorConfig{Policy: s.policy, Reports: s.options.Sandbox.Reports, PID: s.cmd.PID,
 		OwnMounts: s.plan.MountNamespace != nil, Chrooted: s.supervisor.Chrooted(), Writable: s.plan.Writable,
-		Denied: s.plan.Denied, Listed: s.plan.Listed,
+		Denied: s.plan.Denied, Listed: s.plan.Listed, Covers: s.plan.Covers,
 		Token: s.plan.Token}
 	config.Policy.Origins, config.Policy.Tests = nil, nil // a supervisor does not need them
 	if s.plan.Guard != nil {

@@ -23,7 +23,7 @@ func (s *session) watchMounts() {
 	// The main thread is in the sandbox's mount namespace; the command may have ended by
 	// now.
 	stop, err := watchMounts(landlock.KnownMounts(s.plan.Mounts), os.Getpid(), s.onForbiddenMount, s.mountWatchFailed,
-		noticeSlowMounts(s.supervisor))
+		noticeMounts(s.supervisor, s.plan.Covers, s.onLostCover))
 	if err != nil {
 		s.mountWatchFailed(err)
 		return
@@ -32,12 +32,18 @@ func (s *session) watchMounts() {
 }
 
 // watchesMounts reports whether there is anything that a mount could show which the rules
-// close.
+// close, or a cover that could be taken away.
 func watchesMounts(plan *sandbox.Plan, pol *policy.Policy) bool {
-	return plan.Mounts != nil && pol.Memory.Access != policy.AccessAllow
+	return plan.Mounts != nil && (pol.Memory.Access != policy.AccessAllow || len(plan.Covers) > 0)
 }
 
-func (s *session) onForbiddenMount(m mountinfo.Mount) { s.onMount(&MountError{Mount: m}) }
+func (s *session) onForbiddenMount(m mountinfo.Mount) {
+	if s.policy.Memory.Access != policy.AccessAllow {
+		s.onMount(&MountError{Mount: m})
+	}
+}
+
+func (s *session) onLostCover(place string) { s.onMount(&MountError{Lost: place}) }
 
 // mountWatchFailed: the mount table cannot be watched, so on-mount cannot be held.
 func (s *session) mountWatchFailed(err error) { s.onMount(&MountError{Err: err}) }
@@ -45,7 +51,7 @@ func (s *session) mountWatchFailed(err error) { s.onMount(&MountError{Err: err})
 // onMount does what the policy's on-mount says, and reports why, first where that does not
 // wait.
 func (s *session) onMount(m *MountError) {
-	m.PID, m.Action = s.cmd.PID, s.policy.OnMount
+	m.PID, m.Action = s.cmd.PID, m.actionOf(&s.policy)
 	s.observer.Mounted(m)
 	if m.Action == policy.OnMountEnd {
 		s.endSandbox()
@@ -53,12 +59,31 @@ func (s *session) onMount(m *MountError) {
 	s.observer.Warn(m)
 }
 
-// noticeSlowMounts tells a supervisor of network and FUSE file systems that are mounted
-// after the start: resolving a name there may block.
-func noticeSlowMounts(s *supervisor.Supervisor) func(*landlock.MountTable) {
+// actionOf is what a policy does about it.
+func (e *MountError) actionOf(p *policy.Policy) policy.OnMount {
+	switch {
+	case e.Lost == "":
+		return p.OnMount
+	case p.Paths.OnDenyLost == policy.OnDenyLostEnd:
+		return policy.OnMountEnd
+	}
+	return policy.OnMountWarn
+}
+
+// noticeMounts tells a supervisor of network and FUSE file systems that are mounted after the
+// start, where resolving a name may block, and calls onLost once for each of the covers that is
+// gone.
+func noticeMounts(s *supervisor.Supervisor, covers []string, onLost func(place string)) func(*landlock.MountTable) {
+	lost := map[string]bool{}
 	return func(table *landlock.MountTable) {
 		if s != nil {
 			s.SetSlowMounts(table.HasRemote())
+		}
+		for _, place := range covers {
+			if !lost[place] && !table.IsPoint(place) {
+				lost[place] = true
+				onLost(place)
+			}
 		}
 	}
 }
@@ -72,12 +97,12 @@ func watchMountsDetached(config successorConfig, s *supervisor.Supervisor, obser
 		return
 	}
 	pidfd, err := kernel.OpenPIDFD(config.PID)
-	acts := config.Policy.OnMount == policy.OnMountEnd && (err == nil || guard != nil)
 	onMount := func(m *MountError) {
+		m.PID, m.Action = config.PID, m.actionOf(&config.Policy)
+		acts := m.Action == policy.OnMountEnd && (err == nil || guard != nil)
 		if !acts && !config.ReportMounts {
 			return // the command has ended, and mounts are not reported
 		}
-		m.PID, m.Action = config.PID, config.Policy.OnMount
 		observer.Mounted(m)
 		if m.Action == policy.OnMountEnd {
 			if pidfd != nil {
@@ -88,8 +113,14 @@ func watchMountsDetached(config successorConfig, s *supervisor.Supervisor, obser
 	}
 	failed := func(err error) { onMount(&MountError{Err: err}) }
 	// This process is in the sandbox's mount namespace.
-	if _, err := watchMounts(config.Mounts, os.Getpid(), func(m mountinfo.Mount) { onMount(&MountError{Mount: m}) },
-		failed, noticeSlowMounts(s)); err != nil {
+	onForbidden := func(m mountinfo.Mount) {
+		if config.Policy.Memory.Access != policy.AccessAllow {
+			onMount(&MountError{Mount: m})
+		}
+	}
+	onLost := func(place string) { onMount(&MountError{Lost: place}) }
+	if _, err := watchMounts(config.Mounts, os.Getpid(), onForbidden, failed,
+		noticeMounts(s, config.Covers, onLost)); err != nil {
 		failed(err)
 	}
 }

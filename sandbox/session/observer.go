@@ -58,12 +58,15 @@ func (Silent) Warn(error)                   {}
 func (Silent) Serving()                     {}
 func (Silent) Ended()                       {}
 
-// MountError is a mount to which the policy's on-mount applies.
+// MountError is a mount to which the policy's on-mount applies, or one that paths.on-deny-lost
+// is about.
 type MountError struct {
 	// PID is the command.
 	PID int
 	// Mount is what somebody outside mounted, if Err is nil.
 	Mount mountinfo.Mount
+	// Lost is a denied path whose cover is gone; empty: it is about a mount.
+	Lost string
 	// Err is why the mount table cannot be watched.
 	Err error
 	// Action is what the policy does about it.
@@ -73,6 +76,14 @@ type MountError struct {
 func (e *MountError) Error() string {
 	if e.Err != nil {
 		return fmt.Sprintf("the mount table cannot be watched: %v", e.Err)
+	}
+	if e.Lost != "" {
+		action := policy.OnDenyLostWarn
+		if e.Action == policy.OnMountEnd {
+			action = policy.OnDenyLostEnd
+		}
+		return fmt.Sprintf("%s is no longer denied, because a process outside has replaced or removed it "+
+			"(paths.on-deny-lost = %q)", e.Lost, action)
 	}
 	return fmt.Sprintf("%s was mounted at %q: memory can be reached through it from inside the sandbox (on-mount = %q)",
 		e.Mount.FSType, e.Mount.Point, e.Action)

@@ -11,7 +11,6 @@ import (
 	"strings"
 	"time"
 
-	"github.com/memjail/memjail/policy"
 	"github.com/memjail/memjail/sandbox/kernel"
 	"golang.org/x/sys/unix"
 )
@@ -23,7 +22,7 @@ const killDeadline = 5 * time.Second
 // needsGuard reports whether all processes of the sandbox may have to be killed, and not the
 // command alone.
 func (o *Options) needsGuard() bool {
-	return o.Remaining == RemainingKilled || o.Kill != nil || o.Sandbox.Policy.OnMount == policy.OnMountEnd
+	return o.Remaining == RemainingKilled || o.Kill != nil || o.Sandbox.Policy.EndsSandbox()
 }
 
 // endSandbox kills all processes of the sandbox, and those that remain while they are

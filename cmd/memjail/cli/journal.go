@@ -257,7 +257,11 @@ func startEntry(policyName, command, shape string) fields {
 
 func mountEntry(policyName string, m *session.MountError) fields {
 	f := newFields(messageMount, priorityWarning, "mount", report.Printable(m.Error()), policyName)
-	f.add("MEMJAIL_RULE", "on-mount")
+	rule := "on-mount"
+	if m.Lost != "" {
+		rule = "paths.on-deny-lost"
+	}
+	f.add("MEMJAIL_RULE", rule)
 	f.add("MEMJAIL_PID", strconv.Itoa(m.PID))
 	return f
 }
