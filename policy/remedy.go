@@ -151,10 +151,14 @@ func (r Remedy) text(both bool) string {
 }
 
 // InPlace notes in the remedy which given flag it replaces: o is where the value was set
-// that refuses.
+// that refuses. Two flags cannot give one key different values.
 func (r Remedy) InPlace(o Origin) Remedy {
 	for _, c := range r.Edits {
-		if o.Kind == OriginFlag && c.Flag != "" && o.Source == c.Flag+" none" {
+		if o.Kind != OriginFlag || c.Flag == "" {
+			continue
+		}
+		key := c.Flag == "--allow" || c.Flag == "--memory" // they give a key one value
+		if o.Source == c.Flag+" none" || key && strings.HasPrefix(o.Source, c.Flag+" ") {
 			r.Replaces = o.Source
 		}
 	}

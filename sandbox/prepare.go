@@ -88,7 +88,7 @@ func (o *Options) assemble(p *parts, e *effort) *Plan {
 		Mode: c.mode, Warnings: e.warnings, Dropped: e.dropped,
 		Rules: d.rules, Filter: c.filter, DenyFilter: c.denies,
 		Mounts: p.view.mounts, MountNamespace: p.view.namespace, Pinned: p.view.pinned, View: p.view.private,
-		Members: c.members, Writable: c.writable,
+		Members: c.members, Writable: c.writable, Signals: c.signals,
 		Covers: p.view.covers(), Denied: c.denied, Listed: c.listed, CommandNotDumpable: c.commandNotDumpable,
 		Guard:      d.guard,
 		Capability: p.capability.dropped(), Token: p.capability.token,

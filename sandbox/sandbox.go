@@ -107,6 +107,10 @@ type Plan struct {
 	// Listed the directories above them that it lets be listed, with IDs as above.
 	Denied, Listed map[string]kernel.FileID
 
+	// Signals: a supervisor is notified of signals to single processes, about which the kernel
+	// decides.
+	Signals bool
+
 	// CommandNotDumpable: the kernel lets no process read the program's memory, so a
 	// supervisor cannot grant it anything.
 	CommandNotDumpable bool

@@ -26,6 +26,8 @@ type calls struct {
 	writable           map[string]kernel.FileID
 	denied, listed     map[string]kernel.FileID
 	commandNotDumpable bool
+	// signals: the supervisor is notified of signals, for reports.
+	signals bool
 	// nested: another supervisor serves this process already.
 	nested bool
 }
@@ -56,8 +58,16 @@ func (o *Options) restrictCalls(p *parts, e *effort) (c calls, err error) {
 	} else if err = e.DropOrFail("the seccomp filter", err); err != nil {
 		return c, err
 	}
-	c.denies, err = o.denyFilter(e)
-	return c, err
+	if c.denies, err = o.denyFilter(e); err != nil || len(c.denies) == 0 {
+		return c, err
+	}
+	if c.mode == ModeSupervised && o.Reports {
+		// In one program, so that the supervisor is notified of what is denied.
+		c.filter = c.denies.Then(c.filter, filter.Notify)
+		c.plain = c.denies.Then(c.plain, filter.ErrnoVerdict(unix.EPERM))
+		c.denies = nil
+	}
+	return c, nil
 }
 
 // mayBeSupervised reports whether the sandbox is to have a supervisor, and warns where the
@@ -134,8 +144,14 @@ func (o *Options) supervise(c *calls, f filter.Options, p *parts, e *effort) (er
 	f.Listener, f.NotifyChroot = true, true
 	f.EmulateListen = pol.Network.GuardsListen()
 	f.NotifyReads = reads
-	f.NotifyWrites = pol.WritesProcfs() && pol.Memory.Access != policy.AccessAllow
+	f.NotifyWrites = (pol.WritesProcfs() || o.Reports) && pol.Memory.Access != policy.AccessAllow
 	f.NotifyNew = o.Reports
+	c.signals = o.Reports && pol.IPC.Signals == policy.ScopeSandbox && p.domain.rules != nil &&
+		p.domain.rules.ABI.Version >= 6
+	f.NotifySignals = c.signals
+	if o.Reports && p.domain.privileged { // names that root cannot make in protected directories
+		f.Observe = o.PathCalls
+	}
 	if o.Reports && pol.Paths.Rules.Restricted() {
 		f.NotifyReads, f.NotifyWrites, f.NotifyPaths, f.Observe = reads, true, true, o.PathCalls
 	}

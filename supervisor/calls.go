@@ -23,6 +23,9 @@ type Calls interface {
 	Name(arch uint32, number int32) string
 	// Refusal describes how a call with these arguments is refused.
 	Refusal(name string, args [6]uint64) Refusal
+	// Denied describes how the policy itself refuses the call ([syscalls] deny), if it does.
+	// Without arguments (nil) it is asked whether every use is refused.
+	Denied(name string, args *[6]uint64) (refusal Refusal, denied bool)
 }
 
 // kind is how a call is handled.
@@ -87,7 +90,9 @@ func (t *kindTable) of(arch uint32, number int32) kind {
 	}
 	name := t.calls.Name(arch, number)
 	k, ok := kindByName[name]
-	if _, metadata := metadataCalls[name]; metadata {
+	if _, denied := t.calls.Denied(name, nil); denied {
+		k = kindRefused
+	} else if _, metadata := metadataCalls[name]; metadata {
 		k = kindMetadata
 	} else if !ok {
 		k = kindRefused

@@ -64,6 +64,7 @@ type identity struct {
 	euid      int
 	egid      int
 	tracer    int // the thread that traces it, or 0
+	filters   int // of seccomp; -1: not known
 	uid, gid  int // of the file system, setfsuid(2)
 	groups    []uint32
 	effective namespaceCaps
@@ -116,7 +117,7 @@ func readIdentity(procfs *resolve.Procfs, tid int) (identity, error) {
 
 // parseIdentity reads the lines of a status file, proc_pid_status(5).
 func parseIdentity(text []byte) identity {
-	id := identity{tgid: -1, ownPID: -1, parent: -1, euid: -1, egid: -1, tracer: -1, uid: -1, gid: -1}
+	id := identity{tgid: -1, ownPID: -1, parent: -1, euid: -1, egid: -1, tracer: -1, filters: -1, uid: -1, gid: -1}
 	for len(text) > 0 {
 		var line []byte
 		line, text, _ = bytes.Cut(text, []byte{'\n'})
@@ -128,6 +129,8 @@ func parseIdentity(text []byte) identity {
 			id.ownPID = last(value)
 		case "PPid":
 			id.parent = last(value)
+		case "Seccomp_filters":
+			id.filters = last(value)
 		case "TracerPid":
 			id.tracer = last(value)
 		case "Uid": // real, effective, saved, file system

@@ -21,6 +21,7 @@ const (
 	AccessBind    Access = "bind"
 	AccessSend    Access = "send"    // to a UDP port
 	AccessReceive Access = "receive" // bind to a UDP port
+	AccessSignal  Access = "signal"  // to a process
 )
 
 // Explainer predicts what the kernel's rules refuse. It is asked about calls that are left
@@ -30,6 +31,9 @@ type Explainer interface {
 	// Path is asked about an object by its canonical path. missing: it does not
 	// exist and would be made there.
 	Path(path string, access Access, missing bool) (refusal Refusal, refused bool)
+	// Move is asked about a file that is to get a name in another directory, and that both
+	// directories' rules let have one.
+	Move(from, to string, directory bool) (refusal Refusal, refused bool)
 	// Port is asked about a TCP port.
 	Port(port uint16, access Access) (refusal Refusal, refused bool)
 }
@@ -65,7 +69,24 @@ func (r *receiver) explainOpen(q *request, flags int) {
 	if r.s.resolver.FailsByItself(caller, &r.path, want.Resolve) {
 		return
 	}
-	r.explainPath(q, caller, access, flags&unix.O_CREAT != 0)
+	caller.MayWait = r.waits()
+	target, err := r.canonical(q, &caller, flags&unix.O_CREAT != 0, r.mode(access))
+	if err == nil && !openFails(target, flags) {
+		r.explainTarget(q, target, access)
+	}
+}
+
+// openFails reports whether the kernel refuses an open before it asks its rules: with ELOOP,
+// EEXIST, EISDIR or ENOTDIR.
+func openFails(t resolve.Target, flags int) bool {
+	unnamed := flags&unix.O_TMPFILE == unix.O_TMPFILE
+	switch {
+	case t.Link, !t.Missing && flags&(unix.O_CREAT|unix.O_EXCL) == unix.O_CREAT|unix.O_EXCL:
+		return true
+	case t.Directory:
+		return flags&(unix.O_ACCMODE|unix.O_TRUNC|unix.O_CREAT) != 0 && !unnamed
+	}
+	return flags&unix.O_DIRECTORY != 0
 }
 
 func (r *receiver) explainPath(q *request, caller resolve.Caller, access Access, creates bool) {

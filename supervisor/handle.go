@@ -391,6 +391,14 @@ func (r *receiver) lostRights(q *request) {
 // refuse answers the calls that the filter sends here to be refused and reported.
 func (r *receiver) refuse(q *request, number int32) {
 	q.name = r.s.options.Calls.Name(q.arch, number)
+	if refusal, denied := r.s.options.Calls.Denied(q.name, &q.args); denied {
+		r.refuseWith(q, refusal)
+		return
+	}
+	if r.s.options.Signals && (q.kind == kindKill || q.kind == kindPIDFD) {
+		r.signal(q)
+		return
+	}
 	switch q.kind {
 	case kindLimit, kindKill, kindPIDFD:
 		if r.aboutItself(q) {
@@ -398,7 +406,11 @@ func (r *receiver) refuse(q *request, number int32) {
 			return
 		}
 	}
-	refusal := r.s.options.Calls.Refusal(q.name, q.args)
+	r.refuseWith(q, r.s.options.Calls.Refusal(q.name, q.args))
+}
+
+// refuseWith reports a refusal of the filter's, and answers with it.
+func (r *receiver) refuseWith(q *request, refusal Refusal) {
 	r.report(q, func() Event {
 		return Event{Call: q.name, Layer: Seccomp, Errno: unix.ErrnoName(refusal.Errno), Reason: refusal.Reason,
 			Rule: refusal.Rule, Remedy: refusal.Remedy}
@@ -449,6 +461,7 @@ func (r *receiver) reportOpen(q *request, want decide.Request, o decide.Object) 
 			e.Access = "write"
 		}
 		e.Reason, e.Rule, e.Remedy = decide.Explain(want, o, &r.s.options.Policy)
+		e.Remedy = e.Remedy.InPlace(r.s.options.Policy.Origins.Of(e.Rule, ""))
 		return e
 	})
 }
@@ -464,7 +477,9 @@ func (r *receiver) report(q *request, make func() Event) {
 	if id, err := readIdentity(r.s.resolver.Procfs, q.tid); err == nil {
 		e.PID = id.tgid
 	}
-	e.Harmless = harmless(&e, &q.args)
+	if e.Harmless == "" {
+		e.Harmless = harmless(&e, &q.args)
+	}
 	if r.s.listener.Valid(q.id) {
 		r.s.options.Report(e)
 	}

@@ -49,6 +49,8 @@ func (testCalls) Refusal(name string, _ [6]uint64) Refusal {
 	return Refusal{Errno: unix.EXDEV, Reason: "a test of " + name, Remedy: testRemedy}
 }
 
+func (testCalls) Denied(string, *[6]uint64) (Refusal, bool) { return Refusal{}, false }
+
 var testRemedy = policy.Remedy{Note: "a change"}
 
 func testFilter() []unix.SockFilter {

@@ -42,6 +42,7 @@ func (r *receiver) adviseOnDenied(q *request, refusal *Refusal) {
 	if granted {
 		refusal.Remedy = policy.Remedy{Edits: []policy.Edit{
 			policy.SetKey("paths.metadata", policy.MetadataGranted.String())}}
+		refusal.Remedy = refusal.Remedy.InPlace(r.s.options.Policy.Origins.Of("paths.metadata", ""))
 	}
 }
 

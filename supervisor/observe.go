@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/binary"
 	"maps"
+	"path"
 	"slices"
 
 	"github.com/memjail/memjail/supervisor/decide"
@@ -114,6 +115,9 @@ func (r *receiver) leftCall(q *request, number int32) bool {
 	}
 	name := r.s.options.Calls.Name(q.arch, number)
 	paths, ok := pathCalls[name]
+	if _, denied := r.s.options.Calls.Denied(name, &q.args); denied {
+		return false
+	}
 	observed := r.s.options.Observe != nil
 	if !observed && (q.kind == kindMetadata || !ok) || !ok && name != "sendto" && name != "socket" {
 		return false
@@ -131,11 +135,7 @@ func (r *receiver) leftCall(q *request, number int32) bool {
 			})
 		}
 	case r.explains():
-		for _, p := range paths {
-			if r.argument(q, p, func(caller resolve.Caller) bool { return r.explainName(q, caller, p) }) {
-				break // one refusal is reported once
-			}
-		}
+		r.explainNames(q, paths)
 	}
 	r.answer(q, decide.Continue{DecidedBy: decide.ByKernel}, noFile)
 	return true
@@ -164,7 +164,60 @@ func (r *receiver) explainName(q *request, caller resolve.Caller, p pathArgument
 	if err != nil || p.access == AccessMake && !p.replaces && !target.Missing {
 		return false // the kernel says ENOENT, or EEXIST
 	}
+	if mode := r.mode(AccessWrite); mode != 0 && p.access != AccessWrite &&
+		unix.Faccessat2(unix.AT_FDCWD, path.Dir(target.Path), mode, unix.AT_EACCESS) != nil {
+		return false // the directory's permissions refuse it outside, too
+	}
 	return r.explainTarget(q, target, p.access)
+}
+
+// explainNames reports a call that names files if the kernel's rules will refuse it. One
+// refusal is reported once, and none if the file that is to be renamed does not exist.
+func (r *receiver) explainNames(q *request, paths []pathArgument) {
+	two := len(paths) == 2
+	if two && !r.argument(q, paths[0], func(caller resolve.Caller) bool {
+		caller.MayWait = r.waits()
+		_, err := r.canonical(q, &caller, false, 0)
+		return err == nil
+	}) {
+		return
+	}
+	reported := slices.ContainsFunc(paths, func(p pathArgument) bool {
+		return r.argument(q, p, func(caller resolve.Caller) bool { return r.explainName(q, caller, p) })
+	})
+	if two && !reported {
+		r.explainMove(q, paths[0], paths[1])
+	}
+}
+
+// explainMove reports that a file gets no second name, or none elsewhere, because it could be
+// used in more ways there: EXDEV.
+func (r *receiver) explainMove(q *request, old, name pathArgument) {
+	var from, to resolve.Target
+	found := func(p pathArgument, t *resolve.Target) bool {
+		return r.argument(q, p, func(caller resolve.Caller) bool {
+			caller.MayWait = r.waits()
+			var err error
+			*t, err = r.canonical(q, &caller, p.access == AccessMake, 0)
+			return err == nil
+		})
+	}
+	if !found(old, &from) || !found(name, &to) || !name.replaces && !to.Missing {
+		return
+	}
+	refusal, refused := r.s.options.Explain.Move(from.Path, to.Path, from.Directory)
+	if !refused {
+		return
+	}
+	r.report(q, func() Event {
+		e := Event{Call: r.callName(), Path: r.path.String(), Target: to.Path, Access: string(AccessWrite),
+			Layer: Landlock, Errno: "EXDEV", Reason: refusal.Reason, Rule: refusal.Rule, Remedy: refusal.Remedy,
+			Predicted: true}
+		if old.access == AccessRemove {
+			e.Harmless = "mv and libraries copy the file then"
+		}
+		return e
+	})
 }
 
 // observePath finds the object in the caller's view and passes it on. What the caller may

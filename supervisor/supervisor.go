@@ -62,6 +62,9 @@ type Options struct {
 	// Denied are the places that paths.deny closes, Listed the directories that may be listed
 	// although no rule of the kernel's domain lets them, because of what is denied below.
 	Denied, Listed Places
+	// Signals: the filter notifies of signals to single processes only so that those are
+	// reported which the kernel keeps inside the sandbox.
+	Signals bool
 	// SlowMounts: there are network or FUSE file systems, on which resolving a path can
 	// block.
 	SlowMounts bool
@@ -73,6 +76,7 @@ type Supervisor struct {
 	resolver *resolve.Resolver
 	kinds    kindTable
 	base     rights
+	filters  int // this process had so many seccomp filters when it was made
 
 	listener  *kernel.Listener
 	receiveFD atomic.Int32 // a duplicate: replaced to call the receivers back
@@ -115,6 +119,9 @@ func New(o Options) (*Supervisor, error) {
 		first:    make(chan error, 1),
 	}
 	s.chrooted.Store(o.Chrooted)
+	if self, err := readIdentity(procfs, os.Getpid()); err == nil {
+		s.filters = self.filters
+	}
 	s.slowMounts.Store(o.SlowMounts)
 	s.resolver.Remote = s.slowMounts.Load
 	if s.base, err = ownRights(); err != nil {

@@ -107,6 +107,8 @@ func TestRefusalsTold(t *testing.T) {
 				[]string{"dash", "-c", "./script; true"}, "--rox /usr/bin/perl"},
 			{"program directories", true, nil, []string{"touch", "/usr/local/bin/memjail-test"},
 				"--allow memory.code-files=allow"},
+			{"a name in program directories", true, nil, []string{"mkdir", "/usr/local/memjail-test"},
+				"--allow memory.code-files=allow"},
 			{"a carved directory", true, nil, []string{"touch", "/memjail-test"}, "nothing can be created directly"},
 			{"a device", true, nil, []string{"dd", "if=/dev/kmsg", "count=0"}, "--device /dev/kmsg"},
 			{"its own descriptors", false, []string{"-p", "workspace"},

@@ -3,8 +3,11 @@ package main_test
 import (
 	"encoding/json"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/memjail/memjail/sandbox/report/reporttest"
@@ -81,4 +84,170 @@ func TestLogSchema(t *testing.T) {
 			t.Errorf("%s: not found", name)
 		}
 	}
+}
+
+// attemptsScript makes each attempt once and prints its outcome. Its arguments are the home
+// directory and a process outside.
+const attemptsScript = `
+import ctypes, errno, os, signal, socket, sys
+home, outside = sys.argv[1], int(sys.argv[2])
+libc = ctypes.CDLL(None, use_errno=True)
+def call(*args):
+    if libc.syscall(*args) < 0:
+        raise OSError(ctypes.get_errno(), "")
+at = lambda name: os.path.join(home, name)
+def connect():
+    with socket.socket() as s:
+        s.connect(("127.0.0.1", 10))
+for name, attempt in {
+    "list": lambda: os.listdir(home),
+    "read": lambda: open(at("file")).close(),
+    "write": lambda: open(at("file"), "r+").close(),
+    "create": lambda: os.close(os.open(at("new"), os.O_CREAT | os.O_EXCL | os.O_WRONLY)),
+    "mkdir": lambda: os.mkdir(at("d")),
+    "rmdir": lambda: os.rmdir(at("dir")),
+    "unlink": lambda: os.unlink(at("file")),
+    "rename": lambda: os.rename(at("file"), at("file2")),
+    "link": lambda: os.link(at("file"), at("file3")),
+    "symlink": lambda: os.symlink("x", at("link2")),
+    "mkfifo": lambda: os.mkfifo(at("fifo")),
+    "truncate": lambda: os.truncate(at("file"), 0),
+    "chmod": lambda: os.chmod(at("file"), 0o600),
+    "chown": lambda: os.chown(at("file"), os.getuid(), -1),
+    "utime": lambda: os.utime(at("file")),
+    "setxattr": lambda: os.setxattr(at("file"), "user.x", b"1"),
+    "execute": lambda: os.posix_spawn(at("tool"), ["tool"], {}),
+    "move in": lambda: os.link(at("granted/f"), "second"),
+    "connect": connect,
+    "socket": lambda: socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).close(),
+    "kill": lambda: os.kill(outside, 0),
+    "keyctl": lambda: call(250, 0, -1, 0, 0),
+    "ptrace": lambda: call(101, 0, 0, 0, 0),
+    "unshare": lambda: call(272, 0x10000000),
+    "memory": lambda: open("/proc/self/mem").close(),
+}.items():
+    try:
+        attempt()
+        print(name, "done")
+    except OSError as e:
+        print(name, errno.errorcode[e.errno])
+`
+
+// TestToldOnce: every kind of refusal is in the log once, with what would allow it; where
+// nobody listens the program gets the same answers.
+func TestToldOnce(t *testing.T) {
+	forAccounts(t, func(t *testing.T, as account) {
+		home, dir := as.homeDir(t), as.workDir(t)
+		plantFile(t, as, home, "file", "text")
+		plantFile(t, as, home, "tool", "#!/bin/sh\n")
+		plantFile(t, as, home, "dir/.keep", "")
+		os.Remove(filepath.Join(home, "dir", ".keep"))
+		os.Chmod(filepath.Join(home, "tool"), 0o755)
+		plantFile(t, as, home, "granted/f", "")
+		plantFile(t, as, dir, "policy.toml", "version = 1\nextends = [\"workspace\"]\n[paths]\nro = [\""+home+
+			"/granted\"]\n[syscalls]\ndeny = [\"keyctl\"]\n[network]\nconnect-tcp = [9]\n")
+		victim := sleeper(t, as)
+		argv := []string{"/usr/bin/python3", "-c", attemptsScript, home, victim}
+		silent := job{as: as, dir: dir, argv: append([]string{memjailPath(t), "run", "-q", "--report=off", "-p",
+			"./policy.toml", "--"}, argv...)}.run(t)
+		told := job{as: as, dir: dir, argv: append([]string{memjailPath(t), "run", "-q", "--log", "log",
+			"--log-format", "json", "-p", "./policy.toml", "--"}, argv...)}.run(t)
+		if silent.stdout != told.stdout || strings.Contains(told.stdout, "list done") {
+			t.Errorf("the answers differ where somebody listens:\n%v\n%v", silent, told)
+		}
+		counts, refused := map[string]int{}, 0
+		for _, line := range logLines(t, filepath.Join(dir, "log")) {
+			if line["comm"] != "python3" || line["remedy"] == nil && line["call"] != "utimensat" {
+				continue
+			}
+			path, _ := line["path"].(string)
+			access, _ := line["access"].(string)
+			counts[strings.Join([]string{line["call"].(string), filepath.Base(path), access,
+				line["errno"].(string)}, " ")]++
+		}
+		for line := range strings.Lines(told.stdout) {
+			if !strings.HasSuffix(line, "done\n") {
+				refused++
+			}
+		}
+		for kind, n := range counts {
+			if n != 1 {
+				t.Errorf("%s is told %d times", kind, n)
+			}
+		}
+		if len(counts) != refused {
+			t.Errorf("%d kinds are told of %d refusals: %v\n%s", len(counts), refused, counts, told.stdout)
+		}
+	})
+}
+
+// sleeper starts a process outside every sandbox and returns its number.
+func sleeper(t *testing.T, as account) string {
+	t.Helper()
+	cmd := exec.Command("sleep", "300")
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: as.credential()}
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
+	return strconv.Itoa(cmd.Process.Pid)
+}
+
+// otherwiseScript makes attempts that the kernel refuses for another reason than the rules.
+const otherwiseScript = `
+import errno, os, sys
+home = sys.argv[1]
+at = lambda name: os.path.join(home, name)
+for attempt in (
+    lambda: open(at("missing")),
+    lambda: open(at("file/below")),
+    lambda: os.open(at("file"), os.O_CREAT | os.O_EXCL | os.O_WRONLY),
+    lambda: os.open(at("file"), os.O_DIRECTORY),
+    lambda: os.open(at("dir"), os.O_WRONLY),
+    lambda: os.open(at("dir"), os.O_CREAT | os.O_RDWR),
+    lambda: os.open(at("link"), os.O_NOFOLLOW),
+    lambda: os.open(at("loop"), os.O_RDONLY),
+    lambda: os.mkdir(at("dir")),
+    lambda: os.mkdir(at("missing/below")),
+    lambda: os.rmdir(at("missing")),
+    lambda: os.unlink(at("missing")),
+    lambda: os.rename(at("missing"), at("new")),
+    lambda: os.symlink("x", at("file")),
+    lambda: os.link(at("missing"), at("new")),
+    lambda: os.truncate(at("missing"), 0),
+    lambda: os.chmod(at("missing"), 0),
+    lambda: os.execv(at("missing"), ["x"]),
+    lambda: os.kill(4194303, 0),
+    lambda: os.listdir(at("file")),
+):
+    try:
+        attempt()
+        print("done")
+    except OSError as e:
+        print(errno.errorcode[e.errno])
+`
+
+// TestNeverTold: what the kernel answers by itself is no refusal, and the answer is the same
+// as outside.
+func TestNeverTold(t *testing.T) {
+	forAccounts(t, func(t *testing.T, as account) {
+		home, dir := as.homeDir(t), as.workDir(t)
+		plantFile(t, as, home, "file", "")
+		plantFile(t, as, home, "dir/x", "")
+		for name, target := range map[string]string{"link": "file", "loop": "loop"} {
+			if err := os.Symlink(target, filepath.Join(home, name)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		argv := []string{"/usr/bin/python3", "-c", otherwiseScript, home}
+		control := job{as: as, dir: dir, argv: argv}.run(t)
+		o := job{as: as, dir: dir, argv: append([]string{memjailPath(t), "run", "-v", "-p", "workspace", "--"},
+			argv...)}.run(t)
+		if o.stdout != control.stdout || strings.Contains(o.stdout, "done") || strings.Count(o.stdout, "\n") != 20 {
+			t.Errorf("outside\n%v\ninside\n%v", control, o)
+		}
+		if strings.Contains(o.stderr, "refused:") {
+			t.Errorf("told of what nobody refused: %v", o)
+		}
+	})
 }

@@ -32,6 +32,31 @@ func (s RuleSum) Gives(name string, any landlock.Rights) bool {
 	}
 }
 
+// At adds up the rights on a path without symbolic links.
+func (s RuleSum) At(name string) (sum landlock.Rights) {
+	for up := name; ; up = path.Dir(up) {
+		sum |= s[up]
+		if up == "/" || up == "." {
+			return sum
+		}
+	}
+}
+
+// NotMovable reports whether the kernel refuses to give a file a name in another directory
+// because it could be used in more ways there, or because one of the directories has no rule
+// for that.
+func (s RuleSum) NotMovable(from, to string, directory bool) bool {
+	if path.Dir(from) == path.Dir(to) {
+		return false
+	}
+	before, after := s.At(path.Dir(from)), s.At(path.Dir(to))
+	gained := after &^ s.At(from)
+	if !directory {
+		gained &= landlock.FileRights
+	}
+	return before&after&landlock.Refer == 0 || gained != 0
+}
+
 // NotExecutable looks for what keeps the kernel from starting a program: itself, or what
 // runs it (interpreter, as the program names it), whose path is file.
 func (s RuleSum) NotExecutable(program string) (file, interpreter string, refused bool) {

@@ -209,3 +209,38 @@ func (h *head) deniedWithin(a *abi, through string, calls []string) {
 		h.ret(ErrnoVerdict(unix.EPERM))
 	})
 }
+
+// Denies reports whether [DenyProgram] refuses a call with these arguments; calls is as
+// there. The arguments are as the filter saw them.
+func Denies(name string, args [6]uint64, calls []string) bool {
+	if slices.Contains(calls, name) {
+		return true
+	}
+	for use, conditions := range uses {
+		if call, _, _ := strings.Cut(use, ":"); call == name && slices.Contains(calls, use) &&
+			slices.ContainsFunc(conditions, func(c condition) bool { return c.holds(args) }) {
+			return true
+		}
+	}
+	return slices.ContainsFunc(multiplexed[:], func(m multiplex) bool {
+		return m.through == name && slices.Contains(calls, m.call) && uint32(args[0])&m.mask == m.number
+	})
+}
+
+// Then returns a program that decides by p, and by main about what p allows. Where p refuses
+// with EPERM it answers denied. One program can notify the same listener about both; of two,
+// the kernel takes the answer of a refusal.
+func (p Program) Then(main Program, denied Verdict) Program {
+	both := make(Program, 0, len(p)+len(main))
+	for pc, in := range p {
+		switch {
+		case in.Code != opReturn:
+		case Verdict(in.K) == Allow:
+			in = Instruction{Code: opJump, K: uint32(len(p) - pc - 1)}
+		case Verdict(in.K) == ErrnoVerdict(unix.EPERM):
+			in.K = uint32(denied)
+		}
+		both = append(both, in)
+	}
+	return append(both, main...)
+}

@@ -162,3 +162,39 @@ func TestDeniesErrors(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestDenyThen: in one program with another, what is denied is notified, whatever the other
+// says of it, and about everything else the other decides. What is denied is known outside
+// the filter, too, by the same arguments.
+func TestDenyThen(t *testing.T) {
+	calls := []string{"openat", "keyctl", "prlimit64:set", "move_pages:move", "socket", "shmget",
+		"setfsuid:set", "chmod"}
+	for _, arch := range arches {
+		main := build(t, Options{Arch: arch, Listener: true, NotifyReads: true, NotifyWrites: true})
+		deny := denies(t, arch, false, calls...)
+		both := deny.Then(main, Notify)
+		denied := 0
+		for _, d := range questions() {
+			want := run(t, main, d)
+			switch run(t, deny, d) {
+			case eperm:
+				want = Notify
+				if denied++; !Denies(CallName(d.Arch, d.NR), d.Args, calls) {
+					t.Fatalf("%s %#x is denied, and not known to be", CallName(d.Arch, d.NR), d.Args)
+				}
+			case Allow:
+				if Denies(CallName(d.Arch, d.NR), d.Args, calls) {
+					t.Fatalf("%s %#x is not denied, and said to be", CallName(d.Arch, d.NR), d.Args)
+				}
+			case enosys:
+				want = enosys
+			}
+			if have := run(t, both, d); have != want {
+				t.Fatalf("%s %s %#x: %v, want %v", arch, CallName(d.Arch, d.NR), d.Args, have, want)
+			}
+		}
+		if denied == 0 {
+			t.Errorf("%s: nothing was denied", arch)
+		}
+	}
+}

@@ -54,6 +54,10 @@ type Options struct {
 	// report which of them the kernel refuses. They are not denials: the kernel always
 	// continues the calls.
 	NotifyPaths, NotifyPorts bool
+	// NotifySignals notifies kill(2) and pidfd_send_signal(2) to single processes, so that the
+	// supervisor can report which of them the kernel refuses (Landlock's signal scope). They
+	// are not denials: the kernel always continues the calls.
+	NotifySignals bool
 	// NotifyNew notifies, with opens for writing, those of files that must not exist yet
 	// (O_EXCL), which NotifyPaths does besides.
 	NotifyNew bool

@@ -130,6 +130,9 @@ func oracleOldKernels(o Options, d Data, name string, reported Verdict) (Verdict
 			return Notify, true
 		}
 	case "kill", "tkill":
+		if o.Listener && o.NotifySignals && name == "kill" && !o.RefuseCoreSignals && int32(d.Args[0]) > 0 {
+			return Notify, true
+		}
 		if o.Listener {
 			signal = 1
 		}
@@ -138,6 +141,9 @@ func oracleOldKernels(o Options, d Data, name string, reported Verdict) (Verdict
 			signal = 2
 		}
 	case "rt_sigqueueinfo", "pidfd_send_signal":
+		if o.Listener && o.NotifySignals && name == "pidfd_send_signal" && !o.RefuseCoreSignals {
+			return Notify, true
+		}
 		signal = 1
 	case "rt_tgsigqueueinfo":
 		signal = 2
@@ -324,7 +330,7 @@ func oraclePrlimit(o Options, d Data, reported Verdict) Verdict {
 // touch the same calls, with the ones for old kernels all off, all on and singly.
 func variants(t *testing.T, arch string) []Options {
 	t.Helper()
-	if n := reflect.TypeFor[Options]().NumField(); n != 30 {
+	if n := reflect.TypeFor[Options]().NumField(); n != 31 {
 		t.Fatalf("Options has %d fields: decide how the tests vary the new one", n)
 	}
 	bools := []bool{false, true}
@@ -384,7 +390,7 @@ func variants(t *testing.T, arch string) []Options {
 			Options{Arch: arch, Listener: listener, CloseUDPBypasses: true},
 			Options{Arch: arch, Listener: listener, NotifyPaths: true},
 			Options{Arch: arch, Listener: listener, NotifyReads: true, NotifyWrites: true, NotifyNew: true},
-			Options{Arch: arch, Listener: listener, NotifyPorts: true},
+			Options{Arch: arch, Listener: listener, NotifyPorts: true, NotifySignals: true},
 			Options{Arch: arch, Listener: listener, EmulateMemfds: true},
 			Options{Arch: arch, Listener: listener, RefuseSharedFiles: true},
 			Options{Arch: arch, Listener: listener, RefuseWritableCode: true},

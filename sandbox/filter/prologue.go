@@ -111,6 +111,14 @@ func (h *head) watched(a *abi) {
 		h.verdict(a, "connect", Notify)
 		h.verdict(a, "bind", Notify)
 	}
+	if h.options.NotifySignals {
+		h.verdict(a, "pidfd_send_signal", Notify)
+		h.call(a, "kill", func() { // not to oneself's group (0) and others (negative numbers)
+			h.loadLow(0)
+			h.equal(0, h.rest, next)
+			h.above(1<<31-1, h.rest, h.to(Notify))
+		})
+	}
 	for _, name := range h.options.Observe {
 		if name == "sendto" { // most often without an address
 			h.call(a, name, func() {

@@ -38,9 +38,9 @@ const (
 const allRights = ResolveUnix<<1 - 1
 
 const (
-	// fileRights are those that the kernel accepts in a rule on something other than a
+	// FileRights are those that the kernel accepts in a rule on something other than a
 	// directory; with others landlock_add_rule(2) fails with EINVAL.
-	fileRights = Execute | WriteFile | ReadFile | Truncate | IoctlDev
+	FileRights = Execute | WriteFile | ReadFile | Truncate | IoctlDev
 
 	// nodeRights are what is granted on a device node.
 	nodeRights = WriteFile | ReadFile | Truncate | IoctlDev

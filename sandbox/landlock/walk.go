@@ -298,7 +298,7 @@ func (w *walker) carveAt(n *node, e *ancestor, want, have Rights) {
 	if !e.ceiling.has(MakeReg) {
 		w.noteCarved(n, e)
 	}
-	onlyDirs := own.has(want & fileRights) // the rule on n gives files all they can have
+	onlyDirs := own.has(want & FileRights) // the rule on n gives files all they can have
 	list, err := n.entries(func(e entry) bool {
 		return e.kind != unix.DT_LNK && (!onlyDirs || e.kind == unix.DT_DIR || e.kind == unix.DT_UNKNOWN ||
 			e.kind == unix.DT_SOCK)
@@ -378,9 +378,9 @@ func (w *walker) grantFile(n *node, want, have Rights, why string) {
 			w.emit(n, want&nodeRights, have, why)
 		}
 	case unix.S_IFSOCK:
-		w.emit(n, want&(fileRights|ResolveUnix), have, why)
+		w.emit(n, want&(FileRights|ResolveUnix), have, why)
 	default:
-		w.emit(n, want&fileRights, have, why)
+		w.emit(n, want&FileRights, have, why)
 	}
 }
 

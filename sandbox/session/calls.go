@@ -1,6 +1,7 @@
 package session
 
 import (
+	"fmt"
 	"slices"
 
 	"github.com/memjail/memjail/policy"
@@ -34,6 +35,31 @@ func (c calls) Refusal(name string, args [6]uint64) supervisor.Refusal {
 	}
 	return supervisor.Refusal{Errno: d.Errno, Reason: d.Reason, Rule: d.Key,
 		Remedy: remedy.InPlace(c.policy.Origins.Of(d.Key, ""))}
+}
+
+// Denied describes how [syscalls] deny refuses a call.
+func (c calls) Denied(name string, args *[6]uint64) (supervisor.Refusal, bool) {
+	deny := c.policy.Syscalls.Deny
+	if len(deny) == 0 || args == nil && !slices.Contains(deny, name) ||
+		args != nil && !filter.Denies(name, *args, deny) {
+		return supervisor.Refusal{}, false
+	}
+	const key = "syscalls.deny"
+	origin := c.policy.Origins.Of(key, name)
+	r := supervisor.Refusal{Errno: unix.EPERM, Rule: key, Reason: "the policy denies the call"}
+	if origin != (policy.Origin{}) {
+		r.Reason += " (" + origin.String() + ")"
+	}
+	switch {
+	case len(deny) == 1: // a flag can only empty the list
+		r.Remedy = remedyOf(policy.SetList(key))
+	case origin.Written != "":
+		r.Remedy.Note = fmt.Sprintf("remove %q, which contains %s, from %s", origin.Written, name, key)
+	default:
+		r.Remedy.Note = fmt.Sprintf("remove %q from %s", name, key)
+	}
+	r.Remedy = r.Remedy.InPlace(origin)
+	return r, true
 }
 
 // familyRemedy lets sockets of an address family be made, if a policy can list it.

@@ -5,6 +5,7 @@ import (
 	"sync"
 
 	"github.com/memjail/memjail/policy"
+	"github.com/memjail/memjail/policy/abspath"
 	"github.com/memjail/memjail/sandbox"
 	"github.com/memjail/memjail/sandbox/facts"
 	"github.com/memjail/memjail/sandbox/landlock"
@@ -94,6 +95,25 @@ func (e *explainer) program(name string) (supervisor.Refusal, bool) {
 		refusal.Reason = "it is run by " + interpreter + ": " + refusal.Reason
 	}
 	return refusal, refused
+}
+
+// Move: the rules compare what may be done with a file under its names.
+func (e *explainer) Move(from, to string, directory bool) (supervisor.Refusal, bool) {
+	if !e.rules.NotMovable(from, to, directory) {
+		return supervisor.Refusal{}, false
+	}
+	r := supervisor.Refusal{Reason: "the file could be used in more ways there, or its directory has no rule for that"}
+	var rights policy.Rights
+	for _, rule := range e.policy.Paths.Rules.List() {
+		if abspath.Within(rule.Path, to) {
+			rights |= rule.Rights
+		}
+	}
+	if rights&policy.MayRead != 0 {
+		r.Remedy = remedyOf(policy.AddRule(rights&^policy.MayList, path.Dir(from)))
+		r.Remedy.Note = "or copy the file"
+	}
+	return r, true
 }
 
 func (e *explainer) Port(port uint16, access supervisor.Access) (supervisor.Refusal, bool) {

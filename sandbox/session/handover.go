@@ -44,6 +44,7 @@ type successorConfig struct {
 	Denied     supervisor.Places
 	Listed     supervisor.Places
 	Reports    bool
+	Signals    bool // the filter notifies of signals
 	OwnMounts  bool // fdMounts is there
 	Chrooted   bool // somebody inside may have another root
 	Helper     int  // the membership helper's number; 0: fdMembers is not there
@@ -200,7 +201,7 @@ func (s *session) successorConfig() (*os.File, error) {
 	config := successorConfig{Policy: s.policy, Reports: s.options.Sandbox.Reports, PID: s.cmd.PID,
 		OwnMounts: s.plan.MountNamespace != nil, Chrooted: s.supervisor.Chrooted(), Writable: s.plan.Writable,
 		Denied: s.plan.Denied, Listed: s.plan.Listed, Covers: s.plan.Covers,
-		Token: s.plan.Token}
+		Signals: s.plan.Signals, Token: s.plan.Token}
 	config.Policy.Origins, config.Policy.Tests = nil, nil // a supervisor does not need them
 	if s.plan.Guard != nil {
 		config.Guard = guardOnByte

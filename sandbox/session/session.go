@@ -274,7 +274,7 @@ func (s *session) abort(err error) (Status, error) {
 func (s *session) supervise() error {
 	o := supervisor.Options{Policy: s.policy, Calls: calls{&s.policy}, MountNamespace: s.plan.MountNamespace,
 		Members: s.plan.Members, Writable: s.plan.Writable, Denied: s.plan.Denied, Listed: s.plan.Listed,
-		Failed: s.supervisionFailed, StarterShares: true,
+		Failed: s.supervisionFailed, StarterShares: true, Signals: s.plan.Signals,
 		Observe: s.options.Observe,
 		Quiet:   func() bool { return !s.plan.Checked() }}
 	if !s.plan.CommandNotDumpable {

@@ -14,6 +14,8 @@ import (
 type Target struct {
 	Path      string
 	Directory bool
+	// Link: it is a symbolic link, which the caller does not follow.
+	Link bool
 	// Missing: the name does not exist and the call would make it.
 	Missing bool
 }
@@ -54,6 +56,7 @@ func (r *Resolver) Canonical(c Caller, p *Path, creates bool, mode uint32) (Targ
 		return Target{}, err
 	}
 	t.Path, t.Directory = string(buf[:n]), kind&unix.S_IFMT == unix.S_IFDIR
+	t.Link = kind&unix.S_IFMT == unix.S_IFLNK
 	if !strings.HasPrefix(t.Path, "/") || strings.HasPrefix(t.Path, "/memfd:") ||
 		strings.HasSuffix(t.Path, " (deleted)") {
 		return Target{}, unix.ENOENT // a pipe, a socket, or nothing that has a name

@@ -27,7 +27,7 @@ type advice struct {
 // aboutPath reports whether path rules would allow what was refused.
 func aboutPath(e supervisor.Event) bool {
 	edits := e.Remedy.Edits
-	return e.Target != "" && len(edits) == 1 && rightsOf(edits[0]) != 0
+	return e.Target != "" && e.Errno != "EXDEV" && len(edits) == 1 && rightsOf(edits[0]) != 0
 }
 
 // adviseOn combines the refusals. What no path rule allows keeps its own remedy.

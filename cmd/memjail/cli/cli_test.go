@@ -110,7 +110,7 @@ func TestSummary(t *testing.T) {
 		t.Errorf("got\n%s\nwant\n%s", out.String(), want)
 	}
 	for i := range summaryLines + 2 {
-		c.add(event(strings.Repeat("x", i+1), "openat", "/p"))
+		c.add(event("x", "openat", "/"+strings.Repeat("p", i+1)))
 	}
 	out.Reset()
 	c.summary(summary{out: &out, command: []string{"cmd"}})

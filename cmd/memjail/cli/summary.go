@@ -48,6 +48,8 @@ func kindOf(e supervisor.Event) kindKey {
 type kindCount struct {
 	event supervisor.Event
 	count int
+	// programs are how many others did the same, where these are put together.
+	programs int
 }
 
 // logQueue is how many lines may wait for a log that is slow to take them.

@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/memjail/memjail/policy"
 	"github.com/memjail/memjail/sandbox/learn"
@@ -34,6 +35,7 @@ func (c *collector) summary(s summary) {
 		s.printf("warning: %d refused attempts are missing from the log, which was too slow", c.dropped)
 	}
 	kinds, total := c.harmful()
+	kinds = alike(kinds)
 	if total > 0 {
 		s.printf("%s", s.style.bold(countOf(total)+" refused:"))
 	}
@@ -74,6 +76,24 @@ func (c *collector) brief(s summary) {
 	s.printf("%s; memjail run -v tells more", text)
 }
 
+// alike puts kinds together that differ only in the program.
+func alike(kinds []*kindCount) []*kindCount {
+	var merged []*kindCount
+	seen := map[kindKey]*kindCount{}
+	for _, k := range kinds {
+		key := kindOf(k.event)
+		key.comm, key.remedy = "", k.event.Remedy.String()
+		if first := seen[key]; first != nil {
+			first.count += k.count
+			first.programs++
+			continue
+		}
+		copied := *k
+		seen[key], merged = &copied, append(merged, &copied)
+	}
+	return merged
+}
+
 func countOf(n int) string {
 	if n == 1 {
 		return "1 attempt"
@@ -104,6 +124,9 @@ func (c *collector) harmful() (kinds []*kindCount, total int) {
 
 const prefix = "memjail: "
 
+// longestCommand is how many characters of a command are repeated at most.
+const longestCommand = 100
+
 func (s *summary) printf(format string, args ...any) {
 	fmt.Fprintf(s.out, prefix+format+"\n", args...)
 }
@@ -113,6 +136,9 @@ func (s *summary) printKind(k *kindCount) {
 	times := ""
 	if k.count > 1 {
 		times = fmt.Sprintf(" (%d times)", k.count)
+	}
+	if k.programs > 0 {
+		times = fmt.Sprintf(" (%d times, by %d programs)", k.count, k.programs+1)
 	}
 	room := s.style.width - len(prefix) - len("  ") - len(times)
 	s.printf("  %s%s", s.style.fit(refusal(k.event), room), times)
@@ -139,7 +165,11 @@ func (s *summary) printAdvice(a advice) {
 	if a.home {
 		s.printf("instead, %s gives CMD a home directory of its own, without such files", privateHome.Flag)
 	}
-	s.printf("or have a policy written: memjail learn -o my.toml -- %s", shellWords(s.command))
+	command := shellWords(s.command)
+	if utf8.RuneCountInString(command) > longestCommand {
+		command = "CMD"
+	}
+	s.printf("or have a policy written: memjail learn -o my.toml -- %s", command)
 }
 
 func plural(n int, one, many string) string {
@@ -202,16 +232,15 @@ func firstNames(names []string) string {
 }
 
 // unreported says which refusals are reported nowhere.
-func unreported(pol policy.Policy) string {
-	calls := "signals to processes outside"
-	if len(pol.Syscalls.Deny) > 0 {
-		calls += ", the calls of [syscalls] deny"
-	}
-	if !pol.Paths.Rules.Restricted() {
-		calls += ", names made and removed in protected directories"
+func unreported(pol policy.Policy, supervised bool) string {
+	calls := "signals to groups and by tgkill(2), clone3(2), messages of unconnected UDP sockets"
+	if !supervised {
+		calls = "paths, ports, signals and files of /proc (there is no supervisor)"
+	} else if pol.Paths.Rules.Restricted() {
+		calls += ", stat(2) in a private view"
 	}
 	return "not reported are refusals of " + calls +
-		`: "memjail policy explain --call NAME" (or --write PATH) answers for them`
+		`: "memjail policy explain --call NAME" (or --read, --write PATH) answers for them`
 }
 
 // describe formats in one line who attempted what, which layer refused it and what would

@@ -1,0 +1,89 @@
+package main_test
+
+import (
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// helped are refusals of every kind that advice can lift: base are the flags that cause
+// them. HOME is the home directory, OUT a process outside.
+var helped = []struct {
+	name, base, script string
+	root               bool // an ordinary user is refused outside, too
+}{
+	{"read", "-p workspace", "cat $HOME/f", false},
+	{"list", "-p workspace", "ls $HOME/d", false},
+	{"write", "-p workspace", "echo x >> $HOME/f", false},
+	{"create", "-p workspace", "touch $HOME/d/new", false},
+	{"mkdir", "-p workspace", "mkdir $HOME/d/sub", false},
+	{"rmdir", "-p workspace", "rmdir $HOME/d/e", false},
+	{"unlink", "-p workspace", "rm -f $HOME/d/f", false},
+	{"rename", "-p workspace", "mv $HOME/d/f $HOME/d/g", false},
+	{"symlink", "-p workspace", "ln -s x $HOME/d/l", false},
+	{"hard link", "-p workspace --ro $HOME/d", "ln $HOME/d/f second", false},
+	{"fifo", "-p workspace", "mkfifo $HOME/d/p", false},
+	{"truncate", "-p workspace", "truncate -s 0 $HOME/d/f", false},
+	{"execute", "-p workspace", "$HOME/d/tool", false},
+	{"chmod", "-p workspace", "chmod 600 $HOME/d/f", false},
+	{"no metadata", "-p workspace --allow metadata=deny", "chmod 600 own", false},
+	{"connect", "--connect-tcp 9", "exec 3<>/dev/tcp/127.0.0.1/10", false},
+	{"bind", "--bind-tcp 9", `/usr/bin/python3 -c 'import socket; socket.socket().bind(("127.0.0.1", 17392))'`, false},
+	{"family", "--network netlink", `/usr/bin/python3 -c 'import socket; socket.socket()'`, false},
+	{"UNIX socket", "-p workspace", `/usr/bin/python3 -c 'import socket; socket.socket(socket.AF_UNIX)'`, false},
+	{"ptrace", "",
+		"/usr/bin/python3 -c 'import ctypes, sys; sys.exit(ctypes.CDLL(None).ptrace(0, 0, 0, 0) < 0)'", false},
+	{"namespace", "", "unshare -U true", false},
+	{"signal", "", "kill -0 $OUT", false},
+	{"denied call", "--allow syscalls.deny=personality",
+		"/usr/bin/python3 -c 'import ctypes, sys; sys.exit(ctypes.CDLL(None).syscall(135, 0xffffffff) < 0)'", false},
+	{"system", "--allow procfs.system=none", "cat /proc/loadavg", false},
+	{"memory", "", "head -c 0 /proc/self/mem", false},
+	{"name of a process", "--allow procfs.write=", "echo x > /proc/self/comm", false},
+	{"another process", "", "cat /proc/$$/environ && true", false},
+	{"device", "", "exec 3</dev/loop-control", true},
+	{"program directory", "", "exec 3>>/usr/lib/os-release", true},
+}
+
+// TestAdviceHelps pastes what is said to allow a refusal into a shell: the same refusal is
+// gone then.
+func TestAdviceHelps(t *testing.T) {
+	forAccounts(t, func(t *testing.T, as account) {
+		for _, test := range helped {
+			if test.root && !as.isRoot() {
+				continue
+			}
+			t.Run(test.name, func(t *testing.T) {
+				home, dir := as.homeDir(t), as.workDir(t)
+				plantFile(t, as, home, "f", "")
+				plantFile(t, as, home, "d/f", "")
+				plantFile(t, as, home, "d/e/.keep", "")
+				os.Remove(filepath.Join(home, "d", "e", ".keep"))
+				plantFile(t, as, home, "d/tool", "#!/bin/sh\n")
+				os.Chmod(filepath.Join(home, "d", "tool"), 0o755)
+				plantFile(t, as, dir, "own", "")
+				env := []string{"HOME=" + home, "OUT=" + sleeper(t, as)}
+				run := func(flags string) outcome {
+					pasted := memjailPath(t) + " run -v " + flags + ` -- bash -c "$1"`
+					return job{as: as, dir: dir, env: env, argv: []string{"bash", "-c", pasted, "bash",
+						test.script}}.run(t)
+				}
+				before := run(test.base)
+				flags := advisedFlags(before)
+				if before.code == 0 || flags == "" || !strings.Contains(before.stderr, "refused:") {
+					t.Fatalf("no advice: %v", before)
+				}
+				if flag, old, ok := strings.Cut(flags, " in place of "); ok {
+					flags = flag
+					test.base = strings.Replace(test.base, old, "", 1)
+				}
+				after := run(test.base + " " + flags)
+				failed := after.code != 0 && test.name != "connect" // nobody listens there
+				if failed || strings.Contains(after.stderr, "refused:") {
+					t.Errorf("with %s: %v\nbefore: %v", flags, after, before)
+				}
+			})
+		}
+	})
+}
