@@ -51,9 +51,12 @@ func executeAgain() error {
 		steps = append(steps, kernel.StepKeepFD(int(toRelay.Fd())))
 		argv0 = relayedArg0(int(toRelay.Fd()), argv0)
 	}
-	if argv0, err = view.Arg0(argv0); err != nil {
+	argv0, state, err := view.Arg0(argv0)
+	if err != nil {
 		return err
 	}
+	defer state.Close()
+	steps = append(steps, kernel.StepKeepFD(int(state.Fd())))
 	exec, err := kernel.StepExecFile(int(exe.Fd()), append([]string{argv0}, os.Args[1:]...), os.Environ())
 	if err != nil {
 		return err

@@ -1,8 +1,10 @@
 package view
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -75,60 +77,82 @@ func Tried() bool { return own.entered || own.failure != nil }
 // Fail notes why this process does without namespaces of its own.
 func Fail(err error) { own.failure = err }
 
+// outside is what a process cannot ask for once it is in a user namespace.
+type outside struct {
+	Before   kernel.Privileges
+	UID, GID int
+}
+
 // Arg0 is argv[0] with which this program is executed to be in new user and mount namespaces
-// from the first instruction on, see [early.NamespacesPrefix]. argv0 is what [Accept] restores.
-func Arg0(argv0 string) (string, error) {
-	p, err := kernel.ThreadPrivileges()
-	if err != nil {
-		return "", err
+// from the first instruction on, see [early.NamespacesPrefix]. argv0 is what [Accept] restores,
+// state a descriptor to be kept open, which the caller closes if the program is not executed.
+func Arg0(argv0 string) (text string, state *os.File, err error) {
+	o := outside{UID: unix.Geteuid(), GID: unix.Getegid()}
+	if o.Before, err = kernel.ThreadPrivileges(); err != nil {
+		return "", nil, err
 	}
-	return fmt.Sprintf("%s%x,%x,%x,%x,%x,%x,%x,%x: %s", early.NamespacesPrefix, uint64(p.Effective),
-		uint64(p.Permitted), uint64(p.Inheritable), uint64(p.Bounding), uint64(p.Ambient), p.SecureBits,
-		unix.Geteuid(), unix.Getegid(), argv0), nil
+	data, err := json.Marshal(o)
+	if err != nil {
+		return "", nil, fmt.Errorf("describing this process: %w", err)
+	}
+	r, w, err := os.Pipe()
+	if err != nil {
+		return "", nil, fmt.Errorf("describing this process: %w", err)
+	}
+	defer w.Close()
+	if _, err := w.Write(data); err != nil { // less than a pipe holds
+		r.Close()
+		return "", nil, fmt.Errorf("describing this process: %w", err)
+	}
+	return fmt.Sprintf("%s%d: %s", early.NamespacesPrefix, r.Fd(), argv0), r, nil
 }
 
 // Accept finds out whether this process was executed with [Arg0]. It is called first in main,
-// with os.Args, whose first element it restores. What argv[0] claims gives its author
+// with os.Args, whose first element it restores. What the descriptor says gives its author
 // nothing: whoever can execute a program can make a user namespace, too.
 func Accept(args []string) {
 	if len(args) == 0 {
 		return
 	}
 	rest, ok := strings.CutPrefix(args[0], early.NamespacesPrefix)
-	sets, name, found := strings.Cut(rest, ": ")
-	if !ok || !found {
+	number, name, found := strings.Cut(rest, ": ")
+	fd, err := strconv.Atoi(number)
+	if !ok || !found || err != nil {
 		return
 	}
 	args[0] = name
+	kernel.SetThreadName(filepath.Base(name)) // execveat(2) has made it a number
+	var o outside
+	state := os.NewFile(uintptr(fd), "state")
+	if err := json.NewDecoder(io.LimitReader(state, maxState)).Decode(&o); err != nil {
+		own.failure = &NamespaceError{"reading the state of the process before it", err}
+	}
+	state.Close()
 	asked, errno := early.Namespaces()
 	switch {
+	case own.failure != nil:
 	case !asked:
 		own.failure = &NamespaceError{stepUnshare, errors.New("the program does not begin at memjail_entry")}
-		return
 	case errno != 0:
 		own.failure = &NamespaceError{stepUnshare, unix.Errno(errno)}
+	}
+	if asked && errno == 0 {
+		Adopt(o.Before)
+	}
+	if own.failure != nil {
 		return
 	}
-	var bits [8]uint64
-	for i, text := range strings.Split(sets, ",") {
-		if i < len(bits) {
-			bits[i], _ = strconv.ParseUint(text, 16, 64) // 0, which is less, where it is no number
-		}
-	}
-	Adopt(kernel.Privileges{
-		Capabilities: kernel.Capabilities{Effective: kernel.CapSet(bits[0]), Permitted: kernel.CapSet(bits[1]),
-			Inheritable: kernel.CapSet(bits[2])},
-		Bounding: kernel.CapSet(bits[3]), Ambient: kernel.CapSet(bits[4]), SecureBits: int(bits[5]),
-	})
 	// Until they are mapped this process's own IDs are not known to it.
-	for _, file := range idMaps(int(bits[6]), int(bits[7])) {
+	for _, file := range idMaps(o.UID, o.GID) {
 		if err := os.WriteFile(file[0], []byte(file[1]), 0); err != nil {
 			own.failure = &NamespaceError{stepMap, errnoOf(err)}
 			break
 		}
 	}
-	kernel.SetThreadName(filepath.Base(name)) // execveat(2) has made it a number
 }
+
+// maxState is more than the state has.
+const maxState = 4096
 
 // Adopt notes that this process was started in user and mount namespaces that were made for it,
 // with its IDs mapped, and which rights it has outside.
