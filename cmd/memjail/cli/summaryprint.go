@@ -236,8 +236,8 @@ func unreported(pol policy.Policy, supervised bool) string {
 	calls := "signals to groups and by tgkill(2), clone3(2), messages of unconnected UDP sockets"
 	if !supervised {
 		calls = "paths, ports, signals and files of /proc (there is no supervisor)"
-	} else if pol.Paths.Rules.Restricted() {
-		calls += ", stat(2) in a private view"
+	} else if pol.Paths.Rules.Restricted() && pol.Paths.View != policy.ViewShared {
+		calls += `, paths that do not exist in the private view (reported under paths.view = "shared")`
 	}
 	return "not reported are refusals of " + calls +
 		`: "memjail policy explain --call NAME" (or --read, --write PATH) answers for them`
