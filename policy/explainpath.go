@@ -74,7 +74,7 @@ func (e *explainer) special(o Object) {
 		e.decide(true, LayerLandlock, "memory.access", "", "memory.access = %q opens procfs", access)
 	case o.Special == "proc":
 		e.decide(false, e.procfsWall(), "memory.access", "", "procfs is closed, and this is none of its harmless files")
-		e.openMemory(e.answer.Request.Action != ActionRead)
+		e.answer.Remedy = MemoryRemedy(path.Base(o.Path), e.answer.Request.Action != ActionRead)
 	default:
 		e.decide(false, LayerLandlock, "", "", "%s is never granted: it gives access to any memory", o.Special)
 	}
@@ -91,7 +91,7 @@ func (e *explainer) procfs(o Object) {
 		e.procfsWrite(f)
 	case action == ActionExecute || !f.Readable:
 		e.decide(false, e.procfsWall(), "memory.access", "", "procfs is closed, and this is none of its harmless files")
-		e.openMemory(false)
+		e.answer.Remedy = MemoryRemedy(path.Base(o.Path), false)
 	case f.System && e.policy.Procfs.System == SystemNone:
 		e.decide(false, e.procfsWall(), "procfs.system", "", "the policy closes the files that describe the system")
 		e.allowKey("procfs.system", SystemRead.String())
@@ -140,7 +140,7 @@ func (e *explainer) procfsWrite(f *ProcfsFile) {
 	default:
 		e.decide(false, LayerLandlock, "memory.access", "",
 			"procfs is closed to writing, and this is none of the files that a policy can open")
-		e.openMemory(true)
+		e.answer.Remedy = MemoryRemedy(path.Base(e.answer.Request.Path), true)
 	}
 }
 

@@ -164,3 +164,18 @@ func (r Remedy) InPlace(o Origin) Remedy {
 	}
 	return r
 }
+
+// MemoryRemedy opens procfs to reading or, writing, also to that. For a file that is not
+// memory no flag is advised: it would open all memory for the sake of something else.
+func MemoryRemedy(name string, writing bool) Remedy {
+	access := AccessNoWrite
+	if writing {
+		access = AccessAllow
+	}
+	edit := SetMemory(access)
+	switch {
+	case name == "mem", name == "pagemap", name == "kcore", strings.HasPrefix(name, "map_files/"):
+		return Remedy{Edits: []Edit{edit}}
+	}
+	return Remedy{Note: "use " + edit.CommandLine() + ", which also opens the memory of every process inside"}
+}

@@ -3,6 +3,8 @@ package sandbox
 import (
 	"fmt"
 	"path"
+	"slices"
+	"strings"
 
 	"github.com/memjail/memjail/policy"
 	"github.com/memjail/memjail/sandbox/filter"
@@ -61,7 +63,7 @@ func (o *Options) restrictCalls(p *parts, e *effort) (c calls, err error) {
 	if c.denies, err = o.denyFilter(e); err != nil || len(c.denies) == 0 {
 		return c, err
 	}
-	if c.mode == ModeSupervised && o.Reports {
+	if c.mode == ModeSupervised && o.Reports && !deniesStarter(o.Policy.Syscalls.Deny) {
 		// In one program, so that the supervisor is notified of what is denied.
 		c.filter = c.denies.Then(c.filter, filter.Notify)
 		c.plain = c.denies.Then(c.plain, filter.ErrnoVerdict(unix.EPERM))
@@ -198,6 +200,19 @@ func (o *Options) warnMetadata(e *effort) {
 		e.Warn(`owner, mode, times and attributes of files cannot be changed at all: paths.metadata = "granted" ` +
 			`needs a supervisor, and this sandbox has none; --allow metadata=allow leaves them to file permissions`)
 	}
+}
+
+// starterCalls are those that the starter needs between the first filter and execve(2).
+// Where a policy denies one of them, its program has to come last, and its refusals are
+// reported nowhere.
+var starterCalls = []string{"getpid", "gettid", "prlimit64", "setrlimit", "prctl", "rt_sigprocmask", "seccomp", "read",
+	"write", "close", "futex", "sendmsg", "recvmsg", "fcntl", "dup3", "ioctl", "poll", "ppoll", "close_range"}
+
+func deniesStarter(deny []string) bool {
+	return slices.ContainsFunc(deny, func(name string) bool {
+		call, _, _ := strings.Cut(name, ":")
+		return slices.Contains(starterCalls, call)
+	})
 }
 
 // denyFilter builds the program for [syscalls] deny and abi.

@@ -87,3 +87,62 @@ func TestAdviceHelps(t *testing.T) {
 		}
 	})
 }
+
+// dangerous are refusals whose lifting would open what lint warns about. Each names what is
+// said first.
+var dangerous = []struct{ name, script, said string }{
+	{"a key", "cat $HOME/.ssh/id", "keys"},
+	{"a token", "cat $HOME/.npmrc", "tokens"},
+	{"cloud credentials", "ls $HOME/.aws; cat $HOME/.aws/credentials", "credentials"},
+	{"a history", "cat $HOME/.bash_history", "histories"},
+	{"a start-up file", "echo evil >> $HOME/.bashrc", "run when they start"},
+	{"a hook of git", "echo evil >> $HOME/.gitconfig", "git runs programs"},
+	{"login", "touch $HOME/.config/autostart/x", "login"},
+	{"a directory of PATH", "touch $HOME/bin/ls", "PATH"},
+	{"a name in the home directory", "touch $HOME/.state", "could be read"},
+	{"a socket of a daemon", `/usr/bin/python3 -c 'import socket; socket.socket(socket.AF_UNIX)'`, "daemons outside"},
+}
+
+// TestAdviceDangerous: what would open keys, tokens, start-up files or daemons is said before
+// the flag that would; the combined line has no such flag, and a private home instead.
+func TestAdviceDangerous(t *testing.T) {
+	forAccounts(t, func(t *testing.T, as account) {
+		home := as.homeDir(t)
+		for _, name := range []string{".ssh/id", ".npmrc", ".aws/credentials", ".bash_history", ".bashrc", ".gitconfig",
+			".config/autostart/.keep", "bin/.keep"} {
+			plantFile(t, as, home, name, "")
+		}
+		for _, test := range dangerous {
+			dir := as.workDir(t)
+			o := job{as: as, dir: dir, env: []string{"HOME=" + home}, argv: []string{memjailPath(t), "run", "-v", "-p",
+				"workspace", "--", "bash", "-c", test.script + "; false"}}.run(t)
+			said := false
+			for line := range strings.Lines(o.stderr) {
+				warning, advice, advised := strings.Cut(line, "to allow it: ")
+				if !advised || strings.HasPrefix(advice, "--ls") {
+					continue
+				}
+				said = true
+				if !strings.Contains(warning, "careful (") || !strings.Contains(warning, test.said) {
+					t.Errorf("%s: no warning of %q in %q", test.name, test.said, line)
+				}
+			}
+			all := ""
+			for line := range strings.Lines(o.stderr) {
+				if _, flags, ok := strings.Cut(line, "to allow all of this: "); ok {
+					all = flags
+				}
+			}
+			inHome := strings.Contains(test.script, "$HOME")
+			if !said || inHome && (strings.Contains(all, home) || !strings.Contains(all, "--private-home")) {
+				t.Errorf("%s: the combined line is %q: %v", test.name, all, o)
+			}
+		}
+		// Java's write to coredump_filter needs nothing, and no memory is opened for it.
+		o := job{as: as, dir: as.workDir(t), argv: []string{memjailPath(t), "run", "-v", "--", "bash", "-c",
+			"echo 1 > /proc/self/coredump_filter; echo 1 > /proc/sys/kernel/hostname"}}.run(t)
+		if strings.Contains(o.stderr, "to allow it: --memory") || strings.Contains(o.stderr, "of this: --memory") {
+			t.Errorf("memory would be opened for what is none: %v", o)
+		}
+	})
+}

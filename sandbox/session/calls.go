@@ -95,7 +95,9 @@ func remedyFor(key string, args [6]uint64) policy.Remedy {
 	case "network.families":
 		return familyRemedy(uint32(args[0]))
 	case "network.unix":
-		return remedyOf(policy.Edit{Flag: "--unix", Argument: "all", Key: key, Value: `"all"`})
+		r := remedyOf(policy.Edit{Flag: "--unix", Argument: "all", Key: key, Value: `"all"`})
+		r.Careful = "daemons outside could be asked to act, such as docker and the message buses"
+		return r
 	case "network.bind-tcp":
 		r := remedyOf(policy.AddPort("bind-tcp", 0))
 		r.Note = "0 is any free port; or --bind-tcp PORT, if the program binds to it"

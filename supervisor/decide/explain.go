@@ -11,7 +11,7 @@ import (
 // key of the policy that decides, and what would allow it.
 func Explain(r Request, o Object, p *policy.Policy) (reason, key string, remedy policy.Remedy) {
 	const access = "memory.access"
-	read, write := only(policy.SetMemory(policy.AccessNoWrite)), only(policy.SetMemory(policy.AccessAllow))
+	read, write := policy.MemoryRemedy(o.Name, false), policy.MemoryRemedy(o.Name, true)
 	whose := fmt.Sprintf("process %d", o.PID)
 	if o.Own {
 		whose = "its own process"
@@ -59,7 +59,7 @@ func writeRemedy(o Object, p *policy.Policy) (key string, remedy policy.Remedy) 
 	if w, ok := policy.Parse[policy.ProcfsWrite](o.Name); ok && o.Own {
 		return "procfs.write", only(policy.SetList("procfs.write", words(p.Procfs.Write, w)...))
 	}
-	return "memory.access", only(policy.SetMemory(policy.AccessAllow))
+	return "memory.access", policy.MemoryRemedy(o.Name, true)
 }
 
 // words are the names of a list with one more.

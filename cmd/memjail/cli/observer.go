@@ -19,7 +19,7 @@ var _ session.Observer = (*runner)(nil)
 
 func (r *runner) Prepared(plan *sandbox.Plan) error {
 	r.explainPlan(plan)
-	r.supervised = plan.Mode == sandbox.ModeSupervised
+	r.plan = plan
 	entry := r.startEntry(plan)
 	if r.observer != nil {
 		abi := 0
@@ -84,7 +84,7 @@ func (r *runner) exit(status session.Status, err error) error {
 			r.printDropped()
 		}
 		if failed {
-			r.printf("%s", unreported(r.policy, r.supervised))
+			r.printf("%s", unreported(r.policy, r.plan))
 		}
 	case failed && r.journal == nil:
 		r.collect.brief(s)

@@ -162,20 +162,20 @@ func prepareRunner(o *runOptions, args, env []string, io streams, becomes bool) 
 
 // runner carries one run from its policy to its exit status.
 type runner struct {
-	options    *runOptions
-	policy     policy.Policy
-	command    string
-	args       []string
-	env        []string
-	io         streams
-	pinSums    *pin.Sums
-	statusFD   int
-	status     *os.File
-	log        *os.File
-	journal    *journal
-	observer   *os.File // of memjail systemd learn; nil: there is none
-	collect    *collector
-	supervised bool
+	options  *runOptions
+	policy   policy.Policy
+	command  string
+	args     []string
+	env      []string
+	io       streams
+	pinSums  *pin.Sums
+	statusFD int
+	status   *os.File
+	log      *os.File
+	journal  *journal
+	observer *os.File // of memjail systemd learn; nil: there is none
+	collect  *collector
+	plan     *sandbox.Plan // nil before it is made
 	// becomes: this process becomes the command, so other processes report for it.
 	becomes bool
 }

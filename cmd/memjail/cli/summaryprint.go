@@ -9,6 +9,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/memjail/memjail/policy"
+	"github.com/memjail/memjail/sandbox"
 	"github.com/memjail/memjail/sandbox/learn"
 	"github.com/memjail/memjail/sandbox/report"
 	"github.com/memjail/memjail/supervisor"
@@ -232,15 +233,17 @@ func firstNames(names []string) string {
 }
 
 // unreported says which refusals are reported nowhere.
-func unreported(pol policy.Policy, supervised bool) string {
-	calls := "signals to groups and by tgkill(2), clone3(2), messages of unconnected UDP sockets"
-	if !supervised {
+func unreported(pol policy.Policy, p *sandbox.Plan) string {
+	calls := "signals to groups and by tgkill(2), clone3(2), unconnected UDP sockets"
+	if len(p.DenyFilter) > 0 {
+		calls += ", [syscalls] deny"
+	}
+	if p.Mode != sandbox.ModeSupervised {
 		calls = "paths, ports, signals and files of /proc (there is no supervisor)"
 	} else if pol.Paths.Rules.Restricted() && pol.Paths.View != policy.ViewShared {
 		calls += `, paths that do not exist in the private view (reported under paths.view = "shared")`
 	}
-	return "not reported are refusals of " + calls +
-		`: "memjail policy explain --call NAME" (or --read, --write PATH) answers for them`
+	return "not reported: refusals of " + calls + `; ask "memjail policy explain --call NAME"`
 }
 
 // describe formats in one line who attempted what, which layer refused it and what would
