@@ -258,10 +258,15 @@ func (p Policy) WritesProcfs() bool {
 
 // OwnMounts reports whether the policy takes a mount namespace in which the sandbox sees other
 // files than the processes outside (paths.view, paths.tmp, [home]). must is false if the
-// policy leaves that out where it is not possible (paths.view = "auto" alone).
+// policy leaves that out where it is not possible (paths.view = "auto" alone). Without path
+// rules a view would show everything, and none is made.
 func (p Policy) OwnMounts() (needed, must bool) {
-	must = p.Paths.View == ViewPrivate || p.Paths.Tmp == TmpPrivate || p.Home.Private
-	return must || p.Paths.View == ViewAuto, must
+	view := ViewShared
+	if p.Paths.Rules.Restricted() {
+		view = p.Paths.View
+	}
+	must = view == ViewPrivate || p.Paths.Tmp == TmpPrivate || p.Home.Private
+	return must || view == ViewAuto, must
 }
 
 // EndsSandbox reports whether a change of mounts outside can end the sandbox.

@@ -22,13 +22,16 @@ import (
 // It never is without the Landlock domain: a process outside shows its own root directory.
 func (o *Options) privateView(v *fileSystem, c *command, s system, e *effort) error {
 	needed, must := o.Policy.OwnMounts()
+	if o.Policy.Paths.View == policy.ViewPrivate && !o.Policy.Paths.Rules.Restricted() {
+		e.Warn(`paths.view = "private" hides nothing, because there are no path rules (--ro, --rw, ...)`)
+	}
 	if !needed {
 		return view.DropGained() // somebody executed memjail by the name that asks for namespaces
 	}
 	what := o.viewKey()
 	switch {
 	case s.abi == 0:
-		return e.DropOrFail(what, errors.New("it is no boundary without the landlock domain"))
+		return o.withoutView(e, true, errors.New("it is no boundary without the landlock domain"))
 	case !v.mounts.HasRoot():
 		return o.withoutView(e, must,
 			fmt.Errorf("the root directory is not a mount (a chroot into a plain directory): %w",
@@ -86,6 +89,9 @@ func (o *Options) viewKey() string {
 // withoutView does what the policy says where no view can be made. Nothing of it has been made
 // yet.
 func (o *Options) withoutView(e *effort, must bool, err error) error {
+	if err := view.DropGained(); err != nil {
+		return err
+	}
 	if must {
 		return e.DropOrFail(o.viewKey(), err)
 	}
