@@ -34,7 +34,7 @@ func adviceFor(t *testing.T, o outcome, about string) (flags, line string) {
 func TestAdviceCanBePasted(t *testing.T) {
 	names := []string{"plain", "sp ace", "it's", "ev\x1b[31mil; touch pwned", "$(touch pwned)", "`touch pwned`",
 		"new\nline", "back\\slash",
-		"quote\"", "not\xffutf8", "ünïcode", "&& touch pwned", "#hash", "*"}
+		"quote\"", "not\xffutf8", "ünïcode", "&& touch pwned", "#hash", "*", "-rf", "--", "?optional", "~", "!x"}
 	as := accounts()[len(accounts())-1]
 	home, dir := as.homeDir(t), as.workDir(t)
 	for _, name := range names {
