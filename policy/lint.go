@@ -240,7 +240,7 @@ func (l *linter) startups() {
 
 func (l *linter) sockets() {
 	n := l.policy.Network
-	for _, path := range n.Unix.List() {
+	for _, path := range n.UnixPaths() {
 		if found := l.overlapping(control, path); len(found) > 0 {
 			l.report(LevelWarning, "network.unix", path, "network.unix contains "+path,
 				"it controls "+found[0].what+": "+contents(found), "list the sockets that CMD needs")
@@ -589,7 +589,7 @@ func (l *linter) minABI() {
 		{n.ConnectTCP.Restricted(), 4, "network.connect-tcp"}, {n.BindTCP.Restricted(), 4, "network.bind-tcp"},
 		{n.ConnectUDP.Restricted() && inet, 10, "network.connect-udp"},
 		{n.BindUDP.Restricted() && inet, 10, "network.bind-udp"},
-		{n.Unix.Len() > 0, 9, "network.unix"},
+		{len(n.UnixPaths()) > 0 && !n.OwnUnix() || n.OwnUnix() && p.Paths.View != ViewPrivate, 9, "network.unix"},
 	} {
 		if list.restricts {
 			needs = append(needs, need{list.abi, LevelWarning, list.key})

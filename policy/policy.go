@@ -162,7 +162,22 @@ type Network struct {
 	// Unix is network.unix, see docs/policy.md#network: absolute paths of sockets, or of
 	// directories of sockets, which need Landlock ABI 9 (Linux 7.1). With an empty list
 	// the only AF_UNIX sockets are stream pairs, socketpair(2).
+	// [UnixOwn] among them stands for the sockets of the sandbox's own.
 	Unix Only[string]
+}
+
+// UnixOwn is the element of network.unix that is no path: a process reaches the sockets that
+// processes of the sandbox have made. Where Landlock has no right for that, a private view
+// shows no others.
+const UnixOwn = "own"
+
+// OwnUnix reports whether UNIX sockets are those of the sandbox's own, and the ones that are
+// listed.
+func (n Network) OwnUnix() bool { return n.Unix.Lists(UnixOwn) }
+
+// UnixPaths lists the paths of network.unix.
+func (n Network) UnixPaths() []string {
+	return slices.DeleteFunc(n.Unix.List(), func(s string) bool { return s == UnixOwn })
 }
 
 // Syscalls is [syscalls]: system calls that are refused besides those that open memory.

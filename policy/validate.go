@@ -126,7 +126,7 @@ func (v *validator) network(n *Network) {
 	if n.ConnectUDP.Lists(0) {
 		v.wrong("Network.ConnectUDP", "nothing can be sent to port 0")
 	}
-	for _, path := range n.Unix.List() {
+	for _, path := range n.UnixPaths() {
 		v.place("Network.Unix", path)
 	}
 }

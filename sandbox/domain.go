@@ -84,7 +84,7 @@ func (d *domain) signalsStayInside() bool {
 
 // restrictFiles makes the ruleset. The domain has to be closed even if there is an error.
 func (o *Options) restrictFiles(s system, p *parts, e *effort) (d domain, err error) {
-	if err := o.checkNetwork(s.abi, e); err != nil || s.abi == 0 {
+	if err := o.checkNetwork(s.abi, p.view.private != nil, e); err != nil || s.abi == 0 {
 		return d, err
 	}
 	granted := o.Policy

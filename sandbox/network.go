@@ -7,9 +7,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// checkNetwork checks whether the kernel can enforce the rules of [network].
-func (o *Options) checkNetwork(abi int, e *effort) error {
+// checkNetwork checks whether the kernel can enforce the rules of [network]. view: the sandbox
+// has a private view.
+func (o *Options) checkNetwork(abi int, view bool, e *effort) error {
 	needs := landlock.NetworkABI(o.Policy.Network)
+	sockets := "the list of UNIX sockets (network.unix; an empty list, which refuses all, can be enforced)"
+	if o.Policy.Network.OwnUnix() {
+		sockets = `sockets of the sandbox's own (network.unix = "own"; in a private view with path rules it can be ` +
+			`enforced: --view private)`
+		if view && o.Policy.Paths.Rules.Restricted() {
+			needs.Unix = 0 // no others are shown
+		}
+	}
 	for _, part := range []struct {
 		need int
 		what string
@@ -17,7 +26,7 @@ func (o *Options) checkNetwork(abi int, e *effort) error {
 		{needs.TCP, "the rules about TCP ports (network.connect-tcp, network.bind-tcp)"},
 		{needs.UDP, "the rules about UDP ports (network.connect-udp, network.bind-udp; " +
 			"network.families without inet and inet6, which refuses UDP and TCP, can be enforced)"},
-		{needs.Unix, "the list of UNIX sockets (network.unix; an empty list, which refuses all, can be enforced)"},
+		{needs.Unix, sockets},
 	} {
 		if abi >= part.need {
 			continue

@@ -48,6 +48,9 @@ func (o *Options) privateView(v *fileSystem, c *command, s system, e *effort) er
 	if err == nil {
 		v.covered, err = o.coverDenied(plan, v.mounts, e)
 	}
+	if err == nil && o.Policy.Network.OwnUnix() && s.abi < landlock.UnixABI {
+		v.covered = append(v.covered, o.coverSockets(plan)...)
+	}
 	var denied *landlock.DenyError
 	if errors.As(err, &denied) {
 		return err
@@ -104,7 +107,7 @@ func (o *Options) withoutView(e *effort, must bool, err error) error {
 func (o *Options) planView(c *command) (*view.Plan, error) {
 	p := &o.Policy
 	r := view.Request{Rules: p.Paths.Rules.List(), Tmp: p.Paths.Tmp == policy.TmpPrivate,
-		Whole: !p.Paths.Rules.Restricted() || p.Paths.View == policy.ViewShared, Also: p.Network.Unix.List()}
+		Whole: !p.Paths.Rules.Restricted() || p.Paths.View == policy.ViewShared, Also: p.Network.UnixPaths()}
 	for _, d := range p.Devices {
 		r.Also = append(r.Also, d.Path)
 	}

@@ -59,31 +59,14 @@ func (r *receiver) deniedChange(fd int, file kernel.FileID) *Refusal {
 	return &refusal
 }
 
-// mayList reports whether an open may be one of a directory that is listed for the caller.
-// A symbolic link with another name, without O_DIRECTORY, is not noticed: the kernel decides.
+// mayList reports whether an open may be one of a directory that is listed for the caller. By
+// the flags alone it cannot be told from the open of a file, unless there is O_DIRECTORY.
 func (r *receiver) mayList(q *request) bool {
 	const other = unix.O_ACCMODE | unix.O_PATH | unix.O_CREAT | unix.O_TRUNC | unix.O_TMPFILE&^unix.O_DIRECTORY
-	listed := r.s.options.Listed
-	if len(listed) == 0 || q.kind == kindCreat {
+	if len(r.s.options.Listed) == 0 || q.kind == kindCreat {
 		return false
 	}
-	if q.kind == kindOpenat2 {
-		return true // its flags are in memory
-	}
-	flags := q.flags()
-	if flags&other != 0 {
-		return false
-	}
-	if flags&unix.O_DIRECTORY != 0 {
-		return true
-	}
-	last := path.Base(r.path.String())
-	for place := range listed {
-		if last == path.Base(place) {
-			return true
-		}
-	}
-	return last == "." || last == ".."
+	return q.kind == kindOpenat2 || q.flags()&other == 0 // the flags of openat2 are in memory
 }
 
 // list opens a directory for the caller that the policy lets be listed and that no rule can,

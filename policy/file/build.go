@@ -316,7 +316,15 @@ func (b *builder) unix(v value) {
 		*list = policy.Only[string]{}
 		return
 	}
-	addOnly(b, v, list, b.pathItem)
+	if v.shape == shapeString && v.text == policy.UnixOwn {
+		v = value{shape: shapeArray, at: v.at, items: []value{v}}
+	}
+	addOnly(b, v, list, func(item value) ([]string, bool) {
+		if item.shape == shapeString && item.text == policy.UnixOwn {
+			return []string{policy.UnixOwn}, true
+		}
+		return b.pathItem(item)
+	})
 }
 
 // homeDir reads the path of a kept home directory.

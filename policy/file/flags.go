@@ -48,8 +48,8 @@ type Overrides struct {
 	ConnectTCP, BindTCP []string
 	// ConnectUDP and BindUDP do the same for UDP.
 	ConnectUDP, BindUDP []string
-	// Unix adds sockets, or directories of sockets, in the same way. "all" lifts the
-	// restriction.
+	// Unix adds sockets, or directories of sockets, in the same way, or "own" those of the
+	// sandbox's own. "all" lifts the restriction.
 	Unix []string
 }
 
@@ -267,7 +267,7 @@ func (o Overrides) Absolute() (Overrides, error) {
 	elements("--device", &o.Devices)
 	o.Unix = slices.Clone(o.Unix)
 	for i, arg := range o.Unix {
-		if arg != none && arg != unixAll {
+		if arg != none && arg != unixAll && arg != policy.UnixOwn {
 			b.flag = "--unix " + arg
 			o.Unix[i], _ = b.flagPath(arg)
 		}
@@ -343,7 +343,9 @@ func (b *builder) flagUnix(args []string) {
 	}
 	for _, arg := range args {
 		b.key, b.flag, b.inList = k, k.flag+" "+arg, false
-		if _, optional := cutOptional(arg); optional {
+		if arg == policy.UnixOwn {
+			k.set(b, value{shape: shapeString, text: arg})
+		} else if _, optional := cutOptional(arg); optional {
 			b.wrong(value{}, noOptional)
 		} else if clean, ok := b.flagPath(arg); ok {
 			k.set(b, listOf(clean))

@@ -167,9 +167,9 @@ func restKeys() []*key {
 			func(p *policy.Policy) *policy.Only[uint16] { return &p.Network.ConnectUDP }),
 		portKey("network.bind-udp", "--bind-udp", 0,
 			func(p *policy.Policy) *policy.Only[uint16] { return &p.Network.BindUDP }),
-		{name: "network.unix", shape: shapeArray, want: `a list of strings, or "all"`, set: (*builder).unix,
+		{name: "network.unix", shape: shapeArray, want: `a list of strings, "own" or "all"`, set: (*builder).unix,
 			flag: "--unix",
-			get:  func(p *policy.Policy) any { return restricted(p.Network.Unix) }, schema: unixSchema,
+			get:  getUnix, schema: unixSchema,
 			variables: true},
 		{name: "environment.keep", shape: shapeArray, want: wantStrings, set: (*builder).environmentKeep, flag: "--env",
 			get: func(p *policy.Policy) any { return restricted(p.Environment.Keep) }, schema: keepSchema},
@@ -330,6 +330,13 @@ func getEnvironmentSet(p *policy.Policy) any {
 		return nil
 	}
 	return p.Environment.Set
+}
+
+func getUnix(p *policy.Policy) any {
+	if n := &p.Network; n.OwnUnix() && n.Unix.Len() == 1 {
+		return policy.UnixOwn
+	}
+	return restricted(p.Network.Unix)
 }
 
 // listed returns a list to write, nil for an empty one that would mean nothing.

@@ -108,7 +108,7 @@ func (r random) policyText(strict bool) string {
 	line("network.bind-tcp = [%s]", strings.Join(some(r, lawPorts), ", "))
 	line("network.connect-udp = [%s]", strings.Join(some(r, lawPorts), ", "))
 	line("network.bind-udp = [%s]", strings.Join(some(r, lawPorts), ", "))
-	line("network.unix = %s", quotedList(some(r, lawPaths), true))
+	line("network.unix = %s", pick([]string{quotedList(some(r, lawPaths), true), `"own"`, `["own", "/srv"]`}))
 	line("environment.keep = %s", quotedList(some(r, lawNames[:4]), false))
 	line("environment.drop = %s", quotedList(some(r, lawDrops), false))
 	line("environment.set = { A = %s, %s = \"\" }", tomlString(unexpanded("${"+pick(lawPaths))),

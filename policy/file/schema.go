@@ -72,7 +72,10 @@ func pathsSchema() node { return listSchema(pathSchema("")) }
 // optionalPathsSchema is a list of paths, which may be missing if they begin with "?".
 func optionalPathsSchema() node { return listSchema(pathSchema(`\??`)) }
 
-func unixSchema() node { return node{"anyOf": []node{pathsSchema(), {"const": unixAll}}} }
+func unixSchema() node {
+	element := node{"anyOf": []node{pathSchema(""), {"const": policy.UnixOwn}}}
+	return node{"anyOf": []node{listSchema(element), {"enum": []string{unixAll, policy.UnixOwn}}}}
+}
 
 func extendsSchema() node {
 	item := node{"anyOf": []node{

@@ -121,7 +121,10 @@ func followDenied(list []policy.DeniedPath, covered []DeniedPlace, handled Right
 func (p *Plan) deny(r Request, o *carveOptions) (err error) {
 	for _, c := range r.Covered {
 		if c.Path != "" {
-			o.covers, p.Denied = append(o.covers, c.Path), append(p.Denied, c)
+			o.covers = append(o.covers, c.Path)
+		}
+		if c.Path != "" && c.Rule != "" {
+			p.Denied = append(p.Denied, c)
 		}
 	}
 	o.denied, err = followDenied(r.Policy.Paths.Deny, r.Covered, p.Handled)

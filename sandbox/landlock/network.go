@@ -11,9 +11,11 @@ import (
 
 // The first Landlock ABI that can enforce a part of [network].
 const (
-	tcpABI  = 4  // Linux 6.7
-	unixABI = 9  // Linux 7.1
-	udpABI  = 10 // Linux 7.2
+	tcpABI = 4  // Linux 6.7
+	udpABI = 10 // Linux 7.2
+
+	// UnixABI is the first that can refuse to connect to a UNIX socket by its path.
+	UnixABI = 9 // Linux 7.1
 )
 
 // PortRule grants Rights, LANDLOCK_ACCESS_NET_* bits, on a port. Port 0 in a rule
@@ -43,7 +45,7 @@ func NetworkABI(n policy.Network) NetworkNeeds {
 		needs.UDP = udpABI
 	}
 	if n.Unix.Len() > 0 {
-		needs.Unix = unixABI
+		needs.Unix = UnixABI
 	}
 	return needs
 }
@@ -91,7 +93,7 @@ func (w *walker) grantSockets(p policy.Policy) error {
 	if !w.plan.Handled.has(ResolveUnix) {
 		return nil
 	}
-	for _, path := range p.Network.Unix.List() {
+	for _, path := range p.Network.UnixPaths() {
 		fd, err := openat(unix.AT_FDCWD, path, unix.O_PATH|unix.O_CLOEXEC)
 		if err != nil {
 			return &RuleError{Path: path, Err: err}

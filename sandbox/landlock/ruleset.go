@@ -28,7 +28,8 @@ type Request struct {
 	// home, /tmp). A warning names those that are carved.
 	WorkDirs []string
 	// Covered are the elements of paths.deny that mounts of the sandbox's own cover, with the
-	// places of the covers. An element that needs no cover has the empty place.
+	// places of the covers. An element that needs no cover has the empty place, a cover that is
+	// there for another reason the empty rule.
 	Covered []DeniedPlace
 	// Held are the files behind descriptors that the sandbox is started with.
 	Held []HeldFile

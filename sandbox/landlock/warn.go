@@ -69,7 +69,7 @@ func (p *Plan) warnMissing(r Request) {
 		p.warn("landlock ABI %d cannot keep signals inside: only those that dump core are refused, to "+
 			"every other process", v)
 	}
-	if v < 6 && r.Policy.IPC.AbstractSockets == policy.ScopeSandbox {
+	if v < 6 && (r.Policy.IPC.AbstractSockets == policy.ScopeSandbox || r.Policy.Network.OwnUnix()) {
 		p.warn("landlock ABI %d cannot refuse abstract sockets of processes outside the sandbox", v)
 	}
 	if p.HandlesTCP() && !r.Policy.Network.RestrictsUDP() && r.Policy.Network.MakesFamily("inet", "inet6") {

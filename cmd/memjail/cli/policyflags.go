@@ -50,7 +50,8 @@ func (p *policyFlags) declare(f *pflag.FlagSet) {
 		"allow UDP sockets only the local `PORT`, 0 for any free port; several with commas, or none")
 	f.StringArrayVar(&p.overrides.BindTCP, "bind-tcp", nil,
 		"allow TCP sockets to bind only `PORT`; several with commas, or none")
-	f.StringArrayVar(&p.overrides.Unix, "unix", nil, "allow only UNIX sockets at `PATH`, or none, or all")
+	f.StringArrayVar(&p.overrides.Unix, "unix", nil,
+		"allow only UNIX sockets at `PATH`, or own (those made inside), none, or all")
 	f.StringArrayVar(&p.overrides.Env, "env", nil,
 		"`NAME` keeps only the variables with these names, NAME=VALUE sets one")
 	f.StringArrayVar(&p.overrides.DropEnv, "drop-env", nil,
