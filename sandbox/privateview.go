@@ -132,6 +132,10 @@ func (o *Options) planView(c *command) (*view.Plan, error) {
 		}
 	}
 	plan, err := view.NewPlan(r)
+	var failed *view.PathError
+	if errors.As(err, &failed) {
+		return nil, o.placeRule(&landlock.RuleError{Path: failed.Path, Reason: failed.Reason, Err: failed.Err})
+	}
 	if err == nil && p.Paths.Rules.Restricted() {
 		o.grantOwn(own, !r.Whole)
 	}
@@ -168,7 +172,7 @@ func (o *Options) home(env []string) (*view.Home, error) {
 		}
 	}
 	if len(h.Places) == 0 {
-		return nil, errors.New("the home directory is not known: set HOME")
+		return nil, errors.New("HOME is not set, or names no directory: set it to one that exists")
 	}
 	return h, nil
 }
