@@ -35,6 +35,7 @@ const (
 	AccessChange Access = "change" // owner, mode, times
 	AccessSocket Access = "socket" // a socket of some family is made
 	AccessHidden Access = "hidden" // what the call names cannot be read: the program is not dumpable
+	AccessLook   Access = "look"   // metadata or the target of a link are read, and nothing is opened
 	AccessMiss   Access = "miss"   // a file that does not exist is to be read or executed
 )
 
@@ -87,6 +88,23 @@ var pathCalls = map[string][]pathArgument{
 	"utimensat_time64": {{path: 1, dir: 0, access: AccessChange}},
 }
 
+// lookCalls are the calls that look at what a path leads to. No rule is about them; in a
+// private view they tell what exists.
+var lookCalls = map[string][]pathArgument{
+	"stat":       {{path: 0, dir: -1, access: AccessLook}},
+	"stat64":     {{path: 0, dir: -1, access: AccessLook}},
+	"lstat":      {{path: 0, dir: -1, access: AccessLook, keepLink: true}},
+	"lstat64":    {{path: 0, dir: -1, access: AccessLook, keepLink: true}},
+	"newfstatat": {{path: 1, dir: 0, access: AccessLook}},
+	"fstatat64":  {{path: 1, dir: 0, access: AccessLook}},
+	"statx":      {{path: 1, dir: 0, access: AccessLook}},
+	"access":     {{path: 0, dir: -1, access: AccessLook}},
+	"faccessat":  {{path: 1, dir: 0, access: AccessLook}},
+	"faccessat2": {{path: 1, dir: 0, access: AccessLook}},
+	"readlink":   {{path: 0, dir: -1, access: AccessLook, keepLink: true}},
+	"readlinkat": {{path: 1, dir: 0, access: AccessLook, keepLink: true}},
+}
+
 // PathCalls returns the names of the calls that the filter has to ask about so that
 // refusals by path rules are reported, besides opens and execve(2).
 func PathCalls() []string {
@@ -96,9 +114,14 @@ func PathCalls() []string {
 }
 
 // ObservedCalls returns those of [PathCalls] and the others that [Options.Observe] needs.
-// Opens, execve(2), execveat(2), connect(2) and bind(2) are observed as well.
-func ObservedCalls() []string {
-	return append(slices.Sorted(maps.Keys(pathCalls)), "sendto", "socket")
+// Opens, execve(2), execveat(2), connect(2) and bind(2) are observed as well. With looks
+// there are also the calls that look at what a path leads to.
+func ObservedCalls(looks bool) []string {
+	names := append(slices.Sorted(maps.Keys(pathCalls)), "sendto", "socket")
+	if looks {
+		names = append(names, slices.Sorted(maps.Keys(lookCalls))...)
+	}
+	return names
 }
 
 // observes reports whether somebody wants to know what is asked for.
@@ -115,6 +138,9 @@ func (r *receiver) leftCall(q *request, number int32) bool {
 	}
 	name := r.s.options.Calls.Name(q.arch, number)
 	paths, ok := pathCalls[name]
+	if !ok {
+		paths, ok = lookCalls[name]
+	}
 	if _, denied := r.s.options.Calls.Denied(name, &q.args); denied {
 		return false
 	}

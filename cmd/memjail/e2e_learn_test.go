@@ -175,3 +175,35 @@ func TestLearnHidden(t *testing.T) {
 		}
 	})
 }
+
+// TestLearnView: the policy for a private view names what the program only looked at, which is
+// all that differs under it.
+func TestLearnView(t *testing.T) {
+	forAccounts(t, func(t *testing.T, as account) {
+		as.needs(t, "/usr/bin/python3")
+		home := as.homeDir(t)
+		plantFile(t, as, home, "seen", "x\n")
+		dir := as.workDir(t)
+		policy := filepath.Join(as.workDir(t), "p.toml")
+		script := "import os; print(os.path.exists(os.environ['HOME'] + '/seen'), os.path.exists('/bin/sh'))"
+		for _, run := range []struct {
+			launcher []string
+			prints   string
+		}{
+			{nil, "True True\n"}, // the control
+			{[]string{memjailPath(t), "learn", "-q", "--view", "private", "-o", policy, "--"}, "True True\n"},
+			{[]string{memjailPath(t), "run", "-q", "-p", policy, "--"}, "False True\n"},
+		} {
+			o := job{as: as, dir: dir, argv: append(run.launcher, "/usr/bin/python3", "-c", script),
+				env: []string{"HOME=" + home}}.run(t)
+			if o.code != 0 || o.stdout != run.prints {
+				t.Errorf("%q: want %q: %v", run.launcher, run.prints, o)
+			}
+		}
+		text, err := os.ReadFile(policy)
+		if err != nil || !strings.Contains(string(text), "view = \"private\"\n") ||
+			!strings.Contains(string(text), "#   \"${HOME}/seen\" (read; python3: 1 use)\n") {
+			t.Errorf("%v\n%s", err, text)
+		}
+	})
+}

@@ -67,6 +67,7 @@ type Recorder struct {
 	made      map[string]bool
 	replaced  map[string]bool // directories in which names were removed or replaced that were there before
 	hidden    map[string]*use // programs whose calls cannot be read, by their names
+	looks     map[string]*use // looked at, whether or not it was opened
 	missed    map[string]*use // looked for, and not there
 	reads     map[string]bool // files that were read or executed
 	changed   bool            // owner, mode or times of files were changed
@@ -87,7 +88,7 @@ type port struct {
 // NewRecorder returns an empty one.
 func NewRecorder() *Recorder {
 	return &Recorder{paths: map[string]*use{}, made: map[string]bool{}, sockets: map[string]*use{},
-		own: map[string]bool{}, replaced: map[string]bool{}, hidden: map[string]*use{},
+		own: map[string]bool{}, replaced: map[string]bool{}, hidden: map[string]*use{}, looks: map[string]*use{},
 		missed: map[string]*use{}, reads: map[string]bool{},
 		ports: map[port]*use{}, families: map[uint16]bool{}}
 }
@@ -99,6 +100,11 @@ func (r *Recorder) Observe(o supervisor.Observation) {
 	switch o.Access {
 	case supervisor.AccessConnect, supervisor.AccessBind:
 		r.address(o)
+		return
+	case supervisor.AccessLook:
+		if path.IsAbs(o.Path) && !r.isMade(o.Path) {
+			r.at(r.looks, o.Path).add(0, 1, o.Comm)
+		}
 		return
 	case supervisor.AccessHidden:
 		r.at(r.hidden, o.Comm).add(0, 1)

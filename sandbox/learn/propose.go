@@ -51,6 +51,8 @@ type Proposal struct {
 
 	// Missed are paths outside the grants that were looked for and do not exist.
 	Missed []Withheld
+	// Unseen are paths that were looked at, exist, and are not in the private view.
+	Unseen []Withheld
 	// Variables and Measured are set by the caller, if it knows.
 	Variables Variables
 	Measured  Measured
@@ -58,6 +60,7 @@ type Proposal struct {
 	places   Places
 	portUses map[uint16]*use
 	base     *Base
+	view     string
 	// changed: owner, mode or times of files were changed.
 	changed bool
 	// ports: sockets of IP can be made, and the kernel can restrict their TCP ports.
@@ -79,6 +82,8 @@ type Options struct {
 	// Service: the program may connect to the sockets of the service manager and the system
 	// log, to which the policy therefore leaves UNIX sockets open if it does.
 	Service bool
+	// View becomes paths.view; "": the policy does not say.
+	View string
 	// Lstat tells what the program has left behind; nil: [os.Lstat].
 	Lstat func(name string) (os.FileInfo, error)
 	// Base is what the proposal adds to; nil: nothing.
@@ -104,6 +109,9 @@ func (r *Recorder) Propose(o Options) Proposal {
 	b.mergeSiblings()
 	b.dropCovered()
 	b.grantListings()
+	if dir := o.Places.Dir; o.View != "" && dir != "" && !b.holds(dir) && o.Base.rights(dir) == 0 {
+		b.add(target{dir, groupListed}, policy.MayList, 0, nil) // without it the view has no place to start in
+	}
 	b.addExact()
 	b.sockets(r)
 	p := Proposal{Withheld: b.withheld, Families: familyNames(r.families, b.socketsGranted || len(r.own) > 0),
@@ -130,6 +138,9 @@ func (r *Recorder) Propose(o Options) Proposal {
 		p.without(o.Base)
 	}
 	p.Missed = b.missed(r.missed)
+	if o.View != "" {
+		p.view, p.Unseen = o.View, b.unseen(r.looks)
+	}
 	slices.SortFunc(p.Grants, func(x, y Grant) int {
 		return cmp.Or(cmp.Compare(x.group, y.group), strings.Compare(x.Path, y.Path))
 	})
@@ -434,6 +445,29 @@ func (b *builder) sockets(r *Recorder) {
 		}
 		b.withheld = append(b.withheld, Withheld{Path: name, Need: u.need, Programs: u.by, Count: u.count, Why: why})
 	}
+}
+
+// holds reports whether a grant is on a path, or above it.
+func (b *builder) holds(name string) bool {
+	for granted := range b.grants {
+		if abspath.Within(granted, name) {
+			return true
+		}
+	}
+	return false
+}
+
+// unseen are the paths that were looked at and that no rule shows. The directories on the way
+// to a rule exist in a private view.
+func (b *builder) unseen(uses map[string]*use) []Withheld {
+	return slices.DeleteFunc(b.missed(uses), func(w Withheld) bool {
+		for _, g := range b.grants {
+			if abspath.Within(w.Path, g.Path) || abspath.Within(g.Path, w.Path) {
+				return true
+			}
+		}
+		return false
+	})
 }
 
 // missed are the paths that were looked for and do not exist, where neither the proposal

@@ -78,6 +78,9 @@ func (p *Proposal) TOML(command []string) []byte {
 		fmt.Fprintf(&b, "min-abi = %d # for the TCP ports below\n", portsABI)
 	}
 	b.WriteString("\n[paths]\n")
+	if p.view != "" {
+		fmt.Fprintf(&b, "view = %q\n", p.view)
+	}
 	for _, rights := range pathLists {
 		p.list(&b, rights)
 	}
@@ -153,6 +156,9 @@ func (g *Grant) mark() string {
 }
 
 func usedBy(programs []string, count int) string {
+	if count == 0 {
+		return "where the program starts"
+	}
 	names := make([]string, len(programs))
 	for i, name := range programs {
 		names[i] = report.Printable(name)
@@ -346,16 +352,20 @@ func (p *Proposal) withheld(b *strings.Builder) {
 			"like secrets.\n")
 		comment(b, "", p.Variables.Secret)
 	}
-	if len(p.Missed) > 0 {
-		b.WriteString("\n# Looked for, and not there. If these come to be, the program is refused them.\n")
-		for i, w := range p.Missed {
+	some := func(what string, paths []Withheld) {
+		for i, w := range paths {
+			if i == 0 {
+				b.WriteString("\n# " + what + "\n")
+			}
 			if i == maxMissed {
-				fmt.Fprintf(b, "#   and %d more\n", len(p.Missed)-maxMissed)
+				fmt.Fprintf(b, "#   and %d more\n", len(paths)-maxMissed)
 				break
 			}
 			line(w, "")
 		}
 	}
+	some("Looked for, and not there. If these come to be, the program is refused them.", p.Missed)
+	some("Looked at, and not opened. In the private view these do not exist.", p.Unseen)
 }
 
 // String names a need.

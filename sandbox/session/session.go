@@ -36,6 +36,8 @@ type Options struct {
 	// the supervisor while the program waits; nil: nobody observes. See
 	// [supervisor.Options.Observe].
 	Observe func(supervisor.Observation)
+	// ObserveLooks: calls that look at what a path leads to are observed as well.
+	ObserveLooks bool
 	// ObserveDetached: under Become the same goes to the observer of the detached supervisor,
 	// which is a [UseObserver].
 	ObserveDetached bool
@@ -119,7 +121,7 @@ func prepare(o Options) (*sandbox.Plan, Observer, error) {
 		o.Sandbox.PathCalls = supervisor.PathCalls()
 	}
 	if o.Observe != nil || o.ObserveDetached {
-		o.Sandbox.Observe = supervisor.ObservedCalls()
+		o.Sandbox.Observe = supervisor.ObservedCalls(o.ObserveLooks)
 	}
 	plan, err := sandbox.Prepare(o.Sandbox)
 	if err != nil {

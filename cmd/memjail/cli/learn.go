@@ -26,6 +26,7 @@ type learnOptions struct {
 	output  string
 	merge   string
 	extends []string
+	view    string
 	secrets bool
 	prove   bool
 	quiet   bool
@@ -58,6 +59,7 @@ in the file changes. The exit status is that of CMD.`,
 	f.StringVar(&o.merge, "merge", "", "add what CMD used to the policy `FILE`, or with -o to a copy of it")
 	f.StringArrayVar(&o.extends, "extends", nil,
 		"write a policy that extends the policy `NAME` and lists only what that does not give")
+	f.StringVar(&o.view, "view", "", "write paths.view = `VALUE`, private or auto, and list what CMD only looks at")
 	f.BoolVar(&o.secrets, "secrets", false,
 		"also grant keys, tokens, start-up files and sockets of daemons that CMD used")
 	f.BoolVar(&o.prove, "prove", false,
@@ -75,6 +77,9 @@ func runLearn(o *learnOptions, args, env []string, io streams) error {
 	}
 	if o.merge != "" && len(o.extends) > 0 {
 		return usagef("--merge changes a policy and --extends begins one: use one of them")
+	}
+	if o.view != "" && (o.merge != "" || o.view != policy.ViewPrivate.String() && o.view != policy.ViewAuto.String()) {
+		return usagef("--view %s: want private or auto, and not with --merge", policy.ShellWord(o.view))
 	}
 	if o.prove {
 		if o.target() == "" {
@@ -98,7 +103,8 @@ func runLearn(o *learnOptions, args, env []string, io streams) error {
 	recorder := learn.NewRecorder()
 	status, err := session.Run(session.Options{
 		Sandbox:  sandbox.Options{Policy: file.Default(), Args: args, Env: env, NoCapability: true},
-		Observer: l, Observe: recorder.Observe, Remaining: session.RemainingAwaited,
+		Observer: l, Observe: recorder.Observe, ObserveLooks: o.view != "",
+		Remaining: session.RemainingAwaited,
 	})
 	if err == nil && l.nested {
 		err = errNested
@@ -107,7 +113,7 @@ func runLearn(o *learnOptions, args, env []string, io streams) error {
 		out.discard()
 		return err
 	}
-	p := recorder.Propose(learn.Options{Places: places, Secrets: o.secrets, ABI: l.abi, Base: base})
+	p := recorder.Propose(learn.Options{Places: places, Secrets: o.secrets, ABI: l.abi, Base: base, View: o.view})
 	p.Measured = measured()
 	if p.Variables, err = o.variables(recorder, env, args); err != nil {
 		out.discard()

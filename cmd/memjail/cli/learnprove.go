@@ -93,6 +93,9 @@ func (p *prover) learnArguments(target string) []string {
 	for _, name := range p.options.extends {
 		args = append(args, "--extends", name)
 	}
+	if p.options.view != "" {
+		args = append(args, "--view", p.options.view)
+	}
 	if p.options.secrets {
 		args = append(args, "--secrets")
 	}
