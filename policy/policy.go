@@ -274,10 +274,10 @@ func (p Policy) WritesProcfs() bool {
 // OwnMounts reports whether the policy takes a mount namespace in which the sandbox sees other
 // files than the processes outside (paths.view, paths.tmp, [home]). must is false if the
 // policy leaves that out where it is not possible (paths.view = "auto" alone). Without path
-// rules a view would show everything, and none is made.
+// rules and denied paths a view would show everything, and none is made.
 func (p Policy) OwnMounts() (needed, must bool) {
 	view := ViewShared
-	if p.Paths.Rules.Restricted() {
+	if p.Paths.Rules.Restricted() || len(p.Paths.Deny) > 0 {
 		view = p.Paths.View
 	}
 	must = view == ViewPrivate || p.Paths.Tmp == TmpPrivate || p.Home.Private

@@ -22,7 +22,7 @@ import (
 // It never is without the Landlock domain: a process outside shows its own root directory.
 func (o *Options) privateView(v *fileSystem, c *command, s system, e *effort) error {
 	needed, must := o.Policy.OwnMounts()
-	if o.Policy.Paths.View == policy.ViewPrivate && !o.Policy.Paths.Rules.Restricted() {
+	if p := &o.Policy.Paths; p.View == policy.ViewPrivate && !p.Rules.Restricted() && len(p.Deny) == 0 {
 		e.Warn(`paths.view = "private" hides nothing, because there are no path rules (--ro, --rw, ...)`)
 	}
 	if !needed {
