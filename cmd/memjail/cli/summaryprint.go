@@ -243,7 +243,7 @@ func unreported(pol policy.Policy, p *sandbox.Plan) string {
 	} else if pol.Paths.Rules.Restricted() && pol.Paths.View != policy.ViewShared {
 		calls += `, paths that do not exist in the private view (reported under paths.view = "shared")`
 	}
-	return "not reported: refusals of " + calls + `; ask "memjail policy explain --call NAME"`
+	return "not reported are refusals of " + calls + `; ask "memjail policy explain --call NAME"`
 }
 
 // describe formats in one line who attempted what, which layer refused it and what would
