@@ -85,6 +85,10 @@ func oneOf(names []string) string {
 	return strings.Join(names[:last], ", ") + " or " + names[last]
 }
 
+// DidYouMean returns ` (did you mean "CANDIDATE"?)` with the candidate that was probably meant,
+// or "".
+func DidYouMean(name string, candidates []string) string { return didYouMean(name, candidates) }
+
 // didYouMean returns the end of a message that suggests the most likely candidate, or "". A
 // candidate with the same last part (memory.processes for procfs.processes) is likelier
 // than one with a similar spelling.
@@ -99,7 +103,8 @@ func didYouMean(name string, candidates []string) string {
 	if same != 1 {
 		best = ""
 		for _, c := range candidates {
-			if d := editDistance(name, c); d < distance {
+			d := editDistance(name, c)
+			if d < distance || d == distance && best != "" && subsequence(name, c) && !subsequence(name, best) {
 				best, distance = c, d
 			}
 		}
@@ -108,6 +113,17 @@ func didYouMean(name string, candidates []string) string {
 		return ""
 	}
 	return fmt.Sprintf(" (did you mean %q?)", best)
+}
+
+// subsequence reports whether whole has all bytes of part in their order: who leaves out a
+// letter is likelier than who takes a wrong one.
+func subsequence(part, whole string) bool {
+	for i := range len(whole) {
+		if part != "" && whole[i] == part[0] {
+			part = part[1:]
+		}
+	}
+	return part == ""
 }
 
 func lastPart(name string) string {

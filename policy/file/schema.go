@@ -39,7 +39,9 @@ func Schema() []byte {
 		at[name] = k.schema()
 	}
 	properties["network"].(node)["minProperties"] = 1
-	properties[testTable] = node{"type": "array", "items": testSchema()}
+	properties[testTable] = node{"type": "array", "items": testSchema(), "description": about[testTable]}
+	describe(testTable, properties[testTable].(node)["items"].(node))
+	describe("", root)
 	text, err := json.MarshalIndent(root, "", "  ")
 	if err != nil {
 		return nil // cannot happen with maps, slices, strings and numbers; a test checks it

@@ -307,6 +307,38 @@ func TestSchemaAgrees(t *testing.T) {
 	}
 }
 
+// Every key, table and test key has a description, in about and in the schema.
+func TestAbout(t *testing.T) {
+	described := map[string]bool{testTable: true}
+	for _, k := range keys() {
+		described[k.name] = true
+		if table, _, ok := strings.Cut(k.name, "."); ok {
+			described[table] = true
+		}
+	}
+	for _, name := range testKeys {
+		described[testTable+"."+name] = true
+	}
+	for name := range described {
+		if text := about[name]; len(text) < 10 || !strings.HasSuffix(text, ".") || len(text) > 110 {
+			t.Errorf("%s: %q", name, text)
+		}
+	}
+	for name := range about {
+		if !described[name] {
+			t.Errorf("%s is described, and is no key", name)
+		}
+	}
+	if got := strings.Count(string(Schema()), `"description": `); got != len(about)+1 { // a list of tests has two
+		t.Errorf("the schema has %d descriptions, want %d", got, len(about)+1)
+	}
+	for _, k := range Keys() {
+		if _, isEnum := findKey(k.Name).schema()["enum"]; isEnum && len(k.Values) == 0 {
+			t.Errorf("%s: no values", k.Name)
+		}
+	}
+}
+
 // The schema refuses every single line that the parser refuses.
 func TestSchemaRefuses(t *testing.T) {
 	for _, line := range []string{

@@ -94,11 +94,14 @@ of a running process other than with that process's own instructions: not
 through /proc/PID/mem, not with ptrace, process_vm_writev or the other routes.`,
 		SilenceErrors: true, // report prints them, once
 		SilenceUsage:  true,
-		Args: func(_ *cobra.Command, args []string) error {
+		Args: func(cmd *cobra.Command, args []string) error {
 			if len(args) == 0 && askVersion {
 				return nil
 			}
 			if len(args) > 0 {
+				if likely := likelyCommand(cmd, args[0]); likely != "" {
+					return usagef("unknown command %q%s", args[0], likely)
+				}
 				return usagef("unknown command %q: did you mean \"memjail run -- %s\"?", args[0], args[0])
 			}
 			return usagef("no command; try \"memjail run -- CMD\", or \"memjail help\"")
@@ -107,7 +110,7 @@ through /proc/PID/mem, not with ptrace, process_vm_writev or the other routes.`,
 	}
 	root.Flags().BoolVarP(&askVersion, "version", "V", false, "print the version")
 	root.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return usagef("%v; see \"%s --help\"", err, cmd.CommandPath())
+		return usagef("%s", flagMistake(cmd, err))
 	})
 	for _, c := range commands {
 		if only == "" || c.name == only {
@@ -115,7 +118,7 @@ through /proc/PID/mem, not with ptrace, process_vm_writev or the other routes.`,
 		}
 	}
 	if only == "" { // a shell may ask
-		completePolicyFlags(root)
+		addCompletions(root, completions())
 	}
 	return root
 }
@@ -153,7 +156,7 @@ func newDoctor(io streams) *cobra.Command {
 		Use: "doctor", Short: "Check what this kernel can enforce and which settings decide memory safety",
 		Long: `doctor examines the kernel and its settings, and gives a verdict on each one that
 decides how well memory can be closed here. It changes nothing.`,
-		Args: cobra.NoArgs,
+		Args: wantArgs(0, 0),
 		RunE: func(*cobra.Command, []string) error { return runDoctor(io, asJSON) },
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")

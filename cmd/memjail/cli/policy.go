@@ -28,28 +28,18 @@ Exit status:
   0    done; lint: no errors and no warnings
   1    lint: an error or a warning was found
   2    wrong usage, or an invalid policy`,
-		Args: func(_ *cobra.Command, args []string) error {
-			if len(args) > 0 {
-				return misusedf("policy: unknown command %q; see \"memjail policy --help\"", args[0])
-			}
-			return nil
-		},
+		Args: unknownCommand,
 		// A script that forgot the command must notice it.
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return errors.Join(cmd.Help(), statusError(exitMisused))
 		},
 	}
 	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return misusedf("%w; see \"%s --help\"", err, cmd.CommandPath())
+		return misusedf("%s", flagMistake(cmd, err))
 	})
 	cmd.AddCommand(newPolicyShow(io), newPolicyExplain(io), newPolicyLint(io), newPolicyDiff(io),
 		newPolicyList(io), newPolicyInit(io), newPolicySchema(io), newPolicyExport(io))
 	return cmd
-}
-
-// misusedArgs gives mistakes in the arguments their exit status.
-func misusedArgs(check cobra.PositionalArgs) cobra.PositionalArgs {
-	return func(cmd *cobra.Command, args []string) error { return misused(check(cmd, args)) }
 }
 
 func printJSON(io streams, v any) error {
@@ -106,7 +96,7 @@ looked up in the first of these directories, then in the second. A file with the
 of a built-in policy is an error. So that nobody else decides what a name means, files
 and directories have to belong to the user or to root, and others must not be able to
 write them.`,
-		Args: misusedArgs(cobra.NoArgs),
+		Args: wantArgs(0, 0),
 		RunE: func(*cobra.Command, []string) error { return listPolicies(io, asJSON) },
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
@@ -141,7 +131,7 @@ func listPolicies(io streams, asJSON bool) error {
 
 func newPolicySchema(io streams) *cobra.Command {
 	cmd := &cobra.Command{
-		Use: "schema", Short: "Print the JSON schema of policy files, for editors", Args: misusedArgs(cobra.NoArgs),
+		Use: "schema", Short: "Print the JSON schema of policy files, for editors", Args: wantArgs(0, 0),
 		RunE: func(*cobra.Command, []string) error {
 			_, err := io.out.Write(file.Schema())
 			return err
@@ -155,7 +145,7 @@ func newPolicyDiff(io streams) *cobra.Command {
 	var asJSON bool
 	cmd := &cobra.Command{
 		Use: "diff A B", Short: "Show what policy B allows and A does not, and the other way round",
-		Example: "  memjail policy diff memory ./my.toml", Args: misusedArgs(cobra.ExactArgs(2)),
+		Example: "  memjail policy diff memory ./my.toml", Args: wantArgs(2, 2),
 		RunE: func(_ *cobra.Command, args []string) error { return diffPolicies(io, args[0], args[1], asJSON) },
 	}
 	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")

@@ -38,7 +38,7 @@ the order of the flags below.`,
   memjail policy explain --call ptrace
   memjail policy explain ./my.toml --connect 443
   memjail policy explain --allow pin=true --program /srv/app/server --write /srv/app/new`,
-		Args: misusedArgs(cobra.MaximumNArgs(1)),
+		Args: wantArgs(0, 1),
 		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd, args, io) },
 	}
 	f := cmd.Flags()

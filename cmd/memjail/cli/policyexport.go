@@ -30,7 +30,7 @@ seccomp profile, for a container engine that memjail cannot be put into:
 A seccomp profile sees no path. It does not close /proc/PID/mem, and it takes the place
 of the engine's own profile. What of the policy is lost is printed on standard error.`,
 		Example: "  memjail policy export --format docker >memjail.json",
-		Args:    misusedArgs(cobra.MaximumNArgs(1)),
+		Args:    wantArgs(0, 1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if !slices.Contains(profileFormats, format) {
 				return misusedf("--format %s: want %s", format, strings.Join(profileFormats, ", "))

@@ -1,9 +1,7 @@
 package cli
 
 import (
-	"cmp"
 	"fmt"
-	"os"
 	"path/filepath"
 	"reflect"
 	"slices"
@@ -11,7 +9,6 @@ import (
 
 	"github.com/memjail/memjail/policy"
 	"github.com/memjail/memjail/policy/file"
-	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 )
 
@@ -66,60 +63,6 @@ func (p *policyFlags) declarePolicy(f *pflag.FlagSet, usage string) {
 
 // name is what the policy is called in reports.
 func (p *policyFlags) name() string { return strings.Join(p.policies, "+") }
-
-// completePolicyFlags completes, for a command and all below it, what a shell cannot: the
-// names of built-in policies, and paths after a "?".
-func completePolicyFlags(cmd *cobra.Command) {
-	for flag, complete := range map[string]cobra.CompletionFunc{
-		"policy": completePolicy, "ls": completePath, "ro": completePath, "rox": completePath,
-		"rw": completePath, "rwx": completePath,
-		"deny": completePath, "device": completePath,
-	} {
-		if cmd.Flags().Lookup(flag) != nil {
-			// The only errors are an unknown flag, and one with a function already.
-			_ = cmd.RegisterFlagCompletionFunc(flag, complete)
-		}
-	}
-	for _, sub := range cmd.Commands() {
-		completePolicyFlags(sub)
-	}
-}
-
-// completePolicy completes the names of policies, and leaves files to the shell.
-func completePolicy(_ *cobra.Command, _ []string, word string) ([]string, cobra.ShellCompDirective) {
-	var names []string
-	for _, p := range file.Current().Named() {
-		if strings.HasPrefix(p.Name, word) && p.Unusable == "" {
-			names = append(names, cobra.CompletionWithDesc(p.Name, p.Text))
-		}
-	}
-	return names, cobra.ShellCompDirectiveDefault
-}
-
-// completePath completes paths after a "?", and leaves all others to the shell.
-func completePath(_ *cobra.Command, _ []string, word string) ([]string, cobra.ShellCompDirective) {
-	path, optional := strings.CutPrefix(word, file.OptionalMark)
-	if !optional {
-		return nil, cobra.ShellCompDirectiveDefault
-	}
-	dir, start := filepath.Split(path)
-	entries, err := os.ReadDir(cmp.Or(dir, "."))
-	if err != nil {
-		return nil, cobra.ShellCompDirectiveNoFileComp
-	}
-	var found []string
-	for _, e := range entries {
-		if !strings.HasPrefix(e.Name(), start) {
-			continue
-		}
-		name := file.OptionalMark + dir + e.Name()
-		if info, err := os.Stat(dir + e.Name()); err == nil && info.IsDir() {
-			name += "/"
-		}
-		found = append(found, name)
-	}
-	return found, cobra.ShellCompDirectiveNoSpace | cobra.ShellCompDirectiveNoFileComp
-}
 
 // load returns the policy that the flags describe.
 func (p *policyFlags) load() (policy.Policy, error) {

@@ -29,7 +29,7 @@ policies usually add. With NAME it is a file in the user's directory of policies
 policy goes to standard output. A file that exists is left as it is.`,
 		Example: `  memjail policy init work
   memjail policy init --extends build -o ci.toml`,
-		Args: misusedArgs(cobra.MaximumNArgs(1)),
+		Args: wantArgs(0, 1),
 		RunE: func(_ *cobra.Command, args []string) error { return misused(o.run(args, io)) },
 	}
 	f := cmd.Flags()

@@ -33,7 +33,7 @@ this user.`,
 		Example: `  memjail policy show workspace
   memjail policy show ./my.toml --rw /tmp --toml > merged.toml
   memjail policy show --filter`,
-		Args: misusedArgs(cobra.MaximumNArgs(1)),
+		Args: wantArgs(0, 1),
 		RunE: func(cmd *cobra.Command, args []string) error { return o.run(cmd, args, io) },
 	}
 	f := cmd.Flags()

@@ -64,7 +64,7 @@ Exit status:
 		RunE: func(cmd *cobra.Command, _ []string) error { return o.run(cmd.Flags(), io) },
 	}
 	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return misused(fmt.Errorf("%w; see \"%s --help\"", err, cmd.CommandPath()))
+		return misused(errors.New(flagMistake(cmd, err)))
 	})
 	f := cmd.Flags()
 	o.policyFlags.declare(f)

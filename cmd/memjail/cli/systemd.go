@@ -44,13 +44,13 @@ Exit status:
   0    success; check: nothing would break
   1    check: something would break, or the drop-in is out of date
   2    wrong usage, or a unit that cannot be wrapped`,
-		Args: misusedArgs(cobra.NoArgs),
+		Args: unknownCommand,
 		RunE: func(*cobra.Command, []string) error {
 			return misusedf("which command? drop-in, check, remove or learn; see \"memjail systemd --help\"")
 		},
 	}
 	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return misusedf("%w; see \"%s --help\"", err, cmd.CommandPath())
+		return misusedf("%s", flagMistake(cmd, err))
 	})
 	cmd.AddCommand(newSystemdDropIn(env, io), newSystemdCheck(env, io), newSystemdRemove(env, io),
 		newSystemdLearn(env, io))
@@ -74,7 +74,7 @@ start or work with it: see "memjail systemd check". Where systemd runs,
 unit's restrictions.`,
 		Example: `  memjail systemd drop-in nginx -p service --rw /run --rw /var/log/nginx --rw /var/lib/nginx
   memjail systemd drop-in redis-server -p /etc/memjail/redis.toml --print`,
-		Args: misusedArgs(cobra.ExactArgs(1)),
+		Args: wantArgs(1, 1),
 		RunE: func(_ *cobra.Command, args []string) error { return o.dropIn(args[0], io) },
 	}
 	o.declare(cmd.Flags(), env)
@@ -94,7 +94,7 @@ the policy its options cover already, what they would break, and how systemd-ana
 rates the unit without and with the drop-in. It changes nothing.
 The exit status is 1 if something would break, or the drop-in is out of date.`,
 		Example: `  memjail systemd check nginx -p service`,
-		Args:    misusedArgs(cobra.ExactArgs(1)),
+		Args:    wantArgs(1, 1),
 		RunE:    func(_ *cobra.Command, args []string) error { return o.check(args[0], io) },
 	}
 	o.declare(cmd.Flags(), env)
@@ -108,7 +108,7 @@ func newSystemdRemove(env []string, io streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "remove UNIT [flags]",
 		Short: "Remove the drop-ins that memjail wrote",
-		Args:  misusedArgs(cobra.ExactArgs(1)),
+		Args:  wantArgs(1, 1),
 		RunE:  func(_ *cobra.Command, args []string) error { return o.remove(args[0], io) },
 	}
 	o.declare(cmd.Flags(), env)
@@ -119,10 +119,15 @@ func (o *unitOptions) declare(f *pflag.FlagSet, env []string) {
 	f.StringVar(&o.place.Root, "root", "", "use the system below `DIR`, such as an image's")
 	f.BoolVar(&o.place.User, "user", false, "use the units of the user's own manager")
 	f.BoolVar(&o.place.Runtime, "runtime", false, "write a drop-in that lasts until the next boot")
+	o.findPlace(env)
+	o.flags = f
+}
+
+// findPlace finds the directories of the user's own manager.
+func (o *unitOptions) findPlace(env []string) {
 	o.place.Home = cmp.Or(program.Getenv(env, "HOME"), "/root")
 	o.place.Config = cmp.Or(program.Getenv(env, "XDG_CONFIG_HOME"), filepath.Join(o.place.Home, ".config"))
 	o.place.RuntimeDir = cmp.Or(program.Getenv(env, "XDG_RUNTIME_DIR"), fmt.Sprintf("/run/user/%d", os.Getuid()))
-	o.flags = f
 }
 
 // declareWrapping declares the flags with which the service is started.

@@ -64,7 +64,7 @@ begins when somebody restarts it, and what started under observation goes on, wi
 closed, until the next restart. Use the service while it is observed: what it did not do,
 its policy does not allow.`,
 		Example: `  memjail systemd learn nginx --for 10m --restart -o nginx.toml`,
-		Args:    misusedArgs(cobra.ExactArgs(1)),
+		Args:    wantArgs(1, 1),
 		RunE:    func(_ *cobra.Command, args []string) error { return l.run(args[0]) },
 	}
 	f := cmd.Flags()

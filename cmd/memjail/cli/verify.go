@@ -67,7 +67,7 @@ Exit status:
 		RunE: func(_ *cobra.Command, args []string) error { return o.run(args, io) },
 	}
 	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
-		return misusedf("%w; see \"%s --help\"", err, cmd.CommandPath())
+		return misusedf("%s", flagMistake(cmd, err))
 	})
 	f := cmd.Flags()
 	f.StringArrayVar(&o.only, "only", nil, "make only attempts whose names match `GLOB`; a/... matches all below a")

@@ -58,6 +58,24 @@ func (p Place) directories() []string {
 	}
 }
 
+// Services lists the units of services by their names, sorted.
+func (p Place) Services() []string {
+	var names []string
+	for _, dir := range p.directories() {
+		entries, err := os.ReadDir(filepath.Join(p.Root, dir))
+		if err != nil {
+			continue
+		}
+		for _, e := range entries {
+			if strings.HasSuffix(e.Name(), ".service") && !e.IsDir() {
+				names = append(names, e.Name())
+			}
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
 // written is the directory below which memjail writes.
 func (p Place) written() string {
 	switch {
