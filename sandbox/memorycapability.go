@@ -46,7 +46,7 @@ func (o *Options) memoryCapability(s system) (m memoryCapability, err error) {
 // rights returns the rights that the policy leaves to the program.
 func (o *Options) rights() capability.Rights {
 	pol := &o.Policy
-	rights := capability.ReadProcess
+	rights := capability.ReadProcess | capability.WriteIDMaps
 	for _, w := range pol.Procfs.Write {
 		switch w {
 		case policy.WriteComm:

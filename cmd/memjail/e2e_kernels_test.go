@@ -24,6 +24,8 @@ type guest struct {
 	cpus   int
 	memory int // in MiB
 	limit  time.Duration
+	// instructions has the guest's clock count instructions.
+	instructions bool
 	// always boots it also without MEMJAIL_KERNELS=all.
 	always bool
 }
@@ -57,6 +59,9 @@ func (g guest) boot(t *testing.T, command ...string) (string, int) {
 	args := []string{"boot", "--kernel", g.kernel, "--append", g.append,
 		"--cpus", fmt.Sprint(max(g.cpus, 1)), "--memory", fmt.Sprint(max(g.memory, 512)),
 		"--timeout", max(g.limit, 3*time.Minute).String()}
+	if g.instructions {
+		args = append(args, "--instructions")
+	}
 	for inGuest, here := range g.files {
 		args = append(args, "--file", here+":"+inGuest)
 	}

@@ -42,7 +42,7 @@ var kernelRows = []struct {
 }{
 	{rowRelease, kernelNames}, {rowBasics, []string{"5.10", "6.1", "6.12", "newest"}},
 	{rowAttempts, []string{"6.1", "6.12", "6.12-rt", "newest"}}, {rowShape, []string{"6.1", "6.12", "newest"}},
-	{rowProbeRoot, []string{"6.1", "6.12", "newest"}}, {rowProbeUser, []string{"6.12"}},
+	{rowProbeRoot, []string{"6.1", "6.12", "newest"}}, {rowProbeUser, []string{"6.12", "newest"}},
 	{rowProbeOther, []string{"6.12"}},
 	{rowRace, []string{"6.1", "6.12"}}, {rowHooks, []string{"6.1", "6.12", "newest"}},
 	{rowUnsupported, []string{"5.10", "6.1", "6.12"}},

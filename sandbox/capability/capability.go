@@ -17,6 +17,7 @@ package capability
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/memjail/memjail/sandbox/kernel"
 	"golang.org/x/sys/unix"
@@ -33,6 +34,12 @@ const (
 	OperationDrop = 0x101
 	// OperationSupervise answers EALREADY, too.
 	OperationSupervise = 0x102
+	// OperationDropAndExec is OperationDrop for a process that shares its address space with
+	// another one until it executes a program.
+	OperationDropAndExec = 0x103
+	// OperationPause keeps processes from dropping the capability for the milliseconds of the
+	// third argument. It takes CAP_SYS_ADMIN.
+	OperationPause = 0x104
 )
 
 // Rights are what a process keeps when it drops the capability. They only get fewer: a
@@ -56,11 +63,14 @@ const (
 	CoreDumps
 	// ExecMemfd is executing a memfd.
 	ExecMemfd
+	// WriteIDMaps is writing the uid_map, gid_map and setgroups of a user namespace, of the
+	// process's own /proc/PID and its children's.
+	WriteIDMaps
 
 	// AllRights are all of these.
 	AllRights Rights = 1<<iota - 1
 	// Default are the rights that [Drop] keeps.
-	Default = WriteComm | WriteOOMScoreAdj | ReadProcess | ReadSystem | ExecMemfd
+	Default = WriteComm | WriteOOMScoreAdj | WriteIDMaps | ReadProcess | ReadSystem | ExecMemfd
 )
 
 // ErrNotInstalled reports that this kernel does not have the capability.
@@ -108,8 +118,29 @@ func Supervise(token uint64) error {
 	return nil
 }
 
-// Step returns the drop as a step of a start, with the token of a supervisor or 0.
-func Step(keep Rights, token uint64) kernel.Step {
-	return kernel.StepPrctl("dropping the memory capability (EBUSY: a debugger or strace is attached)", unix.EALREADY,
-		[5]uintptr{PrctlOption, OperationDrop, uintptr(keep), uintptr(token)})
+// Pause keeps every process from dropping the capability for a time of up to a minute; 0
+// ends that. A drop fails with EAGAIN meanwhile, and one that is in progress may still
+// succeed. It takes CAP_SYS_ADMIN. Errors: [ErrNotInstalled]; EPERM.
+func Pause(d time.Duration) error {
+	switch err := unix.Prctl(PrctlOption, OperationPause, uintptr(d.Milliseconds()), 0, 0); err {
+	case unix.EALREADY:
+		return nil
+	case unix.EINVAL:
+		return ErrNotInstalled
+	default:
+		return fmt.Errorf("pausing drops of the memory capability: %w", err)
+	}
 }
+
+// Step returns the drop as a step of a start that ends in execve(2), with the token of a
+// supervisor or 0.
+func Step(keep Rights, token uint64) kernel.Step {
+	s := kernel.StepPrctl("dropping the memory capability (EBUSY: a debugger, strace or \"perf record\" is "+
+		"attached)", unix.EALREADY, [5]uintptr{PrctlOption, OperationDropAndExec, uintptr(keep), uintptr(token)})
+	s.Tries = dropTries
+	return s
+}
+
+// dropTries is how often a drop is tried, with [kernel.TryPause] in between, while the kernel
+// answers EAGAIN. That takes a second.
+const dropTries = 200

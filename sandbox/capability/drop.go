@@ -42,9 +42,10 @@ func (e *TracedError) Error() string {
 //
 // Errors: [ErrNotInstalled], and nothing has changed. After any other error the process
 // may have dropped it in part, and should end: a [*TracedError] or EBUSY, a process traces
-// this one or is traced by it; a [*HeldError]; EAGAIN, another thread goes on executing a
-// program; ENOMEM. Descriptors that another thread opens and children that it starts at the
-// same moment are not noticed: drop it while the process has one thread.
+// this one or is traced by it, or a perf event records it; a [*HeldError]; EAGAIN for more
+// than a second, another thread goes on executing a program, or another process shares the
+// memory; ENOMEM. Descriptors that another thread opens at the same moment are not noticed:
+// drop it while the process has one thread.
 func Drop() error { return DropTo(Default) }
 
 // DropTo is [Drop] with other rights.
@@ -65,8 +66,14 @@ func DropTo(keep Rights) error {
 	if err := ask(keep); err != nil {
 		return err
 	}
-	// First the mark, then the look: what comes later is refused already.
-	if err := untraced(); err != nil {
+	// The kernel marks the process first and looks for tracers afterwards. One that was in
+	// the middle of PTRACE_TRACEME has let go of the kernel's list of processes after a look
+	// at all children, and the second answer is about it, too.
+	if err := unix.Waitid(unix.P_ALL, 0, nil, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil); err != nil &&
+		err != unix.ECHILD {
+		return fmt.Errorf("looking at the children: %w", err)
+	}
+	if err := ask(keep); err != nil {
 		return err
 	}
 	if err := descriptors(); err != nil {
@@ -113,25 +120,32 @@ func refuseProcessVM() error {
 	return err
 }
 
-// ask makes the call, again and again while an exec or an attach is in progress.
+// ask makes the call, again and again while something is in progress that may have begun
+// before the drop.
 func ask(keep Rights) error {
-	const pause, tries = 5 * time.Millisecond, 200
-	for range tries {
+	for range dropTries {
 		switch err := unix.Prctl(PrctlOption, OperationDrop, uintptr(keep), 0, 0); err {
 		case unix.EALREADY:
 			return nil
 		case unix.EAGAIN:
-			time.Sleep(pause)
+			time.Sleep(kernel.TryPause)
+		case unix.EBUSY:
+			if err := untraced(); err != nil {
+				return err
+			}
+			return fmt.Errorf("dropping the memory capability: this process traces another one, or a perf event "+
+				"records it: %w", err)
 		case nil:
 			return errors.New("dropping the memory capability: a seccomp filter answered in the kernel's place")
 		default:
 			return fmt.Errorf("dropping the memory capability: %w", err)
 		}
 	}
-	return fmt.Errorf("dropping the memory capability while a thread executes a program: %w", unix.EAGAIN)
+	return fmt.Errorf("dropping the memory capability: a thread is executing a program, somebody keeps looking at "+
+		"this process's memory, another process shares it, or root is uninstalling the capability: %w", unix.EAGAIN)
 }
 
-// untraced looks for a tracer of any thread: the kernel looks at the caller and the leader.
+// untraced returns a [*TracedError] if a process traces a thread of this one.
 func untraced() error {
 	files, err := filepath.Glob("/proc/self/task/*/status")
 	if err != nil {

@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"runtime"
+	"time"
 
 	"golang.org/x/sys/unix"
 )
@@ -23,6 +24,10 @@ func Become(steps []Step) error {
 			first = s.From.Load()
 		}
 		r, _, errno := unix.RawSyscall6(s.Number, first, s.Args[1], s.Args[2], s.Args[3], s.Args[4], s.Args[5])
+		for try := 1; errno == unix.EAGAIN && try < s.Tries; try++ {
+			time.Sleep(TryPause)
+			r, _, errno = unix.RawSyscall6(s.Number, first, s.Args[1], s.Args[2], s.Args[3], s.Args[4], s.Args[5])
+		}
 		next, err := s.judge(i, r, errno)
 		if err != nil {
 			return err

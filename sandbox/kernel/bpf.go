@@ -3,6 +3,7 @@ package kernel
 import (
 	"fmt"
 	"os"
+	"runtime"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -52,7 +53,9 @@ func PinBPF(object *os.File, path string) error {
 		return err
 	}
 	attributes := bpfObject{path: uint64(uintptr(unsafe.Pointer(name))), fd: uint32(object.Fd())}
-	if _, err = bpf(bpfObjPin, unsafe.Pointer(&attributes), unsafe.Sizeof(attributes)); err != nil {
+	_, err = bpf(bpfObjPin, unsafe.Pointer(&attributes), unsafe.Sizeof(attributes))
+	runtime.KeepAlive(name)
+	if err != nil {
 		return fmt.Errorf("pinning %q: %w", path, err)
 	}
 	return nil
@@ -66,8 +69,20 @@ func OpenPinnedBPF(path string) (*os.File, error) {
 	}
 	attributes := bpfObject{path: uint64(uintptr(unsafe.Pointer(name)))}
 	fd, err := bpf(bpfObjGet, unsafe.Pointer(&attributes), unsafe.Sizeof(attributes))
+	runtime.KeepAlive(name)
 	if err != nil {
 		return nil, fmt.Errorf("opening the pinned %q: %w", path, err)
 	}
 	return os.NewFile(fd, path), nil
+}
+
+// WaitForBPF waits until every BPF program has ended that was running when it was called and
+// cannot sleep: until the end of an RCU grace period. Errors: EINVAL, the kernel runs
+// processors without a clock tick (nohz_full=).
+func WaitForBPF() error {
+	const global = 1 // MEMBARRIER_CMD_GLOBAL
+	if _, _, errno := unix.Syscall(unix.SYS_MEMBARRIER, global, 0, 0); errno != 0 {
+		return errno
+	}
+	return nil
 }

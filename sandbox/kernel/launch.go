@@ -5,6 +5,7 @@ import (
 	"os"
 	"runtime"
 	"sync/atomic"
+	"time"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -30,6 +31,9 @@ type Step struct {
 	// OnBusy, if not 0, is the index of the next step when the call fails with EBUSY,
 	// which otherwise ends the start.
 	OnBusy int
+	// Tries, if not 0, is how often the call is made while it fails with EAGAIN, with
+	// [TryPause] in between.
+	Tries int
 	// OnNoExec lets the start go on with the next step on ENOEXEC.
 	OnNoExec bool
 	// SkipTo, if not 0, is the index of the next step after success.
@@ -99,6 +103,11 @@ type job struct {
 }
 
 const launchStack = 64 << 10
+
+// TryPause is the time between two tries of a step, see [Step.Tries].
+const TryPause = 5 * time.Millisecond
+
+var tryPause = unix.NsecToTimespec(int64(TryPause))
 
 // Launch starts a child that makes the steps and is meant to end in execve. It
 // does not wait: the child runs concurrently and shares the caller's memory until
@@ -185,6 +194,10 @@ func runSteps(j *job) {
 			first = s.From.Load()
 		}
 		r, _, errno := unix.RawSyscall6(s.Number, first, s.Args[1], s.Args[2], s.Args[3], s.Args[4], s.Args[5])
+		for try := 1; errno == unix.EAGAIN && try < s.Tries; try++ {
+			unix.RawSyscall6(unix.SYS_NANOSLEEP, uintptr(unsafe.Pointer(&tryPause)), 0, 0, 0, 0, 0)
+			r, _, errno = unix.RawSyscall6(s.Number, first, s.Args[1], s.Args[2], s.Args[3], s.Args[4], s.Args[5])
+		}
 		next := 0
 		switch s.Want {
 		case WantSuccess:

@@ -3,11 +3,12 @@
 #include <stdio.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <unistd.h>
 
 /* 0: dropped. ENOSYS: not installed here. Another errno: see docs/capability.md. */
 static int drop_memory_capability(void)
 {
-	enum { OPTION = 0x4d454d4a, QUERY = 0x100, DROP = 0x101, KEEP = 1 | 2 | 4 | 8 | 64 };
+	enum { OPTION = 0x4d454d4a, QUERY = 0x100, DROP = 0x101, KEEP = 1 | 2 | 4 | 8 | 64 | 128 };
 	struct rlimit one = {1, 1};
 	prctl(OPTION, QUERY, 0L, 0L, 0L);
 	if (errno == EINVAL)
@@ -22,16 +23,17 @@ static int drop_memory_capability(void)
 		fputs("0", filter);
 		fclose(filter);
 	}
-	do
+	for (int tries = 0; tries < 1000; tries++) {
 		prctl(OPTION, DROP, (long)KEEP, 0L, 0L);
-	while (errno == EAGAIN);
+		if (errno != EAGAIN)
+			break;
+		usleep(1000); /* somebody is looking at this process */
+	}
 	return errno == EALREADY ? 0 : errno;
 }
 
 #ifdef LIBRARY
 /* As a library, for LD_PRELOAD: a program starts without the capability, or not at all. */
-#include <unistd.h>
-
 __attribute__((constructor)) static void at_start(void)
 {
 	int err = drop_memory_capability();

@@ -3,11 +3,12 @@ import ctypes
 import errno
 import os
 import resource
+import time
 
 
 def drop_memory_capability():
     """True: dropped. False: not installed here."""
-    option, query, drop, keep, no_new_privs = 0x4D454D4A, 0x100, 0x101, 1 | 2 | 4 | 8 | 64, 38
+    option, query, drop, keep, no_new_privs = 0x4D454D4A, 0x100, 0x101, 1 | 2 | 4 | 8 | 64 | 128, 38
     libc = ctypes.CDLL(None, use_errno=True)
     long = ctypes.c_ulong
 
@@ -23,8 +24,10 @@ def drop_memory_capability():
     resource.setrlimit(resource.RLIMIT_CORE, (1, 1))
     with open("/proc/self/coredump_filter", "w") as core:
         core.write("0")
-    while (answer := ask(option, drop, keep)) == errno.EAGAIN:
-        pass
+    for _ in range(1000):
+        if (answer := ask(option, drop, keep)) != errno.EAGAIN:
+            break
+        time.sleep(0.001)  # somebody is looking at this process
     if answer != errno.EALREADY:
         raise OSError(answer, os.strerror(answer))
     return True

@@ -9,7 +9,7 @@ extern "C" {
 /// Ok(true): dropped. Ok(false): not installed here.
 fn drop_memory_capability() -> Result<bool, Error> {
     const OPTION: i32 = 0x4d454d4a;
-    const KEEP: u64 = 1 | 2 | 4 | 8 | 64;
+    const KEEP: u64 = 1 | 2 | 4 | 8 | 64 | 128;
     let ask = |option: i32, a: u64, b: u64| {
         let r = unsafe { prctl(option, a, b, 0u64, 0u64) };
         if r == 0 { 0 } else { Error::last_os_error().raw_os_error().unwrap_or(0) }
@@ -25,13 +25,14 @@ fn drop_memory_capability() -> Result<bool, Error> {
     // coredump_filter names.
     unsafe { setrlimit(4, &[1, 1]) }; // RLIMIT_CORE
     let _ = std::fs::write("/proc/self/coredump_filter", "0");
-    loop {
+    for _ in 0..1000 {
         match ask(OPTION, 0x101, KEEP) {
             114 => return Ok(true), // EALREADY: it is in force
-            11 => continue,         // EAGAIN: a thread executes a program
+            11 => std::thread::sleep(std::time::Duration::from_millis(1)), // EAGAIN: somebody looks at it
             errno => return Err(Error::from_raw_os_error(errno)),
         }
     }
+    Err(Error::from_raw_os_error(11))
 }
 
 fn main() {

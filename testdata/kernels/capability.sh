@@ -7,11 +7,14 @@ settle() { sleep 3; } # the kernel lets go of programs a moment later
 
 # What the capability alone leaves open.
 outside="own_process_vm outside_fd ring_inherited outside_descriptor_kept"
-harmless="receive_plain own_files own_thread_by_number prctl_answers supervisor_of_it reused_tasks"
-root="dev_mem kcore dev_uffd bpf_call tracefs_file kallsyms marks_changed pin_removed pin_renamed pin_directory_removed bpffs_unmounted"
+harmless="receive_plain receive_own own_files own_thread_by_number own_core_limit own_id_maps child_id_maps
+	prctl_answers supervisor_of_it reused_tasks counted_before shared_until_exec"
+harmless=$(echo $harmless)
+root="fork_waits dev_mem kcore dev_uffd bpf_call tracefs_file kallsyms marks_changed pin_removed pin_renamed pin_directory_removed bpffs_unmounted"
 all=all
 if [ "$1" = short ]; then
 	all="own_mem child_exec old_thread_execs sibling inside_trace outside_mem outside_trace receive_mem traced_before
+		recorded_before shared_before receive_others core_limit_lowered id_maps_without_right
 		exec_memfd core_limit_before other_thread_setuid interpreter_memfd ring_polled injected_mem"
 	all=$(echo $all)
 	root="marks_changed pin_removed"
@@ -80,6 +83,29 @@ sleep 2
 memjail capability uninstall --force && memjail capability install
 wait $!
 say "while taken out: $(cat /tmp/race)"
+
+# Processes drop it while it is uninstalled: either the uninstallation or the drop is
+# refused. The control uninstalls it by force.
+say "== uninstalled under drops"
+attack drop pause 5000
+say "a drop while it is being uninstalled: $(user "attack drop droppers /")"
+attack drop pause 0
+say "a user who wants to keep others from it: $(user "attack drop pause 60000")"
+user "attack drop droppers /tmp/stop" >/tmp/droppers &
+for i in $(seq 15); do
+	sleep 0.$((i % 10))
+	memjail capability uninstall >/dev/null 2>&1 && memjail capability install >/dev/null && say "uninstalled once"
+done
+: >/tmp/stop
+wait $!
+say "uninstalled: $(cat /tmp/droppers)"
+rm /tmp/stop
+user "attack drop droppers /tmp/stop" >/tmp/droppers &
+sleep 2
+memjail capability uninstall --force && memjail capability install
+: >/tmp/stop
+wait $!
+say "uninstalled by force: $(cat /tmp/droppers)"
 
 say "== pins"
 mkfifo /tmp/ask /tmp/told

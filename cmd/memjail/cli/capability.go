@@ -96,6 +96,9 @@ func installCapability(o *capabilityOptions, io streams) error {
 	for _, r := range installed.Replaced {
 		fmt.Fprintf(io.out, "  replaced: generation %s\n", r)
 	}
+	for _, l := range installed.Left {
+		fmt.Fprintf(io.out, "  an earlier generation is still there, %s\n", l)
+	}
 	if o.hold {
 		return install.Hold(installed.Generation, notifyReady)
 	}
@@ -134,7 +137,10 @@ func capabilityTable() []install.Row {
 	for _, g := range decide.Grants() {
 		row := install.Row{System: g.Class == decide.System, Pattern: g.Name, Any: g.Who == decide.Any,
 			Sandbox: g.Gate == decide.GatePtrace}
-		if g.Writes {
+		switch {
+		case g.IDMap:
+			row.Write = capability.WriteIDMaps
+		case g.Writes:
 			row.Write = map[policy.ProcfsWrite]capability.Rights{
 				policy.WriteComm: capability.WriteComm, policy.WriteOOMScoreAdj: capability.WriteOOMScoreAdj}[g.Write]
 		}
@@ -156,15 +162,19 @@ func proveCapability() error {
 }
 
 func newCapabilityProve(io streams) *cobra.Command {
+	self := []string{"/proc/self/exe", "capability", "prove"}
 	return &cobra.Command{
 		Use: "prove", Short: "Drop the capability and attack", Hidden: true,
 		Args: cobra.MaximumNArgs(1),
 		RunE: func(_ *cobra.Command, args []string) error {
 			if len(args) == 1 {
-				_, err := fmt.Fprint(io.out, proof.Child(args[0]))
+				open, err := proof.Child(args[0], self)
+				if err == nil {
+					_, err = fmt.Fprint(io.out, open)
+				}
 				return err
 			}
-			open, err := proof.Run([]string{"/proc/self/exe", "capability", "prove"})
+			open, err := proof.Run(self)
 			if err != nil {
 				return err
 			}

@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"os"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/cilium/ebpf"
+	"github.com/memjail/memjail/sandbox/capability"
 	"github.com/memjail/memjail/sandbox/kernel"
 	"golang.org/x/sys/unix"
 )
@@ -37,8 +39,11 @@ type Installed struct {
 	// Missing lists the optional programs that are not in force: what is open without
 	// each of them, and the reason.
 	Missing []string
-	// Replaced lists the generations that were removed.
+	// Replaced lists the earlier generations that were removed.
 	Replaced []string
+	// Left lists the earlier generations that could not be removed, and why. They stay in
+	// force next to the new one, which refuses nothing less.
+	Left []string
 }
 
 // core are the programs without which nothing is installed.
@@ -93,6 +98,9 @@ func Install(o Options) (*Installed, error) {
 	if err == nil {
 		err = l.attach()
 	}
+	if err == nil {
+		err = capability.Pause(0) // an uninstallation may have been interrupted
+	}
 	if err == nil && o.Prove != nil {
 		err = o.Prove()
 	}
@@ -103,10 +111,11 @@ func Install(o Options) (*Installed, error) {
 		return nil, errors.Join(err, l.undo(len(before) > 0))
 	}
 	for _, old := range before {
-		i.Replaced = append(i.Replaced, old)
 		if err := removeGeneration(old); err != nil {
-			return nil, err
+			i.Left = append(i.Left, fmt.Sprintf("%s: %v", old, err))
+			continue
 		}
+		i.Replaced = append(i.Replaced, old)
 	}
 	return i, nil
 }
@@ -190,6 +199,13 @@ func (l *loader) load() error {
 			m.Close()
 		}
 	}()
+	if len(given) == 0 {
+		size, err := mostTasks()
+		if err != nil {
+			return err
+		}
+		spec.Maps["marks"].MaxEntries, spec.Maps["supervisors"].MaxEntries = size, size
+	}
 	collection, err := ebpf.NewCollectionWithOptions(only(spec, core), ebpf.CollectionOptions{MapReplacements: given})
 	if err != nil {
 		return unsupportedLoad(err)
@@ -299,6 +315,22 @@ func (l *loader) attach() error {
 	return nil
 }
 
+// mostTasks returns the most threads that the kernel may have at a time, in all. The marks
+// have room for that many, so nobody can fill them by starting threads. If root raises the
+// limit later, forks of processes that have dropped the capability may fail.
+func mostTasks() (uint32, error) {
+	const least, most = 1 << 15, 1 << 22 // the kernel's own bound is the latter
+	text, err := os.ReadFile("/proc/sys/kernel/threads-max")
+	if err != nil {
+		return 0, fmt.Errorf("looking up how many threads there can be: %w", err)
+	}
+	n, err := strconv.ParseUint(strings.TrimSpace(string(text)), 10, 64)
+	if err != nil {
+		return 0, fmt.Errorf("looking up how many threads there can be: %w", err)
+	}
+	return uint32(min(max(n, least), most)), nil
+}
+
 // frozen returns an error for a map that processes can still write: it is none of ours.
 func frozen(m *ebpf.Map) error {
 	info, err := m.Info()
@@ -318,6 +350,7 @@ func takeOver(spec *ebpf.CollectionSpec) (map[string]*ebpf.Map, error) {
 		}
 		if err == nil {
 			given[name] = m
+			spec.Maps[name].MaxEntries = m.MaxEntries() // the first installation decides
 			if err = spec.Maps[name].Compatible(m); err == nil {
 				err = frozen(m)
 			}

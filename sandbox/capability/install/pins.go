@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/cilium/ebpf"
+	"github.com/memjail/memjail/sandbox/capability"
 	"github.com/memjail/memjail/sandbox/kernel"
 	"golang.org/x/sys/unix"
 )
@@ -26,7 +27,7 @@ const (
 
 // shared are the maps that a new generation takes over: without the marks of the one
 // before, processes would have the capability again.
-var shared = []string{"marks", "supervisors"}
+var shared = []string{"marks", "supervisors", "state"}
 
 func sharedPin(name string) string { return filepath.Join(directory, name+"-v1") }
 
@@ -136,7 +137,10 @@ func Hold(generation string, ready func() error) error {
 	if err != nil {
 		return fmt.Errorf("looking for pins: %w", err)
 	}
-	paths := []string{sharedPin("marks"), sharedPin("supervisors")}
+	var paths []string
+	for _, name := range shared {
+		paths = append(paths, sharedPin(name))
+	}
 	for _, e := range entries {
 		paths = append(paths, filepath.Join(dir, e.Name()))
 	}
@@ -233,16 +237,12 @@ func Uninstall(force bool) (bool, error) {
 	if err != nil {
 		return false, err
 	}
-	count, err := MarkedTasks()
-	if err != nil && !errors.Is(err, os.ErrNotExist) {
-		return false, err
-	}
-	switch {
-	case force:
-	case count > 0:
-		return false, fmt.Errorf("%w (%d threads)", ErrMarked, count)
-	case len(unpinned) > 0:
-		return false, ErrUnpinned
+	if !force {
+		resume, err := unused(len(unpinned) > 0)
+		if err != nil {
+			return false, err
+		}
+		defer resume()
 	}
 	all = append(all, unpinned...)
 	for _, name := range all {
@@ -259,6 +259,38 @@ func Uninstall(force bool) (bool, error) {
 		return false, err
 	}
 	return len(all) > 0, nil
+}
+
+// removalTime is how long no process can drop the capability while it is being uninstalled.
+const removalTime = 30 * time.Second
+
+// unused makes sure that no process has dropped the capability, and that none does until the
+// programs are removed or resume is called. It returns [ErrMarked] or [ErrUnpinned] otherwise.
+func unused(unpinned bool) (resume func(), err error) {
+	if err := capability.Pause(removalTime); err != nil && !errors.Is(err, capability.ErrNotInstalled) {
+		return nil, err
+	}
+	resume = func() { capability.Pause(0) } // without effect once the programs are removed
+	count, err := settledMarks()
+	switch {
+	case err != nil && !errors.Is(err, os.ErrNotExist):
+	case count > 0:
+		err = fmt.Errorf("%w (%d threads)", ErrMarked, count)
+	case unpinned:
+		err = ErrUnpinned
+	default:
+		return resume, nil
+	}
+	resume()
+	return nil, err
+}
+
+// settledMarks returns the number of marks when all drops that began before it have ended.
+func settledMarks() (int, error) {
+	if err := kernel.WaitForBPF(); err != nil {
+		time.Sleep(time.Second) // the kernel cannot tell: no program runs that long
+	}
+	return MarkedTasks()
 }
 
 // unpinnedHolders lists the generations that a process holds and that are not among the
@@ -281,19 +313,14 @@ func unpinnedHolders(pinned []string) ([]string, error) {
 // MarkedTasks returns the number of threads that have dropped the capability. The error
 // is [os.ErrNotExist] if it is not installed.
 func MarkedTasks() (int, error) {
-	marks, err := ebpf.LoadPinnedMap(sharedPin("marks"), &ebpf.LoadPinOptions{ReadOnly: true})
+	state, err := ebpf.LoadPinnedMap(sharedPin("state"), &ebpf.LoadPinOptions{ReadOnly: true})
 	if err != nil {
-		return 0, fmt.Errorf("opening the marks: %w", err)
+		return 0, fmt.Errorf("opening the number of marks: %w", err)
 	}
-	defer marks.Close()
-	var task uint64
-	var value [24]byte // struct mark
-	count := 0
-	entries := marks.Iterate()
-	for entries.Next(&task, &value) {
-		count++
-	}
-	return count, entries.Err()
+	defer state.Close()
+	var value struct{ Marks, PausedUntil, Fence uint64 } // struct state
+	err = state.Lookup(uint32(0), &value)
+	return int(value.Marks), err
 }
 
 // State describes an installation as root sees it.

@@ -18,6 +18,7 @@ import (
 const (
 	programsMapGrants        = "grants"
 	programsMapMarks         = "marks"
+	programsMapState         = "state"
 	programsMapSupervisors   = "supervisors"
 	programsProgAccess       = "access"
 	programsProgAnonymous    = "anonymous"
@@ -37,7 +38,6 @@ const (
 	programsProgUmount       = "umount"
 	programsProgUnlink       = "unlink"
 	programsVarAdministrator = "administrator"
-	programsVarFence         = "fence"
 	programsVarOutsideAll    = "outside_all"
 )
 
@@ -108,6 +108,7 @@ type programsProgramSpecs struct {
 type programsMapSpecs struct {
 	Grants      *ebpf.MapSpec `ebpf:"grants"`
 	Marks       *ebpf.MapSpec `ebpf:"marks"`
+	State       *ebpf.MapSpec `ebpf:"state"`
 	Supervisors *ebpf.MapSpec `ebpf:"supervisors"`
 }
 
@@ -116,7 +117,6 @@ type programsMapSpecs struct {
 // It can be passed ebpf.CollectionSpec.Assign.
 type programsVariableSpecs struct {
 	Administrator *ebpf.VariableSpec `ebpf:"administrator"`
-	Fence         *ebpf.VariableSpec `ebpf:"fence"`
 	OutsideAll    *ebpf.VariableSpec `ebpf:"outside_all"`
 }
 
@@ -142,6 +142,7 @@ func (o *programsObjects) Close() error {
 type programsMaps struct {
 	Grants      *ebpf.Map `ebpf:"grants"`
 	Marks       *ebpf.Map `ebpf:"marks"`
+	State       *ebpf.Map `ebpf:"state"`
 	Supervisors *ebpf.Map `ebpf:"supervisors"`
 }
 
@@ -149,6 +150,7 @@ func (m *programsMaps) Close() error {
 	return _ProgramsClose(
 		m.Grants,
 		m.Marks,
+		m.State,
 		m.Supervisors,
 	)
 }
@@ -158,7 +160,6 @@ func (m *programsMaps) Close() error {
 // It can be passed to loadProgramsObjects or ebpf.CollectionSpec.LoadAndAssign.
 type programsVariables struct {
 	Administrator *ebpf.Variable `ebpf:"administrator"`
-	Fence         *ebpf.Variable `ebpf:"fence"`
 	OutsideAll    *ebpf.Variable `ebpf:"outside_all"`
 }
 

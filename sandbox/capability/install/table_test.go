@@ -77,11 +77,14 @@ func TestNumbers(t *testing.T) {
 		"PR_MEMORY_CAPABILITY": capability.PrctlOption, "OP_QUERY": capability.OperationQuery,
 		"OP_DROP":                  capability.OperationDrop,
 		"OP_SUPERVISE":             capability.OperationSupervise,
+		"OP_DROP_AND_EXEC":         capability.OperationDropAndExec,
+		"OP_PAUSE":                 capability.OperationPause,
 		"KEEP_WRITE_COMM":          uint64(capability.WriteComm),
 		"KEEP_WRITE_OOM_SCORE_ADJ": uint64(capability.WriteOOMScoreAdj),
 		"KEEP_READ_PROCESS":        uint64(capability.ReadProcess), "KEEP_READ_SYSTEM": uint64(capability.ReadSystem),
 		"KEEP_READ_SANDBOX": uint64(capability.ReadSandbox), "KEEP_CORE_DUMP": uint64(capability.CoreDumps),
-		"KEEP_EXEC_MEMFD": uint64(capability.ExecMemfd), "KEEP_ALL": uint64(capability.AllRights),
+		"KEEP_EXEC_MEMFD": uint64(capability.ExecMemfd), "KEEP_WRITE_ID_MAPS": uint64(capability.WriteIDMaps),
+		"KEEP_ALL": uint64(capability.AllRights),
 	} {
 		match := regexp.MustCompile(`\b` + name + ` = (\w+)`).FindSubmatch(source)
 		if match == nil {

@@ -36,7 +36,8 @@
 #include <unistd.h>
 
 enum { OPEN = 1, CLOSED = 0, UNPROVEN = -1 };
-enum { OPTION = 0x4d454d4a, QUERY = 0x100, DROP = 0x101, SUPERVISE = 0x102, DEFAULT = 79, NO_MEMFD = 15, NO_SYSTEM = 71 };
+enum { OPTION = 0x4d454d4a, QUERY = 0x100, DROP = 0x101, SUPERVISE = 0x102, DROP_AND_EXEC = 0x103, PAUSE = 0x104 };
+enum { DEFAULT = 207, NO_MEMFD = 143, NO_SYSTEM = 199, NO_ID_MAPS = 79 };
 enum { KEPT_DIRECTORY = 50, KEPT_MEM = 51 };
 
 static int drops; // this run is with the capability dropped
@@ -49,7 +50,7 @@ static int drop_to(unsigned long rights)
 	if (!drops)
 		return EALREADY;
 	prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0);
-	for (;;) {
+	for (int i = 0; i < 300; i++) {
 		int r = prctl(OPTION, DROP, rights, 0, 0);
 		if (r == 0)
 			return 0;
@@ -57,6 +58,7 @@ static int drop_to(unsigned long rights)
 			return errno;
 		usleep(1000);
 	}
+	return EAGAIN;
 }
 static void drop(void)
 {
@@ -342,7 +344,9 @@ static int traces_me(void) { return ptrace(PTRACE_TRACEME, 0, 0, 0) == 0; }
 static int traceme_inside(void) { return drop(), in_child(traces_me); }
 
 /* ---- descriptors ---- */
-static int received(int fd) // a descriptor sent by a process that has dropped nothing
+// A descriptor, or a file of procfs, that is sent by a process that has dropped nothing.
+enum { SENDERS_MEMORY = -1, SENDERS = -2, RECEIVERS = -3 };
+static int received(int fd)
 {
 	int s[2];
 	char data = 'x', control[CMSG_SPACE(sizeof(int))] = {0};
@@ -354,7 +358,7 @@ static int received(int fd) // a descriptor sent by a process that has dropped n
 		struct cmsghdr *c = CMSG_FIRSTHDR(&m);
 		c->cmsg_level = SOL_SOCKET, c->cmsg_type = SCM_RIGHTS, c->cmsg_len = CMSG_LEN(sizeof(int));
 		if (fd < 0)
-			fd = open("/proc/self/mem", O_RDWR);
+			fd = fd == RECEIVERS ? pid_file(getppid(), "maps", O_RDONLY) : open(fd == SENDERS ? "/proc/self/maps" : "/proc/self/mem", fd == SENDERS ? O_RDONLY : O_RDWR);
 		memcpy(CMSG_DATA(c), &fd, sizeof fd);
 		sleep(1);
 		sendmsg(s[1], &m, 0);
@@ -369,7 +373,9 @@ static int received(int fd) // a descriptor sent by a process that has dropped n
 	struct cmsghdr *c = CMSG_FIRSTHDR(&m);
 	return c && c->cmsg_len == CMSG_LEN(sizeof(int)) ? OPEN : CLOSED;
 }
-static int receive_mem(void) { return received(-1); }
+static int receive_mem(void) { return received(SENDERS_MEMORY); }
+static int receive_others(void) { return received(SENDERS); }
+static int receive_own(void) { return received(RECEIVERS); } // must stay open
 static int receive_uffd(void) { return received(syscall(SYS_userfaultfd, UFFD_USER_MODE_ONLY)); }
 static int receive_plain(void) // must stay open, dropped or not
 {
@@ -510,6 +516,7 @@ static int other_thread_setuid(void) // C13: no_new_privs is the dropping thread
 
 #include "program.h"
 #include "ring.h"
+#include "before.h"
 
 /* ---- namespaces, rights ---- */
 static int put(const char *path, const char *text)
@@ -642,6 +649,68 @@ static int core_dump(int before) // C10a
 }
 static int core_limit_raised(void) { return core_dump(0); }
 static int core_limit_before(void) { return core_dump(1); }
+static int core_limit_lowered(void) // to 0, which starts a handler behind a pipe; 1 does not
+{
+	static struct rlimit one = {1, 1}, none = {0, 0}, now;
+	int dropped(void) { return setrlimit(RLIMIT_CORE, &one), drop(), 0; }
+	pid_t v = victim(dropped);
+	prlimit(v, RLIMIT_CORE, &none, 0);
+	return end(v, prlimit(v, RLIMIT_CORE, 0, &now) == 0 && now.rlim_cur == 0);
+}
+static int own_core_limit(void) // must stay open
+{
+	struct rlimit none = {0, 0};
+	return drop(), setrlimit(RLIMIT_CORE, &none) == 0;
+}
+
+/* ---- users and groups of a new namespace ---- */
+static int id_maps(unsigned long rights)
+{
+	char map[32];
+	if (drops)
+		drop_to(rights);
+	snprintf(map, sizeof map, "0 %d 1", geteuid());
+	if (unshare(CLONE_NEWUSER))
+		return UNPROVEN;
+	return put("/proc/self/setgroups", "deny") && put("/proc/self/uid_map", map);
+}
+static int id_maps_without_right(void) { return id_maps(NO_ID_MAPS); }
+static int own_id_maps(void) { return id_maps(DEFAULT); } // must stay open
+static int child_id_maps(void)                            // must stay open
+{
+	int in_namespace(void) { return unshare(CLONE_NEWUSER); }
+	char path[64], map[32];
+	drop();
+	pid_t pid = victim(in_namespace);
+	snprintf(path, sizeof path, "/proc/%d/uid_map", pid);
+	snprintf(map, sizeof map, "0 %d 1", geteuid());
+	return end(pid, put(path, map));
+}
+static int others_id_maps(void)
+{
+	int in_namespace(void)
+	{
+		unshare(CLONE_NEWUSER);
+		pid_t pid = fork(); // in the same namespace, and no child of who attacks
+		if (pid)
+			return UNPROVEN;
+		setpgid(0, 0);
+		for (;;)
+			pause();
+	}
+	char path[64], map[32];
+	pid_t pid = victim(in_namespace), of;
+	snprintf(path, sizeof path, "/proc/%d/task/%d/children", pid, pid);
+	FILE *f = fopen(path, "r");
+	if (!f || fscanf(f, "%d", &of) != 1)
+		return end(pid, UNPROVEN);
+	drop();
+	snprintf(path, sizeof path, "/proc/%d/uid_map", of);
+	snprintf(map, sizeof map, "0 %d 1", geteuid());
+	int outcome = put(path, map);
+	kill(of, SIGKILL);
+	return end(pid, outcome);
+}
 
 static int outside_core_filter(void) // C10a: what goes into the core file
 {
@@ -792,10 +861,13 @@ static const struct { const char *name; int (*try)(void); } attempts[] = {
 	A(outside_kcmp), A(outside_getfd), A(outside_perf), A(vm_child_traces), A(traced_before), A(traces_before), A(traceme_to_dropped),
 	A(traceme_inside), A(receive_mem), A(receive_uffd), A(make_uffd), A(exec_memfd), A(exec_huge_memfd), A(other_thread_setuid),
 	A(userns_capability), A(other_procfs), A(fewer_second), A(fewer_first), A(drop_again), A(supervisor_of_others), A(supervisor_marked), A(core_limit_raised), A(core_limit_before),
+	A(recorded_before), A(recorded_thread_before), A(traced_thread_before), A(shared_before), A(token_of_thread), A(receive_others),
+	A(core_limit_lowered), A(id_maps_without_right), A(others_id_maps),
 	A(ring_inline), A(ring_worker), A(ring_polled), A(ring_polled_worker), A(ring_before), A(ring_polled_before), A(interpreter_memfd),
 	A(exec_waits), A(exec_thread_directory), A(outer_procfs), A(bound_file), A(injected_mem), A(outside_descriptor_exec), A(outside_core_filter),
 	{0, 0}, // from here on not part of "all"
 	A(outside_fd), A(own_process_vm), A(receive_plain), A(own_files), A(own_thread_by_number), A(prctl_answers), A(supervisor_of_it),
+	A(receive_own), A(own_core_limit), A(own_id_maps), A(child_id_maps), A(counted_before), A(shared_until_exec), A(fork_waits),
 	A(ring_inherited), A(outside_descriptor_kept), A(reused_tasks), A(dev_port), A(kcore), A(dev_uffd),
 	A(dev_mem), A(bpf_call), A(tracefs_file), A(kallsyms), A(pin_removed), A(pin_renamed),
 	A(pin_directory_removed), A(bpffs_unmounted), A(marks_changed),
@@ -883,6 +955,45 @@ static int children(int count)
 	return 0;
 }
 
+/* Processes that drop the capability while root uninstalls it, until a file is there. None of
+ * them has memory as long as it lives, which is some seconds. */
+static int droppers(const char *stop)
+{
+	int tell[2], count = 0, lost = 0, refused = 0;
+	char c;
+	pipe(tell);
+	do {
+		for (int i = 0; i < 8; i++) {
+			if (fork())
+				continue;
+			int e = drop_to(DEFAULT);
+			c = 'r';
+			if (e == EALREADY) {
+				c = 'c';
+				for (int k = 0; k < 100 && c == 'c' && access(stop, F_OK); k++, usleep(50000))
+					if (self_mem() == OPEN)
+						c = 'o';
+			}
+			write(tell[1], &c, 1);
+			_exit(0);
+		}
+		for (int i = 0; i < 8 && read(tell[0], &c, 1) == 1; i++)
+			count++, lost += c == 'o', refused += c == 'r';
+		while (waitpid(-1, 0, WNOHANG) > 0)
+			;
+	} while (access(stop, F_OK));
+	printf("droppers: %d of %d lost, %d refused\n", lost, count - refused, refused);
+	return 0;
+}
+
+// pauses keeps processes from dropping the capability, as an uninstallation does.
+static int pauses(int milliseconds)
+{
+	prctl(OPTION, PAUSE, milliseconds, 0, 0);
+	puts(strerror(errno));
+	return 0;
+}
+
 // handles reports whether a file of procfs has a handle, which open_by_handle_at(2) opens
 // on no path.
 static int handles(void)
@@ -934,9 +1045,15 @@ int main(int argc, char **argv)
 		internal(argv[2]);
 	if (!strcmp(argv[1], "hold"))
 		return hold(argv[2], argv + 3);
+	if (!strcmp(argv[1], "record") || !strcmp(argv[1], "count"))
+		return watch(!strcmp(argv[1], "record"), argv + 2);
 	drops = !strcmp(argv[1], "drop");
 	if (!strcmp(argv[2], "race"))
 		return race(atoi(argv[3]));
+	if (!strcmp(argv[2], "droppers"))
+		return droppers(argv[3]);
+	if (!strcmp(argv[2], "pause"))
+		return pauses(atoi(argv[3]));
 	if (!strcmp(argv[2], "handles"))
 		return handles();
 	if (!strcmp(argv[2], "children"))

@@ -24,12 +24,20 @@ char LICENSE[] SEC("license") = "Dual MIT/GPL";
 enum { EPERM = 1, EAGAIN = 11, ENOMEM = 12, EACCES = 13, EBUSY = 16, EEXIST = 17, EINVAL = 22, ENODATA = 61, EALREADY = 114 };
 
 /* prctl(PR_MEMORY_CAPABILITY, OP_QUERY, 0, 0, 0)
- *       (PR_MEMORY_CAPABILITY, OP_DROP, rights, token, 0)
+ *       (PR_MEMORY_CAPABILITY, OP_DROP or OP_DROP_AND_EXEC, rights, token, 0)
  *       (PR_MEMORY_CAPABILITY, OP_SUPERVISE, 0, token, 0)
+ *       (PR_MEMORY_CAPABILITY, OP_PAUSE, milliseconds, 0, 0)
  * A program on this hook can only answer with an errno, so EALREADY means: in force.
- * An unmarked process that knows the token of a drop may read and write the processes that
- * made it: a supervisor reads the paths of the sandbox's calls. */
-enum { PR_SET_MM = 35, PR_MEMORY_CAPABILITY = 0x4d454d4a, OP_QUERY = 0x100, OP_DROP = 0x101, OP_SUPERVISE = 0x102 };
+ * OP_DROP_AND_EXEC is for a process that shares its address space until it executes a
+ * program, such as the child of a vfork(2). An unmarked process that knows the token of a
+ * drop may read and write the processes that made it: a supervisor reads the paths of the
+ * sandbox's calls. OP_PAUSE keeps processes from dropping the capability for a time, so that
+ * root can count those that have, and uninstall it. */
+enum {
+	PR_SET_MM = 35, PR_MEMORY_CAPABILITY = 0x4d454d4a,
+	OP_QUERY = 0x100, OP_DROP = 0x101, OP_SUPERVISE = 0x102, OP_DROP_AND_EXEC = 0x103, OP_PAUSE = 0x104,
+	MAX_PAUSE = 60000, /* milliseconds */
+};
 
 /* What a marked process keeps. */
 enum {
@@ -40,8 +48,9 @@ enum {
 	KEEP_READ_SANDBOX = 16, /* a process's own files, also of those that descend from the same drop */
 	KEEP_CORE_DUMP = 32,
 	KEEP_EXEC_MEMFD = 64,
-	KEEP_ALL = 127,
-	GAIN_BY_EXEC = 128, /* set-uid programs work: dropped by the system's administrator */
+	KEEP_WRITE_ID_MAPS = 128, /* uid_map, gid_map and setgroups, its own and its children's */
+	KEEP_ALL = 255,
+	GAIN_BY_EXEC = 256, /* set-uid programs work: dropped by the system's administrator */
 };
 
 enum { FMODE_READ = 1, FMODE_WRITE = 2, FMODE_EXEC = 0x20, O_ACCMODE = 3 };
@@ -49,6 +58,7 @@ enum { S_IFMT = 0170000, S_IFDIR = 0040000, S_IFCHR = 0020000 };
 enum { PTRACE_MODE_ATTACH = 2, PTRACE_MODE_REALCREDS = 16 };
 enum { CAP_SYS_PTRACE = 19, CAP_SYS_ADMIN = 21, CAP_SYS_RESOURCE = 24 };
 enum { RLIMIT_CORE = 4, PFA_NO_NEW_PRIVS = 1 };
+enum { PERF_TYPE_BREAKPOINT = 5, MAX_EVENTS = 32, MAX_THREADS = 1 << 16 };
 #define SB_NOUSER (1UL << 31)
 enum {
 	PROC = 0x9fa0, TRACEFS = 0x74726163, DEBUGFS = 0x64626720, CONFIGFS = 0x62656570, BPFFS = 0xcafe4a11,
@@ -59,23 +69,33 @@ enum {
 volatile const __u32 outside_all = 0;    /* outsiders may not even read /proc/PID/fd, maps, ... */
 volatile const __u32 administrator = 1;  /* CAP_SYS_PTRACE of the initial user namespace may, unmarked */
 
+/* Marks by the address of the task, supervisors by that of the process's leader. The loader
+ * gives these maps room for every task that the kernel can have, so nobody can fill them. */
 struct mark { __u32 rights, version; __u64 group, token; };
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, 1 << 20);
+	__uint(max_entries, 1 << 15);
 	__type(key, __u64);
 	__type(value, struct mark);
 } marks SEC(".maps");
-
-/* Supervisors, by the address of the process's leader. */
 struct {
 	__uint(type, BPF_MAP_TYPE_HASH);
 	__uint(map_flags, BPF_F_NO_PREALLOC);
-	__uint(max_entries, 1 << 16);
+	__uint(max_entries, 1 << 15);
 	__type(key, __u64);
 	__type(value, __u64);
 } supervisors SEC(".maps");
+
+/* How many marks there are, and until when no process can drop the capability. fence counts
+ * drops; it is there for the barrier that counting is. */
+struct state { __u64 marks, paused_until, fence; };
+struct {
+	__uint(type, BPF_MAP_TYPE_ARRAY);
+	__uint(max_entries, 1);
+	__type(key, __u32);
+	__type(value, struct state);
+} state SEC(".maps");
 
 /* The table of supervisor/decide: what of procfs may be opened. */
 struct name { char s[32]; };
@@ -87,8 +107,6 @@ struct {
 	__type(key, struct file_key);
 	__type(value, struct grant);
 } grants SEC(".maps");
-
-__u64 fence;
 
 /* verdict returns the answer of a program. Without the barrier the compiler calculates it
  * from the condition, in a way that the verifier does not follow. */
@@ -130,12 +148,27 @@ static __always_inline int marked(struct task_struct *t, struct mark *out)
 	return effective((__u64)t, (__u64)t->group_leader, out);
 }
 
+static __always_inline struct state *the_state(void)
+{
+	__u32 key = 0;
+	return bpf_map_lookup_elem(&state, &key);
+}
+
+static __always_inline void count_marks(__s64 difference)
+{
+	struct state *s = the_state();
+	if (s)
+		__sync_fetch_and_add(&s->marks, difference);
+}
+
 /* mark changes an existing mark in place and never replaces it: a reader on another
  * processor must not see the mark of another task. */
 static __always_inline int mark(__u64 task, const struct mark *m)
 {
 	struct mark new = {.rights = m->rights, .version = 1, .group = m->group, .token = m->token};
-	int err = bpf_map_update_elem(&marks, &task, &new, 1 /* BPF_NOEXIST */);
+	int err = bpf_map_update_elem(&marks, &task, &new, BPF_NOEXIST);
+	if (!err)
+		count_marks(1);
 	if (err != -EEXIST)
 		return err;
 	struct mark *old = bpf_map_lookup_elem(&marks, &task);
@@ -146,31 +179,30 @@ static __always_inline int mark(__u64 task, const struct mark *m)
 	return 0;
 }
 
-/* A child of an unmarked task may find an entry of an earlier task at its address:
- * task_free may run in an interrupt that finds the map busy. */
+/* remove removes what the maps have about a task. A look comes first, because it takes no
+ * lock. */
+static __always_inline void remove(__u64 task)
+{
+	if (bpf_map_lookup_elem(&marks, &task) && !bpf_map_delete_elem(&marks, &task))
+		count_marks(-1);
+	if (bpf_map_lookup_elem(&supervisors, &task))
+		bpf_map_delete_elem(&supervisors, &task);
+}
+
+/* There may be an entry of an earlier task at the address of the new one: task_free may run
+ * in an interrupt that finds the map busy. */
 SEC("lsm/task_alloc")
 int BPF_PROG(inherit, struct task_struct *task)
 {
 	struct mark m;
-	__u64 key = (__u64)task;
-	if (marked(bpf_get_current_task_btf(), &m)) {
-		bpf_map_delete_elem(&marks, &key);
-		return verdict(mark(key, &m), EAGAIN);
-	}
-	if (bpf_map_lookup_elem(&marks, &key))
-		bpf_map_delete_elem(&marks, &key);
-	if (bpf_map_lookup_elem(&supervisors, &key))
-		bpf_map_delete_elem(&supervisors, &key);
-	return 0;
+	remove((__u64)task);
+	return verdict(marked(bpf_get_current_task_btf(), &m) && mark((__u64)task, &m), EAGAIN);
 }
 
 SEC("lsm/task_free")
 int BPF_PROG(forget, struct task_struct *task)
 {
-	__u64 key = (__u64)task;
-	bpf_map_delete_elem(&marks, &key);
-	if (bpf_map_lookup_elem(&supervisors, &key))
-		bpf_map_delete_elem(&supervisors, &key);
+	remove((__u64)task);
 	return 0;
 }
 
@@ -188,6 +220,8 @@ static __always_inline int in_charge(const struct cred *cred, int capability)
 	return cred->user_ns->level == 0 && capable(cred, capability);
 }
 
+/* ---- what began before the drop ---- */
+
 /* An exec in progress, or an attach: it may have looked before the mark was there. */
 static __always_inline int exec_in_progress(struct signal_struct *signal)
 {
@@ -197,10 +231,92 @@ static __always_inline int exec_in_progress(struct signal_struct *signal)
 	return BPF_CORE_READ(m, rtmutex.owner) != 0;
 }
 
+/* Somebody is opening a perf event of the process, its memory, or one of its descriptors. */
+static __always_inline int access_in_progress(struct signal_struct *signal)
+{
+	if (bpf_core_field_exists(struct rw_semaphore, count))
+		return BPF_CORE_READ(signal, exec_update_lock.count.counter) != 0;
+	struct rw_semaphore___rt *s = (void *)signal + bpf_core_field_offset(struct signal_struct, exec_update_lock);
+	return BPF_CORE_READ(s, rwbase.readers.counter) != (int)(1U << 31); /* READER_BIAS: nobody */
+}
+
 static __always_inline int traces(struct task_struct *t)
 {
 	return BPF_CORE_READ(t, ptraced.next) != (void *)t + bpf_core_field_offset(struct task_struct, ptraced);
 }
+
+/* records reports whether one of some perf events may record registers, memory or branches:
+ * whatever samples, watches an address, or belongs to a PMU that fills a buffer. Pure counters
+ * do not. */
+static __always_inline int records(struct perf_event_context *events)
+{
+	if (!events)
+		return 0;
+	void *head = (void *)events + bpf_core_field_offset(struct perf_event_context, event_list);
+	void *node = BPF_CORE_READ(events, event_list.next);
+	for (int i = 0; i < MAX_EVENTS; i++) {
+		if (node == head)
+			return 0;
+		struct perf_event *e = node - bpf_core_field_offset(struct perf_event, event_entry);
+		if (BPF_CORE_READ(e, attr.sample_period) || BPF_CORE_READ(e, attr.type) == PERF_TYPE_BREAKPOINT ||
+		    BPF_CORE_READ(e, pmu, setup_aux))
+			return 1;
+		node = BPF_CORE_READ(e, event_entry.next);
+	}
+	return 1; /* more than this looks at */
+}
+
+static __always_inline int recorded(struct task_struct *t)
+{
+	if (bpf_core_field_exists(t->perf_event_ctxp))
+		return records(BPF_CORE_READ(t, perf_event_ctxp));
+	struct task_struct___before_6_2 *before = (void *)t;
+	return records(BPF_CORE_READ(before, perf_event_ctxp[0])) || records(BPF_CORE_READ(before, perf_event_ctxp[1]));
+}
+
+/* look is the state of a walk through the threads of a process. */
+struct look {
+	void *node, *head; /* the next one in signal->thread_head, and the end */
+	struct mm_struct *mm;
+	int users; /* of the address space, besides the threads */
+	int refused;
+};
+
+static long look_at_thread(__u32 index, struct look *l)
+{
+	if (l->node == l->head)
+		return 1;
+	struct task_struct *t = l->node - bpf_core_field_offset(struct task_struct, thread_node);
+	if (BPF_CORE_READ(t, ptrace) || traces(t) || recorded(t)) {
+		l->refused = 1;
+		return 1;
+	}
+	l->users -= BPF_CORE_READ(t, mm) == l->mm;
+	l->node = BPF_CORE_READ(t, thread_node.next);
+	return 0;
+}
+
+/* left_over returns the reason why a process that has just been marked may still be
+ * reached, or reach others, by what began before: EBUSY, a thread traces, is traced or is
+ * recorded; EAGAIN, it may pass. */
+static __always_inline int left_over(struct task_struct *t, int executes)
+{
+	struct signal_struct *signal = t->signal;
+	struct look l = {
+		.node = BPF_CORE_READ(signal, thread_head.next),
+		.head = (void *)signal + bpf_core_field_offset(struct signal_struct, thread_head),
+		.mm = t->mm,
+		.users = BPF_CORE_READ(t, mm, mm_users.counter),
+	};
+	if (exec_in_progress(signal) || access_in_progress(signal) || BPF_CORE_READ(signal, multiprocess.first))
+		return EAGAIN; /* or a fork, whose child may have no mark */
+	bpf_loop(MAX_THREADS, look_at_thread, &l, 0);
+	if (l.refused)
+		return EBUSY;
+	return l.node != l.head || (l.users > 0 && !executes) ? EAGAIN : 0;
+}
+
+/* ---- prctl ---- */
 
 /* new_group returns a number that no other drop has, of this generation or an earlier one.
  * It is random, and not the time: two drops at the same moment must not share a group. */
@@ -210,42 +326,72 @@ static __always_inline __u64 new_group(void)
 	return high << 32 | bpf_get_prandom_u32();
 }
 
-SEC("lsm/task_prctl")
-int BPF_PROG(control, int option, unsigned long operation, unsigned long rights, unsigned long token, unsigned long a5)
+/* pause_drops answers OP_PAUSE. */
+static __always_inline int pause_drops(struct task_struct *t, unsigned long milliseconds)
 {
-	struct task_struct *t = bpf_get_current_task_btf(), *leader = t->group_leader;
+	struct state *s = the_state();
 	struct mark m;
-	if (option == PR_SET_MM) /* changes which memory the kernel shows as environ and cmdline */
-		return verdict(marked(t, &m), EPERM);
-	if (option != PR_MEMORY_CAPABILITY)
-		return 0;
-	if (operation == OP_QUERY && !rights && !token && !a5)
-		return marked(t, &m) ? -EALREADY : -ENODATA;
-	if (operation == OP_SUPERVISE && !rights && token && !a5) {
-		__u64 key = (__u64)leader, value = token;
-		if (marked(t, &m))
-			return -EPERM;
-		return bpf_map_update_elem(&supervisors, &key, &value, BPF_ANY) ? -ENOMEM : -EALREADY;
-	}
-	if (operation != OP_DROP || (rights & ~KEEP_ALL) || a5)
+	if (!s || milliseconds > MAX_PAUSE)
+		return -EINVAL;
+	if (marked(t, &m) || !in_charge(t->cred, CAP_SYS_ADMIN))
+		return -EPERM;
+	s->paused_until = bpf_ktime_get_ns() + milliseconds * 1000000;
+	return -EALREADY;
+}
+
+/* supervise answers OP_SUPERVISE. */
+static __always_inline int supervise(struct task_struct *t, __u64 token)
+{
+	__u64 key = (__u64)t->group_leader;
+	struct mark m;
+	if (marked(t, &m))
+		return -EPERM;
+	return bpf_map_update_elem(&supervisors, &key, &token, BPF_ANY) ? -ENOMEM : -EALREADY;
+}
+
+/* drop answers OP_DROP and OP_DROP_AND_EXEC. */
+static __always_inline int drop(struct task_struct *t, unsigned long rights, __u64 token, int executes)
+{
+	struct mark before, m = {.rights = rights, .group = new_group(), .token = token};
+	struct state *s = the_state();
+	if (!s)
 		return -EINVAL;
 	/* As for seccomp and Landlock: nobody can weaken a set-uid program that he starts. */
 	if (!(t->atomic_flags & PFA_NO_NEW_PRIVS) && !capable(t->cred, CAP_SYS_ADMIN))
 		return -EPERM;
 	if (in_charge(t->cred, CAP_SYS_ADMIN))
-		rights |= GAIN_BY_EXEC;
-	m = (struct mark){.rights = rights, .group = new_group(), .token = token};
-	if (mark((__u64)leader, &m) || mark((__u64)t, &m))
-		return -ENOMEM;
-	/* First mark, then look, with a barrier in between: an exec or attach that the look
-	 * misses has seen the mark. */
-	__u64 before = __sync_fetch_and_add(&fence, 1);
-	asm volatile("" ::"r"(before));
-	if (exec_in_progress(t->signal))
+		m.rights |= GAIN_BY_EXEC;
+	if (marked(t, &before))
+		m.token = before.token; /* also for a thread that has no mark of its own yet */
+	else if (bpf_ktime_get_ns() < s->paused_until)
 		return -EAGAIN;
-	if (t->ptrace || leader->ptrace || traces(t) || traces(leader))
-		return -EBUSY;
-	return -EALREADY;
+	if (mark((__u64)t->group_leader, &m) || mark((__u64)t, &m))
+		return -ENOMEM;
+	/* First mark, then look, with a barrier in between: what the look misses has seen the
+	 * mark. */
+	__u64 fenced = __sync_fetch_and_add(&s->fence, 1);
+	asm volatile("" ::"r"(fenced));
+	return -(left_over(t, executes) ?: EALREADY);
+}
+
+SEC("lsm/task_prctl")
+int BPF_PROG(control, int option, unsigned long operation, unsigned long a3, unsigned long token, unsigned long a5)
+{
+	struct task_struct *t = bpf_get_current_task_btf();
+	struct mark m;
+	if (option == PR_SET_MM) /* changes which memory the kernel shows as environ and cmdline */
+		return verdict(marked(t, &m), EPERM);
+	if (option != PR_MEMORY_CAPABILITY)
+		return 0;
+	if (operation == OP_QUERY && !a3 && !token && !a5)
+		return marked(t, &m) ? -EALREADY : -ENODATA;
+	if (operation == OP_SUPERVISE && !a3 && token && !a5)
+		return supervise(t, token);
+	if (operation == OP_PAUSE && !token && !a5)
+		return pause_drops(t, a3);
+	if ((operation == OP_DROP || operation == OP_DROP_AND_EXEC) && !(a3 & ~KEEP_ALL) && !a5)
+		return drop(t, a3, token, operation == OP_DROP_AND_EXEC);
+	return -EINVAL;
 }
 
 static __always_inline int gains(struct cred *new, const struct cred *old)
@@ -310,9 +456,21 @@ static __always_inline struct grant *grant_for(struct file_key *key, struct dent
 	return bpf_map_lookup_elem(&grants, key);
 }
 
-/* closed reports whether a file of procfs is refused. mine skips the question whose file it
- * is: for a received descriptor that was asked at the open. */
-static __always_inline int closed(struct file *file, struct mark *m, int mine)
+/* child_of reports whether a process is a child of the current one. */
+static __always_inline int child_of(struct task_struct *owner, struct task_struct *current)
+{
+	return BPF_CORE_READ(owner, real_parent, signal) == current->signal;
+}
+
+/* same_drop reports whether a process descends from the drop that made a mark. */
+static __always_inline int same_drop(struct task_struct *owner, const struct mark *m)
+{
+	struct mark other = {};
+	return effective((__u64)owner, (__u64)BPF_CORE_READ(owner, group_leader), &other) && other.group == m->group;
+}
+
+/* closed reports whether a file of procfs is refused. */
+static __always_inline int closed(struct file *file, const struct mark *m)
 {
 	struct dentry *d = file->f_path.dentry, *root = file->f_inode->i_sb->s_root;
 	struct dentry *first = 0, *second = 0, *third = 0, *fourth = 0;
@@ -348,19 +506,18 @@ static __always_inline int closed(struct file *file, struct mark *m, int mine)
 	struct grant *g = grant_for(&key, second);
 	if (!g || !(g->depths >> (depth & 7) & 1) || depth > 7)
 		return 1;
-	if (process && !mine) {
-		struct task_struct *owner = (void *)task;
-		mine = task && BPF_CORE_READ(owner, signal) == BPF_CORE_READ((struct task_struct *)bpf_get_current_task_btf(), signal);
-		if (!mine && !g->any) {
-			struct mark other = {};
-			if (!task || !g->ptrace || !(m->rights & KEEP_READ_SANDBOX) ||
-			    !effective(task, (__u64)BPF_CORE_READ(owner, group_leader), &other) || other.group != m->group)
-				return 1;
-		}
+	struct task_struct *current = bpf_get_current_task_btf(), *owner = (void *)task;
+	int mine = task && BPF_CORE_READ(owner, signal) == current->signal;
+	if ((file->f_mode & FMODE_WRITE) || (file->f_flags & O_ACCMODE) == O_ACCMODE) {
+		if (!(g->write & m->rights))
+			return 1;
+		return !mine && !(task && g->write == KEEP_WRITE_ID_MAPS && child_of(owner, current));
 	}
-	if ((file->f_mode & FMODE_WRITE) || (file->f_flags & O_ACCMODE) == O_ACCMODE)
-		return !mine || !(g->write & m->rights);
-	return !(m->rights & (process ? KEEP_READ_PROCESS : KEEP_READ_SYSTEM));
+	if (!(m->rights & (process ? KEEP_READ_PROCESS : KEEP_READ_SYSTEM)))
+		return 1;
+	if (!process || mine || g->any)
+		return 0;
+	return !(task && g->ptrace && (m->rights & KEEP_READ_SANDBOX) && same_drop(owner, m));
 }
 
 static __always_inline int closed_file_system(unsigned long magic)
@@ -420,7 +577,7 @@ int BPF_PROG(opened, struct file *file)
 			return -EPERM;
 		if ((inode->i_mode & S_IFMT) == S_IFDIR || !marked(t, &m))
 			return 0;
-		return verdict(closed(file, &m, 0), EACCES);
+		return verdict(closed(file, &m), EACCES);
 	}
 	if (closed_file_system(magic))
 		return verdict((inode->i_mode & S_IFMT) != S_IFDIR && marked(t, &m), EACCES);
@@ -454,8 +611,7 @@ int BPF_PROG(received, struct file *file)
 		return 0;
 	if (magic == ANON_INODES)
 		return verdict(anonymous_memory(file), EACCES);
-	m.rights = KEEP_ALL;
-	return verdict(magic != PROC || closed(file, &m, 1), EACCES);
+	return verdict(magic != PROC || closed(file, &m), EACCES);
 }
 
 /* ---- other processes ---- */
@@ -492,12 +648,15 @@ int BPF_PROG(traceme, struct task_struct *parent)
 
 /* ---- optional programs, loaded one by one ---- */
 
+/* RLIMIT_CORE: a process without the right to core dumps may lower its own to 1 or 0. For
+ * others, 0 is no way either, since it starts a core handler behind a pipe, and 1 does not. */
 SEC("lsm/task_setrlimit")
 int BPF_PROG(limit, struct task_struct *task, unsigned int resource, struct rlimit *new)
 {
 	struct task_struct *t = bpf_get_current_task_btf();
 	struct mark m, mine;
-	if (resource != RLIMIT_CORE || new->rlim_cur <= 1 || !marked(task, &m) || (m.rights & KEEP_CORE_DUMP))
+	if (resource != RLIMIT_CORE || !marked(task, &m) || (m.rights & KEEP_CORE_DUMP) ||
+	    (new->rlim_cur <= 1 && task->signal == t->signal))
 		return 0;
 	return verdict(marked(t, &mine) || !in_charge(t->cred, CAP_SYS_RESOURCE), EPERM);
 }

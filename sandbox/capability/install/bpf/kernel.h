@@ -17,7 +17,7 @@ typedef __u32 __be32;
 typedef __u32 __wsum;
 typedef _Bool bool;
 
-enum { BPF_MAP_TYPE_HASH = 1, BPF_F_NO_PREALLOC = 1, BPF_ANY = 0 };
+enum { BPF_MAP_TYPE_HASH = 1, BPF_MAP_TYPE_ARRAY = 2, BPF_F_NO_PREALLOC = 1, BPF_ANY = 0, BPF_NOEXIST = 1 };
 
 #pragma clang attribute push(__attribute__((preserve_access_index)), apply_to = record)
 
@@ -37,24 +37,42 @@ struct cred {
 	struct user_namespace *user_ns;
 };
 
+typedef struct { int counter; } atomic_t;
 typedef struct { __s64 counter; } atomic_long_t;
 struct mutex { atomic_long_t owner; };
+struct rw_semaphore { atomic_long_t count; };
 struct rt_mutex_base { void *owner; };
 struct mutex___rt { struct rt_mutex_base rtmutex; }; /* PREEMPT_RT */
+struct rwbase_rt { atomic_t readers; };
+struct rw_semaphore___rt { struct rwbase_rt rwbase; };
+
+struct perf_event_attr { __u32 type; __u64 sample_period; };
+struct pmu { void *setup_aux; };
+struct perf_event { struct list_head event_entry; struct pmu *pmu; struct perf_event_attr attr; };
+struct perf_event_context { struct list_head event_list; };
+
 struct core_state;
 struct signal_struct {
+	struct list_head thread_head;
+	struct hlist_head multiprocess;
 	struct core_state *core_state; /* since Linux 5.16 */
 	struct mutex cred_guard_mutex;
+	struct rw_semaphore exec_update_lock;
 };
+struct mm_struct { atomic_t mm_users; };
 struct task_struct {
 	unsigned int ptrace;
-	struct list_head ptraced;
+	struct mm_struct *mm;
+	struct task_struct *real_parent;
+	struct list_head ptraced, thread_node;
 	unsigned long atomic_flags;
 	struct task_struct *group_leader;
 	struct hlist_node pid_links[4];
 	const struct cred *cred;
 	struct signal_struct *signal;
+	struct perf_event_context *perf_event_ctxp;
 };
+struct task_struct___before_6_2 { struct perf_event_context *perf_event_ctxp[2]; };
 struct pid { struct hlist_head tasks[4]; };
 
 struct super_block { unsigned long s_flags, s_magic; struct dentry *s_root; };
@@ -67,7 +85,6 @@ struct file { unsigned int f_mode, f_flags; struct inode *f_inode; struct path f
 struct linux_binprm { struct cred *cred; };
 struct rlimit { unsigned long rlim_cur, rlim_max; };
 union bpf_attr;
-struct perf_event_attr;
 
 #pragma clang attribute pop
 #endif
