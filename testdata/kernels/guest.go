@@ -86,6 +86,9 @@ func runGuest(o options, kernel image, dir, initrd string) (int, error) {
 		"-serial", "file:"+console, "-serial", "stdio", "-serial", "file:"+status,
 		"-kernel", kernel.path, "-initrd", initrd,
 		"-append", strings.TrimSpace("console=ttyS0 panic=-1 quiet "+o.append))
+	if o.instructions {
+		qemu.Args = append(qemu.Args, "-icount", "shift=0,sleep=off")
+	}
 	var complaint bytes.Buffer
 	qemu.Stdout, qemu.Stderr = os.Stdout, &complaint
 	if o.verbose {

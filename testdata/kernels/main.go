@@ -3,7 +3,7 @@
 //
 //	kernels list
 //	kernels boot [--kernel NAME] [--append ARGUMENTS] [--file HOST:GUEST]...
-//	             [--memory MIB] [--cpus N] [--timeout D] [--verbose] COMMAND [ARGUMENT...]
+//	             [--memory MIB] [--cpus N] [--timeout D] [--instructions] [--verbose] COMMAND [ARGUMENT...]
 //
 // NAME is 5.10, 6.1, 6.12, 6.12-rt (PREEMPT_RT) or newest (the newest in Debian). apt fetches the packages from
 // a Debian mirror, in today's version. They are unpacked, never installed, and kept in
@@ -64,6 +64,8 @@ func run(args []string) (int, error) {
 	flags.IntVar(&o.memory, "memory", 512, "memory of the guest in `MIB`")
 	flags.IntVar(&o.cpus, "cpus", 1, "processors of the guest")
 	flags.DurationVar(&o.timeout, "timeout", 3*time.Minute, "end the guest after `D`")
+	flags.BoolVar(&o.instructions, "instructions", false,
+		"let the guest's clock count instructions, one for a nanosecond, whatever this machine does meanwhile")
 	flags.BoolVar(&o.verbose, "verbose", false, "show the kernel's messages on standard error")
 	flags.Parse(args[1:])
 	if o.cache == "" {
@@ -90,7 +92,7 @@ type options struct {
 	files                 map[string]string // name in the guest → name here
 	memory, cpus          int
 	timeout               time.Duration
-	verbose               bool
+	verbose, instructions bool
 }
 
 func (o *options) addFile(pair string) error {
