@@ -121,6 +121,24 @@ func machineLoad(t *testing.T) float64 {
 	return load
 }
 
+// TestProbeOfAnyUser runs attempts that need another user as somebody who can become none:
+// they are not proven, and nothing else changes.
+func TestProbeOfAnyUser(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("needs root, to be a third user")
+	}
+	report := probed(t, account{"another user", 12345}, memjailPath(t), nil, 3, "-q", "--only",
+		"sysfs/cgroup-procs-setuid/...")
+	for i := range report.Results {
+		if r := &report.Results[i]; r.Verdict != probe.NotProven || !strings.Contains(r.Control, "needs root") {
+			t.Errorf("%s: %s: %s", r.Name, r.Verdict, r.Control)
+		}
+	}
+	if len(report.Results) == 0 {
+		t.Error("no attempt was made")
+	}
+}
+
 // TestProbeOpenByPolicy: what a setting opens is open by policy, not a hole and not
 // held.
 func TestProbeOpenByPolicy(t *testing.T) {
