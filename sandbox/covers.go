@@ -62,6 +62,7 @@ func coverOne(plan *view.Plan, mounts *landlock.MountTable, d *landlock.Deniable
 	if d.Missing {
 		switch {
 		case len(plan.Shown(path)) == 0: // in a directory of the view's own
+		case d.Rule.Optional && d.Rule.Origin.Kind == policy.OriginBuiltin: // its comments say so
 		case d.Rule.Optional:
 			e.Warn(d.Rule.Path + " does not exist, so it is not denied, even if it is made")
 		default:

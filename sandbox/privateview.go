@@ -237,10 +237,15 @@ func homeOfUser(uid int) string {
 	return ""
 }
 
-// inView checks that the program exists in the view.
+// inView checks that the program exists in the view. A name without a slash is looked for
+// again in PATH: what it led to outside may not be granted, and a program further on may.
 func (o *Options) inView(c *command) error {
 	err := program.Executable(c.path)
 	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, unix.ENOENT) {
+		if path, err := program.Find(o.Args[0], c.env); err == nil {
+			c.path = path
+			return nil
+		}
 		return &CommandError{Name: o.Args[0], Err: err, Hint: fmt.Sprintf(
 			"it is not in the private view: add --add-exec, or --rox %s", policy.ShellWord(c.path))}
 	}

@@ -369,8 +369,8 @@ func TestLoadErrors(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, c := range []struct{ name, want string }{
-		{"memry", `policy "memry": no such policy (did you mean "memory"?): want memory, build, service, strict, workspace, or a file, whose name contains a slash or ends in .toml`},
-		{"", `policy "": no such policy: want memory, build, service, strict, workspace, or a file, whose name contains a slash or ends in .toml`},
+		{"memry", `policy "memry": no such policy (did you mean "memory"?): want memory, agent, build, service, strict, workspace, or a file, whose name contains a slash or ends in .toml`},
+		{"", `policy "": no such policy: want memory, agent, build, service, strict, workspace, or a file, whose name contains a slash or ends in .toml`},
 		{"/nonexistent/x", `reading policy "/nonexistent/x": no such file or directory`},
 		{dir, `reading policy "` + dir + `": is a directory`},
 		{large, `reading policy "` + large + `": larger than 1048576 bytes`},

@@ -124,7 +124,7 @@ func pathsKeys() []*key {
 	}
 	return append(list,
 		&key{name: denyKey, shape: shapeArray, want: wantStrings, set: (*builder).deny, flag: "--deny",
-			get: getDenied, schema: optionalPathsSchema, origins: deniedOrigins},
+			get: getDenied, schema: optionalPathsSchema, origins: deniedOrigins, variables: true},
 		enumKey("paths.on-deny-lost", func(p *policy.Policy) *policy.OnDenyLost { return &p.Paths.OnDenyLost }),
 		&key{name: devicesKey, shape: shapeArray, want: wantStrings, set: (*builder).devices, flag: "--device",
 			get: getDevices, schema: optionalPathsSchema, origins: deviceOrigins, variables: true},

@@ -138,10 +138,13 @@ func NewPlan(r Request) (*Plan, error) {
 			}
 			return p, err
 		}
+		if r.Policy.Origin("paths.deny", denied.Path).Kind != policy.OriginBuiltin { // whose comments say so
+			notes = append(notes, fmt.Sprintf("%s does not exist, so it is not denied, even if it is made",
+				denied.Path))
+		}
 		r.Policy = r.Policy.Clone()
 		r.Policy.Paths.Deny = slices.DeleteFunc(r.Policy.Paths.Deny,
 			func(d policy.DeniedPath) bool { return d.Path == denied.Path })
-		notes = append(notes, fmt.Sprintf("%s does not exist, so it is not denied, even if it is made", denied.Path))
 	}
 }
 

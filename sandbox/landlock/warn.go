@@ -72,7 +72,9 @@ func (p *Plan) warnMissing(r Request) {
 	if v < 6 && (r.Policy.IPC.AbstractSockets == policy.ScopeSandbox || r.Policy.Network.OwnUnix()) {
 		p.warn("landlock ABI %d cannot refuse abstract sockets of processes outside the sandbox", v)
 	}
-	if p.HandlesTCP() && !r.Policy.Network.RestrictsUDP() && r.Policy.Network.MakesFamily("inet", "inet6") {
+	// What the comments of a built-in policy say is not repeated at every start.
+	builtIn := r.Policy.Origin("network.connect-tcp", "").Kind == policy.OriginBuiltin
+	if p.HandlesTCP() && !builtIn && !r.Policy.Network.RestrictsUDP() && r.Policy.Network.MakesFamily("inet", "inet6") {
 		p.warn("the rules about TCP ports do not restrict UDP: datagrams go to every port")
 	}
 }
