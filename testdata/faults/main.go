@@ -54,6 +54,7 @@ const (
 	less       = "less"                    // it ran, and could open less
 	notStarted = "not started"             // one line and 125, or 126 and 127 where the command cannot be executed
 	ended      = "ended"                   // it was killed with its supervisor, and a line says so
+	unheard    = "ended unheard"           // the same, of a detached supervisor or without a standard error: nobody to tell
 	runtimes   = "ended by the Go runtime" // which has no descriptors for its poller, and says so by a trace
 	opened     = "OPEN"
 	hangs      = "HANGS"
@@ -144,7 +145,7 @@ func (b *bench) all(most, sample int, seed uint64, only, page string) (wrong int
 }
 
 func (o outcome) wrong() bool {
-	return !slices.Contains([]string{right, less, notStarted, ended, runtimes}, o.verdict)
+	return !slices.Contains([]string{right, less, notStarted, ended, unheard, runtimes}, o.verdict)
 }
 
 // control runs without a fault, which has to be right, and returns the calls; the most of
@@ -269,21 +270,28 @@ func (o output) judge(s scenario, t trace) (verdict, detail string) {
 	case m == nil && o.stdout == "" && code >= 125 && code <= 127 && lines == 1 && strings.HasPrefix(o.stderr, "memjail: "):
 		return notStarted, detail
 	case t.status.Signaled() || code == 128+int(unix.SIGKILL):
-		if strings.HasPrefix(o.stderr, "memjail: ") {
-			return ended, detail
-		}
-		return silent, detail
+		return s.ending(t, o), detail
 	case m == nil || code != 0:
 		return untrue, detail
 	case s.left && later == nil:
-		if strings.Contains(o.stderr, "memjail: ") {
-			return ended, detail
-		}
-		return silent, detail
+		return s.ending(t, o), detail
 	case m[4] != "ok" || m[5] != "ok" || m[6] != "old" || s.left && (later[4] != "ok" || later[5] != "ok" || later[6] != "old"):
 		return less, detail
 	}
 	return right, detail
+}
+
+// ending is what the end of a command that was killed with its supervisor is called. A
+// detached supervisor that fails has no standard error.
+func (s scenario) ending(t trace, o output) string {
+	detached := t.started && (s.left || s.args[0] == "exec")
+	switch {
+	case strings.Contains(o.stderr, "memjail: "):
+		return ended
+	case detached || t.pipe:
+		return unheard
+	}
+	return silent
 }
 
 // row is a line of the table.
@@ -298,11 +306,11 @@ func row(s scenario, all []outcome) string {
 		}
 	}
 	wrong := reached
-	for _, verdict := range []string{right, less, notStarted, ended, runtimes} {
+	for _, verdict := range []string{right, less, notStarted, ended, unheard, runtimes} {
 		wrong -= counts[verdict]
 	}
-	return fmt.Sprintf("| %s | %d | %d | %d | %d | %d | %d | %d | %d |", s.name, len(calls), reached, counts[right],
-		counts[less], counts[notStarted], counts[ended], counts[runtimes], wrong)
+	return fmt.Sprintf("| %s | %d | %d | %d | %d | %d | %d | %d | %d | %d |", s.name, len(calls), reached, counts[right],
+		counts[less], counts[notStarted], counts[ended], counts[unheard], counts[runtimes], wrong)
 }
 
 const (
@@ -322,8 +330,8 @@ func writePage(name string, results map[string][]outcome) error {
 		return fmt.Errorf("%s lacks the marks of the table", name)
 	}
 	var table strings.Builder
-	table.WriteString("\n| start | different calls | faults | right | less | not started | ended | ended by the Go runtime | wrong |\n" +
-		"|---|--:|--:|--:|--:|--:|--:|--:|--:|\n")
+	table.WriteString("\n| start | different calls | faults | right | less | not started | ended | ended unheard | ended by the Go runtime | wrong |\n" +
+		"|---|--:|--:|--:|--:|--:|--:|--:|--:|--:|\n")
 	calls := map[string]bool{}
 	for _, s := range scenarios {
 		table.WriteString(row(s, results[s.name]) + "\n")

@@ -33,6 +33,7 @@ func (f fault) String() string {
 type trace struct {
 	counts  map[string]int // calls of memjail's own, by name
 	reached bool           // the fault was brought about
+	pipe    bool           // and was that nobody reads what is written
 	status  unix.WaitStatus
 	started bool // memjail has executed the command
 	// hung are the processes that were there when the time was over.
@@ -208,6 +209,7 @@ func (t *tracer) call(pid int, one *task) {
 		return
 	}
 	t.reached, one.fails = true, t.errno
+	t.pipe = t.errno == unix.EPIPE
 	if name == "close" {
 		return // the kernel closes the descriptor whatever it answers
 	}
