@@ -31,6 +31,10 @@ type Options struct {
 	// Reports: refusals of the rules about paths and ports are reported, so the supervisor
 	// is asked about more calls.
 	Reports bool
+	// WatchAll: so are refusals that no rule about paths or ports is about: signals to
+	// processes outside, and what root cannot make or change in protected directories. Each
+	// such call takes longer then, and can fail with EINTR, which it never does otherwise.
+	WatchAll bool
 	// PathCalls are the calls, besides opens and execve(2), that the supervisor is asked
 	// about for the sake of Reports, where there are path rules.
 	PathCalls []string

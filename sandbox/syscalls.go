@@ -138,7 +138,7 @@ func (o *Options) unsupervised(p *parts, e *effort) error {
 
 // supervise builds the filter that notifies a supervisor of what the policy lets it decide.
 func (o *Options) supervise(c *calls, f filter.Options, p *parts, e *effort) (err error) {
-	pol := &o.Policy
+	pol, all := &o.Policy, o.Reports && o.WatchAll
 	reads := pol.Memory.Access == policy.AccessDeny && !p.capability.dropped()
 	if !p.capability.dropped() { // otherwise the kernel refuses to execute a memfd
 		o.emulateMemfds(&f, e)
@@ -146,12 +146,12 @@ func (o *Options) supervise(c *calls, f filter.Options, p *parts, e *effort) (er
 	f.Listener, f.NotifyChroot = true, true
 	f.EmulateListen = pol.Network.GuardsListen()
 	f.NotifyReads = reads
-	f.NotifyWrites = (pol.WritesProcfs() || o.Reports) && pol.Memory.Access != policy.AccessAllow
-	f.NotifyNew = o.Reports
-	c.signals = o.Reports && pol.IPC.Signals == policy.ScopeSandbox && p.domain.rules != nil &&
+	f.NotifyWrites = (pol.WritesProcfs() || all) && pol.Memory.Access != policy.AccessAllow
+	f.NotifyNew = all
+	c.signals = all && pol.IPC.Signals == policy.ScopeSandbox && p.domain.rules != nil &&
 		p.domain.rules.ABI.Version >= 6
 	f.NotifySignals = c.signals
-	if o.Reports && p.domain.privileged { // names that root cannot make in protected directories
+	if all && p.domain.privileged { // names that root cannot make in protected directories
 		f.Observe = o.PathCalls
 	}
 	if o.Reports && pol.Paths.Rules.Restricted() {

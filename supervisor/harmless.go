@@ -22,7 +22,7 @@ var harmlessRefusals = []struct {
 	},
 		"the C library looks for a name server cache (nscd) first, and goes on without"},
 	{func(e *Event, _ *[6]uint64) bool {
-		return strings.HasSuffix(e.Call, "setxattr") && e.Errno == "ENOTSUP"
+		return strings.HasSuffix(e.Call, "setxattr") && e.Errno == "ENOTSUP" && e.Reason != unreadableReason
 	},
 		"what copies files goes on without their access control lists"},
 	{func(e *Event, _ *[6]uint64) bool { return strings.Contains(e.Target, "/go/telemetry") },

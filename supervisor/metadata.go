@@ -116,10 +116,12 @@ func (r *receiver) unreadableRefusal() *Refusal {
 	if p := &r.s.options.Policy.Paths; p.Metadata == policy.MetadataAllow && len(p.Deny) == 0 {
 		refusal = r.aclRefusal()
 	}
-	refusal.Reason = "memjail cannot find out which file or attribute it is about: the program is not dumpable " +
-		"(it asked for that by prctl(2), or its user may not read its file), and memjail does not have CAP_SYS_PTRACE"
+	refusal.Reason = unreadableReason
 	return &refusal
 }
+
+const unreadableReason = "memjail cannot find out which file or attribute it is about: the program is not dumpable " +
+	"(it asked for that by prctl(2), or its user may not read its file), and memjail does not have CAP_SYS_PTRACE"
 
 // aclRefusal is the filter's own row about access control lists of memfds.
 func (r *receiver) aclRefusal() Refusal {

@@ -65,6 +65,10 @@ type Options struct {
 	// Signals: the filter notifies of signals to single processes only so that those are
 	// reported which the kernel keeps inside the sandbox.
 	Signals bool
+	// Filters is the number of seccomp filters of processes outside that are like the one
+	// which started the sandbox; -1: not known. nil: as many as this process has now. A
+	// successor must be given it, since it inherits the filter of the supervisor before.
+	Filters *int
 	// SlowMounts: there are network or FUSE file systems, on which resolving a path can
 	// block.
 	SlowMounts bool
@@ -119,7 +123,9 @@ func New(o Options) (*Supervisor, error) {
 		first:    make(chan error, 1),
 	}
 	s.chrooted.Store(o.Chrooted)
-	if self, err := readIdentity(procfs, os.Getpid()); err == nil {
+	if o.Filters != nil {
+		s.filters = *o.Filters
+	} else if self, err := readIdentity(procfs, os.Getpid()); err == nil {
 		s.filters = self.filters
 	}
 	s.slowMounts.Store(o.SlowMounts)
@@ -283,6 +289,9 @@ func (s *Supervisor) Gone() <-chan struct{} {
 
 // Chrooted reports whether a process inside has called chroot(2).
 func (s *Supervisor) Chrooted() bool { return s.chrooted.Load() }
+
+// Filters returns [Options.Filters] for a successor.
+func (s *Supervisor) Filters() int { return s.filters }
 
 func (s *Supervisor) ended() {
 	s.goneOnce.Do(func() {

@@ -150,8 +150,8 @@ func TestToldOnce(t *testing.T) {
 		argv := []string{"/usr/bin/python3", "-c", attemptsScript, home, victim}
 		silent := job{as: as, dir: dir, argv: append([]string{memjailPath(t), "run", "-q", "--report=off", "-p",
 			"./policy.toml", "--"}, argv...)}.run(t)
-		told := job{as: as, dir: dir, argv: append([]string{memjailPath(t), "run", "-q", "--log", "log",
-			"--log-format", "json", "-p", "./policy.toml", "--"}, argv...)}.run(t)
+		told := job{as: as, dir: dir, argv: append([]string{memjailPath(t), "run", "-q", "--report=all",
+			"--log", "log", "--log-format", "json", "-p", "./policy.toml", "--"}, argv...)}.run(t)
 		if silent.stdout != told.stdout || strings.Contains(told.stdout, "list done") {
 			t.Errorf("the answers differ where somebody listens:\n%v\n%v", silent, told)
 		}

@@ -758,7 +758,7 @@ X`)
 	}
 	command := `"/bin/sh", "-c", "python3 /usr/local/lib/service.py print in; (sleep 0.2; exit 3) & exit 9"`
 	control, wrapped := run(`["/bin/sh", "-c", `+
-		command[len(`"/bin/sh", "-c", `):]+`]`), run(`["/usr/local/bin/memjail", "exec", "--", `+command+`]`)
+		command[len(`"/bin/sh", "-c", `):]+`]`), run(`["/usr/local/bin/memjail", "exec", "-q", "--", `+command+`]`)
 	strip := func(s string) string {
 		return strings.Join(strings.FieldsFunc(strings.ReplaceAll(s, "memory open", "memory closed"),
 			func(r rune) bool { return r >= '0' && r <= '9' && r != '9' }), "")

@@ -206,7 +206,11 @@ func detachedConfig(pol policy.Policy, plan *sandbox.Plan, report Detached) (suc
 		ReportMounts: report.Mounted, Observes: report.observed, Observer: report.Config,
 		PID: os.Getpid(), Exec: true, Guard: guardOf(pol), OwnMounts: plan.MountNamespace != nil,
 		SlowMounts: plan.Mounts != nil && plan.Mounts.HasRemote(), Writable: plan.Writable,
-		Denied: plan.Denied, Listed: plan.Listed, Covers: plan.Covers, Signals: plan.Signals}
+		Denied: plan.Denied, Listed: plan.Listed, Covers: plan.Covers, Signals: plan.Signals,
+		Filters: -1}
+	if own := readFiltersBefore(); own.known {
+		config.Filters = own.count
+	}
 	config.Policy.Tests = nil
 	if watchesMounts(plan, &pol) {
 		config.Mounts = landlock.KnownMounts(plan.Mounts)

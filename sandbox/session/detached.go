@@ -64,7 +64,8 @@ func Supervise(
 // supervisorOptions are those of a detached supervisor.
 func (config successorConfig) supervisorOptions(observer DetachedObserver) supervisor.Options {
 	o := supervisor.Options{Policy: config.Policy, SlowMounts: config.SlowMounts, Chrooted: config.Chrooted,
-		Writable: config.Writable, Denied: config.Denied, Listed: config.Listed, Signals: config.Signals}
+		Writable: config.Writable, Denied: config.Denied, Listed: config.Listed, Signals: config.Signals,
+		Filters: &config.Filters}
 	if config.OwnMounts {
 		unix.CloseOnExec(fdMounts)
 		o.MountNamespace = os.NewFile(fdMounts, "the sandbox's mount namespace")

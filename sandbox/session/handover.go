@@ -45,6 +45,7 @@ type successorConfig struct {
 	Listed     supervisor.Places
 	Reports    bool
 	Signals    bool // the filter notifies of signals
+	Filters    int  // of processes outside, see [supervisor.Options]
 	OwnMounts  bool // fdMounts is there
 	Chrooted   bool // somebody inside may have another root
 	Helper     int  // the membership helper's number; 0: fdMembers is not there
@@ -201,7 +202,7 @@ func (s *session) successorConfig() (*os.File, error) {
 	config := successorConfig{Policy: s.policy, Reports: s.options.Sandbox.Reports, PID: s.cmd.PID,
 		OwnMounts: s.plan.MountNamespace != nil, Chrooted: s.supervisor.Chrooted(), Writable: s.plan.Writable,
 		Denied: s.plan.Denied, Listed: s.plan.Listed, Covers: s.plan.Covers,
-		Signals: s.plan.Signals, Token: s.plan.Token}
+		Signals: s.plan.Signals, Filters: s.supervisor.Filters(), Token: s.plan.Token}
 	config.Policy.Origins, config.Policy.Tests = nil, nil // a supervisor does not need them
 	if s.plan.Guard != nil {
 		config.Guard = guardOnByte

@@ -83,8 +83,8 @@ func (r *runner) exit(status session.Status, err error) error {
 		if failed || r.options.verbose && err == nil {
 			r.printDropped()
 		}
-		if failed {
-			r.printf("%s", unreported(r.policy, r.plan))
+		if failed && (r.watchesAll() || r.policy.Paths.Rules.Restricted() || len(r.policy.Syscalls.Deny) > 0) {
+			r.printf("%s", unreported(r.policy, r.plan, r.watchesAll()))
 		}
 	case failed && r.journal == nil:
 		r.collect.brief(s)

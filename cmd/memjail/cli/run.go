@@ -243,6 +243,12 @@ func (r *runner) wantsReports() bool {
 	return r.log != nil || r.journal != nil || !r.options.quiet && !r.becomes
 }
 
+// watchesAll reports whether calls are watched for reports alone, which can fail with EINTR
+// because of that: only if somebody asks for all reports.
+func (r *runner) watchesAll() bool {
+	return r.options.verbose || r.policy.Report.Denials == policy.DenialsAll
+}
+
 // tellsAll reports whether the summary has every refusal. Otherwise one line says that
 // there were some, if CMD has failed.
 func (r *runner) tellsAll() bool {
@@ -252,7 +258,8 @@ func (r *runner) tellsAll() bool {
 
 func (r *runner) sandboxOptions(args, env []string) sandbox.Options {
 	return sandbox.Options{Policy: r.policy, Args: args, Env: env, AddExec: r.options.addExec, PinSums: r.pinSums,
-		Reports: r.collect != nil, KeepFDs: r.options.keepFDs, Argv0: r.options.argv0, BestEffort: r.options.bestEffort,
+		Reports: r.collect != nil, WatchAll: r.watchesAll(), KeepFDs: r.options.keepFDs, Argv0: r.options.argv0,
+		BestEffort:  r.options.bestEffort,
 		LandlockABI: r.options.abi, NoCapability: r.options.noCapability}
 }
 

@@ -232,9 +232,13 @@ func firstNames(names []string) string {
 	return report.Printable(strings.Join(shown, ", ")) + more
 }
 
-// unreported says which refusals are reported nowhere.
-func unreported(pol policy.Policy, p *sandbox.Plan) string {
+// unreported says which refusals are reported nowhere. all: all calls that can be are
+// watched.
+func unreported(pol policy.Policy, p *sandbox.Plan, all bool) string {
 	calls := "signals to groups and by tgkill(2), clone3(2), unconnected UDP sockets"
+	if !all {
+		calls = "signals (-v watches those to single processes), clone3(2), unconnected UDP sockets"
+	}
 	if len(p.DenyFilter) > 0 {
 		calls += ", [syscalls] deny"
 	}
