@@ -123,6 +123,10 @@ through /proc/PID/mem, not with ptrace, process_vm_writev or the other routes.`,
 	return root
 }
 
+// Root returns the command line with all commands, for manual pages and completions. It is
+// not to be executed.
+func Root() *cobra.Command { return newRoot(nil, streams{out: io.Discard, err: io.Discard}, "") }
+
 // usageError is a mistake on the command line.
 type usageError struct{ message string }
 

@@ -234,3 +234,16 @@ func TestSplitWords(t *testing.T) {
 		}
 	}
 }
+
+// TestRoot: each command says what it does, for manual pages and completions.
+func TestRoot(t *testing.T) {
+	root := Root()
+	if n := len(root.Commands()); n < len(commands) {
+		t.Errorf("%d commands of %d", n, len(commands))
+	}
+	for _, c := range root.Commands() {
+		if c.Short == "" {
+			t.Errorf("%s does not say what it does", c.CommandPath())
+		}
+	}
+}
