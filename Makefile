@@ -15,6 +15,8 @@ SOAK         ?= 10m
 FUZZTIME     ?= 5s
 # Up to how many calls of one kind `make faults` lets fail.
 MOST         ?= 16
+# What `make packages` calls the version.
+VERSION      ?= 0.1.0
 # DEPS=skip leaves the system's packages alone; tests that lack one are skipped.
 DEPS         ?= install
 # Pinned, so that a new release of a tool cannot turn a good tree red.
@@ -81,6 +83,15 @@ containers: build ## Docker, Podman, containerd and CRI with memjail-oci, and se
 		python3 redis-tools runc util-linux
 	MEMJAIL_CONTAINERS=all $(GO) test -count=1 -timeout 1h -run 'TestContainers|TestOCI' -v ./cmd/memjail
 	cd testdata/containers/cri && $(GO) test -count=1 ./...
+
+.PHONY: packages
+packages: ## packages for Debian, Red Hat and Alpine, an archive, SBOM and checksums: bin/packages/ (VERSION=0.1.0)
+	cd .ci/packages && $(GO) run . -version '$(VERSION)' -top ../.. -o ../../bin/packages
+
+.PHONY: packages-test
+packages-test: ## install, upgrade and remove the packages in a new Debian system, and build them twice
+	@DEPS=$(DEPS) .ci/deps debootstrap man-db rpm util-linux
+	cd .ci/packages && $(GO) test -count=1 -timeout 20m -v ./...
 
 .PHONY: comparison
 comparison: build ## attack memjail and other launchers alike: docs/comparison.md

@@ -84,6 +84,26 @@ func one(t *testing.T, dir, pattern string) string {
 	return found[0]
 }
 
+// TestReproducible builds twice, in different directories: all files are the same.
+func TestReproducible(t *testing.T) {
+	var sums [2]string
+	for i := range sums {
+		dir := t.TempDir()
+		b := builder{version: "0.1.0", out: dir, top: filepath.Join("..", "..")}
+		if err := b.run([]string{"amd64"}); err != nil {
+			t.Fatal(err)
+		}
+		text, err := os.ReadFile(filepath.Join(dir, "SHA256SUMS"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		sums[i] = string(text)
+	}
+	if n := strings.Count(sums[0], "\n"); n != 5 || sums[0] != sums[1] {
+		t.Errorf("%d files; once\n%s, then\n%s", n, sums[0], sums[1])
+	}
+}
+
 // TestInstall installs the package in a fresh Debian, uses it, upgrades and removes it. The
 // root directory is a temporary layer over MEMJAIL_CONTAINERS_ROOT, or over a new system.
 func TestInstall(t *testing.T) {
