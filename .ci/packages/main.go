@@ -201,6 +201,7 @@ func (b *builder) archive(tree, arch string) error {
 			return err
 		}
 		h.Name, h.ModTime, h.Format = path.Join(name, strings.TrimPrefix(file, "usr/")), b.time, tar.FormatPAX
+		h.AccessTime, h.ChangeTime = time.Time{}, time.Time{}
 		h.Uid, h.Gid, h.Uname, h.Gname = 0, 0, "root", "root"
 		if err := w.WriteHeader(h); err != nil || target != "" {
 			return err
