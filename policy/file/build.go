@@ -334,7 +334,7 @@ func (b *builder) homeDir(v value) {
 		return
 	}
 	b.homeAt = v.at
-	path := v.text
+	var path string
 	if b.file == "" {
 		var ok bool
 		if path, ok = b.flagPath(v.text); !ok {
