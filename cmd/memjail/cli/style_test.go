@@ -48,7 +48,7 @@ func TestSummaryWidth(t *testing.T) {
 			if advice := policy.ShellWord("/" + name); !strings.Contains(lines[2], advice) {
 				t.Errorf("%d columns: %q is not in %q", width, advice, lines[2])
 			}
-			if strings.ContainsAny(out.String(), "\x1b\u202e\xff") {
+			if strings.ContainsAny(out.String(), "\x1b\u202e") || !utf8.ValidString(out.String()) {
 				t.Errorf("what a terminal acts upon: %q", out.String())
 			}
 		}
