@@ -446,8 +446,9 @@ func waitWithin(t *testing.T, cmd *exec.Cmd) error {
 func TestTerminalDaemonWhileStopped(t *testing.T) {
 	t.Parallel()
 	onBoth(t, func(t *testing.T, term *terminal, run func(string) string) {
+		// The text as it is typed does not have the word that is waited for.
 		term.send(run("%bash -c '\"$HEARTBEAT\" beat pid >out 2>&1 </dev/null; until [ -s beat ]; do " +
-			"sleep 0.1; done; echo started; sleep 60'\n"))
+			"sleep 0.1; done; echo star\\ted; sleep 60'\n"))
 		term.expect("started")
 		var daemon int
 		data, err := os.ReadFile(filepath.Join(term.dir, "pid"))
@@ -469,7 +470,7 @@ func TestTerminalDaemonWhileStopped(t *testing.T) {
 			})
 			term.send("fg\n")
 			term.expect("sleep 60")
-			time.Sleep(200 * time.Millisecond)
+			time.Sleep(time.Second) // a Ctrl-Z that comes before the job goes on is lost
 		}
 		term.send(ctrlC)
 		term.expect(prompt)
