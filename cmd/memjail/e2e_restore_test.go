@@ -61,9 +61,16 @@ func TestCheckpointRestore(t *testing.T) {
 	} {
 		t.Run(test.name, func(t *testing.T) {
 			said := func(dir string) string {
-				text, err := os.ReadFile(filepath.Join(dir, "says"))
-				if err != nil {
-					t.Fatal(err)
+				var text []byte
+				for range 50 { // the program is writing it
+					var err error
+					if text, err = os.ReadFile(filepath.Join(dir, "says")); err != nil {
+						t.Fatal(err)
+					}
+					if len(text) > 0 {
+						break
+					}
+					time.Sleep(20 * time.Millisecond)
 				}
 				return strings.TrimSpace(string(text))
 			}
