@@ -85,12 +85,12 @@ containers: build ## Docker, Podman, containerd and CRI with memjail-oci, and se
 	cd testdata/containers/cri && $(GO) test -count=1 ./...
 
 .PHONY: packages
-packages: ## packages for Debian, Red Hat and Alpine, an archive, SBOM and checksums: bin/packages/ (VERSION=0.1.0)
+packages: ## packages for Debian, Red Hat and Alpine, an archive, an image, SBOM and checksums: bin/packages/ (VERSION=0.1.0)
 	cd .ci/packages && $(GO) run . -version '$(VERSION)' -top ../.. -o ../../bin/packages
 
 .PHONY: packages-test
-packages-test: ## install, upgrade and remove the packages in a new Debian system, and build them twice
-	@DEPS=$(DEPS) .ci/deps debootstrap man-db rpm util-linux
+packages-test: ## install, upgrade and remove the packages in a new Debian system, run the image, and build all twice
+	@DEPS=$(DEPS) .ci/deps debootstrap iproute2 man-db rpm runc util-linux
 	cd .ci/packages && $(GO) test -count=1 -timeout 20m -v ./...
 
 .PHONY: comparison

@@ -1,6 +1,6 @@
 // Packages builds what is published of a version: packages for Debian, Red Hat and Alpine
-// systems and an archive, for x86-64 and arm64, with manual pages, completions, a list of the
-// modules in the program (SBOM) and checksums.
+// systems, an archive and a container image, for x86-64 and arm64, with manual pages,
+// completions, a list of the modules in the program (SBOM) and checksums.
 //
 //	packages -version 0.1.0 -o DIR [-arch amd64,arm64]
 //
@@ -26,6 +26,7 @@ import (
 	"strings"
 	"time"
 
+	v1 "github.com/google/go-containerregistry/pkg/v1"
 	"github.com/goreleaser/nfpm/v2"
 	_ "github.com/goreleaser/nfpm/v2/apk"
 	_ "github.com/goreleaser/nfpm/v2/deb"
@@ -50,6 +51,7 @@ func main() {
 type builder struct {
 	version, out, top string
 	time              time.Time
+	built             []v1.Image // the images, one for each architecture
 }
 
 func (b *builder) run(arches []string) error {
@@ -70,6 +72,9 @@ func (b *builder) run(arches []string) error {
 		if err := b.build(arch); err != nil {
 			return fmt.Errorf("%s: %w", arch, err)
 		}
+	}
+	if err := b.images(); err != nil {
+		return fmt.Errorf("image: %w", err)
 	}
 	return b.checksums()
 }
@@ -106,6 +111,11 @@ func (b *builder) build(arch string) error {
 			return fmt.Errorf("%s: %w", format, err)
 		}
 	}
+	image, err := b.image(tree, arch)
+	if err != nil {
+		return fmt.Errorf("image: %w", err)
+	}
+	b.built = append(b.built, image)
 	return b.bom(filepath.Join(tree, "usr/bin/memjail"), arch)
 }
 
@@ -189,31 +199,41 @@ func (b *builder) archive(tree, arch string) error {
 	}
 	z := gzip.NewWriter(f)
 	w := tar.NewWriter(z)
-	err = walk(tree, func(file string, info fs.FileInfo) error {
-		target := ""
-		if info.Mode()&fs.ModeSymlink != 0 {
-			if target, err = os.Readlink(filepath.Join(tree, file)); err != nil {
-				return err
-			}
-		}
-		h, err := tar.FileInfoHeader(info, target)
-		if err != nil {
-			return err
-		}
-		h.Name, h.ModTime, h.Format = path.Join(name, strings.TrimPrefix(file, "usr/")), b.time, tar.FormatPAX
-		h.AccessTime, h.ChangeTime = time.Time{}, time.Time{}
-		h.Uid, h.Gid, h.Uname, h.Gname = 0, 0, "root", "root"
-		if err := w.WriteHeader(h); err != nil || target != "" {
-			return err
-		}
-		data, err := os.ReadFile(filepath.Join(tree, file))
-		if err != nil {
-			return err
-		}
-		_, err = w.Write(data)
-		return err
+	err = walk(tree, func(file string, _ fs.FileInfo) error {
+		return b.addFile(w, tree, file, path.Join(name, strings.TrimPrefix(file, "usr/")))
 	})
 	return errors.Join(err, w.Close(), z.Close(), f.Close())
+}
+
+// addFile adds a file of a tree, which root owns, with the time that all files get.
+func (b *builder) addFile(w *tar.Writer, tree, file, name string) error {
+	from := filepath.Join(tree, file)
+	info, err := os.Lstat(from)
+	if err != nil {
+		return err
+	}
+	target := ""
+	if info.Mode()&fs.ModeSymlink != 0 {
+		if target, err = os.Readlink(from); err != nil {
+			return err
+		}
+	}
+	h, err := tar.FileInfoHeader(info, target)
+	if err != nil {
+		return err
+	}
+	h.Name, h.ModTime, h.Format = name, b.time, tar.FormatPAX
+	h.AccessTime, h.ChangeTime = time.Time{}, time.Time{}
+	h.Uid, h.Gid, h.Uname, h.Gname = 0, 0, "root", "root"
+	if err := w.WriteHeader(h); err != nil || target != "" {
+		return err
+	}
+	data, err := os.ReadFile(from)
+	if err != nil {
+		return err
+	}
+	_, err = w.Write(data)
+	return err
 }
 
 // checksums writes SHA256SUMS over all files, as sha256sum(1) does.

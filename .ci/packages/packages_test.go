@@ -99,7 +99,7 @@ func TestReproducible(t *testing.T) {
 		}
 		sums[i] = string(text)
 	}
-	if n := strings.Count(sums[0], "\n"); n != 5 || sums[0] != sums[1] {
+	if n := strings.Count(sums[0], "\n"); n != 6 || sums[0] != sums[1] {
 		t.Errorf("%d files; once\n%s, then\n%s", n, sums[0], sums[1])
 	}
 }

@@ -166,7 +166,7 @@ func (r *suite) open() error {
 		err = openToAll(dir, filepath.Join(dir, scratchName))
 	}
 	if err != nil {
-		return fmt.Errorf("making the probe's directory: %w", err)
+		return fmt.Errorf("making the probe's directory: %w (TMPDIR chooses another place)", err)
 	}
 	r.dir = dir
 	if r.Launch != nil {

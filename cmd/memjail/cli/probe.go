@@ -176,7 +176,7 @@ func (o *probeOptions) attack(selected []probe.Attempt, io streams) error {
 func (o *probeOptions) investigate(ctx context.Context, selected []probe.Attempt, io streams) (*probe.Report, error) {
 	dir, err := os.MkdirTemp("", "memjail-probe-log-")
 	if err != nil {
-		return nil, fmt.Errorf("making a directory for the log: %w", err)
+		return nil, fmt.Errorf("making a directory for the log: %w (TMPDIR chooses another place)", err)
 	}
 	defer os.RemoveAll(dir)
 	if err := os.Chmod(dir, 0o711); err != nil { // some attempts are made as another user
