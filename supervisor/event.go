@@ -139,8 +139,9 @@ func parseIdentity(text []byte) identity {
 			id.egid, id.gid = second(value), last(value)
 		case "Groups":
 			for field := range bytes.FieldsSeq(value) {
-				g, _ := strconv.ParseUint(string(field), 10, 32)
-				id.groups = append(id.groups, uint32(g))
+				if g, err := strconv.ParseUint(string(field), 10, 32); err == nil {
+					id.groups = append(id.groups, uint32(g))
+				}
 			}
 		case "CapPrm":
 			id.permitted = namespaceCaps(capSet(value))

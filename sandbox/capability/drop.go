@@ -147,26 +147,20 @@ func ask(keep Rights) error {
 
 // untraced returns a [*TracedError] if a process traces a thread of this one.
 func untraced() error {
-	files, err := filepath.Glob("/proc/self/task/*/status")
+	tasks, err := filepath.Glob("/proc/self/task/*")
 	if err != nil {
 		return err
 	}
-	for _, file := range files {
-		text, err := os.ReadFile(file)
+	for _, task := range tasks {
+		thread, _ := strconv.Atoi(filepath.Base(task))
+		tracer, err := kernel.StatusNumber(thread, "TracerPid")
 		if errors.Is(err, os.ErrNotExist) || errors.Is(err, unix.ESRCH) {
 			continue // a thread that has ended
 		}
 		if err != nil {
 			return fmt.Errorf("looking for a tracer: %w", err)
 		}
-		_, after, found := strings.Cut(string(text), "TracerPid:\t")
-		number, _, _ := strings.Cut(after, "\n")
-		tracer, err := strconv.Atoi(number)
-		if !found || err != nil {
-			return fmt.Errorf("looking for a tracer: %s names none", file)
-		}
 		if tracer != 0 {
-			thread, _ := strconv.Atoi(filepath.Base(filepath.Dir(file)))
 			return &TracedError{Thread: thread, Tracer: tracer}
 		}
 	}

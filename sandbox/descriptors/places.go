@@ -1,12 +1,10 @@
 package descriptors
 
 import (
-	"bytes"
 	"fmt"
 	"os"
 	"path/filepath"
 	"strconv"
-	"strings"
 
 	"github.com/memjail/memjail/sandbox/facts"
 	"github.com/memjail/memjail/sandbox/kernel"
@@ -129,7 +127,8 @@ func (in *Inherited) noteForeign(fd int, st *unix.Stat_t, flags int) error {
 // for unshare(1). (Which process shows the table does not matter: it has the mount.)
 func (in *Inherited) sameAbove(f *foreignFile) bool {
 	const most = 32
-	for pid, n := unix.Getppid(), 0; pid > 0 && n < most; pid, n = parentProcess(pid), n+1 {
+	for pid, n := unix.Getppid(), 0; pid > 0 && n < most; _, pid = kernel.ProcessState(pid) {
+		n++
 		mountinfo, err := os.Open(fmt.Sprintf("/proc/%d/mountinfo", pid))
 		if err != nil {
 			continue
@@ -145,21 +144,6 @@ func (in *Inherited) sameAbove(f *foreignFile) bool {
 		}
 	}
 	return false
-}
-
-// parentProcess returns the parent of a process; 0: it has none, or it is not known.
-func parentProcess(pid int) int {
-	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return 0
-	}
-	// The second field is a name in parentheses, with anything in it: proc_pid_stat(5).
-	fields := strings.Fields(string(text[bytes.LastIndexByte(text, ')')+1:]))
-	if len(fields) < 2 {
-		return 0
-	}
-	parent, _ := strconv.Atoi(fields[1]) // 0 where it is no number
-	return parent
 }
 
 // foreignFiles decides about the files that were noted. One stays if no rule is on

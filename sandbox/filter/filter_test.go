@@ -15,7 +15,7 @@ import (
 
 var arches = []string{"amd64", "arm64"}
 
-func build(t *testing.T, o Options) Program {
+func build(t testing.TB, o Options) Program {
 	t.Helper()
 	p, err := Build(o)
 	if err != nil {
@@ -24,7 +24,7 @@ func build(t *testing.T, o Options) Program {
 	return p
 }
 
-func run(t *testing.T, p Program, d Data) Verdict {
+func run(t testing.TB, p Program, d Data) Verdict {
 	t.Helper()
 	v, err := p.Run(d)
 	if err != nil {

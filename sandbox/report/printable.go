@@ -52,13 +52,24 @@ func EncodeJSON(w io.Writer, v any) error {
 	if err := e.Encode(v); err != nil {
 		return err
 	}
-	// The encoder has escaped the ASCII ones; the others can only be in strings.
 	_, err := io.WriteString(w, escapeUnprintable(b.String()))
 	return err
 }
 
+// JSONLine returns a value as JSON in one line, which ends with a line break, and escapes
+// characters as [EncodeJSON] does. A log is looked at in a terminal, too.
+func JSONLine(v any) ([]byte, error) {
+	text, err := json.Marshal(v)
+	if err != nil {
+		return nil, err
+	}
+	return append([]byte(escapeUnprintable(string(text))), '\n'), nil
+}
+
+// escapeUnprintable escapes in a text of JSON what the encoder has not: DEL, and what is not
+// ASCII. They can only be in strings.
 func escapeUnprintable(text string) string {
-	odd := func(c rune) bool { return c >= utf8.RuneSelf && !strconv.IsPrint(c) }
+	odd := func(c rune) bool { return c >= '\x7f' && !strconv.IsPrint(c) }
 	if !strings.ContainsFunc(text, odd) {
 		return text
 	}

@@ -1,7 +1,6 @@
 package session
 
 import (
-	"bytes"
 	"errors"
 	"fmt"
 	"os"
@@ -184,8 +183,11 @@ type filtersBefore struct {
 	known bool
 }
 
+// filtersLine is the line of a status file that counts them.
+const filtersLine = "Seccomp_filters"
+
 func readFiltersBefore() filtersBefore {
-	count, err := seccompFilters(os.Getpid())
+	count, err := kernel.StatusNumber(os.Getpid(), filtersLine)
 	return filtersBefore{count, err == nil}
 }
 
@@ -196,23 +198,8 @@ func (b filtersBefore) addedTo(pid int) bool {
 	if !b.known {
 		return true
 	}
-	count, err := seccompFilters(pid)
+	count, err := kernel.StatusNumber(pid, filtersLine)
 	return err == nil && count > b.count
-}
-
-// seccompFilters reads from procfs how many filters a process has.
-func seccompFilters(pid int) (int, error) {
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		return 0, err
-	}
-	const name = "\nSeccomp_filters:"
-	_, after, found := bytes.Cut(status, []byte(name))
-	if !found {
-		return 0, fmt.Errorf("the status of process %d has no count of seccomp filters: %w", pid, unix.ENODATA)
-	}
-	line, _, _ := bytes.Cut(after, []byte("\n"))
-	return strconv.Atoi(string(bytes.TrimSpace(line)))
 }
 
 // walk visits children of this process and what descends from them: with the state, as
@@ -222,7 +209,7 @@ func seccompFilters(pid int) (int, error) {
 // that was looked at.
 func walk(children []int, deadline time.Time, visit func(state byte, signal func(unix.Signal))) {
 	for _, pid := range children {
-		if state, parent := stateOf(pid); parent == os.Getpid() {
+		if state, parent := kernel.ProcessState(pid); parent == os.Getpid() {
 			visit(state, func(sig unix.Signal) { signalAs(pid, func() error { return unix.Kill(pid, sig) }) })
 		}
 	}
@@ -237,7 +224,7 @@ func signalAs(pid int, signal func() error) {
 	if !errors.Is(signal(), unix.EPERM) {
 		return
 	}
-	uid, err := userOf(pid)
+	uid, err := kernel.StatusNumber(pid, "Uid") // the real one, as the kernel compares it with a sender's
 	if err != nil {
 		return
 	}
@@ -250,21 +237,6 @@ func signalAs(pid int, signal func() error) {
 		}
 	}()
 	<-done
-}
-
-// userOf is a process's real user ID, which the kernel compares with a sender's.
-func userOf(pid int) (int, error) {
-	status, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
-	if err != nil {
-		return 0, err
-	}
-	_, after, _ := bytes.Cut(status, []byte("\nUid:"))
-	line, _, _ := bytes.Cut(after, []byte("\n"))
-	fields := bytes.Fields(line)
-	if len(fields) == 0 {
-		return 0, fmt.Errorf("the status of process %d has no user IDs: %w", pid, unix.ENODATA)
-	}
-	return strconv.Atoi(string(fields[0]))
 }
 
 // maxDepth is how far a tree is followed. Deeper processes become children when those above
@@ -285,7 +257,7 @@ func walkBelow(parent int, there func() bool, depth int, deadline time.Time,
 			continue
 		}
 		still := func() bool { return kernel.SignalPIDFD(pidfd, 0) == nil }
-		if state, its := stateOf(pid); its == parent && there() && still() {
+		if state, its := kernel.ProcessState(pid); its == parent && there() && still() {
 			visit(state, func(sig unix.Signal) {
 				signalAs(pid,
 					func() error { return kernel.SignalPIDFD(pidfd, sig) })
@@ -336,25 +308,10 @@ func childrenByParent(pid int) []int {
 	var found []int
 	for _, entry := range entries {
 		if n, err := strconv.Atoi(entry.Name()); err == nil {
-			if _, parent := stateOf(n); parent == pid {
+			if _, parent := kernel.ProcessState(n); parent == pid {
 				found = append(found, n)
 			}
 		}
 	}
 	return found
-}
-
-// stateOf is a process's state and the number of its parent; 0: not known.
-func stateOf(pid int) (state byte, parent int) {
-	stat, err := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))
-	if err != nil {
-		return 0, 0
-	}
-	// The name in parentheses can contain anything.
-	fields := strings.Fields(string(stat[bytes.LastIndexByte(stat, ')')+1:]))
-	if len(fields) < 2 {
-		return 0, 0
-	}
-	parent, _ = strconv.Atoi(fields[1])
-	return fields[0][0], parent
 }

@@ -63,7 +63,7 @@ func openStat(child int) *os.File {
 
 // isStopped reports whether a child of this process is stopped, or may be.
 func isStopped(child int) bool {
-	state, _ := stateOf(child)
+	state, _ := kernel.ProcessState(child)
 	return state == 'T' || state == 0 || kernel.ProveOwnProcfs() != nil
 }
 

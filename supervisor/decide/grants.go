@@ -182,7 +182,7 @@ func Open(r Request, o Object, p *policy.Policy) Verdict {
 		return kernel
 	case g.Class == System && p.Procfs.System == policy.SystemNone:
 		return kernel
-	case g.Who == Own && !o.Own && !o.Traced && !o.Child && p.Procfs.Processes != policy.ProcessesSandbox:
+	case g.Who == Own && !o.Own && !o.Traced && !(o.Child && g.IDMap) && p.Procfs.Processes != policy.ProcessesSandbox:
 		return kernel
 	}
 	return Inject{Grant: g}

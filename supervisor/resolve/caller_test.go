@@ -85,7 +85,7 @@ type callerProcess struct {
 	tid    int
 }
 
-func startCaller(t *testing.T, dir string) *callerProcess {
+func startCaller(t testing.TB, dir string) *callerProcess {
 	t.Helper()
 	cmd := exec.Command("/proc/self/exe")
 	cmd.Dir, cmd.Stderr = dir, os.Stderr
@@ -109,7 +109,7 @@ func startCaller(t *testing.T, dir string) *callerProcess {
 
 func (c *callerProcess) pid() int { return c.cmd.Process.Pid }
 
-func (c *callerProcess) do(t *testing.T, o order) reply {
+func (c *callerProcess) do(t testing.TB, o order) reply {
 	t.Helper()
 	var r reply
 	if err := errors.Join(c.orders.Encode(o), c.out.Decode(&r)); err != nil {
@@ -119,7 +119,7 @@ func (c *callerProcess) do(t *testing.T, o order) reply {
 }
 
 // must does what cannot fail.
-func (c *callerProcess) must(t *testing.T, o order) reply {
+func (c *callerProcess) must(t testing.TB, o order) reply {
 	t.Helper()
 	r := c.do(t, o)
 	if r.Errno != 0 {
@@ -129,7 +129,7 @@ func (c *callerProcess) must(t *testing.T, o order) reply {
 }
 
 // hold has the caller open a path and keep it.
-func (c *callerProcess) hold(t *testing.T, path string) int {
+func (c *callerProcess) hold(t testing.TB, path string) int {
 	t.Helper()
 	return c.must(t, order{Open: &attempt{Dir: unix.AT_FDCWD, Path: path, Keep: true,
 		How: unix.OpenHow{Flags: unix.O_PATH}}}).FD
@@ -193,7 +193,7 @@ func follow(orders *json.Decoder, replies *json.Encoder) {
 
 // tree makes files below a directory: "name -> target" is a symbolic link, "name/"
 // a directory, "name|" a FIFO, anything else an empty file.
-func tree(t *testing.T, dir string, entries ...string) {
+func tree(t testing.TB, dir string, entries ...string) {
 	t.Helper()
 	for _, e := range entries {
 		var err error

@@ -23,7 +23,8 @@ import (
 // necessary for is not found (ErrMayWait), nor what a later call could have to wait for
 // (MayWait). Without the caller's process (Caller.TGID) what leads through procfs is not
 // found (ELOOP). The error is the errno that the kernel would give the caller, EACCES
-// where a path goes through another process's links in procfs.
+// where a path goes through another process's links in procfs, or through any link in
+// another procfs.
 func (r *Resolver) Find(c Caller, p *Path, sameRoot bool) (fd int, err error) {
 	if p.length == 0 {
 		return -1, unix.ENOENT
@@ -31,8 +32,28 @@ func (r *Resolver) Find(c Caller, p *Path, sameRoot bool) (fd int, err error) {
 	if !c.MayWait && r.StartMayWait(c, p) {
 		return -1, ErrMayWait
 	}
-	fd, err = r.find(c, p, sameRoot)
+	if sameRoot {
+		fd, err = r.findAtOnce(c, p)
+		if fd, err = promptly(c, fd, err); err == nil && !isProcfs(fd) {
+			return fd, nil
+		}
+		if err == nil {
+			unix.Close(fd)
+		}
+		// Where something is missing in procfs it may only be so for this process.
+		if err != nil && err != unix.ELOOP && err != unix.ENOSYS && (err == ErrMayWait || r.ordinary(p.fromHere(c))) {
+			return -1, err
+		}
+	}
+	fd, err = r.find(c, p)
 	return promptly(c, fd, err)
+}
+
+// isProcfs reports whether a descriptor is open on a procfs, of which there can be several.
+// It may have to wait for a server.
+func isProcfs(fd int) bool {
+	var fs unix.Statfs_t
+	return unix.Fstatfs(fd, &fs) == nil && fs.Type == unix.PROC_SUPER_MAGIC
 }
 
 // promptly gives a descriptor back unless the caller may wait, or need not.
@@ -44,13 +65,8 @@ func promptly(c Caller, fd int, err error) (int, error) {
 	return -1, ErrMayWait
 }
 
-func (r *Resolver) find(c Caller, p *Path, sameRoot bool) (fd int, err error) {
-	if sameRoot {
-		fd, err = r.findAtOnce(c, p)
-		if err != unix.ELOOP && err != unix.ENOSYS {
-			return fd, err
-		}
-	}
+// find walks.
+func (r *Resolver) find(c Caller, p *Path) (fd int, err error) {
 	if c.TGID == 0 {
 		return -1, unix.ELOOP
 	}
@@ -67,8 +83,8 @@ func (r *Resolver) find(c Caller, p *Path, sameRoot bool) (fd int, err error) {
 	return fd, nil
 }
 
-// findAtOnce has the kernel resolve all of the path. ELOOP: it leads through procfs,
-// where the same name means something else for the caller, or through too many links.
+// findAtOnce has the kernel resolve all of the path, which may come to another end on procfs
+// than for the caller. ELOOP: it leads through links there, or through too many.
 func (r *Resolver) findAtOnce(c Caller, p *Path) (int, error) {
 	path := p.unsafeBytes()
 	if leadsThroughSelf(path) {
@@ -96,14 +112,7 @@ func (r *Resolver) findAtOnce(c Caller, p *Path) (int, error) {
 	if err == unix.EAGAIN && !c.MayWait {
 		return -1, ErrMayWait
 	}
-	if err != nil {
-		return -1, err
-	}
-	if device, _, err := look(fd); err != nil || device == r.Procfs.device {
-		unix.Close(fd)
-		return -1, unix.ELOOP
-	}
-	return fd, nil
+	return fd, err
 }
 
 // openStart opens the directory that a relative path starts from.

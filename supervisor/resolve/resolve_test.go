@@ -36,7 +36,7 @@ type spelling struct {
 	onlyCallers bool
 }
 
-func newResolver(t *testing.T) *Resolver {
+func newResolver(t testing.TB) *Resolver {
 	t.Helper()
 	procfs, err := OpenProcfs()
 	if err != nil {
@@ -89,7 +89,7 @@ func check(t *testing.T, r *Resolver, c *callerProcess, s spelling, sameRoot boo
 
 // walk also asks the same without the right to wait, which comes to the same or says
 // that it is slow.
-func walk(t *testing.T, r *Resolver, who Caller, path string) decide.Object {
+func walk(t testing.TB, r *Resolver, who Caller, path string) decide.Object {
 	t.Helper()
 	who.MayWait = true
 	o, slow := r.Resolve(who, newPath(path))
@@ -117,7 +117,7 @@ func kindOf(o decide.Object) finding {
 
 // compare: an object that is said to be on procfs is the very one that the caller
 // got, and its own only if it is the caller's.
-func compare(t *testing.T, r *Resolver, path string, o decide.Object, opens bool, native *unix.Stat_t, pid int) {
+func compare(t testing.TB, r *Resolver, path string, o decide.Object, opens bool, native *unix.Stat_t, pid int) {
 	t.Helper()
 	switch o.Class {
 	case decide.Ordinary:

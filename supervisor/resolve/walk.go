@@ -18,8 +18,8 @@ const (
 // Resolve resolves the path component by component in the caller's view: its root
 // (also after chroot(2)), its working directory or descriptor, and /proc/self and
 // /proc/thread-self as the caller sees them. It follows magic links (fd/N, cwd,
-// root, exe) only of the caller's own process. The class is Unknown in all
-// other cases.
+// root, exe) only of the caller's own process, and none in another procfs. The class is
+// Unknown in all other cases.
 //
 // slow reports that the path was not resolved, because this would have had to wait for a
 // disk or a server, off procfs, and the caller may not.
@@ -74,7 +74,11 @@ func (w *walker) start(unsafePath string) error {
 			from = "fd/" + strconv.Itoa(w.caller.Dir)
 		}
 	}
-	if w.at, err = procfs.OpenThread(tid, from, unix.O_PATH); err != nil {
+	w.at, err = procfs.OpenThread(tid, from, unix.O_PATH)
+	if err == unix.ENOENT && from[0] == 'f' {
+		err = unix.EBADF // the caller has no such descriptor
+	}
+	if err != nil {
 		return err
 	}
 	w.push(unsafePath)
@@ -174,6 +178,9 @@ func (w *walker) follow(name string, link int, device uint64) error {
 	if !w.caller.MayWait && device != w.resolver.Procfs.device && w.resolver.remote() && MayWait(link) {
 		return ErrMayWait
 	}
+	if device != w.resolver.Procfs.device && isProcfs(link) {
+		return unix.EACCES // of another instance, which shows this process its own
+	}
 	buf := make([]byte, PathMax)
 	n, err := unix.Readlinkat(link, "", buf)
 	if err != nil || n == 0 || n == len(buf) {
@@ -198,7 +205,7 @@ func (w *walker) followMagic(name, below string) error {
 		return unix.ELOOP
 	}
 	owner, _, _ := strings.Cut(below, "/")
-	if owner != strconv.Itoa(w.caller.TGID) {
+	if owner != strconv.Itoa(w.caller.TGID) && owner != strconv.Itoa(w.caller.TID) {
 		return unix.EACCES
 	}
 	return w.move(name, 0)

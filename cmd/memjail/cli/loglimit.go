@@ -1,11 +1,11 @@
 package cli
 
 import (
-	"encoding/json"
 	"fmt"
 	"sync"
 	"time"
 
+	"github.com/memjail/memjail/sandbox/report"
 	"github.com/memjail/memjail/supervisor"
 )
 
@@ -65,12 +65,12 @@ func (k logKind) warning(text string) []byte {
 	if k == logText {
 		return []byte(now.Format(time.RFC3339Nano) + " warning: " + text + "\n")
 	}
-	line, err := json.Marshal(struct {
+	line, err := report.JSONLine(struct {
 		Time    time.Time `json:"time"`
 		Warning string    `json:"warning"`
 	}{now, text})
 	if err != nil {
 		return nil
 	}
-	return append(line, '\n')
+	return line
 }

@@ -2,7 +2,6 @@ package cli
 
 import (
 	"cmp"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -43,12 +42,10 @@ Exit status:
 }
 
 func printJSON(io streams, v any) error {
-	text, err := json.MarshalIndent(v, "", "  ")
-	if err != nil {
+	if err := report.EncodeJSON(io.out, v); err != nil {
 		return fmt.Errorf("writing JSON: %w", err)
 	}
-	_, err = fmt.Fprintf(io.out, "%s\n", text)
-	return err
+	return nil
 }
 
 // named returns the policy that an argument or --policy names, changed by the flags.

@@ -12,6 +12,7 @@ import (
 	"github.com/memjail/memjail/sandbox"
 	"github.com/memjail/memjail/sandbox/filter"
 	"github.com/memjail/memjail/sandbox/landlock"
+	"github.com/memjail/memjail/sandbox/report"
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 )
@@ -88,6 +89,9 @@ func (o *showOptions) run(cmd *cobra.Command, args []string, io streams) error {
 }
 
 func printLines(io streams, lines []string) error {
+	for i, line := range lines {
+		lines[i] = report.Printable(line)
+	}
 	_, err := fmt.Fprintln(io.out, strings.Join(lines, "\n"))
 	return err
 }

@@ -1,7 +1,7 @@
 package cli
 
 import (
-	"encoding/json"
+	"bytes"
 	"fmt"
 	"os"
 	"slices"
@@ -13,6 +13,7 @@ import (
 	"github.com/memjail/memjail/sandbox/kernel"
 	"github.com/memjail/memjail/sandbox/pin"
 	"github.com/memjail/memjail/sandbox/program"
+	"github.com/memjail/memjail/sandbox/report"
 	"github.com/memjail/memjail/sandbox/session"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
@@ -362,8 +363,8 @@ func statusLine(status session.Status, err error) string {
 	var b strings.Builder
 	switch {
 	case err != nil:
-		quoted, _ := json.Marshal(strings.TrimSpace(err.Error()))
-		fmt.Fprintf(&b, `{"who":"memjail","exit":%d,"error":%s}`, exitStatus(err), quoted)
+		quoted, _ := report.JSONLine(strings.TrimSpace(err.Error()))
+		fmt.Fprintf(&b, `{"who":"memjail","exit":%d,"error":%s}`, exitStatus(err), bytes.TrimSpace(quoted))
 	case status.Signal != 0:
 		fmt.Fprintf(&b, `{"who":"command","pid":%d,"signal":%d}`, status.PID, int(status.Signal))
 	default:

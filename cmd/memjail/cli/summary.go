@@ -1,13 +1,13 @@
 package cli
 
 import (
-	"encoding/json"
 	"os"
 	"strconv"
 	"strings"
 	"sync"
 	"time"
 
+	"github.com/memjail/memjail/sandbox/report"
 	"github.com/memjail/memjail/supervisor"
 )
 
@@ -168,11 +168,11 @@ type logEntry func(supervisor.Event) []byte
 
 // jsonLine formats an attempt for a log that programs read.
 func jsonLine(e supervisor.Event) []byte {
-	line, err := json.Marshal(e)
+	line, err := report.JSONLine(e)
 	if err != nil {
 		return nil
 	}
-	return append(line, '\n')
+	return line
 }
 
 // logLine formats an attempt for a log that people read.
