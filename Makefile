@@ -58,7 +58,7 @@ bench: build ## speed, in one run: native, the bare limit, memjail, other launch
 
 .PHONY: soak
 soak: build ## the races and the long runs, SOAK=10m each
-	MEMJAIL_SOAK=$(SOAK) $(GO) test -count=1 -timeout 12h -run 'Race|Soak' -v ./...
+	MEMJAIL_SOAK=$(SOAK) $(GO) test -count=1 -timeout 12h -run 'Race|Soak|Spellings' -v ./...
 
 .PHONY: faults
 faults: build ## each system call of memjail's own fails once with each errno: docs/reliability.md (MOST=16 calls of a kind)

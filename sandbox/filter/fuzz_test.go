@@ -1,6 +1,7 @@
 package filter
 
 import (
+	"math"
 	"reflect"
 	"slices"
 	"testing"
@@ -135,4 +136,23 @@ func FuzzSupervisorProgram(f *testing.F) {
 			}
 		}
 	})
+}
+
+// TestOwnEveryCall asks a supervisor's own filter about every call, without arguments and with
+// all bits set.
+func TestOwnEveryCall(t *testing.T) {
+	for _, native := range []*abi{&abiAMD64, &abiARM64} {
+		for _, successor := range []bool{false, true} {
+			p := own(native, 9, ownPath, successor)
+			for nr := range int32(480) {
+				for _, arg := range []uint64{0, math.MaxUint64} {
+					d := Data{NR: nr, Arch: native.audit, Args: [6]uint64{arg, arg, arg, arg, arg, arg}}
+					if have, want := run(t, p, d), ownOracle(native, d, 9, ownPath, successor); have != want {
+						t.Errorf("%s, successor %t: %s is %v, should be %v", native.name, successor,
+							CallName(d.Arch, d.NR), have, want)
+					}
+				}
+			}
+		}
+	}
 }

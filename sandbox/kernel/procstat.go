@@ -23,7 +23,7 @@ func ProcessState(pid int) (state byte, parent int) {
 // parentheses, which can contain anything.
 func parseStat(stat []byte) (state byte, parent int) {
 	fields := bytes.Fields(stat[bytes.LastIndexByte(stat, ')')+1:])
-	if len(fields) < 2 || len(fields[0]) != 1 {
+	if len(fields) < 2 || len(fields[0]) != 1 || fields[0][0] < 'A' || fields[0][0] > 'z' {
 		return 0, 0
 	}
 	parent, err := strconv.Atoi(string(fields[1]))

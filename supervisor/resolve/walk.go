@@ -281,6 +281,8 @@ func (r *Resolver) nameOf(fd int) (string, error) {
 	if err != nil {
 		return "", err
 	}
+	// The kernel replaces its entries of /proc/PID/net, while some hold the old one.
+	proposal = strings.TrimSuffix(proposal, " (deleted)")
 	// Below a second mount of the same instance the path begins with that
 	// mount's own, which may contain anything: take the shortest proposal first.
 	for rest := proposal; ; {

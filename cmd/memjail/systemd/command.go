@@ -50,6 +50,11 @@ func newCommand(words []string) (command, error) {
 	if program == "" {
 		return c, fmt.Errorf("%q names no program", words[0])
 	}
+	for i := range c.prefixes { // the second one would begin the name of the program
+		if strings.Contains(c.prefixes[:i], c.prefixes[i:i+1]) && c.prefixes[i] != '!' {
+			return c, fmt.Errorf("%q has the prefix %q twice", words[0], c.prefixes[i:i+1])
+		}
+	}
 	if strings.Contains(c.prefixes, "@") {
 		if len(words) < 2 {
 			return c, fmt.Errorf("%q: after @ argv[0] must follow", strings.Join(words, " "))
