@@ -29,6 +29,18 @@ func Read(name string) ([]byte, error) {
 	return data, nil
 }
 
+// Has reports whether there is a built-in policy of that name.
+func Has(name string) bool {
+	if strings.Contains(name, "/") {
+		return false
+	}
+	file, err := files.Open(name + suffix)
+	if err == nil {
+		err = file.Close()
+	}
+	return err == nil
+}
+
 // Names lists the built-in policies, sorted.
 func Names() []string {
 	entries, err := files.ReadDir(".")

@@ -92,7 +92,7 @@ func (t *kindTable) of(arch uint32, number int32) kind {
 	k, ok := kindByName[name]
 	if _, denied := t.calls.Denied(name, nil); denied {
 		k = kindRefused
-	} else if _, metadata := metadataCalls[name]; metadata {
+	} else if _, metadata := metadataCalls()[name]; metadata {
 		k = kindMetadata
 	} else if !ok {
 		k = kindRefused

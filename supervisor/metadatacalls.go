@@ -49,35 +49,37 @@ const atFlags = unix.AT_SYMLINK_NOFOLLOW | unix.AT_EMPTY_PATH
 
 // metadataCalls has all that paths.metadata is about but file_setattr(2), which is
 // refused under every value but "allow".
-var metadataCalls = map[string]metadataCall{
-	"chmod":     {names: byPath, read: readMode},
-	"fchmod":    {names: byDescriptor, read: readMode},
-	"fchmodat":  {names: byDirectory, read: readMode},
-	"fchmodat2": {names: byDirectory, flags: 3, known: atFlags, read: newerRead("fchmodat2", readMode)},
-	"chown":     {names: byPath, read: readOwner},
-	"lchown":    {names: byLink, read: readOwner},
-	"fchown":    {names: byDescriptor, read: readOwner},
-	"chown32":   {names: byPath, read: readOwner},
-	"lchown32":  {names: byLink, read: readOwner},
-	"fchown32":  {names: byDescriptor, read: readOwner},
-	"fchownat":  {names: byDirectory, flags: 4, known: atFlags, read: readOwner},
-	"utime":     {names: byPath, read: readTimes},
-	"utimes":    {names: byPath, read: readTimes},
-	"futimesat": {names: byDirectory, read: readTimes},
-	"utimensat": {names: byDirectory, flags: 3, known: atFlags, read: readTimes},
-	"setxattr":  {names: byPath, read: readAttribute},
-	"lsetxattr": {names: byLink, read: readAttribute},
-	"fsetxattr": {names: byDescriptor, read: readAttribute},
-	"setxattrat": {names: byDirectory, flags: 2, known: atFlags, opened: true,
-		read: newerRead("setxattrat", readAttributeAt)},
+var metadataCalls = sync.OnceValue(func() map[string]metadataCall {
+	return map[string]metadataCall{
+		"chmod":     {names: byPath, read: readMode},
+		"fchmod":    {names: byDescriptor, read: readMode},
+		"fchmodat":  {names: byDirectory, read: readMode},
+		"fchmodat2": {names: byDirectory, flags: 3, known: atFlags, read: newerRead("fchmodat2", readMode)},
+		"chown":     {names: byPath, read: readOwner},
+		"lchown":    {names: byLink, read: readOwner},
+		"fchown":    {names: byDescriptor, read: readOwner},
+		"chown32":   {names: byPath, read: readOwner},
+		"lchown32":  {names: byLink, read: readOwner},
+		"fchown32":  {names: byDescriptor, read: readOwner},
+		"fchownat":  {names: byDirectory, flags: 4, known: atFlags, read: readOwner},
+		"utime":     {names: byPath, read: readTimes},
+		"utimes":    {names: byPath, read: readTimes},
+		"futimesat": {names: byDirectory, read: readTimes},
+		"utimensat": {names: byDirectory, flags: 3, known: atFlags, read: readTimes},
+		"setxattr":  {names: byPath, read: readAttribute},
+		"lsetxattr": {names: byLink, read: readAttribute},
+		"fsetxattr": {names: byDescriptor, read: readAttribute},
+		"setxattrat": {names: byDirectory, flags: 2, known: atFlags, opened: true,
+			read: newerRead("setxattrat", readAttributeAt)},
 
-	"utimensat_time64": {names: byDirectory, flags: 3, known: atFlags, read: readTimes},
-	"removexattr":      {names: byPath, read: readRemoved},
-	"lremovexattr":     {names: byLink, read: readRemoved},
-	"fremovexattr":     {names: byDescriptor, read: readRemoved},
-	"removexattrat": {names: byDirectory, flags: 2, known: atFlags, opened: true,
-		read: newerRead("removexattrat", readRemovedAt)},
-}
+		"utimensat_time64": {names: byDirectory, flags: 3, known: atFlags, read: readTimes},
+		"removexattr":      {names: byPath, read: readRemoved},
+		"lremovexattr":     {names: byLink, read: readRemoved},
+		"fremovexattr":     {names: byDescriptor, read: readRemoved},
+		"removexattrat": {names: byDirectory, flags: 2, known: atFlags, opened: true,
+			read: newerRead("removexattrat", readRemovedAt)},
+	}
+})
 
 // newer are the numbers of calls that this kernel may not have, as in every ABI.
 var newer = map[string]uintptr{"fchmodat2": 452, "setxattrat": 463, "removexattrat": 466}
@@ -114,7 +116,7 @@ func newerRead(name string, read func(*receiver, *request, int, *change) error) 
 // readChange reads the arguments, and what they point to once. The error is the errno
 // that the kernel would give.
 func (r *receiver) readChange(q *request) (change, error) {
-	call := metadataCalls[q.name]
+	call := metadataCalls()[q.name]
 	c := change{dir: unix.AT_FDCWD, keepLink: call.names == byLink}
 	first := 1
 	switch call.names {

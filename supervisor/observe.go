@@ -6,6 +6,7 @@ import (
 	"maps"
 	"path"
 	"slices"
+	"sync"
 
 	"github.com/memjail/memjail/supervisor/decide"
 	"github.com/memjail/memjail/supervisor/resolve"
@@ -51,65 +52,69 @@ type pathArgument struct {
 // pathCalls are the calls that name files, besides opens and execve(2). They are never
 // refused here: what the kernel is going to refuse of them is explained, and what they use
 // is observed.
-var pathCalls = map[string][]pathArgument{
-	"mkdir":     {{path: 0, dir: -1, access: AccessMake, keepLink: true}},
-	"mkdirat":   {{path: 1, dir: 0, access: AccessMake, keepLink: true}},
-	"mknod":     {{path: 0, dir: -1, access: AccessMake, keepLink: true}},
-	"mknodat":   {{path: 1, dir: 0, access: AccessMake, keepLink: true}},
-	"symlink":   {{path: 1, dir: -1, access: AccessMake, keepLink: true}},
-	"symlinkat": {{path: 2, dir: 1, access: AccessMake, keepLink: true}},
-	"link": {{path: 0, dir: -1, access: AccessRead, keepLink: true},
-		{path: 1, dir: -1, access: AccessMake, keepLink: true}},
-	"linkat": {{path: 1, dir: 0, access: AccessRead, keepLink: true},
-		{path: 3, dir: 2, access: AccessMake, keepLink: true}},
-	"rename": {{path: 0, dir: -1, access: AccessRemove, keepLink: true},
-		{path: 1, dir: -1, access: AccessMake, keepLink: true, replaces: true}},
-	"renameat": {{path: 1, dir: 0, access: AccessRemove, keepLink: true},
-		{path: 3, dir: 2, access: AccessMake, keepLink: true, replaces: true}},
-	"renameat2": {{path: 1, dir: 0, access: AccessRemove, keepLink: true},
-		{path: 3, dir: 2, access: AccessMake, keepLink: true, replaces: true}},
-	"rmdir":            {{path: 0, dir: -1, access: AccessRemove, keepLink: true}},
-	"unlink":           {{path: 0, dir: -1, access: AccessRemove, keepLink: true}},
-	"unlinkat":         {{path: 1, dir: 0, access: AccessRemove, keepLink: true}},
-	"truncate":         {{path: 0, dir: -1, access: AccessWrite}},
-	"truncate64":       {{path: 0, dir: -1, access: AccessWrite}},
-	"chmod":            {{path: 0, dir: -1, access: AccessChange}},
-	"fchmodat":         {{path: 1, dir: 0, access: AccessChange}},
-	"fchmodat2":        {{path: 1, dir: 0, access: AccessChange}},
-	"chown":            {{path: 0, dir: -1, access: AccessChange}},
-	"chown32":          {{path: 0, dir: -1, access: AccessChange}},
-	"lchown":           {{path: 0, dir: -1, access: AccessChange, keepLink: true}},
-	"lchown32":         {{path: 0, dir: -1, access: AccessChange, keepLink: true}},
-	"fchownat":         {{path: 1, dir: 0, access: AccessChange}},
-	"utime":            {{path: 0, dir: -1, access: AccessChange}},
-	"utimes":           {{path: 0, dir: -1, access: AccessChange}},
-	"futimesat":        {{path: 1, dir: 0, access: AccessChange}},
-	"utimensat":        {{path: 1, dir: 0, access: AccessChange}},
-	"utimensat_time64": {{path: 1, dir: 0, access: AccessChange}},
-}
+var pathCalls = sync.OnceValue(func() map[string][]pathArgument {
+	return map[string][]pathArgument{
+		"mkdir":     {{path: 0, dir: -1, access: AccessMake, keepLink: true}},
+		"mkdirat":   {{path: 1, dir: 0, access: AccessMake, keepLink: true}},
+		"mknod":     {{path: 0, dir: -1, access: AccessMake, keepLink: true}},
+		"mknodat":   {{path: 1, dir: 0, access: AccessMake, keepLink: true}},
+		"symlink":   {{path: 1, dir: -1, access: AccessMake, keepLink: true}},
+		"symlinkat": {{path: 2, dir: 1, access: AccessMake, keepLink: true}},
+		"link": {{path: 0, dir: -1, access: AccessRead, keepLink: true},
+			{path: 1, dir: -1, access: AccessMake, keepLink: true}},
+		"linkat": {{path: 1, dir: 0, access: AccessRead, keepLink: true},
+			{path: 3, dir: 2, access: AccessMake, keepLink: true}},
+		"rename": {{path: 0, dir: -1, access: AccessRemove, keepLink: true},
+			{path: 1, dir: -1, access: AccessMake, keepLink: true, replaces: true}},
+		"renameat": {{path: 1, dir: 0, access: AccessRemove, keepLink: true},
+			{path: 3, dir: 2, access: AccessMake, keepLink: true, replaces: true}},
+		"renameat2": {{path: 1, dir: 0, access: AccessRemove, keepLink: true},
+			{path: 3, dir: 2, access: AccessMake, keepLink: true, replaces: true}},
+		"rmdir":            {{path: 0, dir: -1, access: AccessRemove, keepLink: true}},
+		"unlink":           {{path: 0, dir: -1, access: AccessRemove, keepLink: true}},
+		"unlinkat":         {{path: 1, dir: 0, access: AccessRemove, keepLink: true}},
+		"truncate":         {{path: 0, dir: -1, access: AccessWrite}},
+		"truncate64":       {{path: 0, dir: -1, access: AccessWrite}},
+		"chmod":            {{path: 0, dir: -1, access: AccessChange}},
+		"fchmodat":         {{path: 1, dir: 0, access: AccessChange}},
+		"fchmodat2":        {{path: 1, dir: 0, access: AccessChange}},
+		"chown":            {{path: 0, dir: -1, access: AccessChange}},
+		"chown32":          {{path: 0, dir: -1, access: AccessChange}},
+		"lchown":           {{path: 0, dir: -1, access: AccessChange, keepLink: true}},
+		"lchown32":         {{path: 0, dir: -1, access: AccessChange, keepLink: true}},
+		"fchownat":         {{path: 1, dir: 0, access: AccessChange}},
+		"utime":            {{path: 0, dir: -1, access: AccessChange}},
+		"utimes":           {{path: 0, dir: -1, access: AccessChange}},
+		"futimesat":        {{path: 1, dir: 0, access: AccessChange}},
+		"utimensat":        {{path: 1, dir: 0, access: AccessChange}},
+		"utimensat_time64": {{path: 1, dir: 0, access: AccessChange}},
+	}
+})
 
 // lookCalls are the calls that look at what a path leads to. No rule is about them; in a
 // private view they tell what exists.
-var lookCalls = map[string][]pathArgument{
-	"stat":       {{path: 0, dir: -1, access: AccessLook}},
-	"stat64":     {{path: 0, dir: -1, access: AccessLook}},
-	"lstat":      {{path: 0, dir: -1, access: AccessLook, keepLink: true}},
-	"lstat64":    {{path: 0, dir: -1, access: AccessLook, keepLink: true}},
-	"newfstatat": {{path: 1, dir: 0, access: AccessLook}},
-	"fstatat64":  {{path: 1, dir: 0, access: AccessLook}},
-	"statx":      {{path: 1, dir: 0, access: AccessLook}},
-	"access":     {{path: 0, dir: -1, access: AccessLook}},
-	"faccessat":  {{path: 1, dir: 0, access: AccessLook}},
-	"faccessat2": {{path: 1, dir: 0, access: AccessLook}},
-	"readlink":   {{path: 0, dir: -1, access: AccessLook, keepLink: true}},
-	"readlinkat": {{path: 1, dir: 0, access: AccessLook, keepLink: true}},
-}
+var lookCalls = sync.OnceValue(func() map[string][]pathArgument {
+	return map[string][]pathArgument{
+		"stat":       {{path: 0, dir: -1, access: AccessLook}},
+		"stat64":     {{path: 0, dir: -1, access: AccessLook}},
+		"lstat":      {{path: 0, dir: -1, access: AccessLook, keepLink: true}},
+		"lstat64":    {{path: 0, dir: -1, access: AccessLook, keepLink: true}},
+		"newfstatat": {{path: 1, dir: 0, access: AccessLook}},
+		"fstatat64":  {{path: 1, dir: 0, access: AccessLook}},
+		"statx":      {{path: 1, dir: 0, access: AccessLook}},
+		"access":     {{path: 0, dir: -1, access: AccessLook}},
+		"faccessat":  {{path: 1, dir: 0, access: AccessLook}},
+		"faccessat2": {{path: 1, dir: 0, access: AccessLook}},
+		"readlink":   {{path: 0, dir: -1, access: AccessLook, keepLink: true}},
+		"readlinkat": {{path: 1, dir: 0, access: AccessLook, keepLink: true}},
+	}
+})
 
 // PathCalls returns the names of the calls that the filter has to ask about so that
 // refusals by path rules are reported, besides opens and execve(2).
 func PathCalls() []string {
-	return slices.DeleteFunc(slices.Sorted(maps.Keys(pathCalls)), func(name string) bool {
-		return pathCalls[name][0].access == AccessChange // paths.metadata decides about these
+	return slices.DeleteFunc(slices.Sorted(maps.Keys(pathCalls())), func(name string) bool {
+		return pathCalls()[name][0].access == AccessChange // paths.metadata decides about these
 	})
 }
 
@@ -117,9 +122,9 @@ func PathCalls() []string {
 // Opens, execve(2), execveat(2), connect(2) and bind(2) are observed as well. With looks
 // there are also the calls that look at what a path leads to.
 func ObservedCalls(looks bool) []string {
-	names := append(slices.Sorted(maps.Keys(pathCalls)), "sendto", "socket")
+	names := append(slices.Sorted(maps.Keys(pathCalls())), "sendto", "socket")
 	if looks {
-		names = append(names, slices.Sorted(maps.Keys(lookCalls))...)
+		names = append(names, slices.Sorted(maps.Keys(lookCalls()))...)
 	}
 	return names
 }
@@ -137,9 +142,9 @@ func (r *receiver) leftCall(q *request, number int32) bool {
 		return false
 	}
 	name := r.s.options.Calls.Name(q.arch, number)
-	paths, ok := pathCalls[name]
+	paths, ok := pathCalls()[name]
 	if !ok {
-		paths, ok = lookCalls[name]
+		paths, ok = lookCalls()[name]
 	}
 	if _, denied := r.s.options.Calls.Denied(name, &q.args); denied {
 		return false

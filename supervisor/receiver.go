@@ -76,7 +76,7 @@ func (r *receiver) refuseToServe(wait func() *kernel.Listener, err error) {
 	if wait == nil {
 		return
 	}
-	r.s.first <- fmt.Errorf("preparing the supervisor's thread: %w", err)
+	r.s.served(fmt.Errorf("preparing the supervisor's thread: %w", err))
 	if l := wait(); l != nil {
 		l.Close()
 	}

@@ -43,6 +43,10 @@ type Options struct {
 	// the memory of the first caller cannot be read: then no file can be granted. It must
 	// return at once. It may be nil.
 	Unreadable func(error)
+	// Served, if not nil, is called once, on a receiver's thread, in place of
+	// [Supervisor.Serving]: with nil when the listener is served, or there is none. It must
+	// return at once.
+	Served func(error)
 	// StarterShares: the caller that makes the self-check and executes the command shares
 	// this process's memory, so that reading it proves nothing about others.
 	StarterShares bool
@@ -220,10 +224,19 @@ func (s *Supervisor) Serve(l *kernel.Listener) {
 // one that is never going to be served, and that no command may run. Call it once.
 func (s *Supervisor) Serving() error { return <-s.first }
 
+// served tells whether the first receiver serves.
+func (s *Supervisor) served(err error) {
+	if s.options.Served != nil {
+		s.options.Served(err)
+		return
+	}
+	s.first <- err
+}
+
 // adopt makes l the listener that is served.
 func (s *Supervisor) adopt(l *kernel.Listener) bool {
 	if l == nil {
-		s.first <- nil
+		s.served(nil)
 		return false
 	}
 	fd, err := unix.FcntlInt(uintptr(l.FD()), unix.F_DUPFD_CLOEXEC, 0)
@@ -234,22 +247,21 @@ func (s *Supervisor) adopt(l *kernel.Listener) bool {
 	}
 	if err != nil {
 		l.Close() // calls inside fail from now on
-		s.first <- fmt.Errorf("taking over the listener: %w", err)
+		s.served(fmt.Errorf("taking over the listener: %w", err))
 		return false
 	}
 	l.SyncWakeUp(true) // unknown before Linux 6.6, where the round trip is slower
+	defer s.served(nil)
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.retiring {
 		unix.Close(fd)
 		l.Close()
-		s.first <- nil
 		return false
 	}
 	s.listener = l
 	s.receiveFD.Store(int32(fd))
 	close(s.adopted)
-	s.first <- nil
 	return true
 }
 

@@ -163,7 +163,8 @@ func (b *builder) flagViews(o Overrides) {
 		b.flagSet(given, k, k.flag, "true")
 	}
 	for _, s := range [...]struct{ key, text string }{{"paths.view", o.View}, {"paths.tmp", o.Tmp}} {
-		if k := findKey(s.key); s.text != "" {
+		if s.text != "" { // only then: the table of keys takes a while to make
+			k := findKey(s.key)
 			b.flagSet(given, k, k.flag+" "+s.text, s.text)
 		}
 	}

@@ -63,17 +63,26 @@ func (l Loader) directories() []string {
 // Find returns the file that a policy's name leads to, or "" for a built-in policy. The error
 // wraps [os.ErrNotExist] if there is no such policy.
 func (l Loader) Find(name string) (string, error) {
-	from, _, err := l.open(name)
+	from, _, err := l.find(name)
 	if err != nil || from.builtin {
 		return "", err
 	}
 	return from.name, nil
 }
 
-// open finds a policy and reads it. A name leads to the first of the directories that has
+// open finds a policy and reads it.
+func (l Loader) open(name string) (source, []byte, error) {
+	from, data, err := l.find(name)
+	if err == nil && from.builtin {
+		data, err = profiles.Read(name)
+	}
+	return from, data, err
+}
+
+// find finds a policy, and reads it unless it is a built-in one. A name leads to the first of the directories that has
 // such a file; one that has the name of a built-in policy is an error, so that neither hides
 // the other.
-func (l Loader) open(name string) (source, []byte, error) {
+func (l Loader) find(name string) (source, []byte, error) {
 	if !IsName(name) {
 		data, err := l.readFile(name)
 		if err != nil {
@@ -81,7 +90,7 @@ func (l Loader) open(name string) (source, []byte, error) {
 		}
 		return source{name: name}, data, nil
 	}
-	builtin, notBuiltin := profiles.Read(name)
+	builtin := profiles.Has(name)
 	var unusable []error
 	for _, dir := range l.directories() {
 		path := filepath.Join(dir, name+suffix)
@@ -91,15 +100,15 @@ func (l Loader) open(name string) (source, []byte, error) {
 			if !missing(err) {
 				unusable = append(unusable, fmt.Errorf("%q: %w", path, cause(err)))
 			}
-		case notBuiltin == nil:
+		case builtin:
 			return source{}, nil, fmt.Errorf("policy %q: %w", name,
 				fmt.Errorf("the file %q has the name of a built-in policy: rename the file", path))
 		default:
 			return source{name: path, given: name}, data, nil
 		}
 	}
-	if notBuiltin == nil {
-		return source{name: name, builtin: true}, builtin, nil
+	if builtin {
+		return source{name: name, builtin: true}, nil, nil
 	}
 	if len(unusable) > 0 {
 		return source{}, nil, fmt.Errorf("policy %q: %w", name, errors.Join(unusable...))

@@ -19,6 +19,10 @@ func Become(steps []Step) error {
 	BlockSignals(AllSignals)
 	for i := 0; i < len(steps); i++ {
 		s := &steps[i]
+		if s.forEach {
+			callForEach(s)
+			continue
+		}
 		first := s.Args[0]
 		if s.From != nil {
 			first = s.From.Load()

@@ -41,6 +41,10 @@ type Step struct {
 	// OnZero, if not 0, is the same for a call that returned 0: the child's side of
 	// a clone(2) that does not share memory.
 	OnZero int
+	// forEach: the call is made once for each of the signals, which is the first argument.
+	// Errors are ignored.
+	forEach bool
+	signals SignalSet
 	// stat, if not nil, is where the call reads a /proc/PID/stat: it has not succeeded if
 	// the process is stopped.
 	stat *[statHead]byte
@@ -189,6 +193,10 @@ func cloneAndRun(flags, top uintptr, pidfd *int32, clear *atomic.Uint32, j *job)
 func runSteps(j *job) {
 	for i := 0; i < len(j.steps); i++ {
 		s := &j.steps[i]
+		if s.forEach {
+			callForEach(s)
+			continue
+		}
 		first := s.Args[0]
 		if s.From != nil {
 			first = s.From.Load()
@@ -237,6 +245,19 @@ func runSteps(j *job) {
 		}
 	}
 	abandon(j, len(j.steps)-1, uintptr(unix.ENOEXEC), 0)
+}
+
+// callForEach makes the call of a step once for each of its signals.
+//
+//go:nosplit
+//go:norace
+//go:nocheckptr
+func callForEach(s *Step) {
+	for left, sig := s.signals, uintptr(1); left != 0; left, sig = left>>1, sig+1 {
+		if left&1 != 0 {
+			unix.RawSyscall6(s.Number, sig, s.Args[1], s.Args[2], s.Args[3], s.Args[4], s.Args[5])
+		}
+	}
 }
 
 // abandon ends the child and records why.

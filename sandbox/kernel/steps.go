@@ -29,27 +29,28 @@ const (
 // handler, except those in ignored, which become ignored: a child of clone(2) has its
 // parent's handlers, whose code execve removes.
 func StepsResetSignals(ignored SignalSet) []Step {
-	toDefault, toIgnore := &kernelSigaction{handler: sigDefault}, &kernelSigaction{handler: sigIgnore}
-	var steps []Step
+	var toDefault, toIgnore SignalSet
 	for sig := unix.Signal(1); sig <= lastSignal; sig++ {
 		if sig == unix.SIGKILL || sig == unix.SIGSTOP {
 			continue
 		}
 		var now kernelSigaction
 		unix.RawSyscall6(unix.SYS_RT_SIGACTION, uintptr(sig), 0, uintptr(unsafe.Pointer(&now)), 8, 0, 0)
-		action := toDefault
-		if ignored.Has(sig) {
-			action = toIgnore
+		switch {
+		case ignored.Has(sig) && now.handler != sigIgnore:
+			toIgnore |= 1 << (sig - 1)
+		case !ignored.Has(sig) && now.handler != sigDefault && (now.handler != sigIgnore || ignored != 0):
+			toDefault |= 1 << (sig - 1)
 		}
-		if now.handler == action.handler || (now.handler == sigIgnore && ignored == 0) {
-			continue
-		}
-		steps = append(steps, Step{
-			Name: "resetting signal handlers", Number: unix.SYS_RT_SIGACTION, Want: WantAny,
-			Args: [6]uintptr{uintptr(sig), uintptr(unsafe.Pointer(action)), 0, 8}, keep: []any{action},
-		})
 	}
-	return steps
+	return []Step{stepHandler(toDefault, sigDefault), stepHandler(toIgnore, sigIgnore)}
+}
+
+// stepHandler sets the action of signals.
+func stepHandler(signals SignalSet, handler uintptr) Step {
+	action := &kernelSigaction{handler: handler}
+	return Step{Name: "resetting signal handlers", Number: unix.SYS_RT_SIGACTION, forEach: true, signals: signals,
+		Args: [6]uintptr{0, uintptr(unsafe.Pointer(action)), 0, 8}, keep: []any{action}}
 }
 
 // StepDeathSignal has the kernel send sig to the child when the launching thread

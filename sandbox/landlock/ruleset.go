@@ -148,10 +148,13 @@ func NewPlan(r Request) (*Plan, error) {
 	}
 }
 
+// usualRules is about as many as root gets, who has more than others.
+const usualRules = 160
+
 // newPlan makes the plan. A [*DenyError] about a path that may be missing, and could be made
 // inside, is about one that is to be left out.
 func newPlan(r Request) (*Plan, error) {
-	p := &Plan{ABI: r.ABI, Handled: r.ABI.FS, Rules: make([]Rule, 0, 96)}
+	p := &Plan{ABI: r.ABI, Handled: r.ABI.FS, Rules: make([]Rule, 0, usualRules), held: make([]int, 0, usualRules)}
 	if r.Policy.IPC.Signals == policy.ScopeSandbox {
 		p.Scoped |= llsys.ScopeSignal & r.ABI.Scoped
 	}
@@ -620,12 +623,29 @@ func (p *Plan) Writable() (map[string]kernel.FileID, error) {
 
 // Close closes the descriptors of the rules. A ruleset that was made before stays valid.
 func (p *Plan) Close() error {
+	held := p.held
+	p.held = nil
+	slices.Sort(held)
+	for len(held) > 0 {
+		run := 1 // descriptors with consecutive numbers, which one call closes
+		for run < len(held) && held[run] == held[run-1]+1 {
+			run++
+		}
+		if err := unix.CloseRange(uint(held[0]), uint(held[run-1]), 0); err != nil {
+			return closeEach(held)
+		}
+		held = held[run:]
+	}
+	return nil
+}
+
+// closeEach closes descriptors where close_range(2) is missing (before Linux 5.9) or refused.
+func closeEach(held []int) error {
 	var errs []error
-	for _, fd := range p.held {
+	for _, fd := range held {
 		if err := unix.Close(fd); err != nil {
 			errs = append(errs, fmt.Errorf("closing the descriptor of a rule: %w", err))
 		}
 	}
-	p.held = nil
 	return errors.Join(errs...)
 }

@@ -55,7 +55,7 @@ type nodeCeiling struct {
 
 func newWalker(p *Plan, table *MountTable, c *carving) (*walker, error) {
 	w := &walker{
-		plan: p, carve: c, table: table,
+		plan: p, carve: c, table: table, found: make([]ruled, 0, usualRules),
 		cache: map[string]*node{}, ceilings: map[inode]*nodeCeiling{},
 	}
 	fd, err := openat(unix.AT_FDCWD, "/", lookFlags|unix.O_DIRECTORY)

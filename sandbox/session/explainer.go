@@ -17,7 +17,7 @@ import (
 type explainer struct {
 	policy policy.Policy
 	look   func() (*facts.Facts, error)
-	rules  facts.RuleSum
+	rules  func() facts.RuleSum // made for the first call that may have been refused
 
 	mu    sync.Mutex
 	facts *facts.Facts // made when the first refusal is explained
@@ -37,7 +37,8 @@ func newExplainer(pol policy.Policy, plan *sandbox.Plan) supervisor.Explainer {
 	if plan.Rules == nil {
 		return nil
 	}
-	return explainerOf(pol, facts.RulesOf(plan.Rules), func() (*facts.Facts, error) { return plan.Facts(ProcfsFile) })
+	rules := func() []facts.Rule { return facts.RulesOf(plan.Rules) }
+	return explainerOf(pol, rules, func() (*facts.Facts, error) { return plan.Facts(ProcfsFile) })
 }
 
 // snapshotExplainer returns the explainer of a supervisor that has no plan.
@@ -45,11 +46,13 @@ func snapshotExplainer(pol policy.Policy, snapshot *facts.Snapshot) supervisor.E
 	if snapshot == nil {
 		return nil
 	}
-	return explainerOf(pol, snapshot.Rules, func() (*facts.Facts, error) { return snapshot.Facts(ProcfsFile), nil })
+	rules := func() []facts.Rule { return snapshot.Rules }
+	return explainerOf(pol, rules, func() (*facts.Facts, error) { return snapshot.Facts(ProcfsFile), nil })
 }
 
-func explainerOf(pol policy.Policy, rules []facts.Rule, look func() (*facts.Facts, error)) *explainer {
-	return &explainer{policy: pol, look: look, rules: facts.NewRuleSum(rules), known: map[policy.Request]explained{}}
+func explainerOf(pol policy.Policy, rules func() []facts.Rule, look func() (*facts.Facts, error)) *explainer {
+	sum := sync.OnceValue(func() facts.RuleSum { return facts.NewRuleSum(rules()) })
+	return &explainer{policy: pol, look: look, rules: sum, known: map[policy.Request]explained{}}
 }
 
 var actions = map[supervisor.Access]policy.Action{
@@ -77,7 +80,7 @@ func (e *explainer) Path(name string, access supervisor.Access, missing bool) (s
 	default:
 		need = landlock.WriteFile
 	}
-	if e.rules.Gives(name, need) {
+	if e.rules().Gives(name, need) {
 		return supervisor.Refusal{}, false
 	}
 	return e.explain(policy.Request{Action: actions[access], Path: name})
@@ -86,7 +89,7 @@ func (e *explainer) Path(name string, access supervisor.Access, missing bool) (s
 // program: the kernel opens the interpreter of a script, and the loader of a program,
 // by the same rules.
 func (e *explainer) program(name string) (supervisor.Refusal, bool) {
-	file, interpreter, refused := e.rules.NotExecutable(name)
+	file, interpreter, refused := e.rules().NotExecutable(name)
 	if !refused || !e.policy.Paths.Rules.Restricted() {
 		return supervisor.Refusal{}, false
 	}
@@ -99,7 +102,7 @@ func (e *explainer) program(name string) (supervisor.Refusal, bool) {
 
 // Move: the rules compare what may be done with a file under its names.
 func (e *explainer) Move(from, to string, directory bool) (supervisor.Refusal, bool) {
-	if !e.rules.NotMovable(from, to, directory) {
+	if !e.rules().NotMovable(from, to, directory) {
 		return supervisor.Refusal{}, false
 	}
 	r := supervisor.Refusal{Reason: "the file could be used in more ways there, or its directory has no rule for that"}

@@ -108,6 +108,8 @@ type session struct {
 	waiting     atomic.Bool
 	interrupted chan struct{}
 	refused     atomic.Pointer[error] // why the command was not executed
+	admitted    atomic.Int32          // calls of admit
+	unserved    error                 // why the supervisor does not serve
 }
 
 // prepare makes the plan and shows it to the observer.
@@ -117,7 +119,7 @@ func prepare(o Options) (*sandbox.Plan, Observer, error) {
 		observer = Silent{}
 	}
 	o.Sandbox.Supervised, o.Sandbox.ProcfsGranted = true, decide.WorldReadable
-	if o.Sandbox.Reports {
+	if o.Sandbox.Reports && (o.Sandbox.WatchAll || o.Sandbox.Policy.Paths.Rules.Restricted()) {
 		o.Sandbox.PathCalls = supervisor.PathCalls()
 	}
 	if o.Observe != nil || o.ObserveDetached {
@@ -197,7 +199,6 @@ func (s *session) run() (Status, error) {
 		return Status{}, err
 	}
 	close(s.started)
-	go s.releaseDescriptors()
 	if toRelay == nil { // which has one otherwise
 		if s.witness, err = startWitness(s.killedWithSupervisor()); err != nil {
 			return s.abort(err)
@@ -210,8 +211,11 @@ func (s *session) run() (Status, error) {
 	if err := s.confine(toRelay == nil); err != nil {
 		return s.abort(err)
 	}
-	go s.signals.handle(s.forwardSignal)
-	go s.admit()
+	go func() { // one thread for both: what comes before the command is executed would wait for that
+		s.releaseDescriptors()
+		s.signals.handle(s.forwardSignal)
+	}()
+	s.admit()
 	s.watchMounts()
 	if s.options.Kill != nil {
 		go func() { <-s.options.Kill; s.endSandbox() }()
@@ -235,18 +239,25 @@ func (s *session) run() (Status, error) {
 	return status, waitErr
 }
 
-// admit lets the command be executed once it is supervised, or kills it.
+// served is called when the command is supervised, or is never going to be.
+func (s *session) served(err error) {
+	s.unserved = err
+	s.admit()
+}
+
+// admit is called by this process when everything else is ready, and by the supervisor when
+// it serves, if there is one. The later call lets the command be executed, or kills it.
 func (s *session) admit() {
-	err := error(nil)
-	if s.supervisor != nil {
-		err = s.supervisor.Serving()
+	if s.supervisor != nil && s.admitted.Add(1) == 1 {
+		return
 	}
+	err := s.unserved
 	if err == nil {
 		err = s.cmd.Admit()
 	}
 	if err != nil {
 		s.refused.Store(&err)
-		s.kill()
+		go s.kill() // a receiver may have too few rights for that
 	}
 }
 
@@ -276,7 +287,7 @@ func (s *session) abort(err error) (Status, error) {
 func (s *session) supervise() error {
 	o := supervisor.Options{Policy: s.policy, Calls: calls{&s.policy}, MountNamespace: s.plan.MountNamespace,
 		Members: s.plan.Members, Writable: s.plan.Writable, Denied: s.plan.Denied, Listed: s.plan.Listed,
-		Failed: s.supervisionFailed, StarterShares: true, Signals: s.plan.Signals,
+		Failed: s.supervisionFailed, Served: s.served, StarterShares: true, Signals: s.plan.Signals,
 		Observe: s.options.Observe,
 		Quiet:   func() bool { return !s.plan.Checked() }}
 	if !s.plan.CommandNotDumpable {

@@ -158,7 +158,7 @@ func (p *Plan) Phases() (Phases, error) {
 
 // outerSteps are the steps before the program's domain.
 func (p *Plan) outerSteps() []kernel.Step {
-	var steps []kernel.Step
+	steps := make([]kernel.Step, 0, 64) // of all phases, usually
 	add := func(more ...kernel.Step) { steps = append(steps, more...) }
 
 	if p.ParentDeathSignal != 0 {
@@ -203,7 +203,7 @@ func (p *Plan) domainSteps(steps []kernel.Step) []kernel.Step {
 
 // execSteps are the steps after the self-check.
 func (p *Plan) execSteps() ([]kernel.Step, error) {
-	var steps []kernel.Step
+	steps := make([]kernel.Step, 0, 12)
 	add := func(more ...kernel.Step) { steps = append(steps, more...) }
 	// Not earlier: the descriptor table is shared with memjail, which has many open. Under
 	// a low limit there would be no descriptor for the listener or for a file of the

@@ -2,6 +2,7 @@ package decide
 
 import (
 	"strings"
+	"sync"
 
 	"github.com/memjail/memjail/policy"
 	"golang.org/x/sys/unix"
@@ -55,11 +56,11 @@ type Grant struct {
 	Why string
 }
 
-// grants is the whole table.
-var grants = buildGrants()
+// grants is the whole table. Most programs open no file of procfs, so it is made for the first.
+var grants = sync.OnceValue(buildGrants)
 
 // Grants returns the table, for documentation and tests.
-func Grants() []Grant { return append([]Grant(nil), grants...) }
+func Grants() []Grant { return append([]Grant(nil), grants()...) }
 
 func buildGrants() []Grant {
 	var table []Grant
@@ -102,8 +103,9 @@ func find(o Object, writing bool) *Grant {
 	if !plain(o.Name) {
 		return nil
 	}
-	for i := range grants {
-		g := &grants[i]
+	table := grants()
+	for i := range table {
+		g := &table[i]
 		if g.Class != o.Class || g.Writes != writing ||
 			(g.Who == Own && !o.Own && !((o.Member || o.Traced) && g.Gate == GatePtrace) && !(o.Child && g.IDMap)) {
 			continue

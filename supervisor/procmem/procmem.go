@@ -24,7 +24,12 @@ import (
 
 // ErrGone reports that the address space is gone: the process has ended or has
 // executed another program. errors.Is(err, unix.ESRCH) holds as well.
-var ErrGone = fmt.Errorf("the process's memory is gone: %w", unix.ESRCH)
+var ErrGone error = gone{}
+
+type gone struct{}
+
+func (gone) Error() string { return "the process's memory is gone: " + unix.ESRCH.Error() }
+func (gone) Unwrap() error { return unix.ESRCH }
 
 // ErrBounds reports that an operation would leave the bounds of its [Window], or
 // that an address cannot be one of a process.

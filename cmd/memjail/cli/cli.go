@@ -120,6 +120,7 @@ through /proc/PID/mem, not with ptrace, process_vm_writev or the other routes.`,
 	if only == "" { // a shell may ask
 		addCompletions(root, completions())
 	}
+	root.CompletionOptions.DisableDefaultCmd = only != ""
 	return root
 }
 

@@ -76,10 +76,10 @@ func (r *runner) exit(status session.Status, err error) error {
 	}
 	r.journal.close()
 	failed := err == nil && (status.Exit != 0 || status.Signal != 0)
-	switch s := r.summary(); {
+	switch {
 	case r.collect == nil || r.options.quiet:
 	case r.tellsAll():
-		r.collect.summary(s)
+		r.collect.summary(r.summary())
 		if failed || r.options.verbose && err == nil {
 			r.printDropped()
 		}
@@ -87,7 +87,7 @@ func (r *runner) exit(status session.Status, err error) error {
 			r.printf("%s", unreported(r.policy, r.plan, r.watchesAll()))
 		}
 	case failed && r.journal == nil:
-		r.collect.brief(s)
+		r.collect.brief(r.summary())
 	}
 	if err != nil {
 		return err

@@ -15,51 +15,79 @@ import (
 // policyFlags are the flags that choose a policy, for every command that needs one.
 type policyFlags struct {
 	policies  []string // layers, the lowest first
+	given     bool     // policies are not the default
 	overrides file.Overrides
 }
 
 func (p *policyFlags) declare(f *pflag.FlagSet) {
 	p.declarePolicy(f, "use `POLICY`: a name (policy list), or a file (a path with a slash or ending in .toml); "+
 		"several are layers, each on top of the one before")
-	f.StringArrayVar(&p.overrides.LS, "ls", nil, "allow listing directories below `PATH`, but not reading files")
-	f.StringArrayVar(&p.overrides.RO, "ro", nil, "allow reading below `PATH`; with a '?' in front it may be missing")
-	f.StringArrayVar(&p.overrides.ROX, "rox", nil, "allow reading and executing below `PATH`")
-	f.StringArrayVar(&p.overrides.RW, "rw", nil, "allow reading and writing below `PATH`")
-	f.StringArrayVar(&p.overrides.RWX, "rwx", nil, "allow reading, writing and executing below `PATH`")
+	list(f, &p.overrides.LS, "ls", "allow listing directories below `PATH`, but not reading files")
+	list(f, &p.overrides.RO, "ro", "allow reading below `PATH`; with a '?' in front it may be missing")
+	list(f, &p.overrides.ROX, "rox", "allow reading and executing below `PATH`")
+	list(f, &p.overrides.RW, "rw", "allow reading and writing below `PATH`")
+	list(f, &p.overrides.RWX, "rwx", "allow reading, writing and executing below `PATH`")
 	f.StringVar(&p.overrides.View, "view", "",
 		"`WHICH` files exist: shared (all, the default), private (those that path rules grant), auto")
 	f.StringVar(&p.overrides.Tmp, "tmp", "", "`WHICH` /tmp: shared (the default) or private (an empty one)")
 	f.BoolVar(&p.overrides.PrivateHome, "private-home", false,
 		"an empty home directory, with the project and the tool chains of the real one")
-	f.StringArrayVar(&p.overrides.Deny, "deny", nil, "close `PATH`, and what is below it, whatever else allows it")
+	list(f, &p.overrides.Deny, "deny", "close `PATH`, and what is below it, whatever else allows it")
 	f.StringVar(&p.overrides.Memory, "memory", "",
 		"`MODE` of access to any process's memory: deny (the default), no-write or allow")
-	f.StringArrayVar(&p.overrides.Allow, "allow", nil,
+	list(f, &p.overrides.Allow, "allow",
 		"set a policy key, as `KEY=VALUE`: ptrace=children, code-files=allow, ...")
-	f.StringArrayVar(&p.overrides.Devices, "device", nil, "allow the device node `PATH`")
-	f.StringArrayVar(&p.overrides.Network, "network", nil,
+	list(f, &p.overrides.Devices, "device", "allow the device node `PATH`")
+	list(f, &p.overrides.Network, "network",
 		"allow only sockets of the address `FAMILY` (inet, inet6, unix, netlink, ...); several with commas, or none")
-	f.StringArrayVar(&p.overrides.ConnectTCP, "connect-tcp", nil,
+	list(f, &p.overrides.ConnectTCP, "connect-tcp",
 		"allow TCP connections only to `PORT`; several with commas, or none")
-	f.StringArrayVar(&p.overrides.ConnectUDP, "connect-udp", nil,
+	list(f, &p.overrides.ConnectUDP, "connect-udp",
 		"allow UDP datagrams only to `PORT`; several with commas, or none")
-	f.StringArrayVar(&p.overrides.BindUDP, "bind-udp", nil,
+	list(f, &p.overrides.BindUDP, "bind-udp",
 		"allow UDP sockets only the local `PORT`, 0 for any free port; several with commas, or none")
-	f.StringArrayVar(&p.overrides.BindTCP, "bind-tcp", nil,
+	list(f, &p.overrides.BindTCP, "bind-tcp",
 		"allow TCP sockets to bind only `PORT`; several with commas, or none")
-	f.StringArrayVar(&p.overrides.Unix, "unix", nil,
+	list(f, &p.overrides.Unix, "unix",
 		"allow only UNIX sockets at `PATH`, or own (those made inside), none, or all")
-	f.StringArrayVar(&p.overrides.Env, "env", nil,
+	list(f, &p.overrides.Env, "env",
 		"`NAME` keeps only the variables with these names, NAME=VALUE sets one")
-	f.StringArrayVar(&p.overrides.DropEnv, "drop-env", nil,
+	list(f, &p.overrides.DropEnv, "drop-env",
 		"drop variables whose names fit `PATTERN` (*_TOKEN); with a '!' in front let them through, or none")
 }
 
+// list declares a flag that may be repeated and takes one value each time.
+func list(f *pflag.FlagSet, values *[]string, name, usage string) {
+	f.Var((*listFlag)(values), name, usage)
+}
+
+// listFlag is an empty list at first. Those of pflag begin by writing their default as a line
+// of CSV, through a buffer of 4 KiB each.
+type listFlag []string
+
+func (l *listFlag) Set(value string) error { *l = append(*l, value); return nil }
+func (l *listFlag) String() string         { return strings.Join(*l, ",") }
+func (*listFlag) Type() string             { return "stringArray" }
+
 // declarePolicy declares the flag that names policies.
 func (p *policyFlags) declarePolicy(f *pflag.FlagSet, usage string) {
-	f.StringArrayVarP(&p.policies, "policy", "p", []string{file.DefaultName}, usage)
-	f.Lookup("policy").DefValue = file.DefaultName // help prints a list in brackets
+	p.policies = []string{file.DefaultName}
+	f.VarP((*policyNames)(p), "policy", "p", usage)
 }
+
+// policyNames are the names of policies. The first that is given replaces the default.
+type policyNames policyFlags
+
+func (p *policyNames) Set(value string) error {
+	if !p.given {
+		p.policies, p.given = nil, true
+	}
+	p.policies = append(p.policies, value)
+	return nil
+}
+
+func (p *policyNames) String() string { return strings.Join(p.policies, ",") }
+func (*policyNames) Type() string     { return "stringArray" }
 
 // name is what the policy is called in reports.
 func (p *policyFlags) name() string { return strings.Join(p.policies, "+") }
