@@ -21,7 +21,7 @@ const suffix = ".toml"
 
 // IsName reports whether a policy is given by its name and not by that of a file.
 func IsName(policy string) bool {
-	return !strings.Contains(policy, "/") && !strings.HasSuffix(policy, suffix)
+	return profiles.IsService(policy) || !strings.Contains(policy, "/") && !strings.HasSuffix(policy, suffix)
 }
 
 // Named is a policy that can be used by name.
@@ -129,14 +129,18 @@ func missing(err error) bool {
 
 // others is the end of a message about an unknown name: what would be right.
 func (l Loader) others(name string) string {
-	var names []string
+	var names, short []string
 	for _, n := range l.Named() {
-		if n.Unusable == "" {
-			names = append(names, n.Name)
+		if n.Unusable != "" {
+			continue
+		}
+		names = append(names, n.Name)
+		if !profiles.IsService(n.Name) { // there are many, each for one service
+			short = append(short, n.Name)
 		}
 	}
 	return fmt.Sprintf("%s: want %s, or a file, whose name contains a slash or ends in .toml",
-		didYouMean(name, names), strings.Join(names, ", "))
+		didYouMean(name, names), strings.Join(short, ", "))
 }
 
 // Named lists the policies that can be used by name: the built-in ones, the default first,

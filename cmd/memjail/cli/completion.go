@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/memjail/memjail/cmd/memjail/systemd"
 	"github.com/memjail/memjail/policy"
 	"github.com/memjail/memjail/policy/file"
 	"github.com/memjail/memjail/sandbox/probe/attempts"
@@ -23,6 +24,7 @@ func completions() map[string]cobra.CompletionFunc {
 		"network": listed(append(valuesOf("network.families"), "none")),
 		"unix":    orFiles("own", "none", "all"), "log": orFiles(journalLog),
 		"log-format": fixed("text", "json"), "format": fixed(append(verifyNames(), "html")...),
+		"state":  listed(systemd.EntryStates),
 		"report": fixed(valuesOf("report.denials")...), "memory": fixed(valuesOf("memory.access")...),
 		"view": fixed(valuesOf("paths.view")...), "tmp": fixed(valuesOf("paths.tmp")...),
 		"program": completeCommand,
@@ -45,7 +47,8 @@ var arguments = map[string]cobra.CompletionFunc{
 	"memjail policy export":   completePolicy,
 	"memjail systemd drop-in": completeUnit, "memjail systemd check": completeUnit,
 	"memjail systemd remove": completeUnit,
-	"memjail systemd learn":  completeUnit,
+	"memjail systemd learn":  completeUnit, "memjail systemd list": completeUnit,
+	"memjail systemd status": completeUnit, "memjail systemd apply": completeUnit,
 }
 
 // addCompletions adds what completes the flags and arguments of a command and all below it.
@@ -180,16 +183,22 @@ func completeCommand(_ *cobra.Command, args []string, word string) ([]string, co
 	return slices.Compact(found), cobra.ShellCompDirectiveDefault
 }
 
+// manyUnits are the commands that take several units.
+var manyUnits = []string{"drop-in", "list", "status", "apply"}
+
 // completeUnit completes the services of systemd.
 func completeUnit(cmd *cobra.Command, args []string, word string) ([]string, cobra.ShellCompDirective) {
-	if len(args) > 0 {
+	if len(args) > 0 && !slices.Contains(manyUnits, cmd.Name()) {
 		return nil, cobra.ShellCompDirectiveNoFileComp
 	}
 	o := &unitOptions{}
 	o.findPlace(os.Environ())
 	o.place.User, _ = cmd.Flags().GetBool("user")
 	o.place.Root, _ = cmd.Flags().GetString("root")
-	return beginning(o.place.Services(), word), cobra.ShellCompDirectiveNoFileComp
+	names := slices.Concat(o.place.Services(), o.place.Instances(), o.loaded())
+	slices.Sort(names)
+	names = slices.DeleteFunc(slices.Compact(names), func(name string) bool { return slices.Contains(args, name) })
+	return beginning(names, word), cobra.ShellCompDirectiveNoFileComp
 }
 
 // completePolicy completes the names of policies, and leaves files to the shell.

@@ -9,11 +9,11 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
-	"strings"
 
 	"github.com/memjail/memjail/cmd/memjail/systemd"
 	"github.com/memjail/memjail/policy"
 	"github.com/memjail/memjail/policy/file"
+	"github.com/memjail/memjail/profiles"
 	"github.com/memjail/memjail/sandbox"
 	"github.com/memjail/memjail/sandbox/doctor"
 	"github.com/memjail/memjail/sandbox/program"
@@ -25,62 +25,42 @@ import (
 // flags of exec with which the service is started.
 type unitOptions struct {
 	runOptions
-	place   systemd.Place
-	memjail string
-	print   bool
-	force   bool
-	asJSON  bool
-	flags   *pflag.FlagSet
+	place     systemd.Place
+	memjail   string
+	print     bool
+	force     bool
+	asJSON    bool
+	flags     *pflag.FlagSet
+	given     *given // nil: not read yet
+	all       bool
+	keepGoing bool
+	shipped   string // the built-in policy for a certain service that the last unit gets
 }
 
 func newSystemd(env []string, io streams) *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "systemd",
-		Short: "Start systemd services in a sandbox: write, check and remove drop-ins",
+		Short: "Start systemd services in a sandbox: list, write, check, apply and remove drop-ins",
 		Long: `systemd writes a drop-in for a unit that starts each of its ExecStart= lines by
 "memjail exec". The unit's own files stay as they are.
 
 Exit status:
-  0    success; check: nothing would break
-  1    check: something would break, or the drop-in is out of date
+  0    success; check: nothing would break; status: all are wrapped, and inside
+  1    check: something would break, or the drop-in is out of date;
+       status: something is not wrapped, or not inside;
+       apply: the check failed, and all is as it was before
   2    wrong usage, or a unit that cannot be wrapped`,
 		Args: unknownCommand,
 		RunE: func(*cobra.Command, []string) error {
-			return misusedf("which command? drop-in, check, remove or learn; see \"memjail systemd --help\"")
+			return misusedf("which command? list, status, drop-in, check, apply, remove or learn; " +
+				"see \"memjail systemd --help\"")
 		},
 	}
 	cmd.SetFlagErrorFunc(func(cmd *cobra.Command, err error) error {
 		return misusedf("%s", flagMistake(cmd, err))
 	})
 	cmd.AddCommand(newSystemdDropIn(env, io), newSystemdCheck(env, io), newSystemdRemove(env, io),
-		newSystemdLearn(env, io))
-	return cmd
-}
-
-func newSystemdDropIn(env []string, io streams) *cobra.Command {
-	o := &unitOptions{}
-	cmd := &cobra.Command{
-		Use:   "drop-in UNIT [flags]",
-		Short: "Write a drop-in that starts a service by memjail",
-		Long: `drop-in wraps the ExecStart= lines of UNIT, a service: prefixes, quoting, specifiers
-and variables stay as they are, and so does everything else. Where the policy has
-path rules, what the unit lets the service write is added to them: StateDirectory=
-and the like, ReadWritePaths=. Where the unit has a list of system calls, what
-memjail itself needs is added to it.
-
-The flags are those of "memjail exec". Nothing is written if the service would not
-start or work with it: see "memjail systemd check". Where systemd runs,
-"memjail exec -- memjail version" is started first, as the unit's user and with the
-unit's restrictions.`,
-		Example: `  memjail systemd drop-in nginx -p service --rw /run --rw /var/log/nginx --rw /var/lib/nginx
-  memjail systemd drop-in redis-server -p /etc/memjail/redis.toml --print`,
-		Args: wantArgs(1, 1),
-		RunE: func(_ *cobra.Command, args []string) error { return o.dropIn(args[0], io) },
-	}
-	o.declare(cmd.Flags(), env)
-	o.declareWrapping(cmd.Flags())
-	cmd.Flags().BoolVar(&o.print, "print", false, "print the drop-in and write nothing")
-	cmd.Flags().BoolVar(&o.force, "force", false, "write it even if the service would not work with it")
+		newSystemdLearn(env, io), newSystemdList(env, io), newSystemdStatus(env, io))
 	return cmd
 }
 
@@ -138,7 +118,7 @@ func (o *unitOptions) declareWrapping(f *pflag.FlagSet) {
 }
 
 // unitFlags are those that memjail exec does not have.
-var unitFlags = []string{"root", "user", "runtime", "memjail", "print", "force", "json"}
+var unitFlags = []string{"root", "user", "runtime", "memjail", "print", "force", "json", "all", "keep-going"}
 
 // execFlags spells the given flags for the unit, with paths that do not depend on the
 // working directory.
@@ -176,23 +156,58 @@ func (o *unitOptions) execFlags() ([]string, error) {
 	return words, nil
 }
 
-// question describes the policy and the system to package systemd.
-func (o *unitOptions) question(unit string) (systemd.Question, error) {
-	var q systemd.Question
-	if err := o.runOptions.check([]string{unit}); err != nil {
-		return q, misused(err)
+// given is what the flags say, whatever the unit.
+type given struct {
+	words    []string // for memjail exec
+	memjail  string
+	groups   systemd.Groups
+	policies policyFlags // with absolute paths
+}
+
+// give reads the flags, once for all units.
+func (o *unitOptions) give() (*given, error) {
+	if o.given != nil {
+		return o.given, nil
+	}
+	if err := o.runOptions.check([]string{"UNIT"}); err != nil {
+		return nil, misused(err)
 	}
 	words, err := o.execFlags()
 	if err != nil {
-		return q, misused(err)
+		return nil, misused(err)
 	}
-	for i, name := range o.policies {
+	g := &given{words: words, policies: o.policyFlags}
+	if g.memjail, err = o.ownPath(); err != nil {
+		return nil, misused(err)
+	}
+	g.groups = o.callGroups()
+	o.given = g
+	return g, nil
+}
+
+// question describes the policy and the system to package systemd.
+func (o *unitOptions) question(unit string) (systemd.Question, error) {
+	var q systemd.Question
+	g, err := o.give()
+	if err != nil {
+		return q, err
+	}
+	flags, words := g.policies, slices.Clone(g.words)
+	flags.policies = slices.Clone(flags.policies)
+	for i, name := range flags.policies {
 		if !file.IsName(name) {
 			q.PolicyFiles = append(q.PolicyFiles, name)
-			o.policies[i] = filepath.Join(o.place.Root, name)
+			flags.policies[i] = filepath.Join(o.place.Root, name)
 		}
 	}
-	pol, err := o.policyFlags.load()
+	if o.shipped = ""; !o.flags.Changed("policy") {
+		if o.shipped = profiles.ForUnit(unit); o.shipped != "" {
+			flags.policies, words = []string{o.shipped}, append([]string{"--policy", o.shipped}, words...)
+		}
+	} else if i := slices.IndexFunc(flags.policies, profiles.IsService); i >= 0 {
+		o.shipped = flags.policies[i]
+	}
+	pol, err := flags.load()
 	if err != nil {
 		return q, misused(err)
 	}
@@ -201,12 +216,10 @@ func (o *unitOptions) question(unit string) (systemd.Question, error) {
 		return q, err
 	}
 	defer plan.Close()
-	if q.Memjail, err = o.ownPath(); err != nil {
-		return q, misused(err)
-	}
+	q.Memjail, q.Groups = g.memjail, g.groups
 	q.Flags, q.PathRules, q.Unsupervised = words, pol.Paths.Rules.Restricted(), plan.Mode == sandbox.ModeUnsupervised
-	q.Groups = o.callGroups()
-	q.Made = strings.Join(append([]string{"memjail systemd drop-in", unit}, words...), " ")
+	q.With, q.Created = profiles.With(o.shipped), profiles.Created(o.shipped)
+	q.Made = shellWords(append([]string{"memjail", "systemd", "drop-in", unit}, words...))
 	q.MayWrite = func(path string) bool {
 		answers, err := explainAll(pol, []policy.Request{{Action: policy.ActionWrite, Path: path}}, "")
 		return err == nil && answers[0].Allowed
@@ -258,54 +271,6 @@ func (o *unitOptions) load(name string) (*systemd.Unit, systemd.Question, error)
 	}
 	q, err := o.question(u.Name)
 	return u, q, err
-}
-
-func (o *unitOptions) dropIn(name string, io streams) error {
-	u, q, err := o.load(name)
-	if err != nil {
-		return err
-	}
-	text, err := u.DropIn(q.Wrapping)
-	if err != nil {
-		return misused(err)
-	}
-	broken := false
-	for _, f := range u.Check(q) {
-		if f.Level != systemd.Covers {
-			fmt.Fprintf(io.err, "memjail: %s\n", findingText(f))
-			broken = broken || f.Level == systemd.Breaks
-		}
-	}
-	if o.print {
-		_, err := fmt.Fprint(io.out, text)
-		return err
-	}
-	if broken && !o.force {
-		return misusedf("nothing was written, since %s would not work with it (--force writes it)", u.Name)
-	}
-	if !o.force {
-		if err := o.tryStart(u, q.Wrapping, io); err != nil {
-			return err
-		}
-	}
-	path, err := o.place.Write(u.Name, text)
-	if err != nil {
-		return misused(err)
-	}
-	fmt.Fprintf(io.out, "wrote %s; to apply it:\n  %s\n", path, o.reload(u.Name))
-	return nil
-}
-
-// reload is the command by which systemd applies a change.
-func (o *unitOptions) reload(unit string) string {
-	ctl := "systemctl"
-	if o.place.User {
-		ctl += " --user"
-	}
-	if strings.Contains(unit, "@.") {
-		return ctl + " daemon-reload, and the next start of each instance"
-	}
-	return fmt.Sprintf("%s daemon-reload && %s restart %s", ctl, ctl, unit)
 }
 
 func (o *unitOptions) remove(name string, io streams) error {

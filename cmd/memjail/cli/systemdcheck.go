@@ -27,11 +27,6 @@ type exposure struct {
 	With    string `json:"with"`
 }
 
-var stateWords = map[systemd.State]string{
-	systemd.Unwrapped: "unwrapped", systemd.Wrapped: "wrapped", systemd.Outdated: "outdated",
-	systemd.Foreign: "foreign",
-}
-
 func (o *unitOptions) check(name string, io streams) error {
 	u, q, err := o.load(name)
 	if err != nil {
@@ -42,7 +37,7 @@ func (o *unitOptions) check(name string, io streams) error {
 		return misused(err)
 	}
 	c := checkedUnit{Unit: u.Name, Files: append([]string{u.File}, u.DropIns...), DropIn: o.place.DropIn(u.Name),
-		State: stateWords[state], Findings: u.Check(q)}
+		State: state.String(), Findings: u.Check(q)}
 	text, err := u.DropIn(q.Wrapping)
 	if err != nil {
 		c.Why = err.Error()
@@ -53,7 +48,7 @@ func (o *unitOptions) check(name string, io streams) error {
 	} else {
 		_, err = fmt.Fprint(io.out, c.text())
 	}
-	if err == nil && (c.broken() || state == systemd.Outdated || state == systemd.Foreign) {
+	if err == nil && (c.broken() || state != systemd.Wrapped && state != systemd.Unwrapped) {
 		err = statusError(exitFinding)
 	}
 	return err
@@ -79,6 +74,8 @@ func (c *checkedUnit) text() string {
 	case "outdated":
 		fmt.Fprintf(&b, "  OUT OF DATE: the unit's ExecStart= has changed since %s was written: write it again\n",
 			c.DropIn)
+	case "overridden":
+		fmt.Fprintf(&b, "  NOT WRAPPED: a drop-in that is read after %s sets ExecStart= again\n", c.DropIn)
 	case "foreign":
 		fmt.Fprintf(&b, "  NOT WRAPPED: %s is there, and memjail did not write it\n", c.DropIn)
 	}

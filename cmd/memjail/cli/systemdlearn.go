@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -9,13 +8,11 @@ import (
 	"io/fs"
 	"net"
 	"os"
-	"os/exec"
 	"os/signal"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/memjail/memjail/cmd/memjail/systemd"
@@ -298,7 +295,7 @@ func (l *unitLearner) isService(c *net.UnixConn) bool {
 	if err != nil {
 		return false
 	}
-	group, err := l.show("ControlGroup")
+	group, err := l.show(l.unit.Name, "ControlGroup")
 	if err != nil || group == "" {
 		return false
 	}
@@ -356,7 +353,7 @@ func (l *unitLearner) wait(ctx context.Context) {
 		if !idle {
 			continue
 		}
-		if state, err := l.show("ActiveState"); err == nil && (state == "inactive" || state == "failed") {
+		if state, err := l.show(l.unit.Name, "ActiveState"); err == nil && (state == "inactive" || state == "failed") {
 			return
 		}
 	}
@@ -414,37 +411,4 @@ func (l *unitLearner) next() {
 	fmt.Fprintf(l.io.err, "memjail: next: install -D -m 644 %s %s && memjail systemd drop-in %s%s -p %s && %s && %s\n",
 		policy.ShellWord(l.target()), policy.ShellWord(place), user, l.unit.Name, policy.ShellWord(place),
 		l.command("daemon-reload"), l.command("restart", l.unit.Name))
-}
-
-// command is a systemctl command as a user types it.
-func (l *unitLearner) command(words ...string) string {
-	if l.place.User {
-		words = append([]string{"--user"}, words...)
-	}
-	return shellWords(append([]string{"systemctl"}, words...))
-}
-
-func (l *unitLearner) systemctl(words ...string) error {
-	_, err := l.ask(words...)
-	return err
-}
-
-// show returns a property of the unit.
-func (l *unitLearner) show(property string) (string, error) {
-	return l.ask("show", "--value", "-p", property, l.unit.Name)
-}
-
-func (l *unitLearner) ask(words ...string) (string, error) {
-	if l.place.User {
-		words = append([]string{"--user"}, words...)
-	}
-	cmd := exec.Command("systemctl", words...)
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true} // Ctrl-C is not for it
-	var stderr bytes.Buffer
-	cmd.Stderr = &stderr
-	text, err := cmd.Output()
-	if err != nil {
-		return "", misusedf("%s: %s", shellWords(cmd.Args), firstLine(strings.TrimSpace(stderr.String()), err))
-	}
-	return strings.TrimSpace(string(text)), nil
 }

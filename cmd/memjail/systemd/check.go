@@ -83,6 +83,7 @@ var memoryCalls = []string{"process_vm_readv", "process_vm_writev", "ptrace", "u
 // Check says what the unit's options mean for a service that memjail starts: what
 // they cover of the policy, what would break.
 func (u *Unit) Check(q Question) []Finding {
+	u = u.with(u.wanted(q.Wrapping))
 	var findings []Finding
 	for _, c := range coverage {
 		if s := u.last(c.key); s.Key != "" && c.applies(u, s) {
@@ -146,6 +147,10 @@ func (u *Unit) checkStart(q Question) []Finding {
 			"without PIDFile= systemd guesses the main process, which fails with memjail's supervisor in the unit").
 			remedy("set PIDFile=, or let the service stay in the foreground with Type=exec or Type=notify"))
 	}
+	if s := u.overrides(); s.Key != "" {
+		f = append(f, finding(Breaks, s, "is read after the drop-in of memjail and starts the service without it").
+			remedy("give "+filepath.Base(s.File)+" a name before "+dropInName))
+	}
 	for _, key := range []string{"AppArmorProfile", "SELinuxContext", "SmackProcessLabel"} {
 		if s := u.last(key); s.Key != "" {
 			f = append(f, finding(Note, s,
@@ -196,6 +201,9 @@ func (u *Unit) checkWrites(q Question) []Finding {
 	path := s.Value
 	if !filepath.IsAbs(path) {
 		path = filepath.Join("/run", path)
+	}
+	if slices.Contains(q.Created, path) {
+		return nil
 	}
 	dir := filepath.Dir(path)
 	for _, name := range u.list("RuntimeDirectory") {

@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // Wrapping says how a unit is to be wrapped.
@@ -23,6 +25,11 @@ type Wrapping struct {
 	// Groups are the groups of system calls that the unit's systemd knows; nil: it
 	// cannot be asked.
 	Groups Groups
+	// With are settings ("KEY=VALUE") that the policy needs, besides those of the unit.
+	With []string
+	// Created are files that have to be there before the service starts: it creates them in
+	// directories that the policy does not let it write.
+	Created []string
 	// Made is the command that makes the file, for a comment in it.
 	Made string
 }
@@ -85,6 +92,8 @@ func (u *Unit) asRoot() bool {
 // DropIn is the text of the unit's drop-in. An error says why the unit cannot be
 // wrapped.
 func (u *Unit) DropIn(w Wrapping) (string, error) {
+	more := u.wanted(w)
+	u = u.with(more)
 	commands, err := u.commands()
 	switch {
 	case err != nil:
@@ -114,14 +123,54 @@ func (u *Unit) DropIn(w Wrapping) (string, error) {
 		fmt.Fprintf(&b, "# The journal has the service's output under its own name, as "+
 			"before.\nSyslogIdentifier=%s\n", name)
 	}
+	u.writeSettings(&b, w, more)
+	return b.String(), nil
+}
+
+// writeSettings writes what the drop-in has besides ExecStart= and what belongs to it.
+func (u *Unit) writeSettings(b *strings.Builder, w Wrapping, more []Setting) {
 	if u.last("NoExecPaths").Key != "" {
-		fmt.Fprintf(&b, "# The unit has a list of what may be executed.\nExecPaths=%s\n", quoteWord(w.Memjail, false))
+		fmt.Fprintf(b, "# The unit has a list of what may be executed.\nExecPaths=%s\n", quoteWord(w.Memjail, false))
 	}
 	if u.becomesInit() && u.Notifies() && !slices.Contains([]string{"all", "exec"}, u.last("NotifyAccess").Value) {
 		b.WriteString("# With PrivatePIDs= memjail is process 1, and the service, which notifies, is " +
 			"its child.\nNotifyAccess=all\n")
 	}
-	return b.String(), nil
+	if len(more) > 0 {
+		b.WriteString("# The policy needs it.\n")
+	}
+	for _, s := range more {
+		fmt.Fprintf(b, "%s=%s\n", s.Key, s.Value)
+	}
+	for _, file := range w.Created {
+		fmt.Fprintf(b, "# The service may write this file, and not create it.\nExecStartPre=+/bin/sh -c %s\n",
+			quoteWord(": >>"+file, true))
+	}
+}
+
+// wanted are the settings that the policy needs and the unit lacks. Of those that add up
+// each value counts.
+func (u *Unit) wanted(w Wrapping) []Setting {
+	var more []Setting
+	for _, text := range w.With {
+		key, value, _ := strings.Cut(text, "=")
+		had := u.list(key)
+		switch {
+		case key == "Environment", len(had) == 0:
+		case !strings.HasSuffix(key, "Directory"),
+			slices.ContainsFunc(had, func(s Setting) bool { return s.Value == value }):
+			continue
+		}
+		more = append(more, Setting{Section: "Service", Key: key, Value: value})
+	}
+	return more
+}
+
+// with is the unit with further settings.
+func (u *Unit) with(more []Setting) *Unit {
+	other := *u
+	other.Settings = slices.Concat(u.Settings, more)
+	return &other
 }
 
 // identifier is the name under which the journal has what the service prints: that of
@@ -268,44 +317,49 @@ func readOurs(file string) (string, error) {
 	return string(text), nil
 }
 
-// State is what there is of a unit's drop-in.
-type State int
+// Writable says why a drop-in could not be written.
+func (p Place) Writable(unit string) error {
+	file := p.DropIn(unit)
+	if _, err := readOurs(file); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
+	}
+	for dir := filepath.Dir(file); ; dir = filepath.Dir(dir) {
+		err := unix.Access(dir, unix.W_OK)
+		if errors.Is(err, unix.ENOENT) && dir != "/" {
+			continue
+		}
+		if err != nil {
+			return fmt.Errorf("writing the drop-in %s: %s: %w", file, dir, err)
+		}
+		return nil
+	}
+}
 
-const (
-	Unwrapped State = iota
-	Wrapped
-	// Outdated: the unit's own ExecStart= has changed since.
-	Outdated
-	// Foreign: the file was not written by memjail.
-	Foreign
-)
+// Saved is what there was of a unit's drop-in.
+type Saved struct {
+	place Place
+	unit  string
+	text  string // "": there was none
+}
 
-// State compares a unit with its drop-in.
-func (p Place) State(u *Unit) (State, error) {
-	file := p.DropIn(u.Name)
-	text, err := readOurs(file)
-	switch {
-	case errors.Is(err, os.ErrNotExist):
-		return Unwrapped, nil
-	case errors.Is(err, errForeign):
-		return Foreign, nil
-	case err != nil:
-		return Unwrapped, err
+// Save remembers the drop-in of a unit.
+func (p Place) Save(unit string) (Saved, error) {
+	text, err := readOurs(p.DropIn(unit))
+	if err != nil && !errors.Is(err, os.ErrNotExist) {
+		return Saved{}, err
 	}
-	settings, err := parse(file, text)
-	if err != nil {
-		return Outdated, err
+	return Saved{p, unit, text}, nil
+}
+
+// Restore makes the drop-in what it was.
+func (s Saved) Restore() error {
+	if s.text != "" {
+		_, err := s.place.Write(s.unit, s.text)
+		return err
 	}
-	had, err := (&Unit{Settings: settings}).commands()
-	if err != nil {
-		return Outdated, err
+	_, err := s.place.Remove(s.unit)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil
 	}
-	has, err := u.commands()
-	if err != nil {
-		return Outdated, err
-	}
-	if slices.EqualFunc(had, has, func(wrapped, c command) bool { return wrapped.unwrap().String() == c.String() }) {
-		return Wrapped, nil
-	}
-	return Outdated, nil
+	return err
 }

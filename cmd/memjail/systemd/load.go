@@ -24,6 +24,8 @@ type Place struct {
 	Learning bool
 	// Home, Config and RuntimeDir are the user's: of User only.
 	Home, Config, RuntimeDir string
+
+	aliases map[string][]string // nil: to be read
 }
 
 // dropInName is the file that memjail writes. Drop-ins are read in the order of
@@ -74,6 +76,62 @@ func (p Place) Services() []string {
 	}
 	slices.Sort(names)
 	return slices.Compact(names)
+}
+
+// Instances lists the instances of templates that are to be started with another unit, by
+// their names, sorted: "systemctl enable foo@bar" and generators make links for them.
+func (p Place) Instances() []string {
+	var names []string
+	for _, dir := range p.directories() {
+		for _, kind := range []string{"wants", "requires", "upholds"} {
+			// The pattern is well-formed.
+			links, _ := filepath.Glob(filepath.Join(p.Root, dir, "*."+kind, "*@?*.service"))
+			for _, link := range links {
+				names = append(names, filepath.Base(link))
+			}
+		}
+	}
+	slices.Sort(names)
+	return slices.Compact(names)
+}
+
+// readAliases returns the other names of units, by the units' own: links beside their files.
+func (p Place) readAliases() map[string][]string {
+	found := map[string][]string{}
+	for _, dir := range p.directories() {
+		entries, err := os.ReadDir(filepath.Join(p.Root, dir))
+		if err != nil {
+			continue
+		}
+		for _, e := range entries {
+			if e.Type()&fs.ModeSymlink == 0 || filepath.Ext(e.Name()) != ".service" {
+				continue
+			}
+			target, err := os.Readlink(filepath.Join(p.Root, dir, e.Name()))
+			if name := filepath.Base(target); err == nil && name != e.Name() && target != "/dev/null" &&
+				!slices.Contains(found[name], e.Name()) {
+				found[name] = append(found[name], e.Name())
+			}
+		}
+	}
+	return found
+}
+
+// aliasesOf returns the other names of a unit; an instance has those of its template.
+func (p Place) aliasesOf(name string) []string {
+	aliases := p.aliases
+	if aliases == nil {
+		aliases = p.readAliases()
+	}
+	names := slices.Clone(aliases[name])
+	if template, instance := templateOf(name); instance != "" {
+		for _, alias := range aliases[template] {
+			if other, of := templateOf(alias); other == alias && of == "" {
+				names = append(names, strings.Replace(alias, "@.", "@"+instance+".", 1))
+			}
+		}
+	}
+	return names
 }
 
 // written is the directory below which memjail writes.
@@ -150,7 +208,7 @@ func (p Place) fragment(name string) (file, real string, err error) {
 			target, err := os.Readlink(file)
 			switch {
 			case err == nil && target == "/dev/null":
-				return "", "", fmt.Errorf("%s is masked by %s: it cannot start at all", name, file)
+				return "", "", fmt.Errorf("%s is masked by %s: %w", name, file, errMasked)
 			case err == nil && filepath.Base(target) != candidate && isUnitType(filepath.Ext(target)):
 				return p.alias(name, filepath.Base(target), instance)
 			}
@@ -161,9 +219,17 @@ func (p Place) fragment(name string) (file, real string, err error) {
 			}
 		}
 	}
-	return "", "", fmt.Errorf("there is no unit %s below %s/etc/systemd, /run/systemd or /usr/lib/systemd",
-		name, p.Root)
+	return "", "", &noUnitError{name, p.Root}
 }
+
+// noUnitError: there is no file of a unit.
+type noUnitError struct{ name, root string }
+
+func (e *noUnitError) Error() string {
+	return fmt.Sprintf("there is no unit %s below %s/etc/systemd, /run/systemd or /usr/lib/systemd", e.name, e.root)
+}
+
+func (e *noUnitError) Is(target error) bool { return target == fs.ErrNotExist }
 
 // alias goes on with what an alias stands for. An alias of a template keeps the
 // instance.
@@ -187,28 +253,41 @@ func templateOf(name string) (template, instance string) {
 	return before + "@" + ext, instance
 }
 
-// dropIns are the unit's drop-ins, memjail's left out, in the order in which systemd
-// reads them: by file name, whatever the directory; of those with the same name the
+// dropInFiles are the unit's drop-ins by their file names: of those with the same name the
 // one in the strongest directory, and there the one of the closest name.
-func (p Place) dropIns(name string) ([]string, error) {
+func (p Place) dropInFiles(name string) (map[string]string, error) {
+	subs := dropInDirectories(name)
+	for _, alias := range p.aliasesOf(name) {
+		subs = append(subs, alias+".d")
+	}
 	byName := map[string]string{}
 	for _, dir := range p.directories() {
-		for _, sub := range dropInDirectories(name) {
+		for _, sub := range subs {
 			entries, err := os.ReadDir(filepath.Join(p.Root, dir, sub))
 			if err != nil && !errors.Is(err, fs.ErrNotExist) {
 				return nil, fmt.Errorf("looking for drop-ins of %s: %w", name, err)
 			}
 			for _, e := range entries {
-				if _, seen := byName[e.Name()]; !seen && strings.HasSuffix(e.Name(), ".conf") &&
-					e.Name() != dropInName && e.Name() != learnDropInName {
+				if _, seen := byName[e.Name()]; !seen && strings.HasSuffix(e.Name(), ".conf") {
 					byName[e.Name()] = filepath.Join(p.Root, dir, sub, e.Name())
 				}
 			}
 		}
 	}
+	return byName, nil
+}
+
+// dropIns are the unit's drop-ins, memjail's left out, in the order in which systemd
+// reads them: by file name, whatever the directory.
+func (p Place) dropIns(name string) ([]string, error) {
+	byName, err := p.dropInFiles(name)
+	if err != nil {
+		return nil, err
+	}
 	var files []string
-	for _, file := range byName {
-		if target, err := os.Readlink(file); err == nil && target == "/dev/null" {
+	for base, file := range byName {
+		if target, err := os.Readlink(file); err == nil && target == "/dev/null" ||
+			base == dropInName || base == learnDropInName {
 			continue
 		}
 		files = append(files, file)
