@@ -15,6 +15,12 @@ SOAK         ?= 10m
 FUZZTIME     ?= 5s
 # Up to how many calls of one kind `make faults` lets fail.
 MOST         ?= 16
+# How long `make mutation` goes on, and what it tries: -only PATTERN, -every N, -survivors, -slow.
+MUTATION     ?= 10m
+MUTATIONFLAGS ?=
+# How long the long run of `make load` takes, and what it does: -only PATTERN, -sandboxes N.
+LOAD         ?= 10m
+LOADFLAGS    ?=
 # What `make packages` calls the version.
 VERSION      ?= 0.1.0
 # DEPS=skip leaves the system's packages alone; tests that lack one are skipped.
@@ -65,6 +71,17 @@ faults: build ## each system call of memjail's own fails once with each errno: d
 	@DEPS=$(DEPS) .ci/deps gcc libc6-dev
 	gcc -O1 -static -o bin/faulted testdata/attacks/c/faulted.c
 	$(GO) run ./testdata/faults -most $(MOST) -page docs/reliability.md $(CURDIR)/bin/memjail $(CURDIR)/bin/faulted
+
+.PHONY: mutation
+mutation: ## take away or invert one piece at a time: a test has to notice (MUTATION=10m, MUTATIONFLAGS=-only PATTERN)
+	@DEPS=$(DEPS) .ci/deps util-linux
+	$(GO) run ./testdata/mutation -time $(MUTATION) -page docs/reliability.md $(MUTATIONFLAGS)
+
+.PHONY: load
+load: build ## stress-ng inside, a thousand sandboxes, a long run: nothing grows, nothing is left (LOAD=10m)
+	@DEPS=$(DEPS) .ci/deps stress-ng util-linux
+	$(GO) build -o bin/load ./testdata/load
+	bin/load -time $(LOAD) -page docs/reliability.md $(LOADFLAGS) $(CURDIR)/bin/memjail
 
 .PHONY: kernels
 kernels: build ## stock Debian kernels in qemu: the promise on each of them, and the table of docs/kernels.md

@@ -77,7 +77,10 @@ func TestVerdicts(t *testing.T) {
 	for _, arch := range arches {
 		t.Run(arch, func(t *testing.T) {
 			t.Parallel()
-			for _, o := range variants(t, arch) {
+			for i, o := range variants(t, arch) {
+				if testing.Short() && i%7 != 0 {
+					continue
+				}
 				p := build(t, o)
 				for _, d := range asked {
 					if have, want := run(t, p, d), oracle(o, d); have != want {

@@ -275,21 +275,27 @@ func (p *Plan) raisingSteps() []kernel.Step {
 // dropped itself.
 func (p *Plan) capabilitySteps() []kernel.Step {
 	var steps []kernel.Step
-	canBound := p.Capabilities.Effective.Has(unix.CAP_SETPCAP)
-	left := p.Capabilities
-	for _, c := range p.Drop {
-		if canBound {
+	if p.Capabilities.Effective.Has(unix.CAP_SETPCAP) {
+		for _, c := range p.Drop {
 			steps = append(steps, kernel.StepDropBounding(c.Name, int(c.Bit)))
 		}
+	}
+	if left := p.left(); left != p.Capabilities {
+		steps = append(steps, kernel.StepCapabilities(left))
+	}
+	return steps
+}
+
+// left are the capabilities that the program starts with.
+func (p *Plan) left() kernel.Capabilities {
+	left := p.Capabilities
+	for _, c := range p.Drop {
 		gone := kernel.CapSet(1) << c.Bit
 		left.Effective &^= gone
 		left.Permitted &^= gone
 		left.Inheritable &^= gone
 	}
-	if left != p.Capabilities {
-		steps = append(steps, kernel.StepCapabilities(left))
-	}
-	return steps
+	return left
 }
 
 // filterSteps load the filter and wake the launcher. With a listener: load, wake, and skip

@@ -66,6 +66,63 @@ func TestOrder(t *testing.T) {
 	}
 }
 
+// TestWholeOrder: the steps of a plan that asks for everything, in parts and as one list.
+func TestWholeOrder(t *testing.T) {
+	p := plan(t)
+	p.Outer, p.NoWritableCode, p.CloseFDs, p.BeforeGate = os.Stdin, true, []int{2}, true
+	p.Capability = &kernel.Step{Name: "dropping the memory capability"}
+	var err error
+	if p.Progress, err = NewProgress(true); err == nil {
+		p.Guard, err = kernel.NewDomainGuard()
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer p.Guard.Close()
+	phases, err := p.Phases()
+	if err != nil {
+		t.Fatal(err)
+	}
+	const tie, domain, filter = "tying the command's life to its supervisor's", "entering the landlock domain",
+		"loading the seccomp filter"
+	for i, want := range [][]string{
+		{tie, "checking that the supervisor is alive", "resetting signal handlers", "keeping descriptor 7",
+			"closing descriptor 2", "setting the limit RLIMIT_CORE", "dropping CAP_SYS_PTRACE from the bounding set",
+			"dropping capabilities", "setting no_new_privs", "refusing memory that is written and then run", domain,
+			"starting the guard"},
+		{domain, "dropping the memory capability"},
+		{filter, "waking the supervisor"},
+		{"marking the way", "self-check"},
+		{"setting the limit RLIMIT_NOFILE", "marking the way", "waiting until supervision is ready", tie,
+			"restoring the signal mask", filter, "executing /bin/true", "executing /bin/sh"},
+	} {
+		got := order([][]kernel.Step{phases.Outer, phases.Domain, phases.Filter, phases.Check, phases.Exec}[i])
+		if guard := slices.Index(got, "starting the guard"); guard >= 0 {
+			got = got[:guard+1] // its own follow
+		}
+		if !slices.Equal(got, want) {
+			t.Errorf("part %d is\n  %s\nwant\n  %s", i, strings.Join(got, "\n  "), strings.Join(want, "\n  "))
+		}
+	}
+	steps, err := p.Steps()
+	whole := len(phases.Outer) + len(phases.Domain) + len(phases.Filter) + len(phases.Check) + len(phases.Exec)
+	if err != nil || len(steps) != whole {
+		t.Errorf("%d steps in all, and %d in parts, %v", len(steps), whole, err)
+	}
+}
+
+// TestLeftCapabilities: what is dropped is dropped from every set.
+func TestLeftCapabilities(t *testing.T) {
+	p := plan(t)
+	const all = ^kernel.CapSet(0)
+	p.Capabilities = kernel.Capabilities{Effective: all, Permitted: all, Inheritable: all}
+	p.Drop = append(p.Drop, policy.Capability{Name: "CAP_MKNOD", Bit: unix.CAP_MKNOD})
+	kept := all &^ (1<<unix.CAP_SYS_PTRACE | 1<<unix.CAP_MKNOD)
+	if left := p.left(); left != (kernel.Capabilities{Effective: kept, Permitted: kept, Inheritable: kept}) {
+		t.Errorf("%+v are left", left)
+	}
+}
+
 // TestRaisedLimit: a hard limit that is set late and above the present one is raised before
 // the capabilities go, and is not lowered in between.
 func TestRaisedLimit(t *testing.T) {

@@ -193,9 +193,6 @@ func Open(r Request, o Object, p *policy.Policy) Verdict {
 // DependsOnMembership reports whether the open is granted only if the object's process
 // is in the sandbox.
 func DependsOnMembership(r Request, o Object, p *policy.Policy) bool {
-	if o.Class != Process || o.Own || o.Member {
-		return false
-	}
 	if _, granted := Open(r, o, p).(Inject); granted {
 		return false
 	}
@@ -204,10 +201,10 @@ func DependsOnMembership(r Request, o Object, p *policy.Policy) bool {
 	return granted
 }
 
-// DependsOnTracer reports whether the open is granted only if the caller traces the object's
-// process. No process traces another where the policy forbids it.
+// DependsOnTracer reports whether an open that is not granted otherwise is if the caller traces
+// the object's process. No process traces another where the policy forbids it.
 func DependsOnTracer(r Request, o Object, p *policy.Policy) bool {
-	if p.Memory.Ptrace == policy.PtraceDeny || o.Class != Process || o.Own || o.Traced {
+	if p.Memory.Ptrace == policy.PtraceDeny {
 		return false
 	}
 	o.Traced = true
@@ -218,7 +215,7 @@ func DependsOnTracer(r Request, o Object, p *policy.Policy) bool {
 // DependsOnParent reports whether the open is granted only if the object's process is a child
 // of the caller in a new user namespace.
 func DependsOnParent(r Request, o Object, p *policy.Policy) bool {
-	if p.IPC.Namespaces != policy.NamespacesUser || o.Class != Process || o.Own || !r.Writing() {
+	if o.Own || !r.Writing() {
 		return false
 	}
 	o.Child = true

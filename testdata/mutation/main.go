@@ -1,0 +1,216 @@
+// Mutation takes away or inverts one piece of memjail at a time, in a copy of the tree, and
+// runs the tests that have to notice: a row of the table of grants, a rule of the filter, a
+// condition of the carve, a step of the starter. A change that no test notices survives: it
+// needs a test, or the reason why it does not matter (explained.txt).
+//
+//	mutation [-only FAMILY] [-time D] [-every N] [-survivors] [-slow] [-record FILE] [-page FILE] [-list]
+//
+// One change is tried after the other, in a pid and a mount namespace, because a memjail that
+// is broken may kill or mount anything. Results are recorded by the content of the changed
+// file, so that a later run goes on where this one ended. It needs root and unshare(1).
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"flag"
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"regexp"
+	"slices"
+	"strings"
+	"syscall"
+	"time"
+)
+
+// The results of a change.
+const (
+	killed   = "noticed"
+	survived = "survived"
+	invalid  = "no program" // it cannot be compiled
+)
+
+// result is what came of a change, and which test noticed.
+type result struct {
+	Result, Test string
+}
+
+// limit is how long the tests of a change may take: what hangs is noticed. Kernels in qemu
+// take longer.
+const limit, slowLimit = 2 * time.Minute, 15 * time.Minute
+
+type runner struct {
+	top, copy  string
+	record     map[string]result
+	recordFile string
+	until      time.Time
+	again      bool // changes that survived
+	every      int
+	tested     map[string]bool
+}
+
+func main() {
+	only := flag.String("only", "", "only families whose names match `PATTERN`")
+	within := flag.Duration("time", 10*time.Minute, "begin no change after this time")
+	again := flag.Bool("survivors", false, "try again what survived")
+	slow := flag.Bool("slow", false, "the BPF programs too: needs clang and qemu")
+	recordFile := flag.String("record", "bin/mutation.json", "keep the results in `FILE`")
+	page := flag.String("page", "", "write the tables between the marks of `FILE`")
+	every := flag.Int("every", 1, "try one change in `N`")
+	list := flag.Bool("list", false, "list the changes")
+	flag.Parse()
+	r := &runner{record: map[string]result{}, recordFile: *recordFile, until: time.Now().Add(*within), again: *again,
+		tested: map[string]bool{}, every: max(*every, 1)}
+	err := r.run(regexp.MustCompile(*only), *slow, *list)
+	if err == nil && *page != "" {
+		err = r.writePage(*page)
+	}
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "mutation:", err)
+		os.Exit(2)
+	}
+}
+
+func (r *runner) run(only *regexp.Regexp, slow, list bool) (err error) {
+	if r.top, err = os.Getwd(); err != nil {
+		return err
+	}
+	if text, err := os.ReadFile(r.recordFile); err == nil {
+		if err := json.Unmarshal(text, &r.record); err != nil {
+			return fmt.Errorf("%s: %w", r.recordFile, err)
+		}
+	}
+	if !list && os.Geteuid() != 0 {
+		return errors.New("needs root: a memjail that is broken is shut in by namespaces")
+	}
+	if err := r.copyTree(); err != nil {
+		return err
+	}
+	defer os.RemoveAll(r.copy)
+	for i := range families {
+		f := &families[i]
+		if !only.MatchString(f.name) || f.slow && !slow && !list {
+			continue
+		}
+		all, err := f.mutants(r.top)
+		if err != nil {
+			return err
+		}
+		for i := range all {
+			if i%r.every != 0 {
+				continue
+			}
+			if list {
+				fmt.Println(f.name+":", all[i].what)
+			} else if err := r.try(f, &all[i]); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
+}
+
+// copyTree copies the files that git knows, or would add.
+func (r *runner) copyTree() (err error) {
+	if r.copy, err = os.MkdirTemp("", "mutation-"); err != nil {
+		return err
+	}
+	if err = os.Chmod(r.copy, 0o755); err != nil { // tests run as other users, too
+		return err
+	}
+	files, err := exec.Command("git", "ls-files", "-z", "--cached", "--others", "--exclude-standard").Output()
+	if err != nil {
+		return fmt.Errorf("listing the tree: %w", err)
+	}
+	tar := exec.Command("tar", "--create", "--null", "--files-from=-")
+	tar.Stdin = strings.NewReader(string(files))
+	untar := exec.Command("tar", "--extract", "--directory", r.copy)
+	if untar.Stdin, err = tar.StdoutPipe(); err != nil {
+		return err
+	}
+	return errors.Join(tar.Start(), untar.Run(), tar.Wait())
+}
+
+// try makes a change, runs the tests and takes it back.
+func (r *runner) try(f *family, m *mutant) error {
+	if old, known := r.record[m.id]; known && !(r.again && old.Result == survived) || time.Now().After(r.until) {
+		return nil
+	}
+	if !r.tested[f.name] { // the control
+		if got := r.test(f); got.Result != survived {
+			return fmt.Errorf("%s: without any change %s fails: %s", f.name, got.Test, got.Result)
+		}
+		r.tested[f.name] = true
+	}
+	path := filepath.Join(r.copy, m.file)
+	source, err := os.ReadFile(path)
+	if err != nil {
+		return err
+	}
+	if err := os.WriteFile(path, m.apply(source), 0o644); err != nil {
+		return err
+	}
+	got := r.test(f)
+	if err := os.WriteFile(path, source, 0o644); err != nil {
+		return err
+	}
+	r.record[m.id] = got
+	fmt.Printf("%s: %s %s: %s\n", got.Result, got.Test, f.name, m.what)
+	text, err := json.MarshalIndent(r.record, "", " ")
+	if err != nil {
+		return err
+	}
+	return errors.Join(os.MkdirAll(filepath.Dir(r.recordFile), 0o755), os.WriteFile(r.recordFile, text, 0o644))
+}
+
+// generate compiles the BPF programs of the copy.
+func (r *runner) generate() error {
+	cmd := exec.Command("go", "generate", "./sandbox/capability/install")
+	cmd.Dir = r.copy
+	return cmd.Run()
+}
+
+var failed = regexp.MustCompile(`(?m)^\s*--- FAIL: (\S+)`)
+
+// test runs the tests of a family until one notices.
+func (r *runner) test(f *family) result {
+	if f.slow {
+		if err := r.generate(); err != nil {
+			return result{Result: invalid}
+		}
+	}
+	for _, args := range f.tests {
+		within := limit
+		if f.slow {
+			within = slowLimit
+		}
+		ctx, cancel := context.WithTimeout(context.Background(), within)
+		argv := append([]string{"--pid", "--fork", "--kill-child", "--mount", "--mount-proc", "go", "test", "-count=1",
+			"-failfast", "-p=1", "-vet=off", "-ldflags=-w"}, args...)
+		cmd := exec.CommandContext(ctx, "unshare", argv...)
+		cmd.Env = append(os.Environ(), "MEMJAIL_KERNELS=6.12") // for the tests in qemu
+		cmd.Dir, cmd.WaitDelay = r.copy, 5*time.Second
+		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+		out, err := cmd.CombinedOutput()
+		late := ctx.Err() != nil
+		cancel()
+		switch names := failed.FindAllSubmatch(out, -1); {
+		case late:
+			return result{killed, "a test that hangs"}
+		case err == nil:
+			continue
+		case slices.ContainsFunc([]string{"[build failed]", "[setup failed]"}, func(s string) bool {
+			return strings.Contains(string(out), s)
+		}):
+			return result{Result: invalid}
+		case len(names) > 0:
+			return result{killed, string(names[0][1])}
+		default:
+			return result{killed, args[len(args)-1]} // its process ended
+		}
+	}
+	return result{Result: survived}
+}
