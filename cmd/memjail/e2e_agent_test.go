@@ -111,6 +111,7 @@ func TestAgent(t *testing.T) {
 
 // TestAgentWorks runs tools of developers under -p agent and without memjail.
 func TestAgentWorks(t *testing.T) {
+	t.Parallel()
 	needCompiler(t)
 	const work = `set -e
 git init -q tree; cd tree; git config user.name a; git config user.email a@example.com

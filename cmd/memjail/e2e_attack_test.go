@@ -366,6 +366,7 @@ func TestPermissionDenied(t *testing.T) {
 // the place of its temporary file writes it without memjail, and not inside; where nobody
 // has put a link the program works alike.
 func TestTemporaryFile(t *testing.T) {
+	t.Parallel()
 	story, err := filepath.Abs(filepath.Join("..", "..", "testdata", "demo", "notes.sh"))
 	if err != nil {
 		t.Fatal(err)

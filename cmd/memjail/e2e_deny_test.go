@@ -218,39 +218,46 @@ func TestDenyLost(t *testing.T) {
 	for _, as := range accounts() {
 		for _, command := range []string{"run", "exec"} {
 			for _, action := range []string{"end", "warn"} {
-				dir := as.workDir(t)
-				file := filepath.Join(dir, "secret")
-				for name, text := range map[string]string{file: "old\n", file + ".new": "new\n"} {
-					if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
-						t.Fatal(err)
-					}
-					as.own(t, name)
-				}
-				argv := []string{memjailPath(t), command, "--view", "private", "--deny", file, "--allow",
-					"on-deny-lost=" + action, "--", "sh", "-c",
-					"cat secret; touch started; i=0; until grep -q new secret 2>/dev/null || [ $i = 400 ]; do " +
-						"i=$((i+1)); sleep 0.05; done; sleep 3; cat secret"}
-				go func() {
-					for range 600 {
-						if _, err := os.Stat(filepath.Join(dir, "started")); err == nil {
-							_ = os.Rename(file+".new", file)
-							return
-						}
-						time.Sleep(20 * time.Millisecond)
-					}
-				}()
-				o := job{as: as, dir: dir, argv: argv}.run(t)
-				killed := o.signal == syscall.SIGKILL || o.code == 137
-				if strings.Contains(o.stdout, "old") || killed != (action == "end") {
-					t.Errorf("%s: %s: %s: %v", as.name, command, action, o)
-				}
-				if action == "warn" && o.stdout != "new\n" { // the control: it is the cover that has refused
-					t.Errorf("%s: %s: %v", as.name, command, o)
-				}
-				if command == "run" && !strings.Contains(o.stderr, file+" is no longer denied") {
-					t.Errorf("%s: no message: %v", as.name, o)
-				}
+				t.Run(as.name+"/"+command+"/"+action, func(t *testing.T) {
+					t.Parallel()
+					denyLost(t, as, command, action)
+				})
 			}
 		}
+	}
+}
+
+func denyLost(t *testing.T, as account, command, action string) {
+	dir := as.workDir(t)
+	file := filepath.Join(dir, "secret")
+	for name, text := range map[string]string{file: "old\n", file + ".new": "new\n"} {
+		if err := os.WriteFile(name, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		as.own(t, name)
+	}
+	argv := []string{memjailPath(t), command, "--view", "private", "--deny", file, "--allow",
+		"on-deny-lost=" + action, "--", "sh", "-c",
+		"cat secret; touch started; i=0; until grep -q new secret 2>/dev/null || [ $i = 400 ]; do " +
+			"i=$((i+1)); sleep 0.05; done; sleep 3; cat secret"}
+	go func() {
+		for range 600 {
+			if _, err := os.Stat(filepath.Join(dir, "started")); err == nil {
+				_ = os.Rename(file+".new", file)
+				return
+			}
+			time.Sleep(20 * time.Millisecond)
+		}
+	}()
+	o := job{as: as, dir: dir, argv: argv}.run(t)
+	killed := o.signal == syscall.SIGKILL || o.code == 137
+	if strings.Contains(o.stdout, "old") || killed != (action == "end") {
+		t.Error(o)
+	}
+	if action == "warn" && o.stdout != "new\n" { // the control: it is the cover that has refused
+		t.Error(o)
+	}
+	if command == "run" && !strings.Contains(o.stderr, file+" is no longer denied") {
+		t.Errorf("no message: %v", o)
 	}
 }

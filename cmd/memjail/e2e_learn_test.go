@@ -12,6 +12,7 @@ import (
 // TestLearnMerge: runs widen a policy that somebody wrote, by what each of them used; the
 // rest of the file stays as it is, and merging a run twice changes nothing.
 func TestLearnMerge(t *testing.T) {
+	t.Parallel()
 	const mine = `version = 1 # mine
 
 [paths]
@@ -120,6 +121,7 @@ func TestLearnExtends(t *testing.T) {
 // TestLearnProve: what two runs without rules differ in says nothing about the policy, and
 // everything else does. Each run begins with the same files.
 func TestLearnProve(t *testing.T) {
+	t.Parallel()
 	forAccounts(t, func(t *testing.T, as account) {
 		home := as.homeDir(t)
 		plantSecret(t, as, home)

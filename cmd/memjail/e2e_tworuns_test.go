@@ -28,9 +28,9 @@ var advised = []work{
 	{"vim", []string{"vim"}, nil, `vim -es -c "call writefile(['a line'], 'f')" -c q; cat f`, "a line"},
 	{"sqlite", []string{"sqlite3"}, nil,
 		`sqlite3 db "create table t(a); insert into t values(42); select * from t"`, "42"},
-	{"redis", []string{"redis-server", "redis-cli"}, nil, "redis-server --port 17391 --daemonize yes > /dev/null; " +
-		"for i in 1 2 3 4 5 6 7 8 9; do sleep 0.2; redis-cli -p 17391 set a 42 2>&1 && break; done; " +
-		"redis-cli -p 17391 get a; redis-cli -p 17391 shutdown nosave", "42"},
+	{"redis", []string{"redis-server", "redis-cli"}, nil, "redis-server --port $PORT --daemonize yes > /dev/null; " +
+		"for i in 1 2 3 4 5 6 7 8 9; do sleep 0.2; redis-cli -p $PORT set a 42 2>&1 && break; done; " +
+		"redis-cli -p $PORT get a; redis-cli -p $PORT shutdown nosave", "42"},
 }
 
 // advisedFlags is what the summary says would allow everything, as it is to be pasted.
@@ -54,7 +54,10 @@ func TestAdviceInTwoRuns(t *testing.T) {
 	forAccounts(t, func(t *testing.T, as account) {
 		for _, w := range advised {
 			for _, base := range []string{"-p workspace", "-p strict --add-exec"} {
-				t.Run(w.name+"/"+strings.Fields(base)[1], func(t *testing.T) { inTwoRuns(t, as, w, base) })
+				t.Run(w.name+"/"+strings.Fields(base)[1], func(t *testing.T) {
+					t.Parallel()
+					inTwoRuns(t, as, w, base)
+				})
 			}
 		}
 	})
@@ -73,6 +76,7 @@ func inTwoRuns(t *testing.T, as account, w work, base string) {
 			t.Fatal(o)
 		}
 	}
+	script := strings.ReplaceAll(w.script, "$PORT", freePort(t)) // strict takes variables away
 	flags := ""
 	for run := 1; run <= 2; run++ {
 		os.RemoveAll(dir)
@@ -81,7 +85,7 @@ func inTwoRuns(t *testing.T, as account, w work, base string) {
 			plantFile(t, as, dir, name, text)
 		}
 		pasted := memjailPath(t) + " run -v " + base + " " + flags + ` -- bash -c "$1"`
-		o := job{as: as, dir: dir, env: env, argv: []string{"bash", "-c", pasted, "bash", w.script},
+		o := job{as: as, dir: dir, env: env, argv: []string{"bash", "-c", pasted, "bash", script},
 			timeout: 2 * time.Minute}.run(t)
 		if o.code == 0 && strings.Contains(o.stdout, w.prints) {
 			t.Logf("run %d: %s", run, flags)
