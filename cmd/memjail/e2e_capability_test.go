@@ -67,6 +67,7 @@ var bareAttempts = []string{"own_process_vm", "outside_fd", "ring_inherited", "o
 // TestCapability attacks the memory capability on stock kernels: every attempt
 // succeeds before it is installed, and none does by or on a process that dropped it.
 func TestCapability(t *testing.T) {
+	t.Parallel()
 	for _, test := range []struct {
 		kernel, arguments string
 		short             bool
@@ -458,13 +459,14 @@ func TestKernelProbe(t *testing.T) {
 	for _, test := range []struct{ kernel, who, shape string }{
 		{"6.1", "root", "capability"}, {"6.12", "root", "capability"}, {"6.12", "user", "capability"},
 		{"newest", "root", "capability"}, {"newest", "user", "capability"}, {"6.12", "root", "supervised"},
+		{arm64Kernel, "root", "capability"}, {arm64Kernel, "root", "supervised"},
 	} {
 		if !(guest{}).wanted() {
 			continue
 		}
 		t.Run(test.kernel+" "+test.who+" "+test.shape, func(t *testing.T) {
 			g := guest{kernel: test.kernel, memory: 1500, limit: 25 * time.Minute, files: map[string]string{
-				"/usr/local/bin/memjail": memjailPath(t), "/probe.sh": kernelFile(t, "probe.sh")}}
+				"/usr/local/bin/memjail": memjailFor(t, test.kernel), "/probe.sh": kernelFile(t, "probe.sh")}}
 			out, _ := g.boot(t, "sh", "/probe.sh", test.who, test.shape)
 			results := probeResults(out)
 			if !strings.Contains(out, "shape: "+test.shape) || len(results) < 100 {

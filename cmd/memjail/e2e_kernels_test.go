@@ -91,9 +91,25 @@ func kernelFile(t *testing.T, name string) string {
 	return path
 }
 
+// memjailFor returns the program for the architecture of a kernel.
+func memjailFor(t *testing.T, kernel string) string {
+	t.Helper()
+	if !strings.HasSuffix(kernel, "-arm64") {
+		return memjailPath(t)
+	}
+	bin := filepath.Join(t.TempDir(), "memjail")
+	build := exec.Command("make", "-s", "-C", "../..", "build", "BIN="+bin)
+	build.Env = append(os.Environ(), "GOARCH=arm64")
+	if out, err := build.CombinedOutput(); err != nil {
+		t.Fatalf("building memjail for arm64: %v\n%s", err, out)
+	}
+	return bin
+}
+
 // TestKernels holds the promise on kernels other than this machine's: where one can
 // keep it memory is closed, and where it cannot CMD does not start.
 func TestKernels(t *testing.T) {
+	t.Parallel()
 	const noLandlock = "the landlock domain, without which no file of /proc can be closed"
 	tests := []struct {
 		name   string
@@ -104,6 +120,7 @@ func TestKernels(t *testing.T) {
 		{"6.1", guest{kernel: "6.1", always: true}, true, ""},
 		{"6.12", guest{kernel: "6.12"}, true, ""},
 		{"newest", guest{kernel: "newest", always: true}, true, ""},
+		{"arm64", guest{kernel: arm64Kernel}, true, ""},
 		{"5.10 has no Landlock", guest{kernel: "5.10", always: true}, false, noLandlock},
 		{"Landlock left out at boot", guest{kernel: "6.1", append: "lsm=lockdown,yama,apparmor"}, false, noLandlock},
 	}
@@ -112,8 +129,9 @@ func TestKernels(t *testing.T) {
 			continue
 		}
 		t.Run(test.name, func(t *testing.T) {
+			t.Parallel()
 			test.guest.files = map[string]string{
-				"/usr/local/bin/memjail": memjailPath(t), "/basics.sh": kernelFile(t, "basics.sh")}
+				"/usr/local/bin/memjail": memjailFor(t, test.guest.kernel), "/basics.sh": kernelFile(t, "basics.sh")}
 			out, _ := test.guest.boot(t, "sh", "/basics.sh")
 			kernel, outcome := test.guest.kernel, "closed"
 			if !test.starts {
@@ -142,9 +160,42 @@ func TestKernels(t *testing.T) {
 	}
 }
 
+// TestKernelPackages runs the tests of the packages that make system calls of their own, and
+// have assembly, on another architecture.
+func TestKernelPackages(t *testing.T) {
+	if !(guest{}).wanted() {
+		return
+	}
+	g := guest{kernel: arm64Kernel, memory: 2000, limit: 20 * time.Minute, files: map[string]string{}}
+	var script strings.Builder
+	script.WriteString("cd /tmp\n")
+	packages := []string{"sandbox/kernel", "sandbox/limits", "sandbox/session", "sandbox/starter", "supervisor",
+		"supervisor/procmem", "supervisor/resolve"}
+	for _, name := range packages {
+		file := "/tests/" + strings.ReplaceAll(name, "/", "-")
+		g.files[file] = filepath.Join(t.TempDir(), "test")
+		build := exec.Command("go", "test", "-c", "-o", g.files[file], "./"+name)
+		build.Dir = filepath.Join("..", "..")
+		build.Env = append(os.Environ(), "CGO_ENABLED=0", "GOARCH=arm64")
+		if out, err := build.CombinedOutput(); err != nil {
+			t.Fatalf("building the tests of %s: %v\n%s", name, err, out)
+		}
+		// Counting allocations takes thousands of calls, which emulation makes too slow.
+		fmt.Fprintf(&script, "%s -test.v -test.skip Allocations -test.timeout 8m; echo \"%s: $?\"\n", file, name)
+	}
+	record(t, rowPackages, g.kernel, fmt.Sprintf("%d of %d pass", len(packages), len(packages)))
+	out, _ := g.boot(t, "sh", "-c", script.String())
+	for _, name := range packages {
+		if !strings.Contains(out, "\n"+name+": 0\n") {
+			t.Errorf("the tests of %s fail:\n%s", name, out)
+		}
+	}
+}
+
 // TestKernelPorts: the newest kernel judges ports as the scenarios of package landlock
 // say, UDP included, which this machine's kernel may know nothing about.
 func TestKernelPorts(t *testing.T) {
+	t.Parallel()
 	bin := filepath.Join(t.TempDir(), "landlock.test")
 	build := exec.Command("go", "test", "-c", "-o", bin, "./sandbox/landlock")
 	build.Dir = filepath.Join("..", "..")
@@ -172,6 +223,7 @@ func TestKernelPorts(t *testing.T) {
 // notices that it can read nothing. Every kind of refusal is said once. The controls are
 // scope 0, and run under scope 1.
 func TestYama(t *testing.T) {
+	t.Parallel()
 	g := guest{kernel: "6.12", append: "lsm=landlock,yama", always: true, files: map[string]string{
 		"/usr/local/bin/memjail": memjailPath(t), "/yama.sh": kernelFile(t, "yama.sh")}}
 	record(t, rowYama, "6.12", "said")

@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
 	"testing"
 )
 
@@ -15,7 +16,10 @@ import (
 // not run stay as they are.
 
 // kernelNames are the columns, as testdata/kernels names the kernels.
-var kernelNames = []string{"5.10", "6.1", "6.12", "6.12-rt", "newest"}
+var kernelNames = []string{"5.10", "6.1", "6.12", "6.12-rt", "newest", arm64Kernel}
+
+// arm64Kernel is the kernel of another architecture.
+const arm64Kernel = "6.12-arm64"
 
 // Rows of the table.
 const (
@@ -32,6 +36,7 @@ const (
 	rowDrop        = "`memjail drop`, snippets"
 	rowUnit        = "the unit, in a systemd"
 	rowPorts       = "rules on TCP and UDP ports"
+	rowPackages    = "the packages' own tests"
 	rowYama        = "an ordinary user's `/proc` under Yama"
 )
 
@@ -40,10 +45,10 @@ var kernelRows = []struct {
 	name    string
 	kernels []string
 }{
-	{rowRelease, kernelNames}, {rowBasics, []string{"5.10", "6.1", "6.12", "newest"}},
+	{rowRelease, kernelNames}, {rowBasics, []string{"5.10", "6.1", "6.12", "newest", arm64Kernel}},
 	{rowAttempts, []string{"6.1", "6.12", "6.12-rt", "newest"}}, {rowShape, []string{"6.1", "6.12", "newest"}},
-	{rowProbeRoot, []string{"6.1", "6.12", "newest"}}, {rowProbeUser, []string{"6.12", "newest"}},
-	{rowProbeOther, []string{"6.12"}},
+	{rowProbeRoot, []string{"6.1", "6.12", "newest", arm64Kernel}}, {rowProbeUser, []string{"6.12", "newest"}},
+	{rowProbeOther, []string{"6.12", arm64Kernel}}, {rowPackages, []string{arm64Kernel}},
 	{rowRace, []string{"6.1", "6.12"}}, {rowHooks, []string{"6.1", "6.12", "newest"}},
 	{rowUnsupported, []string{"5.10", "6.1", "6.12"}},
 	{rowDrop, []string{"6.1"}}, {rowUnit, []string{"6.12"}},
@@ -58,7 +63,10 @@ const (
 )
 
 // recorded has the cells of this run, by row and kernel.
-var recorded = map[[2]string]string{}
+var (
+	recorded   = map[[2]string]string{}
+	recordedMu sync.Mutex
+)
 
 // record keeps a cell for the table, unless the test fails.
 func record(t *testing.T, row, kernel, cell string) {
@@ -66,6 +74,8 @@ func record(t *testing.T, row, kernel, cell string) {
 		if t.Failed() {
 			cell = failedCell
 		}
+		recordedMu.Lock()
+		defer recordedMu.Unlock()
 		recorded[[2]string{row, kernel}] = cell
 	})
 }
@@ -158,7 +168,7 @@ func kernelReleases() (map[string]string, error) {
 	releases := map[string]string{}
 	for line := range strings.Lines(string(out)) {
 		if fields := strings.Fields(line); len(fields) == 3 {
-			releases[fields[0]] = strings.TrimSuffix(strings.TrimSuffix(fields[1], "-amd64"), "-cloud")
+			releases[fields[0]] = strings.NewReplacer("-amd64", "", "-arm64", "", "-cloud", "").Replace(fields[1])
 		}
 	}
 	return releases, nil

@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
 	"time"
@@ -19,6 +20,7 @@ import (
 const (
 	cloudKernel    = "linux-image-cloud-amd64"
 	realtimeKernel = "linux-image-rt-amd64" // PREEMPT_RT
+	arm64Kernel    = "linux-image-cloud-arm64"
 )
 
 // kernels are those that can be booted. The version "" is the newest.
@@ -28,10 +30,20 @@ var kernels = []kernel{
 	{"6.12", "6.12.", cloudKernel}, // Debian 13: Landlock ABI 6
 	{"6.12-rt", "6.12.", realtimeKernel},
 	{"newest", "", cloudKernel},
+	{"6.1-arm64", "6.1.", arm64Kernel},
+	{"6.12-arm64", "6.12.", arm64Kernel},
 }
 
 // kernel is a name with the start of the wanted version and the metapackage.
 type kernel struct{ name, version, metapackage string }
+
+// machine is the architecture that a kernel is for.
+func (k kernel) machine() machine {
+	if k.metapackage == arm64Kernel {
+		return arm64
+	}
+	return amd64
+}
 
 // suites are the suites of Debian that have these versions.
 var suites = []struct{ archive, suite string }{
@@ -44,8 +56,8 @@ var suites = []struct{ archive, suite string }{
 // keepLists is how long apt's lists are used before they are fetched again.
 const keepLists = 24 * time.Hour
 
-// image is a kernel that can be booted.
-type image struct{ release, path string }
+// image is a kernel that can be booted, with a static busybox of its architecture.
+type image struct{ release, path, busybox string }
 
 func names() []string {
 	var all []string
@@ -72,14 +84,46 @@ func findKernel(cache, name string) (image, error) {
 	}
 	defer unlock()
 	found, err := fetchKernel(cache, dir, kernels[i])
+	if err != nil {
+		old, _ := filepath.Glob(filepath.Join(dir, "vmlinuz-*"))
+		if len(old) == 0 {
+			return image{}, unavailableError{fmt.Sprintf("no kernel %s: %v", name, err)}
+		}
+		found.path = old[len(old)-1]
+		found.release = strings.TrimPrefix(filepath.Base(found.path), "vmlinuz-")
+	}
+	found.busybox, err = findBusybox(cache, kernels[i].machine())
+	return found, err
+}
+
+// findBusybox returns a static busybox: this machine's own, or one that is fetched.
+func findBusybox(cache string, m machine) (string, error) {
+	if m.name == runtime.GOARCH {
+		path, err := exec.LookPath("busybox")
+		if err != nil {
+			err = unavailableError{"there is no busybox (Debian: busybox-static)"}
+		}
+		return path, err
+	}
+	path := filepath.Join(cache, "busybox-"+m.name)
+	if _, err := os.Stat(path); err == nil {
+		return path, nil
+	}
+	a := newAPT(cache, m)
+	err := a.update()
 	if err == nil {
-		return found, nil
+		var deb string
+		if deb, err = a.download("busybox-static"); err == nil {
+			err = takeFile(deb, "./bin/busybox", path)
+			if err != nil { // from Debian 13 on
+				err = takeFile(deb, "./usr/bin/busybox", path)
+			}
+		}
 	}
-	if old, _ := filepath.Glob(filepath.Join(dir, "vmlinuz-*")); len(old) > 0 {
-		path := old[len(old)-1]
-		return image{strings.TrimPrefix(filepath.Base(path), "vmlinuz-"), path}, nil
+	if err != nil {
+		return "", unavailableError{fmt.Sprintf("no busybox for %s: %v", m.name, err)}
 	}
-	return image{}, unavailableError{fmt.Sprintf("no kernel %s: %v", name, err)}
+	return path, nil
 }
 
 // lock keeps two runs from filling the same cache.
@@ -99,7 +143,7 @@ func fetchKernel(cache, dir string, k kernel) (image, error) {
 	if _, err := exec.LookPath("apt-get"); err != nil {
 		return image{}, errors.New("there is no apt-get here to fetch it")
 	}
-	a := apt{dir: filepath.Join(cache, "apt")}
+	a := newAPT(cache, k.machine())
 	if err := a.update(); err != nil {
 		return image{}, err
 	}
@@ -120,11 +164,20 @@ func fetchKernel(cache, dir string, k kernel) (image, error) {
 			os.Remove(other)
 		}
 	}
-	return image{release, path}, nil
+	return image{release: release, path: path}, nil
 }
 
-// apt is apt(8) with its own lists, cache and sources, apart from those of the system.
-type apt struct{ dir string }
+// apt is apt(8) for an architecture, with its own lists, cache and sources, apart from
+// those of the system.
+type apt struct{ dir, architecture string }
+
+func newAPT(cache string, m machine) apt {
+	dir := "apt"
+	if m.name != runtime.GOARCH {
+		dir += "-" + m.name
+	}
+	return apt{filepath.Join(cache, dir), m.name}
+}
 
 type pkg struct{ name, version string }
 
@@ -134,7 +187,7 @@ func (a apt) run(name string, args ...string) ([]byte, error) {
 		"-o", "Dir::Etc::sourceparts=/dev/null", "-o", "Dir::Etc::preferences=/dev/null",
 		"-o", "Dir::Etc::preferencesparts=/dev/null", "-o", "Dir::State=" + filepath.Join(a.dir, "state"),
 		"-o", "Dir::State::status=/dev/null", "-o", "Dir::Cache=" + filepath.Join(a.dir, "cache"),
-		"-o", "APT::Architecture=amd64", "-o", "Acquire::Languages=none",
+		"-o", "APT::Architecture=" + a.architecture, "-o", "APT::Architectures=" + a.architecture, "-o", "Acquire::Languages=none",
 		"-o", "Acquire::IndexTargets::deb::DEP-11::DefaultEnabled=false", "-o", "APT::Sandbox::User=root",
 		"-o", "Acquire::http::Timeout=20", "-o", "Acquire::Retries=2",
 	}

@@ -32,6 +32,7 @@ mount -t cgroup2 cgroup /sys/fs/cgroup
 mount -t tmpfs tmp /tmp
 chmod 1777 /tmp /dev/shm
 ln -s /proc/self/fd /dev/fd
+for n in 0 1 2; do ln -s /proc/self/fd/$n "/dev/$(echo stdin stdout stderr | cut -d ' ' -f $((n + 1)))"; done
 ifconfig lo 127.0.0.1
 stty -F /dev/ttyS1 raw -echo
 stty -F /dev/ttyS2 raw -echo
@@ -43,49 +44,57 @@ poweroff -f
 
 // boot runs the command in a guest.
 func boot(o options, command []string) (int, error) {
-	busybox, err := checkHost()
-	if err != nil {
-		return 0, err
-	}
 	kernel, err := findKernel(o.cache, o.kernel)
 	if err != nil {
 		return 0, err
+	}
+	m := kernels[slices.Index(names(), o.kernel)].machine()
+	if _, err := exec.LookPath(m.emulator); err != nil {
+		return 0, unavailableError{"there is no " + m.emulator + " (Debian: " + m.pkg + ")"}
 	}
 	dir, err := os.MkdirTemp("", "kernels-")
 	if err != nil {
 		return 0, err
 	}
 	defer os.RemoveAll(dir)
-	o.files["/bin/busybox"] = busybox
+	o.files["/bin/busybox"] = kernel.busybox
 	initrd := filepath.Join(dir, "initrd.gz")
 	if err := writeInitramfs(initrd, o.files, command); err != nil {
 		return 0, fmt.Errorf("making the initramfs: %w", err)
 	}
-	return runGuest(o, kernel, dir, initrd)
+	return runGuest(o, m, kernel, dir, initrd)
 }
 
-// checkHost looks for the programs that are not fetched with a kernel.
-func checkHost() (busybox string, err error) {
-	if _, err := exec.LookPath("qemu-system-x86_64"); err != nil {
-		return "", unavailableError{"there is no qemu-system-x86_64 (Debian: qemu-system-x86)"}
-	}
-	if busybox, err = exec.LookPath("busybox"); err != nil {
-		return "", unavailableError{"there is no busybox (Debian: busybox-static)"}
-	}
-	return busybox, nil
+// machine is an architecture and how qemu emulates one of its computers. The console is a
+// serial line of the computer, the others are ttyS1 and ttyS2.
+type machine struct {
+	name          string // as in GOARCH
+	emulator, pkg string // the program, and Debian's package
+	console       string
+	args          []string // for the emulator, with the places of the three lines
 }
 
-func runGuest(o options, kernel image, dir, initrd string) (int, error) {
+var (
+	amd64 = machine{"amd64", "qemu-system-x86_64", "qemu-system-x86", "ttyS0", []string{
+		"-serial", "chardev:console", "-serial", "chardev:output", "-serial", "chardev:status"}}
+	// The computer "virt" has one line only, of another kind; a card has four.
+	arm64 = machine{"arm64", "qemu-system-aarch64", "qemu-system-arm", "ttyAMA0", []string{
+		"-machine", "virt", "-serial", "chardev:console",
+		"-device", "pci-serial-4x,chardev2=output,chardev3=status"}}
+)
+
+func runGuest(o options, m machine, kernel image, dir, initrd string) (int, error) {
 	console, status := filepath.Join(dir, "console"), filepath.Join(dir, "status")
 	if o.verbose {
 		console = "/dev/stderr"
 	}
-	qemu := exec.Command("qemu-system-x86_64", "-accel", "tcg", "-cpu", "max", "-smp", strconv.Itoa(o.cpus),
+	qemu := exec.Command(m.emulator, "-accel", "tcg", "-cpu", "max", "-smp", strconv.Itoa(o.cpus),
 		"-m", strconv.Itoa(o.memory), "-display", "none", "-no-reboot", "-nodefaults", "-monitor", "none",
 		"-nic", "none",
-		"-serial", "file:"+console, "-serial", "stdio", "-serial", "file:"+status,
+		"-chardev", "file,id=console,path="+console, "-chardev", "stdio,id=output", "-chardev", "file,id=status,path="+status,
 		"-kernel", kernel.path, "-initrd", initrd,
-		"-append", strings.TrimSpace("console=ttyS0 panic=-1 quiet "+o.append))
+		"-append", strings.TrimSpace("console="+m.console+" panic=-1 quiet "+o.append))
+	qemu.Args = append(qemu.Args, m.args...)
 	if o.instructions {
 		qemu.Args = append(qemu.Args, "-icount", "shift=0,sleep=off")
 	}
@@ -143,7 +152,7 @@ func writeInitramfs(name string, files map[string]string, command []string) erro
 		c.directory(path.Dir(guest))
 		c.add(guest, 0o100755, text)
 	}
-	applets, err := exec.Command(files["/bin/busybox"], "--list").Output()
+	applets, err := exec.Command("busybox", "--list").Output() // that of files may be for another machine
 	if err != nil {
 		return fmt.Errorf("listing what busybox can do: %w", err)
 	}

@@ -5,8 +5,8 @@
 //	kernels boot [--kernel NAME] [--append ARGUMENTS] [--file HOST:GUEST]...
 //	             [--memory MIB] [--cpus N] [--timeout D] [--instructions] [--verbose] COMMAND [ARGUMENT...]
 //
-// NAME is 5.10, 6.1, 6.12, 6.12-rt (PREEMPT_RT) or newest (the newest in Debian). apt fetches the packages from
-// a Debian mirror, in today's version. They are unpacked, never installed, and kept in
+// NAME is 5.10, 6.1, 6.12, 6.12-rt (PREEMPT_RT), newest (the newest in Debian), 6.1-arm64 or
+// 6.12-arm64. apt fetches the packages from a Debian mirror, in today's version. They are unpacked, never installed, and kept in
 // --cache (by default below the user's cache directory).
 //
 // The guest is an initramfs with busybox, the files of --file, an ordinary user
@@ -111,12 +111,12 @@ func list(cache string) error {
 	for _, name := range names() {
 		image, err := findKernel(cache, name)
 		if err != nil {
-			fmt.Printf("%-8s %v\n", name, err)
+			fmt.Printf("%-10s %v\n", name, err)
 			last = err
 			continue
 		}
 		found++
-		fmt.Printf("%-8s %s %s\n", name, image.release, image.path)
+		fmt.Printf("%-10s %s %s\n", name, image.release, image.path)
 	}
 	if found == 0 {
 		return last
