@@ -47,6 +47,9 @@ type Answer struct {
 	Allowed bool `json:"allowed"`
 	// Layer is the part of the sandbox that decides.
 	Layer Layer `json:"layer"`
+	// Errno is what a refused call gets because of the sandbox's mounts: ENOENT, EROFS. It is
+	// empty for other layers, which each have their own.
+	Errno string `json:"errno,omitempty"`
 	// Key and Value are the rule that decides, "paths.rox" and "/usr". Key is empty if it
 	// is no rule of a policy.
 	Key   string `json:"key,omitempty"`

@@ -78,7 +78,8 @@ func (m machine) Granted(o Object, need Rights) string {
 	return ""
 }
 
-func (m machine) Capability() bool { return false }
+func (m machine) Capability() bool  { return false }
+func (m machine) PrivateView() bool { return false }
 
 func (m machine) Home() (home, runtime string) { return "/home/u", "" }
 
@@ -449,6 +450,37 @@ func TestExplainRest(t *testing.T) {
 type capable struct{ machine }
 
 func (capable) Capability() bool { return true }
+
+// inView is the machine as it is seen from a private view.
+type inView struct{ machine }
+
+func (inView) PrivateView() bool { return true }
+
+// What is not in a private view is refused by nobody: it does not exist there. Which key is
+// behind that depends on whose directory it would be in.
+func TestExplainView(t *testing.T) {
+	p := Policy{Paths: Paths{Rules: rulesOf(Grant(ro, "/usr"), Grant(rw, "/srv")), View: ViewPrivate, Tmp: TmpPrivate},
+		Home: Home{Private: true}}
+	for _, test := range []struct {
+		action     Action
+		path, want string
+	}{
+		{ActionRead, "/opt/secret", "mounts paths.view"},
+		{ActionWrite, "/opt/new/file", "mounts paths.view"},
+		{ActionRead, "/home/u/.ssh/id", "mounts home.private"},
+		{ActionExecute, "/tmp/x", "mounts paths.tmp"},
+		{ActionRead, "/usr/bin/dash", "landlock paths.ro"},
+		{ActionWrite, "/srv/new", "landlock paths.rw"},
+	} {
+		got, err := Explain(p, Request{Action: test.action, Path: test.path}, inView{testMachine})
+		if err != nil || string(got.Layer)+" "+got.Key != test.want {
+			t.Errorf("%s %s: %s %s (%s), %v; want %s", test.action, test.path, got.Layer, got.Key, got.Why, err, test.want)
+		}
+		if got.Layer == LayerMounts && got.Remedy.None() && got.Key == "paths.view" {
+			t.Errorf("%s %s: no remedy", test.action, test.path)
+		}
+	}
+}
 
 // TestExplainCapability: what the kernel decides by the memory capability is said to be
 // its decision, and what Landlock and the supervisor go on deciding is theirs.

@@ -21,6 +21,7 @@ func (e *explainer) path() {
 	}
 	switch {
 	case e.link(o):
+	case e.absent(o):
 	case o.Denied != "":
 		e.denied(o)
 	case o.Memfd:
@@ -38,8 +39,88 @@ func (e *explainer) path() {
 	}
 }
 
+// absent explains what does not exist in a private view: nothing refuses it, and the program
+// gets ENOENT. It may exist outside.
+func (e *explainer) absent(o Object) bool {
+	writing := e.answer.Request.Action == ActionWrite
+	if !e.facts.PrivateView() || o.Kind != KindMissing || o.Special != "" || o.Denied != "" ||
+		writing && e.facts.Look(path.Dir(o.Path)).Kind != KindMissing {
+		return false
+	}
+	contains := func(d DeniedPath) bool { return abspath.Within(d.Path, o.Path) }
+	if i := slices.IndexFunc(e.policy.Paths.Deny, contains); i >= 0 {
+		denied := e.policy.Paths.Deny[i].Path
+		e.answer.Errno = "ENOENT"
+		e.decide(false, LayerMounts, denyKey, denied, "paths.deny lists %s, and the private view does not show it", denied)
+		e.takeAway()
+		return true
+	}
+	home, _ := e.facts.Home()
+	// A rule on what is in a directory that the sandbox has replaced brings just that in.
+	shown := func(own string) bool {
+		return slices.ContainsFunc(e.policy.Paths.Rules.List(), func(r Rule) bool {
+			top := e.facts.Look(r.Path).Path
+			return r.Path != own && abspath.Within(own, r.Path) && abspath.Within(top, o.Path)
+		})
+	}
+	inHome := e.policy.Home.Private && home != "" && abspath.Within(home, o.Path)
+	inTmp := e.policy.Paths.Tmp == TmpPrivate && abspath.Within("/tmp", o.Path)
+	switch _, rights := e.rulesOn(o); {
+	case inHome && !shown(home), !inHome && inTmp && !shown("/tmp"):
+	case inHome || inTmp || rights != 0:
+		return false // it does not exist outside either
+	}
+	e.answer.Notes = nil // that it does not exist is what the answer says
+	e.answer.Errno = "ENOENT"
+	const why = "nothing has this name in the sandbox's private view, whether it exists outside or not"
+	switch {
+	case inHome:
+		e.decide(false, LayerMounts, "home.private", "", "%s: the home directory is the sandbox's own", why)
+	case inTmp:
+		e.decide(false, LayerMounts, "paths.tmp", "", "%s: /tmp is the sandbox's own", why)
+	default:
+		e.decide(false, LayerMounts, "paths.view", "", "%s: no path rule grants it", why)
+	}
+	rights := (e.need(o) | MayRead).plain()
+	e.remedy(AddRule(rights, o.Path))
+	e.answer.Remedy.Careful = e.careful(rights, o.Path)
+	return true
+}
+
+// readOnly is about what a private view shows by a read-only mount, which is asked before the
+// rules are. One of these, on a directory of the view's own around it, may even grant writing.
+func (e *explainer) readOnly(o Object) {
+	why := e.answer.Why
+	if e.answer.Allowed {
+		if slices.ContainsFunc(e.giving, func(r Rule) bool { return !e.own(r.Path) }) {
+			return // it is read-only outside, too
+		}
+		e.answer.Notes, e.answer.Key, e.answer.Value, why = nil, "", "", "no path rule lets it be written"
+		top := o.Path
+		if o.Kind == KindMissing {
+			top = path.Dir(o.Path)
+		}
+		e.remedy(AddRule(MayRead|MayWrite, top))
+		e.answer.Remedy.Careful = e.careful(MayRead|MayWrite, top)
+		e.answer.Origin = e.policy.Origin("paths", "")
+	}
+	e.answer.Allowed, e.answer.Layer, e.answer.Errno = false, LayerMounts, "EROFS"
+	e.answer.Why = why + ", so the private view shows it read-only"
+}
+
+// own reports whether the sandbox has a directory of its own at a path.
+func (e *explainer) own(path string) bool {
+	home, _ := e.facts.Home()
+	return e.policy.Paths.Tmp == TmpPrivate && path == "/tmp" || e.policy.Home.Private && path == home
+}
+
 // denied explains what the policy closes inside what it grants.
 func (e *explainer) denied(o Object) {
+	if e.facts.PrivateView() && o.Kind == KindDirectory && e.answer.Request.Action == ActionRead &&
+		e.facts.Granted(o, MayList) != "" {
+		e.decide(true, LayerMounts, denyKey, o.Denied, "the private view shows an empty directory in its place")
+		return
+	}
 	e.decide(false, LayerLandlock, denyKey, o.Denied, "paths.deny lists %s", o.Denied)
 	e.takeAway()
 	e.note("whether it exists, its owner, mode and times can still be seen")
@@ -276,12 +357,18 @@ func (e *explainer) file(o Object) {
 	if !e.answer.Allowed && e.answer.Layer != LayerMounts {
 		e.otherName(o, need)
 	}
+	if writing && o.ReadOnly && e.answer.Layer != LayerMounts {
+		e.readOnly(o)
+	}
 	if e.answer.Allowed && writing && e.policy.Memory.Pin {
 		e.notePinned(o)
 	}
 	if e.answer.Allowed && need&MayList != 0 && o.Listed {
 		e.answer.Layer = LayerSupervisor
 		e.note("the supervisor opens the directory, because no rule can leave out what is denied below it")
+		if e.policy.Memory.Access != AccessDeny {
+			e.note("only opens with O_DIRECTORY are passed to it, as those of opendir(3) (memory.access)")
+		}
 	}
 	if e.answer.Allowed && need == MayExecute {
 		e.note("a program also needs its loader and libraries, or its interpreter")

@@ -15,6 +15,9 @@ type Facts interface {
 	// Capability reports whether the program drops the memory capability, so that the
 	// kernel decides what of procfs may be read.
 	Capability() bool
+	// PrivateView reports whether Look sees the sandbox's own view of the file system, in
+	// which only what is granted exists.
+	PrivateView() bool
 	// Home returns the home directory and the user's runtime directory, below which secrets
 	// are; "" where one is not known.
 	Home() (home, runtime string)
@@ -66,6 +69,8 @@ type Object struct {
 	// Pinned is what running a program from copies does to the object. It applies where
 	// memory.pin is set.
 	Pinned Pinning
+	// ReadOnly marks what a private view shows by a mount that is read-only.
+	ReadOnly bool
 	// Terminals marks the directory of pseudo-terminals, which every policy grants.
 	Terminals bool
 }

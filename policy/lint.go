@@ -189,7 +189,7 @@ func (l *linter) overlapping(kind placeKind, path string) []place {
 	var found []place
 	for _, p := range places() {
 		p.path = resolvePlace(p.path, l.facts.Home, l.facts.RuntimeDir)
-		if kind != control && l.policy != nil && l.policy.Paths.Denies(p.path) {
+		if kind != control && l.policy != nil && l.policy.Paths.Denies(p.path) || l.hidden(p.path, path) {
 			continue
 		}
 		if p.kind == kind && p.path != "" && (abspath.Within(path, p.path) || abspath.Within(p.path, path)) {
@@ -197,6 +197,18 @@ func (l *linter) overlapping(kind placeKind, path string) []place {
 		}
 	}
 	return found
+}
+
+// hidden reports whether a rule on a path does not reach a place, because the sandbox has a
+// directory of its own there: a rule on what is in the real one brings just that in.
+func (l *linter) hidden(place, rule string) bool {
+	if l.policy == nil {
+		return false
+	}
+	own := func(dir string) bool {
+		return dir != "" && abspath.Within(dir, place) && (rule == dir || !abspath.Within(dir, rule))
+	}
+	return l.policy.Home.Private && own(l.facts.Home) || l.policy.Paths.Tmp == TmpPrivate && own("/tmp")
 }
 
 // contents returns the paths of places for a message.

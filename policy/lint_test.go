@@ -18,6 +18,11 @@ func TestLint(t *testing.T) {
 			p.Paths.Rules, p.Paths.Deny = rulesOf(rules...), []DeniedPath{{Path: path}}
 		}
 	}
+	homeOf := func(rules ...[]Rule) func(*Policy) { // a private home and /tmp
+		return func(p *Policy) {
+			p.Paths.Rules, p.Paths.Tmp, p.Home = rulesOf(rules...), TmpPrivate, Home{Private: true}
+		}
+	}
 	for _, c := range []struct {
 		id     string
 		change func(*Policy)
@@ -29,6 +34,14 @@ func TestLint(t *testing.T) {
 		{"secrets-readable", paths(Grant(ro, "/home/u")), "warning paths.ro /home/u"},
 		{"secrets-readable", paths(Grant(ro, "/home/u/.ssh/id_rsa")), "warning paths.ro /home/u/.ssh/id_rsa"},
 		{"secrets-readable", paths(Grant(ro, "/home/u/.ssh/config")), ""},
+		{"secrets-readable", homeOf(Grant(ro, "/home")), ""},
+		{"secrets-readable", homeOf(Grant(rw, "/home/u")), ""},
+		{"secrets-readable", homeOf(Grant(ro, "/home/u/.ssh")), "warning paths.ro /home/u/.ssh"},
+		{"startup-writable", homeOf(Grant(rw, "/home/u")), ""},
+		{"startup-writable", homeOf(Grant(rw, "/home/u/.config")), "warning paths.rw /home/u/.config"},
+		{"startup-writable", homeOf(Grant(rw, "/etc")), "warning paths.rw /etc"},
+		{"control-sockets", homeOf(Grant(rw, "/tmp")), ""},
+		{"control-sockets", homeOf(Grant(rw, "/tmp/.X11-unix")), "warning paths.rw /tmp/.X11-unix"},
 		{"startup-writable", paths(Grant(rw, "/etc")), "warning paths.rw /etc"},
 		{"startup-writable", paths(Grant(rw, "/home/u/.config/systemd/user")),
 			"warning paths.rw /home/u/.config/systemd/user"},

@@ -64,7 +64,7 @@ func (o *Options) privateView(v *fileSystem, c *command, s system, e *effort) er
 	if err != nil {
 		return &UnenforceableError{What: what, Err: err}
 	}
-	if err := o.inView(c); err != nil {
+	if err := o.inView(c); err != nil && !o.Unstarted {
 		return err
 	}
 	v.private = plan

@@ -45,6 +45,9 @@ type Options struct {
 	KeepFDs []int
 	// BestEffort leaves out what cannot be applied, and lists it.
 	BestEffort bool
+	// Unstarted: the plan answers questions, and nothing is started with it. So the program
+	// need not exist in a private view.
+	Unstarted bool
 	// LandlockABI acts as on a kernel that has no newer one; 0: the kernel's own.
 	LandlockABI int
 	// NoCapability leaves the memory capability alone, where the kernel has it.
@@ -168,6 +171,6 @@ func (p *Plan) Close() error {
 // [facts.New].
 func (p *Plan) Facts(procfs func(below string) *policy.ProcfsFile) (*facts.Facts, error) {
 	return facts.New(facts.View{Policy: p.options.Policy, Rules: p.Rules, Mounts: p.Mounts, CodeAliases: p.codeAliases,
-		Privileged: p.domain.privileged, Pinned: p.Pinned, Capability: p.Capability,
+		Privileged: p.domain.privileged, Pinned: p.Pinned, Capability: p.Capability, Private: p.View != nil,
 		Home: program.Getenv(p.options.Env, "HOME"), Runtime: program.Getenv(p.options.Env, "XDG_RUNTIME_DIR")}, procfs)
 }

@@ -9,9 +9,9 @@ import (
 
 // Refusal describes a call that the filter sends to the supervisor only to be refused.
 type Refusal struct {
-	Errno  unix.Errno
-	Reason string // "ptrace lets a process ..."
-	Rule   string // the policy's key: "memory.ptrace"; empty: there is none
+	Errno  unix.Errno // a refusal by rules on paths: EROFS if a private view shows them read-only, else EACCES
+	Reason string     // "ptrace lets a process ..."
+	Rule   string     // the policy's key: "memory.ptrace"; empty: there is none
 	// Remedy would allow it; none: nothing does.
 	Remedy policy.Remedy
 }

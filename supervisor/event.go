@@ -22,6 +22,8 @@ const (
 	Seccomp Layer = "seccomp"
 	// Policy: the supervisor knows that the policy gives it to nobody.
 	Policy Layer = "policy"
+	// Mounts: the sandbox's private view shows the object read-only.
+	Mounts Layer = "mounts"
 )
 
 // Event is one refused attempt. Path and Comm come from inside the sandbox and

@@ -120,6 +120,9 @@ func (r *receiver) explainTarget(q *request, target resolve.Target, access Acces
 	if access == AccessRead && target.Directory {
 		asked = AccessList
 	}
+	if _, must := r.s.options.Policy.OwnMounts(); target.ReadOnly && !must {
+		return false // it is read-only outside, too
+	}
 	refusal, refused := r.s.options.Explain.Path(target.Path, asked, target.Missing)
 	if !refused {
 		return false
@@ -131,8 +134,12 @@ func (r *receiver) explainTarget(q *request, target resolve.Target, access Acces
 		access = AccessWrite // as policies and their readers call it
 	}
 	r.report(q, func() Event {
+		layer, errno := Landlock, unix.EACCES
+		if refusal.Errno == unix.EROFS {
+			layer, errno = Mounts, unix.EROFS
+		}
 		return Event{Call: r.callName(), Path: r.path.String(), Target: target.Path, Use: asked,
-			Access: string(access), Layer: Landlock, Errno: "EACCES",
+			Access: string(access), Layer: layer, Errno: unix.ErrnoName(errno),
 			Reason: refusal.Reason, Rule: refusal.Rule, Remedy: refusal.Remedy, Predicted: true}
 	})
 	return true

@@ -195,9 +195,11 @@ func (r *receiver) explainName(q *request, caller resolve.Caller, p pathArgument
 	if err != nil || p.access == AccessMake && !p.replaces && !target.Missing {
 		return false // the kernel says ENOENT, or EEXIST
 	}
-	if mode := r.mode(AccessWrite); mode != 0 && p.access != AccessWrite &&
-		unix.Faccessat2(unix.AT_FDCWD, path.Dir(target.Path), mode, unix.AT_EACCESS) != nil {
-		return false // the directory's permissions refuse it outside, too
+	if mode := r.mode(AccessWrite); mode != 0 && p.access != AccessWrite {
+		err := unix.Faccessat2(unix.AT_FDCWD, path.Dir(target.Path), mode, unix.AT_EACCESS)
+		if target.ReadOnly = err == unix.EROFS; err != nil && !target.ReadOnly {
+			return false // the directory's permissions refuse it outside, too
+		}
 	}
 	return r.explainTarget(q, target, p.access)
 }

@@ -26,6 +26,7 @@ func (toy) Look(path string) policy.Object {
 
 func (toy) Granted(policy.Object, policy.Rights) string { return "" }
 func (toy) Capability() bool                            { return false }
+func (toy) PrivateView() bool                           { return false }
 func (toy) Home() (home, runtime string)                { return "", "" }
 
 func (toy) Denials(call string) []policy.Denial {

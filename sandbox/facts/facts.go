@@ -33,6 +33,8 @@ type Facts struct {
 	pinned    *pin.Pinned // nil: the program is not known, or not pinned
 	// capability reports that the program drops the memory capability.
 	capability bool
+	// private reports that the paths are looked at in the sandbox's own view.
+	private bool
 	// home and runtime are the directories that [Facts.Home] returns.
 	home, runtime string
 	// denied and listed are as in [Snapshot].
@@ -72,6 +74,8 @@ type Snapshot struct {
 	Delegable bool
 	// Capability is [policy.Facts]'.
 	Capability bool
+	// Private is what [Facts.PrivateView] returns.
+	Private bool
 	// Home and Runtime are what [Facts.Home] returns.
 	Home, Runtime string
 }
@@ -79,13 +83,13 @@ type Snapshot struct {
 // Snapshot returns what another process has to know.
 func (f *Facts) Snapshot() Snapshot {
 	return Snapshot{Rules: f.rules, Baseline: f.baseline, Carved: f.carved, Denied: f.denied, Listed: f.listed,
-		Delegable: f.delegable, Capability: f.capability, Home: f.home, Runtime: f.runtime}
+		Delegable: f.delegable, Capability: f.capability, Private: f.private, Home: f.home, Runtime: f.runtime}
 }
 
 // Facts returns the facts again; procfs is as for [New].
 func (s Snapshot) Facts(procfs func(below string) *policy.ProcfsFile) *Facts {
 	return &Facts{carved: s.Carved, rules: s.Rules, baseline: s.Baseline, delegable: s.Delegable,
-		capability: s.Capability, denied: s.Denied, listed: s.Listed, procfs: procfs, home: s.Home, runtime: s.Runtime}
+		capability: s.Capability, private: s.Private, denied: s.Denied, listed: s.Listed, procfs: procfs, home: s.Home, runtime: s.Runtime}
 }
 
 // View is what of a plan the facts are about.
@@ -102,6 +106,8 @@ type View struct {
 	Pinned *pin.Pinned
 	// Capability: the program drops the memory capability.
 	Capability bool
+	// Private: this process is in the sandbox's own view of the file system.
+	Private bool
 	// Home and Runtime are what [Facts.Home] returns.
 	Home, Runtime string
 }
@@ -114,7 +120,7 @@ func New(v View, procfs func(below string) *policy.ProcfsFile) (*Facts, error) {
 		return nil, fmt.Errorf("inspecting the system: %w", &landlock.ABIError{Need: 1})
 	}
 	f := &Facts{carved: map[string]string{}, procfs: procfs, delegable: !v.Privileged, pinned: v.Pinned,
-		capability: v.Capability, denied: v.Rules.Denied, listed: slices.Sorted(maps.Keys(v.Rules.Listed)),
+		capability: v.Capability, private: v.Private, denied: v.Rules.Denied, listed: slices.Sorted(maps.Keys(v.Rules.Listed)),
 		home: v.Home, runtime: v.Runtime}
 	pol := v.Policy.Clone()
 	pol.Paths = policy.Paths{}
@@ -133,6 +139,9 @@ func New(v View, procfs func(below string) *policy.ProcfsFile) (*Facts, error) {
 
 // Capability implements [policy.Facts].
 func (f *Facts) Capability() bool { return f.capability }
+
+// PrivateView implements [policy.Facts].
+func (f *Facts) PrivateView() bool { return f.private }
 
 // Home implements [policy.Facts].
 func (f *Facts) Home() (home, runtime string) { return f.home, f.runtime }
@@ -222,6 +231,21 @@ func (f *Facts) look(name string) policy.Object {
 	return o
 }
 
+// ReadOnly reports whether a path, or the directory of a missing one, is on a mount that is
+// read-only.
+func ReadOnly(name string) bool {
+	fd, err := unix.Open(name, unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		fd, err = unix.Open(path.Dir(name), unix.O_PATH|unix.O_CLOEXEC, 0)
+	}
+	if err != nil {
+		return false
+	}
+	defer unix.Close(fd)
+	var st unix.Statfs_t
+	return unix.Fstatfs(fd, &st) == nil && st.Flags&unix.ST_RDONLY != 0
+}
+
 // missing describes what would be made at a path: in which directory, above all.
 func (f *Facts) missing(o *policy.Object) {
 	parent := path.Dir(o.Path)
@@ -231,6 +255,7 @@ func (f *Facts) missing(o *policy.Object) {
 	above := f.Look(parent)
 	o.Path = path.Join(above.Path, path.Base(o.Path))
 	o.Special, o.Code, o.System, o.Delegable = above.Special, above.Code, above.System, above.Delegable
+	o.ReadOnly = above.ReadOnly
 	if above.Kind == policy.KindDirectory {
 		o.Carved = above.Carved
 	}
@@ -245,6 +270,7 @@ func (f *Facts) fileSystem(o *policy.Object, fd int) {
 		return
 	}
 	magic := uint32(st.Type)
+	o.ReadOnly = f.private && st.Flags&unix.ST_RDONLY != 0
 	o.Special = specialfs.OfMagic(magic)
 	if (magic == unix.TMPFS_MAGIC || magic == unix.HUGETLBFS_MAGIC) && o.Kind == policy.KindFile &&
 		strings.HasPrefix(o.Path, "/memfd:") {

@@ -2,6 +2,7 @@ package session
 
 import (
 	"path"
+	"slices"
 	"sync"
 
 	"github.com/memjail/memjail/policy"
@@ -10,6 +11,7 @@ import (
 	"github.com/memjail/memjail/sandbox/facts"
 	"github.com/memjail/memjail/sandbox/landlock"
 	"github.com/memjail/memjail/supervisor"
+	"golang.org/x/sys/unix"
 )
 
 // explainer describes to the supervisor what the kernel's rules refuse, and what would
@@ -18,6 +20,7 @@ type explainer struct {
 	policy policy.Policy
 	look   func() (*facts.Facts, error)
 	rules  func() facts.RuleSum // made for the first call that may have been refused
+	denied []landlock.DeniedPlace
 
 	mu    sync.Mutex
 	facts *facts.Facts // made when the first refusal is explained
@@ -38,7 +41,7 @@ func newExplainer(pol policy.Policy, plan *sandbox.Plan) supervisor.Explainer {
 		return nil
 	}
 	rules := func() []facts.Rule { return facts.RulesOf(plan.Rules) }
-	return explainerOf(pol, rules, func() (*facts.Facts, error) { return plan.Facts(ProcfsFile) })
+	return explainerOf(pol, rules, plan.Rules.Denied, func() (*facts.Facts, error) { return plan.Facts(ProcfsFile) })
 }
 
 // snapshotExplainer returns the explainer of a supervisor that has no plan.
@@ -47,12 +50,14 @@ func snapshotExplainer(pol policy.Policy, snapshot *facts.Snapshot) supervisor.E
 		return nil
 	}
 	rules := func() []facts.Rule { return snapshot.Rules }
-	return explainerOf(pol, rules, func() (*facts.Facts, error) { return snapshot.Facts(ProcfsFile), nil })
+	return explainerOf(pol, rules, snapshot.Denied,
+		func() (*facts.Facts, error) { return snapshot.Facts(ProcfsFile), nil })
 }
 
-func explainerOf(pol policy.Policy, rules func() []facts.Rule, look func() (*facts.Facts, error)) *explainer {
+func explainerOf(pol policy.Policy, rules func() []facts.Rule, denied []landlock.DeniedPlace,
+	look func() (*facts.Facts, error)) *explainer {
 	sum := sync.OnceValue(func() facts.RuleSum { return facts.NewRuleSum(rules()) })
-	return &explainer{policy: pol, look: look, rules: sum, known: map[policy.Request]explained{}}
+	return &explainer{policy: pol, look: look, rules: sum, denied: denied, known: map[policy.Request]explained{}}
 }
 
 var actions = map[supervisor.Access]policy.Action{
@@ -80,16 +85,32 @@ func (e *explainer) Path(name string, access supervisor.Access, missing bool) (s
 	default:
 		need = landlock.WriteFile
 	}
-	if e.rules().Gives(name, need) {
+	write := access != supervisor.AccessList && access != supervisor.AccessRead
+	if e.rules().Gives(name, need) && !e.covered(name) && !(write && e.readOnly(name)) {
 		return supervisor.Refusal{}, false
 	}
 	return e.explain(policy.Request{Action: actions[access], Path: name})
+}
+
+// covered reports whether paths.deny closes a path. A cover lies in a tree that a rule grants.
+func (e *explainer) covered(name string) bool {
+	return slices.ContainsFunc(e.denied, func(d landlock.DeniedPlace) bool { return abspath.Within(d.Path, name) })
+}
+
+// readOnly reports whether a private view shows a path read-only. In a directory of the
+// sandbox's own that lies in a tree that a rule lets be written.
+func (e *explainer) readOnly(name string) bool {
+	_, must := e.policy.OwnMounts()
+	return must && facts.ReadOnly(name)
 }
 
 // program: the kernel opens the interpreter of a script, and the loader of a program,
 // by the same rules.
 func (e *explainer) program(name string) (supervisor.Refusal, bool) {
 	file, interpreter, refused := e.rules().NotExecutable(name)
+	if !refused && e.covered(name) {
+		file, refused = name, true
+	}
 	if !refused || !e.policy.Paths.Rules.Restricted() {
 		return supervisor.Refusal{}, false
 	}
@@ -148,9 +169,13 @@ func (e *explainer) explain(request policy.Request) (supervisor.Refusal, bool) {
 		e.facts = facts
 	}
 	answer, err := policy.Explain(e.policy, request, e.facts)
-	found := explained{refused: err == nil && !answer.Allowed}
+	// What a private view does not show is refused by nobody.
+	found := explained{refused: err == nil && !answer.Allowed && answer.Errno != "ENOENT"}
 	if found.refused {
-		found.refusal = supervisor.Refusal{Reason: answer.Why, Rule: answer.Key, Remedy: answer.Remedy}
+		found.refusal = supervisor.Refusal{Errno: unix.EACCES, Reason: answer.Why, Rule: answer.Key, Remedy: answer.Remedy}
+		if answer.Errno == "EROFS" {
+			found.refusal.Errno = unix.EROFS
+		}
 		if answer.Key != "" && answer.Origin != (policy.Origin{}) {
 			found.refusal.Reason += " (" + answer.Origin.String() + ")"
 		}

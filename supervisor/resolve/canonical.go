@@ -18,6 +18,9 @@ type Target struct {
 	Link bool
 	// Missing: the name does not exist and the call would make it.
 	Missing bool
+	// ReadOnly: the permissions allow writing, and the mount is read-only. It is known only
+	// where access(2) was to be asked.
+	ReadOnly bool
 }
 
 // Canonical finds what a path leads to in the caller's view. Where the name does not
@@ -42,7 +45,9 @@ func (r *Resolver) Canonical(c Caller, p *Path, creates bool, mode uint32) (Targ
 	}
 	defer unix.Close(fd)
 	if mode != 0 {
-		if err := unix.Faccessat2(unix.AT_FDCWD, descriptorName(fd), mode, unix.AT_EACCESS); err != nil {
+		// A mount that is read-only is looked at after the permissions.
+		err := unix.Faccessat2(unix.AT_FDCWD, descriptorName(fd), mode, unix.AT_EACCESS)
+		if t.ReadOnly = err == unix.EROFS; err != nil && !t.ReadOnly {
 			return Target{}, err
 		}
 	}

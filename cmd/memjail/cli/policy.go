@@ -11,6 +11,7 @@ import (
 	"github.com/memjail/memjail/policy/file"
 	"github.com/memjail/memjail/sandbox"
 	"github.com/memjail/memjail/sandbox/report"
+	"github.com/memjail/memjail/sandbox/session"
 	"github.com/memjail/memjail/supervisor/decide"
 	"github.com/spf13/cobra"
 )
@@ -67,10 +68,13 @@ func prepare(pol policy.Policy) (*sandbox.Plan, error) {
 	if err != nil {
 		return nil, fmt.Errorf("finding this program: %w", err)
 	}
+	if err := session.EnterNamespaces(pol, true); err != nil {
+		return nil, err
+	}
 	// The program to pin is not known; it is not this one.
 	pol.Memory.Pin = false
 	plan, err := sandbox.Prepare(sandbox.Options{Policy: pol, Args: []string{exe}, Env: os.Environ(), BestEffort: true,
-		Supervised: true, ProcfsGranted: decide.WorldReadable})
+		Unstarted: true, Supervised: true, ProcfsGranted: decide.WorldReadable})
 	return plan, misused(err)
 }
 

@@ -161,7 +161,7 @@ func printAnswer(w io.Writer, a policy.Answer) error {
 	}
 	fmt.Fprintf(&b, "%s: %s %s\n", verdict, a.Request.Action, report.Printable(object))
 	if a.Layer != policy.LayerNone {
-		fmt.Fprintf(&b, "  layer   %s\n", a.Layer)
+		fmt.Fprintf(&b, "  layer   %s\n", strings.TrimSpace(string(a.Layer)+" "+a.Errno))
 	}
 	if a.Key != "" {
 		fmt.Fprintf(&b, "  rule    %s\n", report.Printable(strings.TrimSpace(a.Key+" "+a.Value)+" ("+
