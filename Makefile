@@ -21,6 +21,8 @@ MUTATIONFLAGS ?=
 # How long the long run of `make load` takes, and what it does: -only PATTERN, -sandboxes N.
 LOAD         ?= 10m
 LOADFLAGS    ?=
+# Which suites `make corpus` runs: a regular expression for their names.
+CORPUS       ?= .
 # What `make packages` calls the version.
 VERSION      ?= 0.1.0
 # DEPS=skip leaves the system's packages alone; tests that lack one are skipped.
@@ -83,9 +85,14 @@ load: build ## stress-ng inside, a thousand sandboxes, a long run: nothing grows
 	$(GO) build -o bin/load ./testdata/load
 	bin/load -time $(LOAD) -page docs/reliability.md $(LOADFLAGS) $(CURDIR)/bin/memjail
 
+.PHONY: corpus
+corpus: build ## test suites of other projects inside as outside: docs/reliability.md (CORPUS=pattern)
+	@DEPS=$(DEPS) .ci/deps acl busybox-static cargo gcc libc6-dev make redis-server redis-tools python3 python3-venv python3-dev tcl util-linux dpkg-dev zlib1g-dev
+	$(GO) run ./testdata/corpus -memjail bin/memjail -only '$(CORPUS)' -page docs/reliability.md
+
 .PHONY: kernels
-kernels: build ## stock Debian kernels in qemu: the promise on each of them, and the table of docs/kernels.md
-	@DEPS=$(DEPS) .ci/deps busybox-static gcc libc6-dev qemu-system-x86
+kernels: build ## stock Debian kernels in qemu, arm64 too: the promise on each of them, and the table of docs/kernels.md
+	@DEPS=$(DEPS) .ci/deps busybox-static gcc libc6-dev qemu-system-arm qemu-system-x86
 	MEMJAIL_KERNELS=all MEMJAIL_KERNELS_TABLE=$(CURDIR)/docs/kernels.md \
 		$(GO) test -count=1 -timeout 3h -run "Kernel|Capability|Drop|Yama" -v ./cmd/memjail
 
