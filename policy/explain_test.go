@@ -474,7 +474,8 @@ func TestExplainView(t *testing.T) {
 	} {
 		got, err := Explain(p, Request{Action: test.action, Path: test.path}, inView{testMachine})
 		if err != nil || string(got.Layer)+" "+got.Key != test.want {
-			t.Errorf("%s %s: %s %s (%s), %v; want %s", test.action, test.path, got.Layer, got.Key, got.Why, err, test.want)
+			t.Errorf("%s %s: %s %s (%s), %v; want %s", test.action, test.path, got.Layer, got.Key, got.Why, err,
+				test.want)
 		}
 		if got.Layer == LayerMounts && got.Remedy.None() && got.Key == "paths.view" {
 			t.Errorf("%s %s: no remedy", test.action, test.path)

@@ -51,7 +51,8 @@ func (e *explainer) absent(o Object) bool {
 	if i := slices.IndexFunc(e.policy.Paths.Deny, contains); i >= 0 {
 		denied := e.policy.Paths.Deny[i].Path
 		e.answer.Errno = "ENOENT"
-		e.decide(false, LayerMounts, denyKey, denied, "paths.deny lists %s, and the private view does not show it", denied)
+		e.decide(false, LayerMounts, denyKey, denied, "paths.deny lists %s, and the private view does not show it",
+			denied)
 		e.takeAway()
 		return true
 	}

@@ -89,7 +89,8 @@ func (f *Facts) Snapshot() Snapshot {
 // Facts returns the facts again; procfs is as for [New].
 func (s Snapshot) Facts(procfs func(below string) *policy.ProcfsFile) *Facts {
 	return &Facts{carved: s.Carved, rules: s.Rules, baseline: s.Baseline, delegable: s.Delegable,
-		capability: s.Capability, private: s.Private, denied: s.Denied, listed: s.Listed, procfs: procfs, home: s.Home, runtime: s.Runtime}
+		capability: s.Capability, private: s.Private, denied: s.Denied, listed: s.Listed, procfs: procfs,
+		home: s.Home, runtime: s.Runtime}
 }
 
 // View is what of a plan the facts are about.
@@ -120,8 +121,9 @@ func New(v View, procfs func(below string) *policy.ProcfsFile) (*Facts, error) {
 		return nil, fmt.Errorf("inspecting the system: %w", &landlock.ABIError{Need: 1})
 	}
 	f := &Facts{carved: map[string]string{}, procfs: procfs, delegable: !v.Privileged, pinned: v.Pinned,
-		capability: v.Capability, private: v.Private, denied: v.Rules.Denied, listed: slices.Sorted(maps.Keys(v.Rules.Listed)),
-		home: v.Home, runtime: v.Runtime}
+		capability: v.Capability, private: v.Private, denied: v.Rules.Denied,
+		listed: slices.Sorted(maps.Keys(v.Rules.Listed)),
+		home:   v.Home, runtime: v.Runtime}
 	pol := v.Policy.Clone()
 	pol.Paths = policy.Paths{}
 	pol.Memory.CodeFiles = policy.CodeFilesProtect

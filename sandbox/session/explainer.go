@@ -172,7 +172,8 @@ func (e *explainer) explain(request policy.Request) (supervisor.Refusal, bool) {
 	// What a private view does not show is refused by nobody.
 	found := explained{refused: err == nil && !answer.Allowed && answer.Errno != "ENOENT"}
 	if found.refused {
-		found.refusal = supervisor.Refusal{Errno: unix.EACCES, Reason: answer.Why, Rule: answer.Key, Remedy: answer.Remedy}
+		found.refusal = supervisor.Refusal{Errno: unix.EACCES, Reason: answer.Why, Rule: answer.Key,
+			Remedy: answer.Remedy}
 		if answer.Errno == "EROFS" {
 			found.refusal.Errno = unix.EROFS
 		}
