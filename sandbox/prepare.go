@@ -57,6 +57,11 @@ func (o *Options) prepare() (_ *Plan, err error) {
 	if p.view, err = o.sandboxView(&p.command, system, e); err != nil {
 		return nil, err
 	}
+	if o.BeforeRules != nil && o.Supervised && o.needsSupervisor(p.capability) {
+		if err = o.BeforeRules(p.view.namespace); err != nil {
+			return nil, err
+		}
+	}
 	if p.domain, err = o.restrictFiles(system, &p, e); err != nil {
 		return nil, err
 	}

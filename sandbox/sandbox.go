@@ -64,6 +64,11 @@ type Options struct {
 	PinSums *pin.Sums
 	// Supervised: the caller runs a supervisor where the policy needs one.
 	Supervised bool
+	// BeforeRules, if not nil, is called on the way where the policy needs a supervisor: what this
+	// process was started with has been examined, and it is in the sandbox's mount namespace
+	// (nil: there is none of its own), so a process that is started there is as one that is
+	// started when the plan is made. The plan may need no supervisor all the same, or fail.
+	BeforeRules func(mounts *os.File) error
 	// ProcfsGranted reports whether any process may have a file of procfs, named below its
 	// root, open for reading; nil: none may be.
 	ProcfsGranted func(below string) bool

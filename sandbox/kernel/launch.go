@@ -119,12 +119,10 @@ var tryPause = unix.NsecToTimespec(int64(TryPause))
 // and working directory the child inherits; signals are blocked in the child
 // until a step unblocks them.
 func Launch(steps []Step, shareFDs bool) (*Child, error) {
-	stack, err := unix.Mmap(-1, 0, launchStack, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
+	c, top, err := newChild(steps)
 	if err != nil {
-		return nil, fmt.Errorf("making the starter's stack: %w", err)
+		return nil, err
 	}
-	c := &Child{job: &job{steps: steps}, stack: stack}
-	top := uintptr(unsafe.Pointer(&stack[0])) + uintptr(len(stack)) - 64
 	var pidfd int32
 	c.job.shared.Store(1)
 	flags := unix.CLONE_VM | unix.CLONE_PIDFD | uintptr(unix.SIGCHLD)
@@ -132,15 +130,56 @@ func Launch(steps []Step, shareFDs bool) (*Child, error) {
 		flags |= unix.CLONE_FILES | unix.CLONE_CHILD_CLEARTID
 	}
 	before := BlockSignals(AllSignals)
-	pid, errno := cloneAndRun(flags, top, &pidfd, &c.job.shared, c.job)
+	pid, errno := cloneAndRun(flags, top, &pidfd, &c.job.shared, c.job, 0)
 	BlockSignals(before)
 	if errno != 0 {
-		unix.Munmap(stack)
+		c.Release()
 		return nil, fmt.Errorf("starting a process: %w", unix.Errno(errno))
 	}
 	unix.CloseOnExec(int(pidfd))
 	c.PID = int(pid)
 	c.PIDFD = os.NewFile(uintptr(pidfd), "pidfd of the command")
+	return c, nil
+}
+
+// newChild makes what a child needs. Its stack begins at top.
+func newChild(steps []Step) (c *Child, top uintptr, err error) {
+	stack, err := unix.Mmap(-1, 0, launchStack, unix.PROT_READ|unix.PROT_WRITE, unix.MAP_PRIVATE|unix.MAP_ANONYMOUS)
+	if err != nil {
+		return nil, 0, fmt.Errorf("making the starter's stack: %w", err)
+	}
+	top = uintptr(unsafe.Pointer(&stack[0])) + uintptr(len(stack)) - 64
+	return &Child{job: &job{steps: steps}, stack: stack}, top, nil
+}
+
+// LaunchOrphan is [Launch] for a process that is not this one's child, since its parent has
+// ended when LaunchOrphan returns. It shares this one's memory until it executes a program, so
+// none is copied; the caller keeps the Child, which has no PID, as long as that may be. The
+// caller waits for no other children meanwhile.
+func LaunchOrphan(steps []Step) (*Child, error) {
+	c, top, err := newChild(steps)
+	if err != nil {
+		return nil, err
+	}
+	before := BlockSignals(AllSignals)
+	// The process between makes one system call and uses no stack.
+	pid, errno := cloneAndRun(unix.CLONE_VM|uintptr(unix.SIGCHLD), top-launchStack/2, nil, nil, c.job, top)
+	BlockSignals(before)
+	var status unix.WaitStatus
+	for errno == 0 {
+		_, err := unix.Wait4(int(pid), &status, 0, nil)
+		if err == unix.EINTR {
+			continue
+		}
+		if err == nil { // ECHILD: SIGCHLD is ignored, and nobody reports the status
+			errno = uintptr(status.ExitStatus())
+		}
+		break
+	}
+	if errno != 0 {
+		c.Release()
+		return nil, fmt.Errorf("starting a process: %w", unix.Errno(errno))
+	}
 	return c, nil
 }
 
@@ -178,9 +217,11 @@ func (c *Child) Release() {
 }
 
 // cloneAndRun makes a child that runs runSteps(j) on the stack below top; clear is
-// the word for CLONE_CHILD_CLEARTID. In assembly, because the child must not return
+// the word for CLONE_CHILD_CLEARTID. With orphan a child of the child does, on the stack below
+// that, and the child exits with 0, or an errno. In assembly, because the child must not return
 // into the caller's frame.
-func cloneAndRun(flags, top uintptr, pidfd *int32, clear *atomic.Uint32, j *job) (pid, errno uintptr)
+func cloneAndRun(flags, top uintptr, pidfd *int32, clear *atomic.Uint32, j *job, orphan uintptr) (
+	pid, errno uintptr)
 
 // runSteps is the child. It shares the g of the thread that launched it, which
 // runs on meanwhile: no stack growth (nosplit), no allocation, no write barrier.

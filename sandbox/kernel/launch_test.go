@@ -2,6 +2,7 @@ package kernel
 
 import (
 	"errors"
+	"io"
 	"os"
 	"runtime"
 	"sync/atomic"
@@ -101,5 +102,34 @@ func TestSelfCheckFindsHole(t *testing.T) {
 	}
 	if mark.Load() == 0 {
 		t.Error("the mark was not set")
+	}
+}
+
+// TestLaunchOrphan: the process executes a program while this one's runtime is at work, and is
+// not its child.
+func TestLaunchOrphan(t *testing.T) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	for range 20 {
+		r, w, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		steps := append(StepsResetSignals(0), StepMoveFD(int(w.Fd()), 1), StepSignalMask(0))
+		steps = append(steps, execSteps(t, "/bin/sh", "-c", "echo spawned")...)
+		process, err := LaunchOrphan(steps)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := unix.Wait4(-1, nil, unix.WNOHANG, nil); err != unix.ECHILD {
+			t.Fatalf("there are children: %v", err)
+		}
+		w.Close()
+		text, err := io.ReadAll(r) // until the program has ended
+		if err != nil || string(text) != "spawned\n" {
+			t.Fatalf("the program said %q, %v; failure %v", text, err, process.Failure())
+		}
+		r.Close()
+		process.Release()
 	}
 }

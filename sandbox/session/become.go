@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"runtime"
 
 	"github.com/memjail/memjail/policy"
 	"github.com/memjail/memjail/sandbox"
@@ -18,8 +19,8 @@ type Detached struct {
 	// File is passed to the supervisor, and to the guard if there is an ExitMessage; it may
 	// be nil. Become closes it.
 	File *os.File
-	// Config and the file configure the supervisor's observer.
-	Config json.RawMessage
+	// Config returns what, with the file, configures the supervisor's observer; nil: nothing does.
+	Config func(plan *sandbox.Plan) (json.RawMessage, error)
 	// Refused and Mounted are which events are reported to the observer.
 	Refused, Mounted bool
 	// ExitMessage is a datagram that the guard sends over File if the supervisor is
@@ -44,27 +45,28 @@ func Become(o Options) error { return withLimitHint(become(o)) }
 func become(o Options) error {
 	o.Sandbox.Detached = true
 	o.Sandbox.Guard = guardOf(o.Sandbox.Policy) != noGuard
+	var detached *detachedSupervisor
+	o.Sandbox.BeforeRules = func(mounts *os.File) (err error) {
+		detached, err = o.startDetached(mounts)
+		return err
+	}
 	plan, observer, err := prepare(o)
 	if err != nil {
+		detached.dismiss()
 		return err
 	}
 	defer plan.Close()
 	if plan.Mode != sandbox.ModeSupervised {
+		detached.dismiss()
 		return plan.Become(nil, nil, nil)
 	}
-	var report Detached
-	if o.Detached != nil {
-		if report, err = o.Detached(plan); err != nil {
-			return err
-		}
-	}
-	report.observed = o.ObserveDetached
-	detached, err := startDetached(o.Sandbox.Policy, plan, report)
-	if err != nil {
+	defer detached.socket.Close()
+	if err := detached.configure(o.Sandbox.Policy, plan); err != nil {
+		detached.dismiss()
 		return err
 	}
-	defer detached.socket.Close()
 	handOver := func(listener int) error { return passListener(detached.socket, listener) }
+	defer runtime.KeepAlive(detached)
 	return plan.Become(detached.startGuard, handOver, func() {
 		if err := whyBlind(detached.socket); err != nil {
 			observer.Warn(err)
@@ -87,9 +89,23 @@ func whyBlind(socket *os.File) error {
 // it becomes the command.
 type detachedSupervisor struct {
 	socket *os.File // for the listener
+	// process shares this one's memory until it has executed the supervisor.
+	process *kernel.Child
+	config  chan<- successorConfig
+	report  Detached
+	guard   *guard // nil: there is none
 	// startGuard starts a guard in a domain around the sandbox's, where it can kill all of
 	// the sandbox and nothing else, and no process inside can reach it; nil: there is none.
 	startGuard func() error
+}
+
+// dismiss has the supervisor end, because it is not needed.
+func (d *detachedSupervisor) dismiss() {
+	if d != nil {
+		close(d.config)
+		d.guard.close()
+		d.socket.Close()
+	}
 }
 
 // guardOf returns which guard a command of Become has.
@@ -139,10 +155,17 @@ func passListener(socket *os.File, listener int) error {
 	}
 }
 
-// startDetached starts the supervisor, and where the policy wants it a guard that
-// kills the command if the supervisor is killed. Neither is a child of this process
-// when it returns.
-func startDetached(pol policy.Policy, plan *sandbox.Plan, report Detached) (*detachedSupervisor, error) {
+// startDetached starts the supervisor, which is no child of this process when it returns. It
+// gets ready while the rules are made, and waits for [detachedSupervisor.configure].
+func (o *Options) startDetached(mounts *os.File) (*detachedSupervisor, error) {
+	mine := &detachedSupervisor{}
+	if o.Detached != nil {
+		var err error
+		if mine.report, err = o.Detached(); err != nil {
+			return nil, err
+		}
+	}
+	mine.report.observed = o.ObserveDetached
 	exe, err := openSelf()
 	if err != nil {
 		return nil, err
@@ -152,6 +175,7 @@ func startDetached(pol policy.Policy, plan *sandbox.Plan, report Detached) (*det
 	if err != nil {
 		return nil, fmt.Errorf("starting the supervisor: %w", err)
 	}
+	mine.socket = os.NewFile(uintptr(pair[0]), "supervisor")
 	guardR, guardW, err := os.Pipe()
 	if err != nil {
 		return nil, fmt.Errorf("starting the supervisor: %w", err)
@@ -159,59 +183,79 @@ func startDetached(pol policy.Policy, plan *sandbox.Plan, report Detached) (*det
 	if err := holdGuard(guardW); err != nil {
 		return nil, err
 	}
-	mine := &detachedSupervisor{socket: os.NewFile(uintptr(pair[0]), "supervisor")}
-	watch, err := newGuard(guardR, report, guardOf(pol))
-	if err != nil {
+	if mine.guard, err = newGuard(guardR, mine.report, guardOf(o.Sandbox.Policy)); err != nil {
 		return nil, err
 	}
 	var handover handoverFiles
 	defer handover.close()
-	config, err := detachedConfig(pol, plan, report)
+	file, config, err := configPipe(detachedPolicy(o.Sandbox.Policy, mine.report))
 	if err != nil {
 		return nil, err
 	}
-	file, err := config.pipe()
-	if err != nil {
-		return nil, err
-	}
+	mine.config = config
 	handover.pass(file, fdConfig)
 	handover.pass(os.NewFile(uintptr(pair[1]), "memjail"), fdListener)
 	handover.pass(guardW, fdGuard)
-	if report.File != nil {
-		handover.pass(report.File, fdEvents)
+	if mine.report.File != nil {
+		handover.pass(mine.report.File, fdEvents)
 	}
-	if plan.MountNamespace != nil {
-		handover.pass(DupFile(int(plan.MountNamespace.Fd())), fdMounts)
+	if mounts != nil {
+		handover.pass(DupFile(int(mounts.Fd())), fdMounts)
 	}
 	steps, err := handover.steps(int(exe.Fd()))
 	if err != nil {
 		return nil, err
 	}
-	switch {
-	case watch.kind != noGuard && plan.SignalsStayInside():
-		// What the command leaves is killed with it.
-		mine.startGuard = watch.detach
-		return mine, detach(steps, nil)
-	case watch.kind != guardOnEnd: // the supervisor can kill the command by itself
-		watch.close()
-		return mine, detach(steps, nil)
-	}
-	defer watch.close()
-	return mine, detach(steps, watch)
+	mine.process, err = kernel.LaunchOrphan(steps)
+	return mine, err
 }
 
-// detachedConfig is the configuration of the supervisor that Become starts.
+// configure tells the supervisor what the plan is, and makes the guard, where the policy wants
+// one: it kills the command if the supervisor is killed.
+func (d *detachedSupervisor) configure(pol policy.Policy, plan *sandbox.Plan) error {
+	config, err := detachedConfig(pol, plan, d.report)
+	if err != nil {
+		return err
+	}
+	d.config <- config
+	switch {
+	case d.guard.kind != noGuard && plan.SignalsStayInside():
+		// What the command leaves is killed with it.
+		d.startGuard = func() error { return d.guard.detach(true) }
+		return nil
+	case d.guard.kind != guardOnEnd: // the supervisor can kill the command by itself
+		d.guard.close()
+		return nil
+	}
+	return d.guard.detach(false)
+}
+
+// detachedPolicy is what a detached supervisor needs of a policy.
+func detachedPolicy(pol policy.Policy, report Detached) policy.Policy {
+	pol.Tests = nil
+	if !report.Refused { // otherwise they are reported
+		pol.Origins = nil
+	}
+	return pol
+}
+
+// detachedConfig is the configuration of the supervisor that Become starts, but for its policy.
 func detachedConfig(pol policy.Policy, plan *sandbox.Plan, report Detached) (successorConfig, error) {
-	config := successorConfig{Policy: pol, Token: plan.Token, Reports: report.Refused,
-		ReportMounts: report.Mounted, Observes: report.observed, Observer: report.Config,
+	config := successorConfig{Token: plan.Token, Reports: report.Refused,
+		ReportMounts: report.Mounted, Observes: report.observed,
 		PID: os.Getpid(), Exec: true, Guard: guardOf(pol), OwnMounts: plan.MountNamespace != nil,
 		SlowMounts: plan.Mounts != nil && plan.Mounts.HasRemote(), Writable: plan.Writable,
 		Denied: plan.Denied, Listed: plan.Listed, Covers: plan.Covers, Signals: plan.Signals,
 		Filters: -1}
+	if report.Config != nil {
+		var err error
+		if config.Observer, err = report.Config(plan); err != nil {
+			return successorConfig{}, err
+		}
+	}
 	if own := readFiltersBefore(); own.known {
 		config.Filters = own.count
 	}
-	config.Policy.Tests = nil
 	if watchesMounts(plan, &pol) {
 		config.Mounts = landlock.KnownMounts(plan.Mounts)
 	}
@@ -222,8 +266,6 @@ func detachedConfig(pol policy.Policy, plan *sandbox.Plan, report Detached) (suc
 		}
 		snapshot := facts.Snapshot()
 		config.Facts = &snapshot
-	} else {
-		config.Policy.Origins = nil // they are not reported
 	}
 	return config, nil
 }
@@ -275,23 +317,12 @@ func (g *guard) steps(first int, all bool) []kernel.Step {
 	return append(steps, kernel.StepsGuard(what, first+len(steps))...)
 }
 
-// detach starts the guard in the calling thread's domain, as an orphan.
-func (g *guard) detach() error {
+// detach starts the guard in the calling thread's domain, as an orphan. all: that domain is
+// around the sandbox's.
+func (g *guard) detach(all bool) error {
 	defer g.close()
-	const forks = 2
-	return launchAndWait(append([]kernel.Step{kernel.StepFork(forks), kernel.StepEnd()}, g.steps(forks, true)...))
-}
-
-// detach has a process start the supervisor, and the guard if there is one outside the
-// sandbox, and end, so that both are orphans.
-func detach(supervisor []kernel.Step, outside *guard) error {
-	const forks = 3
-	steps := append([]kernel.Step{kernel.StepFork(forks), kernel.StepEnd(), kernel.StepEnd()}, supervisor...)
-	if outside != nil {
-		steps[1] = kernel.StepFork(len(steps))
-		steps = append(steps, outside.steps(len(steps), false)...)
-	}
-	return launchAndWait(steps)
+	const forks = 2 // of memory, which is the guard's own
+	return launchAndWait(append([]kernel.Step{kernel.StepFork(forks), kernel.StepEnd()}, g.steps(forks, all)...))
 }
 
 func launchAndWait(steps []kernel.Step) error {

@@ -208,7 +208,12 @@ func readConfig() (successorConfig, error) {
 	}
 	defer file.Close()
 	var config successorConfig
-	if err := json.NewDecoder(file).Decode(&config); err != nil {
+	decoder := json.NewDecoder(file)
+	err := decoder.Decode(&config.Policy)
+	if err == nil {
+		err = decoder.Decode(&config)
+	}
+	if err != nil {
 		return successorConfig{}, fmt.Errorf("reading the configuration: %w", err)
 	}
 	return config, nil

@@ -38,7 +38,7 @@ const firstFree = 32
 
 // successorConfig is the configuration of a detached supervisor.
 type successorConfig struct {
-	Policy     policy.Policy
+	Policy     policy.Policy `json:"-"` // comes before the rest
 	SlowMounts bool
 	Writable   supervisor.Writable
 	Denied     supervisor.Places
@@ -216,21 +216,31 @@ func (s *session) successorConfig() (*os.File, error) {
 	if watchesMounts(s.plan, &s.policy) {
 		config.Mounts = landlock.KnownMounts(s.plan.Mounts)
 	}
-	return config.pipe()
+	file, rest, err := configPipe(config.Policy)
+	if err == nil {
+		rest <- config
+	}
+	return file, err
 }
 
-// pipe returns a pipe from which the configuration can be read. A file, even one in memory,
+// configPipe returns a pipe from which a configuration can be read: the policy, and the rest
+// once it has been sent. Closing rest ends the pipe without it. A file, even one in memory,
 // could not be written under RLIMIT_FSIZE.
-func (config successorConfig) pipe() (*os.File, error) {
+func configPipe(pol policy.Policy) (file *os.File, rest chan<- successorConfig, err error) {
 	r, w, err := os.Pipe()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
+	config := make(chan successorConfig, 1)
 	go func() {
-		json.NewEncoder(w).Encode(config) // a reader that has ended is noticed elsewhere
-		w.Close()
+		defer w.Close()
+		encoder := json.NewEncoder(w)
+		encoder.Encode(pol) // a reader that has ended is noticed elsewhere
+		if config, ok := <-config; ok {
+			encoder.Encode(config)
+		}
 	}()
-	return r, nil
+	return r, config, nil
 }
 
 // openSelf opens this program, under a number above those of handed-over descriptors.

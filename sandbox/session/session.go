@@ -51,7 +51,7 @@ type Options struct {
 	KeepOpen []int
 	// Detached returns how the supervisor that Become starts reports; nil: it does not
 	// report.
-	Detached func(plan *sandbox.Plan) (Detached, error)
+	Detached func() (Detached, error)
 }
 
 // Remaining decides what happens to the processes that a command leaves behind.

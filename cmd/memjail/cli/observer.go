@@ -120,16 +120,18 @@ type detachedConfig struct {
 }
 
 // detached describes how the supervisor that exec starts reports.
-func (r *runner) detached(plan *sandbox.Plan) (session.Detached, error) {
+func (r *runner) detached() (session.Detached, error) {
 	d := session.Detached{Refused: (r.log != nil || r.journal != nil) && r.collect != nil, Mounted: r.journal != nil}
 	if r.observer != nil {
 		d = session.Detached{File: session.DupFile(int(r.observer.Fd()))}
 	}
-	var err error
-	d.Config, err = json.Marshal(detachedConfig{Log: r.logKind(), Policy: r.policy.Name, Start: r.startEntry(plan),
-		Observed: r.observer != nil})
-	if err != nil {
-		return d, fmt.Errorf("describing the log: %w", err)
+	d.Config = func(plan *sandbox.Plan) (json.RawMessage, error) {
+		config, err := json.Marshal(detachedConfig{Log: r.logKind(), Policy: r.policy.Name,
+			Start: r.startEntry(plan), Observed: r.observer != nil})
+		if err != nil {
+			return nil, fmt.Errorf("describing the log: %w", err)
+		}
+		return config, nil
 	}
 	switch {
 	case r.observer != nil:

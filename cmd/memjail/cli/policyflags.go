@@ -69,6 +69,12 @@ func (l *listFlag) Set(value string) error { *l = append(*l, value); return nil 
 func (l *listFlag) String() string         { return strings.Join(*l, ",") }
 func (*listFlag) Type() string             { return "stringArray" }
 
+// The others make it a [pflag.SliceValue], for whoever passes flags on.
+
+func (l *listFlag) Append(value string) error     { return l.Set(value) }
+func (l *listFlag) Replace(values []string) error { *l = values; return nil }
+func (l *listFlag) GetSlice() []string            { return *l }
+
 // declarePolicy declares the flag that names policies.
 func (p *policyFlags) declarePolicy(f *pflag.FlagSet, usage string) {
 	p.policies = []string{file.DefaultName}
@@ -88,6 +94,15 @@ func (p *policyNames) Set(value string) error {
 
 func (p *policyNames) String() string { return strings.Join(p.policies, ",") }
 func (*policyNames) Type() string     { return "stringArray" }
+
+func (p *policyNames) Append(value string) error { return p.Set(value) }
+func (p *policyNames) GetSlice() []string        { return p.policies }
+func (p *policyNames) Replace(values []string) error {
+	p.policies, p.given = values, true
+	return nil
+}
+
+var _, _ pflag.SliceValue = (*listFlag)(nil), (*policyNames)(nil)
 
 // name is what the policy is called in reports.
 func (p *policyFlags) name() string { return strings.Join(p.policies, "+") }
