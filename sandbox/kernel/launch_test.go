@@ -92,6 +92,30 @@ func TestLaunchFailures(t *testing.T) {
 	}
 }
 
+// TestSelfCheckEach: without a sandbox each attack of the self-check succeeds, and is noticed
+// by itself. io_uring can be turned off for the whole system.
+func TestSelfCheckEach(t *testing.T) {
+	want := []string{"opening /proc/self/mem for writing", "opening /proc/self/mem for reading", "process_vm_writev",
+		"process_vm_readv", "ptrace", "userfaultfd", "io_uring_setup"}
+	all := StepsSelfCheck(SelfCheck{Read: true, Write: true, Trace: true})
+	if len(all) != 1+len(want) {
+		t.Fatalf("%d steps", len(all))
+	}
+	for i, name := range want {
+		_, err := launchAndWait(t, []Step{all[0], all[1+i]})
+		var failure *LaunchError
+		if !errors.As(err, &failure) || (!failure.Hole && name != "io_uring_setup") ||
+			failure.Step != "self-check: "+name {
+			t.Errorf("%s without a sandbox: %v", name, err)
+		}
+	}
+	for kind, count := range map[SelfCheck]int{{Read: true}: 3, {Write: true}: 5, {Trace: true}: 2, {}: 1} {
+		if n := len(StepsSelfCheck(kind)); n != count {
+			t.Errorf("%+v: %d steps, want %d", kind, n, count)
+		}
+	}
+}
+
 func TestSelfCheckFindsHole(t *testing.T) {
 	mark := new(atomic.Uintptr)
 	steps := append([]Step{StepMark(mark)}, StepsSelfCheck(SelfCheck{Read: true, Write: true})...)

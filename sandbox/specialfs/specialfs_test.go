@@ -1,11 +1,27 @@
 package specialfs
 
 import (
+	"strings"
 	"testing"
 
 	"github.com/memjail/memjail/policy/abspath"
 	"golang.org/x/sys/unix"
 )
+
+// TestNames: the table has these, with the places that Linux gives them.
+func TestNames(t *testing.T) {
+	want := map[string]string{"proc": "/proc", "tracefs": "/sys/kernel/tracing", "debugfs": "/sys/kernel/debug",
+		"configfs": "/sys/kernel/config", "bpf": "/sys/fs/bpf", "securityfs": "/sys/kernel/security", "binfmt_misc": "",
+		"xenfs": "", "spufs": ""}
+	for _, fs := range All() {
+		if place, ok := want[fs.Name]; !ok || strings.Join(fs.Places, " ") != place {
+			t.Errorf("%s is at %q, want %q", fs.Name, fs.Places, place)
+		}
+	}
+	if len(All()) != len(want) {
+		t.Errorf("%d rows, want %d", len(All()), len(want))
+	}
+}
 
 // TestTable: no row hides another one.
 func TestTable(t *testing.T) {
