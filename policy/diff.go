@@ -78,6 +78,10 @@ func (d *differ) scalars() {
 		d.add("home.private", "", strconv.FormatBool(a.Home.Private), strconv.FormatBool(b.Home.Private),
 			effectOfBool(b.Home.Private))
 	}
+	if a.Paths.MakeCaches != b.Paths.MakeCaches {
+		d.add("paths.make-caches", "", strconv.FormatBool(a.Paths.MakeCaches), strconv.FormatBool(b.Paths.MakeCaches),
+			effectOfBool(!b.Paths.MakeCaches))
+	}
 	if a.Home.Dir != b.Home.Dir {
 		d.add("home.dir", "", a.Home.Dir, b.Home.Dir, EffectDiffers)
 	}

@@ -124,6 +124,9 @@ type Paths struct {
 	View View
 	// Tmp is paths.tmp, see docs/policy.md#paths.
 	Tmp Tmp
+	// MakeCaches is paths.make-caches, see docs/policy.md#paths: caches of tools that are
+	// installed, which optional rules let be written, are made where they are missing.
+	MakeCaches bool
 }
 
 // Home is [home]: the home directory of the sandbox.

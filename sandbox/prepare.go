@@ -40,6 +40,7 @@ func (o *Options) prepare() (_ *Plan, err error) {
 	if p.command, err = o.findCommand(); err != nil {
 		return nil, err
 	}
+	o.makeCaches(p.command.env)
 	if p.progress, err = starter.NewProgress(!o.Detached); err != nil {
 		return nil, err
 	}

@@ -44,6 +44,7 @@ var about = map[string]string{
 	"paths.metadata":     "Changing owner, mode, times and extended attributes of files.",
 	"paths.view":         "Which files exist: all, or only those that the path rules grant.",
 	"paths.tmp":          "Whether /tmp is that of the system or an empty directory.",
+	"paths.make-caches":  "Make missing caches of installed tools that rules with \"?\" let be written.",
 
 	"home":         "The home directory.",
 	"home.private": "Mount another directory over the home directory.",

@@ -58,7 +58,8 @@ func ruleKeys() []string {
 
 var (
 	pathKeys = []string{"paths.ls", "paths.ro", "paths.rox", "paths.rw", "paths.rwx", optionalKey,
-		denyKey, "paths.on-deny-lost", devicesKey, "paths.metadata", "paths.view", "paths.tmp"}
+		denyKey, "paths.on-deny-lost", devicesKey, "paths.metadata", "paths.view", "paths.tmp",
+		"paths.make-caches"}
 	networkKeys = []string{"network.families", "network.connect-tcp", "network.bind-tcp", "network.connect-udp",
 		"network.bind-udp", "network.unix"}
 	procfsKeys = []string{"procfs.processes", "procfs.write", "procfs.system"}
@@ -139,6 +140,7 @@ func pathsKeys() []*key {
 		enumKey("paths.metadata", func(p *policy.Policy) *policy.Metadata { return &p.Paths.Metadata }),
 		tighten("--view", enumKey("paths.view", func(p *policy.Policy) *policy.View { return &p.Paths.View })),
 		tighten("--tmp", enumKey("paths.tmp", func(p *policy.Policy) *policy.Tmp { return &p.Paths.Tmp })),
+		boolKey("paths.make-caches", func(p *policy.Policy) *bool { return &p.Paths.MakeCaches }),
 		tighten("--private-home", boolKey("home.private", func(p *policy.Policy) *bool { return &p.Home.Private })),
 		&key{name: "home.dir", shape: shapeString, want: "a string", set: (*builder).homeDir, variables: true,
 			get: func(p *policy.Policy) any {

@@ -93,6 +93,7 @@ func (r random) policyText(strict bool) string {
 	}
 	line("paths.view = %q", pick(views))
 	line("paths.tmp = %q", pick(tmps))
+	line("paths.make-caches = %v", pick([]string{"true", "false"}))
 	line("home.private = true\nhome.dir = %s", tomlString(unexpanded(pick(lawPaths))))
 	line("procfs.write = %s", quotedList(some(r, policy.Names[policy.ProcfsWrite]()), false))
 	rest := some(r, lawPaths)
