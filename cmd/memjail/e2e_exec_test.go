@@ -380,6 +380,8 @@ func TestExecFailures(t *testing.T) {
 			{become(t, []string{"--log", dir + "/log"}, "/etc/passwd"), 126},
 			{become(t, []string{"--log", dir + "/log", "-p", "strict"}, "true"), 126},
 			{become(t, []string{"--allow", "min-abi=99"}, "true"), 125},
+			// The supervisor waits for the rules by then.
+			{become(t, []string{"--log", dir + "/log", "--rox", "/no/such/path"}, "true"), 125},
 			{[]string{memjailPath(t), "exec"}, 125},
 		} {
 			o := job{as: as, dir: dir, argv: test.argv}.run(t)
