@@ -118,7 +118,7 @@ func (o *Options) addGuard(d *domain, e *effort) (err error) {
 	if !o.Guard || !d.signalsStayInside() {
 		return nil
 	}
-	if d.outer, err = landlock.SignalScopeRuleset(); err != nil {
+	if d.outer, err = d.rules.SignalScopeRuleset(); err != nil {
 		return e.DropOrFail("the guard's landlock domain", err)
 	}
 	if o.Detached {

@@ -80,6 +80,7 @@ func (r *receiver) change(q *request) {
 		r.answer(q, decide.Refuse{Errno: errnoOf(err)}, noFile)
 		return
 	}
+	r.holdDescriptor(q, id, &c)
 	var refusal *Refusal
 	err, ok := r.rights.withCallerCredentials(kernel.FileIdentity{UID: id.uid, GID: id.gid, Groups: id.groups},
 		r.changing(id), func() error {
@@ -87,6 +88,9 @@ func (r *receiver) change(q *request) {
 			refusal, err = r.changeObject(q, id, &c)
 			return err
 		})
+	if c.isHeld {
+		unix.Close(c.held)
+	}
 	if !ok {
 		r.lostRights(q)
 	}
@@ -231,9 +235,30 @@ func (r *receiver) changeObject(q *request, id identity, c *change) (refusal *Re
 // there is no file system that has one.
 func (r *receiver) waits() bool { return r.mayWait || !r.s.slowMounts.Load() }
 
+// holdDescriptor opens the object of a descriptor as this process. A caller that was started by
+// root and has become another user is not dumpable: its descriptors in /proc belong to root, and
+// not even the caller could open them there. Where that does not succeed, findChanged may.
+func (r *receiver) holdDescriptor(q *request, id identity, c *change) {
+	if !c.descriptor || !r.rights.canSwitchUser() {
+		return
+	}
+	fd, err := resolve.FindDescriptor(resolve.Caller{TID: q.tid, TGID: id.tgid, Dir: c.dir, MayWait: r.waits()})
+	if err != nil {
+		return
+	}
+	if !c.nameOnly && resolve.OnlyNames(q.tid, c.dir) {
+		unix.Close(fd)
+		return
+	}
+	c.held, c.isHeld = fd, true
+}
+
 // findChanged opens the object of the call with O_PATH.
 func (r *receiver) findChanged(q *request, id identity, c *change) (int, error) {
 	caller := resolve.Caller{TID: q.tid, TGID: id.tgid, Dir: c.dir, NoFollow: c.keepLink, MayWait: r.waits()}
+	if c.isHeld {
+		return unix.FcntlInt(uintptr(c.held), unix.F_DUPFD_CLOEXEC, 0)
+	}
 	if c.descriptor {
 		fd, err := resolve.FindDescriptor(caller)
 		if err == nil && !c.nameOnly && resolve.OnlyNames(q.tid, c.dir) {

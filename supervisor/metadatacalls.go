@@ -12,6 +12,8 @@ import (
 type change struct {
 	descriptor bool // it is about the caller's descriptor dir itself
 	dir        int
+	isHeld     bool // held is the object, opened as this process
+	held       int
 	path       uint64 // the address, in the caller's memory
 	empty      bool   // an empty path means dir (AT_EMPTY_PATH)
 	nameOnly   bool   // dir may have been opened for its name only (O_PATH)

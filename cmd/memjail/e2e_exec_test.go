@@ -3,6 +3,7 @@ package main_test
 import (
 	"bufio"
 	"context"
+	"errors"
 	"fmt"
 	"net"
 	"os"
@@ -417,4 +418,80 @@ func TestNoDevNull(t *testing.T) {
 			}
 		}
 	})
+}
+
+// TestBecomeLinks: a file that can be written can be linked into another directory, and a
+// directory moved there, whatever domains there are: Landlock refuses both unless each of them
+// allows it.
+func TestBecomeLinks(t *testing.T) {
+	t.Parallel()
+	const lines = "mkdir a b a/d && echo x >a/f && ln a/f b/g && mv -T a/d b/d && python3 -c 'import os; " +
+		"os.rename(\"a/f\", \"b/d/f\")' && cat b/d/f b/g"
+	for _, as := range accounts() {
+		for _, flags := range [][]string{nil, {"-p", "service", "--rw", "."},
+			{"--memory", "allow", "--allow", "code-files=allow", "--bind-tcp", "80"}} {
+			dir := as.workDir(t)
+			o := job{as: as, dir: dir, argv: become(t, append(flags, "-q"), "/bin/sh", "-c",
+				"PATH=/usr/bin:/bin; "+lines)}.run(t)
+			if o.code != 0 || o.stdout != "x\nx\n" {
+				t.Errorf("%v: %v: status %d\n%s%s", as, flags, o.code, o.stdout, o.stderr)
+			}
+		}
+	}
+}
+
+// TestBecomeAnotherUser: a service that root started and that has become another user changes
+// owner, mode and times of its files by descriptors, and of no others. The control is the same
+// without memjail.
+func TestBecomeAnotherUser(t *testing.T) {
+	t.Parallel()
+	root := accounts()[0]
+	if os.Geteuid() != 0 {
+		t.Skip("changing the user needs root")
+	}
+	const lines = `import os, sys
+os.makedirs("own"); other = os.open("other", os.O_RDONLY | os.O_CREAT, 0o644)
+own, file = os.open("own", os.O_RDONLY), os.open("own/f", os.O_RDWR | os.O_CREAT)
+os.chown("own", 12345, 12345); os.fchown(file, 12345, 12345); os.chown("other", 12345, 12345)
+os.setgid(12345); os.setuid(12345)
+for name, call in (("mode", lambda fd: os.fchmod(fd, 0o700)), ("owner", lambda fd: os.fchown(fd, -1, 12345)),
+		("times", os.utime)):
+	for what, fd in (("directory", own), ("file", file), ("other", other)):
+		try: call(fd); print(what, name, "changed")
+		except OSError as e: print(what, name, e.strerror)
+`
+	program := []string{"/usr/bin/python3", "-c", lines}
+	newDir := func() string { // which that user can reach
+		dir, err := os.MkdirTemp("/srv", "memjail-") // not among what the policy lets be written
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { os.RemoveAll(dir) })
+		return dir
+	}
+	dir := newDir()
+	if err := os.Chmod(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	control := job{as: root, dir: dir, argv: program}.run(t)
+	if strings.Count(control.stdout, "changed") != 9 {
+		t.Fatalf("control: %v", control)
+	}
+	dir = newDir()
+	inside := job{as: root, dir: dir, argv: become(t, []string{"-q", "-p", "service", "--rw", dir + "/own", "--rw",
+		dir + "/other"}, program...)}
+	if err := errors.Join(os.Chmod(dir, 0o755), os.Mkdir(dir+"/own", 0o755),
+		os.WriteFile(dir+"/other", nil, 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	inside.argv[len(inside.argv)-1] = strings.Replace(lines, `os.makedirs("own"); `, "", 1)
+	if o := inside.run(t); o.stdout != control.stdout {
+		t.Errorf("inside: %v, want %s", o, control.stdout)
+	}
+	inside.argv = append(become(t, []string{"-q", "-p", "service", "--rw", dir + "/own", "--ro", dir + "/other"},
+		program[:2]...), strings.NewReplacer(`os.makedirs("own"); `, "", " | os.O_CREAT, 0o644", "",
+		`; os.chown("other", 12345, 12345)`, "").Replace(lines))
+	if o := inside.run(t); strings.Count(o.stdout, "changed") != 6 || strings.Contains(o.stdout, "other mode changed") {
+		t.Errorf("with a file that may only be read: %v", o)
+	}
 }

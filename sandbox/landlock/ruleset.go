@@ -575,31 +575,45 @@ func (p *Plan) Ruleset() (*os.File, error) {
 	if err != nil {
 		return nil, fmt.Errorf("creating a landlock ruleset of ABI %d: %w", p.ABI.Version, err)
 	}
-	for i := range p.Rules {
-		r := &p.Rules[i]
-		rule := llsys.PathBeneathAttr{AllowedAccess: uint64(r.Rights), ParentFd: int32(r.FD)}
-		err := llsys.LandlockAddPathBeneathRule(fd, &rule, 0)
-		if err == unix.EBADFD {
-			continue // a bind mount of an nsfs file or the like, which Landlock does not restrict
-		}
-		if err != nil {
-			_ = unix.Close(fd)
-			return nil, fmt.Errorf("adding the landlock rule %v on %q: %w", r.Rights, r.Path, err)
-		}
-	}
-	if err := p.addPorts(fd); err != nil {
+	if err := errors.Join(p.addPaths(fd, p.Handled), p.addPorts(fd)); err != nil {
 		_ = unix.Close(fd)
 		return nil, err
 	}
 	return os.NewFile(uintptr(fd), "landlock ruleset"), nil
 }
 
-// SignalScopeRuleset creates a ruleset that only keeps signals inside its domain (ABI 6). A
-// process in the domain may signal processes in nested domains, not the other way round.
-func SignalScopeRuleset() (*os.File, error) {
-	fd, err := llsys.LandlockCreateRuleset(&llsys.RulesetAttr{Scoped: llsys.ScopeSignal}, 0)
+// addPaths adds what of the rules about paths is among the rights.
+func (p *Plan) addPaths(ruleset int, rights Rights) error {
+	for i := range p.Rules {
+		r := &p.Rules[i]
+		rule := llsys.PathBeneathAttr{AllowedAccess: uint64(r.Rights & rights), ParentFd: int32(r.FD)}
+		if rule.AllowedAccess == 0 {
+			continue
+		}
+		err := llsys.LandlockAddPathBeneathRule(ruleset, &rule, 0)
+		if err == unix.EBADFD {
+			continue // a bind mount of an nsfs file or the like, which Landlock does not restrict
+		}
+		if err != nil {
+			return fmt.Errorf("adding the landlock rule %v on %q: %w", r.Rights, r.Path, err)
+		}
+	}
+	return nil
+}
+
+// SignalScopeRuleset creates a ruleset that keeps signals inside its domain (ABI 6), and
+// otherwise allows what the plan allows. A process in the domain may signal processes in nested
+// domains, not the other way round. Every domain refuses renames and links to other directories
+// that it does not allow, even if it handles no other right.
+func (p *Plan) SignalScopeRuleset() (*os.File, error) {
+	attr := llsys.RulesetAttr{HandledAccessFS: uint64(p.Handled & Refer), Scoped: llsys.ScopeSignal}
+	fd, err := llsys.LandlockCreateRuleset(&attr, 0)
 	if err != nil {
 		return nil, fmt.Errorf("creating the landlock ruleset of the guard: %w", err)
+	}
+	if err := p.addPaths(fd, Refer); err != nil {
+		_ = unix.Close(fd)
+		return nil, err
 	}
 	return os.NewFile(uintptr(fd), "landlock ruleset of the guard"), nil
 }
