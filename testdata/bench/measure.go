@@ -1,13 +1,16 @@
 package main
 
 import (
+	"context"
 	"embed"
 	"fmt"
+	"math"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -16,13 +19,15 @@ var programs embed.FS
 
 // bench is what the cases are made of.
 type bench struct {
-	memjail             string
-	opens, limit, crowd string // compiled from programs
-	dir                 string // for everything that a case needs; everybody may look into it
-	tree                string // the top of the source tree
+	memjail                          string
+	opens, limit, crowd, interrupted string // compiled from programs
+	dir                              string // for everything that a case needs; everybody may look into it
+	tree                             string // the top of the source tree
+	launchers                        string // where other launchers are looked for, before PATH; may be empty
+	patience                         float64
 }
 
-func newBench(memjail string) (*bench, error) {
+func newBench(memjail, launchers string) (*bench, error) {
 	if _, err := os.Stat(memjail); err != nil {
 		return nil, fmt.Errorf("%w: make build", err)
 	}
@@ -35,13 +40,14 @@ func newBench(memjail string) (*bench, error) {
 		return nil, err
 	}
 	b := &bench{dir: dir, tree: tree, memjail: filepath.Join(dir, "memjail"), opens: filepath.Join(dir, "opens"),
-		limit: filepath.Join(dir, "limit"), crowd: filepath.Join(dir, "crowd")}
+		limit: filepath.Join(dir, "limit"), crowd: filepath.Join(dir, "crowd"),
+		interrupted: filepath.Join(dir, "interrupted"), launchers: launchers, patience: 1}
 	// A copy is what people have: a linker's own output lies in the page cache in
 	// smaller pieces. And servers run it as another user.
 	if err := copyProgram(memjail, b.memjail); err != nil {
 		return nil, err
 	}
-	for _, program := range []string{b.opens, b.limit, b.crowd} {
+	for _, program := range []string{b.opens, b.limit, b.crowd, b.interrupted} {
 		source, err := programs.ReadFile("programs/" + filepath.Base(program) + ".c")
 		if err != nil {
 			return nil, err
@@ -74,9 +80,26 @@ type benchCase struct {
 	unit unit
 	// runs is how often each variant is run at most, after once to warm everything up;
 	// once only: without that. A case ends before if it has taken too long.
-	runs    int
+	runs int
+	// seconds is about how long it goes on; 0: [usualSeconds].
+	seconds float64
+	// detail cases are run only if they are asked for by name.
+	detail  bool
 	goals   []goal
 	prepare func(*stage) error
+	// axis is what the curves of a case of scale go along. each: the values are what one of many
+	// takes, which is not to grow; else they are of all, and not to grow more than the axis does.
+	// reason is why they do where they do.
+	axis   string
+	each   bool
+	reason string
+}
+
+func (c benchCase) lasts() float64 {
+	if c.seconds == 0 {
+		return usualSeconds
+	}
+	return c.seconds
 }
 
 // goal: the variant subject is to take at most most times as long as against;
@@ -98,23 +121,31 @@ type stage struct {
 	variants []variant
 	skipped  []string
 	closing  []func()
+	check    func(out []byte) error // of what commands print whose whole run counts; may be nil
 }
 
 // variant is one way to do it; run returns what it took.
 type variant struct {
 	name string
 	run  func() (float64, error)
+	// other launchers may fail, which is part of the outcome.
+	other bool
+	// at is the point of a curve.
+	at float64
 }
 
 func (s *stage) add(name string, run func() (float64, error)) {
-	s.variants = append(s.variants, variant{name, run})
+	s.variants = append(s.variants, variant{name: name, run: run})
 }
 
 // whole adds a command whose whole run counts.
 func (s *stage) whole(name string, argv ...string) {
 	s.add(name, func() (float64, error) {
 		start := time.Now()
-		_, err := output(argv)
+		out, err := output(argv)
+		if err == nil && s.check != nil {
+			err = s.check(out)
+		}
 		return float64(time.Since(start).Nanoseconds()), err
 	})
 }
@@ -147,11 +178,23 @@ func (s *stage) printing(name string, argv ...string) {
 
 func (s *stage) close(f func()) { s.closing = append(s.closing, f) }
 
+// longest is how long a command may go on.
+const longest = 60 * time.Second
+
 func output(argv []string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), longest)
+	defer cancel()
 	var text strings.Builder
-	cmd := exec.Command(argv[0], argv[1:]...)
+	cmd := exec.CommandContext(ctx, argv[0], argv[1:]...)
 	cmd.Stderr = &text
+	// A group of its own ends as a whole.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.Cancel = func() error { return syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL) }
+	cmd.WaitDelay = time.Second
 	out, err := cmd.Output()
+	if ctx.Err() != nil {
+		return nil, fmt.Errorf("%q took longer than %v", argv, longest)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%q: %w\n%s", argv, err, text.String())
 	}
@@ -167,10 +210,11 @@ func look(name string) (string, error) {
 	return path, nil
 }
 
-// caseBudget is how long a case goes on; it has at least fewestRuns runs.
+// usualSeconds is how long a case goes on if it does not say; each variant has at least
+// fewestRuns runs, unless these take much longer than that.
 const (
-	caseBudget = 7 * time.Second
-	fewestRuns = 3
+	usualSeconds = 7
+	fewestRuns   = 3
 )
 
 // measure runs the variants of a case in turn, each time beginning with another one.
@@ -184,25 +228,97 @@ func (b *bench) measure(c benchCase) (result, error) {
 	if err := c.prepare(s); err != nil {
 		return result{}, err
 	}
-	samples := make([][]float64, len(s.variants))
-	begun := time.Now()
-	for round := range c.runs + 1 {
-		if round > fewestRuns && time.Since(begun) > caseBudget {
-			break
-		}
-		if c.runs == 1 && round == 0 {
-			continue
-		}
-		for i := range s.variants {
-			i = (i + round) % len(s.variants)
-			value, err := s.variants[i].run()
-			if err != nil {
-				return result{}, fmt.Errorf("%s: %w", s.variants[i].name, err)
-			}
-			if round > 0 {
-				samples[i] = append(samples[i], value)
-			}
+	turns := newTurns(s, c.lasts()*b.patience)
+	if c.runs > 1 {
+		if err := turns.warm(); err != nil {
+			return result{}, err
 		}
 	}
-	return newResult(c, s, samples), nil
+	for round := range c.runs {
+		took := time.Since(turns.begun).Seconds()
+		if round >= fewestRuns && took > turns.seconds || round > 0 && took > 2*turns.seconds {
+			break
+		}
+		if err := turns.round(round); err != nil {
+			return result{}, err
+		}
+	}
+	return newResult(c, s, turns.samples), nil
+}
+
+// turns are the runs of a case's variants.
+type turns struct {
+	*stage
+	seconds float64 // for all of it
+	begun   time.Time
+	samples [][]float64 // by variant and round; NaN: not run then
+	spent   []float64   // seconds, by variant
+	failed  []bool
+}
+
+func newTurns(s *stage, seconds float64) *turns {
+	n := len(s.variants)
+	return &turns{stage: s, seconds: seconds, begun: time.Now(), samples: make([][]float64, n),
+		spent: make([]float64, n), failed: make([]bool, n)}
+}
+
+// warm runs each variant once. What that takes counts only for a variant that would use up the
+// time of the others.
+func (t *turns) warm() error {
+	for i := range t.variants {
+		value, err := t.one(i)
+		if err != nil {
+			return err
+		}
+		if t.slow(i) {
+			t.samples[i] = []float64{value}
+		} else {
+			t.spent[i] = 0
+		}
+	}
+	t.begun = time.Now()
+	return nil
+}
+
+// slow says whether another launcher has had more than its share of the time.
+func (t *turns) slow(i int) bool { return t.variants[i].other && t.spent[i] > t.seconds/8 }
+
+// round runs each variant once, but those that were slow.
+func (t *turns) round(round int) error {
+	for i := range t.variants {
+		i = (i + round) % len(t.variants)
+		for len(t.samples[i]) < round {
+			t.samples[i] = append(t.samples[i], math.NaN())
+		}
+		if t.failed[i] || t.slow(i) {
+			continue
+		}
+		value, err := t.one(i)
+		if err != nil {
+			return err
+		}
+		t.samples[i] = append(t.samples[i][:round], value)
+	}
+	return nil
+}
+
+// one runs a variant. Where another launcher fails, that is said, and it is left out.
+func (t *turns) one(i int) (float64, error) {
+	v, begun := t.variants[i], time.Now()
+	value, err := v.run()
+	t.spent[i] += time.Since(begun).Seconds()
+	switch {
+	case err == nil:
+		return value, nil
+	case !v.other:
+		return 0, fmt.Errorf("%s: %w", v.name, err)
+	}
+	t.failed[i] = true
+	t.skipped = append(t.skipped, fmt.Sprintf("%s fails here: %s", v.name, lastLine(err.Error())))
+	return math.NaN(), nil
+}
+
+func lastLine(text string) string {
+	lines := strings.Split(strings.TrimSpace(text), "\n")
+	return strings.TrimSpace(lines[len(lines)-1])
 }

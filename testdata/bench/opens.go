@@ -1,6 +1,7 @@
 package main
 
 import (
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -12,51 +13,74 @@ const ordinaryFile = "/etc/hostname"
 
 // openCases are single calls: what a program pays for each.
 func openCases() []benchCase {
-	mediated := []goal{{"a mediated open, by the bare limit", "memjail", "limit", 1.15}}
-	plain := []string{"--memory", "no-write", "--allow", "procfs.write="}
 	cases := []benchCase{
-		openCase{"open/1-thread", mediated, "continue", nil, []string{"30000", "1", "1", ordinaryFile}}.build(),
-		openCase{"open/missing", nil, "continue", nil,
-			[]string{"30000", "1", "1", "/usr/include/nothing/here.h"}}.build(),
-		openCase{"open/no-write", []goal{
-			{"an open under no-write, by a bare domain", "memjail", "limit", 1.03},
-			{"the domain itself, by native", "memjail", "native", 1.25},
-		}, "landlock", plain, []string{"60000", "1", "1", ordinaryFile}}.build(),
+		openCase{name: "open/file", limit: "continue", seconds: 12, count: "10000", files: []string{ordinaryFile},
+			goals: []goal{
+				{"a mediated open, by the bare limit", "memjail", "limit", 1.15},
+				{"an open under no-write, by a bare domain", "memjail-no-write", "domain", 1.03},
+			}}.build(),
+		openCase{name: "open/missing", limit: "continue", count: "10000",
+			files: []string{"/usr/include/nothing/here.h"}}.build(),
+		openCase{name: "open/procfs", limit: "inject", seconds: 12, count: "5000", files: []string{"/proc/self/status"},
+			goals: []goal{{"an injected open, by the bare limit", "memjail", "limit", 1.3}}}.build(),
+		openCase{name: "call/getppid", count: "300000", files: []string{"-"},
+			goals: []goal{{"a call that is not mediated, by a bare domain", "memjail", "domain", 1.03}}}.build(),
+		interruptedCase(),
 		crowdedCase("open/8x4-one-cpu", 1),
 		crowdedCase("open/8x4-two-cpus", 2),
-		openCase{"call/getppid", []goal{{"a call that is not mediated, by a bare domain", "memjail", "limit", 1.03}},
-			"landlock", nil, []string{"1000000", "1", "1", "-"}}.build(),
+		stepsCase(),
 	}
-	files := []string{"/proc/self/status", "/proc/self/stat", "/proc/self/maps", "/proc/self/mountinfo",
-		"/proc/self/cgroup", "/proc/meminfo",
-		"/proc/cpuinfo", "/proc/stat", "/proc/loadavg", "/proc/filesystems"}
-	cases = append(cases, openCase{"inject/ten-files",
-		[]goal{{"an injected open, by the bare limit", "memjail", "limit", 1.5}},
-		"inject", nil, append([]string{"10000", "1", "1"}, files...)}.build())
-	cases = append(cases, stepsCase())
-	for _, file := range files {
-		name := "inject/" + strings.ReplaceAll(strings.TrimPrefix(file, "/proc/"), "/", "-")
-		cases = append(cases, openCase{name, nil, "inject", nil, []string{"5000", "1", "1", file}}.build())
+	for _, name := range []string{"self/stat", "self/maps", "self/mountinfo", "self/cgroup", "meminfo", "cpuinfo",
+		"stat", "loadavg", "filesystems"} {
+		c := openCase{name: "open/proc-" + strings.ReplaceAll(name, "/", "-"), limit: "inject", count: "5000",
+			files: []string{"/proc/" + name}}.build()
+		c.detail = true
+		cases = append(cases, c)
 	}
 	return cases
 }
 
 // openCase is one thread that does the same again and again: natively, under the
-// least that such a sandbox can cost, and in memjail.
+// least that such a sandbox can cost, in memjail and in other launchers.
 type openCase struct {
-	name  string
-	goals []goal
-	limit string   // what programs/limit.c is to do
-	flags []string // memjail's
-	args  []string // those of programs/opens.c
+	name    string
+	goals   []goal
+	seconds float64
+	limit   string   // what programs/limit.c is to do; nothing if there is nothing to do
+	count   string   // how often
+	files   []string // those of programs/opens.c
 }
 
 func (o openCase) build() benchCase {
-	return benchCase{name: o.name, unit: nanoseconds, runs: 11, goals: o.goals, prepare: func(s *stage) error {
-		program := append([]string{s.opens}, o.args...)
-		s.printing("native", program...)
-		s.printing("limit", slices.Concat([]string{s.limit, o.limit}, program)...)
-		s.printing("memjail", slices.Concat(s.inside(o.flags...), program)...)
+	return benchCase{name: o.name, unit: nanoseconds, runs: 25, seconds: o.seconds, goals: o.goals,
+		prepare: func(s *stage) error {
+			program := append([]string{s.opens, o.count, "1", "1"}, o.files...)
+			s.beside(0, program...)
+			if o.limit != "" {
+				s.printing("limit", slices.Concat([]string{s.limit, o.limit}, program)...)
+			}
+			if o.limit == "inject" {
+				return nil // a bare domain refuses what lies in /proc
+			}
+			s.printing("domain", slices.Concat([]string{s.limit, "landlock"}, program)...)
+			return nil
+		}}
+}
+
+// interruptedCase counts opens that fail with EINTR while a timer fires a thousand times a
+// second, of 200,000, in a program that does not ask for calls to be restarted.
+func interruptedCase() benchCase {
+	return benchCase{name: "open/interrupted", unit: times, runs: 5, prepare: func(s *stage) error {
+		for _, l := range slices.Concat([]launcher{{name: "native"}}, s.modes()) {
+			argv := slices.Concat(l.argv, []string{s.interrupted, "200000", "1000", ordinaryFile})
+			s.add(l.name, func() (count float64, err error) {
+				out, err := output(argv)
+				if err == nil {
+					_, err = fmt.Sscan(string(out), &count)
+				}
+				return count, err
+			})
+		}
 		return nil
 	}}
 }
@@ -64,7 +88,7 @@ func (o openCase) build() benchCase {
 // stepsCase is what it costs to add a descriptor first and to answer the call with its
 // number afterwards, which memjail does, against both in one step.
 func stepsCase() benchCase {
-	return benchCase{name: "inject/steps", unit: nanoseconds, runs: 25, prepare: func(s *stage) error {
+	return benchCase{name: "open/inject-steps", detail: true, unit: nanoseconds, runs: 25, prepare: func(s *stage) error {
 		program := []string{s.opens, "5000", "1", "1", "/proc/self/stat"}
 		s.printing("one-step", slices.Concat([]string{s.limit, "inject"}, program)...)
 		s.printing("two-steps", slices.Concat([]string{s.limit, "inject-in-two-steps"}, program)...)
@@ -78,7 +102,7 @@ func stepsCase() benchCase {
 func crowdedCase(name string, cpus int) benchCase {
 	most := 1 / (0.8 * float64(cpus))
 	goals := []goal{{"32 threads, by one thread on one CPU", "memjail", "memjail-1-thread", most}}
-	return benchCase{name: name, unit: nanoseconds, runs: 9, goals: goals, prepare: func(s *stage) error {
+	return benchCase{name: name, unit: nanoseconds, runs: 9, seconds: 5, goals: goals, prepare: func(s *stage) error {
 		taskset, err := look("taskset")
 		if err != nil {
 			return err

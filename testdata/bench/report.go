@@ -1,14 +1,16 @@
 package main
 
 import (
-	"bytes"
 	"encoding/json"
 	"fmt"
 	"io"
+	"math"
 	"os"
 	"runtime"
 	"slices"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // unit is what a case's values are in; less is better.
@@ -17,12 +19,15 @@ type unit string
 const (
 	nanoseconds unit = "ns"
 	kibibytes   unit = "KiB"
+	times       unit = "times"
 )
 
 func (u unit) format(v float64) string {
 	switch {
 	case u == kibibytes:
 		return fmt.Sprintf("%.1f MiB", v/1024)
+	case u == times:
+		return fmt.Sprintf("%.0f", v)
 	case v >= 1e9:
 		return fmt.Sprintf("%.2f s", v/1e9)
 	case v >= 1e6:
@@ -42,8 +47,12 @@ type spread struct {
 }
 
 func newSpread(values []float64) spread {
-	values = slices.Sorted(slices.Values(values))
+	values = slices.DeleteFunc(slices.Clone(values), math.IsNaN)
+	slices.Sort(values)
 	n := len(values)
+	if n == 0 {
+		return spread{}
+	}
 	return spread{values[n/2], values[n/4], values[n*3/4]}
 }
 
@@ -54,17 +63,30 @@ func (s spread) relative() float64 { return (s.High - s.Low) / 2 / s.Median }
 type result struct {
 	Name    string    `json:"name"`
 	Unit    unit      `json:"unit,omitempty"`
-	Runs    int       `json:"runs,omitempty"`
 	Values  []value   `json:"values,omitempty"`
 	Goals   []outcome `json:"goals,omitempty"`
 	Skipped []string  `json:"skipped,omitempty"`
+	Axis    string    `json:"axis,omitempty"`
+	Each    bool      `json:"each,omitempty"`
+	Reason  string    `json:"reason,omitempty"`
 }
 
 // value is what a variant took, and how many times as long as the first variant.
 type value struct {
 	Variant string  `json:"variant"`
+	At      float64 `json:"at,omitempty"` // the point of a curve
+	Runs    int     `json:"runs"`
 	Value   spread  `json:"value"`
 	Ratio   float64 `json:"ratio"`
+}
+
+// of is the value of a variant, if it was measured.
+func (r result) of(variant string) (value, bool) {
+	i := slices.IndexFunc(r.Values, func(v value) bool { return v.Variant == variant })
+	if i < 0 {
+		return value{}, false
+	}
+	return r.Values[i], true
 }
 
 // outcome is a goal with what was measured. The ratio is that of neighbouring runs.
@@ -80,12 +102,16 @@ type outcome struct {
 func (o outcome) met() bool { return o.Is.Median <= o.Goal }
 
 func newResult(c benchCase, s *stage, samples [][]float64) result {
-	r := result{Name: c.name, Unit: c.unit, Runs: len(samples[0]), Skipped: s.skipped}
+	r := result{Name: c.name, Unit: c.unit, Skipped: s.skipped, Axis: c.axis, Each: c.each, Reason: c.reason}
 	index := map[string]int{}
 	for i, v := range s.variants {
+		runs := len(slices.DeleteFunc(slices.Clone(samples[i]), math.IsNaN))
+		if runs == 0 {
+			continue
+		}
 		index[v.name] = i
-		r.Values = append(r.Values,
-			value{v.name, newSpread(samples[i]), newSpread(ratios(samples[i], samples[0])).Median})
+		r.Values = append(r.Values, value{v.name, v.at, runs, newSpread(samples[i]),
+			newSpread(ratios(samples[i], samples[0])).Median})
 	}
 	for _, g := range c.goals {
 		o := outcome{What: g.what, Subject: g.subject, Against: g.against, Goal: g.most}
@@ -106,9 +132,10 @@ func newResult(c benchCase, s *stage, samples [][]float64) result {
 	return r
 }
 
+// ratios are those of runs of the same round.
 func ratios(a, b []float64) []float64 {
-	list := make([]float64, len(a))
-	for i := range a {
+	list := make([]float64, min(len(a), len(b)))
+	for i := range list {
 		list[i] = a[i] / b[i]
 	}
 	return list
@@ -118,12 +145,19 @@ func ratios(a, b []float64) []float64 {
 func (r result) print(w io.Writer) {
 	fmt.Fprintln(w, r.Name)
 	for _, v := range r.Values {
-		fmt.Fprintf(w, "  %-24s %12s  ±%3.0f %%  %6.2f ×\n", v.Variant, r.Unit.format(v.Value.Median),
-			100*v.Value.relative(), v.Ratio)
+		fmt.Fprintf(w, "  %-24s %12s  ±%3.0f %%  %6.2f ×  (%d)\n", v.label(), r.Unit.format(v.Value.Median),
+			100*v.Value.relative(), v.Ratio, v.Runs)
 	}
 	for _, s := range r.Skipped {
 		fmt.Fprintln(w, "  skipped:", s)
 	}
+}
+
+func (v value) label() string {
+	if v.At == 0 {
+		return v.Variant
+	}
+	return fmt.Sprintf("%s, %g", v.Variant, v.At)
 }
 
 // machine is what the figures hang on.
@@ -147,11 +181,33 @@ func thisMachine() machine {
 		Go: runtime.Version(), Load: load}
 }
 
+// busy is how long all CPUs together have worked since the machine's start, in seconds.
+func busy() float64 {
+	text, _ := os.ReadFile("/proc/stat") // for the reader only
+	line, _, _ := strings.Cut(string(text), "\n")
+	var user, nice, system float64
+	fmt.Sscanf(line, "cpu %g %g %g", &user, &nice, &system)
+	return (user + nice + system) * clockTick / 1e9
+}
+
+// own is how long this process has worked, and those of its children that have ended.
+func own() float64 {
+	var sum float64
+	for _, who := range []int{unix.RUSAGE_SELF, unix.RUSAGE_CHILDREN} {
+		var usage unix.Rusage
+		if unix.Getrusage(who, &usage) == nil {
+			sum += float64(usage.Utime.Nano()+usage.Stime.Nano()) / 1e9
+		}
+	}
+	return sum
+}
+
 // report is a whole run.
 type report struct {
 	Machine machine  `json:"machine"`
 	Command string   `json:"command"`
 	Seconds float64  `json:"seconds"`
+	Others  float64  `json:"others"` // the share of the machine's CPU time that went to other programs
 	Results []result `json:"results"`
 }
 
@@ -163,67 +219,38 @@ func (r *report) writeJSON(name string) error {
 	return os.WriteFile(name, append(text, '\n'), 0o644)
 }
 
-// print closes a run with its goals; markdown has all the rest, too.
-func (r *report) print(w io.Writer, markdown bool) {
-	var text bytes.Buffer
+func readJSON(name string) (*report, error) {
+	text, err := os.ReadFile(name)
+	if err != nil {
+		return nil, err
+	}
+	r := new(report)
+	return r, json.Unmarshal(text, r)
+}
+
+// where says what the figures were made by, and where.
+func (r *report) where() string {
 	m := r.Machine
-	where := fmt.Sprintf("%s, %d CPUs, Linux %s, %s; load averages before: %s; %.0f s in all.", m.CPU, m.CPUs,
-		m.Kernel, m.Go, m.Load, r.Seconds)
-	if markdown {
-		fmt.Fprintf(&text, "`%s` on %s\n", r.Command, where)
-		r.tables(&text)
-	} else {
-		fmt.Fprintf(&text, "\n%s\n", where)
-	}
-	r.goals(&text, markdown)
-	w.Write(text.Bytes())
+	return fmt.Sprintf("`%s` on %s, %d CPUs, Linux %s, %s. It took %.0f s; load averages before it: %s; %.0f %% of "+
+		"the CPU time meanwhile went to other programs.", r.Command, m.CPU, m.CPUs, m.Kernel, m.Go, r.Seconds, m.Load,
+		100*r.Others)
 }
 
-func (r *report) tables(w io.Writer) {
-	group := ""
-	for _, c := range r.Results {
-		if first, _, _ := strings.Cut(c.Name, "/"); first != group {
-			group = first
-			fmt.Fprintf(w, "\n### %s\n\n| case | variant | median | ± | by the first |\n|---|---|--:|--:|--:|\n", group)
-		}
-		name := c.Name
-		for _, v := range c.Values {
-			fmt.Fprintf(w, "| %s | %s | %s | %.0f %% | %.2f |\n", name, v.Variant,
-				c.Unit.format(v.Value.Median), 100*v.Value.relative(), v.Ratio)
-			name = ""
-		}
-		for _, s := range c.Skipped {
-			fmt.Fprintf(w, "| %s | skipped: %s | | | |\n", name, s)
-			name = ""
-		}
-	}
-}
-
-func (r *report) goals(w io.Writer, markdown bool) {
-	lead, separator, end := "  ", "  ", ""
-	if markdown {
-		lead, separator, end = "| ", " | ", " |"
-		fmt.Fprint(w, "\n### Goals\n\n| what | measured | goal | |\n|---|--:|--:|---|\n")
-	} else {
-		fmt.Fprintln(w, "goals")
-	}
-	row := func(cells ...string) { fmt.Fprintln(w, lead+strings.Join(cells, separator)+end) }
+// goals are the rows of the table of goals.
+func (r *report) goals() (rows [][]string) {
 	for _, c := range r.Results {
 		for _, o := range c.Goals {
-			what := fmt.Sprintf("%s: %s", c.Name, o.What)
-			if !markdown {
-				what = fmt.Sprintf("%-70s", what)
+			is, state := "-", "not measured: "+o.Missing+" is missing"
+			if o.Missing == "" {
+				is, state = o.is(c.Unit), "missed"
 			}
-			switch {
-			case o.Missing != "":
-				row(what, "-", o.limit(c.Unit), "not measured: "+o.Missing+" is missing")
-			case o.met():
-				row(what, o.is(c.Unit), o.limit(c.Unit), "met")
-			default:
-				row(what, o.is(c.Unit), o.limit(c.Unit), "missed")
+			if o.Missing == "" && o.met() {
+				state = "met"
 			}
+			rows = append(rows, []string{c.Name + ": " + o.What, is, o.limit(c.Unit), state})
 		}
 	}
+	return rows
 }
 
 func (o outcome) limit(u unit) string {

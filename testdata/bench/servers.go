@@ -1,7 +1,11 @@
 package main
 
 import (
+	"context"
 	"fmt"
+	"io"
+	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -14,17 +18,16 @@ import (
 // serverCases are servers under `memjail exec`, asked by clients outside, through a
 // UNIX socket. The servers run beside each other; only one is busy at a time.
 func serverCases() []benchCase {
+	postgres := func(name string, detail bool, transactions int, flags ...string) benchCase {
+		return benchCase{name: "server/postgres-" + name, unit: nanoseconds, runs: 15, seconds: 6, detail: detail,
+			prepare: func(s *stage) error { return s.postgres(transactions, flags...) }}
+	}
 	return []benchCase{
-		{name: "server/redis", unit: nanoseconds, runs: 15, prepare: prepareRedis},
-		{name: "server/postgres-select", unit: nanoseconds, runs: 15, prepare: func(s *stage) error {
-			return s.postgres(8000, "-S", "-c", "4", "-j", "2")
-		}},
-		{name: "server/postgres-update", unit: nanoseconds, runs: 15, prepare: func(s *stage) error {
-			return s.postgres(2000, "-N", "-c", "4", "-j", "2")
-		}},
-		{name: "server/postgres-connect", unit: nanoseconds, runs: 15, prepare: func(s *stage) error {
-			return s.postgres(300, "-S", "-C", "-c", "1")
-		}},
+		{name: "server/redis", unit: nanoseconds, runs: 15, seconds: 6, prepare: prepareRedis},
+		{name: "server/nginx", unit: nanoseconds, runs: 15, seconds: 6, prepare: prepareNginx},
+		postgres("select", false, 8000, "-S", "-c", "4", "-j", "2"),
+		postgres("update", true, 2000, "-N", "-c", "4", "-j", "2"),
+		postgres("connect", false, 300, "-S", "-C", "-c", "1"),
 	}
 }
 
@@ -79,6 +82,56 @@ func prepareRedis(s *stage) error {
 		s.share(name, 2*requests, client, "-s", socket, "-q", "-t", "get,set", "-n", strconv.Itoa(requests))
 		return nil
 	})
+}
+
+// prepareNginx asks for small files, each of which nginx opens again for each request.
+func prepareNginx(s *stage) error {
+	server, err := look("nginx")
+	if err != nil {
+		return err
+	}
+	return s.both(func(name string, prefix []string) error {
+		dir := filepath.Join(s.dir, "nginx-"+name)
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			return err
+		}
+		socket := filepath.Join(dir, "socket")
+		config := fmt.Sprintf("daemon off; master_process off; pid %[1]s/pid; error_log %[1]s/log;\n"+
+			"events {}\nhttp { access_log off; client_body_temp_path %[1]s; proxy_temp_path %[1]s; "+
+			"fastcgi_temp_path %[1]s; uwsgi_temp_path %[1]s; scgi_temp_path %[1]s; keepalive_requests 1000000;\n"+
+			"server { listen unix:%[1]s/socket; root %[1]s; } }\n", dir)
+		file := filepath.Join(dir, "nginx.conf")
+		if err := os.WriteFile(file, []byte(config), 0o644); err != nil {
+			return err
+		}
+		argv := slices.Concat(prefix, []string{server, "-c", file, "-e", filepath.Join(dir, "log"), "-p", dir})
+		if err := s.serve(socket, argv...); err != nil {
+			return err
+		}
+		client := &http.Client{Transport: &http.Transport{
+			DialContext: func(ctx context.Context, _, _ string) (net.Conn, error) {
+				return (&net.Dialer{}).DialContext(ctx, "unix", socket)
+			}}}
+		s.add(name, func() (float64, error) { return askNginx(client, 4000) })
+		return nil
+	})
+}
+
+// askNginx returns how long each of count requests for a file took, in nanoseconds.
+func askNginx(client *http.Client, count int) (float64, error) {
+	begun := time.Now()
+	for range count {
+		answer, err := client.Get("http://nginx/nginx.conf")
+		if err != nil {
+			return 0, err
+		}
+		_, err = io.Copy(io.Discard, answer.Body)
+		answer.Body.Close()
+		if err != nil || answer.StatusCode != http.StatusOK {
+			return 0, fmt.Errorf("nginx answers %q: %w", answer.Status, err)
+		}
+	}
+	return float64(time.Since(begun).Nanoseconds()) / float64(count), nil
 }
 
 // postgres asks two new PostgreSQL servers with pgbench.

@@ -16,19 +16,23 @@ const nothing = "/bin/true"
 
 // startCases are what it takes until a program runs, and until it is gone.
 func startCases() []benchCase {
+	detail := func(name string, prepare func(*stage) error) benchCase {
+		return benchCase{name: name, unit: nanoseconds, runs: 60, detail: true, prepare: prepare}
+	}
 	return []benchCase{
-		{name: "start/true", unit: nanoseconds, runs: 100, prepare: prepareStarts, goals: []goal{
-			{"start under run, by bwrap", "run", "bwrap", 1},
-			{"start under exec without a supervisor, by landrun", "exec-plain", "landrun", 0.8},
+		{name: "start/true", unit: nanoseconds, runs: 100, seconds: 16, prepare: prepareStarts, goals: []goal{
+			{"start under run, by bwrap", "memjail", "bwrap", 1.4},
+			{"start under exec without a supervisor, by landrun", "memjail-exec-plain", "landrun", 1},
 		}},
-		{name: "start/rules", unit: nanoseconds, runs: 60, prepare: prepareRules},
-		{name: "start/view", unit: nanoseconds, runs: 60, prepare: prepareViews(false)},
-		{name: "start/view-ordinary-user", unit: nanoseconds, runs: 60, prepare: prepareViews(true)},
-		{name: "start/mounts", unit: nanoseconds, runs: 40, prepare: prepareMounts},
-		{name: "start/pin-true", unit: nanoseconds, runs: 60, prepare: preparePin(nothing)},
-		{name: "start/pin-ls", unit: nanoseconds, runs: 60, prepare: preparePin("/bin/ls")},
-		{name: "start/pin-git", unit: nanoseconds, runs: 60, prepare: preparePin("/usr/bin/git", "--version")},
-		{name: "start/pin-python", unit: nanoseconds, runs: 60, prepare: preparePin("/usr/bin/python3", "-c", "pass")},
+		{name: "start/modes", unit: nanoseconds, runs: 60, seconds: 12, prepare: prepareModes},
+		{name: "start/kill-rest", unit: nanoseconds, runs: 15, seconds: 4, prepare: prepareKillRest, goals: []goal{
+			{"killing 200 processes that are left", "killed", "none-left", 10}}},
+		detail("start/view", prepareViews(false)),
+		detail("start/view-ordinary-user", prepareViews(true)),
+		detail("start/pin-true", preparePin(nothing)),
+		detail("start/pin-ls", preparePin("/bin/ls")),
+		detail("start/pin-git", preparePin("/usr/bin/git", "--version")),
+		detail("start/pin-python", preparePin("/usr/bin/python3", "-c", "pass")),
 	}
 }
 
@@ -58,35 +62,66 @@ func preparePin(argv ...string) func(s *stage) error {
 	}
 }
 
+// execPlain is memjail's way to become the command, without a supervisor.
+var execPlain = words("exec -q --memory no-write --allow procfs.write= --")
+
 func prepareStarts(s *stage) error {
+	s.beside(1, nothing)
+	s.whole("memjail-exec", s.memjail, "exec", "-q", "--", nothing)
+	s.whole("memjail-exec-plain", slices.Concat([]string{s.memjail}, execPlain, []string{nothing})...)
+	return nil
+}
+
+// prepareModes is a start in each way that costs something of its own.
+func prepareModes(s *stage) error {
 	big, err := s.rulesPolicy(300)
 	if err != nil {
 		return err
 	}
 	s.whole("native", nothing)
-	s.whole("run", append(s.inside(), nothing)...)
-	s.whole("run-big-policy", append(s.inside("-p", big), nothing)...)
-	s.whole("exec", s.memjail, "exec", "-q", "--", nothing)
-	s.whole("exec-plain", s.memjail, "exec", "-q", "--memory", "no-write", "--allow", "procfs.write=", "--", nothing)
 	s.whole("version", s.memjail, "version") // the Go runtime, and nothing of ours
-	for _, peer := range [][]string{
-		{"bwrap", "--dev-bind", "/", "/"},
-		{"firejail", "--quiet", "--noprofile", "--seccomp"},
-		{"landrun", "--rwx", "/"},
-	} {
-		path, err := look(peer[0])
-		if err != nil {
-			s.skipped = append(s.skipped, err.Error())
-			continue
-		}
-		argv := slices.Concat([]string{path}, peer[1:], []string{nothing})
-		if _, err := output(argv); err != nil {
-			first, _, _ := strings.Cut(err.Error(), "\n")
-			s.skipped = append(s.skipped, fmt.Sprintf("%s does not start here: %s", peer[0], first))
-			continue
-		}
-		s.whole(peer[0], argv...)
+	s.whole("run", append(s.inside(), nothing)...)
+	workspace := []string{"-p", "workspace", "--report=off"}
+	modes := []struct {
+		name  string
+		flags []string
+	}{
+		{"everything-allowed", words("--memory allow")},
+		{"no-write", words("--memory no-write --allow procfs.write=")},
+		{"workspace", workspace},
+		{"workspace-watched", words(workspace[:2], "--log", os.DevNull)},
+		{"workspace-private-view", words(workspace, "--view private")},
+		{"policy-of-300-rules", []string{"-p", big}},
 	}
+	if os.Geteuid() == 0 {
+		modes = append(modes, struct {
+			name  string
+			flags []string
+		}{"pin", []string{"--pin"}})
+	} else {
+		s.skipped = append(s.skipped, "pin: only root can")
+	}
+	for _, mode := range modes {
+		s.whole(mode.name, append(s.inside(mode.flags...), nothing)...)
+	}
+	s.whole("learn", s.memjail, "learn", "-q", "-o", "/dev/stdout", "--", nothing)
+	s.whole("exec", s.memjail, "exec", "-q", "--", nothing)
+	s.whole("exec-plain", slices.Concat([]string{s.memjail}, execPlain, []string{nothing})...)
+	user, err := unprivileged()
+	if user == nil || err != nil {
+		return err
+	}
+	s.whole("user-native", append(slices.Clone(user), nothing)...)
+	s.whole("user-run", slices.Concat(user, s.inside(), []string{nothing})...)
+	s.whole("user-private-view", slices.Concat([]string{"env", "-C", "/usr"}, user,
+		s.inside(append(workspace, "--view", "private")...), []string{nothing})...)
+	return nil
+}
+
+// prepareKillRest is an end that has to kill 200 processes.
+func prepareKillRest(s *stage) error {
+	s.whole("none-left", append(s.inside("--kill-rest"), s.crowd, "0", "leave")...)
+	s.whole("killed", append(s.inside("--kill-rest"), s.crowd, "200", "leave")...)
 	return nil
 }
 
@@ -105,18 +140,6 @@ func (b *bench) rulesPolicy(count int) (string, error) {
 	text.WriteString("]\n")
 	name := filepath.Join(b.dir, fmt.Sprintf("rules-%d.toml", count))
 	return name, os.WriteFile(name, []byte(text.String()), 0o644)
-}
-
-func prepareRules(s *stage) error {
-	s.whole("native", nothing)
-	for _, count := range []int{0, 10, 50, 200, 1000} {
-		name, err := s.rulesPolicy(count)
-		if err != nil {
-			return err
-		}
-		s.whole(fmt.Sprintf("%d-rules-more", count), append(s.inside("-p", name), nothing)...)
-	}
-	return nil
 }
 
 // prepareViews is a start with a private view of some directories: as root in a mount namespace
@@ -142,7 +165,7 @@ func prepareViews(ordinary bool) func(s *stage) error {
 			name := fmt.Sprintf("%d-rules-more", count)
 			s.whole("run-"+name, slices.Concat(as, s.inside("-p", policy), []string{nothing})...)
 			s.whole("view-"+name, slices.Concat(as, s.inside("-p", policy, "--view", "private"), []string{nothing})...)
-			path, err := look("bwrap")
+			path, err := s.find("bwrap")
 			if err != nil {
 				s.skipped = append(s.skipped, err.Error())
 				continue
@@ -165,29 +188,6 @@ func bwrapView(dir string, count int) []string {
 		args = append(args, "--ro-bind", rule, rule)
 	}
 	return args
-}
-
-// prepareMounts makes mount namespaces with more and more mounts; a start there
-// includes entering them.
-func prepareMounts(s *stage) error {
-	if os.Geteuid() != 0 {
-		return skip("only root can mount")
-	}
-	for _, program := range []string{"unshare", "nsenter"} {
-		if _, err := look(program); err != nil {
-			return err
-		}
-	}
-	for _, count := range []int{0, 50, 500} {
-		holder, err := s.holdMounts(count)
-		if err != nil {
-			return err
-		}
-		enter := []string{"nsenter", "--mount", "--target", strconv.Itoa(holder)}
-		s.whole(fmt.Sprintf("native-%d-mounts-more", count), append(slices.Clone(enter), nothing)...)
-		s.whole(fmt.Sprintf("run-%d-mounts-more", count), slices.Concat(enter, s.inside(), []string{nothing})...)
-	}
-	return nil
 }
 
 // holdMounts starts a process whose own mount namespace has count more mounts, and

@@ -1,19 +1,20 @@
 /* Processes that do nothing: something for ps(1) to read.
  *
- *	crowd COUNT
- *
- * It prints "ready" when they are all there; they end when its input does.
+ *	crowd COUNT         prints "ready" when they are all there; they end when its input does
+ *	crowd COUNT leave   ends, and leaves them
  */
 #define _GNU_SOURCE
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/prctl.h>
 #include <unistd.h>
 
 int main(int argc, char **argv)
 {
 	char byte;
+	int leave = argc > 2 && !strcmp(argv[2], "leave");
 
 	if (argc < 2)
 		return 2;
@@ -24,11 +25,14 @@ int main(int argc, char **argv)
 			return 1;
 		}
 		if (child == 0) {
-			prctl(PR_SET_PDEATHSIG, SIGKILL);
+			if (!leave)
+				prctl(PR_SET_PDEATHSIG, SIGKILL);
 			for (;;)
 				pause();
 		}
 	}
+	if (leave)
+		return 0;
 	puts("ready");
 	fflush(stdout);
 	while (read(0, &byte, 1) > 0)

@@ -1,0 +1,5 @@
+package main
+
+const scalePattern = "^scale/"
+
+func scaleCases() []benchCase { return nil }
