@@ -7,8 +7,10 @@ PREFIX       ?= /usr/local
 DESTDIR      ?=
 # What `make bench` runs: a regular expression for the names of the cases.
 BENCH        ?= .
-# More for it: -markdown (the tables of docs/benchmarks.md), -json FILE, -runs N, -list.
+# More for it: -page (write the pages), -json FILE, -seconds N (for all of it), -runs N, -list.
 BENCHFLAGS   ?=
+# Where `make launchers` puts other launchers, and `make bench` looks for them first.
+LAUNCHERS    ?= bin/launchers
 # How long each kind of attempt of `make soak` goes on.
 SOAK         ?= 10m
 # How long `make fuzz` and `make check` run each fuzz target.
@@ -60,9 +62,19 @@ test: deps build format vet generated arm64 ## everything that has to hold; inst
 check: format tidy vet lint deadcode architecture fuzz ## what can be said without starting a sandbox
 
 .PHONY: bench
-bench: build ## speed, in one run: native, the bare limit, memjail, other launchers (BENCH=pattern, BENCHFLAGS=-markdown)
-	@DEPS=$(DEPS) .ci/deps gcc libc6-dev git util-linux bubblewrap firejail make nodejs procps python3 redis-server redis-tools postgresql
-	@$(GO) run ./testdata/bench -memjail bin/memjail -only '$(BENCH)' $(BENCHFLAGS)
+bench: build ## speed, in one run: native, the bare limit, memjail, other launchers (BENCHFLAGS=-page: docs/benchmarks.md)
+	@DEPS=$(DEPS) .ci/deps gcc libc6-dev git util-linux bubblewrap firejail make nginx-light procps python3 redis-server \
+		redis-tools postgresql
+	@mkdir -p bin && $(GO) build -o bin/bench ./testdata/bench
+	@bin/bench -memjail bin/memjail -launchers '$(LAUNCHERS)' -only '$(BENCH)' $(BENCHFLAGS)
+
+.PHONY: launchers
+launchers: ## install other launchers for `make bench` into LAUNCHERS (bin/launchers), as far as they are to be had
+	@testdata/bench/launchers.sh '$(LAUNCHERS)'
+
+.PHONY: scale
+scale: ## how each cost grows: rules, mounts, processes, sandboxes at once, ... (BENCHFLAGS=-page: docs/scale.md)
+	@$(MAKE) -s bench BENCH='^scale/'
 
 .PHONY: soak
 soak: build ## the races and the long runs, SOAK=10m each

@@ -86,11 +86,11 @@ func topDirectories(flag string) []string {
 // modes are the ways to run a command in memjail that the cases compare.
 func (b *bench) modes() []launcher {
 	return []launcher{
-		{"memjail", b.inside(), "`memjail run`, the default policy"},
+		{"memjail", b.inside(), "the default policy"},
 		{"memjail-no-write", b.inside("--memory", "no-write", "--allow", "procfs.write="),
-			"`--memory no-write --allow procfs.write=`: nobody is asked"},
+			"closes writing alone; nobody is asked"},
 		{"memjail-workspace", b.inside("-p", "workspace", "--rwx", b.dir, "--rox", b.tree),
-			"`-p workspace`: path rules, too"},
+			"path rules, too"},
 	}
 }
 

@@ -52,7 +52,7 @@ func newBench(memjail, launchers string) (*bench, error) {
 		if err != nil {
 			return nil, err
 		}
-		gcc := exec.Command("gcc", "-O2", "-Wall", "-static", "-pthread", "-x", "c", "-o", program, "-")
+		gcc := exec.Command("gcc", "-O2", "-Wall", "-static-pie", "-pthread", "-x", "c", "-o", program, "-")
 		gcc.Stdin = strings.NewReader(string(source))
 		if out, err := gcc.CombinedOutput(); err != nil {
 			return nil, fmt.Errorf("compiling %s.c: %w\n%s", filepath.Base(program), err, out)

@@ -167,6 +167,9 @@ func prepareNode(*stage) ([]string, error) {
 	return []string{node, "-e", "0"}, err
 }
 
+// hidesOthers is why ps is not compared everywhere.
+const hidesOthers = "it does not show the processes outside"
+
 // crowdSize is how many processes ps shows, besides the machine's own.
 const crowdSize = 200
 
@@ -180,7 +183,7 @@ func preparePS(s *stage) ([]string, error) {
 	}
 	s.check = func(out []byte) error {
 		if bytes.Count(out, []byte("\n")) < crowdSize {
-			return errors.New("it does not show the processes outside")
+			return errors.New(hidesOthers)
 		}
 		return nil
 	}

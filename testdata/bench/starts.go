@@ -1,10 +1,8 @@
 package main
 
 import (
-	"bufio"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strconv"
@@ -198,25 +196,11 @@ func (s *stage) holdMounts(count int) (pid int, err error) {
 	return s.hold("unshare", "--mount", "sh", "-c", script, dir, strconv.Itoa(count))
 }
 
-// hold starts a process that says "ready" and ends with its input, which the end of
-// the case closes.
+// hold starts a process until the end of the case.
 func (s *stage) hold(argv ...string) (pid int, err error) {
-	cmd := exec.Command(argv[0], argv[1:]...)
-	cmd.Stderr = os.Stderr
-	in, err := cmd.StdinPipe()
-	if err != nil {
-		return 0, err
+	pid, end, err := startHeld(argv...)
+	if err == nil {
+		s.close(end)
 	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		return 0, err
-	}
-	if err := cmd.Start(); err != nil {
-		return 0, err
-	}
-	s.close(func() { in.Close(); cmd.Wait() })
-	if line, err := bufio.NewReader(out).ReadString('\n'); err != nil || line != "ready\n" {
-		return 0, fmt.Errorf("%q said %q: %w", argv, line, err)
-	}
-	return cmd.Process.Pid, nil
+	return pid, err
 }

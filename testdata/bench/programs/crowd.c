@@ -27,6 +27,9 @@ int main(int argc, char **argv)
 		if (child == 0) {
 			if (!leave)
 				prctl(PR_SET_PDEATHSIG, SIGKILL);
+			/* Nobody is to wait for the end of a pipe. */
+			for (int fd = 0; fd < 3; fd++)
+				close(fd);
 			for (;;)
 				pause();
 		}
