@@ -11,6 +11,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // scalePattern is how `make scale` chooses its cases.
@@ -411,7 +413,8 @@ func curveOfSandboxMemory(s *stage) error {
 	return nil
 }
 
-// proportional is the memory of all processes of a program, in KiB.
+// proportional is the memory of all processes of a program, in KiB. A process that shares its
+// parent's memory does not count.
 func proportional(program string) (sum float64, err error) {
 	links, err := filepath.Glob("/proc/[0-9]*/exe")
 	if err != nil {
@@ -420,6 +423,14 @@ func proportional(program string) (sum float64, err error) {
 	for _, link := range links {
 		if is, err := os.Readlink(link); err != nil || is != program {
 			continue // of another program, or gone
+		}
+		pid, err := strconv.Atoi(filepath.Base(filepath.Dir(link)))
+		if err != nil {
+			return 0, err
+		}
+		parent, err := statusField(pid, "PPid")
+		if err != nil || sameMemory(pid, int(parent)) {
+			continue
 		}
 		text, err := os.ReadFile(filepath.Join(filepath.Dir(link), "smaps_rollup"))
 		if err != nil {
@@ -433,6 +444,13 @@ func proportional(program string) (sum float64, err error) {
 		sum += kib
 	}
 	return sum, nil
+}
+
+// sameMemory asks the kernel, by kcmp(2).
+func sameMemory(a, b int) bool {
+	const vm = 1 // KCMP_VM
+	differ, _, errno := unix.Syscall6(unix.SYS_KCMP, uintptr(a), uintptr(b), vm, 0, 0, 0)
+	return errno == 0 && differ == 0
 }
 
 func curveOfMemory(s *stage) error {

@@ -90,7 +90,7 @@ func (s *stage) supervised(opens int, file string, look func(pid int) error) err
 	return nil
 }
 
-// statusField reads a number of kibibytes from /proc/PID/status.
+// statusField reads a number, of kibibytes where it is a size, from /proc/PID/status.
 func statusField(pid int, name string) (float64, error) {
 	text, err := os.ReadFile(fmt.Sprintf("/proc/%d/status", pid))
 	if err != nil {

@@ -14,6 +14,7 @@
 int main(int argc, char **argv)
 {
 	char byte;
+	pid_t parent = getpid();
 	int leave = argc > 2 && !strcmp(argv[2], "leave");
 
 	if (argc < 2)
@@ -27,9 +28,10 @@ int main(int argc, char **argv)
 		if (child == 0) {
 			if (!leave)
 				prctl(PR_SET_PDEATHSIG, SIGKILL);
-			/* Nobody is to wait for the end of a pipe. */
-			for (int fd = 0; fd < 3; fd++)
-				close(fd);
+			if (!leave && getppid() != parent)
+				return 0; /* It has ended before. */
+			/* Nobody is to wait for the end of a pipe, or for a lock. */
+			closefrom(0);
 			for (;;)
 				pause();
 		}
