@@ -32,7 +32,7 @@ func others() []launcher {
 		{"firejail", words("firejail --quiet --noprofile --"), ""},
 		{"sandlock", words("sandlock run -r / -w / --"), "asks a supervisor at each open"},
 		{"sandlock-plain", words("sandlock run --no-supervisor -r / -w / --"), "without its supervisor"},
-		{"syd", words("syd -poff --"), "asks a supervisor at each open"},
+		{"syd", words("syd -poff -m trace/allow_unsafe_exec_nopie:1 --"), "asks a supervisor at each open"},
 		{"gvisor", words("runsc --ignore-cgroups --network=host do -force-overlay=false"), "a kernel of its own, in a program"},
 	}
 }
@@ -122,6 +122,9 @@ func (b *bench) find(name string) (string, error) {
 // beside adds a command as it is, in memjail's modes and in every other launcher that is
 // installed. count is how many things the command does; 0 if it prints nanoseconds and a count.
 func (s *stage) beside(count int, argv ...string) {
+	if path, err := exec.LookPath(argv[0]); err == nil {
+		argv = append([]string{path}, argv[1:]...) // some launchers do not look for it
+	}
 	add := func(name string, argv []string) {
 		if count == 0 {
 			s.printing(name, argv...)

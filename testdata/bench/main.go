@@ -109,19 +109,15 @@ func measureAll(o options, cases []benchCase) (*report, error) {
 		return nil, err
 	}
 	defer os.RemoveAll(b.dir)
-	if o.seconds > 0 {
-		var sum float64
-		for _, c := range cases {
-			sum += c.lasts()
-		}
-		b.patience = o.seconds / sum
-	}
 	r := &report{Machine: thisMachine(), Command: commandLine(o.only)}
 	begun, busyBefore := time.Now(), busy()
 	var failed []error
-	for _, c := range cases {
+	for i, c := range cases {
 		if o.runs > 0 {
 			c.runs = o.runs
+		}
+		if o.seconds > 0 {
+			b.hurry(o.seconds-time.Since(begun).Seconds(), cases[i:])
 		}
 		one, err := b.measure(c)
 		var missing skip
@@ -139,6 +135,18 @@ func measureAll(o options, cases []benchCase) (*report, error) {
 	r.Seconds = time.Since(begun).Seconds()
 	r.Others = max(0, busy()-busyBefore-own()) / r.Seconds / float64(runtime.NumCPU())
 	return r, errors.Join(failed...)
+}
+
+// hurry spreads the seconds that are left over the cases that are left.
+func (b *bench) hurry(seconds float64, cases []benchCase) {
+	var sum float64
+	for _, c := range cases {
+		sum += c.lasts()
+	}
+	b.patience, b.fewest = max(0.1, seconds/sum), fewestRuns
+	if b.patience < 0.5 {
+		b.fewest = 1
+	}
 }
 
 // commandLine is what makes these figures again.

@@ -24,7 +24,10 @@ type bench struct {
 	dir                              string // for everything that a case needs; everybody may look into it
 	tree                             string // the top of the source tree
 	launchers                        string // where other launchers are looked for, before PATH; may be empty
-	patience                         float64
+	// patience is what the cases' seconds are multiplied with, and fewest the number of runs
+	// that a variant has even if it takes longer; both become less when time gets short.
+	patience float64
+	fewest   int
 }
 
 func newBench(memjail, launchers string) (*bench, error) {
@@ -41,7 +44,7 @@ func newBench(memjail, launchers string) (*bench, error) {
 	}
 	b := &bench{dir: dir, tree: tree, memjail: filepath.Join(dir, "memjail"), opens: filepath.Join(dir, "opens"),
 		limit: filepath.Join(dir, "limit"), crowd: filepath.Join(dir, "crowd"),
-		interrupted: filepath.Join(dir, "interrupted"), launchers: launchers, patience: 1}
+		interrupted: filepath.Join(dir, "interrupted"), launchers: launchers, patience: 1, fewest: fewestRuns}
 	// A copy is what people have: a linker's own output lies in the page cache in
 	// smaller pieces. And servers run it as another user.
 	if err := copyProgram(memjail, b.memjail); err != nil {
@@ -179,7 +182,7 @@ func (s *stage) printing(name string, argv ...string) {
 func (s *stage) close(f func()) { s.closing = append(s.closing, f) }
 
 // longest is how long a command may go on.
-const longest = 60 * time.Second
+const longest = 30 * time.Second
 
 func output(argv []string) ([]byte, error) {
 	ctx, cancel := context.WithTimeout(context.Background(), longest)
@@ -229,14 +232,14 @@ func (b *bench) measure(c benchCase) (result, error) {
 		return result{}, err
 	}
 	turns := newTurns(s, c.lasts()*b.patience)
-	if c.runs > 1 {
+	if c.runs > 1 && b.fewest > 1 {
 		if err := turns.warm(); err != nil {
 			return result{}, err
 		}
 	}
 	for round := range c.runs {
 		took := time.Since(turns.begun).Seconds()
-		if round >= fewestRuns && took > turns.seconds || round > 0 && took > 2*turns.seconds {
+		if round >= b.fewest && took > turns.seconds || round > 0 && took > 2*turns.seconds {
 			break
 		}
 		if err := turns.round(round); err != nil {

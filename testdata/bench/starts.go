@@ -102,7 +102,7 @@ func prepareModes(s *stage) error {
 	for _, mode := range modes {
 		s.whole(mode.name, append(s.inside(mode.flags...), nothing)...)
 	}
-	s.whole("learn", s.memjail, "learn", "-q", "-o", "/dev/stdout", "--", nothing)
+	s.whole("learn", s.memjail, "learn", "-q", "--", nothing)
 	s.whole("exec", s.memjail, "exec", "-q", "--", nothing)
 	s.whole("exec-plain", slices.Concat([]string{s.memjail}, execPlain, []string{nothing})...)
 	user, err := unprivileged()
@@ -111,7 +111,7 @@ func prepareModes(s *stage) error {
 	}
 	s.whole("user-native", append(slices.Clone(user), nothing)...)
 	s.whole("user-run", slices.Concat(user, s.inside(), []string{nothing})...)
-	s.whole("user-private-view", slices.Concat([]string{"env", "-C", "/usr"}, user,
+	s.whole("user-private-view", slices.Concat([]string{"env", "-C", "/usr", "HOME=/"}, user,
 		s.inside(append(workspace, "--view", "private")...), []string{nothing})...)
 	return nil
 }
