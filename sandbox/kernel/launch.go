@@ -83,6 +83,9 @@ func (e *LaunchError) Error() string {
 	if e.Hole {
 		return e.Step + ": the attempt succeeded, so memory is not closed on this system"
 	}
+	if e.Errno == unix.E2BIG && !e.Exec { // of landlock_restrict_self(2)
+		return e.Step + ": the kernel nests 16 Landlock domains at most, and sandboxes around this one have them"
+	}
 	return fmt.Sprintf("%s: %v", e.Step, e.Errno)
 }
 

@@ -92,10 +92,8 @@ type benchCase struct {
 	prepare func(*stage) error
 	// axis is what the curves of a case of scale go along. each: the values are what one of many
 	// takes, which is not to grow; else they are of all, and not to grow more than the axis does.
-	// reason is why they do where they do.
-	axis   string
-	each   bool
-	reason string
+	axis string
+	each bool
 }
 
 func (c benchCase) lasts() float64 {

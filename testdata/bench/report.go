@@ -68,7 +68,6 @@ type result struct {
 	Skipped []string  `json:"skipped,omitempty"`
 	Axis    string    `json:"axis,omitempty"`
 	Each    bool      `json:"each,omitempty"`
-	Reason  string    `json:"reason,omitempty"`
 }
 
 // value is what a variant took, and how many times as long as the first variant.
@@ -102,7 +101,7 @@ type outcome struct {
 func (o outcome) met() bool { return o.Is.Median <= o.Goal }
 
 func newResult(c benchCase, s *stage, samples [][]float64) result {
-	r := result{Name: c.name, Unit: c.unit, Skipped: s.skipped, Axis: c.axis, Each: c.each, Reason: c.reason}
+	r := result{Name: c.name, Unit: c.unit, Skipped: s.skipped, Axis: c.axis, Each: c.each}
 	index := map[string]int{}
 	for i, v := range s.variants {
 		runs := len(slices.DeleteFunc(slices.Clone(samples[i]), math.IsNaN))

@@ -40,7 +40,7 @@ func scaleCases() []benchCase {
 		curve("rest", "processes killed at the end", curveOfRest),
 		curve("ps", "processes that ps shows", curveOfPS),
 		curve("learn", "files learned", curveOfLearning),
-		each("depth", "directories above the file", curveOfDepth),
+		curve("depth", "directories above the file", curveOfDepth),
 		each("processes", "processes that open files", curveOfOpeners(func(n int) []string {
 			return []string{strconv.Itoa(8192 / n), strconv.Itoa(n), "1"}
 		})),
