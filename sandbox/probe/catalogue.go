@@ -74,3 +74,35 @@ func matches(pattern, name string) (bool, error) {
 	}
 	return path.Match(pattern, name)
 }
+
+// Quick returns one attempt of each route, for a look that takes some seconds: one that can be
+// made on this machine by this user, if there is one.
+func Quick(all []Attempt) []Attempt {
+	chosen := map[string]Attempt{}
+	cost := map[string]int{}
+	for _, a := range all {
+		c := 0
+		for i, dear := range []bool{a.Setup != nil || a.SetupLate != nil, a.Seconds > 0,
+			a.ABI != "" && a.ABI != Native, a.As != nil, a.Promise != "" && a.Promise != PromiseClosed} {
+			if dear {
+				c += 1 << i
+			}
+		}
+		if old, ok := cost[a.Route]; ok && old <= c {
+			continue
+		}
+		if a.Needs != nil && a.Needs() != "" {
+			c += 1 << 10
+		}
+		if old, ok := cost[a.Route]; !ok || c < old {
+			chosen[a.Route], cost[a.Route] = a, c
+		}
+	}
+	var list []Attempt
+	for _, a := range all { // in their order
+		if c, ok := chosen[a.Route]; ok && c.Name() == a.Name() {
+			list = append(list, a)
+		}
+	}
+	return list
+}

@@ -99,7 +99,7 @@ func judge(t policy.Test, outside, inside attempt, result *Result) {
 		result.Status = Held
 	default:
 		result.Status = Failed
-		result.Fix = fmt.Sprintf("memjail policy explain %s %s", result.Policy, question(t))
+		result.Fix = fmt.Sprintf("memjail policy explain %s %s", policy.ShellWord(result.Policy), question(t))
 	}
 }
 
@@ -109,7 +109,7 @@ func question(t policy.Test) string {
 		policy.ActionExecute: "--exec",
 		policy.ActionConnect: "--connect", policy.ActionBind: "--bind",
 		policy.ActionSend: "--send", policy.ActionReceive: "--receive", policy.ActionCall: "--call"}[t.Access]
-	return flag + " " + object(t)
+	return flag + " " + policy.ShellWord(object(t))
 }
 
 // try has this program try the accesses, started by launcher; nil is outside.

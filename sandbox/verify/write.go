@@ -13,16 +13,18 @@ import (
 type Format = report.Format
 
 const (
-	Text   Format = "text"
-	JSON   Format = "json"
-	JUnit         = report.JUnit
-	TAP           = report.TAP
-	SARIF         = report.SARIF
-	GitHub        = report.GitHub
+	Text Format = "text"
+	JSON Format = "json"
+	// Markdown is a summary to be read beside a run.
+	Markdown Format = "markdown"
+	JUnit           = report.JUnit
+	TAP             = report.TAP
+	SARIF           = report.SARIF
+	GitHub          = report.GitHub
 )
 
 // Formats lists all of them.
-func Formats() []Format { return append([]Format{Text, JSON}, report.Formats()...) }
+func Formats() []Format { return append([]Format{Text, JSON, Markdown}, report.Formats()...) }
 
 // Write writes the report.
 func (r *Report) Write(w io.Writer, f Format) error {
@@ -31,6 +33,8 @@ func (r *Report) Write(w io.Writer, f Format) error {
 		return report.EncodeJSON(w, r)
 	case Text:
 		return r.writeText(w)
+	case Markdown:
+		return r.writeMarkdown(w)
 	}
 	return r.suite().Write(w, f)
 }

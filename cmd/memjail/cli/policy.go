@@ -142,46 +142,6 @@ func newPolicySchema(io streams) *cobra.Command {
 	return cmd
 }
 
-func newPolicyDiff(io streams) *cobra.Command {
-	var asJSON bool
-	cmd := &cobra.Command{
-		Use: "diff A B", Short: "Show what policy B allows and A does not, and the other way round",
-		Example: "  memjail policy diff memory ./my.toml", Args: wantArgs(2, 2),
-		RunE: func(_ *cobra.Command, args []string) error { return diffPolicies(io, args[0], args[1], asJSON) },
-	}
-	cmd.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	return cmd
-}
-
-func diffPolicies(io streams, a, b string, asJSON bool) error {
-	var both [2]policy.Policy
-	for i, name := range []string{a, b} {
-		var err error
-		if both[i], err = file.Load(name); err != nil {
-			return misused(err)
-		}
-	}
-	changes := policy.Diff(both[0], both[1])
-	if asJSON {
-		return printJSON(io, slices.Concat([]policy.Change{}, changes))
-	}
-	for _, c := range changes {
-		what := c.Key
-		if c.Value != "" {
-			what += " " + c.Value
-		}
-		if _, err := fmt.Fprintf(io.out, "%s: %s: %s → %s\n", c.Effect, report.Printable(what),
-			report.Printable(c.A), report.Printable(c.B)); err != nil {
-			return err
-		}
-	}
-	if len(changes) == 0 {
-		_, err := fmt.Fprintln(io.out, "both allow the same")
-		return err
-	}
-	return nil
-}
-
 func newPolicyLint(io streams) *cobra.Command {
 	var asJSON bool
 	flags := &policyFlags{}

@@ -26,12 +26,16 @@ type verifyOptions struct {
 	only     []string
 	noProbe  bool
 	noRun    bool
+	quick    bool
+	summary  string
 	format   string
 	output   string
 	baseline string
 	quiet    bool
 
 	facts policy.LintFacts
+	// probed has the reports of the attack suite by the policies that it was made under.
+	probed map[string]*probe.Report
 }
 
 func newVerify(io streams) *cobra.Command {
@@ -72,9 +76,12 @@ Exit status:
 	f := cmd.Flags()
 	f.StringArrayVar(&o.only, "only", nil, "make only attempts whose names match `GLOB`; a/... matches all below a")
 	f.BoolVar(&o.noProbe, "no-probe", false, "do not attack the sandbox; only lint and the policy's own tests")
+	f.BoolVar(&o.quick, "quick", false, "make one attempt of each route, which takes some seconds, instead of all")
 	f.BoolVar(&o.noRun, "no-run", false, "do not execute the programs of \"run\" tests; these tests are not proven")
 	f.StringVar(&o.format, "format", string(verify.Text), "write the report as `FORMAT`: "+verifyFormats())
 	f.StringVarP(&o.output, "output", "o", "", "write the report to `FILE` instead of standard output")
+	f.StringVar(&o.summary, "summary", "",
+		"append a summary in Markdown to `FILE`; with --format github, where GitHub expects it")
 	f.StringVar(&o.baseline, "baseline", "", "`FILE` with findings that are accepted until a date")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "show no progress")
 	return cmd
@@ -92,10 +99,14 @@ func (o *verifyOptions) run(args []string, io streams) error {
 	if !slices.Contains(verify.Formats(), verify.Format(o.format)) {
 		return misusedf("--format %s: must be one of %s", o.format, verifyFormats())
 	}
-	selected, err := probe.Select(attempts.All(), o.only)
+	all := attempts.All()
+	if o.quick {
+		all = probe.Quick(all)
+	}
+	selected, err := probe.Select(all, o.only)
 	if err != nil || len(selected) == 0 || o.noProbe && len(o.only) > 0 {
-		return misusedf("--only %s: must match attempts (see \"memjail probe --list\"), and cannot be "+
-			"used with --no-probe", strings.Join(o.only, ", "))
+		return misusedf("--only %s: must match attempts (see \"memjail probe --list\"; with --quick, those of its "+
+			"choice), and cannot be used with --no-probe", strings.Join(o.only, ", "))
 	}
 	if o.noProbe {
 		selected = nil
@@ -124,7 +135,7 @@ func (o *verifyOptions) run(args []string, io streams) error {
 	defer stop()
 	report := &verify.Report{Version: version(), Kernel: kernel.Release(), UID: os.Geteuid(), Started: time.Now(),
 		Policies: args, Results: []verify.Result{}}
-	o.facts = allLintFacts()
+	o.facts, o.probed = allLintFacts(), map[string]*probe.Report{}
 	for _, v := range policies {
 		if err := o.verify(ctx, v, selected, report, io); err != nil {
 			return err
@@ -135,6 +146,9 @@ func (o *verifyOptions) run(args []string, io streams) error {
 	if err := errors.Join(report.Write(out.w, verify.Format(o.format)), out.close()); err != nil {
 		return fmt.Errorf("writing the report: %w", err)
 	}
+	if err := o.summarize(report); err != nil {
+		return err
+	}
 	switch {
 	case report.Count(verify.Failed) > 0:
 		return statusError(exitFinding)
@@ -142,6 +156,33 @@ func (o *verifyOptions) run(args []string, io streams) error {
 		return statusError(exitUnproven)
 	}
 	return nil
+}
+
+// summarize appends the summary to the file that is to have it.
+func (o *verifyOptions) summarize(report *verify.Report) error {
+	name := o.summary
+	if name == "" && verify.Format(o.format) == verify.GitHub {
+		name = os.Getenv("GITHUB_STEP_SUMMARY")
+	}
+	if name == "" {
+		return nil
+	}
+	f, err := os.OpenFile(name, os.O_CREATE|os.O_APPEND|os.O_WRONLY, 0o644)
+	if err != nil {
+		return fmt.Errorf("writing the summary: %w", err)
+	}
+	if err := errors.Join(report.Write(f, verify.Markdown), f.Close()); err != nil {
+		return fmt.Errorf("writing the summary: %w", err)
+	}
+	return nil
+}
+
+// allowedBy is the same for policies that allow the same: the attack suite need not run under
+// more than one of them.
+func allowedBy(p policy.Policy) string {
+	p = p.Clone()
+	p.Tests, p.Report = nil, policy.Report{}
+	return string(file.Render(p))
 }
 
 // notAmong returns the names of the attempts that are in all and not in chosen.
@@ -192,9 +233,13 @@ func (o *verifyOptions) verify(ctx context.Context, v verified, selected []probe
 			NoPrograms: o.noRun})
 	if len(selected) > 0 {
 		p := &probeOptions{policyFlags: *v.flags, only: o.only, quiet: o.quiet}
-		probed, err := p.investigate(ctx, selected, io)
-		if err != nil {
-			return err
+		key := allowedBy(v.policy)
+		probed := o.probed[key]
+		if probed == nil {
+			if probed, err = p.investigate(ctx, selected, io); err != nil {
+				return err
+			}
+			o.probed[key] = probed
 		}
 		report.Probe(name, probed, probed.Proven(o.only))
 	}
