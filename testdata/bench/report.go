@@ -57,7 +57,12 @@ func newSpread(values []float64) spread {
 }
 
 // relative is half the way from the quarter to three quarters, by the median.
-func (s spread) relative() float64 { return (s.High - s.Low) / 2 / s.Median }
+func (s spread) relative() float64 {
+	if s.Median == 0 {
+		return 0
+	}
+	return (s.High - s.Low) / 2 / s.Median
+}
 
 // result is a case's outcome.
 type result struct {
@@ -135,7 +140,9 @@ func newResult(c benchCase, s *stage, samples [][]float64) result {
 func ratios(a, b []float64) []float64 {
 	list := make([]float64, min(len(a), len(b)))
 	for i := range list {
-		list[i] = a[i] / b[i]
+		if list[i] = a[i] / b[i]; math.IsInf(list[i], 0) {
+			list[i] = math.NaN() // of nothing there is no multiple
+		}
 	}
 	return list
 }
