@@ -53,7 +53,11 @@ func (s series) growth(each bool, u unit) (text string, worse bool) {
 
 func (r *report) scaleText() string {
 	var w bytes.Buffer
-	fmt.Fprintf(&w, "%s\n\n![how each cost grows](scale.svg)\n", r.where())
+	fmt.Fprintf(&w, "%s\n\n", r.where())
+	if r.Others > quiet {
+		fmt.Fprintf(&w, "%s\n\n", r.busyMachine())
+	}
+	fmt.Fprint(&w, "![how each cost grows](scale.svg)\n")
 	var rows [][]string
 	for _, c := range r.Results {
 		name := strings.TrimPrefix(c.Name, "scale/")

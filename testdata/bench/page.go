@@ -187,10 +187,22 @@ func chosenColumns(keep func(column) bool) []column {
 	return slices.DeleteFunc(slices.Clone(columns), func(c column) bool { return !keep(c) })
 }
 
+// quiet is up to which share of the CPU time of others figures are worth something.
+const quiet = 0.15
+
+func (r *report) busyMachine() string {
+	return fmt.Sprintf("**The machine was busy**: other programs took %.0f %% of its CPU time during this run, so only "+
+		"large differences mean something.", 100*r.Others)
+}
+
 func (r *report) benchText() string {
 	var w bytes.Buffer
 	names := r.rows()
-	fmt.Fprintf(&w, "%s\n\n## Side by side\n\n![every launcher beside the same without one](benchmarks.svg)\n\n", r.where())
+	fmt.Fprintf(&w, "%s\n\n", r.where())
+	if r.Others > quiet {
+		fmt.Fprintf(&w, "%s\n\n", r.busyMachine())
+	}
+	fmt.Fprint(&w, "## Side by side\n\n![every launcher beside the same without one](benchmarks.svg)\n\n")
 	fmt.Fprint(&w, "Single steps, and how many times as long as without a sandbox:\n\n")
 	r.sideBySide(&w, chosenColumns(func(c column) bool { return c.absolute }), names)
 	fmt.Fprint(&w, "\nPrograms, by how long they take without a sandbox (the first row):\n\n")
@@ -270,5 +282,8 @@ func (r *report) tables(w *bytes.Buffer) {
 func (r *report) readmeText() string {
 	var w bytes.Buffer
 	r.sideBySide(&w, chosenColumns(func(c column) bool { return c.readme }), readmeRows)
+	if r.Others > quiet {
+		fmt.Fprintf(&w, "\n%s\n", r.busyMachine())
+	}
 	return w.String()
 }
