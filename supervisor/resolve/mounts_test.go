@@ -101,7 +101,7 @@ func TestOpenMountedOver(t *testing.T) {
 		}
 		return err
 	}
-	names := []string{"version", "sys/kernel/osrelease", "bus/input/devices", pid + "/stat", "uptime"}
+	names := []string{"version", "sys/kernel/osrelease", "bus/input/devices", pid + "/stat", "uptime", "loadavg"}
 	for _, name := range names {
 		if err := opens(name); err != nil {
 			t.Fatalf("control: %v", err)
@@ -113,9 +113,12 @@ func TestOpenMountedOver(t *testing.T) {
 	mount(t, "/proc/1/stat", "/proc/"+pid+"/stat", "", unix.MS_BIND)
 	mount(t, "/dev/null", "/proc/uptime", "", unix.MS_BIND)
 	mount(t, "tmpfs", "/proc/fs", "tmpfs", 0)
+	// A file of another file system, whose place there has the name that it is mounted on.
+	tree(t, "/proc/fs", "loadavg")
+	mount(t, "/proc/fs/loadavg", "/proc/loadavg", "", unix.MS_BIND)
 	for name, want := range map[string]error{
 		"version": unix.EXDEV, "sys/kernel/osrelease": nil, "bus/swappiness": unix.EXDEV,
-		pid + "/stat": unix.EXDEV, "uptime": unix.EXDEV,
+		pid + "/stat": unix.EXDEV, "uptime": unix.EXDEV, "loadavg": unix.EXDEV,
 		"cpuinfo": nil, "self/maps": unix.ELOOP, "nothing": unix.ENOENT, "../etc/passwd": unix.EXDEV,
 		"/etc/passwd": unix.EXDEV, "sys/kernel": unix.EXDEV,
 		pid + "/fd/0": unix.ELOOP, pid + "/cwd/x": unix.ELOOP,

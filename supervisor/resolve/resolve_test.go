@@ -241,7 +241,7 @@ func TestQuickMissing(t *testing.T) {
 		"nothing" + strings.Repeat("/x", maxMissing): decide.Unknown,
 		"dangling": decide.Unknown, "tofile": decide.Unknown, "dangling/x": decide.Unknown, "f/x": decide.Unknown,
 		"toproc/nothing": decide.Unknown, "toproc/self/fd/9999": decide.Unknown, "tofd/9999": decide.Unknown,
-		"toproc/nothing/x": decide.Unknown,
+		"toproc/nothing/x": decide.Unknown, "": decide.Unknown,
 	} {
 		p := newPath(path)
 		if got := r.RuleOutProcfs(who, p); got != want || p.String() != path {

@@ -32,6 +32,7 @@ type bench struct {
 	memjail, self, dir string
 	time               time.Duration
 	only               *regexp.Regexp
+	tasks              int // the limit of processes and threads
 	wrong              int
 	rows               map[string][]string // of the tables, by their heading
 }
@@ -90,6 +91,7 @@ func (b *bench) all(sandboxes int) (err error) {
 	if b.self, err = os.Executable(); err != nil {
 		return err
 	}
+	b.tasks = 6000 + sandboxes*30 // a supervisor and a canary have a dozen threads each
 	if b.dir, err = os.MkdirTemp("", "load-"); err != nil {
 		return err
 	}
@@ -138,7 +140,7 @@ func (b *bench) complain(format string, args ...any) {
 
 // command is one that runs as the ordinary user, under limits.
 func (b *bench) command(argv ...string) *exec.Cmd {
-	limits := []string{"prlimit", "--nproc=6000", "--as=4294967296", "--fsize=268435456", "--core=0", "setpriv",
+	limits := []string{"prlimit", "--nproc="+strconv.Itoa(b.tasks), "--as=4294967296", "--fsize=268435456", "--core=0", "setpriv",
 		"--reuid", strconv.Itoa(user), "--regid", strconv.Itoa(user), "--clear-groups"}
 	argv = append(limits, argv...)
 	cmd := exec.Command(argv[0], argv[1:]...)

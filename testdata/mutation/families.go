@@ -57,7 +57,7 @@ var families = []family{
 			{"-run", "Held|Foreign|Inherited|TestKernelObjects", "./cmd/memjail"}}},
 	{name: "resolver", files: []string{"supervisor/resolve/resolve.go", "supervisor/resolve/walk.go",
 		"supervisor/resolve/mounted.go", "supervisor/resolve/process.go"},
-		operators: negate | dropSide, tests: [][]string{{"./supervisor/resolve"}}},
+		operators: negate | dropSide, tests: [][]string{{"./supervisor/resolve"}, {"-run", "Slow", "./supervisor"}}},
 	{name: "BPF programs", files: []string{"sandbox/capability/install/bpf/capability.bpf.c"},
 		operators: emptyProgram, slow: true, tests: [][]string{{"-run", "TestCapability$|TestDrop$", "./cmd/memjail"}}},
 }
