@@ -102,8 +102,9 @@ func TestShadows(t *testing.T) {
 23 22 0:41 / /srv/a rw - tmpfs t rw
 24 20 8:1 /gone//deleted /lost rw - ext4 d rw
 25 24 0:42 / /lost/x rw - tmpfs t rw
+26 21 0:43 / /elsewhere rw - tmpfs t rw
 `)
-	for id, want := range map[int][]string{22: {"/other/a"}, 23: nil, 25: nil} {
+	for id, want := range map[int][]string{22: {"/other/a"}, 23: nil, 25: nil, 26: nil} {
 		m := table.byID(id)
 		got := table.shadows(m, table.byID(m.Parent))
 		if !slices.Equal(got, want) {

@@ -52,7 +52,13 @@ func (b *bench) stress() error {
 		}
 		var only []string
 		for _, name := range outside {
-			if !slices.Contains(inside, name) {
+			if slices.Contains(inside, name) {
+				continue
+			}
+			// A second may be too short on a busy machine.
+			again, _, _, _ := b.run(5*time.Second, "stress-ng", "--"+name, "1", "--timeout", "5", "--oomable",
+				"--temp-path", b.dir+"/work", "--metrics-brief")
+			if inside = append(inside, worked(again)...); !slices.Contains(inside, name) {
 				only = append(only, name)
 			}
 		}
