@@ -289,6 +289,11 @@ func (o *object) covers(inner *object) bool {
 	}
 }
 
+// stricterThan reports whether o is to be kept of two objects on one inode; other may be nil.
+func (o *object) stricterThan(other *object) bool {
+	return other == nil || o.kind > other.kind || o.kind == other.kind && other.ceiling.has(o.ceiling)
+}
+
 // findAncestors visits the objects in the order of their paths, so that the one that
 // a message names is always the same.
 func (c *carving) findAncestors() {

@@ -93,6 +93,23 @@ func TestAddStricter(t *testing.T) {
 	}
 }
 
+// TestStricterThan: of two objects on one inode the stricter is kept.
+func TestStricterThan(t *testing.T) {
+	closed, node := &object{kind: excluded}, &object{kind: devices}
+	more, fewer := &object{kind: limited, ceiling: ReadFile | ReadDir}, &object{kind: limited, ceiling: ReadDir}
+	for _, test := range []struct {
+		o, other *object
+		want     bool
+	}{
+		{more, nil, true}, {closed, more, true}, {more, closed, false}, {closed, node, true}, {node, closed, false},
+		{node, more, true}, {more, node, false}, {fewer, more, true}, {more, fewer, false},
+	} {
+		if test.o.stricterThan(test.other) != test.want {
+			t.Errorf("%+v is stricter than %+v: %t", test.o, test.other, !test.want)
+		}
+	}
+}
+
 // TestShadows: a directory on which something is mounted is also reached where another mount
 // shows it; not where it is covered, deleted or not below.
 func TestShadows(t *testing.T) {

@@ -84,8 +84,7 @@ func (w *walker) collectCeilings() {
 			continue
 		}
 		if n := w.at(path); n != nil {
-			l := w.ceiling(n)
-			if l.object == nil || o.kind > l.object.kind || o.kind == l.object.kind && l.object.ceiling.has(o.ceiling) {
+			if l := w.ceiling(n); o.stricterThan(l.object) {
 				l.object = o
 			}
 		}

@@ -24,7 +24,7 @@ const (
 const leftOut = "bigheap,oom-pipe,stack,resources,smi,softlockup,cpu-online,sleep"
 
 var classes = []string{"cpu", "cpu-cache", "device", "filesystem", "interrupt", "io", "memory", "network", "os", "pipe",
-	"scheduler", "security", "vm"}
+	"scheduler", "vm"}
 
 var metric = regexp.MustCompile(`(?m)metrc: \[\d+\] (\S+) +(\d+) +[\d.]+ +[\d.]+ +[\d.]+ +[\d.]+ +[\d.]+$`)
 

@@ -140,7 +140,7 @@ func (b *bench) complain(format string, args ...any) {
 
 // command is one that runs as the ordinary user, under limits.
 func (b *bench) command(argv ...string) *exec.Cmd {
-	limits := []string{"prlimit", "--nproc="+strconv.Itoa(b.tasks), "--as=4294967296", "--fsize=268435456", "--core=0", "setpriv",
+	limits := []string{"prlimit", "--nproc=" + strconv.Itoa(b.tasks), "--as=4294967296", "--fsize=268435456", "--core=0", "setpriv",
 		"--reuid", strconv.Itoa(user), "--regid", strconv.Itoa(user), "--clear-groups"}
 	argv = append(limits, argv...)
 	cmd := exec.Command(argv[0], argv[1:]...)
