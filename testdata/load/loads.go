@@ -87,6 +87,12 @@ func (b *bench) row(table, format string, args ...any) {
 	line := fmt.Sprintf(format, args...)
 	fmt.Println(line)
 	b.rows[table] = append(b.rows[table], line)
+	if b.page == "" {
+		return
+	}
+	if err := b.writePage(b.page); err != nil { // at once: a later load may not end
+		b.complain("writing %s: %v", b.page, err)
+	}
 }
 
 // sequence starts sandboxes one after the other.
@@ -208,6 +214,7 @@ const (
 	endMark   = "<!-- end of load -->\n"
 )
 
+// writePage writes the tables.
 func (b *bench) writePage(file string) error {
 	text, err := os.ReadFile(file)
 	if err != nil {

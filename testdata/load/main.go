@@ -33,6 +33,7 @@ type bench struct {
 	time               time.Duration
 	only               *regexp.Regexp
 	tasks              int // the limit of processes and threads
+	page               string
 	wrong              int
 	rows               map[string][]string // of the tables, by their heading
 }
@@ -53,12 +54,9 @@ func main() {
 	if os.Getpid() != 1 {
 		os.Exit(shutIn())
 	}
-	b := &bench{memjail: flag.Arg(0), time: *duration, only: regexp.MustCompile(*only), rows: map[string][]string{}}
-	err := b.all(*sandboxes)
-	if err == nil && *page != "" {
-		err = b.writePage(*page)
-	}
-	if err != nil {
+	b := &bench{memjail: flag.Arg(0), time: *duration, only: regexp.MustCompile(*only), page: *page,
+		rows: map[string][]string{}}
+	if err := b.all(*sandboxes); err != nil {
 		fmt.Fprintln(os.Stderr, "load:", err)
 		os.Exit(2)
 	}
@@ -183,7 +181,7 @@ func watch(pid int, during time.Duration, ended <-chan error) (early, last usage
 			return early, last, err
 		case <-tick.C:
 			now, err := usageOf(pid)
-			if err != nil {
+			if err != nil || now.memory == 0 { // it is ending
 				continue
 			}
 			if last = now; time.Since(begin) < during/4 {
