@@ -25,6 +25,8 @@ LOAD         ?= 10m
 LOADFLAGS    ?=
 # Which suites `make corpus` runs: a regular expression for their names.
 CORPUS       ?= .
+# Where `make services` makes the root directory with Debian's servers.
+SERVICES     ?= $(CURDIR)/bin/services
 # What `make packages` calls the version.
 VERSION      ?= 0.1.0
 # DEPS=skip leaves the system's packages alone; tests that lack one are skipped.
@@ -119,6 +121,12 @@ containers: build ## Docker, Podman, containerd and CRI with memjail-oci, and se
 		python3 redis-tools runc util-linux
 	MEMJAIL_CONTAINERS=all $(GO) test -count=1 -timeout 1h -run 'TestContainers|TestOCI' -v ./cmd/memjail
 	cd testdata/containers/cri && $(GO) test -count=1 ./...
+
+.PHONY: services
+services: build ## Debian's servers by their policies in a booted systemd: loads, reloads (SERVICES=directory of the root)
+	@DEPS=$(DEPS) .ci/deps debootstrap systemd util-linux
+	testdata/systemd/services.sh '$(SERVICES)'
+	MEMJAIL_SERVICES_ROOT=$(SERVICES) $(GO) test -count=1 -timeout 30m -run TestServices -v ./cmd/memjail
 
 .PHONY: packages
 packages: ## packages for Debian, Red Hat and Alpine, an archive, an image, SBOM and checksums: bin/packages/ (VERSION=0.1.0)

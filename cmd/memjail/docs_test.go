@@ -230,7 +230,8 @@ func TestDocsFlags(t *testing.T) {
 		"capability install", "capability status", "capability uninstall", "policy show", "policy explain",
 		"policy init",
 		"policy lint", "policy diff", "policy list", "policy schema", "policy export", "verify", "systemd drop-in",
-		"systemd check", "systemd remove", "systemd learn", "systemd list", "systemd status"} {
+		"systemd check", "systemd remove", "systemd learn", "systemd list", "systemd status",
+		"systemd apply"} {
 		help, err := exec.Command(memjail, append(strings.Fields(command), "--help")...).Output()
 		if err != nil {
 			t.Fatalf("memjail %s --help: %v", command, err)

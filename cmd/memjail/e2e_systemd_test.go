@@ -25,6 +25,17 @@ type machine struct {
 // programs installed in it.
 func bootSystemd(t *testing.T) *machine {
 	t.Helper()
+	root := os.Getenv("MEMJAIL_TEST_SYSTEMD_ROOT")
+	if root == "" {
+		root = "/"
+	}
+	return bootSystemdOf(t, root)
+}
+
+// bootSystemdOf does so with another release of systemd, or other services, in a root that
+// debootstrap(8) made.
+func bootSystemdOf(t *testing.T, root string) *machine {
+	t.Helper()
 	if os.Geteuid() != 0 {
 		t.Skip("booting a systemd needs root")
 	}
@@ -42,11 +53,6 @@ func bootSystemd(t *testing.T) *machine {
 		t.Fatalf("building boot: %v\n%s", err, out)
 	}
 	console := filepath.Join(t.TempDir(), "console")
-	// Another release of systemd can be tried, in a root that debootstrap(8) made.
-	root := os.Getenv("MEMJAIL_TEST_SYSTEMD_ROOT")
-	if root == "" {
-		root = "/"
-	}
 	cmd := exec.Command(boot, "--root", root, "--console", console)
 	in, err := cmd.StdinPipe()
 	if err != nil {
@@ -77,7 +83,7 @@ func bootSystemd(t *testing.T) *machine {
 	}
 	m := &machine{pid: pid, root: fmt.Sprintf("/proc/%d/root", pid)}
 	m.install(t, memjailPath(t), "/usr/local/bin/memjail")
-	for _, name := range []string{"service.py", "load.py"} {
+	for _, name := range []string{"service.py", "load.py", "client.py"} {
 		m.install(t, filepath.Join("..", "..", "testdata", "systemd", name), "/usr/local/lib/"+name)
 	}
 	return m
@@ -197,6 +203,7 @@ func TestSystemd(t *testing.T) {
 		{"journal", unitJournal}, {"check", unitCheck}, {"template", unitTemplate}, {"user", unitUser},
 		{"nginx", unitNginx}, {"redis", unitRedis}, {"postgresql", unitPostgreSQL},
 		{"learn", unitLearn}, {"learn-killed", unitLearnKilled},
+		{"many", unitMany}, {"apply", unitApply}, {"apply-killed", unitApplyKilled},
 		{"runc", unitRunc}, {"private-pids", unitPrivatePIDs},
 	} {
 		t.Run(c.name, func(t *testing.T) { c.run(t, m) })

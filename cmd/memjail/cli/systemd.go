@@ -34,7 +34,10 @@ type unitOptions struct {
 	given     *given // nil: not read yet
 	all       bool
 	keepGoing bool
-	shipped   string // the built-in policy for a certain service that the last unit gets
+	harden    bool
+	tried     bool           // what hardens is tried
+	implied   systemd.Policy // by the policy of the last unit
+	shipped   string         // the built-in policy for a certain service that the last unit gets
 }
 
 func newSystemd(env []string, io streams) *cobra.Command {
@@ -60,7 +63,8 @@ Exit status:
 		return misusedf("%s", flagMistake(cmd, err))
 	})
 	cmd.AddCommand(newSystemdDropIn(env, io), newSystemdCheck(env, io), newSystemdRemove(env, io),
-		newSystemdLearn(env, io), newSystemdList(env, io), newSystemdStatus(env, io))
+		newSystemdLearn(env, io), newSystemdList(env, io), newSystemdStatus(env, io),
+		newSystemdApply(env, io))
 	return cmd
 }
 
@@ -118,7 +122,8 @@ func (o *unitOptions) declareWrapping(f *pflag.FlagSet) {
 }
 
 // unitFlags are those that memjail exec does not have.
-var unitFlags = []string{"root", "user", "runtime", "memjail", "print", "force", "json", "all", "keep-going"}
+var unitFlags = []string{"root", "user", "runtime", "memjail", "print", "force", "json", "all", "keep-going",
+	"check", "within", "harden", "state", "after"}
 
 // execFlags spells the given flags for the unit, with paths that do not depend on the
 // working directory.
@@ -219,6 +224,7 @@ func (o *unitOptions) question(unit string) (systemd.Question, error) {
 	q.Memjail, q.Groups = g.memjail, g.groups
 	q.Flags, q.PathRules, q.Unsupervised = words, pol.Paths.Rules.Restricted(), plan.Mode == sandbox.ModeUnsupervised
 	q.With, q.Created = profiles.With(o.shipped), profiles.Created(o.shipped)
+	o.implied = impliedBy(&pol)
 	q.Made = shellWords(append([]string{"memjail", "systemd", "drop-in", unit}, words...))
 	q.MayWrite = func(path string) bool {
 		answers, err := explainAll(pol, []policy.Request{{Action: policy.ActionWrite, Path: path}}, "")
@@ -270,7 +276,28 @@ func (o *unitOptions) load(name string) (*systemd.Unit, systemd.Question, error)
 		return nil, systemd.Question{}, misused(err)
 	}
 	q, err := o.question(u.Name)
+	if o.harden {
+		o.implied.Tried = o.tried
+		q.Harden = u.Hardening(o.implied)
+		q.Made += " --harden"
+	}
 	return u, q, err
+}
+
+// impliedBy is what of a policy matters for options of systemd.
+func impliedBy(pol *policy.Policy) systemd.Policy {
+	p := systemd.Policy{NoWritableCode: pol.Memory.WritableCode == policy.WritableCodeDeny}
+	if pol.Paths.Rules.Restricted() {
+		p.Writable = []string{}
+		for _, r := range pol.Paths.Rules.List() {
+			if r.Rights&policy.MayWrite != 0 {
+				p.Writable = append(p.Writable, r.Path)
+			}
+		}
+	}
+	const clock = "clock_settime"
+	p.Clock = len(pol.Syscalls.Deny) > 0 && !slices.Contains(pol.Syscalls.Deny, clock)
+	return p
 }
 
 func (o *unitOptions) remove(name string, io streams) error {

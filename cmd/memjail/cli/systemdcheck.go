@@ -129,7 +129,8 @@ func rateOne(u *systemd.Unit, dropIn string) string {
 		return ""
 	}
 	defer os.RemoveAll(dir)
-	unit := filepath.Join(dir, u.Name)
+	const name = "memjail-rated.service" // the unit's own name has its drop-ins already
+	unit := filepath.Join(dir, name)
 	if err := os.WriteFile(unit, []byte(merged), 0o600); err != nil {
 		return ""
 	}
@@ -137,7 +138,7 @@ func rateOne(u *systemd.Unit, dropIn string) string {
 	if err != nil {
 		return ""
 	}
-	_, level, found := strings.Cut(string(out), "Overall exposure level for "+u.Name+": ")
+	_, level, found := strings.Cut(string(out), "Overall exposure level for "+name+": ")
 	if !found {
 		return ""
 	}

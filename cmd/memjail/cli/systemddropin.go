@@ -8,6 +8,7 @@ import (
 
 	"github.com/memjail/memjail/cmd/memjail/systemd"
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 )
 
 func newSystemdDropIn(env []string, io streams) *cobra.Command {
@@ -41,9 +42,21 @@ unit's restrictions.`,
 	f := cmd.Flags()
 	f.BoolVar(&o.all, "all", false, "wrap every service that can be and is not part of the system")
 	f.BoolVar(&o.keepGoing, "keep-going", false, "leave out services that would not work, and wrap the others")
+	declareHarden(f, &o.harden)
 	f.BoolVar(&o.print, "print", false, "print the drop-ins and write nothing")
 	f.BoolVar(&o.force, "force", false, "write them even if a service would not work with it")
 	return cmd
+}
+
+func declareHarden(f *pflag.FlagSet, harden *bool) {
+	f.BoolVar(harden, "harden", false, "also set the options of systemd that the policy implies and the unit lacks")
+}
+
+// printExposure prints how systemd-analyze rates a unit without and with its drop-in.
+func printExposure(io streams, p *prepared) {
+	if e := rate(p.unwrapped, p.text); e != nil {
+		fmt.Fprintf(io.out, "  exposure by systemd-analyze security: %s without it, %s with it\n", e.Without, e.With)
+	}
 }
 
 // selectUnits returns the names of the units that arguments stand for, each once, and says
@@ -112,6 +125,8 @@ func (o *unitOptions) matching(pattern string, all []systemd.Entry, w io.Writer)
 // prepared is a drop-in before it is written.
 type prepared struct {
 	unit, text, policy string
+	unwrapped          *systemd.Unit
+	wrapping           systemd.Wrapping
 }
 
 // prepareAll prepares the drop-ins of units and tells what is wrong with each. failed is how
@@ -142,7 +157,7 @@ func (o *unitOptions) prepare(name string, io streams) (prepared, error) {
 	if err != nil {
 		return prepared{}, err
 	}
-	p := prepared{unit: u.Name, policy: o.shipped}
+	p := prepared{unit: u.Name, policy: o.shipped, unwrapped: u, wrapping: q.Wrapping}
 	if p.text, err = u.DropIn(q.Wrapping); err != nil {
 		return p, misused(err)
 	}
@@ -236,6 +251,9 @@ func (o *unitOptions) writeAll(all []prepared, io streams) error {
 			by = " (policy " + p.policy + ")"
 		}
 		fmt.Fprintf(io.out, "wrote %s%s\n", o.place.DropIn(p.unit), by)
+		if o.harden {
+			printExposure(io, &p)
+		}
 	}
 	if o.place.Root == "" {
 		fmt.Fprintf(io.out, "to apply it:\n  %s\n", o.reload(units...))

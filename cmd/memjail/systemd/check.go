@@ -83,7 +83,7 @@ var memoryCalls = []string{"process_vm_readv", "process_vm_writev", "ptrace", "u
 // Check says what the unit's options mean for a service that memjail starts: what
 // they cover of the policy, what would break.
 func (u *Unit) Check(q Question) []Finding {
-	u = u.with(u.wanted(q.Wrapping))
+	u = u.with(u.wanted(q.Wrapping)).with(q.Harden)
 	var findings []Finding
 	for _, c := range coverage {
 		if s := u.last(c.key); s.Key != "" && c.applies(u, s) {

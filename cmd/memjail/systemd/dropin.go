@@ -30,6 +30,8 @@ type Wrapping struct {
 	// Created are files that have to be there before the service starts: it creates them in
 	// directories that the policy does not let it write.
 	Created []string
+	// Harden are options of systemd that are added; see [Unit.Hardening].
+	Harden []Setting
 	// Made is the command that makes the file, for a comment in it.
 	Made string
 }
@@ -93,7 +95,8 @@ func (u *Unit) asRoot() bool {
 // wrapped.
 func (u *Unit) DropIn(w Wrapping) (string, error) {
 	more := u.wanted(w)
-	u = u.with(more)
+	flags := u.with(more).flags(w) // what hardening opens the policy allows already
+	u = u.with(more).with(w.Harden)
 	commands, err := u.commands()
 	switch {
 	case err != nil:
@@ -108,12 +111,17 @@ func (u *Unit) DropIn(w Wrapping) (string, error) {
 	fmt.Fprintf(&b, "%s%s\n# \"memjail systemd remove %s\" removes it. If the unit's own ExecStart= "+
 		"changes,\n# this file has to be written again.\n[Service]\nExecStart=\n",
 		ours, oneLine(w.Made), u.Name)
-	flags := u.flags(w)
 	for _, c := range commands {
 		if filepath.Base(c.program) == "memjail" {
 			return "", fmt.Errorf("%s:%d: ExecStart= starts memjail already", c.line.File, c.line.Line)
 		}
 		fmt.Fprintf(&b, "ExecStart=%s\n", c.wrap(w.Memjail, flags))
+	}
+	if len(w.Harden) > 0 { // before what memjail needs of calls, which they may take away
+		b.WriteString("# What the policy implies, as options of systemd.\n")
+	}
+	for _, s := range w.Harden {
+		fmt.Fprintf(&b, "%s=%s\n", s.Key, s.Value)
 	}
 	if missing := u.missing(w); len(missing) > 0 {
 		fmt.Fprintf(&b, "# Calls of memjail that the unit's list lacks.\nSystemCallFilter=%s\n",

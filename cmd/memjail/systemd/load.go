@@ -22,6 +22,9 @@ type Place struct {
 	// Learning: the drop-in is the one by which a service is observed for a while. It is
 	// read after the one that wraps the service, and is gone after the next boot.
 	Learning bool
+	// Trial: the drop-in is the one by which "memjail systemd apply" tries a service. It is
+	// read after the one that wraps the service, and is gone after the next boot.
+	Trial bool
 	// Home, Config and RuntimeDir are the user's: of User only.
 	Home, Config, RuntimeDir string
 
@@ -33,8 +36,16 @@ type Place struct {
 // override.conf, say, which "systemctl edit" writes.
 const dropInName = "zz-memjail.conf"
 
-// learnDropInName comes after dropInName.
-const learnDropInName = "zzz-memjail-learn.conf"
+// learnDropInName and trialDropInName come after dropInName.
+const (
+	learnDropInName = "zzz-memjail-learn.conf"
+	trialDropInName = "zzz-memjail-apply.conf"
+)
+
+// isOurs reports whether a drop-in has a name that memjail uses.
+func isOurs(name string) bool {
+	return name == dropInName || name == learnDropInName || name == trialDropInName
+}
 
 // directories are those that are searched for units, the strongest first,
 // systemd.unit(5).
@@ -137,11 +148,11 @@ func (p Place) aliasesOf(name string) []string {
 // written is the directory below which memjail writes.
 func (p Place) written() string {
 	switch {
-	case p.User && (p.Runtime || p.Learning):
+	case p.User && (p.Runtime || p.Learning || p.Trial):
 		return filepath.Join(p.RuntimeDir, "systemd/user")
 	case p.User:
 		return filepath.Join(p.Config, "systemd/user")
-	case p.Runtime || p.Learning:
+	case p.Runtime || p.Learning || p.Trial:
 		return "/run/systemd/system"
 	}
 	return "/etc/systemd/system"
@@ -150,8 +161,11 @@ func (p Place) written() string {
 // DropIn is the file that memjail writes for a unit.
 func (p Place) DropIn(unit string) string {
 	name := dropInName
-	if p.Learning {
+	switch {
+	case p.Learning:
 		name = learnDropInName
+	case p.Trial:
+		name = trialDropInName
 	}
 	return filepath.Join(p.Root, p.written(), unit+".d", name)
 }
@@ -287,7 +301,7 @@ func (p Place) dropIns(name string) ([]string, error) {
 	var files []string
 	for base, file := range byName {
 		if target, err := os.Readlink(file); err == nil && target == "/dev/null" ||
-			base == dropInName || base == learnDropInName {
+			isOurs(base) {
 			continue
 		}
 		files = append(files, file)

@@ -223,6 +223,7 @@ var trialKeys = []string{
 // memjail itself for the service, which can be executed and makes no call that is not let
 // through where memjail can start at all. It is empty for a template without an instance.
 func (u *Unit) Trial(w Wrapping) []string {
+	u = u.with(w.Harden)
 	if strings.Contains(u.Name, "@.") {
 		return nil
 	}

@@ -125,3 +125,41 @@ func TestPolicyForUnit(t *testing.T) {
 		}
 	}
 }
+
+// TestHardening: what the unit sets itself stays, paths that may be written follow the policy,
+// and what memjail calls comes after what takes calls away.
+func TestHardening(t *testing.T) {
+	u := load(t, place(t, map[string]string{unitFile: "[Service]\nPrivateTmp=no\nExecStart=/a\n"}), "a")
+	p := Policy{Writable: []string{"?/var/lib/a", "/tmp"}, Tried: true}
+	have := map[string]string{}
+	for _, s := range u.Hardening(p) {
+		if _, seen := have[s.Key]; !seen {
+			have[s.Key] = s.Value
+		}
+	}
+	for key, want := range map[string]string{"PrivateTmp": "", "NoNewPrivileges": "yes", "ProtectSystem": "strict",
+		"ReadWritePaths": "-/var/lib/a", "MemoryDenyWriteExecute": "", "ProtectHome": "yes",
+		"CapabilityBoundingSet": rootsCapabilities, "UMask": "0027"} {
+		if have[key] != want {
+			t.Errorf("%s=%s, want %s", key, have[key], want)
+		}
+	}
+	for _, step := range Steps(u.Hardening(p)) {
+		if step[0].Key == "ReadWritePaths" || step[0].Key == "SystemCallErrorNumber" {
+			t.Errorf("%v is tried by itself", step[0])
+		}
+	}
+	text, err := u.DropIn(Wrapping{Memjail: "/m", Harden: u.Hardening(p), Groups: Groups{"@resources": {"prlimit64"}}})
+	refused, needed := strings.Index(text, "SystemCallFilter=~@resources"), strings.LastIndex(text, "prlimit64")
+	if err != nil || refused < 0 || needed < refused {
+		t.Errorf("%v\n%s", err, text)
+	}
+	if strings.Contains(text, "--rw") {
+		t.Errorf("what hardening opens was given to memjail:\n%s", text)
+	}
+	home := u.Hardening(Policy{Writable: []string{"/home/x"}, NoWritableCode: true})
+	if slices.ContainsFunc(home, func(s Setting) bool { return s.Key == "ProtectHome" }) ||
+		!slices.ContainsFunc(home, func(s Setting) bool { return s.Key == "MemoryDenyWriteExecute" }) {
+		t.Error(home)
+	}
+}
