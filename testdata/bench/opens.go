@@ -23,7 +23,7 @@ func openCases() []benchCase {
 			files: []string{"/usr/include/nothing/here.h"}}.build(),
 		openCase{name: "open/procfs", limit: "inject", seconds: 12, count: "5000", files: []string{"/proc/self/status"},
 			goals: []goal{{"an injected open, by the bare limit", "memjail", "limit", 1.3}}}.build(),
-		openCase{name: "call/getppid", count: "300000", files: []string{"-"},
+		openCase{name: "call/getppid", count: "60000", files: []string{"-"},
 			goals: []goal{{"a call that is not mediated, by a bare domain", "memjail", "domain", 1.03}}}.build(),
 		interruptedCase(),
 		crowdedCase("open/8x4-one-cpu", 1),
