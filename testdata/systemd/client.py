@@ -38,11 +38,11 @@ def wait_for(port, kind=socket.SOCK_STREAM):
     raise SystemExit(f"nobody listens on port {port}")
 
 
-def http_get(port, many=MANY):
+def http_get(port):
     wait_for(port).close()
     good = 0
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=5)
-    for _ in range(many):
+    for _ in range(MANY):
         try:
             connection.request("GET", "/")
             answer = connection.getresponse()
@@ -185,7 +185,7 @@ def rabbitmq():
 
 LOADS = {
     "nginx": lambda: http_get(80), "apache2": lambda: http_get(80), "haproxy": lambda: http_get(8080),
-    "java": lambda: http_get(8090, 50), "go": lambda: http_get(8091), "redis": redis, "memcached": memcached,
+    "redis": redis, "memcached": memcached,
     "postgresql": postgresql, "mariadb": mariadb, "unbound": lambda: dns("a.test"), "bind9": lambda: dns("localhost"),
     "chrony": chrony, "postfix": postfix, "dovecot": dovecot, "rabbitmq": rabbitmq,
 }
