@@ -146,9 +146,10 @@ func (r *Recorder) Observe(o supervisor.Observation) {
 }
 
 // programOf names the program that made the call. That of the command itself was made
-// before there was any.
+// before there was any, by memjail, whose name is "exe" where it was executed anew from
+// /proc/self/exe.
 func programOf(o supervisor.Observation) string {
-	if o.Access == supervisor.AccessExecute && o.Comm == "memjail" {
+	if o.Access == supervisor.AccessExecute && (o.Comm == "memjail" || o.Comm == "exe") {
 		return path.Base(o.Path)
 	}
 	return o.Comm

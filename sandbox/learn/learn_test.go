@@ -92,6 +92,50 @@ func TestCollapse(t *testing.T) {
 	}
 }
 
+// TestPrivateTmp: where the home directory lies in /tmp, temporary files get a directory of
+// their own instead of a rule, unless one of them is to be found there later.
+func TestPrivateTmp(t *testing.T) {
+	gone := func(string) (os.FileInfo, error) { return nil, os.ErrNotExist }
+	const key = "tmp = \"private\""
+	shared, private := policy.Policy{}, policy.Policy{}
+	private.Paths.Tmp = policy.TmpPrivate
+	private.Paths.Rules = policy.OnlyThese[policy.Rule]()
+	shared.Paths.Rules = policy.OnlyThese[policy.Rule]()
+	for _, test := range []struct {
+		name      string
+		home, dir string
+		lstat     func(string) (os.FileInfo, error)
+		base      *Base
+		key       bool
+		withheld  int
+	}{
+		{"home in /tmp", "/tmp/u", "/tmp/u/p", gone, nil, true, 0},
+		{"home elsewhere", "/home/u", "/home/u/p", gone, nil, false, 0},
+		{"home is /tmp", "/tmp", "/tmp/p", gone, nil, false, 1},
+		{"a file is left", "/tmp/u", "/tmp/u/p", func(string) (os.FileInfo, error) { return nil, nil }, nil, false, 1},
+		{"merged", "/tmp/u", "/tmp/u/p", gone, Merging(shared), false, 1},
+		{"merged, and private already", "/tmp/u", "/tmp/u/p", gone, Merging(private), false, 0},
+		{"extended", "/tmp/u", "/tmp/u/p", gone, Extending(shared, []string{"x"}), true, 0},
+	} {
+		p := record(create("/tmp/cc1.s")...).Propose(Options{Places: Places{Home: test.home, Dir: test.dir},
+			Lstat: test.lstat, Base: test.base})
+		if has := strings.Contains(string(p.TOML(nil)), key); has != test.key || len(p.Withheld) != test.withheld {
+			t.Errorf("%s: has %s: %v, withheld: %v", test.name, key, has, p.Withheld)
+		}
+	}
+}
+
+// TestProgramOfTheCommand: the command is executed by memjail, which the policy does not name.
+func TestProgramOfTheCommand(t *testing.T) {
+	for _, comm := range []string{"memjail", "exe"} {
+		p := record(supervisor.Observation{Comm: comm, Access: supervisor.AccessExecute, Path: "/srv/bin/job"}).
+			Propose(Options{Places: testPlaces})
+		if len(p.Grants) == 0 || !slices.Equal(p.Grants[0].Programs, []string{"job"}) {
+			t.Errorf("%s: %+v", comm, p.Grants)
+		}
+	}
+}
+
 func TestWithheld(t *testing.T) {
 	read, list, write := supervisor.AccessRead, supervisor.AccessList, supervisor.AccessWrite
 	for _, test := range []struct {

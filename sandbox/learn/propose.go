@@ -63,6 +63,8 @@ type Proposal struct {
 	view     string
 	// changed: owner, mode or times of files were changed.
 	changed bool
+	// privateTmp: names were made in /tmp, which cannot be granted, and none is left.
+	privateTmp bool
 	// ports: sockets of IP can be made, and the kernel can restrict their TCP ports.
 	ports bool
 }
@@ -102,6 +104,7 @@ func (r *Recorder) Propose(o Options) Proposal {
 	defer r.mu.Unlock()
 	b := &builder{options: o, collapser: newCollapser(o.Places), grants: map[string]*Grant{}}
 	b.addInterpreters(r.paths)
+	b.tmpKept = b.keeps(r, "/tmp")
 	paths := b.entries(r)
 	for _, name := range slices.Sorted(maps.Keys(paths)) {
 		b.path(name, paths[name])
@@ -116,7 +119,7 @@ func (r *Recorder) Propose(o Options) Proposal {
 	b.sockets(r)
 	p := Proposal{Withheld: b.withheld, Families: familyNames(r.families, b.socketsGranted || len(r.own) > 0),
 		OwnSockets: len(r.own) > 0 || b.socketsGranted, Truncated: r.truncated, places: o.Places,
-		changed: r.changed, portUses: map[uint16]*use{}, Hidden: slices.Sorted(maps.Keys(r.hidden))}
+		changed: r.changed, privateTmp: b.privateTmp, portUses: map[uint16]*use{}, Hidden: slices.Sorted(maps.Keys(r.hidden))}
 	p.ports = o.ABI >= portsABI && r.usesIP()
 	for key, u := range r.ports {
 		p.portUses[key.number] = u
@@ -167,6 +170,8 @@ type builder struct {
 	listed    []listing // directories that were listed, before it is known what is granted
 
 	socketsGranted bool
+	tmpKept        bool // the program has left something directly in /tmp
+	privateTmp     bool // the program gets a /tmp of its own
 }
 
 // addInterpreters adds what the kernel opens when a program is executed, without a call
@@ -255,6 +260,10 @@ func (b *builder) path(name string, u *use) {
 		b.listed = append(b.listed, listing{name, u})
 		return
 	}
+	if b.ownTmp(name, u.need) {
+		b.privateTmp = true
+		return
+	}
 	if u.need&^NeedList == NeedMake {
 		if wide := b.tooWide(name); wide != "" {
 			entry.Why = wide
@@ -311,6 +320,30 @@ func (b *builder) tooWide(dir string) string {
 		return "the system would be changed"
 	}
 	return ""
+}
+
+// keeps reports whether a name that the program made directly in a directory is still there.
+func (b *builder) keeps(r *Recorder, dir string) bool {
+	for name := range r.made {
+		if path.Dir(name) == dir {
+			if _, err := b.options.lstat(name); err == nil {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// ownTmp reports whether an empty /tmp of the sandbox's own does instead of a rule: names
+// are made in it for this run only, and a rule on it would open the home directory below it.
+// A policy that exists is only added to, so it has to have one already.
+func (b *builder) ownTmp(name string, need Need) bool {
+	const tmp = "/tmp"
+	p, base := b.options.Places, b.options.Base
+	if name != tmp || need&changes == 0 || b.tmpKept || p.Dir == tmp || p.Home == tmp || !abspath.Within(tmp, p.Home) {
+		return false
+	}
+	return base == nil || base.extends != nil || base.policy.Paths.Tmp == policy.TmpPrivate
 }
 
 func (b *builder) grant(t target, u *use) {

@@ -81,6 +81,10 @@ func (p *Proposal) TOML(command []string) []byte {
 	if p.view != "" {
 		fmt.Fprintf(&b, "view = %q\n", p.view)
 	}
+	if p.privateTmp && (p.base == nil || p.base.policy.Paths.Tmp != policy.TmpPrivate) {
+		fmt.Fprintf(&b, "tmp = %q # empty at the start: the home directory lies in that of the system\n",
+			policy.TmpPrivate)
+	}
 	for _, rights := range pathLists {
 		p.list(&b, rights)
 	}
