@@ -268,6 +268,7 @@ var attackForms = []struct {
 // TestAttackForms makes the attempts under other policies, as another user, and
 // on what older kernels can hold.
 func TestAttackForms(t *testing.T) {
+	t.Parallel()
 	forAccounts(t, func(t *testing.T, as account) {
 		for _, form := range attackForms {
 			if form.root && !as.isRoot() {
@@ -418,6 +419,7 @@ grep -q '= 0xbad' log && echo "canary 0xbad: ran under gdb"`},
 
 // TestDebuggers lets gdb and strace attach to a child, and start one.
 func TestDebuggers(t *testing.T) {
+	t.Parallel()
 	const frame = `
 coproc V { exec "$1"; }
 read -r pid addr <&"${V[0]}"

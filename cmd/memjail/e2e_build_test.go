@@ -59,6 +59,7 @@ func interpreted(t *testing.T, file string) bool {
 // works for whoever tests and reads the source, and says in every command what it lacks
 // and how it is built: see [TestDynamicBuild].
 func TestBuildWithCgo(t *testing.T) {
+	t.Parallel()
 	needCompiler(t)
 	file, said, err := built(t, "1", "./cmd/memjail")
 	if err != nil {
@@ -91,6 +92,7 @@ func TestBuildWithCgo(t *testing.T) {
 // TestDynamicBuild: a memjail with a loader starts nothing and says why at once, in
 // whatever command is met first.
 func TestDynamicBuild(t *testing.T) {
+	t.Parallel()
 	file, said, err := built(t, "0", "-buildmode=pie", "-ldflags=-E memjail_entry", "./cmd/memjail")
 	if err != nil {
 		t.Fatalf("%v: %s", err, said)

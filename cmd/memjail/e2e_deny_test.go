@@ -215,6 +215,7 @@ rm -f .git/hooks/*; echo env >.env; echo key >sub/keys/id; echo src >src; mkdir 
 // TestDenyLost: when somebody outside replaces a denied path in a writable tree, its cover is
 // gone, and so is the sandbox, or only a warning comes.
 func TestDenyLost(t *testing.T) {
+	t.Parallel()
 	for _, as := range accounts() {
 		for _, command := range []string{"run", "exec"} {
 			for _, action := range []string{"end", "warn"} {

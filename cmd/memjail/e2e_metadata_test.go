@@ -17,6 +17,7 @@ var metadataRace = regexp.MustCompile(`RACE (\w+) tries (\d+) made (\d+) refused
 // TestMetadataRace: whatever one thread makes of a name, a descriptor or a buffer while
 // another one makes the call, a file outside keeps its mode, and a memfd its seal.
 func TestMetadataRace(t *testing.T) {
+	t.Parallel()
 	forAccounts(t, func(t *testing.T, as account) {
 		for _, where := range []string{"outside", "inside"} {
 			outside, dir := as.homeDir(t), as.workDir(t)

@@ -78,6 +78,7 @@ var works = []work{
 // TestWorkspace: what is done in a directory of work is done there as without
 // memjail, and the home directory stays closed.
 func TestWorkspace(t *testing.T) {
+	t.Parallel()
 	forAccounts(t, func(t *testing.T, as account) {
 		for _, w := range works {
 			t.Run(w.name, func(t *testing.T) {

@@ -119,7 +119,8 @@ func (r *Recorder) Propose(o Options) Proposal {
 	b.sockets(r)
 	p := Proposal{Withheld: b.withheld, Families: familyNames(r.families, b.socketsGranted || len(r.own) > 0),
 		OwnSockets: len(r.own) > 0 || b.socketsGranted, Truncated: r.truncated, places: o.Places,
-		changed: r.changed, privateTmp: b.privateTmp, portUses: map[uint16]*use{}, Hidden: slices.Sorted(maps.Keys(r.hidden))}
+		changed: r.changed, privateTmp: b.privateTmp,
+		portUses: map[uint16]*use{}, Hidden: slices.Sorted(maps.Keys(r.hidden))}
 	p.ports = o.ABI >= portsABI && r.usesIP()
 	for key, u := range r.ports {
 		p.portUses[key.number] = u
