@@ -52,7 +52,7 @@ get() {
 		;;
 	minijail)
 		debian gcc libc6-dev libcap-dev make && sources minijail https://github.com/google/minijail &&
-			make -s -C "$work/minijail" >/dev/null && install -m 755 "$work/minijail/minijail0" "$dir"
+			(cd "$work/minijail" && make -s) >/dev/null && install -m 755 "$work/minijail/minijail0" "$dir"
 		;;
 	hakoniwa) crate hakoniwa-cli ;;
 	sandlock) crate sandlock-cli ;;
