@@ -53,6 +53,7 @@ var attackTests = []attackTest{
 // TestAttacks makes each attempt without memjail, where it must succeed, and
 // inside, where it must be refused and change nothing.
 func TestAttacks(t *testing.T) {
+	t.Parallel()
 	forAccounts(t, func(t *testing.T, as account) {
 		for _, test := range attackTests {
 			t.Run(strings.ReplaceAll(test.source, "/", "-"), func(t *testing.T) {

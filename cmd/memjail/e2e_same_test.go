@@ -359,6 +359,7 @@ go test -count=1 ./...; echo "tests $?"`
 
 // TestSame compares each script outside and inside, for each account.
 func TestSame(t *testing.T) {
+	t.Parallel()
 	forAccounts(t, func(t *testing.T, as account) {
 		for _, test := range sameTests {
 			if test.as == "root" && !as.isRoot() || test.as == "self" && as.uid >= 0 {

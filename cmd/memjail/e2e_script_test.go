@@ -32,6 +32,7 @@ import (
 //	json FILE KEY...           the file is a JSON object with these keys
 //	jsonlines FILE KEY...      so is each line of the file, and there is one
 func TestScript(t *testing.T) {
+	t.Parallel()
 	forAccounts(t, func(t *testing.T, as account) {
 		top := as.workDir(t)
 		if err := os.Chmod(top, 0o755); err != nil {
