@@ -243,3 +243,27 @@ except FileNotFoundError: print("missing")`
 		}
 	})
 }
+
+// TestHomeOutOfReach: a HOME that the user cannot enter, as sudo may leave it, is as good as
+// one in which nothing exists. A path that may not be missing is an error all the same.
+func TestHomeOutOfReach(t *testing.T) {
+	forAccounts(t, func(t *testing.T, as account) {
+		dir := as.workDir(t)
+		home := filepath.Join(dir, "home")
+		shell(t, dir, "mkdir -p home/.cargo work && chmod 0 home && chmod 777 work")
+		t.Cleanup(func() { _ = os.Chmod(home, 0o700) })
+		for _, flags := range []string{"-p workspace", "-p build", "-p agent", "-p workspace --view private"} {
+			argv := append([]string{memjailPath(t), "run", "-q"}, strings.Fields(flags)...)
+			o := job{as: as, dir: filepath.Join(dir, "work"), argv: append(argv, "--", "true"),
+				env: []string{"HOME=" + home}}.run(t)
+			if o.code != 0 {
+				t.Errorf("%s: %v", flags, o)
+			}
+		}
+		argv := []string{memjailPath(t), "run", "--ro", home + "/.cargo/x", "--", "true"}
+		o := job{as: as, dir: dir, argv: argv}.run(t)
+		if o.code != 125 {
+			t.Errorf("%v", o)
+		}
+	})
+}

@@ -423,7 +423,9 @@ func (w *walker) noteIfClosed(fd int) {
 // that the descriptor is used and not the name.
 func (w *walker) grantPath(path string, want Rights, optional bool) error {
 	fd, err := openat(unix.AT_FDCWD, path, unix.O_PATH|unix.O_CLOEXEC)
-	if optional && absent(err) {
+	// What this user cannot reach is as good as missing: in another user's home directory, say,
+	// that HOME has been left at.
+	if optional && (absent(err) || err == unix.EACCES) {
 		return nil
 	}
 	if err != nil {
@@ -539,7 +541,7 @@ func (w *walker) grantInDevices(n *node, o *object, want Rights) {
 func (w *walker) grantNamedDevices(p policy.Policy) error {
 	for _, d := range p.Devices {
 		fd, err := openat(unix.AT_FDCWD, d.Path, unix.O_PATH|unix.O_CLOEXEC)
-		if d.Optional && absent(err) {
+		if d.Optional && (absent(err) || err == unix.EACCES) {
 			continue
 		}
 		if err != nil {

@@ -180,8 +180,8 @@ func (b *planner) grants(r Request) error {
 func (b *planner) show(path string, writable, must bool) error {
 	place, st, err := b.walker.look(path)
 	switch {
-	case (err == unix.ENOENT || err == unix.ENOTDIR) && !must:
-		return nil
+	case (err == unix.ENOENT || err == unix.ENOTDIR || err == unix.EACCES) && !must:
+		return nil // what this user cannot reach is as good as missing
 	case err != nil:
 		return &PathError{Path: path, Err: err}
 	}

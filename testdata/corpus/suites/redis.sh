@@ -5,7 +5,10 @@ units="unit/auth unit/dump unit/expire unit/info unit/introspection unit/keyspac
 case $1 in
 prepare)
 	cd "$2"
-	[ -d source ] || { "$(dirname "$0")/source" redis >&2 && chmod -R a+rX source; }
+	if [ ! -d source ]; then
+		"$(dirname "$0")/source" redis >&2
+		chmod -R a+rX source
+	fi
 	redis-server --version | sed 's/.*v=\([^ ]*\).*/\1/'
 	;;
 run)
