@@ -188,7 +188,7 @@ func (o *Options) startDetached(mounts *os.File) (*detachedSupervisor, error) {
 	}
 	var handover handoverFiles
 	defer handover.close()
-	file, config, err := configPipe(detachedPolicy(o.Sandbox.Policy, mine.report))
+	file, config, err := configSocket(detachedPolicy(o.Sandbox.Policy, mine.report))
 	if err != nil {
 		return nil, err
 	}

@@ -231,6 +231,21 @@ func configPipe(pol policy.Policy) (file *os.File, rest chan<- successorConfig, 
 	if err != nil {
 		return nil, nil, err
 	}
+	return r, writeConfig(w, pol), nil
+}
+
+// configSocket is the same for a process that becomes the command: a pipe whose reader has
+// ended would kill it, because SIGPIPE has its default action by then.
+func configSocket(pol policy.Policy) (file *os.File, rest chan<- successorConfig, err error) {
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, nil, err
+	}
+	return os.NewFile(uintptr(pair[0]), "configuration"), writeConfig(signalless(pair[1]), pol), nil
+}
+
+// writeConfig writes the policy, and then the rest if it is sent.
+func writeConfig(w io.WriteCloser, pol policy.Policy) (rest chan<- successorConfig) {
 	config := make(chan successorConfig, 1)
 	go func() {
 		defer w.Close()
@@ -240,7 +255,26 @@ func configPipe(pol policy.Policy) (file *os.File, rest chan<- successorConfig, 
 			encoder.Encode(config)
 		}
 	}()
-	return r, config, nil
+	return config
+}
+
+// signalless is a stream socket to write to without a signal (SIGPIPE) where nobody reads.
+type signalless int
+
+func (s signalless) Close() error { return unix.Close(int(s)) }
+
+func (s signalless) Write(p []byte) (written int, err error) {
+	for written < len(p) {
+		n, err := unix.SendmsgN(int(s), p[written:], nil, nil, unix.MSG_NOSIGNAL)
+		if err == unix.EINTR {
+			continue
+		}
+		if err != nil {
+			return written, err
+		}
+		written += n
+	}
+	return written, nil
 }
 
 // openSelf opens this program, under a number above those of handed-over descriptors.

@@ -22,6 +22,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"syscall"
 	"time"
 )
 
@@ -180,6 +181,7 @@ func (c *corpus) once(s suite, dir, as, with string) (outcome, error) {
 		"timeout", "-k", "10", fmt.Sprint(int(c.limit.Seconds()))}, argv...)
 	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Dir = work
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH"), "HOME=" + work, "TMPDIR=" + work, "LC_ALL=C.UTF-8",
 		"CGO_ENABLED=0"}
 	log, err := os.Create(filepath.Join(dir, strings.Trim(as+"-"+with, "-")+".log"))
