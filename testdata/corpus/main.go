@@ -176,9 +176,9 @@ func (c *corpus) once(s suite, dir, as, with string) (outcome, error) {
 		}
 		argv = append([]string{"setpriv", "--reuid", "65534", "--regid", "65534", "--clear-groups"}, argv...)
 	}
-	// A suite that leaves processes behind must not disturb the next run.
+	// A suite that leaves processes or message queues behind must not disturb the next run.
 	argv = append([]string{"unshare", "--mount", "--pid", "--ipc", "--fork", "--kill-child", "--mount-proc",
-		"timeout", "-k", "10", fmt.Sprint(int(c.limit.Seconds()))}, argv...)
+		"sh", "-c", `mount -t mqueue mqueue /dev/mqueue 2>/dev/null; exec "$@"`, "-", "timeout", "-k", "10", fmt.Sprint(int(c.limit.Seconds()))}, argv...)
 	cmd := exec.Command(argv[0], argv[1:]...)
 	cmd.Dir = work
 	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}

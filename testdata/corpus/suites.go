@@ -28,12 +28,15 @@ type reason struct {
 var known = map[string][]reason{
 	"nix": {
 		{`test_vmsplice$`, "vmsplice is refused with ENOSYS while memory may not be read (docs/threat-model.md)"},
+		{`test_mq::`, "message queues of an ordinary user where /dev/mqueue is not mounted (README.md, " +
+			"What CMD notices)"},
 		{`test_acct$`, "acct(2) fails with EACCES in the Landlock domain, whatever the file, under every policy"},
 		{`test_af_alg_aead$`, "the test is left out under a seccomp filter, and fails without one: this kernel has no AF_ALG"},
 		{`test_kmod::`, "CAP_SYS_MODULE is dropped, and without it the tests end early (docs/policy.md)"},
 	},
 	"procfs": {
 		{`test_keys$`, "/proc/keys (docs/differences.md)"},
+		{`test_task_runsinglethread$`, "/proc/self/task/TID/syscall (docs/differences.md)"},
 		{`test_proc_pagemap$`, "/proc/self/pagemap (docs/differences.md)"},
 		{`process::tests::test_all$`, "environ of a process outside (docs/policy.md, procfs.processes)"},
 	},
