@@ -456,10 +456,25 @@ type inView struct{ machine }
 
 func (inView) PrivateView() bool { return true }
 
+// Look has names that lead to the home directory and to nothing, and a directory on the way to
+// what is granted.
+func (v inView) Look(p string) Object {
+	switch p {
+	case "/srv/home":
+		return Object{Path: "/home/u", Kind: KindDirectory}
+	case "/srv/nowhere":
+		return Object{Path: "/opt/gone"}
+	case "/var/lib":
+		return Object{Path: p, Kind: KindDirectory, Listed: true}
+	}
+	return v.machine.Look(p)
+}
+
 // What is not in a private view is refused by nobody: it does not exist there. Which key is
 // behind that depends on whose directory it would be in.
 func TestExplainView(t *testing.T) {
-	p := Policy{Paths: Paths{Rules: rulesOf(Grant(ro, "/usr"), Grant(rw, "/srv")), View: ViewPrivate, Tmp: TmpPrivate},
+	p := Policy{Paths: Paths{Rules: rulesOf(Grant(ro, "/usr"), Grant(rw, "/srv"), Grant(ro, "/srv/home")),
+		View: ViewPrivate, Tmp: TmpPrivate, Deny: []DeniedPath{{Path: "/opt/denied"}}},
 		Home: Home{Private: true}}
 	for _, test := range []struct {
 		action     Action
@@ -471,6 +486,9 @@ func TestExplainView(t *testing.T) {
 		{ActionExecute, "/tmp/x", "mounts paths.tmp"},
 		{ActionRead, "/usr/bin/dash", "landlock paths.ro"},
 		{ActionWrite, "/srv/new", "landlock paths.rw"},
+		{ActionRead, "/srv/nowhere", "mounts paths.view"},
+		{ActionRead, "/opt/denied/file", "mounts paths.deny"},
+		{ActionRead, "/var/lib", "supervisor paths.view"},
 	} {
 		got, err := Explain(p, Request{Action: test.action, Path: test.path}, inView{testMachine})
 		if err != nil || string(got.Layer)+" "+got.Key != test.want {

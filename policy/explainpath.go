@@ -43,7 +43,9 @@ func (e *explainer) path() {
 // gets ENOENT. It may exist outside.
 func (e *explainer) absent(o Object) bool {
 	writing := e.answer.Request.Action == ActionWrite
-	if !e.facts.PrivateView() || o.Kind != KindMissing || o.Special != "" || o.Denied != "" ||
+	// Where the view has the directory, something is mounted over what is denied in it.
+	covered := o.Denied != "" && e.facts.Look(path.Dir(o.Denied)).Kind != KindMissing
+	if !e.facts.PrivateView() || o.Kind != KindMissing || o.Special != "" || covered ||
 		writing && e.facts.Look(path.Dir(o.Path)).Kind != KindMissing {
 		return false
 	}
@@ -60,8 +62,8 @@ func (e *explainer) absent(o Object) bool {
 	// A rule on what is in a directory that the sandbox has replaced brings just that in.
 	shown := func(own string) bool {
 		return slices.ContainsFunc(e.policy.Paths.Rules.List(), func(r Rule) bool {
-			top := e.facts.Look(r.Path).Path
-			return r.Path != own && abspath.Within(own, r.Path) && abspath.Within(top, o.Path)
+			top := e.facts.Look(r.Path).Path // a link may lead into the directory, or be a name of it
+			return top != own && abspath.Within(own, top) && abspath.Within(top, o.Path)
 		})
 	}
 	inHome := e.policy.Home.Private && home != "" && abspath.Within(home, o.Path)
@@ -109,22 +111,28 @@ func (e *explainer) readOnly(o Object) {
 	e.answer.Why = why + ", so the private view shows it read-only"
 }
 
-// own reports whether the sandbox has a directory of its own at a path.
+// own reports whether the sandbox has a directory of its own where a path leads to.
 func (e *explainer) own(path string) bool {
 	home, _ := e.facts.Home()
+	path = e.facts.Look(path).Path
 	return e.policy.Paths.Tmp == TmpPrivate && path == "/tmp" || e.policy.Home.Private && path == home
 }
 
 // denied explains what the policy closes inside what it grants.
 func (e *explainer) denied(o Object) {
-	if e.facts.PrivateView() && o.Kind == KindDirectory && e.answer.Request.Action == ActionRead &&
+	if e.facts.PrivateView() && o.Kind == KindDirectory && !o.Closed && e.answer.Request.Action == ActionRead &&
 		e.facts.Granted(o, MayList) != "" {
 		e.decide(true, LayerMounts, denyKey, o.Denied, "the private view shows an empty directory in its place")
 		return
 	}
 	e.decide(false, LayerLandlock, denyKey, o.Denied, "paths.deny lists %s", o.Denied)
 	e.takeAway()
-	e.note("whether it exists, its owner, mode and times can still be seen")
+	if o.Kind != KindMissing {
+		e.note("whether it exists, its owner, mode and times can still be seen")
+	}
+	if !e.facts.PrivateView() {
+		e.otherName(o, e.need(o)) // of a file in a denied directory
+	}
 }
 
 // listSpecial explains listing a directory of a special file system. This right applies
@@ -329,6 +337,7 @@ func (e *explainer) file(o Object) {
 	switch {
 	case present && o.Terminals && need != MayExecute:
 		e.decide(true, LayerLandlock, "", "", "it is the directory of pseudo-terminals, which every policy grants")
+	case present && rights&need == 0 && need&MayList != 0 && e.leadsTo(o):
 	case present && rights&need == 0 && !(o.System && rule.Rights&need != 0):
 		e.noRule(o, rule, need)
 	case writing && o.Code != "" && e.policy.Memory.CodeFiles == CodeFilesProtect:
@@ -381,6 +390,18 @@ func (e *explainer) file(o Object) {
 		metadata == MetadataAllow:
 		e.note(`owner, mode, times and attributes can still be changed, as file permissions allow (paths.metadata); --allow metadata=granted prevents that`)
 	}
+}
+
+// leadsTo explains listing a directory that is in a private view because of something below it;
+// false: this is none.
+func (e *explainer) leadsTo(o Object) bool {
+	rule := e.facts.Granted(o, MayList)
+	if !e.facts.PrivateView() || !o.Listed && (rule == "" || !abspath.Within(rule, o.Path)) {
+		return false
+	}
+	e.decide(true, LayerLandlock, "paths.view", "", "the private view has this directory because it leads to what "+
+		"is granted, and such directories can be listed")
+	return true
 }
 
 // pinned refuses what the copies of a pinned program replace.

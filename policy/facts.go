@@ -61,8 +61,11 @@ type Object struct {
 	Carved string
 	// Denied is the element of paths.deny that contains the path, or empty.
 	Denied string
-	// Listed marks a directory that the supervisor lets be listed, if the path rules do: no
-	// rule of the kernel's domain can, because something below it is denied.
+	// Closed marks a directory that a private view shows in the place of a denied one, and that
+	// its mode keeps the user from listing.
+	Closed bool
+	// Listed marks a directory that the supervisor lets be listed: no rule of the kernel's
+	// domain can, because something below it is denied.
 	Listed bool
 	// Memfd marks a file of memfd_create(2), which is in no directory.
 	Memfd bool

@@ -24,7 +24,7 @@ func TestExplainAgreesWithTheKernel(t *testing.T) {
 	forAccounts(t, func(t *testing.T, as account) {
 		t.Parallel()
 		d := newDifference(t, as)
-		for seed := range uint64(60) {
+		for seed := range uint64(100) {
 			d.compare(t, seed)
 		}
 		least := map[string]int{"read": 2000, "write": 800, "execute": 500, "connect": 50, "bind": 50, "call": 1000}
@@ -95,11 +95,12 @@ func newDifference(t *testing.T, as account) *difference {
 		"/proc/self/task", "/proc/thread-self/status", "/proc/self/root/etc/hostname", "/proc/self/cwd/a/data",
 		"/proc/net/dev", "/proc/meminfo", "/proc/kallsyms", "/proc/1/status",
 		"/proc/sys/kernel/ostype", "/sys", "/sys/kernel", "/sys/kernel/mm/transparent_hugepage/enabled",
-		"/sys/class", "/var/lib/dpkg", d.home}, d.tree...)
+		"/sys/class", "/var/lib/dpkg", d.home, d.scratch()}, d.tree...)
 	for _, object := range objects {
 		d.asked = append(d.asked, access{"read", object}, access{"execute", object})
 		// Nothing is opened for writing that others use.
-		if strings.HasPrefix(object, d.home) || object == "/dev/null" || object == "/proc/self/comm" ||
+		if strings.HasPrefix(object, d.home) || object == d.scratch() ||
+			object == "/dev/null" || object == "/proc/self/comm" ||
 			object == "/proc/self/mem" {
 			d.asked = append(d.asked, access{"write", object})
 		}
@@ -118,6 +119,9 @@ func newDifference(t *testing.T, as account) *difference {
 	d.outside = d.attempts(t, []string{d.try})
 	return d
 }
+
+// scratch is a file that does not exist, in a directory that a sandbox can have for itself.
+func (d *difference) scratch() string { return "/tmp/memjail-explain-" + d.as.name }
 
 // plant makes directories, files, programs and links, in an order that is always
 // the same: policies choose among them by their random numbers.
@@ -153,10 +157,17 @@ func (d *difference) made(t *testing.T, name string, err error) {
 
 // workDir is a directory that exists for a program: a private view has only what is granted.
 func (d *difference) workDir(argv []string) string {
-	if slices.Contains(argv, "--view") {
+	if replacesMounts(argv) {
 		return "/usr"
 	}
 	return d.home
+}
+
+// replacesMounts reports whether flags give the sandbox mounts of its own.
+func replacesMounts(argv []string) bool {
+	return slices.ContainsFunc(argv, func(arg string) bool {
+		return arg == "--view" || arg == "--private-home" || arg == "--tmp"
+	})
 }
 
 // attempts makes all accesses, by the program that argv starts.
@@ -217,11 +228,7 @@ func (d *difference) flags(random *rand.Rand) []string {
 				flags = append(flags, kinds[random.IntN(len(kinds))], path)
 			}
 		}
-		if random.IntN(3) == 0 {
-			flags = append(flags, "--view", "private")
-		} else {
-			flags = append(flags, d.deny(random, flags)...)
-		}
+		flags = append(flags, d.mounts(random, flags)...)
 	}
 	for _, option := range [][]string{
 		{"--connect-tcp", "10"}, {"--bind-tcp", strconv.Itoa(boundPort + 1)},
@@ -246,6 +253,38 @@ func (d *difference) flags(random *rand.Rand) []string {
 		flags = append(flags, "--allow", "syscalls.deny="+strings.Join(denied, ","))
 	}
 	return flags
+}
+
+// mounts are flags about what the sandbox sees, and about what is denied in it.
+func (d *difference) mounts(random *rand.Rand, flags []string) []string {
+	if random.IntN(2) == 0 {
+		return d.deny(random, flags)
+	}
+	mounts := []string{"--view", "private"}
+	for _, option := range [][]string{{"--private-home"}, {"--tmp", "private"}, {"--unix", "own"}} {
+		if random.IntN(3) == 0 {
+			mounts = append(mounts, option...)
+		}
+	}
+	for range random.IntN(3) {
+		mounts = append(mounts, d.cover(random, mounts)...)
+	}
+	return mounts
+}
+
+// cover denies a path of the tree that a private view can cover, wherever it is: it exists, no
+// symbolic link leads to it, and it has no other name.
+func (d *difference) cover(random *rand.Rand, denied []string) []string {
+	path := d.tree[random.IntN(len(d.tree))]
+	info, err := os.Lstat(path)
+	if err != nil || slices.Contains(denied, path) || info.Mode()&os.ModeSymlink != 0 ||
+		!info.IsDir() && info.Sys().(*syscall.Stat_t).Nlink > 1 {
+		return nil
+	}
+	if target, err := filepath.EvalSymlinks(path); err != nil || target != path {
+		return nil
+	}
+	return []string{"--deny", path}
 }
 
 // deny denies a path of the tree where that is possible: its directory is not writable, and
@@ -307,6 +346,7 @@ type answer struct {
 	Allowed bool   `json:"allowed"`
 	Why     string `json:"why"`
 	Layer   string `json:"layer"`
+	Key     string `json:"key"`
 	Errno   string `json:"errno"`
 	Request struct {
 		Action string `json:"action"`
@@ -367,8 +407,11 @@ func (d *difference) compare(t *testing.T, seed uint64) {
 		if !a.proves(d.outside[i]) || a.action == "call" && answer.Allowed && len(answer.Notes) > 0 {
 			continue
 		}
-		if slices.Contains(flags, "--view") && strings.HasPrefix(a.object, "/proc/self/cwd") {
+		if replacesMounts(flags) && strings.HasPrefix(a.object, "/proc/self/cwd") {
 			continue // it was looked at from another directory
+		}
+		if a.action == "write" && unix.Errno(inside[i]) == unix.EEXIST {
+			continue // a link that leads to nothing in the view: opened here with O_EXCL
 		}
 		// Directories are opened without O_DIRECTORY here.
 		if answer.Layer == "supervisor" && len(answer.Notes) > 1 && slices.Contains(flags, "--memory") {
@@ -387,6 +430,9 @@ func (d *difference) compare(t *testing.T, seed uint64) {
 			t.Errorf("policy %q: %s %s: explained as allowed=%v (%s: %s), but errno %q, outside %q", flags,
 				a.action, a.object,
 				answer.Allowed, answer.Layer, answer.Why, errno, unix.ErrnoName(unix.Errno(d.outside[i])))
+		}
+		if answer.Key == "paths.deny" && replacesMounts(flags) {
+			continue // a mount refuses it, by its mode or by being empty
 		}
 		if reported := told[a]; !d.byRule(a, answer, flags) {
 			continue

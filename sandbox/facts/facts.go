@@ -191,6 +191,8 @@ func (f *Facts) Look(name string) policy.Object {
 	o := f.look(name)
 	o.Pinned = f.pinning(&o)
 	o.Listed = slices.Contains(f.listed, o.Path)
+	o.Closed = f.private && o.Kind == policy.KindDirectory &&
+		unix.Faccessat(unix.AT_FDCWD, o.Path, unix.R_OK, unix.AT_EACCESS) == unix.EACCES
 	for _, d := range f.denied {
 		if abspath.Within(d.Path, o.Path) {
 			o.Denied = d.Rule
@@ -205,7 +207,7 @@ func (f *Facts) look(name string) policy.Object {
 	o := policy.Object{Path: name}
 	fd, err := unix.Open(name, unix.O_PATH|unix.O_CLOEXEC, 0)
 	if err != nil {
-		f.missing(&o)
+		f.missing(&o, mostLinks)
 		return o
 	}
 	defer unix.Close(fd)
@@ -233,6 +235,9 @@ func (f *Facts) look(name string) policy.Object {
 	return o
 }
 
+// mostLinks is how many symbolic links the kernel follows in one path.
+const mostLinks = 40
+
 // ReadOnly reports whether a path, or the directory of a missing one, is on a mount that is
 // read-only.
 func ReadOnly(name string) bool {
@@ -249,13 +254,22 @@ func ReadOnly(name string) bool {
 }
 
 // missing describes what would be made at a path: in which directory, above all.
-func (f *Facts) missing(o *policy.Object) {
+// It follows up to so many symbolic links.
+func (f *Facts) missing(o *policy.Object, links int) {
 	parent := path.Dir(o.Path)
 	if parent == o.Path {
 		return
 	}
 	above := f.Look(parent)
 	o.Path = path.Join(above.Path, path.Base(o.Path))
+	if target, err := os.Readlink(o.Path); err == nil && links > 0 { // it leads to nothing
+		if !path.IsAbs(target) {
+			target = path.Join(above.Path, target)
+		}
+		*o = policy.Object{Path: path.Clean(target)}
+		f.missing(o, links-1)
+		return
+	}
 	o.Special, o.Code, o.System, o.Delegable = above.Special, above.Code, above.System, above.Delegable
 	o.ReadOnly = above.ReadOnly
 	if above.Kind == policy.KindDirectory {
