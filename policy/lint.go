@@ -67,6 +67,8 @@ var lintRules = [...]LintRule{
 	{"secrets-readable", "a path rule contains keys, tokens or passwords", (*linter).secrets},
 	{"startup-writable", "a path rule makes writable what programs outside run", (*linter).startups},
 	{"control-sockets", "a path rule contains sockets that control something outside", (*linter).sockets},
+	{"sockets-later", "network.unix is own, and sockets that are made later can appear in a granted directory",
+		(*linter).socketsLater},
 	{"sockets-open", "path rules are set, and sockets outside them can be connected to", (*linter).socketsOpen},
 	{"writable-executable", "a tree is both writable and executable", (*linter).writableExecutable},
 	{"rule-overridden", "a rule seems meant to close what another rule opens", (*linter).overridden},
@@ -172,8 +174,8 @@ func (l *linter) procGranted() {
 // nameOf returns the path as the list of places has it: /var/run has long been a symbolic
 // link to /run.
 func nameOf(path string) string {
-	if rest, ok := strings.CutPrefix(path, "/var/run/"); ok {
-		return "/run/" + rest
+	if abspath.Within("/var/run", path) {
+		return strings.TrimPrefix(path, "/var")
 	}
 	return path
 }
@@ -266,6 +268,29 @@ func (l *linter) sockets() {
 			r.Rights != MayList {
 			l.reportRule(LevelWarning, r, "it controls "+found[0].what+": "+contents(found),
 				"remove it, or refuse UNIX sockets with network.unix = []")
+		}
+	}
+}
+
+// socketsLater is about directories in which processes outside make sockets at any time. Those
+// that exist at the start are covered.
+func (l *linter) socketsLater() {
+	if !l.policy.Network.OwnUnix() {
+		return
+	}
+	for _, r := range l.rules {
+		for _, dir := range []string{"/run", "/tmp", l.facts.RuntimeDir} {
+			if r.Path == "/" || dir == "" || l.hidden(dir, r.Path) || l.policy.Paths.Denies(dir) ||
+				!abspath.Within(nameOf(r.Path), dir) {
+				continue
+			}
+			fix := "list narrower paths"
+			if dir == "/tmp" {
+				fix = `write paths.tmp = "private"`
+			}
+			l.reportRule(LevelWarning, r, "before Landlock ABI 9 a socket that a process outside makes there later "+
+				"can be connected to, although network.unix has "+UnixOwn, fix)
+			break
 		}
 	}
 }

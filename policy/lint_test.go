@@ -18,6 +18,12 @@ func TestLint(t *testing.T) {
 			p.Paths.Rules, p.Paths.Deny = rulesOf(rules...), []DeniedPath{{Path: path}}
 		}
 	}
+	ownSockets := func(tmp Tmp, path string) func(*Policy) {
+		return func(p *Policy) {
+			p.Paths.Rules, p.Paths.Tmp = rulesOf(Grant(rw, path)), tmp
+			p.Network = Network{Unix: OnlyThese(UnixOwn)}
+		}
+	}
 	homeOf := func(rules ...[]Rule) func(*Policy) { // a private home and /tmp
 		return func(p *Policy) {
 			p.Paths.Rules, p.Paths.Tmp, p.Home = rulesOf(rules...), TmpPrivate, Home{Private: true}
@@ -47,6 +53,7 @@ func TestLint(t *testing.T) {
 			"warning paths.rw /home/u/.config/systemd/user"},
 		{"startup-writable", paths(Grant(ro, "/etc")), ""},
 		{"control-sockets", paths(Grant(rw, "/var/run/docker.sock")), "warning paths.rw /var/run/docker.sock"},
+		{"control-sockets", paths(Grant(rw, "/var/run")), "warning paths.rw /var/run"},
 		{"control-sockets", paths(Grant(ro, "/run/user/1")), "warning paths.ro /run/user/1"},
 		{"control-sockets", func(p *Policy) { p.Network = Network{Unix: OnlyThese("/run")} },
 			"warning network.unix /run"},
@@ -55,6 +62,12 @@ func TestLint(t *testing.T) {
 			p.Network = Network{Unix: OnlyThese[string]()}
 		}, ""},
 		{"sockets-open", func(*Policy) {}, "note paths"},
+		{"sockets-later", ownSockets(TmpShared, "/tmp"), "warning paths.rw /tmp"},
+		{"sockets-later", ownSockets(TmpPrivate, "/tmp"), ""},
+		{"sockets-later", ownSockets(TmpShared, "/var/run"), "warning paths.rw /var/run"},
+		{"sockets-later", ownSockets(TmpShared, "/run/user/1"), "warning paths.rw /run/user/1"},
+		{"sockets-later", ownSockets(TmpShared, "/run/service"), ""},
+		{"sockets-later", paths(Grant(rw, "/run")), ""},
 		{"limits-lifted", func(p *Policy) {
 			p.Limits, p.Capabilities.Keep = []Limit{{Name: "nofile", Soft: 1, Hard: 1}}, []string{"CAP_SYS_RESOURCE"}
 		}, "warning capabilities.keep CAP_SYS_RESOURCE"},
