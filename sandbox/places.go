@@ -25,6 +25,11 @@ func (e *PathError) Unwrap() error { return e.err }
 // placeRule adds to an error about a path where the policy has the path. For a missing one
 // it also finds the others that are missing.
 func (o *Options) placeRule(err error) error {
+	var denied *landlock.DenyError
+	if errors.As(err, &denied) {
+		at := o.Policy.Origin("paths.deny", denied.Path)
+		return &PathError{err: err, lines: []string{fmt.Sprintf("%s: paths.deny: %v", at, err)}}
+	}
 	var rule *landlock.RuleError
 	if !errors.As(err, &rule) {
 		return err
@@ -45,6 +50,9 @@ func (o *Options) placeRule(err error) error {
 	}
 	for _, d := range o.Policy.Devices {
 		add(d.Path, d.Optional, "paths.devices", d.Origin)
+	}
+	if dir := o.Policy.Home.Dir; dir != "" && dir == rule.Path {
+		e.lines = append(e.lines, fmt.Sprintf("%s: home.dir: %v", o.Policy.Origin("home.dir", ""), err))
 	}
 	if len(e.lines) == 0 { // --add-exec added it, for example
 		return err

@@ -53,7 +53,7 @@ func (o *Options) privateView(v *fileSystem, c *command, s system, e *effort) er
 	}
 	var denied *landlock.DenyError
 	if errors.As(err, &denied) {
-		return err
+		return o.placeRule(err)
 	}
 	if err == nil {
 		err = plan.Build()

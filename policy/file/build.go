@@ -323,6 +323,10 @@ func (b *builder) unix(v value) {
 		if item.shape == shapeString && item.text == policy.UnixOwn {
 			return []string{policy.UnixOwn}, true
 		}
+		if item.shape == shapeString && item.text == unixAll {
+			b.wrong(item, `stands for every socket, and not in a list: write unix = "all"`)
+			return nil, false
+		}
 		return b.pathItem(item)
 	})
 }

@@ -1,6 +1,7 @@
 package file
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"slices"
@@ -82,6 +83,10 @@ func (d *document) entry(name string) (*entry, bool) {
 func readDocument(filename string, data []byte) (*document, Errors) {
 	// The decoder checks TOML's own rules (no key or table twice). The parser below, which
 	// has the positions, does not.
+	if bytes.HasPrefix(data, []byte("\ufeff")) {
+		return nil, Errors{{Source: filename, Position: Position{Line: 1, Column: 1},
+			Reason: "the file begins with a byte order mark: save it as UTF-8 without one"}}
+	}
 	var all map[string]any
 	if err := toml.Unmarshal(data, &all); err != nil {
 		return nil, Errors{syntaxError(filename, err)}

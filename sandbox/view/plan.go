@@ -272,7 +272,7 @@ func (b *planner) keptHome(m *Mount, dir string) error {
 		err = unix.ENOTDIR
 	}
 	if err != nil {
-		return &PathError{Path: dir, Err: err, Reason: "it is home.dir: make it with mkdir -p -m 700 " +
+		return &PathError{Path: dir, Err: err, Reason: "make it with mkdir -p -m 700 " +
 			policy.ShellWord(dir)}
 	}
 	*m = Mount{Place: m.Place, Source: source, Writable: true, Fill: true, id: identify(&st)}
