@@ -23,14 +23,11 @@ func Become(steps []Step) error {
 			callForEach(s)
 			continue
 		}
-		first := s.Args[0]
-		if s.From != nil {
-			first = s.From.Load()
-		}
-		r, _, errno := unix.RawSyscall6(s.Number, first, s.Args[1], s.Args[2], s.Args[3], s.Args[4], s.Args[5])
+		last, r, errno := makeSteps(steps, i)
+		i, s = last, &steps[last]
 		for try := 1; errno == unix.EAGAIN && try < s.Tries; try++ {
 			time.Sleep(TryPause)
-			r, _, errno = unix.RawSyscall6(s.Number, first, s.Args[1], s.Args[2], s.Args[3], s.Args[4], s.Args[5])
+			_, r, errno = makeSteps(steps[i:i+1], 0)
 		}
 		next, err := s.judge(i, r, errno)
 		if err != nil {
@@ -42,6 +39,28 @@ func Become(steps []Step) error {
 	}
 	runtime.KeepAlive(steps)
 	return nil
+}
+
+// makeSteps makes the step of index i and those after it, up to the first that fails or whose
+// result decides about more than that, and returns that one's index and result. In between it
+// leaves the Go runtime no moment for calls of its own, on this thread: a filter among the steps
+// may refuse any call but that of a step (a denied futex(2) ends the runtime).
+//
+//go:nosplit
+func makeSteps(steps []Step, i int) (last int, r uintptr, errno unix.Errno) {
+	for {
+		s := &steps[i]
+		first := s.Args[0]
+		if s.From != nil {
+			first = s.From.Load()
+		}
+		r, _, errno = unix.RawSyscall6(s.Number, first, s.Args[1], s.Args[2], s.Args[3], s.Args[4], s.Args[5])
+		if errno != 0 || s.Want != WantSuccess || s.Save != nil || s.SkipTo != 0 || i+1 == len(steps) ||
+			steps[i+1].forEach {
+			return i, r, errno
+		}
+		i++
+	}
 }
 
 // judge returns which step follows the one of index i; 0 is the next in the list. runSteps,
