@@ -107,7 +107,7 @@ func boot() (status int, err error) {
 		defer file.Close()
 		out = file
 	}
-	go io.Copy(out, console)
+	go drain(out, console)
 	init := exec.Command("/proc/self/exe", o.root, o.share)
 	init.Args[0] = initName
 	init.Stdin, init.Stdout, init.Stderr = terminal, terminal, terminal
@@ -180,6 +180,16 @@ func removeCgroup(group string) {
 	}
 	unix.Unmount(top, unix.MNT_DETACH)
 	os.Remove(top)
+}
+
+// drain copies what is written to the terminal, for ever. While nobody has the terminal open, reading
+// fails with EIO, and systemd opens it for each line anew: one that stops to read then
+// blocks systemd as soon as the terminal's buffer is full.
+func drain(out io.Writer, console *os.File) {
+	for {
+		io.Copy(out, console)
+		time.Sleep(20 * time.Millisecond)
+	}
 }
 
 // openConsole makes the terminal without which systemd ends at its first error, and
