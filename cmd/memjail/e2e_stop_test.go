@@ -64,7 +64,8 @@ print('played')
 
 // TestContinuedSoon: a command and memjail go on, however soon after a stop they are
 // continued.
-func TestContinuedSoon(t *testing.T) { // not beside others: it is about milliseconds
+func TestContinuedSoon(t *testing.T) {
+	t.Parallel()
 	forAccounts(t, func(t *testing.T, as account) {
 		for _, before := range []string{"", "run -q --", "run -q --relay --"} {
 			argv := []string{as.find(t, "python3"), "-c", stopAndContinue}

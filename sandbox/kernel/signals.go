@@ -106,8 +106,9 @@ func catch(sig unix.Signal, now kernelSigaction) error {
 		now.handler = shared
 		return setAction(sig, &now)
 	}
+	// No other is taken before one is in the pipe, which keeps their order.
 	action := kernelSigaction{handler: handler, flags: saSiginfo | saOnStack | saRestart | saRestorer,
-		restorer: restorer}
+		restorer: restorer, mask: uint64(AllSignals)}
 	return setAction(sig, &action)
 }
 

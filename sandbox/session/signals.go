@@ -191,6 +191,8 @@ func stopSelf(sig unix.Signal) {
 	// it is caught again.
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
+	before := kernel.BlockSignals(kernel.AllSignals &^ (1 << (sig - 1)))
+	defer kernel.BlockSignals(before)
 	unix.Tgkill(unix.Getpid(), unix.Gettid(), sig)
 	// Here this process is stopped; what follows happens after SIGCONT, which the shell
 	// sends to the whole job.

@@ -14,6 +14,10 @@
 // is too low, and where a limit of processes is, it tries whether there is room for
 // memjail's threads. The runtime does not survive a thread that it cannot make.
 //
+// For "memjail run", which forwards signals, it blocks those that stop and continue a process
+// in all threads but the main one: the kernel keeps their order until a thread takes one, and two
+// threads may take a stop and what undoes it and report them the other way around.
+//
 // It imports nothing: packages are initialised in the order of their paths once
 // their imports are, so this one comes before package syscall. For the signals
 // even that is too late: they are read at the program's entry point, if it was
@@ -28,8 +32,17 @@ const rlimitNofile = 7
 // Nofile is the soft and hard limit of open files as memjail was started with.
 var Nofile [2]uint64
 
-// The reason for an init: any later moment is after the change.
-func init() { prlimit(rlimitNofile, &Nofile) }
+// setMask sets the calling thread's signal mask, as rt_sigprocmask(SIG_SETMASK, mask, NULL, 8).
+func setMask(mask *uint64)
+
+// The reason for an init: any later moment is after the change of the limit. The main thread takes
+// back the mask that the runtime has given to all threads since the entry point.
+func init() {
+	prlimit(rlimitNofile, &Nofile)
+	if atEntry.ordered != 0 {
+		setMask(&atEntry.blocked)
+	}
+}
 
 // What the entry point says, and ends with 125 instead of starting a runtime that would
 // end with a trace: at the entry there is one thread and nothing to be undone. The
@@ -63,6 +76,7 @@ var atEntry struct {
 	reached uint64
 	blocked uint64
 	closed  uint64
+	ordered uint64 // stops and continuations reach the main thread only
 }
 
 // Ignored returns the set of signals that were ignored when the program was

@@ -10,6 +10,16 @@ TEXT ·prlimit(SB),NOSPLIT,$0-16
 	SYSCALL
 	RET
 
+// func setMask(mask *uint64)
+TEXT ·setMask(SB),NOSPLIT,$0-8
+	MOVQ	$2, DI // SIG_SETMASK
+	MOVQ	mask+0(FP), SI
+	MOVQ	$0, DX
+	MOVQ	$8, R10
+	MOVQ	$14, AX // rt_sigprocmask
+	SYSCALL
+	RET
+
 // memjail_entry asks for the action of each signal, the signal mask and the standard
 // descriptors, makes room for descriptors, makes namespaces if argv[0] asks for them, and
 // goes on to the runtime's own entry point. The kernel's sigaction has the handler first; 1 is SIG_IGN.
@@ -36,8 +46,17 @@ next:
 	CMPQ	BX, $64
 	JLE	ask
 	MOVQ	$1, ·atEntry+8(SB)
-	MOVQ	$0, DI // SIG_BLOCK, nothing: asks for the mask
-	MOVQ	$0, SI
+	MOVQ	$0, 0(SP) // blocks nothing, and asks for the mask
+	CMPQ	160(SP), $2 // argc
+	JLT	mask
+	MOVQ	176(SP), SI // argv[1]
+	CMPL	0(SI), $0x6e7572 // "run"
+	JNE	mask
+	MOVQ	$0x3a0000, 0(SP) // SIGCONT, SIGTSTP, SIGTTIN, SIGTTOU
+	MOVQ	$1, ·atEntry+32(SB)
+mask:
+	MOVQ	$0, DI // SIG_BLOCK
+	MOVQ	SP, SI
 	LEAQ	·atEntry+16(SB), DX
 	MOVQ	$8, R10
 	MOVQ	$14, AX // rt_sigprocmask

@@ -10,6 +10,16 @@ TEXT ·prlimit(SB),NOSPLIT,$0-16
 	SVC
 	RET
 
+// func setMask(mask *uint64)
+TEXT ·setMask(SB),NOSPLIT,$0-8
+	MOVD	$2, R0 // SIG_SETMASK
+	MOVD	mask+0(FP), R1
+	MOVD	$0, R2
+	MOVD	$8, R3
+	MOVD	$135, R8 // rt_sigprocmask
+	SVC
+	RET
+
 // memjail_entry asks for the action of each signal, the signal mask and the standard
 // descriptors, makes room for descriptors, makes namespaces if argv[0] asks for them, and
 // goes on to the runtime's own entry point. The kernel's sigaction has the handler first; 1 is SIG_IGN.
@@ -39,8 +49,22 @@ next:
 	MOVD	R20, ·atEntry+0(SB)
 	MOVD	$1, R4
 	MOVD	R4, ·atEntry+8(SB)
-	MOVD	$0, R0 // SIG_BLOCK, nothing: asks for the mask
-	MOVD	$0, R1
+	MOVD	$0, R4 // blocks nothing, and asks for the mask
+	MOVD	160(RSP), R5 // argc
+	CMP	$2, R5
+	BLT	mask
+	MOVD	176(RSP), R5 // argv[1]
+	MOVWU	0(R5), R6
+	MOVD	$0x6e7572, R7 // "run"
+	CMP	R7, R6
+	BNE	mask
+	MOVD	$1, R6
+	MOVD	R6, ·atEntry+32(SB)
+	MOVD	$0x3a0000, R4 // SIGCONT, SIGTSTP, SIGTTIN, SIGTTOU
+mask:
+	MOVD	R4, 8(RSP)
+	MOVD	$0, R0 // SIG_BLOCK
+	ADD	$8, RSP, R1
 	MOVD	RSP, R2
 	MOVD	$8, R3
 	MOVD	$135, R8 // rt_sigprocmask
