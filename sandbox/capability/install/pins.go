@@ -285,12 +285,21 @@ func unused(unpinned bool) (resume func(), err error) {
 	return nil, err
 }
 
-// settledMarks returns the number of marks when all drops that began before it have ended.
-func settledMarks() (int, error) {
+// freeingTime is how long the kernel may take to free a thread that has ended, which has its mark
+// until then: a real-time kernel frees it after the next grace period of RCU.
+const freeingTime = time.Second
+
+// settledMarks returns the number of marks when all drops that began before it have ended, and the
+// threads that had ended, too, are freed. No process can drop the capability meanwhile.
+func settledMarks() (count int, err error) {
 	if err := kernel.WaitForBPF(); err != nil {
 		time.Sleep(time.Second) // the kernel cannot tell: no program runs that long
 	}
-	return MarkedTasks()
+	for end := time.Now().Add(freeingTime); ; time.Sleep(freeingTime / 50) {
+		if count, err = MarkedTasks(); err != nil || count == 0 || time.Now().After(end) {
+			return count, err
+		}
+	}
 }
 
 // unpinnedHolders lists the generations that a process holds and that are not among the
