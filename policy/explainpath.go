@@ -67,9 +67,15 @@ func (e *explainer) absent(o Object) bool {
 		})
 	}
 	inHome := e.policy.Home.Private && home != "" && abspath.Within(home, o.Path)
-	inTmp := e.policy.Paths.Tmp == TmpPrivate && abspath.Within("/tmp", o.Path)
+	tmp := ""
+	for _, dir := range e.policy.OwnTmp() {
+		if dir = e.facts.Look(dir).Path; abspath.Within(dir, o.Path) {
+			tmp = dir
+		}
+	}
+	inTmp := tmp != ""
 	switch _, rights := e.rulesOn(o); {
-	case inHome && !shown(home), !inHome && inTmp && !shown("/tmp"):
+	case inHome && !shown(home), !inHome && inTmp && !shown(tmp):
 	case inHome || inTmp || rights != 0:
 		return false // it does not exist outside either
 	}
@@ -80,7 +86,7 @@ func (e *explainer) absent(o Object) bool {
 	case inHome:
 		e.decide(false, LayerMounts, "home.private", "", "%s: the home directory is the sandbox's own", why)
 	case inTmp:
-		e.decide(false, LayerMounts, "paths.tmp", "", "%s: /tmp is the sandbox's own", why)
+		e.decide(false, LayerMounts, "paths.tmp", "", "%s: %s is the sandbox's own", why, tmp)
 	default:
 		e.decide(false, LayerMounts, "paths.view", "", "%s: no path rule grants it", why)
 	}
@@ -115,7 +121,8 @@ func (e *explainer) readOnly(o Object) {
 func (e *explainer) own(path string) bool {
 	home, _ := e.facts.Home()
 	path = e.facts.Look(path).Path
-	return e.policy.Paths.Tmp == TmpPrivate && path == "/tmp" || e.policy.Home.Private && path == home
+	return e.policy.Home.Private && path == home || slices.ContainsFunc(e.policy.OwnTmp(),
+		func(dir string) bool { return path == e.facts.Look(dir).Path })
 }
 
 // denied explains what the policy closes inside what it grants.

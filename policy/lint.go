@@ -210,7 +210,7 @@ func (l *linter) hidden(place, rule string) bool {
 	own := func(dir string) bool {
 		return dir != "" && abspath.Within(dir, place) && (rule == dir || !abspath.Within(dir, rule))
 	}
-	return l.policy.Home.Private && own(l.facts.Home) || l.policy.Paths.Tmp == TmpPrivate && own("/tmp")
+	return l.policy.Home.Private && own(l.facts.Home) || slices.ContainsFunc(l.policy.OwnTmp(), own)
 }
 
 // contents returns the paths of places for a message.

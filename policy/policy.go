@@ -287,6 +287,15 @@ func (p Policy) OwnMounts() (needed, must bool) {
 	return must || view == ViewAuto, must
 }
 
+// OwnTmp lists the directories for temporary files that the sandbox has of its own
+// (paths.tmp = "private"); the second is left out on a system that has none.
+func (p Policy) OwnTmp() []string {
+	if p.Paths.Tmp != TmpPrivate {
+		return nil
+	}
+	return []string{"/tmp", "/var/tmp"}
+}
+
 // EndsSandbox reports whether a change of mounts outside can end the sandbox.
 func (p Policy) EndsSandbox() bool {
 	return p.OnMount == OnMountEnd || len(p.Paths.Deny) > 0 && p.Paths.OnDenyLost == OnDenyLostEnd

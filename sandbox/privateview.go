@@ -49,7 +49,7 @@ func (o *Options) privateView(v *fileSystem, c *command, s system, e *effort) er
 		v.covered, err = o.coverDenied(plan, v.mounts, e)
 	}
 	if err == nil && o.Policy.Network.OwnUnix() && s.abi < landlock.UnixABI {
-		v.covered = append(v.covered, o.coverSockets(plan)...)
+		v.covered = append(v.covered, o.coverSockets(plan, v.mounts)...)
 	}
 	var denied *landlock.DenyError
 	if errors.As(err, &denied) {
@@ -106,7 +106,7 @@ func (o *Options) withoutView(e *effort, must bool, err error) error {
 // of its own.
 func (o *Options) planView(c *command) (*view.Plan, error) {
 	p := &o.Policy
-	r := view.Request{Rules: p.Paths.Rules.List(), Tmp: p.Paths.Tmp == policy.TmpPrivate,
+	r := view.Request{Rules: p.Paths.Rules.List(), Tmp: o.ownTmp(),
 		Whole: !p.Paths.Rules.Restricted() || p.Paths.View == policy.ViewShared, Also: p.Network.UnixPaths()}
 	for _, d := range p.Devices {
 		r.Also = append(r.Also, d.Path)
@@ -114,10 +114,7 @@ func (o *Options) planView(c *command) (*view.Plan, error) {
 	if socket := program.Getenv(c.env, "NOTIFY_SOCKET"); filepath.IsAbs(socket) {
 		r.Also = append(r.Also, socket) // where a service tells its manager that it is ready
 	}
-	own := []string{}
-	if r.Tmp {
-		own = append(own, "/tmp")
-	}
+	own := slices.Clone(r.Tmp)
 	if p.Home.Private {
 		home, err := o.home(c.env)
 		if err != nil {
@@ -140,6 +137,14 @@ func (o *Options) planView(c *command) (*view.Plan, error) {
 		o.grantOwn(own, !r.Whole)
 	}
 	return plan, err
+}
+
+// ownTmp lists the private directories for temporary files, but for those that this system has not.
+func (o *Options) ownTmp() []string {
+	return slices.DeleteFunc(o.Policy.OwnTmp(), func(dir string) bool {
+		st, err := os.Stat(dir)
+		return dir != "/tmp" && (err != nil || !st.IsDir())
+	})
 }
 
 // grantOwn lets directories of the view's own be written, unless rules say more. list: the

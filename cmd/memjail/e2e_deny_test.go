@@ -262,3 +262,25 @@ func denyLost(t *testing.T, as account, command, action string) {
 		t.Errorf("no message: %v", o)
 	}
 }
+
+// TestDenyInProgramDirectory: a program directory that may be written has a denied file.
+func TestDenyInProgramDirectory(t *testing.T) {
+	if os.Geteuid() != 0 {
+		return // its directories are root's
+	}
+	as := account{"root", -1}
+	script := func(command string) []string {
+		return []string{"unshare", "-m", "sh", "-c", "mount -t tmpfs own /usr/share && echo secret >/usr/share/f && " +
+			command + "cat /usr/share/f"}
+	}
+	if o := (job{as: as, dir: "/", argv: script("")}).run(t); o.stdout != "secret\n" {
+		t.Fatalf("control: %v", o)
+	}
+	for _, grants := range []string{"--rw / --rwx /usr", "--rw / --rox /usr", "--rox / --rwx /usr/share"} {
+		o := job{as: as, dir: "/", argv: script(memjailPath(t) + " run -q --view private " + grants +
+			" --deny /usr/share/f -- ")}.run(t)
+		if o.stdout != "" || o.code != 1 || !strings.Contains(o.stderr, "Permission denied") {
+			t.Errorf("%s: %v", grants, o)
+		}
+	}
+}

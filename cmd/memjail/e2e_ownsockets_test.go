@@ -28,6 +28,7 @@ def own(path):
 os.chdir(dir + "/rw")
 attempt("writable", lambda: connect(dir + "/rw/s"))
 attempt("read-only", lambda: connect(dir + "/ro/s"))
+attempt("in a directory that cannot be listed", lambda: connect(dir + "/ro/unlisted/s"))
 attempt("relative", lambda: connect("s"))
 attempt("not granted", lambda: connect(dir + "/out/s"))
 attempt("by a descriptor", lambda: connect("/proc/self/fd/%d/s" % os.open(dir + "/ro", os.O_PATH)))
@@ -50,8 +51,11 @@ func TestOwnSockets(t *testing.T) {
 			}
 			as.own(t, filepath.Join(dir, name))
 		}
-		for _, name := range []string{dir + "/rw/s", dir + "/ro/s", dir + "/out/s", dir + "/ro/named",
-			"@memjail" + dir} {
+		if err := os.Mkdir(filepath.Join(dir, "ro/unlisted"), 0o711); err != nil { // root's
+			t.Fatal(err)
+		}
+		for _, name := range []string{dir + "/rw/s", dir + "/ro/s", dir + "/ro/unlisted/s", dir + "/out/s",
+			dir + "/ro/named", "@memjail" + dir} {
 			l, err := net.Listen("unix", name)
 			if err != nil {
 				t.Fatal(err)
@@ -69,10 +73,11 @@ func TestOwnSockets(t *testing.T) {
 		as.own(t, dir+"/rw/d")
 		try := []string{"/usr/bin/python3", "-c", ownSockets, dir}
 		control := job{as: as, dir: dir, argv: try}.run(t)
-		if strings.Count(control.stdout, " ok\n") != 11 {
+		if strings.Count(control.stdout, " ok\n") != 12 {
 			t.Fatalf("%s: control: %v", as.name, control)
 		}
-		const want = "writable refused\nread-only refused\nrelative refused\nnot granted refused\n" +
+		const want = "writable refused\nread-only refused\nin a directory that cannot be listed refused\n" +
+			"relative refused\nnot granted refused\n" +
 			"by a descriptor refused\nabstract refused\ndatagram refused\nnamed ok\nown ok\nown abstract ok\npair ok\n"
 		flags := []string{memjailPath(t), "run", "-q", "--unix", "own", "--unix", dir + "/ro/named", "--rox",
 			"/usr", "--rox",

@@ -92,7 +92,8 @@ type carveOptions struct {
 // processes which no signal from inside reaches.
 const sysCeiling = readRights
 
-// carve computes the carving. It makes no system calls but those of o.resolve.
+// carve computes the carving. It makes no system calls but those of o.resolve, and a look at what
+// is mounted in program directories.
 func (t *MountTable) carve(o carveOptions) *carving {
 	c := &carving{objects: map[string]*object{}, ancestors: map[string]ancestor{}}
 	for _, fs := range specialfs.All() {

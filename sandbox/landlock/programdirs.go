@@ -170,6 +170,14 @@ func resolveKnown(path string, lost *error) (string, bool) {
 	return found, err == nil
 }
 
+// isDevice reports whether a path leads to a device. /dev/null is mounted on a file that is not to
+// be seen, and does not become a part of a program by that.
+func isDevice(path string) bool {
+	var st unix.Stat_t
+	err := unix.Lstat(path, &st)
+	return err == nil && (st.Mode&unix.S_IFMT == unix.S_IFCHR || st.Mode&unix.S_IFMT == unix.S_IFBLK)
+}
+
 // codeSearch finds all paths that lead to a directory.
 type codeSearch struct {
 	table   *MountTable
@@ -188,7 +196,8 @@ func (s *codeSearch) visit(path, name string) {
 	}
 	for i := range s.table.mounts {
 		m := &s.table.mounts[i]
-		if m.Point != path && abspath.Within(path, m.Point) && !specialfs.Named(m.FSType) && s.table.visible(m) {
+		if m.Point != path && abspath.Within(path, m.Point) && !specialfs.Named(m.FSType) && s.table.visible(m) &&
+			!isDevice(m.Point) {
 			s.visitPlace(m.Point, m, name)
 		}
 	}

@@ -20,8 +20,8 @@ type Request struct {
 	// Also are paths that exist besides, read-only: sockets and devices that the policy names.
 	// Those that are missing are left out.
 	Also []string
-	// Tmp: /tmp is an empty directory.
-	Tmp bool
+	// Tmp are directories for temporary files that are empty, each once.
+	Tmp []string
 	// Keep are directories in what is private that are shown as they are, writable.
 	Keep []string
 	// Home is a private home directory; nil: there is none.
@@ -189,18 +189,15 @@ func (b *planner) show(path string, writable, must bool) error {
 	return nil
 }
 
-const tmpDir = "/tmp"
-
 // ownDirectories adds the directories that are not those of outside.
 func (b *planner) ownDirectories(r Request) error {
-	if r.Tmp {
-		place, _, err := b.walker.look(tmpDir)
+	for _, dir := range r.Tmp { // one may be a link to the other: merge
+		place, _, err := b.walker.look(dir)
 		if err != nil {
-			place = tmpDir
+			place = dir
 		}
 		b.plan.Mounts = append(b.plan.Mounts, Mount{Place: place, Kind: Empty, Writable: true, Mode: 0o1777,
-			Fill: true,
-			UID:  uint32(unix.Geteuid()), GID: uint32(unix.Getegid())})
+			Fill: true, UID: uint32(unix.Geteuid()), GID: uint32(unix.Getegid())})
 	}
 	if r.Home == nil {
 		return nil
