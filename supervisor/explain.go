@@ -1,6 +1,7 @@
 package supervisor
 
 import (
+	"cmp"
 	"encoding/binary"
 	"strconv"
 
@@ -41,7 +42,12 @@ type Explainer interface {
 // explains reports whether the kernel's refusals are reported.
 func (r *receiver) explains() bool {
 	o := &r.s.options
-	return o.Explain != nil && o.Report != nil && !r.s.chrooted.Load() && (o.Quiet == nil || !o.Quiet())
+	return o.Explain != nil && o.Report != nil && (o.Quiet == nil || !o.Quiet())
+}
+
+// asker is the caller of a request whose path starts from dir, for reports.
+func (r *receiver) asker(q *request, dir int) resolve.Caller {
+	return resolve.Caller{TID: q.tid, Dir: dir, OtherRoot: r.s.chrooted.Load(), MayWait: r.waits()}
 }
 
 // explainOpen reports an open that is left to the kernel if the kernel's rules will refuse
@@ -65,11 +71,11 @@ func (r *receiver) explainOpen(q *request, flags int) {
 	if access == AccessRead && !r.s.options.Policy.Paths.Rules.Restricted() && !r.path.MayBeDevice() {
 		return // without path rules everything else can be read
 	}
-	caller := resolve.Caller{TID: q.tid, Dir: q.dir(), NoFollow: flags&unix.O_NOFOLLOW != 0}
+	caller := r.asker(q, q.dir())
+	caller.NoFollow, caller.InRoot = flags&unix.O_NOFOLLOW != 0, want.Resolve&unix.RESOLVE_IN_ROOT != 0
 	if r.s.resolver.FailsByItself(caller, &r.path, want.Resolve) {
 		return
 	}
-	caller.MayWait = r.waits()
 	target, err := r.canonical(q, &caller, flags&unix.O_CREAT != 0, r.mode(access))
 	if err == nil && !openFails(target, flags) {
 		r.explainTarget(q, target, access)
@@ -89,14 +95,26 @@ func openFails(t resolve.Target, flags int) bool {
 	return flags&unix.O_DIRECTORY != 0
 }
 
-func (r *receiver) explainPath(q *request, caller resolve.Caller, access Access, creates bool) {
-	// An ordinary user's supervisor may do what its callers may: what they could not
-	// do outside either is not the sandbox's refusal.
-	caller.MayWait = r.waits()
-	target, err := r.canonical(q, &caller, creates, r.mode(access))
-	if err == nil {
-		r.explainTarget(q, target, access)
+// explainExec reports an execution that the kernel's rules will refuse. An ordinary user's
+// supervisor may do what its callers may: what they could not do outside either is not the
+// sandbox's refusal.
+func (r *receiver) explainExec(q *request, caller resolve.Caller) {
+	target, err := r.canonical(q, &caller, false, r.mode(AccessExecute))
+	if err == nil && !target.Link && r.executable(&target) {
+		r.explainTarget(q, target, AccessExecute)
 	}
+}
+
+// executable reports whether the kernel executes a file, if its rules let it. Not even root
+// may execute one that nobody may.
+func (r *receiver) executable(t *resolve.Target) bool {
+	const byAnybody = 0o111
+	if t.Mode&unix.S_IFMT != unix.S_IFREG || t.Mode&byAnybody == 0 {
+		return false
+	}
+	var fs unix.Statfs_t
+	_, own := r.s.options.Policy.OwnMounts()
+	return own || unix.Statfs(t.Path, &fs) != nil || fs.Flags&unix.ST_NOEXEC == 0
 }
 
 // canonical finds what the path leads to in the caller's view. The caller's process is
@@ -138,7 +156,7 @@ func (r *receiver) explainTarget(q *request, target resolve.Target, access Acces
 		if refusal.Errno == unix.EROFS {
 			layer, errno = Mounts, unix.EROFS
 		}
-		return Event{Call: r.callName(), Path: r.path.String(), Target: target.Path, Use: asked,
+		return Event{Call: r.callName(), Path: cmp.Or(r.path.String(), target.Path), Target: target.Path, Use: asked,
 			Access: string(access), Layer: layer, Errno: unix.ErrnoName(errno),
 			Reason: refusal.Reason, Rule: refusal.Rule, Remedy: refusal.Remedy, Predicted: true}
 	})
@@ -163,29 +181,30 @@ func (r *receiver) callName() string {
 	return r.s.options.Calls.Name(r.notification.Data.Arch, r.notification.Data.Number)
 }
 
-// executeAt is execveat's AT_EMPTY_PATH: a descriptor is executed, which has been
-// opened before.
-const executeAt = unix.AT_EMPTY_PATH
-
 // exec leaves an execve to the kernel, and reports it if the kernel will refuse it.
 func (r *receiver) exec(q *request) {
-	if r.explains() || r.observes() {
-		caller, address, flags := resolve.Caller{TID: q.tid, Dir: unix.AT_FDCWD}, q.args[0], uint64(0)
-		if q.kind == kindExecAt {
-			caller.Dir, address, flags = int(int32(q.args[0])), q.args[1], q.args[4]
+	if !r.explains() && !r.observes() {
+		r.answer(q, leaveToKernel, noFile)
+		return
+	}
+	caller, address, flags := r.asker(q, unix.AT_FDCWD), q.args[0], uint64(0)
+	if q.kind == kindExecAt {
+		caller.Dir, address, flags = int(int32(q.args[0])), q.args[1], q.args[4]
+	}
+	caller.EmptyPath, caller.NoFollow = flags&unix.AT_EMPTY_PATH != 0, flags&unix.AT_SYMLINK_NOFOLLOW != 0
+	if !r.copyPath(q.tid, address) {
+		r.answer(q, leaveToKernel, noFile)
+		return
+	}
+	if r.observes() {
+		r.observePath(q, caller, AccessExecute, false)
+	}
+	if r.explains() {
+		if !r.observes() && !r.waits() && r.s.resolver.Slow(caller, &r.path) {
+			r.s.slow.open(r, q, (*receiver).exec)
+			return
 		}
-		if flags&executeAt == 0 && r.copyPath(q.tid, address) {
-			if r.observes() {
-				r.observePath(q, caller, AccessExecute, false)
-			}
-			if r.explains() && !r.observes() && !r.waits() && r.s.resolver.Slow(caller, &r.path) {
-				r.s.slow.open(r, q, (*receiver).exec)
-				return
-			}
-			if r.explains() {
-				r.explainPath(q, caller, AccessExecute, false)
-			}
-		}
+		r.explainExec(q, caller)
 	}
 	r.answer(q, leaveToKernel, noFile)
 }

@@ -449,8 +449,7 @@ func (r *receiver) sameProcess(id identity, tid int) bool {
 }
 
 func (r *receiver) reportOpen(q *request, want decide.Request, o decide.Object) {
-	caller := resolve.Caller{TID: q.tid, Dir: q.dir()}
-	if r.s.resolver.FailsByItself(caller, &r.path, want.Resolve) {
+	if r.s.resolver.FailsByItself(r.asker(q, q.dir()), &r.path, want.Resolve) || r.unpermitted(want, o) {
 		return
 	}
 	r.report(q, func() Event {
@@ -464,6 +463,19 @@ func (r *receiver) reportOpen(q *request, want decide.Request, o decide.Object) 
 		e.Remedy = e.Remedy.InPlace(r.s.options.Policy.Origins.Of(e.Rule, ""))
 		return e
 	})
+}
+
+// unpermitted reports whether the permissions of a file of procfs keep an ordinary user's
+// callers, who may do what their supervisor may, from opening it outside, too.
+func (r *receiver) unpermitted(want decide.Request, o decide.Object) bool {
+	if r.rights.canSwitchUser() {
+		return false
+	}
+	mode := uint32(unix.R_OK)
+	if want.Writing() {
+		mode = unix.W_OK
+	}
+	return unix.Faccessat2(r.s.resolver.Procfs.FD(), resolve.Name(o), mode, unix.AT_EACCESS) == unix.EACCES
 }
 
 // report reports a refusal while the caller still waits, so that its identity is known.

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"encoding/binary"
 	"maps"
-	"path"
 	"slices"
 	"sync"
 
@@ -47,6 +46,9 @@ type pathArgument struct {
 	access   Access
 	keepLink bool // a symbolic link at the end is not followed
 	replaces bool // a name that exists is replaced
+	flags    int  // the argument with flags, AT_EMPTY_PATH and AT_SYMLINK_FOLLOW; 0: there is none
+	// directory: the name is of a directory, so that it may end in a slash.
+	directory bool
 }
 
 // pathCalls are the calls that name files, besides opens and execve(2). They are never
@@ -54,22 +56,22 @@ type pathArgument struct {
 // is observed.
 var pathCalls = sync.OnceValue(func() map[string][]pathArgument {
 	return map[string][]pathArgument{
-		"mkdir":     {{path: 0, dir: -1, access: AccessMake, keepLink: true}},
-		"mkdirat":   {{path: 1, dir: 0, access: AccessMake, keepLink: true}},
+		"mkdir":     {{path: 0, dir: -1, access: AccessMake, keepLink: true, directory: true}},
+		"mkdirat":   {{path: 1, dir: 0, access: AccessMake, keepLink: true, directory: true}},
 		"mknod":     {{path: 0, dir: -1, access: AccessMake, keepLink: true}},
 		"mknodat":   {{path: 1, dir: 0, access: AccessMake, keepLink: true}},
 		"symlink":   {{path: 1, dir: -1, access: AccessMake, keepLink: true}},
 		"symlinkat": {{path: 2, dir: 1, access: AccessMake, keepLink: true}},
 		"link": {{path: 0, dir: -1, access: AccessRead, keepLink: true},
 			{path: 1, dir: -1, access: AccessMake, keepLink: true}},
-		"linkat": {{path: 1, dir: 0, access: AccessRead, keepLink: true},
+		"linkat": {{path: 1, dir: 0, access: AccessRead, keepLink: true, flags: 4},
 			{path: 3, dir: 2, access: AccessMake, keepLink: true}},
 		"rename": {{path: 0, dir: -1, access: AccessRemove, keepLink: true},
-			{path: 1, dir: -1, access: AccessMake, keepLink: true, replaces: true}},
+			{path: 1, dir: -1, access: AccessMake, keepLink: true, replaces: true, directory: true}},
 		"renameat": {{path: 1, dir: 0, access: AccessRemove, keepLink: true},
-			{path: 3, dir: 2, access: AccessMake, keepLink: true, replaces: true}},
+			{path: 3, dir: 2, access: AccessMake, keepLink: true, replaces: true, directory: true}},
 		"renameat2": {{path: 1, dir: 0, access: AccessRemove, keepLink: true},
-			{path: 3, dir: 2, access: AccessMake, keepLink: true, replaces: true}},
+			{path: 3, dir: 2, access: AccessMake, keepLink: true, replaces: true, directory: true}},
 		"rmdir":            {{path: 0, dir: -1, access: AccessRemove, keepLink: true}},
 		"unlink":           {{path: 0, dir: -1, access: AccessRemove, keepLink: true}},
 		"unlinkat":         {{path: 1, dir: 0, access: AccessRemove, keepLink: true}},
@@ -166,7 +168,7 @@ func (r *receiver) leftCall(q *request, number int32) bool {
 			})
 		}
 	case r.explains():
-		r.explainNames(q, paths)
+		r.explainNames(q, name, paths)
 	}
 	r.answer(q, decide.Continue{DecidedBy: decide.ByKernel}, noFile)
 	return true
@@ -174,83 +176,19 @@ func (r *receiver) leftCall(q *request, number int32) bool {
 
 // argument reads a path among the arguments of a call, and does something about it.
 func (r *receiver) argument(q *request, p pathArgument, do func(resolve.Caller) bool) bool {
-	caller := resolve.Caller{TID: q.tid, Dir: unix.AT_FDCWD, NoFollow: p.keepLink}
+	caller := r.asker(q, unix.AT_FDCWD)
+	caller.NoFollow, caller.NamesDirectory = p.keepLink, p.directory
 	if p.dir >= 0 {
 		caller.Dir = int(int32(q.args[p.dir]))
+	}
+	if p.flags != 0 {
+		caller.EmptyPath = q.args[p.flags]&unix.AT_EMPTY_PATH != 0
+		caller.NoFollow = caller.NoFollow && q.args[p.flags]&unix.AT_SYMLINK_FOLLOW == 0
 	}
 	if q.args[p.path] == 0 || !r.copyPath(q.tid, q.args[p.path]) {
 		return false
 	}
 	return do(caller)
-}
-
-// explainName reports that a name will not be made or removed, or a file not be changed,
-// if the kernel's rules say so.
-func (r *receiver) explainName(q *request, caller resolve.Caller, p pathArgument) (reported bool) {
-	if p.access == AccessRead { // the old name of a link
-		return false
-	}
-	caller.MayWait = r.observes() || r.waits()
-	target, err := r.canonical(q, &caller, p.access == AccessMake, 0)
-	if err != nil || p.access == AccessMake && !p.replaces && !target.Missing {
-		return false // the kernel says ENOENT, or EEXIST
-	}
-	if mode := r.mode(AccessWrite); mode != 0 && p.access != AccessWrite {
-		err := unix.Faccessat2(unix.AT_FDCWD, path.Dir(target.Path), mode, unix.AT_EACCESS)
-		if target.ReadOnly = err == unix.EROFS; err != nil && !target.ReadOnly {
-			return false // the directory's permissions refuse it outside, too
-		}
-	}
-	return r.explainTarget(q, target, p.access)
-}
-
-// explainNames reports a call that names files if the kernel's rules will refuse it. One
-// refusal is reported once, and none if the file that is to be renamed does not exist.
-func (r *receiver) explainNames(q *request, paths []pathArgument) {
-	two := len(paths) == 2
-	if two && !r.argument(q, paths[0], func(caller resolve.Caller) bool {
-		caller.MayWait = r.waits()
-		_, err := r.canonical(q, &caller, false, 0)
-		return err == nil
-	}) {
-		return
-	}
-	reported := slices.ContainsFunc(paths, func(p pathArgument) bool {
-		return r.argument(q, p, func(caller resolve.Caller) bool { return r.explainName(q, caller, p) })
-	})
-	if two && !reported {
-		r.explainMove(q, paths[0], paths[1])
-	}
-}
-
-// explainMove reports that a file gets no second name, or none elsewhere, because it could be
-// used in more ways there: EXDEV.
-func (r *receiver) explainMove(q *request, old, name pathArgument) {
-	var from, to resolve.Target
-	found := func(p pathArgument, t *resolve.Target) bool {
-		return r.argument(q, p, func(caller resolve.Caller) bool {
-			caller.MayWait = r.waits()
-			var err error
-			*t, err = r.canonical(q, &caller, p.access == AccessMake, 0)
-			return err == nil
-		})
-	}
-	if !found(old, &from) || !found(name, &to) || !name.replaces && !to.Missing {
-		return
-	}
-	refusal, refused := r.s.options.Explain.Move(from.Path, to.Path, from.Directory)
-	if !refused {
-		return
-	}
-	r.report(q, func() Event {
-		e := Event{Call: r.callName(), Path: r.path.String(), Target: to.Path, Access: string(AccessWrite),
-			Layer: Landlock, Errno: "EXDEV", Reason: refusal.Reason, Rule: refusal.Rule, Remedy: refusal.Remedy,
-			Predicted: true}
-		if old.access == AccessRemove {
-			e.Harmless = "mv and libraries copy the file then"
-		}
-		return e
-	})
 }
 
 // observePath finds the object in the caller's view and passes it on. What the caller may

@@ -89,7 +89,7 @@ func TestLogSchema(t *testing.T) {
 // attemptsScript makes each attempt once and prints its outcome. Its arguments are the home
 // directory and a process outside.
 const attemptsScript = `
-import ctypes, errno, os, signal, socket, sys
+import ctypes, errno, os, signal, socket, struct, sys
 home, outside = sys.argv[1], int(sys.argv[2])
 libc = ctypes.CDLL(None, use_errno=True)
 def call(*args):
@@ -99,12 +99,19 @@ at = lambda name: os.path.join(home, name)
 def connect():
     with socket.socket() as s:
         s.connect(("127.0.0.1", 10))
+if (child := os.fork()) == 0: # of the root of one process nothing follows for others
+    try:
+        os.chroot("/usr")
+    finally:
+        os._exit(0)
+os.waitpid(child, 0)
 for name, attempt in {
     "list": lambda: os.listdir(home),
     "read": lambda: open(at("file")).close(),
     "write": lambda: open(at("file"), "r+").close(),
     "create": lambda: os.close(os.open(at("new"), os.O_CREAT | os.O_EXCL | os.O_WRONLY)),
     "mkdir": lambda: os.mkdir(at("d")),
+    "mkdir with a slash": lambda: os.mkdir(at("d2/")),
     "rmdir": lambda: os.rmdir(at("dir")),
     "unlink": lambda: os.unlink(at("file")),
     "rename": lambda: os.rename(at("file"), at("file2")),
@@ -117,6 +124,11 @@ for name, attempt in {
     "utime": lambda: os.utime(at("file")),
     "setxattr": lambda: os.setxattr(at("file"), "user.x", b"1"),
     "execute": lambda: os.posix_spawn(at("tool"), ["tool"], {}),
+    "execute a descriptor": lambda: call(322, os.open(at("tool"), os.O_PATH), b"", 0, 0, 0x1000),
+    "read below a root": lambda: call(437, os.open(home, os.O_PATH), b"/file", struct.pack("3Q", 0, 0, 16), 24),
+    "unnamed file": lambda: os.open(at("dir"), os.O_TMPFILE | os.O_WRONLY, 0o600),
+    "name of an unnamed file": lambda: call(265, -100, b"/proc/self/fd/%d" % os.open(".", os.O_TMPFILE | os.O_RDWR,
+        0o600), -100, at("named").encode(), 0x400),
     "move in": lambda: os.link(at("granted/f"), "second"),
     "connect": connect,
     "socket": lambda: socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).close(),
@@ -195,9 +207,13 @@ func sleeper(t *testing.T, as account) string {
 
 // otherwiseScript makes attempts that the kernel refuses for another reason than the rules.
 const otherwiseScript = `
-import errno, os, sys
+import ctypes, errno, os, sys
 home = sys.argv[1]
 at = lambda name: os.path.join(home, name)
+renameat2 = 316 if os.uname().machine == "x86_64" else 276
+def libc(number, *args):
+    if ctypes.CDLL(None, use_errno=True).syscall(number, *args) < 0:
+        raise OSError(ctypes.get_errno(), "")
 for attempt in (
     lambda: open(at("missing")),
     lambda: open(at("file/below")),
@@ -219,6 +235,16 @@ for attempt in (
     lambda: os.execv(at("missing"), ["x"]),
     lambda: os.kill(4194303, 0),
     lambda: os.listdir(at("file")),
+    lambda: os.execv(at("dir"), ["x"]),
+    lambda: os.execv(at("file"), ["x"]),
+    lambda: os.truncate(at("dir"), 0),
+    lambda: os.rename(at("dir/."), at("new")),
+    lambda: os.rename(at("file"), at("new/")),
+    lambda: os.unlink(at("file/")),
+    lambda: os.symlink("x", at("new/")),
+    lambda: os.rename("/dev/shm/none-%d" % os.getpid(), at("new")),
+    lambda: libc(renameat2, -100, at("dir/x").encode(), -100, at("file").encode(), 1),
+    lambda: os.link("/dev/full", at("new")),
 ):
     try:
         attempt()
@@ -243,7 +269,7 @@ func TestNeverTold(t *testing.T) {
 		control := job{as: as, dir: dir, argv: argv}.run(t)
 		o := job{as: as, dir: dir, argv: append([]string{memjailPath(t), "run", "-v", "-p", "workspace", "--"},
 			argv...)}.run(t)
-		if o.stdout != control.stdout || strings.Contains(o.stdout, "done") || strings.Count(o.stdout, "\n") != 20 {
+		if o.stdout != control.stdout || strings.Contains(o.stdout, "done") || strings.Count(o.stdout, "\n") != 30 {
 			t.Errorf("outside\n%v\ninside\n%v", control, o)
 		}
 		if strings.Contains(o.stderr, "refused:") {

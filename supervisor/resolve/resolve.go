@@ -64,6 +64,14 @@ type Caller struct {
 	NoSymlinks, NoMagicLinks bool
 	// MayWait: resolving may wait for a disk or a server.
 	MayWait bool
+	// OtherRoot: its root may be another than this process's. For [Resolver.Canonical].
+	OtherRoot bool
+	// InRoot: the directory that the path starts from is its root (RESOLVE_IN_ROOT).
+	InRoot bool
+	// EmptyPath: an empty path means Dir itself (AT_EMPTY_PATH). For [Resolver.Canonical].
+	EmptyPath bool
+	// NamesDirectory: what the call makes is a directory, whose name may end in a slash.
+	NamesDirectory bool
 
 	keepLink bool // a symbolic link at the end is what is looked for
 }

@@ -68,7 +68,7 @@ func (w *walker) start(unsafePath string) error {
 		return err
 	}
 	from := "root"
-	if unsafePath[0] != '/' {
+	if unsafePath[0] != '/' || w.caller.InRoot {
 		from = "cwd"
 		if w.caller.Dir != unix.AT_FDCWD {
 			from = "fd/" + strconv.Itoa(w.caller.Dir)
@@ -77,6 +77,10 @@ func (w *walker) start(unsafePath string) error {
 	w.at, err = procfs.OpenThread(tid, from, unix.O_PATH)
 	if err == unix.ENOENT && from[0] == 'f' {
 		err = unix.EBADF // the caller has no such descriptor
+	}
+	if err == nil && w.caller.InRoot {
+		unix.Close(w.root)
+		w.root, err = unix.FcntlInt(uintptr(w.at), unix.F_DUPFD_CLOEXEC, 0)
 	}
 	if err != nil {
 		return err
