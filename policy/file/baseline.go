@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"os"
 	"path"
 	"strings"
 	"time"
@@ -36,7 +35,7 @@ type Baseline struct {
 
 // ReadBaseline reads a file. The error has all mistakes in it, each with its line.
 func ReadBaseline(name string) (*Baseline, error) {
-	data, err := os.ReadFile(name)
+	data, err := read(name)
 	if err != nil {
 		return nil, fmt.Errorf("reading the baseline: %w", err)
 	}

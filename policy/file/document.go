@@ -112,6 +112,14 @@ func syntaxError(filename string, err error) *Error {
 	if errors.As(err, &de) {
 		e.Position.Line, e.Position.Column = de.Position()
 	}
+	for _, twice := range []struct{ said, remedy string }{
+		{"is already defined", ": write it once, with all its values"},
+		{"already exists", ": write its keys below one header"},
+	} {
+		if strings.HasSuffix(e.Reason, twice.said) {
+			e.Reason += twice.remedy
+		}
+	}
 	return e
 }
 

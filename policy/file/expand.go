@@ -54,7 +54,7 @@ func (s scope) lookup(name string) (string, *variableError) {
 			return text, nil
 		}
 	}
-	return "", &variableError{fmt.Sprintf("${%s} is not set in the environment", name), true}
+	return "", &variableError{fmt.Sprintf("${%s} is not set in the environment: set it, or name the path", name), true}
 }
 
 // expand replaces ${NAME} by the value of the variable, and $${ by ${. Values are not

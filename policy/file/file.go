@@ -30,9 +30,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"slices"
 	"strings"
+	"syscall"
 
 	"github.com/memjail/memjail/policy"
 	"github.com/memjail/memjail/profiles"
@@ -204,9 +206,10 @@ func (l Loader) readFile(name string) ([]byte, error) {
 	return read(name)
 }
 
-// read returns the content of a file, which may be a pipe (<(command) in a shell).
+// read returns the content of a file, which may be a pipe (<(command) in a shell). A FIFO that
+// nobody has open for writing is an error: to open one waits for ever otherwise.
 func read(name string) ([]byte, error) {
-	f, err := os.Open(name)
+	f, err := os.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0)
 	if err != nil {
 		return nil, err
 	}
@@ -214,6 +217,9 @@ func read(name string) ([]byte, error) {
 	data, err := io.ReadAll(io.LimitReader(f, maxSize+1))
 	if err != nil {
 		return nil, err
+	}
+	if st, err := f.Stat(); err == nil && len(data) == 0 && st.Mode()&fs.ModeNamedPipe != 0 {
+		return nil, errors.New("it is a FIFO to which nobody writes")
 	}
 	if len(data) > maxSize {
 		return nil, fmt.Errorf("larger than %d bytes", maxSize)

@@ -9,6 +9,7 @@ import (
 	"reflect"
 	"slices"
 	"strings"
+	"syscall"
 	"testing"
 
 	"github.com/memjail/memjail/policy"
@@ -368,7 +369,12 @@ func TestLoadErrors(t *testing.T) {
 	if err := os.WriteFile(large, []byte(strings.Repeat("#\n", maxSize/2+1)), 0o600); err != nil {
 		t.Fatal(err)
 	}
+	fifo := filepath.Join(dir, "fifo")
+	if err := syscall.Mkfifo(fifo, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	for _, c := range []struct{ name, want string }{
+		{fifo, `reading policy "` + fifo + `": it is a FIFO to which nobody writes`},
 		{"memry", `policy "memry": no such policy (did you mean "memory"?): want memory, agent, build, service, strict, workspace, or a file, whose name contains a slash or ends in .toml`},
 		{"", `policy "": no such policy: want memory, agent, build, service, strict, workspace, or a file, whose name contains a slash or ends in .toml`},
 		{"/nonexistent/x", `reading policy "/nonexistent/x": no such file or directory`},

@@ -21,6 +21,8 @@ type Overrides struct {
 	// "write=comm,oom_score_adj". The values of a list are separated by commas; no value
 	// empties it. The last part of a key is enough if it is unambiguous.
 	Allow []string
+	// Report sets report.denials, unless it is empty.
+	Report string
 	// Env sets variables (NAME=VALUE) or keeps them (NAME, where a "*" at the end matches
 	// anything). From the first NAME on, only the kept variables reach CMD.
 	Env []string
@@ -97,6 +99,9 @@ func (b *builder) flagMemory(o Overrides) {
 	if o.Memory != "" {
 		k := findKey("memory.access")
 		b.flagSet(given, k, "--memory "+o.Memory, o.Memory)
+	}
+	if o.Report != "" {
+		b.flagSet(given, findKey("report.denials"), "--report "+o.Report, o.Report)
 	}
 	for _, arg := range o.Allow {
 		b.flag, b.inList = "--allow "+arg, false

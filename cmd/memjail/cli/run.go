@@ -29,7 +29,6 @@ type runOptions struct {
 	bestEffort   bool
 	logFile      string
 	logFormat    string
-	report       string
 	statusFD     int
 	quiet        bool
 	verbose      bool
@@ -87,7 +86,7 @@ func (o *runOptions) declareCommon(f *pflag.FlagSet) {
 		"start even if a restriction cannot be applied, and list what is missing")
 	f.StringVar(&o.logFile, "log", "", "append the refused attempts to `FILE`; \"journal\" is the systemd journal")
 	f.StringVar(&o.logFormat, "log-format", "text", "`FORMAT` of the log: text, or json (one object per line)")
-	f.StringVar(&o.report, "report", "",
+	f.StringVar(&o.overrides.Report, "report", "",
 		"`WHEN` to report refusals: auto (on a terminal, with -v or CI=true; else in one line if CMD fails), all, off")
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "print no warnings and no summary")
 	f.BoolVarP(&o.verbose, "verbose", "v", false,
@@ -137,9 +136,6 @@ func prepareRunner(o *runOptions, args, env []string, io streams, becomes bool) 
 	}
 	if kernel.DynamicallyLinked() {
 		return nil, errDynamic
-	}
-	if o.report != "" {
-		o.overrides.Allow = append(o.overrides.Allow, "report.denials="+o.report)
 	}
 	if o.pin || o.pinHash != "" {
 		o.overrides.Allow = append(o.overrides.Allow, "memory.pin=true")

@@ -18,6 +18,14 @@ func flagMistake(cmd *cobra.Command, err error) string {
 	if errors.As(err, &unknown) && unknown.GetSpecifiedShortnames() == "" {
 		suggestion = likelyFlag(cmd, unknown.GetSpecifiedName())
 	}
+	var invalid *pflag.InvalidValueError
+	if errors.As(err, &invalid) {
+		want := map[string]string{"bool": "true or false", "int": "a whole number",
+			"duration": "a time with its unit, such as 5s"}[invalid.GetFlag().Value.Type()]
+		if want != "" {
+			return fmt.Sprintf("--%s %s: want %s", invalid.GetFlag().Name, invalid.GetValue(), want)
+		}
+	}
 	return fmt.Sprintf("%v%s; see \"%s --help\"", err, suggestion, cmd.CommandPath())
 }
 
