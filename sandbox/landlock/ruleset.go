@@ -473,7 +473,8 @@ func openError(path string, err error) error {
 // unfit returns why a path of the policy cannot have a rule, or "".
 func unfit(n *node) string {
 	if n.special {
-		return "it lies on procfs or another file system that is never granted as a path: see [procfs] and memory.access"
+		return "it lies on procfs or another file system that is never granted as a path: see [procfs] and " +
+			"memory.access"
 	}
 	switch n.mode & unix.S_IFMT {
 	case unix.S_IFDIR, unix.S_IFREG:
