@@ -1,6 +1,7 @@
 package main_test
 
 import (
+	"maps"
 	"net"
 	"os"
 	"path/filepath"
@@ -105,6 +106,32 @@ func TestViewProbes(t *testing.T) {
 		}
 		if held["view"] < 10 || held["proc-links"] == 0 || as.isRoot() && held["mount-call"] == 0 {
 			t.Errorf("%s: too little was proven: %v", as.name, held)
+		}
+	}
+}
+
+// TestDeniedProbes: no name leads to what paths.deny closes in a granted directory, with a view where
+// it can be written and without one where it cannot, nor to sockets of processes outside.
+func TestDeniedProbes(t *testing.T) {
+	for _, as := range viewAccounts() {
+		for _, test := range []struct {
+			flags []string
+			held  map[string]int
+		}{
+			{[]string{"--view", "private", "--unix", "own"}, map[string]int{"denied-path": 10, "unix-socket": 5}},
+			{nil, map[string]int{"denied-path": 10}},
+		} {
+			flags := append(test.flags, "--rox", "/usr", "--ro", "/etc", "--deny", "?/nonexistent",
+				"--only", "denied-path/...", "--only", "unix-socket/...")
+			held := map[string]int{}
+			for _, r := range probed(t, as, memjailPath(t), nil, 0, flags...).Results {
+				if r.Verdict == probe.Held {
+					held[r.Route]++
+				}
+			}
+			if !maps.Equal(held, test.held) {
+				t.Errorf("%s: %v: held %v", as.name, test.flags, held)
+			}
 		}
 	}
 }

@@ -32,6 +32,7 @@ type probeOptions struct {
 	format  string
 	output  string
 	quiet   bool
+	denied  string // the directory of the attempts about denied paths
 }
 
 func newProbe(io streams) *cobra.Command {
@@ -190,6 +191,9 @@ func (o *probeOptions) investigate(ctx context.Context, selected []probe.Attempt
 	options.Progress = progress.show
 	report, err := probe.Run(ctx, options)
 	progress.erase()
+	if o.denied != "" {
+		os.RemoveAll(o.denied)
+	}
 	if err != nil {
 		return nil, runError(ctx, err)
 	}
@@ -247,6 +251,7 @@ func (o *probeOptions) launcher(run *probe.Options, log string) error {
 	run.Log = log
 	run.Title = strings.Join(append([]string{"memjail", "run"}, o.policyFlags.args()...), " ")
 	run.Launch = func(dir string) []string {
+		o.denied = attempts.DeniedDirectory(dir)
 		argv := append([]string{exe, "run", "-q", "--log", log, "--log-format", "json"}, flags.args()...)
 		return append(append(argv, probeNeeds(pol, exe, dir)...), "--")
 	}
@@ -256,10 +261,22 @@ func (o *probeOptions) launcher(run *probe.Options, log string) error {
 // probeNeeds returns flags that grant the attackers their own program and directory,
 // without which they could attempt nothing, if the policy has path rules.
 func probeNeeds(pol policy.Policy, exe, dir string) []string {
-	if !pol.Paths.Rules.Restricted() {
-		return nil
+	var flags []string
+	if pol.Paths.Rules.Restricted() {
+		flags = append(flags, "--rox", exe, "--rwx", dir)
 	}
-	return []string{"--rox", exe, "--rwx", dir}
+	if len(pol.Paths.Deny) == 0 || attempts.MakeDenied(dir) != nil {
+		return flags
+	}
+	denied := attempts.DeniedDirectory(dir)
+	switch _, view := pol.OwnMounts(); {
+	case !pol.Paths.Rules.Restricted():
+	case view:
+		flags = append(flags, "--rw", denied)
+	default: // without a view only what cannot be written can have a denied path
+		flags = append(flags, "--ro", denied)
+	}
+	return append(flags, "--deny", denied+"/closed")
 }
 
 // reportFile is where a report goes.

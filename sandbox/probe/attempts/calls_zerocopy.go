@@ -76,6 +76,9 @@ func receiveLater(abi probe.ABI) probe.Outcome {
 	got := make([]byte, sentSize)
 	for n := 0; n < len(got); {
 		more, err := unix.Read(receiver, got[n:])
+		if err == unix.EINTR { // by a signal of the runtime's: a socket with SO_RCVTIMEO is not read again
+			continue
+		}
 		if err != nil || more == 0 {
 			return probe.Refused("recv", errors.Join(err, errors.New("not all has been sent")))
 		}

@@ -18,7 +18,7 @@ var fileFamilies = []func() []probe.Attempt{
 	procfsMountAttempts, lateMountAttempts, tracingAttempts, procFileAttempts, procLinkAttempts, procSystemAttempts,
 	descriptorAttempts, codeFileAttempts, deviceAttempts, sysfsAttempts, acpiAttempts, capableAttempts,
 	cgroupAttempts,
-	ioctlAttempts, rootDirectoryAttempts, monitorAttempts, viewAttempts, raceAttempts,
+	ioctlAttempts, rootDirectoryAttempts, monitorAttempts, viewAttempts, deniedAttempts, socketAttempts, raceAttempts,
 }
 
 // permitsMemory says which setting opens /proc/PID/mem and the like.
