@@ -32,8 +32,8 @@ func deniedAttempts() []probe.Attempt {
 	var all []probe.Attempt
 	add := func(spelling, explain string, effect probe.Effect, do func(dir, own string) probe.Outcome) {
 		all = append(all, probe.Attempt{Route: "denied-path", Spelling: spelling, Explain: explain,
-			Target: probe.System, Effect: effect, Reference: denyReference, Promise: probe.PromiseOpen, Why: denyWhy, Setup: makeDenied,
-			ClosedBy: func(p policy.Policy) bool { return len(p.Paths.Deny) > 0 }, Check: believed,
+			Target: probe.System, Effect: effect, Reference: denyReference, Promise: probe.PromiseOpen, Why: denyWhy,
+			ClosedBy: func(p policy.Policy) bool { return len(p.Paths.Deny) > 0 }, Setup: makeDenied, Check: believed,
 			Attack: func(s *probe.Env, _ probe.Victim) probe.Outcome { return do(s.Values[deniedKey], s.Dir) }})
 	}
 	for _, way := range []struct {
