@@ -32,12 +32,15 @@ type Options struct {
 	// is asked about more calls.
 	Reports bool
 	// WatchAll: so are refusals that no rule about paths or ports is about: signals to
-	// processes outside, and what root cannot make or change in protected directories. Each
-	// such call takes longer then, and can fail with EINTR, which it never does otherwise.
+	// processes outside, clone3(2) and io_uring_setup(2), what needs a dropped capability, and
+	// what root cannot make or change in protected directories. Each such call takes longer then, and can fail with EINTR, which it never does otherwise.
 	WatchAll bool
 	// PathCalls are the calls, besides opens and execve(2), that the supervisor is asked
 	// about for the sake of Reports, where there are path rules.
 	PathCalls []string
+	// DroppedCalls are the calls, some uses of which need a capability that the sandbox drops,
+	// that the supervisor is asked about for the sake of WatchAll.
+	DroppedCalls []string
 	// Observe are such calls for an observer, who sees them whatever the rules are, and with
 	// them opens, execve(2), execveat(2), connect(2) and bind(2); empty: there is none.
 	Observe []string

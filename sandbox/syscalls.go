@@ -150,9 +150,9 @@ func (o *Options) supervise(c *calls, f filter.Options, p *parts, e *effort) (er
 	f.NotifyNew = all
 	c.signals = all && pol.IPC.Signals == policy.ScopeSandbox && p.domain.rules != nil &&
 		p.domain.rules.ABI.Version >= 6
-	f.NotifySignals = c.signals
+	f.NotifySignals, f.NotifyAbsent = c.signals, all
 	if all && p.domain.privileged { // names that root cannot make in protected directories
-		f.Observe = o.PathCalls
+		f.Observe, f.NotifyDropped = o.PathCalls, o.DroppedCalls
 	}
 	if o.Reports && pol.Paths.Rules.Restricted() {
 		f.NotifyReads, f.NotifyWrites, f.NotifyPaths, f.Observe = reads, true, true, o.PathCalls

@@ -47,6 +47,7 @@ const (
 	kindBind
 	kindMemfd
 	kindListen
+	kindAbsent // clone3, io_uring_setup
 	kindMetadata
 	kindRefused
 )
@@ -59,7 +60,7 @@ var kindByName = map[string]kind{
 	"execve": kindExec, "execveat": kindExecAt, "connect": kindConnect, "bind": kindBind,
 	"memfd_create": kindMemfd, "listen": kindListen, "chroot": kindChroot, "prlimit64": kindLimit,
 	"kill": kindKill, "tgkill": kindKill, "rt_sigqueueinfo": kindKill, "rt_tgsigqueueinfo": kindKill, "tkill": kindKill,
-	"pidfd_send_signal": kindPIDFD,
+	"pidfd_send_signal": kindPIDFD, "clone3": kindAbsent, "io_uring_setup": kindAbsent,
 }
 
 // kindTable remembers kinds by call number for the few numberings of a CPU.

@@ -24,6 +24,8 @@ const (
 	Policy Layer = "policy"
 	// Mounts: the sandbox's private view shows the object read-only.
 	Mounts Layer = "mounts"
+	// Capabilities: the kernel refused the call without a capability, which the sandbox drops.
+	Capabilities Layer = "capabilities"
 )
 
 // Event is one refused attempt. Path and Comm come from inside the sandbox and

@@ -12,7 +12,9 @@ import (
 // refusal is reported once, and none if the kernel refuses the call before it asks its rules.
 func (r *receiver) explainNames(q *request, name string, paths []pathArgument) {
 	if len(paths) == 1 {
-		r.argument(q, paths[0], func(caller resolve.Caller) bool { return r.explainName(q, caller, paths[0]) })
+		r.argument(q, paths[0], func(caller resolve.Caller) bool {
+			return r.explainName(q, caller, paths[0]) || r.explainNode(q, name, caller)
+		})
 		return
 	}
 	old, second := paths[0], paths[1]
@@ -141,4 +143,28 @@ func (r *receiver) explainMove(q *request, old pathArgument, m *move) {
 		}
 		return e
 	})
+}
+
+// explainNode reports that a device node will not be made: no rule of the kernel's domain
+// lets one. Without a sandbox it takes a capability, but for the number 0 (a whiteout).
+func (r *receiver) explainNode(q *request, name string, caller resolve.Caller) (reported bool) {
+	first, made := 1, map[string]bool{"mknod": true, "mknodat": true}
+	if name == "mknodat" {
+		first = 2
+	}
+	kind := uint32(q.args[first]) & unix.S_IFMT
+	if !made[name] || kind != unix.S_IFCHR && kind != unix.S_IFBLK {
+		return false
+	}
+	whiteout := kind == unix.S_IFCHR && uint32(q.args[first+1]) == 0
+	target, err := r.canonical(q, &caller, true, r.mode(AccessWrite))
+	if err != nil || !target.Missing || !whiteout && !r.wouldHave(q.tid, unix.CAP_MKNOD) {
+		return false
+	}
+	r.report(q, func() Event {
+		return Event{Call: name, Path: r.path.String(), Target: target.Path, Use: AccessMake, Access: string(AccessWrite),
+			Layer: Landlock, Errno: "EACCES", Predicted: true,
+			Reason: "no device node can be made, because it would bypass the rules about devices"}
+	})
+	return true
 }

@@ -399,14 +399,25 @@ func (r *receiver) refuse(q *request, number int32) {
 		r.signal(q)
 		return
 	}
+	if r.dropped(q) {
+		return
+	}
 	switch q.kind {
+	case kindAbsent:
+		r.absent(q)
+		return
 	case kindLimit, kindKill, kindPIDFD:
 		if r.aboutItself(q) {
 			r.answer(q, decide.Continue{DecidedBy: decide.ByScalars}, noFile)
 			return
 		}
 	}
-	r.refuseWith(q, r.s.options.Calls.Refusal(q.name, q.args))
+	refusal := r.s.options.Calls.Refusal(q.name, q.args)
+	if r.repeated(q) {
+		r.answer(q, decide.Refuse{Errno: refusal.Errno}, noFile)
+		return
+	}
+	r.refuseWith(q, refusal)
 }
 
 // refuseWith reports a refusal of the filter's, and answers with it.

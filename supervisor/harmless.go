@@ -25,6 +25,10 @@ var harmlessRefusals = []struct {
 		return strings.HasSuffix(e.Call, "setxattr") && e.Errno == "ENOTSUP" && e.Reason != unreadableReason
 	},
 		"what copies files goes on without their access control lists"},
+	{func(e *Event, _ *[6]uint64) bool { return e.Call == "clone3" && e.Rule == "" },
+		"the C library calls clone then, whose flags can be seen"},
+	{func(e *Event, _ *[6]uint64) bool { return e.Call == "io_uring_setup" },
+		"most programs go on without rings, as on a kernel that has none"},
 	{func(e *Event, _ *[6]uint64) bool { return strings.Contains(e.Target, "/go/telemetry") },
 		"the Go tools count their own use there, and go on without"},
 }

@@ -108,6 +108,7 @@ type Supervisor struct {
 	adopted    chan struct{} // closed once listener is there
 	first      chan error    // whether the first receiver serves, once
 	slow       slowPool
+	cloning    recentClones
 }
 
 // New prepares a supervisor, which serves once [Supervisor.Serve] gives it a listener. It

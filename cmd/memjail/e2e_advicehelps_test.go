@@ -36,6 +36,8 @@ var helped = []struct {
 		"/usr/bin/python3 -c 'import ctypes, sys; sys.exit(ctypes.CDLL(None).ptrace(0, 0, 0, 0) < 0)'", false},
 	{"namespace", "", "unshare -U true", false},
 	{"signal", "", "kill -0 $OUT", false},
+	{"signal to a group", "", "kill -0 -- -$OUT", false},
+	{"capability", "", "unshare -u true", true},
 	{"denied call", "--allow syscalls.deny=personality",
 		"/usr/bin/python3 -c 'import ctypes, sys; sys.exit(ctypes.CDLL(None).syscall(135, 0xffffffff) < 0)'", false},
 	{"system", "--allow procfs.system=none", "cat /proc/loadavg", false},

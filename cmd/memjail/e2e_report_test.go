@@ -133,6 +133,12 @@ for name, attempt in {
     "connect": connect,
     "socket": lambda: socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM).close(),
     "kill": lambda: os.kill(outside, 0),
+    "tkill": lambda: call(200, outside, 15),
+    "tgkill": lambda: call(234, outside, outside, 0),
+    "group": lambda: os.killpg(outside, 0),
+    "queue": lambda: call(129, outside, 10, struct.pack("3i116x", 10, 0, -1)),
+    "pidfd": lambda: signal.pidfd_send_signal(os.pidfd_open(outside), 0),
+    "clone3": lambda: call(435, struct.pack("Q24xQ48x", 0x10000000, 17), 88),
     "keyctl": lambda: call(250, 0, -1, 0, 0),
     "ptrace": lambda: call(101, 0, 0, 0, 0),
     "unshare": lambda: call(272, 0x10000000),
@@ -197,7 +203,7 @@ func TestToldOnce(t *testing.T) {
 func sleeper(t *testing.T, as account) string {
 	t.Helper()
 	cmd := exec.Command("sleep", "300")
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: as.credential()}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: as.credential(), Setpgid: true}
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
@@ -210,7 +216,7 @@ const otherwiseScript = `
 import ctypes, errno, os, sys
 home = sys.argv[1]
 at = lambda name: os.path.join(home, name)
-renameat2 = 316 if os.uname().machine == "x86_64" else 276
+renameat2, tgkill = (316, 234) if os.uname().machine == "x86_64" else (276, 131)
 def libc(number, *args):
     if ctypes.CDLL(None, use_errno=True).syscall(number, *args) < 0:
         raise OSError(ctypes.get_errno(), "")
@@ -234,6 +240,9 @@ for attempt in (
     lambda: os.chmod(at("missing"), 0),
     lambda: os.execv(at("missing"), ["x"]),
     lambda: os.kill(4194303, 0),
+    lambda: os.kill(os.getppid(), 99),
+    lambda: os.killpg(4194303, 0),
+    lambda: libc(tgkill, os.getppid(), os.getpid(), 0),
     lambda: os.listdir(at("file")),
     lambda: os.execv(at("dir"), ["x"]),
     lambda: os.execv(at("file"), ["x"]),
@@ -269,7 +278,7 @@ func TestNeverTold(t *testing.T) {
 		control := job{as: as, dir: dir, argv: argv}.run(t)
 		o := job{as: as, dir: dir, argv: append([]string{memjailPath(t), "run", "-v", "-p", "workspace", "--"},
 			argv...)}.run(t)
-		if o.stdout != control.stdout || strings.Contains(o.stdout, "done") || strings.Count(o.stdout, "\n") != 30 {
+		if o.stdout != control.stdout || strings.Contains(o.stdout, "done") || strings.Count(o.stdout, "\n") != 33 {
 			t.Errorf("outside\n%v\ninside\n%v", control, o)
 		}
 		if strings.Contains(o.stderr, "refused:") {

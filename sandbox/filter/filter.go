@@ -54,10 +54,20 @@ type Options struct {
 	// report which of them the kernel refuses. They are not denials: the kernel always
 	// continues the calls.
 	NotifyPaths, NotifyPorts bool
-	// NotifySignals notifies kill(2) and pidfd_send_signal(2) to single processes, so that the
-	// supervisor can report which of them the kernel refuses (Landlock's signal scope). They
-	// are not denials: the kernel always continues the calls.
+	// NotifySignals notifies the calls that send signals to single processes, threads and
+	// groups, so that the supervisor can report which of them the kernel refuses (Landlock's
+	// signal scope). Left out are what goes to every process, or to the caller's own group,
+	// where some are inside, and signals to threads with numbers above 19 (SIGSTOP), which
+	// runtimes send to their own all the time. They are not denials: the kernel always
+	// continues the calls.
 	NotifySignals bool
+	// NotifyDropped are calls that the kernel refuses without a capability, which the sandbox
+	// drops, so that the supervisor can report it; of clone(2) and unshare(2) those that make
+	// namespaces without a new user namespace. The kernel always continues the calls.
+	NotifyDropped []string
+	// NotifyAbsent notifies clone3(2) and io_uring_setup(2), which are refused with ENOSYS,
+	// so that the supervisor can report it.
+	NotifyAbsent bool
 	// NotifyNew notifies, with opens for writing, those of files that must not exist yet
 	// (O_EXCL), which NotifyPaths does besides.
 	NotifyNew bool

@@ -73,6 +73,12 @@ func optionsOf(choice uint64) Options {
 		}
 		choice >>= 1
 	}
+	for _, call := range []string{"clone", "sethostname", "unshare"} {
+		if choice&1 != 0 {
+			o.NotifyDropped = append(o.NotifyDropped, call)
+		}
+		choice >>= 1
+	}
 	return o
 }
 

@@ -129,29 +129,33 @@ func oracleOldKernels(o Options, d Data, name string, reported Verdict) (Verdict
 		if o.Listener && o.NotifyChroot {
 			return Notify, true
 		}
-	case "kill", "tkill":
-		if o.Listener && o.NotifySignals && name == "kill" && !o.RefuseCoreSignals && int32(d.Args[0]) > 0 {
-			return Notify, true
-		}
-		if o.Listener {
-			signal = 1
-		}
-	case "tgkill":
-		if o.Listener {
+	case "kill", "tkill", "tgkill", "rt_sigqueueinfo", "pidfd_send_signal", "rt_tgsigqueueinfo":
+		signal = 1
+		if name == "tgkill" || name == "rt_tgsigqueueinfo" {
 			signal = 2
 		}
-	case "rt_sigqueueinfo", "pidfd_send_signal":
-		if o.Listener && o.NotifySignals && name == "pidfd_send_signal" && !o.RefuseCoreSignals {
+		if o.Listener && o.NotifySignals && !o.RefuseCoreSignals && oracleSignal(name, d, signal) {
 			return Notify, true
 		}
-		signal = 1
-	case "rt_tgsigqueueinfo":
-		signal = 2
+		if !o.Listener && strings.HasSuffix(name, "kill") {
+			signal = -1
+		}
 	}
 	if o.RefuseCoreSignals && signal >= 0 && slices.Contains(coreSignals, syscall.Signal(uint32(d.Args[signal]))) {
 		return reported, true
 	}
 	return 0, false
+}
+
+// oracleSignal reports whether a signal is reported.
+func oracleSignal(name string, d Data, signal int) bool {
+	switch name {
+	case "kill":
+		return int32(d.Args[0]) != 0 && int32(d.Args[0]) != -1
+	case "tkill", "tgkill", "rt_tgsigqueueinfo":
+		return uint32(d.Args[signal]) <= 19
+	}
+	return true
 }
 
 // directoryIoctls are direction, kind and number of those that make, remove and change
@@ -265,10 +269,23 @@ func oracleRefused(o Options, d Data, name string, reported Verdict) Verdict {
 	}
 	low := func(arg int) uint32 { return uint32(d.Args[arg]) }
 	newUser := low(0)&unix.CLONE_NEWUSER != 0 && o.Namespaces == policy.NamespacesDeny
+	namespaces := uint32(0x6e020000) // NEWNET, NEWPID, NEWIPC, NEWUTS, NEWCGROUP, NEWNS
+	if name == "unshare" {
+		namespaces |= 0x80 // NEWTIME
+	}
 	var refused bool
 	switch name {
-	case "io_uring_setup", "io_uring_enter", "io_uring_register", "clone3":
+	case "io_uring_setup", "clone3":
+		if o.Listener && o.NotifyAbsent {
+			return Notify
+		}
 		return enosys
+	case "io_uring_enter", "io_uring_register":
+		return enosys
+	case "sethostname":
+		if o.Listener && slices.Contains(o.NotifyDropped, name) {
+			return Notify
+		}
 	case "ptrace":
 		attach := low(0) == unix.PTRACE_ATTACH || low(0) == unix.PTRACE_SEIZE
 		refused = o.Ptrace == policy.PtraceDeny || o.Ptrace == policy.PtraceChildren && attach
@@ -294,10 +311,12 @@ func oracleRefused(o Options, d Data, name string, reported Verdict) Verdict {
 		refused = low(0) == unix.KEYCTL_SESSION_TO_PARENT
 	case "move_pages", "migrate_pages":
 		refused = d.Args[0] != 0
-	case "unshare":
+	case "unshare", "clone":
 		refused = newUser
-	case "clone":
-		refused = newUser
+		if o.Listener && slices.Contains(o.NotifyDropped, name) && low(0)&unix.CLONE_NEWUSER == 0 &&
+			low(0)&namespaces != 0 {
+			return Notify
+		}
 	case "setrlimit":
 		if low(0) == unix.RLIMIT_CORE && o.CoreDumps == policy.CoreDumpsDeny {
 			return done
@@ -330,7 +349,7 @@ func oraclePrlimit(o Options, d Data, reported Verdict) Verdict {
 // touch the same calls, with the ones for old kernels all off, all on and singly.
 func variants(t *testing.T, arch string) []Options {
 	t.Helper()
-	if n := reflect.TypeFor[Options]().NumField(); n != 31 {
+	if n := reflect.TypeFor[Options]().NumField(); n != 33 {
 		t.Fatalf("Options has %d fields: decide how the tests vary the new one", n)
 	}
 	bools := []bool{false, true}
@@ -390,7 +409,10 @@ func variants(t *testing.T, arch string) []Options {
 			Options{Arch: arch, Listener: listener, CloseUDPBypasses: true},
 			Options{Arch: arch, Listener: listener, NotifyPaths: true},
 			Options{Arch: arch, Listener: listener, NotifyReads: true, NotifyWrites: true, NotifyNew: true},
-			Options{Arch: arch, Listener: listener, NotifyPorts: true, NotifySignals: true},
+			Options{Arch: arch, Listener: listener, NotifyPorts: true, NotifySignals: true, NotifyAbsent: true,
+				NotifyDropped: []string{"clone", "sethostname", "unshare"}},
+			Options{Arch: arch, Listener: listener, Namespaces: policy.NamespacesUser,
+				NotifyDropped: []string{"clone", "unshare"}},
 			Options{Arch: arch, Listener: listener, EmulateMemfds: true},
 			Options{Arch: arch, Listener: listener, RefuseSharedFiles: true},
 			Options{Arch: arch, Listener: listener, RefuseWritableCode: true},
@@ -415,7 +437,8 @@ func interesting() map[string][6][]uint64 {
 	}
 	pids := []uint64{0, 1, 0xffffffff, garbage}
 	where := []uint64{0, 0x1000, 1 << 32, pointer}
-	clone := []uint64{0, 17, 0x10000000, 0x10000011, 0x3d0f00, 1 << 32, garbage | 0x10000000, 1<<60 | 17}
+	clone := []uint64{0, 17, 0x80, 0x20000, 0x20000011, 0x40000080, 0x4000000, garbage | 0x8000000, 0x2000000, 0x50000000,
+		0x10000000, 0x10000011, 0x3d0f00, 1 << 32, garbage | 0x10000000, 1<<60 | 17}
 	return map[string][6][]uint64{
 		"open":    {{pointer}, flags},
 		"openat":  {{3, 0xffffff9c}, {pointer}, flags},

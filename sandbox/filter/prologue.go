@@ -112,23 +112,68 @@ func (h *head) watched(a *abi) {
 		h.verdict(a, "bind", Notify)
 	}
 	if h.options.NotifySignals {
-		h.verdict(a, "pidfd_send_signal", Notify)
-		h.call(a, "kill", func() { // not to oneself's group (0) and others (negative numbers)
-			h.loadLow(0)
-			h.equal(0, h.rest, next)
-			h.above(1<<31-1, h.rest, h.to(Notify))
-		})
+		h.signals(a)
 	}
-	for _, name := range h.options.Observe {
-		if name == "sendto" { // most often without an address
-			h.call(a, name, func() {
-				h.loadLow(4)
-				h.equal(0, h.rest, h.to(Notify))
-			})
+	if h.options.NotifyAbsent {
+		h.verdict(a, "clone3", Notify)
+		h.verdict(a, "io_uring_setup", Notify)
+	}
+	for _, name := range h.options.NotifyDropped {
+		if name == "clone" || name == "unshare" {
+			h.namespaces(a, name, h.rest)
 			continue
 		}
 		h.verdict(a, name, Notify)
 	}
+	for _, name := range h.options.Observe {
+		if name == "sendto" {
+			h.call(a, name, h.observe(name))
+			continue
+		}
+		h.verdict(a, name, Notify)
+	}
+}
+
+// signals notifies signals for reports.
+func (h *head) signals(a *abi) {
+	const everybody = ^uint32(0) // -1
+	h.verdict(a, "pidfd_send_signal", Notify)
+	h.verdict(a, "rt_sigqueueinfo", Notify)
+	h.call(a, "kill", func() {
+		h.loadLow(0)
+		h.equal(0, h.rest, next)
+		h.equal(everybody, h.rest, h.to(Notify))
+	})
+	toThread := func(name string, signal uint32) {
+		h.call(a, name, func() {
+			h.loadLow(signal)
+			h.above(uint32(unix.SIGSTOP), h.rest, h.to(Notify))
+		})
+	}
+	toThread("tkill", 1)
+	toThread("tgkill", 2)
+	toThread("rt_tgsigqueueinfo", 2)
+}
+
+// namespaces notifies clone(2) or unshare(2) that makes namespaces, but no user namespace.
+// Other uses go on to the label.
+func (h *head) namespaces(a *abi, name string, others label) {
+	h.call(a, name, func() {
+		h.loadLow(0)
+		h.anyBit(cloneNewUser, others, next)
+		h.anyBit(NewNamespaces(name), h.to(Notify), others)
+	})
+}
+
+// NewNamespaces returns the flags of clone(2) or unshare(2) that make namespaces other than
+// one of users.
+func NewNamespaces(call string) uint32 {
+	const flags = unix.CLONE_NEWNS | unix.CLONE_NEWCGROUP | unix.CLONE_NEWUTS | unix.CLONE_NEWIPC |
+		unix.CLONE_NEWPID | unix.CLONE_NEWNET
+	if call == "clone" { // where the flag of time namespaces is one of the signal's number
+		return flags
+	}
+	return flags | unix.CLONE_NEWTIME
 }
 
 // chosen emits the prologue's rules that the options ask for. All rules of a call are
@@ -175,10 +220,21 @@ func (h *head) conditional(name string) {
 		loaded = h.test(r, loaded)
 	}
 	if h.options.Listener && slices.Contains(h.options.Observe, name) {
-		h.jump(h.to(Notify))
+		h.observe(name)()
 		return
 	}
 	h.jump(h.rest)
+}
+
+// observe decides about a call that is observed: sendto(2) is most often without an address.
+func (h *head) observe(name string) func() {
+	return func() {
+		if name == "sendto" {
+			h.loadLow(4)
+			h.equal(0, h.rest, next)
+		}
+		h.jump(h.to(Notify))
+	}
 }
 
 // accumulator is what is known of the accumulator: an argument under a mask. The zero
@@ -343,8 +399,13 @@ func (h *head) loosened(a *abi) {
 		})
 	}
 	if o.Namespaces == policy.NamespacesUser {
-		h.verdict(a, "clone", Allow)
-		h.verdict(a, "unshare", Allow)
+		for _, name := range [...]string{"clone", "unshare"} {
+			if o.Listener && slices.Contains(o.NotifyDropped, name) {
+				h.namespaces(a, name, h.to(Allow))
+			} else {
+				h.verdict(a, name, Allow)
+			}
+		}
 	}
 	if o.CoreDumps == policy.CoreDumpsAllow {
 		h.verdict(a, "setrlimit", Allow)

@@ -122,6 +122,9 @@ func prepare(o Options) (*sandbox.Plan, Observer, error) {
 	if o.Sandbox.Reports && (o.Sandbox.WatchAll || o.Sandbox.Policy.Paths.Rules.Restricted()) {
 		o.Sandbox.PathCalls = supervisor.PathCalls()
 	}
+	if o.Sandbox.Reports && o.Sandbox.WatchAll {
+		o.Sandbox.DroppedCalls = supervisor.DroppedCalls(&o.Sandbox.Policy)
+	}
 	if o.Observe != nil || o.ObserveDetached {
 		o.Sandbox.Observe = supervisor.ObservedCalls(o.ObserveLooks)
 	}

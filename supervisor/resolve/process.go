@@ -66,3 +66,24 @@ func (h *Process) Close() {
 		h.dir.Close()
 	}
 }
+
+// Processes lists the processes that there are now. Those that the mount option hidepid hides
+// from this process, and all if they cannot be listed, are left out.
+func (p *Procfs) Processes() (pids []int) {
+	fd, err := unix.Openat(p.FD(), ".", unix.O_RDONLY|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil
+	}
+	dir := os.NewFile(uintptr(fd), "/proc")
+	defer dir.Close()
+	names, err := dir.Readdirnames(-1)
+	if err != nil {
+		return nil
+	}
+	for _, name := range names {
+		if pid, ok := number(name); ok {
+			pids = append(pids, pid)
+		}
+	}
+	return pids
+}

@@ -84,7 +84,9 @@ func (r *runner) exit(status session.Status, err error) error {
 			r.printDropped()
 		}
 		if failed && (r.watchesAll() || r.policy.Paths.Rules.Restricted() || len(r.policy.Syscalls.Deny) > 0) {
-			r.printf("%s", unreported(r.policy, r.plan, r.watchesAll()))
+			if text := unreported(r.policy, r.plan, r.watchesAll()); text != "" {
+				r.printf("%s", text)
+			}
 		}
 	case failed && r.journal == nil:
 		r.collect.brief(r.summary())

@@ -232,22 +232,30 @@ func firstNames(names []string) string {
 	return report.Printable(strings.Join(shown, ", ")) + more
 }
 
-// unreported says which refusals are reported nowhere. all: all calls that can be are
-// watched.
+// unreported says which refusals are reported nowhere; "" if there are none. all: all calls
+// that can be are watched.
 func unreported(pol policy.Policy, p *sandbox.Plan, all bool) string {
-	calls := "signals to groups and by tgkill(2), clone3(2), unconnected UDP sockets"
-	if !all {
-		calls = "signals (-v watches those to single processes), clone3(2), unconnected UDP sockets"
+	var calls []string
+	if p.Mode == sandbox.ModeSupervised {
+		if !all {
+			calls = append(calls, "signals, clone3(2), io_uring_setup(2) and uses of dropped capabilities (-v watches these)")
+		}
+		if pol.Network.RestrictsUDP() {
+			calls = append(calls, "messages of unconnected UDP sockets")
+		}
+		if pol.Paths.Rules.Restricted() && pol.Paths.View != policy.ViewShared {
+			calls = append(calls, `paths that do not exist in the private view (reported under paths.view = "shared")`)
+		}
+	} else {
+		calls = append(calls, "paths, ports, signals and files of /proc (there is no supervisor)")
 	}
 	if len(p.DenyFilter) > 0 {
-		calls += ", [syscalls] deny"
+		calls = append(calls, "[syscalls] deny")
 	}
-	if p.Mode != sandbox.ModeSupervised {
-		calls = "paths, ports, signals and files of /proc (there is no supervisor)"
-	} else if pol.Paths.Rules.Restricted() && pol.Paths.View != policy.ViewShared {
-		calls += `, paths that do not exist in the private view (reported under paths.view = "shared")`
+	if len(calls) == 0 {
+		return ""
 	}
-	return "not reported are refusals of " + calls + `; ask "memjail policy explain --call NAME"`
+	return "not reported are refusals of " + strings.Join(calls, ", ") + `; ask "memjail policy explain --call NAME"`
 }
 
 // describe formats in one line who attempted what, which layer refused it and what would
