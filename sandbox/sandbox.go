@@ -33,7 +33,8 @@ type Options struct {
 	Reports bool
 	// WatchAll: so are refusals that no rule about paths or ports is about: signals to
 	// processes outside, clone3(2) and io_uring_setup(2), what needs a dropped capability, and
-	// what root cannot make or change in protected directories. Each such call takes longer then, and can fail with EINTR, which it never does otherwise.
+	// what root cannot make or change in protected directories. Each such call takes longer
+	// then, and can fail with EINTR, which it never does otherwise.
 	WatchAll bool
 	// PathCalls are the calls, besides opens and execve(2), that the supervisor is asked
 	// about for the sake of Reports, where there are path rules.

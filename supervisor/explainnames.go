@@ -162,8 +162,8 @@ func (r *receiver) explainNode(q *request, name string, caller resolve.Caller) (
 		return false
 	}
 	r.report(q, func() Event {
-		return Event{Call: name, Path: r.path.String(), Target: target.Path, Use: AccessMake, Access: string(AccessWrite),
-			Layer: Landlock, Errno: "EACCES", Predicted: true,
+		return Event{Call: name, Path: r.path.String(), Target: target.Path, Use: AccessMake,
+			Access: string(AccessWrite), Layer: Landlock, Errno: "EACCES", Predicted: true,
 			Reason: "no device node can be made, because it would bypass the rules about devices"}
 	})
 	return true

@@ -269,9 +269,8 @@ func oracleRefused(o Options, d Data, name string, reported Verdict) Verdict {
 	}
 	low := func(arg int) uint32 { return uint32(d.Args[arg]) }
 	newUser := low(0)&unix.CLONE_NEWUSER != 0 && o.Namespaces == policy.NamespacesDeny
-	namespaces := uint32(0x6e020000) // NEWNET, NEWPID, NEWIPC, NEWUTS, NEWCGROUP, NEWNS
-	if name == "unshare" {
-		namespaces |= 0x80 // NEWTIME
+	if o.Listener && slices.Contains(o.NotifyDropped, name) && oracleDropped(name, low(0)) {
+		return Notify
 	}
 	var refused bool
 	switch name {
@@ -282,10 +281,6 @@ func oracleRefused(o Options, d Data, name string, reported Verdict) Verdict {
 		return enosys
 	case "io_uring_enter", "io_uring_register":
 		return enosys
-	case "sethostname":
-		if o.Listener && slices.Contains(o.NotifyDropped, name) {
-			return Notify
-		}
 	case "ptrace":
 		attach := low(0) == unix.PTRACE_ATTACH || low(0) == unix.PTRACE_SEIZE
 		refused = o.Ptrace == policy.PtraceDeny || o.Ptrace == policy.PtraceChildren && attach
@@ -313,10 +308,6 @@ func oracleRefused(o Options, d Data, name string, reported Verdict) Verdict {
 		refused = d.Args[0] != 0
 	case "unshare", "clone":
 		refused = newUser
-		if o.Listener && slices.Contains(o.NotifyDropped, name) && low(0)&unix.CLONE_NEWUSER == 0 &&
-			low(0)&namespaces != 0 {
-			return Notify
-		}
 	case "setrlimit":
 		if low(0) == unix.RLIMIT_CORE && o.CoreDumps == policy.CoreDumpsDeny {
 			return done
@@ -328,6 +319,19 @@ func oracleRefused(o Options, d Data, name string, reported Verdict) Verdict {
 		return reported
 	}
 	return Allow
+}
+
+// oracleDropped reports whether a call is reported for want of a capability.
+func oracleDropped(name string, flags uint32) bool {
+	namespaces := uint32(0x6e020000) // NEWNET, NEWPID, NEWIPC, NEWUTS, NEWCGROUP, NEWNS
+	switch name {
+	case "unshare":
+		namespaces |= 0x80 // NEWTIME
+	case "clone":
+	default:
+		return true
+	}
+	return flags&unix.CLONE_NEWUSER == 0 && flags&namespaces != 0
 }
 
 func oraclePrlimit(o Options, d Data, reported Verdict) Verdict {
@@ -411,12 +415,10 @@ func variants(t *testing.T, arch string) []Options {
 			Options{Arch: arch, Listener: listener, NotifyReads: true, NotifyWrites: true, NotifyNew: true},
 			Options{Arch: arch, Listener: listener, NotifyPorts: true, NotifySignals: true, NotifyAbsent: true,
 				NotifyDropped: []string{"clone", "sethostname", "unshare"}},
-			Options{Arch: arch, Listener: listener, Namespaces: policy.NamespacesUser,
-				NotifyDropped: []string{"clone", "unshare"}},
+			Options{Arch: arch, Listener: listener, Namespaces: 1, NotifyDropped: []string{"clone", "unshare"}},
 			Options{Arch: arch, Listener: listener, EmulateMemfds: true},
-			Options{Arch: arch, Listener: listener, RefuseSharedFiles: true},
-			Options{Arch: arch, Listener: listener, RefuseWritableCode: true},
-			Options{Arch: arch, Listener: listener, RefuseUnix: true})
+			Options{Arch: arch, Listener: listener, RefuseSharedFiles: true, RefuseUnix: true},
+			Options{Arch: arch, Listener: listener, RefuseWritableCode: true})
 	}
 	return all
 }
@@ -437,8 +439,8 @@ func interesting() map[string][6][]uint64 {
 	}
 	pids := []uint64{0, 1, 0xffffffff, garbage}
 	where := []uint64{0, 0x1000, 1 << 32, pointer}
-	clone := []uint64{0, 17, 0x80, 0x20000, 0x20000011, 0x40000080, 0x4000000, garbage | 0x8000000, 0x2000000, 0x50000000,
-		0x10000000, 0x10000011, 0x3d0f00, 1 << 32, garbage | 0x10000000, 1<<60 | 17}
+	clone := []uint64{0, 17, 0x80, 0x20000, 0x20000011, 0x40000080, 0x4000000, garbage | 0x8000000, 0x2000000,
+		0x50000000, 0x10000000, 0x10000011, 0x3d0f00, 1 << 32, garbage | 0x10000000, 1<<60 | 17}
 	return map[string][6][]uint64{
 		"open":    {{pointer}, flags},
 		"openat":  {{3, 0xffffff9c}, {pointer}, flags},

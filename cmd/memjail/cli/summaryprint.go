@@ -238,7 +238,8 @@ func unreported(pol policy.Policy, p *sandbox.Plan, all bool) string {
 	var calls []string
 	if p.Mode == sandbox.ModeSupervised {
 		if !all {
-			calls = append(calls, "signals, clone3(2), io_uring_setup(2) and uses of dropped capabilities (-v watches these)")
+			calls = append(calls, "signals, clone3(2), io_uring_setup(2) and uses of dropped capabilities "+
+				"(-v watches these)")
 		}
 		if pol.Network.RestrictsUDP() {
 			calls = append(calls, "messages of unconnected UDP sockets")
