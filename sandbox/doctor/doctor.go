@@ -10,7 +10,6 @@ import (
 	"errors"
 	"io/fs"
 	"os"
-	"runtime"
 	"strconv"
 	"strings"
 
@@ -103,14 +102,7 @@ func (running) TryReadChild() error { return kernel.TryReadChild() }
 
 func (running) MemoryCapability() (bool, error) { return capability.Installed() }
 
-func (running) PrivateView() error {
-	if view.Able() {
-		return nil
-	}
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
-	return view.Try()
-}
+func (running) PrivateView() error { return view.Possible() }
 
 func (running) PIDFD() (bool, error) {
 	f, err := kernel.OpenPIDFD(os.Getpid())

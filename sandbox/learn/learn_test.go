@@ -123,6 +123,11 @@ func TestPrivateTmp(t *testing.T) {
 			t.Errorf("%s: has %s: %v, withheld: %v", test.name, key, has, p.Withheld)
 		}
 	}
+	p := record(create("/tmp/cc1.s")...).Propose(Options{Places: Places{Home: "/tmp/u", Dir: "/tmp/u/p"}, Lstat: gone,
+		NoView: true})
+	if strings.Contains(string(p.TOML(nil)), key) || len(p.Withheld) != 1 {
+		t.Errorf("where no view can be made: withheld: %v", p.Withheld)
+	}
 }
 
 // TestProgramOfTheCommand: the command is executed by memjail, which the policy does not name.

@@ -86,6 +86,8 @@ type Options struct {
 	Service bool
 	// View becomes paths.view; "": the policy does not say.
 	View string
+	// NoView: who runs the program can have no private mounts here, so none is proposed.
+	NoView bool
 	// Lstat tells what the program has left behind; nil: [os.Lstat].
 	Lstat func(name string) (os.FileInfo, error)
 	// Base is what the proposal adds to; nil: nothing.
@@ -341,7 +343,8 @@ func (b *builder) keeps(r *Recorder, dir string) bool {
 func (b *builder) ownTmp(name string, need Need) bool {
 	const tmp = "/tmp"
 	p, base := b.options.Places, b.options.Base
-	if name != tmp || need&changes == 0 || b.tmpKept || p.Dir == tmp || p.Home == tmp || !abspath.Within(tmp, p.Home) {
+	if b.options.NoView || name != tmp || need&changes == 0 || b.tmpKept || p.Dir == tmp || p.Home == tmp ||
+		!abspath.Within(tmp, p.Home) {
 		return false
 	}
 	return base == nil || base.extends != nil || base.policy.Paths.Tmp == policy.TmpPrivate

@@ -7,6 +7,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"runtime"
 	"strconv"
 	"strings"
 
@@ -69,6 +70,16 @@ func Able() bool {
 	caps, err := kernel.ThreadCapabilities()
 	return err == nil && !own.entered && caps.Effective.Has(unix.CAP_SYS_ADMIN) &&
 		caps.Effective.Has(unix.CAP_SYS_CHROOT)
+}
+
+// Possible returns why this process, or one that it starts, cannot have a view; nil: it can.
+func Possible() error {
+	if Able() {
+		return nil
+	}
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	return Try()
 }
 
 // Tried reports whether it has been decided if this process is in namespaces of its own.

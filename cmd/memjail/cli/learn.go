@@ -17,6 +17,7 @@ import (
 	"github.com/memjail/memjail/sandbox/program"
 	"github.com/memjail/memjail/sandbox/report"
 	"github.com/memjail/memjail/sandbox/session"
+	"github.com/memjail/memjail/sandbox/view"
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 )
@@ -113,7 +114,8 @@ func runLearn(o *learnOptions, args, env []string, io streams) error {
 		out.discard()
 		return err
 	}
-	p := recorder.Propose(learn.Options{Places: places, Secrets: o.secrets, ABI: l.abi, Base: base, View: o.view})
+	p := recorder.Propose(learn.Options{Places: places, Secrets: o.secrets, ABI: l.abi, Base: base, View: o.view,
+		NoView: view.Possible() != nil})
 	p.Measured = measured()
 	if p.Variables, err = o.variables(recorder, env, args); err != nil {
 		out.discard()
