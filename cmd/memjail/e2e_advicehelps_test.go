@@ -148,3 +148,21 @@ func TestAdviceDangerous(t *testing.T) {
 		}
 	})
 }
+
+// TestHarmlessIsNotCounted: the C library's search for a name server cache is told in one line,
+// whatever closes the socket and however many programs search, and opens no advice.
+func TestHarmlessIsNotCounted(t *testing.T) {
+	forAccounts(t, func(t *testing.T, as account) {
+		for _, flags := range []string{"--network inet", "--network none", "-p workspace",
+			"-p workspace --network inet",
+			"-p strict --rox /usr --rox /bin --rox /lib --rox /lib64 --ro /etc"} {
+			argv := append([]string{memjailPath(t), "run", "-v"}, strings.Fields(flags)...)
+			o := job{as: as, dir: as.workDir(t), argv: append(argv, "--", "/bin/bash", "-c",
+				"/usr/bin/getent passwd root; /usr/bin/getent group root; exit 0")}.run(t)
+			if o.code != 0 || strings.Contains(o.stderr, "refused:") || strings.Contains(o.stderr, "to allow") ||
+				strings.Count(o.stderr, "also refused, mostly harmless") != 1 {
+				t.Errorf("%s: %v", flags, o)
+			}
+		}
+	})
+}

@@ -74,6 +74,8 @@ func familyRemedy(number uint32) policy.Remedy {
 
 func remedyOf(edits ...policy.Edit) policy.Remedy { return policy.Remedy{Edits: edits} }
 
+const asksDaemons = "daemons outside could be asked to act, such as docker and the message buses"
+
 // remedyFor loosens a policy key for a call with these arguments.
 func remedyFor(key string, args [6]uint64) policy.Remedy {
 	switch key {
@@ -93,10 +95,14 @@ func remedyFor(key string, args [6]uint64) policy.Remedy {
 			return remedyOf(policy.SetKey(key, policy.NamespacesUser.String()))
 		}
 	case "network.families":
-		return familyRemedy(uint32(args[0]))
+		r := familyRemedy(uint32(args[0]))
+		if uint32(args[0]) == unix.AF_UNIX {
+			r.Careful = asksDaemons
+		}
+		return r
 	case "network.unix":
 		r := remedyOf(policy.Edit{Flag: "--unix", Argument: "all", Key: key, Value: `"all"`})
-		r.Careful = "daemons outside could be asked to act, such as docker and the message buses"
+		r.Careful = asksDaemons
 		return r
 	case "network.bind-tcp":
 		r := remedyOf(policy.AddPort("bind-tcp", 0))

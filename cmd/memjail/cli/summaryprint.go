@@ -51,15 +51,32 @@ func (c *collector) summary(s summary) {
 	if a := adviseOn(eventsOf(kinds), &s); len(kinds) > 1 || len(kinds) == 1 && !a.repeats(kinds[0].event) {
 		s.printAdvice(a)
 	}
-	for _, k := range c.order {
-		if e := k.event; e.Harmless != "" {
-			text := fmt.Sprintf("also refused, mostly harmless: %s: %s", attempt(e), e.Harmless)
-			if !e.Remedy.None() && e.Rule != "memory.access" {
-				text += "; to allow it: " + report.Printable(e.Remedy.Short())
-			}
-			s.printf("%s", s.style.fit(text, 2*s.style.width-len(prefix)))
+	for _, k := range c.harmless() {
+		e := k.event
+		text := fmt.Sprintf("also refused, mostly harmless: %s%s: %s", attempt(e), k.times(), e.Harmless)
+		if len(e.Remedy.Edits) > 0 && e.Remedy.Careful == "" && e.Rule != "memory.access" {
+			text += "; to allow it: " + report.Printable(e.Remedy.Short())
 		}
+		s.printf("%s", s.style.fit(text, 2*s.style.width-len(prefix)))
 	}
+}
+
+// harmless returns the kinds that programs do without, one for each reason.
+func (c *collector) harmless() (kinds []*kindCount) {
+	seen := map[[2]string]*kindCount{}
+	for _, k := range c.order {
+		if k.event.Harmless == "" {
+			continue
+		}
+		key := [2]string{k.event.Call, k.event.Harmless}
+		if first := seen[key]; first != nil {
+			first.count += k.count
+			continue
+		}
+		copied := *k
+		seen[key], kinds = &copied, append(kinds, &copied)
+	}
+	return kinds
 }
 
 // brief prints in one line that attempts were refused, if any were that may matter.
@@ -132,15 +149,20 @@ func (s *summary) printf(format string, args ...any) {
 	fmt.Fprintf(s.out, prefix+format+"\n", args...)
 }
 
+// times is how often there was an attempt of the kind, if more than once.
+func (k *kindCount) times() string {
+	switch {
+	case k.programs > 0:
+		return fmt.Sprintf(" (%d times, by %d programs)", k.count, k.programs+1)
+	case k.count > 1:
+		return fmt.Sprintf(" (%d times)", k.count)
+	}
+	return ""
+}
+
 // printKind prints a kind of attempts in two lines: what it was, and what would allow it.
 func (s *summary) printKind(k *kindCount) {
-	times := ""
-	if k.count > 1 {
-		times = fmt.Sprintf(" (%d times)", k.count)
-	}
-	if k.programs > 0 {
-		times = fmt.Sprintf(" (%d times, by %d programs)", k.count, k.programs+1)
-	}
+	times := k.times()
 	room := s.style.width - len(prefix) - len("  ") - len(times)
 	s.printf("  %s%s", s.style.fit(refusal(k.event), room), times)
 	r := k.event.Remedy
