@@ -47,7 +47,6 @@ type corpus struct {
 	memjail, cache, page string
 	scripts              string // the directory of the suites
 	limit                time.Duration
-	rows                 []row
 }
 
 // row is a line of the table: a suite as an account, under a command of memjail.
@@ -84,11 +83,6 @@ func (c *corpus) run(only string, accounts, commands []string) error {
 			return fmt.Errorf("%s: %w", s.name, err)
 		}
 		unknown += n
-	}
-	if c.page != "" {
-		if err := writePage(c.page, c.rows); err != nil {
-			return err
-		}
 	}
 	if unknown > 0 {
 		return fmt.Errorf("%d tests come out otherwise inside, for no known reason", unknown)
@@ -128,8 +122,13 @@ func (c *corpus) suite(s suite, accounts, commands []string) (unknown int, err e
 			}
 			r.suite, r.version, r.as, r.with = s.name, version, as, with
 			r.print()
-			c.rows = append(c.rows, r)
 			unknown += len(r.unknown)
+			if c.page == "" {
+				continue
+			}
+			if err := writePage(c.page, []row{r}); err != nil { // at once: a later suite may not end
+				return unknown, err
+			}
 		}
 	}
 	return unknown, nil

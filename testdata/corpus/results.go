@@ -205,8 +205,8 @@ const (
 	pageEnd   = "<!-- end of corpus -->\n"
 )
 
-// writePage writes the table between its marks in a page. Rows of suites that have not run
-// this time stay as they are.
+// writePage writes the table between its marks in a page. Rows of what has not run this time
+// stay as they are.
 func writePage(file string, rows []row) error {
 	text, err := os.ReadFile(file)
 	if err != nil {
@@ -217,27 +217,27 @@ func writePage(file string, rows []row) error {
 	if !ok || !found {
 		return errors.New(file + " has no marks for the table")
 	}
-	kept := map[string][]string{}
+	all := map[string]string{} // the rows, by suite, account and command
+	key := func(suite, as, with string) string { return suite + " " + as + " " + with }
 	for line := range strings.Lines(old) {
-		if f := strings.Split(line, "|"); len(f) > 2 {
+		if f := strings.Split(line, "|"); len(f) > 4 {
 			name, _, _ := strings.Cut(strings.TrimSpace(f[1]), " ")
-			kept[name] = append(kept[name], line)
+			all[key(name, strings.TrimSpace(f[2]), strings.Trim(f[3], " `"))] = line
 		}
 	}
-	ran := map[string][]string{}
 	for _, r := range rows {
-		ran[r.suite] = append(ran[r.suite], fmt.Sprintf("| %s %s | %s | `%s` | %d | %d | %d | %d | %.2f |\n", r.suite,
-			r.version, r.as, r.with, r.tests, r.same, r.unstable, len(r.different), r.slower))
+		all[key(r.suite, r.as, r.with)] = fmt.Sprintf("| %s %s | %s | `%s` | %d | %d | %d | %d | %.2f |\n", r.suite, r.version,
+			r.as, r.with, r.tests, r.same, r.unstable, len(r.different), r.slower)
 	}
 	var b strings.Builder
 	b.WriteString("\n| suite | as | under | tests | same | unstable | different | time |\n" +
 		"|---|---|---|--:|--:|--:|--:|--:|\n")
 	for _, s := range suites {
-		lines := ran[s.name]
-		if lines == nil {
-			lines = kept[s.name]
+		for _, as := range []string{"root", "user"} {
+			for _, with := range []string{"run", "exec"} {
+				b.WriteString(all[key(s.name, as, with)])
+			}
 		}
-		b.WriteString(strings.Join(lines, ""))
 	}
 	b.WriteString("\nThe differences and their reasons:\n\n")
 	for _, s := range suites {

@@ -20,7 +20,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"regexp"
-	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -40,7 +39,7 @@ type result struct {
 
 // limit is how long the tests of a change may take: what hangs is noticed. Kernels in qemu
 // take longer.
-const limit, slowLimit = 2 * time.Minute, 15 * time.Minute
+const limit, slowLimit = time.Minute, 15 * time.Minute
 
 type runner struct {
 	top, copy  string
@@ -182,35 +181,55 @@ func (r *runner) test(f *family) result {
 			return result{Result: invalid}
 		}
 	}
-	for _, args := range f.tests {
-		within := limit
-		if f.slow {
-			within = slowLimit
+	built := map[string]bool{}
+	for _, t := range f.tests {
+		if !built[t.pkg] {
+			if err := r.build(t.pkg); err != nil {
+				return result{Result: invalid}
+			}
+			built[t.pkg] = true
 		}
-		ctx, cancel := context.WithTimeout(context.Background(), within)
-		argv := append([]string{"--pid", "--fork", "--kill-child", "--mount", "--mount-proc", "go", "test", "-count=1",
-			"-failfast", "-p=1", "-vet=off", "-ldflags=-w"}, args...)
-		cmd := exec.CommandContext(ctx, "unshare", argv...)
-		cmd.Env = append(os.Environ(), "MEMJAIL_KERNELS=6.12") // for the tests in qemu
-		cmd.Dir, cmd.WaitDelay = r.copy, 5*time.Second
-		cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
-		out, err := cmd.CombinedOutput()
-		late := ctx.Err() != nil
-		cancel()
-		switch names := failed.FindAllSubmatch(out, -1); {
-		case late:
-			return result{killed, "a test that hangs"}
-		case err == nil:
-			continue
-		case slices.ContainsFunc([]string{"[build failed]", "[setup failed]"}, func(s string) bool {
-			return strings.Contains(string(out), s)
-		}):
-			return result{Result: invalid}
-		case len(names) > 0:
-			return result{killed, string(names[0][1])}
-		default:
-			return result{killed, args[len(args)-1]} // its process ended
+		if noticed := r.testOnce(t, f.slow); noticed != "" {
+			return result{killed, noticed}
 		}
 	}
 	return result{Result: survived}
+}
+
+// binary is the test program of a package.
+func (r *runner) binary(pkg string) string {
+	return filepath.Join(r.copy, pkg, "mutant.test")
+}
+
+// build compiles the tests of a package once, however many of them are run.
+func (r *runner) build(pkg string) error {
+	cmd := exec.Command("go", "test", "-c", "-vet=off", "-ldflags=-s -w", "-o", r.binary(pkg), pkg)
+	cmd.Dir = r.copy
+	return cmd.Run()
+}
+
+// testOnce runs tests of a package, and returns which noticed.
+func (r *runner) testOnce(t tests, slow bool) string {
+	within := limit
+	if slow {
+		within = slowLimit
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), within)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, "unshare", "--pid", "--fork", "--kill-child", "--mount", "--mount-proc",
+		r.binary(t.pkg), "-test.failfast", "-test.run="+t.pattern, fmt.Sprintf("-test.short=%t", t.short))
+	cmd.Env = append(os.Environ(), "MEMJAIL_KERNELS=6.12") // for the tests in qemu
+	cmd.Dir, cmd.WaitDelay = filepath.Join(r.copy, t.pkg), 5*time.Second
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	out, err := cmd.CombinedOutput()
+	names := failed.FindAllSubmatch(out, -1)
+	switch {
+	case ctx.Err() != nil:
+		return "a test that hangs"
+	case err == nil:
+		return ""
+	case len(names) > 0:
+		return string(names[0][1])
+	}
+	return t.pkg // its process ended
 }
