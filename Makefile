@@ -23,6 +23,9 @@ MUTATIONFLAGS ?=
 # How long the long run of `make load` takes, and what it does: -only PATTERN, -sandboxes N.
 LOAD         ?= 10m
 LOADFLAGS    ?=
+# How many opens each race of `make races` makes, and which: -only PATTERN, -seconds N.
+RACES        ?= 10000000
+RACESFLAGS   ?=
 # Which suites `make corpus` runs: a regular expression for their names.
 CORPUS       ?= .
 # Where `make services` makes the root directory with Debian's servers.
@@ -98,6 +101,15 @@ load: build ## stress-ng inside, a thousand sandboxes, a long run: nothing grows
 	@DEPS=$(DEPS) .ci/deps stress-ng util-linux
 	$(GO) build -o bin/load ./testdata/load
 	bin/load -time $(LOAD) -page docs/reliability.md $(LOADFLAGS) $(CURDIR)/bin/memjail
+
+.PHONY: races
+races: build ## paths, directories and process IDs that change meanwhile: docs/reliability.md (RACES=10000000 opens)
+	@DEPS=$(DEPS) .ci/deps gcc libc6-dev util-linux
+	@mkdir -p bin/races
+	for program in race leaders reuse checkcontinue; do \
+		gcc -O1 -static -pthread -o bin/races/$$program testdata/attacks/c/$$program.c || exit; \
+	done
+	$(GO) run ./testdata/races -tries $(RACES) -page docs/reliability.md $(RACESFLAGS) bin/memjail bin/races
 
 .PHONY: corpus
 corpus: build ## test suites of other projects inside as outside: docs/reliability.md (CORPUS=pattern)

@@ -2,9 +2,12 @@ package main_test
 
 import (
 	"os"
+	"os/exec"
 	"path/filepath"
 	"regexp"
+	"runtime"
 	"strconv"
+	"syscall"
 	"testing"
 	"time"
 )
@@ -96,5 +99,88 @@ func TestRaceControl(t *testing.T) {
 	}
 	if r.refused == 0 {
 		t.Error("that supervisor refused nothing, so it was not at work")
+	}
+}
+
+// TestRaceKinds exchanges what a path means in other ways: the directory behind a descriptor,
+// the working directory and a symbolic link. Under a supervisor that checks and lets the
+// kernel continue each is won. `make races` does the same ten million times.
+func TestRaceKinds(t *testing.T) {
+	t.Parallel()
+	as := accounts()[len(accounts())-1]
+	for _, kind := range []string{"dirfd", "cwd", "link"} {
+		t.Run(kind, func(t *testing.T) {
+			dir := as.workDir(t)
+			harmless := filepath.Join(dir, "mem")
+			if err := os.Rename(raceFile(t, as, dir), harmless); err != nil {
+				t.Fatal(err)
+			}
+			argv := []string{attackProgram(t, "c/race.c"), "3", "1000000", "20", harmless, "20", kind}
+			control := parseRace(t, job{as: as, dir: dir, argv: append([]string{attackProgram(t, "c/checkcontinue.c")},
+				argv...)}.run(t))
+			if control.memory == 0 || control.refused == 0 {
+				t.Errorf("the race against check-and-continue was not won: %+v", control)
+			}
+			argv[2] = "20000"
+			heldRace(t, parseRace(t, job{as: as, dir: dir, argv: inside(t, argv...)}.run(t)))
+		})
+	}
+}
+
+// heldRace complains if a race was won, or was none.
+func heldRace(t *testing.T, r race) {
+	t.Helper()
+	if r.memory != 0 || r.changed != 0 {
+		t.Errorf("%d memory descriptors were got, %d changes made", r.memory, r.changed)
+	}
+	if r.harmless == 0 || r.refused == 0 {
+		t.Errorf("harmless %d, refused %d: not both were opened", r.harmless, r.refused)
+	}
+}
+
+// TestRaceProcesses has threads open their memory, and harmless files about themselves, while
+// the leader of their group exits and others execute a program; and has the numbers of
+// processes inside taken over by processes outside, while threads open what has that number.
+func TestRaceProcesses(t *testing.T) {
+	t.Parallel()
+	as := accounts()[len(accounts())-1]
+	dir := as.workDir(t)
+	leaders := func(opens string) []string { return []string{attackProgram(t, "c/leaders.c"), opens, "20"} }
+	meet := raceFile(t, as, dir)
+	if err := os.WriteFile(meet, make([]byte, 64), 0); err != nil {
+		t.Fatal(err)
+	}
+	reuse := func(opens string) []string { return []string{attackProgram(t, "c/reuse.c"), opens, "20", meet} }
+	user := []string{"setpriv"}
+	if as.uid > 0 {
+		user = append(user, "--reuid", strconv.Itoa(as.uid), "--regid", strconv.Itoa(as.uid), "--clear-groups")
+	}
+	victims := exec.Command("setpriv", append(user[1:], "--inh-caps=+checkpoint_restore",
+		"--ambient-caps=+checkpoint_restore", attackProgram(t, "c/reuse.c"), "victims", meet, "outside")...)
+	victims.Stderr = os.Stderr
+	victims.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	runtime.LockOSThread() // the signal comes when the thread ends
+	defer runtime.UnlockOSThread()
+	if err := victims.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { victims.Process.Kill(); victims.Wait() }()
+	for _, c := range []struct {
+		name  string
+		argv  func(opens string) []string
+		flags []string
+	}{{"leaders", leaders, nil}, {"numbers", reuse, []string{"--allow", "procfs.processes=sandbox"}}} {
+		if control := parseRace(t, job{as: as, dir: dir, argv: c.argv("20000")}.run(t)); control.memory == 0 ||
+			control.changed == 0 {
+			t.Errorf("%s: not even the control reaches memory: %+v", c.name, control)
+		}
+		for _, shape := range []string{"run", "exec"} {
+			argv := append(append([]string{memjailPath(t), shape, "-q"}, c.flags...), "--")
+			o := job{as: as, dir: dir, argv: append(argv, c.argv("10000")...)}.run(t)
+			heldRace(t, parseRace(t, o))
+			if m := regexp.MustCompile(`REUSE rounds \d+ outside (\d+)`).FindStringSubmatch(o.stdout); m != nil && m[1] == "0" {
+				t.Errorf("no number was taken over: %s", o.stdout)
+			}
+		}
 	}
 }

@@ -1,13 +1,15 @@
 /*
  * checkcontinue CMD ARGS: the control of the race. A supervisor of the kind that
- * does not hold: it reads the path of every open, answers EACCES when it names a
- * mem file and lets the kernel continue otherwise, with nothing behind it. The
- * kernel reads the path a second time, and by then it may say something else.
+ * does not hold: it reads the path of every open, looks where it leads, from the
+ * directory of the call and through links, answers EACCES when that is a mem file
+ * and lets the kernel continue otherwise, with nothing behind it. The kernel looks a
+ * second time, and by then the path may say, or mean, something else.
  */
 #include "attack.h"
 #include <linux/audit.h>
 #include <linux/filter.h>
 #include <linux/seccomp.h>
+#include <limits.h>
 #include <stddef.h>
 #include <sys/ioctl.h>
 #include <sys/socket.h>
@@ -74,8 +76,16 @@ static int names_memory(const struct seccomp_notif *n)
 	if (process_vm_readv((pid_t)n->pid, &in, 1, &far, 1, 0) < 0)
 		return 1;
 	path[sizeof path - 1] = 0;
-	size_t len = strlen(path);
-	return strncmp(path, "/proc/", 6) == 0 && len > 4 && strcmp(path + len - 4, "/mem") == 0;
+	char full[512], real[PATH_MAX];
+	snprintf(full, sizeof full, "%s", path);
+	if (path[0] != '/' && (first == 0 || (int)n->data.args[0] == AT_FDCWD))
+		snprintf(full, sizeof full, "/proc/%d/cwd/%s", (int)n->pid, path);
+	else if (path[0] != '/')
+		snprintf(full, sizeof full, "/proc/%d/fd/%d/%s", (int)n->pid, (int)n->data.args[0], path);
+	if (!realpath(full, real))
+		return 0;
+	size_t len = strlen(real);
+	return strncmp(real, "/proc/", 6) == 0 && len > 4 && strcmp(real + len - 4, "/mem") == 0;
 }
 
 static void serve(int listener)

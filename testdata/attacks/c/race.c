@@ -1,15 +1,22 @@
 /*
- * race THREADS OPENS SECONDS HARMLESS [GOAL]
+ * race THREADS OPENS SECONDS HARMLESS [GOAL [KIND]]
  *
- * One thread keeps writing the names of a harmless file and of /proc/self/mem by
- * turns into one buffer; THREADS threads open whatever the buffer says at that
- * moment, with every open call in turn. It ends after OPENS opens or SECONDS,
- * or when GOAL memory descriptors were got, and prints
+ * One thread keeps changing what a path means, from a harmless file to /proc/self/mem and
+ * back; THREADS threads open it all the time, with every open call in turn. What changes
+ * is, by KIND:
+ *
+ *   path   the text of the path, in memory
+ *   dirfd  the directory behind a descriptor (dup2)
+ *   cwd    the working directory
+ *   link   a symbolic link (rename), in the directory of HARMLESS
+ *
+ * For dirfd and cwd HARMLESS is DIR/mem. It ends after OPENS opens or SECONDS, or when GOAL
+ * memory descriptors were got, and prints
  *
  *   RACE opens N harmless N refused N torn N memory N changed N
  *
- * "memory" counts descriptors that fstatfs and readlink say are a mem file on
- * procfs, "changed" those through which the canary was then changed.
+ * "memory" counts descriptors that fstatfs and readlink say are a mem file on procfs,
+ * "changed" those through which the canary was then changed.
  */
 #include "attack.h"
 #include <linux/openat2.h>
@@ -20,28 +27,82 @@
 
 #define PROC_SUPER_MAGIC 0x9fa0
 
-static char path[64] __attribute__((aligned(64)));
-static char harmless[64] __attribute__((aligned(64)));
-static const char memory[64] __attribute__((aligned(64))) = "/proc/self/mem";
+static char path[128] __attribute__((aligned(64)));
+static char harmless[128] __attribute__((aligned(64)));
+static const char memory[128] __attribute__((aligned(64))) = "/proc/self/mem";
+static int base = AT_FDCWD;      /* what paths start from */
+static int dirs[2];              /* of the harmless file and of the memory */
+static char links[2][160], name[128];
 static atomic_ulong opens, plain, refused, torn, got, changed;
 static unsigned long limit, goal = ~0ul;
 static atomic_int stop;
 static pthread_mutex_t one = PTHREAD_MUTEX_INITIALIZER;
 
+static void change_path(int to)
+{
+	memcpy(path, to ? memory : harmless, sizeof path);
+	__asm__ volatile("" ::: "memory");
+	for (volatile int i = 0; i < 100; i++)
+		;
+}
+
+static void change_dirfd(int to) { dup2(dirs[to], base); }
+
+static void change_cwd(int to)
+{
+	if (fchdir(dirs[to]))
+		_exit(4);
+}
+
+static void change_link(int to)
+{
+	unlink(links[to]);
+	if (symlink(to ? memory : name, links[to]) || rename(links[to], path))
+		_exit(5);
+}
+
+static void (*change)(int) = change_path;
+
 static void *flip(void *arg)
 {
 	(void)arg;
 	while (!stop) {
-		memcpy(path, memory, sizeof path);
-		__asm__ volatile("" ::: "memory");
-		for (volatile int i = 0; i < 100; i++)
-			;
-		memcpy(path, harmless, sizeof path);
-		__asm__ volatile("" ::: "memory");
-		for (volatile int i = 0; i < 100; i++)
-			;
+		change(1);
+		change(0);
 	}
 	return NULL;
+}
+
+/* prepare makes what a kind needs, and takes its way to change it. */
+static int prepare(const char *kind)
+{
+	char *slash = strrchr(harmless, '/');
+	if (strcmp(kind, "path") == 0)
+		return 0;
+	if (!slash)
+		return 1;
+	if (strcmp(kind, "link") == 0) {
+		change = change_link;
+		strcpy(name, slash + 1);
+		snprintf(path, sizeof path, "%.*s/link", (int)(slash - harmless), harmless);
+		for (int i = 0; i < 2; i++)
+			snprintf(links[i], sizeof links[i], "%s%d", path, i);
+		change(0);
+		return 0;
+	}
+	strcpy(path, slash + 1);
+	*slash = 0;
+	dirs[0] = open(harmless, O_RDONLY | O_DIRECTORY);
+	dirs[1] = open("/proc/self", O_RDONLY | O_DIRECTORY);
+	if (dirs[0] < 0 || dirs[1] < 0)
+		return 1;
+	change = change_cwd;
+	if (strcmp(kind, "dirfd") == 0) {
+		change = change_dirfd;
+		base = dup(dirs[0]);
+	}
+	change(0);
+	return 0;
 }
 
 static void examine(int fd, int writable)
@@ -72,10 +133,10 @@ static int open_once(unsigned long turn, int flags)
 	struct open_how how = { .flags = (uint64_t)flags };
 	switch (turn % 3) {
 #ifdef __NR_open
-	case 0: return (int)syscall(__NR_open, path, flags);
+	case 0: return (int)(base == AT_FDCWD ? syscall(__NR_open, path, flags) : syscall(__NR_openat, base, path, flags));
 #endif
-	case 1: return (int)syscall(__NR_openat2, AT_FDCWD, path, &how, sizeof how);
-	default: return (int)syscall(__NR_openat, AT_FDCWD, path, flags);
+	case 1: return (int)syscall(__NR_openat2, base, path, &how, sizeof how);
+	default: return (int)syscall(__NR_openat, base, path, flags);
 	}
 }
 
@@ -109,6 +170,10 @@ int main(int argc, char **argv)
 	memcpy(path, harmless, sizeof path);
 	if (argc > 5)
 		goal = strtoul(argv[5], NULL, 10);
+	if (argc > 6 && prepare(argv[6])) {
+		perror(argv[6]);
+		return 2;
+	}
 
 	pthread_t f, t[64];
 	pthread_create(&f, NULL, flip, NULL);
