@@ -7,9 +7,11 @@ import (
 	"slices"
 
 	"github.com/memjail/memjail/policy"
+	"github.com/memjail/memjail/sandbox/closure"
 	"github.com/memjail/memjail/sandbox/facts"
 	"github.com/memjail/memjail/sandbox/kernel"
 	"github.com/memjail/memjail/sandbox/program"
+	"github.com/memjail/memjail/sandbox/starter"
 	"golang.org/x/sys/unix"
 )
 
@@ -132,9 +134,13 @@ func (p *Plan) failed(err error) error {
 // domain: see [Options.Guard].
 func (p *Plan) Become(around func() error, handOver func(listener int) error, checked func()) error {
 	phases, err := p.starter.Phases()
+	if err == nil {
+		err = p.interpreterMissing()
+	}
 	if err != nil {
 		return err
 	}
+	last := p.lastWords()
 	if err := kernel.Become(phases.Outer); err != nil {
 		return p.failed(err)
 	}
@@ -160,7 +166,36 @@ func (p *Plan) Become(around func() error, handOver func(listener int) error, ch
 	if listener != 0 {
 		checked()
 	}
-	return p.failed(kernel.Become(phases.Exec))
+	return p.failed(kernel.BecomeProgram(phases.Exec, last))
+}
+
+// lastWords are what this process says if it cannot execute the program and cannot run Go
+// code any more: the policy denies calls, or limits the address space. Otherwise it is nil.
+func (p *Plan) lastWords() *kernel.LastWords {
+	limited := slices.ContainsFunc(p.starter.Limits, func(l starter.Limit) bool { return l.Resource == unix.RLIMIT_AS })
+	if p.options.LastWords == nil || len(p.starter.DenyFilter) == 0 && !limited {
+		return nil
+	}
+	return kernel.NewLastWords(func(errno unix.Errno) (string, int) {
+		return p.options.LastWords(p.failed(&kernel.LaunchError{Errno: errno, Exec: true}))
+	})
+}
+
+// interpreterMissing returns an error if something that runs the program does not exist, which
+// can be said better before calls are denied.
+func (p *Plan) interpreterMissing() error {
+	if len(p.starter.DenyFilter) == 0 {
+		return nil
+	}
+	runs := closure.Executes(p.starter.Path)
+	if len(runs) == 0 {
+		return nil
+	}
+	name, err := closure.Interpreter(runs[len(runs)-1].File)
+	if err == nil && name != "" && unix.Access(name, unix.F_OK) == unix.ENOENT {
+		return p.failed(&kernel.LaunchError{Errno: unix.ENOENT, Exec: true})
+	}
+	return nil
 }
 
 // SignalsStayInside reports whether the kernel lets nobody inside signal anybody outside

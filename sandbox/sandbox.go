@@ -45,6 +45,10 @@ type Options struct {
 	// Observe are such calls for an observer, who sees them whatever the rules are, and with
 	// them opens, execve(2), execveat(2), connect(2) and bind(2); empty: there is none.
 	Observe []string
+	// LastWords returns what [Plan.Become] writes to standard error, and the exit status, if the
+	// program cannot be executed and the policy denies calls that it would take to return the
+	// error; nil: it returns it all the same.
+	LastWords func(error) (text string, status int)
 	// KeepFDs are inherited by the program besides 0, 1 and 2; each is examined.
 	KeepFDs []int
 	// BestEffort leaves out what cannot be applied, and lists it.

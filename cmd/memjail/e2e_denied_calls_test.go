@@ -50,3 +50,37 @@ func TestEveryCallCanBeDenied(t *testing.T) {
 		}
 	})
 }
+
+// TestNotExecutedUnderDeniedCalls: that CMD cannot be executed is said, with a shell's status,
+// however many calls the policy denies, also by memjail exec, which has become CMD by then.
+func TestNotExecutedUnderDeniedCalls(t *testing.T) {
+	but := func(allowed string) string {
+		return "syscalls.deny=" + strings.Join(slices.DeleteFunc(policy.CallNames(), func(name string) bool {
+			return policy.VitalCall(name) || name == allowed
+		}), ",")
+	}
+	forAccounts(t, func(t *testing.T, as account) {
+		dir := as.workDir(t)
+		plantFile(t, as, dir, "script", "#!/nonexistent/interpreter\n")
+		if err := os.Chmod(filepath.Join(dir, "script"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		for _, test := range []struct {
+			deny, args, said string
+			code             int
+		}{
+			{but(""), "-- ./script", "the interpreter that it names is missing", 127},
+			{but("write"), "--rox /usr/bin/true -- /usr/bin/true", "--add-exec", 126},
+			{but("writev"), "--rox /usr/bin/true -- /usr/bin/true", "--add-exec", 126},
+			{but(""), "--rox /usr/bin/true -- /usr/bin/true", "", 126},
+		} {
+			for _, verb := range []string{"run", "exec"} {
+				argv := append([]string{memjailPath(t), verb, "-q", "--allow", test.deny}, strings.Fields(test.args)...)
+				o := job{as: as, dir: dir, argv: argv}.run(t)
+				if o.code != test.code || !strings.Contains(o.stderr, test.said) || strings.Count(o.stderr, "\n") > 1 {
+					t.Errorf("%s %s: %v", verb, test.args, o)
+				}
+			}
+		}
+	})
+}

@@ -3,6 +3,7 @@ package kernel
 import (
 	"runtime"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 )
@@ -14,7 +15,61 @@ import (
 // exit. The thread stays locked to its goroutine, with all signals blocked.
 //
 // No step may be a clone(2): its other side would run Go code on its own.
-func Become(steps []Step) error {
+func Become(steps []Step) error { return become(steps, nil) }
+
+// BecomeProgram is [Become] with steps that end in execve. If that fails, by whatever errno,
+// the process writes what last has for it to standard error, and exits, without a moment for
+// the Go runtime: a filter among the steps may refuse the calls that the runtime needs.
+func BecomeProgram(steps []Step, last *LastWords) error {
+	err := become(steps, last)
+	runtime.KeepAlive(last)
+	return err
+}
+
+// LastWords are what a process says that cannot execute its program, by errno.
+type LastWords struct {
+	of [lastErrno + 1]struct {
+		text   unix.Iovec
+		status uintptr
+	}
+}
+
+const lastErrno = 133 // EHWPOISON
+
+// NewLastWords asks for text and exit status of each errno.
+func NewLastWords(words func(unix.Errno) (text string, status int)) *LastWords {
+	last := &LastWords{}
+	for errno := range last.of {
+		text, status := words(unix.Errno(errno))
+		w := &last.of[errno]
+		if w.status = uintptr(status); text != "" {
+			w.text.Base = unsafe.StringData(text)
+			w.text.SetLen(len(text))
+		}
+	}
+	return last
+}
+
+// sayAndExit ends the process. Calls that write may be refused; exit_group(2) is never.
+//
+//go:nosplit
+func (last *LastWords) sayAndExit(errno unix.Errno) {
+	const standardError = 2
+	w := &last.of[0]
+	if errno <= lastErrno {
+		w = &last.of[errno]
+	}
+	_, _, failed := unix.RawSyscall6(unix.SYS_WRITE, standardError, uintptr(unsafe.Pointer(w.text.Base)),
+		uintptr(w.text.Len), 0, 0, 0)
+	if failed != 0 {
+		unix.RawSyscall6(unix.SYS_WRITEV, standardError, uintptr(unsafe.Pointer(&w.text)), 1, 0, 0, 0)
+	}
+	for {
+		unix.RawSyscall6(unix.SYS_EXIT_GROUP, w.status, 0, 0, 0, 0, 0)
+	}
+}
+
+func become(steps []Step, last *LastWords) error {
 	runtime.LockOSThread()
 	BlockSignals(AllSignals)
 	for i := 0; i < len(steps); i++ {
@@ -23,11 +78,11 @@ func Become(steps []Step) error {
 			callForEach(s)
 			continue
 		}
-		last, r, errno := makeSteps(steps, i)
-		i, s = last, &steps[last]
+		done, r, errno := makeSteps(steps, i, last)
+		i, s = done, &steps[done]
 		for try := 1; errno == unix.EAGAIN && try < s.Tries; try++ {
 			time.Sleep(TryPause)
-			_, r, errno = makeSteps(steps[i:i+1], 0)
+			_, r, errno = makeSteps(steps[i:i+1], 0, last)
 		}
 		next, err := s.judge(i, r, errno)
 		if err != nil {
@@ -47,7 +102,7 @@ func Become(steps []Step) error {
 // may refuse any call but that of a step (a denied futex(2) ends the runtime).
 //
 //go:nosplit
-func makeSteps(steps []Step, i int) (last int, r uintptr, errno unix.Errno) {
+func makeSteps(steps []Step, i int, last *LastWords) (done int, r uintptr, errno unix.Errno) {
 	for {
 		s := &steps[i]
 		first := s.Args[0]
@@ -55,6 +110,13 @@ func makeSteps(steps []Step, i int) (last int, r uintptr, errno unix.Errno) {
 			first = s.From.Load()
 		}
 		r, _, errno = unix.RawSyscall6(s.Number, first, s.Args[1], s.Args[2], s.Args[3], s.Args[4], s.Args[5])
+		if errno != 0 && last != nil && s.executes() && !(errno == unix.ENOEXEC && s.OnNoExec) {
+			last.sayAndExit(errno)
+		}
+		if errno == unix.ENOEXEC && s.OnNoExec {
+			i++
+			continue
+		}
 		if errno != 0 || s.Want != WantSuccess || s.Save != nil || s.SkipTo != 0 || i+1 == len(steps) ||
 			steps[i+1].forEach {
 			return i, r, errno
@@ -63,11 +125,15 @@ func makeSteps(steps []Step, i int) (last int, r uintptr, errno unix.Errno) {
 	}
 }
 
+// executes reports whether the step is to make the process another program.
+//
+//go:nosplit
+func (s *Step) executes() bool { return s.Number == unix.SYS_EXECVE || s.Number == unix.SYS_EXECVEAT }
+
 // judge returns which step follows the one of index i; 0 is the next in the list. runSteps,
 // which cannot call functions, does the same.
 func (s *Step) judge(i int, r uintptr, errno unix.Errno) (next int, err error) {
-	failure := &LaunchError{Step: s.Name, Errno: errno, Exec: s.Number == unix.SYS_EXECVE ||
-		s.Number == unix.SYS_EXECVEAT}
+	failure := &LaunchError{Step: s.Name, Errno: errno, Exec: s.executes()}
 	switch s.Want {
 	case WantSuccess:
 		switch {

@@ -49,6 +49,11 @@ func oneLine(s string) string {
 	return strings.Join(lines, "\nmemjail: ")
 }
 
+// lastWords are what is said about an error by a process that cannot return.
+func lastWords(err error) (text string, status int) {
+	return "memjail: " + oneLine(err.Error()) + "\n", exitStatus(err)
+}
+
 func runDoctor(io streams, asJSON bool) error {
 	findings := doctor.Examine(doctor.Here())
 	var err error

@@ -256,7 +256,7 @@ func (r *runner) tellsAll() bool {
 func (r *runner) sandboxOptions(args, env []string) sandbox.Options {
 	return sandbox.Options{Policy: r.policy, Args: args, Env: env, AddExec: r.options.addExec, PinSums: r.pinSums,
 		Reports: r.collect != nil, WatchAll: r.watchesAll(), KeepFDs: r.options.keepFDs, Argv0: r.options.argv0,
-		BestEffort:  r.options.bestEffort,
+		BestEffort: r.options.bestEffort, LastWords: lastWords,
 		LandlockABI: r.options.abi, NoCapability: r.options.noCapability}
 }
 
