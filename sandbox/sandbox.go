@@ -2,6 +2,7 @@ package sandbox
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"sync"
 
@@ -14,6 +15,7 @@ import (
 	"github.com/memjail/memjail/sandbox/program"
 	"github.com/memjail/memjail/sandbox/starter"
 	"github.com/memjail/memjail/sandbox/view"
+	"golang.org/x/sys/unix"
 )
 
 // Options say what to start and how.
@@ -169,6 +171,11 @@ func Prepare(o Options) (*Plan, error) {
 	}
 	if err := o.Policy.Validate(); err != nil {
 		return nil, err
+	}
+	// Whoever cannot close the end of a pipe waits for the other one for ever.
+	if err := unix.Close(-1); err != unix.EBADF {
+		return nil, fmt.Errorf("this process may not close descriptors (a seccomp filter around it refuses close(2)): %w",
+			err)
 	}
 	return o.prepare()
 }

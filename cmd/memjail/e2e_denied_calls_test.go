@@ -84,3 +84,15 @@ func TestNotExecutedUnderDeniedCalls(t *testing.T) {
 		}
 	})
 }
+
+// TestNestedWithoutClose: inside a sandbox that denies close(2) memjail does not start, rather
+// than wait for the end of a pipe for ever.
+func TestNestedWithoutClose(t *testing.T) {
+	for _, verb := range []string{"run", "exec"} {
+		o := job{as: accounts()[0], dir: "/tmp", argv: []string{memjailPath(t), "run", "-q", "--allow",
+			"syscalls.deny=close", "--", memjailPath(t), verb, "--", "/bin/true"}}.run(t)
+		if o.code != 125 || !strings.Contains(o.stderr, "close(2)") {
+			t.Error(o)
+		}
+	}
+}
