@@ -174,8 +174,8 @@ func Prepare(o Options) (*Plan, error) {
 	}
 	// Whoever cannot close the end of a pipe waits for the other one for ever.
 	if err := unix.Close(-1); err != unix.EBADF {
-		return nil, fmt.Errorf("this process may not close descriptors (a seccomp filter around it refuses close(2)): %w",
-			err)
+		return nil, fmt.Errorf("this process may not close descriptors "+
+			"(a seccomp filter around it refuses close(2)): %w", err)
 	}
 	return o.prepare()
 }

@@ -32,6 +32,9 @@ type Explainer interface {
 	// Path is asked about an object by its canonical path. missing: it does not
 	// exist and would be made there.
 	Path(path string, access Access, missing bool) (refusal Refusal, refused bool)
+	// Granted reports whether the kernel's rules alone let something be done with a path,
+	// whatever a private view puts in its place.
+	Granted(path string, access Access) bool
 	// Move is asked about a file that is to get a name in another directory, and that both
 	// directories' rules let have one.
 	Move(from, to string, directory bool) (refusal Refusal, refused bool)
@@ -76,6 +79,13 @@ func (r *receiver) explainOpen(q *request, flags int) {
 	if r.s.resolver.FailsByItself(caller, &r.path, want.Resolve) {
 		return
 	}
+	asked := access
+	if access == AccessRead && flags&unix.O_DIRECTORY != 0 {
+		asked = AccessList
+	}
+	if r.explainCover(q, caller, asked, flags&unix.O_CREAT != 0) {
+		return
+	}
 	target, err := r.canonical(q, &caller, flags&unix.O_CREAT != 0, r.mode(access))
 	if err == nil && !openFails(target, flags) {
 		r.explainTarget(q, target, access)
@@ -99,6 +109,9 @@ func openFails(t resolve.Target, flags int) bool {
 // supervisor may do what its callers may: what they could not do outside either is not the
 // sandbox's refusal.
 func (r *receiver) explainExec(q *request, caller resolve.Caller) {
+	if r.explainCover(q, caller, AccessExecute, false) {
+		return
+	}
 	target, err := r.canonical(q, &caller, false, r.mode(AccessExecute))
 	if err == nil && !target.Link && r.executable(&target) {
 		r.explainTarget(q, target, AccessExecute)
@@ -120,7 +133,13 @@ func (r *receiver) executable(t *resolve.Target) bool {
 // canonical finds what the path leads to in the caller's view. The caller's process is
 // looked up only where the path needs it.
 func (r *receiver) canonical(q *request, caller *resolve.Caller, creates bool, mode uint32) (resolve.Target, error) {
-	target, err := r.s.resolver.Canonical(*caller, &r.path, creates, mode)
+	return r.canonicalOf(q, caller, &r.path, creates, mode)
+}
+
+// canonicalOf is [receiver.canonical] for another path.
+func (r *receiver) canonicalOf(q *request, caller *resolve.Caller, p *resolve.Path, creates bool,
+	mode uint32) (resolve.Target, error) {
+	target, err := r.s.resolver.Canonical(*caller, p, creates, mode)
 	if err != unix.ELOOP || caller.TGID != 0 {
 		return target, err
 	}
@@ -129,7 +148,7 @@ func (r *receiver) canonical(q *request, caller *resolve.Caller, creates bool, m
 		return target, err
 	}
 	caller.TGID = id.tgid
-	return r.s.resolver.Canonical(*caller, &r.path, creates, mode)
+	return r.s.resolver.Canonical(*caller, p, creates, mode)
 }
 
 // explainTarget reports an access if the kernel's rules will refuse it.

@@ -13,11 +13,18 @@ import (
 func (r *receiver) explainNames(q *request, name string, paths []pathArgument) {
 	if len(paths) == 1 {
 		r.argument(q, paths[0], func(caller resolve.Caller) bool {
-			return r.explainName(q, caller, paths[0]) || r.explainNode(q, name, caller)
+			return r.explainCover(q, caller, paths[0].access, false) || r.explainName(q, caller, paths[0]) ||
+				r.explainNode(q, name, caller)
 		})
 		return
 	}
 	old, second := paths[0], paths[1]
+	for _, p := range paths {
+		covers := func(caller resolve.Caller) bool { return r.explainCover(q, caller, p.access, false) }
+		if r.argument(q, p, covers) {
+			return
+		}
+	}
 	m := move{}
 	if !r.argument(q, old, func(caller resolve.Caller) (found bool) {
 		target, err := r.canonical(q, &caller, false, 0)

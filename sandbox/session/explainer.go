@@ -72,24 +72,36 @@ func (e *explainer) Path(name string, access supervisor.Access, missing bool) (s
 	if access == supervisor.AccessExecute {
 		return e.program(name)
 	}
-	var need landlock.Rights
-	switch {
-	case access == supervisor.AccessList:
-		need = landlock.ReadDir
-	case access == supervisor.AccessRead:
-		need = landlock.ReadFile
-	case missing, access == supervisor.AccessMake:
-		need = landlock.MakeReg
-	case access == supervisor.AccessRemove: // the directory decides
-		name, need = path.Dir(name), landlock.RemoveFile
-	default:
-		need = landlock.WriteFile
-	}
+	name, need := needed(name, access, missing)
 	write := access != supervisor.AccessList && access != supervisor.AccessRead
 	if e.rules().Gives(name, need) && !e.covered(name) && !(write && e.readOnly(name)) {
 		return supervisor.Refusal{}, false
 	}
 	return e.explain(policy.Request{Action: actions[access], Path: name})
+}
+
+// Granted is about the rules alone, and not about what a view puts in the place of a path.
+func (e *explainer) Granted(name string, access supervisor.Access) bool {
+	if access == supervisor.AccessExecute {
+		return e.rules().Gives(name, landlock.Execute)
+	}
+	name, need := needed(name, access, false)
+	return e.rules().Gives(name, need)
+}
+
+// needed is the right that an access needs, and the path that has to have it.
+func needed(name string, access supervisor.Access, missing bool) (on string, need landlock.Rights) {
+	switch {
+	case access == supervisor.AccessList:
+		return name, landlock.ReadDir
+	case access == supervisor.AccessRead:
+		return name, landlock.ReadFile
+	case missing, access == supervisor.AccessMake:
+		return name, landlock.MakeReg
+	case access == supervisor.AccessRemove: // the directory decides
+		return path.Dir(name), landlock.RemoveFile
+	}
+	return name, landlock.WriteFile
 }
 
 // covered reports whether paths.deny closes a path. A cover lies in a tree that a rule grants.
