@@ -138,7 +138,7 @@ containers: build ## Docker, Podman, containerd and CRI with memjail-oci, and se
 services: build ## Debian's servers by their policies in a booted systemd: loads, reloads (SERVICES=directory of the root)
 	@DEPS=$(DEPS) .ci/deps debootstrap systemd util-linux
 	testdata/systemd/services.sh '$(SERVICES)'
-	MEMJAIL_SERVICES_ROOT=$(SERVICES) $(GO) test -count=1 -timeout 30m -run TestServices -v ./cmd/memjail
+	MEMJAIL_SERVICES_ROOT=$(SERVICES) MEMJAIL_SERVICES_TABLE=$(CURDIR)/docs/systemd.md $(GO) test -count=1 -timeout 30m -run TestServices -v ./cmd/memjail
 
 .PHONY: packages
 packages: ## packages for Debian, Red Hat and Alpine, an archive, an image, SBOM and checksums: bin/packages/ (VERSION=0.1.0)

@@ -56,7 +56,7 @@ var kernelRows = []struct {
 }
 
 const (
-	tableBegin = "<!-- `make kernels` writes this table. -->\n"
+	tableBegin = "<!-- A target of the Makefile writes this table. -->\n"
 	tableEnd   = "<!-- The end of the table. -->\n"
 	notTried   = "-"
 	failedCell = "FAILED"
@@ -113,7 +113,7 @@ func writeKernelsTable() error {
 func cutTable(text string) (before, table, after string, err error) {
 	begin, end := strings.Index(text, tableBegin), strings.Index(text, tableEnd)
 	if begin < 0 || end < begin {
-		return "", "", "", fmt.Errorf("docs/kernels.md has no table between %q and %q", tableBegin, tableEnd)
+		return "", "", "", fmt.Errorf("the page has no table between %q and %q", tableBegin, tableEnd)
 	}
 	begin += len(tableBegin)
 	return text[:begin], text[begin:end], text[end:], nil

@@ -1,8 +1,10 @@
 package main_test
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 	"time"
@@ -124,9 +126,44 @@ func TestServices(t *testing.T) {
 	}
 	m := bootSystemdOf(t, root)
 	m.sh(t, "ip link set lo up; systemd-tmpfiles --create >/dev/null 2>&1; true")
+	table := "| service | without | with | left out |\n|---|---|---|---|\n"
 	for _, s := range services {
-		t.Run(s.name, func(t *testing.T) { serveLoad(t, m, s.name, s.unit) })
+		t.Run(s.name, func(t *testing.T) {
+			serveLoad(t, m, s.name, s.unit)
+			table += hardenService(t, m, s.name, s.unit)
+		})
 	}
+	if page := os.Getenv("MEMJAIL_SERVICES_TABLE"); page != "" && !t.Failed() {
+		text, err := os.ReadFile(page)
+		if err != nil {
+			t.Fatal(err)
+		}
+		before, _, after, err := cutTable(string(text))
+		if err == nil {
+			err = os.WriteFile(page, []byte(before+table+after), 0o644)
+		}
+		if err != nil {
+			t.Error(err)
+		}
+	}
+}
+
+// hardenService applies the options of systemd that the policy implies, as far as the service
+// still answers, and returns a row: how systemd rates it before and after.
+func hardenService(t *testing.T, m *machine, name, unit string) string {
+	m.sh(t, "memjail systemd remove "+unit+"; systemctl daemon-reload; systemctl start "+unit)
+	out, err := m.within(5*time.Minute, "memjail systemd apply "+unit+" --harden --check '/usr/local/lib/client.py "+
+		name+"' --within 35s 2>&1")
+	rated := regexp.MustCompile(`security: (\S+) \S+ without it, (\S+) `).FindStringSubmatch(out)
+	if err != nil || rated == nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	left := []string{}
+	for _, found := range regexp.MustCompile(`left out (.*?): `).FindAllStringSubmatch(out, -1) {
+		left = append(left, "`"+found[1]+"`")
+	}
+	m.sh(t, "systemctl stop "+unit)
+	return fmt.Sprintf("| %s | %s | %s | %s |\n", name, rated[1], rated[2], strings.Join(left, ", "))
 }
 
 func serveLoad(t *testing.T, m *machine, name, unit string) {

@@ -112,8 +112,11 @@ func (m *machine) write(t *testing.T, name, text string, mode os.FileMode) {
 }
 
 // try runs a shell's lines inside and returns what they print.
-func (m *machine) try(lines string) (string, error) {
-	ctx, cancel := context.WithTimeout(context.Background(), 40*time.Second)
+func (m *machine) try(lines string) (string, error) { return m.within(40*time.Second, lines) }
+
+// within is try with another limit of time.
+func (m *machine) within(limit time.Duration, lines string) (string, error) {
+	ctx, cancel := context.WithTimeout(context.Background(), limit)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "nsenter", "-t", strconv.Itoa(m.pid), "-a", "--", "sh", "-c", lines)
 	cmd.Env = []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8",

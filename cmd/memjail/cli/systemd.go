@@ -222,6 +222,7 @@ func (o *unitOptions) question(unit string) (systemd.Question, error) {
 	}
 	defer plan.Close()
 	q.Memjail, q.Groups = g.memjail, g.groups
+	q.Ports = pol.Network.BindTCP.Restricted()
 	q.Flags, q.PathRules, q.Unsupervised = words, pol.Paths.Rules.Restricted(), plan.Mode == sandbox.ModeUnsupervised
 	q.With, q.Created = profiles.With(o.shipped), profiles.Created(o.shipped)
 	o.implied = impliedBy(&pol)

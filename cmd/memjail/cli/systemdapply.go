@@ -142,7 +142,7 @@ func (a *unitApplier) apply(args []string) error {
 	for _, p := range all {
 		fmt.Fprintf(a.io.out, "%s is wrapped by %s, and works\n", p.unit, a.place.DropIn(p.unit))
 		if a.harden {
-			printExposure(a.io, &p)
+			printExposure(a.io, &p, true)
 		}
 	}
 	return nil

@@ -134,12 +134,14 @@ func rateOne(u *systemd.Unit, dropIn string) string {
 	if err := os.WriteFile(unit, []byte(merged), 0o600); err != nil {
 		return ""
 	}
-	out, err := exec.Command("systemd-analyze", "--no-pager", "security", "--offline=yes", unit).Output()
-	if err != nil {
-		return ""
-	}
+	return exposureOf(name, "--offline=yes", unit)
+}
+
+// exposureOf is how "systemd-analyze security" rates what the arguments name; "": it does not say.
+func exposureOf(name string, args ...string) string {
+	out, err := exec.Command("systemd-analyze", append([]string{"--no-pager", "security"}, args...)...).Output()
 	_, level, found := strings.Cut(string(out), "Overall exposure level for "+name+": ")
-	if !found {
+	if err != nil || !found {
 		return ""
 	}
 	words := strings.Fields(level)

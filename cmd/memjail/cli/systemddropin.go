@@ -52,9 +52,15 @@ func declareHarden(f *pflag.FlagSet, harden *bool) {
 	f.BoolVar(harden, "harden", false, "also set the options of systemd that the policy implies and the unit lacks")
 }
 
-// printExposure prints how systemd-analyze rates a unit without and with its drop-in.
-func printExposure(io streams, p *prepared) {
+// printExposure prints how systemd-analyze rates a unit without and with its drop-in. Of one that
+// is loaded with the drop-in systemd knows more than the files say.
+func printExposure(io streams, p *prepared, loaded bool) {
 	if e := rate(p.unwrapped, p.text); e != nil {
+		if loaded {
+			if level := exposureOf(p.unit, p.unit); level != "" {
+				e.With = level
+			}
+		}
 		fmt.Fprintf(io.out, "  exposure by systemd-analyze security: %s without it, %s with it\n", e.Without, e.With)
 	}
 }
@@ -252,7 +258,7 @@ func (o *unitOptions) writeAll(all []prepared, io streams) error {
 		}
 		fmt.Fprintf(io.out, "wrote %s%s\n", o.place.DropIn(p.unit), by)
 		if o.harden {
-			printExposure(io, &p)
+			printExposure(io, &p, false)
 		}
 	}
 	if o.place.Root == "" {

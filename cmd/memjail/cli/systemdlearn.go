@@ -135,7 +135,7 @@ func (l *unitLearner) observe() (err error) {
 	defer listener.Close()
 	defer os.Remove(l.socket()) // of a closed listener nobody can be at work
 	go l.accept(listener)
-	w := systemd.Wrapping{}
+	w := systemd.Wrapping{Ports: true}
 	if w.Memjail, err = l.ownPath(); err != nil {
 		return misused(err)
 	}

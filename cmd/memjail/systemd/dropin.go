@@ -22,6 +22,8 @@ type Wrapping struct {
 	PathRules bool
 	// Unsupervised: the policy is enforced by the kernel alone.
 	Unsupervised bool
+	// Ports: the policy lists TCP ports to listen on, which the supervisor looks at.
+	Ports bool
 	// Groups are the groups of system calls that the unit's systemd knows; nil: it
 	// cannot be asked.
 	Groups Groups
@@ -70,12 +72,22 @@ var neededCalls = []string{
 // capabilities, to open files as whoever asks for them, and to reach message queues.
 var rootsCalls = []string{"capset", "fsconfig", "fsmount", "setgroups", "setresgid", "setresuid"}
 
+// dispensableCalls are those of neededCalls that may be refused with an error number: what the
+// self-check wants to be refused, and a higher priority for the supervisor.
+var dispensableCalls = []string{"io_uring_setup", "process_vm_readv", "process_vm_writev", "ptrace", "setpriority",
+	"userfaultfd"}
+
 // missing are the calls of memjail's own that the unit's list does not let through.
 func (u *Unit) missing(w Wrapping) []string {
 	needed := neededCalls
 	if !u.asRoot() {
 		needed = slices.DeleteFunc(slices.Clone(needed),
 			func(call string) bool { return slices.Contains(rootsCalls, call) })
+	}
+	if u.last("SystemCallErrorNumber").Value != "" {
+		needed = slices.DeleteFunc(slices.Clone(needed), func(call string) bool {
+			return slices.Contains(dispensableCalls, call) || call == "pidfd_getfd" && !w.Ports
+		})
 	}
 	return u.missingCalls(needed, w.Groups)
 }

@@ -67,13 +67,13 @@ func (u *Unit) Hardening(p Policy) []Setting {
 			Setting{Section: "Service", Key: "SystemCallErrorNumber", Value: "EPERM"})
 	}
 	if p.Tried {
-		all = append(all, u.usual()...)
+		all = append(all, u.usual(p)...)
 	}
 	return all
 }
 
 // usual are options that most services do with, and some do not.
-func (u *Unit) usual() []Setting {
+func (u *Unit) usual(p Policy) []Setting {
 	var all []Setting
 	add := func(key, value string) { all = append(all, Setting{Section: "Service", Key: key, Value: value}) }
 	for key, value := range map[string]string{"UMask": "0027", "ProcSubset": "pid",
@@ -83,6 +83,12 @@ func (u *Unit) usual() []Setting {
 		}
 	}
 	slices.SortFunc(all, func(a, b Setting) int { return strings.Compare(a.Key, b.Key) })
+	if len(u.list("UMask")) == 0 {
+		add("UMask", "0077") // after the other, which stays where this one fails
+	}
+	if len(u.list("MemoryDenyWriteExecute")) == 0 && !p.NoWritableCode {
+		add("MemoryDenyWriteExecute", "yes")
+	}
 	if len(u.list("SystemCallFilter")) == 0 {
 		add("SystemCallFilter", "~@resources")
 	}

@@ -138,7 +138,7 @@ func TestHardening(t *testing.T) {
 		}
 	}
 	for key, want := range map[string]string{"PrivateTmp": "", "NoNewPrivileges": "yes", "ProtectSystem": "strict",
-		"ReadWritePaths": "-/var/lib/a", "MemoryDenyWriteExecute": "", "ProtectHome": "yes",
+		"ReadWritePaths": "-/var/lib/a", "MemoryDenyWriteExecute": "yes", "ProtectHome": "yes",
 		"CapabilityBoundingSet": rootsCapabilities, "UMask": "0027"} {
 		if have[key] != want {
 			t.Errorf("%s=%s, want %s", key, have[key], want)
