@@ -7,6 +7,7 @@ import (
 	"unicode/utf8"
 
 	"github.com/memjail/memjail/policy"
+	"github.com/memjail/memjail/supervisor"
 )
 
 func TestColoured(t *testing.T) {
@@ -108,6 +109,22 @@ func TestAlike(t *testing.T) {
 	var out bytes.Buffer
 	c.summary(summary{out: &out, command: []string{"cmd"}})
 	if !strings.Contains(out.String(), "(3 times, by 2 programs)") || strings.Count(out.String(), "openat") != 1 {
+		t.Error(out.String())
+	}
+}
+
+// TestAlikeNames: names that a program makes up in one directory are one line.
+func TestAlikeNames(t *testing.T) {
+	c := newCollector(nil, logLine)
+	for i, name := range []string{"/tmp/v1", "/tmp/v2", "/tmp/v3", "/srv/v1"} {
+		e := event([]string{"a", "b", "b", "a"}[i], "mkdir", name)
+		e.Target, e.Use = name, supervisor.AccessMake
+		c.add(e)
+	}
+	var out bytes.Buffer
+	c.summary(summary{out: &out, command: []string{"cmd"}})
+	if !strings.Contains(out.String(), "mkdir /tmp/v1") ||
+		!strings.Contains(out.String(), "(3 times, by 2 programs)") || strings.Count(out.String(), "mkdir") != 2 {
 		t.Error(out.String())
 	}
 }

@@ -3,6 +3,7 @@ package cli
 import (
 	"fmt"
 	"io"
+	"path"
 	"slices"
 	"strconv"
 	"strings"
@@ -94,18 +95,25 @@ func (c *collector) brief(s summary) {
 	s.printf("%s; memjail run -v tells more", text)
 }
 
-// alike puts kinds together that differ only in the program.
+// alike puts kinds together that differ only in the program, or in the name that is made in
+// or removed from one directory: programs choose names of temporary files at random.
 func alike(kinds []*kindCount) []*kindCount {
 	var merged []*kindCount
-	seen := map[kindKey]*kindCount{}
+	seen, comms := map[kindKey]*kindCount{}, map[kindKey]map[string]bool{}
 	for _, k := range kinds {
 		key := kindOf(k.event)
 		key.comm, key.remedy = "", k.event.Remedy.String()
+		use, target := k.event.Use, k.event.Target
+		if target != "" && (use == supervisor.AccessMake || use == supervisor.AccessRemove) {
+			key.path = path.Dir(target) + "/"
+		}
 		if first := seen[key]; first != nil {
 			first.count += k.count
-			first.programs++
+			comms[key][k.event.Comm] = true
+			first.programs = len(comms[key]) - 1
 			continue
 		}
+		comms[key] = map[string]bool{k.event.Comm: true}
 		copied := *k
 		seen[key], merged = &copied, append(merged, &copied)
 	}
