@@ -20,7 +20,7 @@ func (r *Report) suite() *report.Suite {
 	}
 	for _, group := range r.byRoute() {
 		s.Rules = append(s.Rules, report.Rule{ID: group.route, Short: "memory can be reached by the route " +
-			group.route, Help: group.help()})
+			group.route, Help: group.help(), Page: "probes.md#" + group.route})
 	}
 	for _, result := range r.Results {
 		s.Cases = append(s.Cases, r.reportCase(result))

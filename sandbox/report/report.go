@@ -59,7 +59,14 @@ type Property struct {
 }
 
 // Rule is what several cases check.
-type Rule struct{ ID, Short, Help string }
+type Rule struct {
+	ID, Short, Help string
+	// Page is where it is explained, a file of docs/ with a heading: "probes.md#ptrace".
+	Page string
+}
+
+// pages is where docs/ can be read.
+const pages = "https://github.com/memjail/memjail/blob/main/docs/"
 
 // Case is one check.
 type Case struct {

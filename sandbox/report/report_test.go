@@ -20,7 +20,7 @@ const hostile = "x\x1b]0;title\x07\x1b[2J\x00\nok 9 - forged\n::error::forged\r\
 // suiteOf has a case of each outcome, and the text wherever there can be one.
 func suiteOf(text string) *Suite {
 	s := &Suite{Tool: "memjail test", Version: text, Title: text, Started: time.Unix(1e9, 0), Seconds: 1.5,
-		Properties: []Property{{"launcher", text}, {"uid", 7}}, Rules: []Rule{{text, text, text}}}
+		Properties: []Property{{"launcher", text}, {"uid", 7}}, Rules: []Rule{{text, text, text, "lint.md#x"}}}
 	for outcome := Held; outcome <= Noted; outcome++ {
 		s.Cases = append(s.Cases, Case{Group: text, Class: text, Name: text, Rule: text, Outcome: outcome,
 			Message: text, Detail: text, Reason: text,

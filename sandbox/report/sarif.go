@@ -40,6 +40,7 @@ type (
 		ID               string       `json:"id"`
 		ShortDescription sarifMessage `json:"shortDescription"`
 		Help             sarifMessage `json:"help"`
+		HelpURI          string       `json:"helpUri,omitempty"`
 	}
 	sarifMessage struct {
 		Text string `json:"text"`
@@ -99,8 +100,12 @@ func (s *Suite) writeSARIF(w io.Writer) error {
 	rules := map[string]int{}
 	for i, r := range s.Rules {
 		rules[r.ID] = i
-		run.Tool.Driver.Rules = append(run.Tool.Driver.Rules,
-			sarifRule{Printable(r.ID), sarifMessage{Printable(r.Short)}, sarifMessage{Printable(r.Help)}})
+		rule := sarifRule{ID: Printable(r.ID), ShortDescription: sarifMessage{Printable(r.Short)},
+			Help: sarifMessage{Printable(r.Help)}}
+		if r.Page != "" {
+			rule.HelpURI = pages + r.Page
+		}
+		run.Tool.Driver.Rules = append(run.Tool.Driver.Rules, rule)
 	}
 	invocation := sarifInvocation{ExecutionSuccessful: true, StartTimeUTC: s.Started.UTC().Format(time.RFC3339),
 		Notifications: []sarifNotification{}}

@@ -83,12 +83,33 @@ func (r *Report) suite() *report.Suite {
 		result := &r.Results[i]
 		if !seen[result.ID] {
 			seen[result.ID] = true
-			s.Rules = append(s.Rules, report.Rule{ID: result.ID, Short: result.Kind + " " + result.ID,
-				Help: orElse(result.Fix, "see memjail policy explain")})
+			s.Rules = append(s.Rules, result.rule())
 		}
 		s.Cases = append(s.Cases, result.reportCase())
 	}
 	return s
+}
+
+// rule is the rule of a result. Its page does not depend on what was found.
+func (r *Result) rule() report.Rule {
+	rule := report.Rule{ID: r.ID, Short: r.Kind + " " + r.ID, Help: orElse(r.Fix, "see memjail policy explain")}
+	switch r.Kind {
+	case KindLint:
+		rule.Page = "lint.md#" + r.ID
+		for _, l := range policy.LintRules() {
+			if l.ID == r.ID {
+				rule.Short = l.Summary
+			}
+		}
+	case KindProbe:
+		route, _, _ := strings.Cut(r.ID, "/")
+		rule.Page = "probes.md#" + route
+	case KindTest:
+		rule.Page = "ci.md#tests-of-a-policy"
+	case KindBaseline:
+		rule.Page = "ci.md#a-baseline"
+	}
+	return rule
 }
 
 var outcomes = map[Status]report.Outcome{Held: report.Held, Failed: report.Failed, Unproven: report.Unproven,
