@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -217,5 +218,22 @@ func TestDenyErrors(t *testing.T) {
 	if _, err := plan(policy.MayRead|policy.MayWrite,
 		policy.DeniedPath{Path: name("one"), Optional: true}); err == nil {
 		t.Error("a path that exists is not denied, because it might be missing")
+	}
+}
+
+// TestDenyCovered: what a private view covers is left to it. A rule that has no place closes
+// nothing, and a place of no rule (a socket) is not told as one of the policy.
+func TestDenyCovered(t *testing.T) {
+	both := DeniedPlace{Path: "/a", Rule: "~/a"}
+	r := Request{Covered: []DeniedPlace{{Rule: "/missing"}, {Path: "/run/socket"}, both},
+		Policy: policy.Policy{Paths: policy.Paths{Deny: []policy.DeniedPath{{Path: "/missing"}, {Path: "~/a"}}}}}
+	var p Plan
+	var o carveOptions
+	if err := p.deny(r, &o); err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(o.covers, []string{"/run/socket", "/a"}) || !slices.Equal(p.Denied, []DeniedPlace{both}) ||
+		len(o.denied) != 0 {
+		t.Errorf("covers %q, tells %v, closes %v", o.covers, p.Denied, o.denied)
 	}
 }

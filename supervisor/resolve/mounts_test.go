@@ -6,6 +6,7 @@ import (
 	"strconv"
 	"testing"
 
+	"github.com/memjail/memjail/supervisor/decide"
 	"golang.org/x/sys/unix"
 )
 
@@ -135,5 +136,29 @@ func TestOpenProcfsElsewhere(t *testing.T) {
 	mount(t, dir, "/proc", "", unix.MS_BIND)
 	if p, err := OpenProcfs(); !errors.Is(err, unix.ENODEV) {
 		t.Errorf("an ordinary directory at /proc: %v, %v", p, err)
+	}
+}
+
+// TestLinksThatMayWait: whoever may wait for a server has links on its mounts followed, and
+// who may not is told so. A mount that this thread does not see counts as one.
+func TestLinksThatMayWait(t *testing.T) {
+	needRoot(t)
+	dir := t.TempDir()
+	tree(t, dir, "file", "link -> file")
+	detached, err := unix.OpenTree(unix.AT_FDCWD, dir, unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Close(detached)
+	r := newResolver(t)
+	who := Caller{TID: os.Getpid(), TGID: os.Getpid(), Dir: detached}
+	for _, remote := range []bool{false, true} {
+		r.Remote = func() bool { return remote }
+		for _, who.MayWait = range []bool{false, true} {
+			o, slow := r.Resolve(who, newPath("link"))
+			if want := remote && !who.MayWait; slow != want || !slow && o.Class != decide.Ordinary {
+				t.Errorf("with servers %t, may wait %t: %+v, slow %t", remote, who.MayWait, o, slow)
+			}
+		}
 	}
 }

@@ -16,10 +16,12 @@ import (
 	"errors"
 	"flag"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"syscall"
 	"time"
@@ -37,9 +39,9 @@ type result struct {
 	Result, Test string
 }
 
-// limit is how long the tests of a change may take: what hangs is noticed. Kernels in qemu
-// take longer.
-const limit, slowLimit = time.Minute, 15 * time.Minute
+// limit is how long tests may take, with what they took without a change times ten: what
+// hangs is noticed. Kernels in qemu take longer.
+const limit, slowLimit = 5 * time.Second, 15 * time.Minute
 
 type runner struct {
 	top, copy  string
@@ -48,6 +50,7 @@ type runner struct {
 	until      time.Time
 	again      bool // changes that survived
 	every      int
+	took       map[tests]time.Duration
 	tested     map[string]bool
 }
 
@@ -62,7 +65,7 @@ func main() {
 	list := flag.Bool("list", false, "list the changes")
 	flag.Parse()
 	r := &runner{record: map[string]result{}, recordFile: *recordFile, until: time.Now().Add(*within), again: *again,
-		tested: map[string]bool{}, every: max(*every, 1)}
+		tested: map[string]bool{}, took: map[tests]time.Duration{}, every: max(*every, 1)}
 	err := r.run(regexp.MustCompile(*only), *slow, *list)
 	if err == nil && *page != "" {
 		err = r.writePage(*page)
@@ -98,18 +101,51 @@ func (r *runner) run(only *regexp.Regexp, slow, list bool) (err error) {
 		if err != nil {
 			return err
 		}
-		for i := range all {
-			if i%r.every != 0 {
-				continue
-			}
-			if list {
-				fmt.Println(f.name+":", all[i].what)
-			} else if err := r.try(f, &all[i]); err != nil {
-				return err
-			}
+		if err := r.family(f, all, list); err != nil {
+			return err
 		}
 	}
 	return nil
+}
+
+// family tries the changes of a family: those of a file that can be switched at once, and
+// then what is left.
+func (r *runner) family(f *family, all []mutant, list bool) error {
+	left := map[string][]mutant{}
+	for i, m := range all {
+		switch {
+		case i%r.every != 0:
+		case list:
+			fmt.Println(f.name+":", m.what)
+		case m.switches != nil && r.wanted(&m):
+			left[m.file] = append(left[m.file], m)
+		}
+	}
+	for _, file := range slices.Sorted(maps.Keys(left)) {
+		if r.over() {
+			return nil
+		}
+		if err := r.trySwitched(f, file, left[file]); err != nil {
+			return err
+		}
+	}
+	for i := range all {
+		if i%r.every != 0 || list {
+			continue
+		}
+		if err := r.try(f, &all[i]); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *runner) over() bool { return time.Now().After(r.until) }
+
+// wanted reports whether a change is to be tried.
+func (r *runner) wanted(m *mutant) bool {
+	old, known := r.record[m.id]
+	return (!known || r.again && old.Result == survived) && !r.over()
 }
 
 // copyTree copies the files that git knows, or would add.
@@ -135,7 +171,7 @@ func (r *runner) copyTree() (err error) {
 
 // try makes a change, runs the tests and takes it back.
 func (r *runner) try(f *family, m *mutant) error {
-	if old, known := r.record[m.id]; known && !(r.again && old.Result == survived) || time.Now().After(r.until) {
+	if !r.wanted(m) {
 		return nil
 	}
 	if !r.tested[f.name] { // the control
@@ -156,8 +192,13 @@ func (r *runner) try(f *family, m *mutant) error {
 	if err := os.WriteFile(path, source, 0o644); err != nil {
 		return err
 	}
+	return r.keep(m, got)
+}
+
+// keep records what came of a change.
+func (r *runner) keep(m *mutant, got result) error {
 	r.record[m.id] = got
-	fmt.Printf("%s: %s %s: %s\n", got.Result, got.Test, f.name, m.what)
+	fmt.Printf("%s: %s %s: %s\n", got.Result, got.Test, m.family, m.what)
 	text, err := json.MarshalIndent(r.record, "", " ")
 	if err != nil {
 		return err
@@ -205,22 +246,30 @@ func (r *runner) binary(pkg string) string {
 func (r *runner) build(pkg string) error {
 	cmd := exec.Command("go", "test", "-c", "-vet=off", "-ldflags=-s -w", "-o", r.binary(pkg), pkg)
 	cmd.Dir = r.copy
-	return cmd.Run()
+	if out, err := cmd.CombinedOutput(); err != nil {
+		return fmt.Errorf("%w: %s", err, out)
+	}
+	return nil
 }
 
 // testOnce runs tests of a package, and returns which noticed.
-func (r *runner) testOnce(t tests, slow bool) string {
-	within := limit
-	if slow {
+func (r *runner) testOnce(t tests, slow bool, env ...string) string {
+	took, known := r.took[t]
+	within := limit + 10*took
+	if slow || !known {
 		within = slowLimit
+	}
+	if !known {
+		begin := time.Now()
+		defer func() { r.took[t] = time.Since(begin) }()
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), within)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, "unshare", "--pid", "--fork", "--kill-child", "--mount", "--mount-proc",
 		r.binary(t.pkg), "-test.failfast", "-test.run="+t.pattern, fmt.Sprintf("-test.short=%t", t.short))
-	cmd.Env = append(os.Environ(), "MEMJAIL_KERNELS=6.12") // for the tests in qemu
+	cmd.Env = append(append(os.Environ(), "MEMJAIL_KERNELS=6.12"), env...) // for the tests in qemu
 	cmd.Dir, cmd.WaitDelay = filepath.Join(r.copy, t.pkg), 5*time.Second
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	out, err := cmd.CombinedOutput()
 	names := failed.FindAllSubmatch(out, -1)
 	switch {

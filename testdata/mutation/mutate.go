@@ -21,6 +21,7 @@ type mutant struct {
 	begin, end   int    // what is replaced, in bytes
 	text         string
 	id           string // of the file after the change
+	switches     []insertion
 }
 
 // operator is a kind of change.
@@ -115,12 +116,12 @@ func (m *maker) node(n ast.Node) bool {
 		}
 	case *ast.IfStmt:
 		if m.operators&negate != 0 {
-			m.change(n.Cond, "!("+m.text(n.Cond)+")")
+			m.change(n.Cond, "!("+m.text(n.Cond)+")", m.negated(n.Cond)...)
 		}
 	case *ast.BinaryExpr:
 		if m.operators&dropSide != 0 && (n.Op == token.LAND || n.Op == token.LOR) {
-			m.change(n, "("+m.text(n.X)+")")
-			m.change(n, "("+m.text(n.Y)+")")
+			m.change(n, "("+m.text(n.X)+")", m.without(n, n.Y)...)
+			m.change(n, "("+m.text(n.Y)+")", m.without(n, n.X)...)
 		}
 	case *ast.CaseClause:
 		if m.operators&dropCase != 0 && n.List != nil {
@@ -128,11 +129,11 @@ func (m *maker) node(n ast.Node) bool {
 		}
 	case *ast.ExprStmt:
 		if m.operators&dropCall != 0 {
-			m.change(n, "")
+			m.change(n, "", m.skipped(n)...)
 		}
 	case *ast.AssignStmt:
 		if m.operators&dropCall != 0 && n.Tok != token.DEFINE && appends(n) {
-			m.change(n, "")
+			m.change(n, "", m.skipped(n)...)
 		}
 	case *ast.Ident:
 		if other := swaps[n.Name]; m.operators&swapName != 0 && other != "" {
@@ -184,8 +185,9 @@ func (m *maker) offset(p token.Pos) int { return m.set.Position(p).Offset }
 
 func (m *maker) text(n ast.Node) string { return string(m.source[m.offset(n.Pos()):m.offset(n.End())]) }
 
-func (m *maker) change(n ast.Node, text string) {
+func (m *maker) change(n ast.Node, text string, switches ...insertion) {
 	m.replace(m.offset(n.Pos()), m.offset(n.End()), text, m.text(n))
+	m.made[len(m.made)-1].switches = switches
 }
 
 func (m *maker) replace(begin, end int, text, was string) {
