@@ -39,9 +39,9 @@ type result struct {
 	Result, Test string
 }
 
-// limit is how long tests may take, with what they took without a change times ten: what
+// limit is how long tests may take, with what they took without a change times four: what
 // hangs is noticed. Kernels in qemu take longer.
-const limit, slowLimit = 5 * time.Second, 15 * time.Minute
+const limit, slowLimit = 3 * time.Second, 15 * time.Minute
 
 type runner struct {
 	top, copy  string
@@ -255,7 +255,7 @@ func (r *runner) build(pkg string) error {
 // testOnce runs tests of a package, and returns which noticed.
 func (r *runner) testOnce(t tests, slow bool, env ...string) string {
 	took, known := r.took[t]
-	within := limit + 10*took
+	within := limit + 4*took
 	if slow || !known {
 		within = slowLimit
 	}

@@ -78,6 +78,7 @@ type maker struct {
 	set    *token.FileSet
 	within string // the declaration
 	made   []mutant
+	heads  []ast.Stmt // statements in the head of another, where no other can stand
 }
 
 // declaration changes a function or variable that the family names; all functions, if it
@@ -114,7 +115,12 @@ func (m *maker) node(n ast.Node) bool {
 		if ok && name.Name == "append" && m.operators&dropElement != 0 {
 			m.elements(n.Args[1:])
 		}
+	case *ast.ForStmt:
+		m.heads = append(m.heads, n.Init, n.Post)
+	case *ast.SwitchStmt:
+		m.heads = append(m.heads, n.Init)
 	case *ast.IfStmt:
+		m.heads = append(m.heads, n.Init)
 		if m.operators&negate != 0 {
 			m.change(n.Cond, "!("+m.text(n.Cond)+")", m.negated(n.Cond)...)
 		}

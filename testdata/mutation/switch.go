@@ -49,6 +49,9 @@ func (m *maker) without(n *ast.BinaryExpr, side ast.Expr) []insertion {
 
 // skipped is a statement of a block that does not run while the change is on.
 func (m *maker) skipped(n ast.Stmt) []insertion {
+	if slices.Contains(m.heads, n) {
+		return nil
+	}
 	return m.around(n, "if !mutant(%d) { ", " }")
 }
 

@@ -15,7 +15,7 @@ prepare)
 	;;
 run)
 	export PYTHONPATH="$2/psutil-$version" PYTHONDONTWRITEBYTECODE=1
-	"$2/venv/bin/python" -m pytest -c /dev/null --rootdir="$PYTHONPATH" -p no:cacheprovider -q --timeout 60 --tb=no \
+	"$2/venv/bin/python" -m pytest -c /dev/null --rootdir="$PYTHONPATH" -p no:cacheprovider -v --timeout 10 --tb=no \
 		--junit-xml="$PWD/results.xml" --ignore="$PYTHONPATH/tests/test_memleaks.py" "$PYTHONPATH/tests"
 	;;
 esac
