@@ -3,6 +3,7 @@ package attempts
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -226,6 +227,9 @@ func (c fileChange) make(s *probe.Env, abi probe.ABI) probe.Outcome {
 	if c.directory {
 		os.Remove(path)
 		err, flags = os.Mkdir(path, 0o777), flags|unix.O_DIRECTORY
+	}
+	if errors.Is(err, fs.ErrPermission) || errors.Is(err, unix.EROFS) || errors.Is(err, fs.ErrNotExist) {
+		return probe.Refused("making a file", err) // path rules do not grant the place
 	}
 	if err != nil {
 		return probe.Outcome{Unready: true, Detail: fmt.Sprintf("making a file: %v", err)}
