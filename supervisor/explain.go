@@ -3,8 +3,10 @@ package supervisor
 import (
 	"cmp"
 	"encoding/binary"
+	"path"
 	"strconv"
 
+	"github.com/memjail/memjail/sandbox/kernel"
 	"github.com/memjail/memjail/supervisor/decide"
 	"github.com/memjail/memjail/supervisor/resolve"
 	"golang.org/x/sys/unix"
@@ -161,7 +163,7 @@ func (r *receiver) explainTarget(q *request, target resolve.Target, access Acces
 		return false // it is read-only outside, too
 	}
 	refusal, refused := r.s.options.Explain.Path(target.Path, asked, target.Missing)
-	if !refused {
+	if !refused || r.forbidden(q, &target, access) {
 		return false
 	}
 	if access == AccessWrite && target.Missing {
@@ -180,6 +182,34 @@ func (r *receiver) explainTarget(q *request, target resolve.Target, access Acces
 			Reason: refusal.Reason, Rule: refusal.Rule, Remedy: refusal.Remedy, Predicted: true}
 	})
 	return true
+}
+
+// forbidden reports whether the permissions of files keep a caller who is not root from an
+// access, in a sandbox of root's, whose supervisor has not looked as the caller.
+func (r *receiver) forbidden(q *request, target *resolve.Target, access Access) bool {
+	if !r.rights.canSwitchUser() {
+		return false
+	}
+	id, err := readIdentity(r.s.resolver.Procfs, q.tid)
+	if err != nil || id.uid == 0 {
+		return false
+	}
+	const overriding = kernel.CapSet(1)<<unix.CAP_DAC_OVERRIDE | 1<<unix.CAP_DAC_READ_SEARCH
+	if kernel.CapSet(id.effective)&overriding != 0 {
+		return false
+	}
+	name, mode := target.Path, uint32(unix.W_OK)
+	switch {
+	case target.Missing, access == AccessMake, access == AccessRemove:
+		name = path.Dir(name)
+	case access == AccessExecute:
+		mode = unix.X_OK
+	case access != AccessWrite:
+		mode = unix.R_OK
+	}
+	return r.as(q, id, false, func() error {
+		return unix.Faccessat2(unix.AT_FDCWD, name, mode, unix.AT_EACCESS)
+	}) == unix.EACCES
 }
 
 // mode is what access(2) is asked for; 0: nothing, because root has capabilities

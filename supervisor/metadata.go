@@ -97,6 +97,8 @@ func (r *receiver) change(q *request) {
 	switch {
 	case err == resolve.ErrMayWait:
 		r.s.slow.change(r, q, (*receiver).change)
+	case refusal != nil && c.futile:
+		r.answer(q, decide.Refuse{Errno: refusal.Errno}, noFile)
 	case refusal != nil:
 		r.refuseChange(q, refusal)
 	case err != nil:
@@ -218,6 +220,7 @@ func (r *receiver) changeObject(q *request, id identity, c *change) (refusal *Re
 	p := &r.s.options.Policy
 	if p.Paths.Metadata == policy.MetadataGranted {
 		if refusal := r.mayChange(id, c, fd, file, mode); refusal != nil {
+			c.futile = r.futile(id, fd)
 			return refusal, nil
 		}
 	}
@@ -304,6 +307,17 @@ func (r *receiver) mayChange(id identity, c *change, fd int, file kernel.FileID,
 		}
 	}
 	return &refusal
+}
+
+// futile reports whether the kernel would refuse a change outside, too: the object is another
+// user's, and the caller may not even write to it. It runs with the caller's rights.
+func (r *receiver) futile(id identity, fd int) bool {
+	const overriding = kernel.CapSet(1)<<unix.CAP_CHOWN | 1<<unix.CAP_FOWNER | 1<<unix.CAP_DAC_OVERRIDE
+	var st unix.Stat_t
+	if unix.Fstat(fd, &st) != nil || int(st.Uid) == id.uid || r.capsHere(id, id.effective)&overriding != 0 {
+		return false
+	}
+	return unix.Faccessat2(unix.AT_FDCWD, resolve.DescriptorName(fd), unix.W_OK, unix.AT_EACCESS) == unix.EACCES
 }
 
 // isTerminal reports whether a device node is a pseudo-terminal's, whose mode belongs to

@@ -19,6 +19,7 @@ type change struct {
 	nameOnly   bool   // dir may have been opened for its name only (O_PATH)
 	keepLink   bool   // a symbolic link at the end is not followed
 	nothing    bool   // there is nothing to do, whatever it is about
+	futile     bool   // the caller could not make it outside either
 	attribute  string // the name of the extended attribute that is set
 	owner      *owner // whom it gives the object to; nil: it is not about that
 	// apply makes the call about a name that leads to the object and nowhere else.

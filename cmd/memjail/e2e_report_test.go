@@ -216,6 +216,19 @@ const otherwiseScript = `
 import ctypes, errno, os, sys
 home = sys.argv[1]
 at = lambda name: os.path.join(home, name)
+def as_user(attempt):
+    r, w = os.pipe()
+    if os.fork() == 0:
+        libc(setresuid, 12345, 12345, 12345)
+        try:
+            attempt()
+        except OSError as e:
+            os.write(w, bytes([e.errno]))
+        os._exit(0)
+    os.close(w)
+    if (error := os.read(r, 1)):
+        raise OSError(error[0], "")
+setresuid = 117 if os.uname().machine == "x86_64" else 147
 renameat2, tgkill = (316, 234) if os.uname().machine == "x86_64" else (276, 131)
 def libc(number, *args):
     if ctypes.CDLL(None, use_errno=True).syscall(number, *args) < 0:
@@ -254,6 +267,9 @@ for attempt in (
     lambda: os.rename("/dev/shm/none-%d" % os.getpid(), at("new")),
     lambda: libc(renameat2, -100, at("dir/x").encode(), -100, at("file").encode(), 1),
     lambda: os.link("/dev/full", at("new")),
+    *((lambda: os.chmod("/usr/bin/env", 0o755), lambda: open("/etc/shadow"), lambda: open("/usr/new", "x"))
+      if os.getuid() else (lambda: as_user(lambda: os.chmod("/usr/bin/env", 0o755)),
+      lambda: as_user(lambda: open(at("secret"))), lambda: as_user(lambda: open(at("private/new"), "x")))),
 ):
     try:
         attempt()
@@ -269,6 +285,13 @@ func TestNeverTold(t *testing.T) {
 		home, dir := as.homeDir(t), as.workDir(t)
 		plantFile(t, as, home, "file", "")
 		plantFile(t, as, home, "dir/x", "")
+		plantFile(t, as, home, "secret", "")
+		plantFile(t, as, home, "private/x", "")
+		for name, mode := range map[string]os.FileMode{"secret": 0o600, "private": 0o700, ".": 0o755} {
+			if err := os.Chmod(filepath.Join(home, name), mode); err != nil {
+				t.Fatal(err)
+			}
+		}
 		for name, target := range map[string]string{"link": "file", "loop": "loop"} {
 			if err := os.Symlink(target, filepath.Join(home, name)); err != nil {
 				t.Fatal(err)
@@ -278,7 +301,7 @@ func TestNeverTold(t *testing.T) {
 		control := job{as: as, dir: dir, argv: argv}.run(t)
 		o := job{as: as, dir: dir, argv: append([]string{memjailPath(t), "run", "-v", "-p", "workspace", "--"},
 			argv...)}.run(t)
-		if o.stdout != control.stdout || strings.Contains(o.stdout, "done") || strings.Count(o.stdout, "\n") != 33 {
+		if o.stdout != control.stdout || strings.Contains(o.stdout, "done") || strings.Count(o.stdout, "\n") != 36 {
 			t.Errorf("outside\n%v\ninside\n%v", control, o)
 		}
 		if strings.Contains(o.stderr, "refused:") {
