@@ -1,11 +1,14 @@
 package capability
 
 import (
+	"bufio"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -27,6 +30,17 @@ func (e *HeldError) Error() string {
 	return fmt.Sprintf("descriptor %d is %s, which gives access to memory", e.FD, e.What)
 }
 
+// MappedError reports a mapping of the process that gives access to memory, whatever the
+// process drops: closing the descriptor leaves it.
+type MappedError struct {
+	Range string // as in /proc/PID/maps
+	What  string
+}
+
+func (e *MappedError) Error() string {
+	return fmt.Sprintf("the mapping %s is of %s, which gives access to memory", e.Range, e.What)
+}
+
 // TracedError reports that another process traces a thread of this one.
 type TracedError struct{ Thread, Tracer int }
 
@@ -42,10 +56,10 @@ func (e *TracedError) Error() string {
 //
 // Errors: [ErrNotInstalled], and nothing has changed. After any other error the process
 // may have dropped it in part, and should end: a [*TracedError] or EBUSY, a process traces
-// this one or is traced by it, or a perf event records it; a [*HeldError]; EAGAIN for more
-// than a second, another thread goes on executing a program, or another process shares the
-// memory; ENOMEM. Descriptors that another thread opens at the same moment are not noticed:
-// drop it while the process has one thread.
+// this one or is traced by it, or a perf event records it; a [*HeldError] or [*MappedError];
+// EAGAIN for more than a second, another thread goes on executing a program, or another
+// process shares the memory or the table of descriptors; ENOMEM. Descriptors that another
+// thread opens at the same moment are not noticed: drop it while the process has one thread.
 func Drop() error { return DropTo(Default) }
 
 // DropTo is [Drop] with other rights.
@@ -60,6 +74,11 @@ func DropTo(keep Rights) error {
 			return err
 		}
 	}
+	maps, err := openMaps()
+	if err != nil {
+		return err
+	}
+	defer maps.Close()
 	if err := refuseProcessVM(); err != nil {
 		return err
 	}
@@ -77,6 +96,9 @@ func DropTo(keep Rights) error {
 		return err
 	}
 	if err := descriptors(); err != nil {
+		return err
+	}
+	if err := mappings(maps); err != nil {
 		return err
 	}
 	return prove()
@@ -142,7 +164,8 @@ func ask(keep Rights) error {
 		}
 	}
 	return fmt.Errorf("dropping the memory capability: a thread is executing a program, somebody keeps looking at "+
-		"this process's memory, another process shares it, or root is uninstalling the capability: %w", unix.EAGAIN)
+		"this process's memory, another process shares it or the descriptors, or root is uninstalling the "+
+		"capability: %w", unix.EAGAIN)
 }
 
 // untraced returns a [*TracedError] if a process traces a thread of this one.
@@ -208,9 +231,7 @@ func harmless(fd int) (what string, ok bool) {
 	err = unix.Fstatfs(fd, &fs)
 	special := err != nil ||
 		specialfs.OfMagic(uint32(fs.Type)) != "" //nolint:unconvert // its width differs between architectures
-	device := st.Mode&unix.S_IFMT == unix.S_IFCHR && unix.Major(uint64(st.Rdev)) == 1 &&
-		unix.Minor(uint64(st.Rdev)) < 5 && unix.Minor(uint64(st.Rdev)) != 3
-	if st.Mode&unix.S_IFMT == unix.S_IFDIR || !special && !device {
+	if st.Mode&unix.S_IFMT == unix.S_IFDIR || !special && !memoryDevice(&st) {
 		return name, true
 	}
 	flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFL, 0)
@@ -221,6 +242,51 @@ func harmless(fd int) (what string, ok bool) {
 		}
 	}
 	return name, err == nil
+}
+
+// memoryDevice reports whether a file is /dev/mem, /dev/kmem or /dev/port.
+func memoryDevice(st *unix.Stat_t) bool {
+	device := uint64(st.Rdev)
+	return st.Mode&unix.S_IFMT == unix.S_IFCHR && unix.Major(device) == 1 && unix.Minor(device) < 5 &&
+		unix.Minor(device) != 3
+}
+
+// openMaps opens the list of the process's mappings, before a drop by which the process may
+// lose it. What has lost it has been looked at before.
+func openMaps() (*os.File, error) {
+	maps, err := os.Open("/proc/self/maps")
+	if errors.Is(err, os.ErrPermission) {
+		if dropped, _ := Dropped(); dropped {
+			return os.Open(os.DevNull)
+		}
+	}
+	if err != nil {
+		return nil, fmt.Errorf("listing mappings: %w", err)
+	}
+	return maps, nil
+}
+
+// mappings looks for a mapping that gives access to memory: a ring of io_uring may be another
+// process's, whose thread then does what this process asks.
+func mappings(maps io.Reader) error {
+	lines := bufio.NewScanner(maps)
+	for lines.Scan() {
+		fields := strings.Fields(lines.Text())
+		if len(fields) < 6 {
+			continue // anonymous
+		}
+		name := strings.Join(fields[5:], " ")
+		kind, anonymous := strings.CutPrefix(name, "anon_inode:")
+		var st unix.Stat_t
+		if anonymous && slices.Contains(anonymousMemory, kind) ||
+			strings.HasPrefix(name, "/") && unix.Stat(name, &st) == nil && memoryDevice(&st) {
+			return &MappedError{Range: fields[0], What: name}
+		}
+	}
+	if err := lines.Err(); err != nil {
+		return fmt.Errorf("listing mappings: %w", err)
+	}
+	return nil
 }
 
 // prove tries what must be refused now.
