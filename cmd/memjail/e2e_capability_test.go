@@ -142,6 +142,7 @@ func capabilityLines(short bool) []string {
 		"root is needed", "install as a user: status 125",
 		"\ninstall: status 0", "root lists the pins: 1, and the FIFO", "\nstatus: status 0",
 		"status as a user: status 0",
+		"living: 100 have dropped it, 100 threads", "ended: 100 have dropped it, 0 threads",
 		"== still open\n" + strings.Join(bareAttempts, " open\n") + " open\ninside_mem open"}
 	if short {
 		return lines

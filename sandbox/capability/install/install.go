@@ -52,6 +52,7 @@ var core = []string{"inherit", "forget", "control", "execute", "opened", "receiv
 // optional are the programs that not every kernel has a hook for, with what is open
 // without each of them.
 var optional = map[string]string{
+	"ended":       "users can keep the marks of processes that have ended, until no other process can get one",
 	"limit":       "another process of the same user can make a process dump core",
 	"dump_socket": "a core handler at a socket (Linux 6.16) receives what coredump_filter selects",
 	"perf":        "a process that has dropped the capability can use perf_event_open",

@@ -25,6 +25,7 @@ const (
 	programsProgBpfCall      = "bpf_call"
 	programsProgControl      = "control"
 	programsProgDumpSocket   = "dump_socket"
+	programsProgEnded        = "ended"
 	programsProgExecute      = "execute"
 	programsProgForget       = "forget"
 	programsProgInherit      = "inherit"
@@ -88,6 +89,7 @@ type programsProgramSpecs struct {
 	BpfCall    *ebpf.ProgramSpec `ebpf:"bpf_call"`
 	Control    *ebpf.ProgramSpec `ebpf:"control"`
 	DumpSocket *ebpf.ProgramSpec `ebpf:"dump_socket"`
+	Ended      *ebpf.ProgramSpec `ebpf:"ended"`
 	Execute    *ebpf.ProgramSpec `ebpf:"execute"`
 	Forget     *ebpf.ProgramSpec `ebpf:"forget"`
 	Inherit    *ebpf.ProgramSpec `ebpf:"inherit"`
@@ -172,6 +174,7 @@ type programsPrograms struct {
 	BpfCall    *ebpf.Program `ebpf:"bpf_call"`
 	Control    *ebpf.Program `ebpf:"control"`
 	DumpSocket *ebpf.Program `ebpf:"dump_socket"`
+	Ended      *ebpf.Program `ebpf:"ended"`
 	Execute    *ebpf.Program `ebpf:"execute"`
 	Forget     *ebpf.Program `ebpf:"forget"`
 	Inherit    *ebpf.Program `ebpf:"inherit"`
@@ -193,6 +196,7 @@ func (p *programsPrograms) Close() error {
 		p.BpfCall,
 		p.Control,
 		p.DumpSocket,
+		p.Ended,
 		p.Execute,
 		p.Forget,
 		p.Inherit,

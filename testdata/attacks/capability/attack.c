@@ -861,7 +861,7 @@ static const struct { const char *name; int (*try)(void); } attempts[] = {
 	A(outside_kcmp), A(outside_getfd), A(outside_perf), A(vm_child_traces), A(traced_before), A(traces_before), A(traceme_to_dropped),
 	A(traceme_inside), A(receive_mem), A(receive_uffd), A(make_uffd), A(exec_memfd), A(exec_huge_memfd), A(other_thread_setuid),
 	A(userns_capability), A(other_procfs), A(fewer_second), A(fewer_first), A(drop_again), A(supervisor_of_others), A(supervisor_marked), A(core_limit_raised), A(core_limit_before),
-	A(recorded_before), A(recorded_thread_before), A(traced_thread_before), A(shared_before), A(token_of_thread), A(receive_others),
+	A(recorded_before), A(recorded_thread_before), A(traced_thread_before), A(shared_before), A(shared_table_before), A(shared_table_of_thread), A(token_of_thread), A(receive_others),
 	A(core_limit_lowered), A(id_maps_without_right), A(others_id_maps),
 	A(ring_inline), A(ring_worker), A(ring_polled), A(ring_polled_worker), A(ring_before), A(ring_polled_before), A(interpreter_memfd),
 	A(exec_waits), A(exec_thread_directory), A(outer_procfs), A(bound_file), A(injected_mem), A(outside_descriptor_exec), A(outside_core_filter),
@@ -1050,6 +1050,8 @@ int main(int argc, char **argv)
 	drops = !strcmp(argv[1], "drop");
 	if (!strcmp(argv[2], "race"))
 		return race(atoi(argv[3]));
+	if (!strcmp(argv[2], "kept"))
+		return kept(atoi(argv[3]), !strcmp(argv[4], "living"), argv[5]);
 	if (!strcmp(argv[2], "droppers"))
 		return droppers(argv[3]);
 	if (!strcmp(argv[2], "pause"))

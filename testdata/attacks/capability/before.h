@@ -122,6 +122,93 @@ static int shared_before(void)
 	int outcome = status_of(v);
 	return e == EALREADY ? outcome : CLOSED;
 }
+// A process that has shared the table of descriptors since before the drop, has no mark, and
+// opens its own memory: whoever shares the table could write it.
+static int table_go[2], table_tell[2];
+static int opens_shared(void)
+{
+	char c;
+	read(table_go[0], &c, 1);
+	int fd = open("/proc/self/mem", O_RDWR);
+	write(table_tell[1], &fd, sizeof fd);
+	read(table_go[0], &c, 1);
+	return word == 77;
+}
+static int shares_table(int (*drops_it)(void))
+{
+	int fd = -1, e;
+	uint64_t x = 77;
+	pipe(table_go), pipe(table_tell);
+	pid_t v = clone(cloned, stack + sizeof stack, CLONE_FILES | SIGCHLD, opens_shared);
+	if ((e = drops_it()) != EALREADY)
+		return end(v, CLOSED);
+	write(table_go[1], "g", 1);
+	read(table_tell[0], &fd, sizeof fd);
+	pwrite(fd, &x, sizeof x, (off_t)(uintptr_t)&word);
+	write(table_go[1], "g", 1);
+	return status_of(v);
+}
+static int drops_here(void) { return drop_to(DEFAULT); }
+static int shared_table_before(void) { return shares_table(drops_here); }
+// The table that is shared is that of another thread than the one that drops.
+static int drop_asked[2];
+static int drops_there(void)
+{
+	write(drop_asked[1], "d", 1);
+	return answered();
+}
+static void *shares_in_thread(void *p)
+{
+	if (unshare(CLONE_FILES) == 0)
+		outcome = shares_table(drops_there);
+	return p;
+}
+static int shared_table_of_thread(void)
+{
+	pthread_t t;
+	char c;
+	outcome = UNPROVEN;
+	pipe(drop_asked), pipe(start), pipe(tell_answer);
+	pthread_create(&t, 0, shares_in_thread, 0);
+	read(drop_asked[0], &c, 1);
+	int e = drop_to(DEFAULT);
+	write(tell_answer[1], &e, sizeof e);
+	pthread_join(t, 0);
+	return outcome;
+}
+
+// kept leaves processes that have dropped the capability in the kernel's memory: they have
+// ended, and this one holds rings of io_uring that refer to them. The command that follows
+// counts the marks. The control are processes that live.
+static int kept_end;
+static int drops_and_ends(void)
+{
+	struct io_uring_params p = {.flags = IORING_SETUP_SINGLE_ISSUER};
+	if (syscall(SYS_io_uring_setup, 1, &p) < 0 || unshare(CLONE_FILES))
+		return UNPROVEN;
+	drop();
+	while (!kept_end)
+		pause();
+	return OPEN;
+}
+static int kept(int count, int living, const char *command)
+{
+	static pid_t children[1000];
+	int n = 0;
+	kept_end = !living;
+	for (int i = 0; i < count && i < 1000; i++) {
+		children[i] = clone(cloned, stack + sizeof stack, CLONE_FILES | SIGCHLD, drops_and_ends);
+		n += living ? children[i] > 0 : status_of(children[i]) == OPEN;
+	}
+	sleep(2);
+	printf("%d have dropped it, ", n);
+	fflush(stdout);
+	system(command);
+	for (int i = 0; living && i < count; i++)
+		end(children[i], 0);
+	return 0;
+}
+
 // A child that shares memory with its parent until it executes a program, and says so in
 // the drop: it must stay possible.
 static int drops_and_execs(void)

@@ -28,8 +28,8 @@ enum { EPERM = 1, EAGAIN = 11, ENOMEM = 12, EACCES = 13, EBUSY = 16, EEXIST = 17
  *       (PR_MEMORY_CAPABILITY, OP_SUPERVISE, 0, token, 0)
  *       (PR_MEMORY_CAPABILITY, OP_PAUSE, milliseconds, 0, 0)
  * A program on this hook can only answer with an errno, so EALREADY means: in force.
- * OP_DROP_AND_EXEC is for a process that shares its address space until it executes a
- * program, such as the child of a vfork(2). An unmarked process that knows the token of a
+ * OP_DROP_AND_EXEC is for a process that shares its address space or its descriptors until
+ * it executes a program, such as the child of a vfork(2). An unmarked process that knows the token of a
  * drop may read and write the processes that made it: a supervisor reads the paths of the
  * sandbox's calls. OP_PAUSE keeps processes from dropping the capability for a time, so that
  * root can count those that have, and uninstall it. */
@@ -278,7 +278,9 @@ static __always_inline int recorded(struct task_struct *t)
 struct look {
 	void *node, *head; /* the next one in signal->thread_head, and the end */
 	struct mm_struct *mm;
-	int users; /* of the address space, besides the threads */
+	struct files_struct *files;
+	int users;   /* of the address space, besides the threads */
+	int sharers; /* of the descriptors, besides the threads */
 	int refused;
 };
 
@@ -292,6 +294,11 @@ static long look_at_thread(__u32 index, struct look *l)
 		return 1;
 	}
 	l->users -= BPF_CORE_READ(t, mm) == l->mm;
+	struct files_struct *files = BPF_CORE_READ(t, files);
+	if (files == l->files)
+		l->sharers--;
+	else if (files && BPF_CORE_READ(files, count.counter) > 1)
+		l->sharers = MAX_THREADS; /* a thread with descriptors of its own shares them with somebody */
 	l->node = BPF_CORE_READ(t, thread_node.next);
 	return 0;
 }
@@ -306,14 +313,16 @@ static __always_inline int left_over(struct task_struct *t, int executes)
 		.node = BPF_CORE_READ(signal, thread_head.next),
 		.head = (void *)signal + bpf_core_field_offset(struct signal_struct, thread_head),
 		.mm = t->mm,
+		.files = BPF_CORE_READ(t, files),
 		.users = BPF_CORE_READ(t, mm, mm_users.counter),
+		.sharers = BPF_CORE_READ(t, files, count.counter),
 	};
 	if (exec_in_progress(signal) || access_in_progress(signal) || BPF_CORE_READ(signal, multiprocess.first))
 		return EAGAIN; /* or a fork, whose child may have no mark */
 	bpf_loop(MAX_THREADS, look_at_thread, &l, 0);
 	if (l.refused)
 		return EBUSY;
-	return l.node != l.head || (l.users > 0 && !executes) ? EAGAIN : 0;
+	return l.node != l.head || ((l.users > 0 || l.sharers > 0) && !executes) ? EAGAIN : 0;
 }
 
 /* ---- prctl ---- */
@@ -647,6 +656,17 @@ int BPF_PROG(traceme, struct task_struct *parent)
 }
 
 /* ---- optional programs, loaded one by one ---- */
+
+/* A task that has ended may stay in memory as long as somebody refers to it, for instance by
+ * a perf event or a ring of io_uring. Nobody reaches memory by way of it any more, so it needs
+ * no mark: else a user could keep the marks of tasks that have ended until there is no room
+ * for others. forget comes too late for that, and is still needed for forks that fail. */
+SEC("tp_btf/sched_process_free")
+int BPF_PROG(ended, struct task_struct *task)
+{
+	remove((__u64)task);
+	return 0;
+}
 
 /* RLIMIT_CORE: a process without the right to core dumps may lower its own to 1 or 0. For
  * others, 0 is no way either, since it starts a core handler behind a pipe, and 1 does not. */

@@ -60,9 +60,11 @@ struct signal_struct {
 	struct rw_semaphore exec_update_lock;
 };
 struct mm_struct { atomic_t mm_users; };
+struct files_struct { atomic_t count; };
 struct task_struct {
 	unsigned int ptrace;
 	struct mm_struct *mm;
+	struct files_struct *files;
 	struct task_struct *real_parent;
 	struct list_head ptraced, thread_node;
 	unsigned long atomic_flags;
