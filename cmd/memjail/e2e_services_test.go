@@ -152,8 +152,8 @@ func TestServices(t *testing.T) {
 // still answers, and returns a row: how systemd rates it before and after.
 func hardenService(t *testing.T, m *machine, name, unit string) string {
 	m.sh(t, "memjail systemd remove "+unit+"; systemctl daemon-reload; systemctl start "+unit)
-	out, err := m.within(5*time.Minute, "memjail systemd apply "+unit+" --harden --check '/usr/local/lib/client.py "+
-		name+"' --within 35s 2>&1")
+	out, err := m.within(15*time.Minute, "memjail systemd apply "+unit+" --harden --check '/usr/local/lib/client.py "+
+		name+"' --within 12s 2>&1")
 	rated := regexp.MustCompile(`security: (\S+) \S+ without it, (\S+) `).FindStringSubmatch(out)
 	if err != nil || rated == nil {
 		t.Fatalf("%v: %s", err, out)
