@@ -89,3 +89,49 @@ func TestActionInputs(t *testing.T) {
 		}
 	}
 }
+
+// TestGitLab runs the job's script, but for the installation, with the inputs in it as GitLab puts
+// them there, and in a mount namespace, since it makes a home directory.
+func TestGitLab(t *testing.T) {
+	t.Parallel()
+	if os.Geteuid() != 0 {
+		return // images of GitLab's runner start as root
+	}
+	text, err := os.ReadFile(filepath.Join("..", "..", ".gitlab", "verify.yml"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, script, _ := strings.Cut(string(text), "\n  script:\n")
+	script, _, _ = strings.Cut(script, "\n  artifacts:\n")
+	var lines []string
+	for line := range strings.Lines(script) {
+		line, item := strings.TrimSpace(line), strings.HasPrefix(line, "    - ")
+		switch {
+		case strings.HasPrefix(line, "#"), strings.Contains(line, "go install"):
+		case item:
+			lines = append(lines, strings.TrimPrefix(strings.TrimPrefix(line, "- "), ">-"))
+		default:
+			lines[len(lines)-1] += " " + line
+		}
+	}
+	commands := strings.NewReplacer("$[[ inputs.flags ]]", "--quick", "$[[ inputs.policies ]]", "sandbox/*.toml").
+		Replace(strings.Join(lines, "\n"))
+	if len(lines) != 2 || strings.Contains(commands, "$[[") {
+		t.Fatalf("the script is read as %q", lines)
+	}
+	as := account{"root", -1}
+	for _, policy := range []struct {
+		text string
+		code int
+	}{{"version = 1\nextends = [\"workspace\"]\n", 0}, {"version = 1\nmemory.access = \"allow\"\n", 1}} {
+		dir := as.workDir(t)
+		shell(t, dir, "mkdir sandbox && printf '%s' '"+policy.text+"' >sandbox/a.toml && "+
+			"cp sandbox/a.toml sandbox/b.toml")
+		o := job{as: as, dir: dir, env: []string{"PATH=" + filepath.Dir(memjailPath(t)) + ":/usr/bin:/bin"},
+			argv: []string{"unshare", "-m", "sh", "-ec", "mount -t tmpfs home /home\n" + commands}}.run(t)
+		report, err := os.ReadFile(filepath.Join(dir, "memjail.xml"))
+		if o.code != policy.code || err != nil || !strings.Contains(string(report), "sandbox/b.toml") {
+			t.Errorf("%s: %v %v\n%s", policy.text, o, err, report)
+		}
+	}
+}
