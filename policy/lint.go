@@ -504,7 +504,8 @@ func (l *linter) memoryOpen() {
 	switch l.policy.Memory.Access {
 	case AccessNoWrite:
 		l.report(LevelNote, "memory.access", "", `memory.access is "no-write"`,
-			"processes inside the sandbox can read each other's memory", `use "deny" unless CMD needs that`)
+			"processes inside the sandbox can read each other's memory",
+			`use "deny" unless CMD needs that or opens very many files`)
 	case AccessAllow:
 		l.report(LevelWarning, "memory.access", "", `memory.access is "allow"`,
 			"processes inside the sandbox can change each other's memory", `use "deny" or "no-write"`)
