@@ -237,3 +237,20 @@ func TestDenyCovered(t *testing.T) {
 		t.Errorf("covers %q, tells %v, closes %v", o.covers, p.Denied, o.denied)
 	}
 }
+
+// TestFollowDeniedText: what a link says may have more slashes and dots than it needs. The
+// places have none.
+func TestFollowDeniedText(t *testing.T) {
+	dir, err := filepath.EvalSymlinks(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(os.Mkdir(dir+"/sub", 0o755), os.WriteFile(dir+"/sub/file", nil, 0o644),
+		os.Symlink(".//sub/./../sub//file", dir+"/link")); err != nil {
+		t.Fatal(err)
+	}
+	got, err := FollowDenied(policy.DeniedPath{Path: dir + "/link"})
+	if want := []string{dir + "/link", dir + "/sub/file"}; err != nil || !slices.Equal(got.Places, want) {
+		t.Errorf("%q, want %q (%v)", got.Places, want, err)
+	}
+}

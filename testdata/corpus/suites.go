@@ -34,6 +34,16 @@ var known = map[string][]reason{
 		{`test_af_alg_aead$`, "the test is left out under a seccomp filter, and fails without one: this kernel has no AF_ALG"},
 		{`test_kmod::`, "CAP_SYS_MODULE is dropped, and without it the tests end early (docs/policy.md)"},
 	},
+	"psutil": {
+		{`test_rlimit_set$|TestProcess test_(kill|terminate|send_signal|halfway_terminated_process)$|` +
+			`test_wait_(exited|timeout_nonblocking)$`,
+			"limits of another process: EPERM, also where it has ended (docs/threat-model.md, prlimit64)"},
+		{`smaps|pmap|weird_environ|proc_environ|test_open_files|TestFetchAllProcesses test_all$`,
+			"files of another process behind a ptrace check (docs/policy.md, procfs.processes)"},
+		{`test_num_ctx_switches$`, "an open of /proc waits for the supervisor, and counts as a context switch " +
+			"(docs/performance.md)"},
+		{`test_children_duplicates$`, "the processes of memjail are in the list, and the test is left out by what is there"},
+	},
 	"procfs": {
 		{`test_keys$`, "/proc/keys (docs/differences.md)"},
 		{`test_task_runsinglethread$`, "/proc/self/task/TID/syscall (docs/differences.md)"},
