@@ -162,3 +162,17 @@ func TestLinksThatMayWait(t *testing.T) {
 		}
 	}
 }
+
+func TestReadLink(t *testing.T) {
+	procfs := newResolver(t).Procfs
+	here, err := os.Getwd()
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got, err := procfs.ReadLink(os.Getpid(), "cwd"); err != nil || got != here {
+		t.Errorf("%q, %v, want %q", got, err, here)
+	}
+	if got, err := procfs.ReadLink(os.Getpid(), "missing"); !errors.Is(err, unix.ENOENT) {
+		t.Errorf("what is missing: %q, %v", got, err)
+	}
+}
