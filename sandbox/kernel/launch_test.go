@@ -14,6 +14,7 @@ import (
 // launchAndWait runs the steps and returns the child's wait status and failure.
 func launchAndWait(t *testing.T, steps []Step) (unix.WaitStatus, error) {
 	t.Helper()
+	needsLaunch(t)
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	c, err := Launch(steps, true)
@@ -132,6 +133,7 @@ func TestSelfCheckFindsHole(t *testing.T) {
 // TestLaunchOrphan: the process executes a program while this one's runtime is at work, and is
 // not its child.
 func TestLaunchOrphan(t *testing.T) {
+	needsLaunch(t)
 	runtime.LockOSThread()
 	defer runtime.UnlockOSThread()
 	for range 20 {

@@ -101,6 +101,7 @@ type target struct {
 
 func startTarget(t *testing.T) *target {
 	t.Helper()
+	needsLaunch(t)
 	theirs, ours := pipes(t)
 	save := new(atomic.Uintptr)
 	exec, err := StepsExec("/proc/self/exe", []string{"target"}, []string{

@@ -62,6 +62,7 @@ func inside(t *testing.T, m *Members, pid int) bool {
 }
 
 func TestMembers(t *testing.T) {
+	needsLaunch(t)
 	m, child := startMember(t)
 	other := exec.Command("/bin/sleep", "100")
 	if err := other.Start(); err != nil {
@@ -105,6 +106,7 @@ func TestMembers(t *testing.T) {
 
 // TestMembersStopped: whoever stops or kills the helper gets less.
 func TestMembersStopped(t *testing.T) {
+	needsLaunch(t)
 	m, child := startMember(t)
 	if !inside(t, m, child.PID) {
 		t.Fatal("the program is not inside")
@@ -130,6 +132,7 @@ func TestMembersStopped(t *testing.T) {
 // TestMembersTakenOver: one who takes the helper over asks nothing before the other is
 // done with it, and notices an answer that the other did not wait for.
 func TestMembersTakenOver(t *testing.T) {
+	needsLaunch(t)
 	for name, stale := range map[string]bool{"in order": false, "with an answer left": true} {
 		m, child := startMember(t)
 		pidfd, err := OpenPIDFD(child.PID)

@@ -41,6 +41,7 @@ func sendApart(t *testing.T, steps func(socket int) []Step) string {
 }
 
 func TestMessenger(t *testing.T) {
+	needsLaunch(t)
 	if said := sendApart(t, func(socket int) []Step {
 		return StepsSendHelper(socket,
 			[]byte("started"))
@@ -52,6 +53,7 @@ func TestMessenger(t *testing.T) {
 // TestGuard: a guard kills and tells when its pipe ends without a word, and else
 // neither.
 func TestGuard(t *testing.T) {
+	needsLaunch(t)
 	for _, test := range []struct{ word, words, want string }{{"", "killed", "killed"}, {"", "", ""},
 		{"x", "killed", ""}} {
 		victim := exec.Command("sleep", "20")
