@@ -97,8 +97,8 @@ mutation: ## take away or invert one piece at a time: a test has to notice (MUTA
 	$(GO) run ./testdata/mutation -time $(MUTATION) -page docs/reliability.md $(MUTATIONFLAGS)
 
 .PHONY: load
-load: build ## stress-ng and trinity inside, a thousand sandboxes, a long run: nothing grows, nothing is left (LOAD=10m)
-	@DEPS=$(DEPS) .ci/deps stress-ng trinity util-linux
+load: build ## stress-ng inside, a thousand sandboxes, a long run: nothing grows, nothing is left (LOAD=10m)
+	@DEPS=$(DEPS) .ci/deps stress-ng util-linux
 	$(GO) build -o bin/load ./testdata/load
 	bin/load -time $(LOAD) -page docs/reliability.md $(LOADFLAGS) $(CURDIR)/bin/memjail
 

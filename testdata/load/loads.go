@@ -185,32 +185,6 @@ func (b *bench) grow() error {
 	return b.nobody("the long run")
 }
 
-var trinityRan = regexp.MustCompile(`Ran (\d+) syscalls\. Successes: (\d+)`)
-
-// random has trinity make system calls at random, with values that are nearly right. What it
-// kills inside is its own; the canary is outside.
-func (b *bench) random() error {
-	if !b.only.MatchString("random calls") {
-		return nil
-	}
-	out, early, last, err := b.run(b.time, "timeout", "--signal=INT", strconv.Itoa(int(b.time.Seconds())), "trinity", "-q", "-l",
-		"off", "-C", "2", "-N", "1000000000")
-	m := trinityRan.FindAllStringSubmatch(out, -1)
-	if m == nil {
-		return fmt.Errorf("trinity does not say what it did: %v, %s", err, out[max(0, len(out)-1000):])
-	}
-	calls, succeeded := m[len(m)-1][1], m[len(m)-1][2]
-	if calls == "0" || succeeded == "0" {
-		b.complain("trinity made %s calls, %s succeeded", calls, succeeded)
-	}
-	if last.memory > early.memory*5/4 || last.descriptors > early.descriptors+2 || last.threads > early.threads+4 {
-		b.complain("the supervisor grew from %+v to %+v", early, last)
-	}
-	b.row(otherTable, "| system calls at random, by trinity | %s in %v | %s succeeded; the canary outside as it was | %s | %s |",
-		calls, b.time, succeeded, growth(early.memory, last.memory, "KiB"), growth(early.descriptors, last.descriptors, ""))
-	return b.nobody("random calls")
-}
-
 // nobody complains about processes that are left, but for the canary outside.
 func (b *bench) nobody(after string) error {
 	for end := time.Now().Add(10 * time.Second); ; time.Sleep(100 * time.Millisecond) {

@@ -119,7 +119,7 @@ func (b *bench) all(sandboxes int) (err error) {
 		return err
 	}
 	for _, load := range []func() error{b.stress, func() error { return b.sequence(sandboxes) },
-		func() error { return b.atOnce(sandboxes) }, b.grow, b.random} {
+		func() error { return b.atOnce(sandboxes) }, b.grow} {
 		if err := load(); err != nil {
 			return err
 		}
