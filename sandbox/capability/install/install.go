@@ -64,8 +64,8 @@ var optional = map[string]string{
 	"umount":      "root that has dropped the capability can unmount the pins",
 }
 
-// Install loads the programs, proves them, and then removes earlier generations. If it
-// fails, the kernel is as before. It needs CAP_BPF, CAP_PERFMON and CAP_SYS_ADMIN, which
+// Install loads the programs, proves them, removes earlier generations, and proves them again
+// if there were any. If it fails before that, the kernel is as before. It needs CAP_BPF, CAP_PERFMON and CAP_SYS_ADMIN, which
 // root has.
 //
 // Errors: an [*UnsupportedError] if this kernel cannot have the capability.
@@ -117,6 +117,11 @@ func Install(o Options) (*Installed, error) {
 			continue
 		}
 		i.Replaced = append(i.Replaced, old)
+	}
+	if o.Prove != nil && len(i.Replaced) > 0 { // the earlier programs have helped so far
+		if err := o.Prove(); err != nil {
+			return nil, fmt.Errorf("the new programs are in place of the earlier ones, and fail alone: %w", err)
+		}
 	}
 	return i, nil
 }
