@@ -36,6 +36,9 @@ type scenario struct {
 	args []string // before the command
 	left bool     // the command leaves a process behind
 	user bool     // as an ordinary user
+	// threads is a call that the Go runtime has all threads make, which the kernel answers alike;
+	// the runtime ends where they do not. Only the first thread's fails.
+	threads string
 }
 
 var scenarios = []scenario{
@@ -47,7 +50,7 @@ var scenarios = []scenario{
 	{name: "view", args: []string{"run", "-p", "workspace", "--add-exec", "--rwx", "DIR", "--view", "private", "--"}},
 	{name: "user", args: []string{"run", "--"}, user: true},
 	{name: "user-exec", args: []string{"exec", "--"}, user: true, left: true},
-	{name: "user-view", user: true,
+	{name: "user-view", user: true, threads: "capset",
 		args: []string{"run", "-p", "workspace", "--add-exec", "--rwx", "DIR", "--view", "private", "--"}},
 }
 
@@ -119,7 +122,9 @@ func (b *bench) all(most, sample int, seed uint64, only, page string) (wrong int
 		if err != nil {
 			return 0, fmt.Errorf("%s: %w", s.name, err)
 		}
-		cases := faults(counts, most)
+		cases := slices.DeleteFunc(faults(counts, most), func(f fault) bool {
+			return f.call == s.threads && f.nth > 1
+		})
 		if wantCall != "" {
 			cases = slices.DeleteFunc(cases, func(f fault) bool { return f.call != wantCall })
 		}
