@@ -13,6 +13,7 @@ import (
 const (
 	bpfObjPin            = 6
 	bpfObjGet            = 7
+	bpfObjGetInfoByFD    = 15
 	bpfRawTracepointOpen = 17
 )
 
@@ -74,6 +75,25 @@ func OpenPinnedBPF(path string) (*os.File, error) {
 		return nil, fmt.Errorf("opening the pinned %q: %w", path, err)
 	}
 	return os.NewFile(fd, path), nil
+}
+
+// LinkedProgram returns the number that the kernel has given the program of a link
+// (bpf_link_info in linux/bpf.h, Linux 5.8).
+func LinkedProgram(link *os.File) (uint32, error) {
+	var info struct {
+		kind, id, program uint32
+		_                 [61]uint32 // what depends on the kind of link, and room for more
+	}
+	attributes := struct {
+		fd, size uint32
+		info     uint64
+	}{uint32(link.Fd()), uint32(unsafe.Sizeof(info)), uint64(uintptr(unsafe.Pointer(&info)))}
+	_, err := bpf(bpfObjGetInfoByFD, unsafe.Pointer(&attributes), unsafe.Sizeof(attributes))
+	runtime.KeepAlive(&info)
+	if err != nil {
+		return 0, fmt.Errorf("asking for a link's program: %w", err)
+	}
+	return info.program, nil
 }
 
 // WaitForBPF waits until every BPF program has ended that was running when it was called and

@@ -112,7 +112,7 @@ func Install(o Options) (*Installed, error) {
 		return nil, errors.Join(err, l.undo(len(before) > 0))
 	}
 	for _, old := range before {
-		if err := removeGeneration(old); err != nil {
+		if err := detach(old); err != nil {
 			i.Left = append(i.Left, fmt.Sprintf("%s: %v", old, err))
 			continue
 		}

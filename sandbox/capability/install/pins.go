@@ -101,8 +101,64 @@ func generations() ([]string, error) {
 	return found, nil
 }
 
+// programsOf are the kernel's numbers for the programs of a generation.
+func programsOf(name string) (ids []ebpf.ProgramID, err error) {
+	dir := generationDir(name)
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, os.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("looking for pins: %w", err)
+	}
+	for _, e := range entries {
+		link, err := kernel.OpenPinnedBPF(filepath.Join(dir, e.Name()))
+		if err != nil {
+			return nil, err
+		}
+		id, err := kernel.LinkedProgram(link)
+		link.Close()
+		if err != nil {
+			return nil, err
+		}
+		ids = append(ids, ebpf.ProgramID(id))
+	}
+	return ids, nil
+}
+
+// detachingTime is how long the kernel may take to detach programs whose pins are gone.
+const detachingTime = 30 * time.Second
+
+// detach removes a generation and waits until the kernel has detached its programs, which it does
+// by and by and in no order: as long as the one that drops the capability is attached and others
+// are not, processes would drop it in vain.
+func detach(name string) error {
+	ids, err := programsOf(name)
+	if err == nil {
+		err = removeGeneration(name)
+	}
+	if err != nil {
+		return err
+	}
+	for end := time.Now().Add(detachingTime); len(ids) > 0; {
+		program, err := ebpf.NewProgramFromID(ids[0])
+		switch {
+		case errors.Is(err, os.ErrNotExist):
+			ids = ids[1:]
+			continue
+		case err == nil:
+			program.Close()
+		}
+		if time.Now().After(end) {
+			return fmt.Errorf("the programs of generation %s stay attached: another process holds them", name)
+		}
+		time.Sleep(detachingTime / 3000)
+	}
+	return nil
+}
+
 // removeGeneration removes the pins of a generation and ends its holder. The programs are
-// detached then, unless another process holds them.
+// detached soon after that, unless another process holds them.
 func removeGeneration(name string) error {
 	dir := generationDir(name)
 	entries, err := os.ReadDir(dir)
@@ -238,15 +294,13 @@ func Uninstall(force bool) (bool, error) {
 		return false, err
 	}
 	if !force {
-		resume, err := unused(len(unpinned) > 0)
-		if err != nil {
+		if err := unused(len(unpinned) > 0); err != nil {
 			return false, err
 		}
-		defer resume()
 	}
 	all = append(all, unpinned...)
 	for _, name := range all {
-		if err := removeGeneration(name); err != nil {
+		if err := detach(name); err != nil {
 			return false, err
 		}
 	}
@@ -261,16 +315,17 @@ func Uninstall(force bool) (bool, error) {
 	return len(all) > 0, nil
 }
 
-// removalTime is how long no process can drop the capability while it is being uninstalled.
-const removalTime = 30 * time.Second
+// removalTime is how long no process can drop the capability while it is being uninstalled: more than
+// freeingTime and detachingTime, and the most that [capability.Pause] takes.
+const removalTime = time.Minute
 
 // unused makes sure that no process has dropped the capability, and that none does until the
-// programs are removed or resume is called. It returns [ErrMarked] or [ErrUnpinned] otherwise.
-func unused(unpinned bool) (resume func(), err error) {
+// programs are removed. It returns [ErrMarked] or [ErrUnpinned] otherwise, and processes can drop
+// it again.
+func unused(unpinned bool) error {
 	if err := capability.Pause(removalTime); err != nil && !errors.Is(err, capability.ErrNotInstalled) {
-		return nil, err
+		return err
 	}
-	resume = func() { capability.Pause(0) } // without effect once the programs are removed
 	count, err := settledMarks()
 	switch {
 	case err != nil && !errors.Is(err, os.ErrNotExist):
@@ -279,10 +334,10 @@ func unused(unpinned bool) (resume func(), err error) {
 	case unpinned:
 		err = ErrUnpinned
 	default:
-		return resume, nil
+		return nil
 	}
-	resume()
-	return nil, err
+	capability.Pause(0)
+	return err
 }
 
 // freeingTime is how long the kernel may take to free a thread that has ended, which has its mark
