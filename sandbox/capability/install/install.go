@@ -65,7 +65,8 @@ var optional = map[string]string{
 }
 
 // Install loads the programs, proves them, removes earlier generations, and proves them again
-// if there were any. If it fails before that, the kernel is as before. It needs CAP_BPF, CAP_PERFMON and CAP_SYS_ADMIN, which
+// if there were any. If it fails before that, the kernel is as before. It needs CAP_BPF,
+// CAP_PERFMON and CAP_SYS_ADMIN, which
 // root has.
 //
 // Errors: an [*UnsupportedError] if this kernel cannot have the capability.
