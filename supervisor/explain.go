@@ -246,7 +246,7 @@ func (r *receiver) exec(q *request) {
 		return
 	}
 	if r.observes() {
-		r.observePath(q, caller, AccessExecute, false)
+		r.observePath(q, caller, AccessExecute, false, false)
 	}
 	if r.explains() {
 		if !r.observes() && !r.waits() && r.s.resolver.Slow(caller, &r.path) {

@@ -121,17 +121,25 @@ func (r *receiver) explainName(q *request, caller resolve.Caller, p pathArgument
 	if p.access == AccessRemove && !target.Directory && strings.HasSuffix(r.path.String(), "/") {
 		return false // ENOTDIR
 	}
-	if mode := r.mode(AccessWrite); mode != 0 {
-		changed := target.Path
-		if p.access != AccessWrite {
-			changed = path.Dir(changed)
-		}
-		err := unix.Faccessat2(unix.AT_FDCWD, changed, mode, unix.AT_EACCESS)
-		if target.ReadOnly = err == unix.EROFS; err != nil && !target.ReadOnly {
-			return false // the permissions refuse it outside, too
-		}
+	changed := target.Path
+	if p.access != AccessWrite {
+		changed = path.Dir(changed)
+	}
+	err = r.writable(changed)
+	if target.ReadOnly = err == unix.EROFS; err != nil && !target.ReadOnly {
+		return false // the permissions refuse it outside, too
 	}
 	return r.explainTarget(q, target, p.access)
+}
+
+// writable returns why permissions or the mount refuse to change a file or directory. Of
+// root nothing is asked, see [receiver.mode].
+func (r *receiver) writable(name string) error {
+	mode := r.mode(AccessWrite)
+	if mode == 0 {
+		return nil
+	}
+	return unix.Faccessat2(unix.AT_FDCWD, name, mode, unix.AT_EACCESS)
 }
 
 // explainMove reports that a file gets no second name, or none elsewhere, because it could be

@@ -4,6 +4,8 @@ import (
 	"bytes"
 	"encoding/binary"
 	"maps"
+	"os"
+	"path"
 	"slices"
 	"sync"
 
@@ -163,7 +165,8 @@ func (r *receiver) leftCall(q *request, number int32) bool {
 	case r.observes():
 		for _, p := range paths {
 			r.argument(q, p, func(caller resolve.Caller) bool {
-				r.observePath(q, caller, p.access, p.access == AccessMake)
+				makes := p.access == AccessMake
+				r.observePath(q, caller, p.access, makes, makes && !p.replaces)
 				return true
 			})
 		}
@@ -193,8 +196,9 @@ func (r *receiver) argument(q *request, p pathArgument, do func(resolve.Caller) 
 
 // observePath finds the object in the caller's view and passes it on. What the caller may
 // not reach without a sandbox either is left out, and of what does not exist all but files
-// that are to be read or executed.
-func (r *receiver) observePath(q *request, caller resolve.Caller, access Access, creates bool) {
+// that are to be read or executed. exclusive: the call fails if the name exists, and then
+// needs no right, as each step of mkdir -p.
+func (r *receiver) observePath(q *request, caller resolve.Caller, access Access, creates, exclusive bool) {
 	mode := uint32(0)
 	switch access {
 	case AccessRead, AccessWrite, AccessExecute:
@@ -203,7 +207,7 @@ func (r *receiver) observePath(q *request, caller resolve.Caller, access Access,
 	caller.MayWait = true // what is observed has to be whole
 	misses := !creates && (access == AccessRead || access == AccessExecute)
 	target, err := r.canonical(q, &caller, creates || misses, mode)
-	if err != nil {
+	if err != nil || exclusive && !target.Missing {
 		return
 	}
 	switch {
@@ -214,7 +218,19 @@ func (r *receiver) observePath(q *request, caller resolve.Caller, access Access,
 	case access == AccessWrite && target.Missing:
 		access = AccessMake
 	}
+	switch {
+	case (access == AccessMake || access == AccessRemove) && r.writable(path.Dir(target.Path)) != nil:
+		return
+	case access == AccessChange && r.writable(target.Path) != nil && !owns(target.Path):
+		return
+	}
 	r.observed(q, Observation{Access: access, Path: target.Path, Missing: target.Missing})
+}
+
+// owns reports whether a file belongs to the user whom the supervisor runs as.
+func owns(name string) bool {
+	var st unix.Stat_t
+	return unix.Lstat(name, &st) == nil && int(st.Uid) == os.Geteuid()
 }
 
 // observeOpen observes an open(2), whose path has been copied.
@@ -237,14 +253,16 @@ func (r *receiver) observeOpen(q *request) {
 	if flags&(unix.O_ACCMODE|unix.O_TRUNC) != 0 {
 		access = AccessWrite
 	}
-	caller := resolve.Caller{TID: q.tid, Dir: q.dir(), NoFollow: flags&unix.O_NOFOLLOW != 0}
-	creates := flags&unix.O_CREAT != 0 || flags&unix.O_TMPFILE == unix.O_TMPFILE
+	unnamed := flags&unix.O_TMPFILE == unix.O_TMPFILE
+	creates := flags&unix.O_CREAT != 0 || unnamed
+	exclusive := flags&unix.O_CREAT != 0 && flags&unix.O_EXCL != 0 && !unnamed
+	caller := resolve.Caller{TID: q.tid, Dir: q.dir(), NoFollow: exclusive || flags&unix.O_NOFOLLOW != 0}
 	if creates && access == AccessRead {
 		access = AccessWrite
 	}
-	r.observePath(q, caller, access, creates)
+	r.observePath(q, caller, access, creates, exclusive)
 	if access == AccessWrite && flags&unix.O_ACCMODE == unix.O_RDWR {
-		r.observePath(q, caller, AccessRead, false)
+		r.observePath(q, caller, AccessRead, false, false)
 	}
 }
 

@@ -210,3 +210,28 @@ func TestLearnView(t *testing.T) {
 		}
 	})
 }
+
+// TestLearnFails: calls that fail for want of permissions, or since the name exists already,
+// need no rule. The control: one that makes a name.
+func TestLearnFails(t *testing.T) {
+	t.Parallel()
+	forAccounts(t, func(t *testing.T, as account) {
+		home := as.homeDir(t)
+		data := filepath.Join(home, "data")
+		plantFile(t, as, data, "a/b/c/file", "")
+		for _, c := range []struct{ script, want string }{
+			{"mkdir -p $1/a/b/c; ln -s x $1/a/b/c/file; set -C; echo > $1/a/b/c/file", ""},
+			{"mkdir -p $1/a/b/c/d", `"?${HOME}/data/a/b/c",`},
+			{"touch $1/a/b/c/file", `"?${HOME}/data/a/b/c/file",`},
+		} {
+			o := job{as: as, dir: as.workDir(t), env: []string{"HOME=" + home}, argv: []string{memjailPath(t), "learn",
+				"--", "sh", "-c", c.script + " 2> /dev/null", "sh", data}}.run(t)
+			_, written, _ := strings.Cut(o.stdout, "\nrw = [")
+			written, _, _ = strings.Cut(written, "]\n")
+			if found := strings.Contains(written, "/data"); found != (c.want != "") ||
+				!strings.Contains(written, c.want) || strings.Contains(o.stdout, `"/" (`) {
+				t.Errorf("%s: want %q: %v", c.script, c.want, o)
+			}
+		}
+	})
+}
