@@ -6,6 +6,7 @@ import (
 	"strconv"
 
 	"github.com/memjail/memjail/policy"
+	"github.com/memjail/memjail/policy/abspath"
 	"github.com/memjail/memjail/policy/file"
 	"golang.org/x/sys/unix"
 )
@@ -91,6 +92,20 @@ func (b *builder) addExact() {
 			if g.Rights&policy.MayRead != 0 {
 				g.Rights &^= policy.MayList
 			}
+		}
+	}
+}
+
+// addBaseAbove adds a grant for the directory above a path that the base makes writable, so
+// that the path's own grant is added to that, see [builder.dropCovered].
+func (b *builder) addBaseAbove(name string, g *Grant) {
+	base := b.options.Base
+	if base == nil || !base.given.Rules.Restricted() {
+		return
+	}
+	for _, r := range base.given.Rules.List() {
+		if r.Rights&policy.MayWrite != 0 && r.Path != name && abspath.Within(r.Path, name) && b.grants[r.Path] == nil {
+			b.grants[r.Path] = &Grant{Path: r.Path, Rights: r.Rights, group: g.group}
 		}
 	}
 }

@@ -248,6 +248,11 @@ func checkLaws(t *testing.T, r *Recorder, p *Proposal) {
 		if found := policy.StartupPlaces(g.Path, c.facts); g.Rights&policy.MayWrite != 0 && len(found) > 0 {
 			t.Fatalf("%s can be written and holds %v", g.Path, found)
 		}
+		if above := slices.IndexFunc(p.Grants, func(a Grant) bool {
+			return a.Rights&policy.MayWrite != 0 && a.Path != g.Path && abspath.Within(a.Path, g.Path)
+		}); above >= 0 && g.group != groupProject {
+			t.Fatalf("%s can be replaced: %s can be written", g.Path, p.Grants[above].Path)
+		}
 	}
 	for name, u := range r.paths {
 		told := func(w Withheld) bool { return w.Path == name }
@@ -272,6 +277,37 @@ func checkLaws(t *testing.T, r *Recorder, p *Proposal) {
 		}
 		if rights&want != want {
 			t.Fatalf("%q needs %v and has %v", name, want, rights)
+		}
+	}
+}
+
+// TestBelowWritable: no rule is on what the program can replace by a symbolic link, which the
+// next run would follow to anything.
+func TestBelowWritable(t *testing.T) {
+	base, err := (file.Loader{}).Parse("base.toml", []byte("version = 1\n[paths]\nrw = [\"?/data\"]\n"), file.Default())
+	if err != nil {
+		t.Fatal(err)
+	}
+	base.Paths.Rules = policy.OnlyThese(policy.Rule{Path: "/data", Rights: policy.MayRead | policy.MayWrite})
+	above := &Base{policy: base, given: base.Paths}
+	execute := supervisor.AccessExecute
+	for _, test := range []struct {
+		name string
+		seen []supervisor.Observation
+		base *Base
+		want string
+	}{
+		{"a program", append(create("/srv/a/x"), see(execute, "/srv/a/bin/run")...), nil, "rwx /srv/a"},
+		{"of the home directory", append(create("/home/u/.tool/x"), see(execute, "/home/u/.tool/bin/run")...), nil,
+			"rwx /home/u/.tool"},
+		{"next to it", append(create("/srv/a/x"), see(execute, "/srv/b/run")...), nil, "rw /srv/a, rox /srv/b/run"},
+		{"below what the base gives", see(execute, "/data/a/run"), above, "rwx /data"},
+		{"below what can be read", append(see(supervisor.AccessList, "/srv/a"), see(execute, "/srv/a/run")...), nil,
+			"rox /srv/a/run, ls /srv/a"},
+	} {
+		p := record(test.seen...).Propose(Options{Places: testPlaces, Base: test.base})
+		if got := rules(p); got != test.want {
+			t.Errorf("%s: got %q, want %q", test.name, got, test.want)
 		}
 	}
 }

@@ -414,16 +414,22 @@ func (b *builder) mergeable(dir string, entries []string) bool {
 	return b.collapser.clear(dir, rights&policy.MayWrite != 0)
 }
 
-// dropCovered removes grants that give nothing that one above does not give. That of the
-// working directory stays: elsewhere it lies in another one.
+// dropCovered removes grants that give nothing that one above does not give, and those below
+// one that can be written, which gets their rights. A rule on what the program can replace
+// would apply to another file in the next run: to whatever a symbolic link of that name leads
+// to. It gains nothing by the wider rule: what it may execute or write there it can put there.
+// That of the working directory stays: elsewhere it lies in another one.
 func (b *builder) dropCovered() {
 	for _, name := range slices.Sorted(maps.Keys(b.grants)) {
 		g := b.grants[name]
 		if g.group == groupProject {
 			continue
 		}
-		for up := path.Dir(name); ; up = path.Dir(up) {
-			if above := b.grants[up]; above != nil && above != g && above.Rights&g.Rights == g.Rights {
+		b.addBaseAbove(name, g)
+		for up := path.Dir(name); name != "/"; up = path.Dir(up) {
+			above := b.grants[up]
+			if above != nil && (above.Rights&policy.MayWrite != 0 || above.Rights&g.Rights == g.Rights) {
+				above.Rights |= g.Rights
 				above.add(g.Count, g.Programs)
 				delete(b.grants, name)
 				break
@@ -433,6 +439,7 @@ func (b *builder) dropCovered() {
 			}
 		}
 	}
+	maps.DeleteFunc(b.grants, func(_ string, g *Grant) bool { return g.Count == 0 }) // the base has them
 }
 
 // listing is a directory of which only the names were read.
