@@ -211,6 +211,55 @@ func TestLearnView(t *testing.T) {
 	})
 }
 
+// TestLearnHostile: the program may write wherever its user may, and does not get lines of
+// its own into the policy, neither into a new one nor into one that is widened.
+func TestLearnHostile(t *testing.T) {
+	t.Parallel()
+	const own = "[memory]\\naccess = \"allow\"\\n"
+	long := `printf '%9000s' '' | tr ' ' '\n'; printf '` + own + `'`
+	forAccounts(t, func(t *testing.T, as account) {
+		for _, c := range []struct{ name, flag, script, says string }{
+			{"a file of that name", "-o", "{ " + long + "; } > p.toml", "has made it meanwhile; the policy is in "},
+			{"a link of that name", "-o", "echo mine > mine; ln -s mine p.toml", "has made it meanwhile"},
+			{"the directory removed", "-o", "rm -r ../w; cd ..", "the policy is in "},
+			{"a policy changed", "--merge", "printf '" + own + "' >> p.toml", "was changed while CMD ran"},
+			{"a policy removed", "--merge", "rm p.toml", "no such file"},
+			{"a policy changed when it is proven", "--prove", "[ ! -s " + "$HOME/p.toml ] || printf '" + own +
+				"' >> $HOME/p.toml", "has changed "},
+		} {
+			t.Run(c.name, func(t *testing.T) {
+				home, parent := as.homeDir(t), as.workDir(t)
+				plantFile(t, as, parent, "w/x", "x\n")
+				flags := []string{c.flag, "p.toml"}
+				switch c.flag {
+				case "--merge":
+					plantFile(t, as, parent, "w/p.toml", "version = 1\n[paths]\nrox = [\"/usr\"]\n")
+				case "--prove":
+					flags = []string{"--prove", "-o", filepath.Join(home, "p.toml")}
+				}
+				argv := slices.Concat([]string{memjailPath(t), "learn"}, flags, []string{"--", "sh", "-c", c.script})
+				o := job{as: as, dir: filepath.Join(parent, "w"), env: []string{"HOME=" + home}, timeout: time.Minute,
+					argv: argv}.run(t)
+				if o.code != 125 || !strings.Contains(o.stderr, c.says) ||
+					strings.Contains(o.stderr, "memjail: next:") {
+					t.Errorf("it does not say %q: %v", c.says, o)
+				}
+				if _, kept, ok := strings.Cut(o.stderr, "the policy is in "); ok {
+					kept = strings.TrimSpace(kept)
+					if !filepath.IsAbs(kept) {
+						kept = filepath.Join(parent, "w", kept)
+					}
+					text, err := os.ReadFile(kept)
+					if err != nil || strings.Contains(string(text), "\n[memory]") {
+						t.Errorf("%v\n%s", err, text)
+					}
+					os.Remove(kept)
+				}
+			})
+		}
+	})
+}
+
 // TestLearnFails: calls that fail for want of permissions, or since the name exists already,
 // need no rule. The control: one that makes a name.
 func TestLearnFails(t *testing.T) {

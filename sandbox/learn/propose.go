@@ -5,6 +5,7 @@ import (
 	"maps"
 	"os"
 	"path"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -440,6 +441,16 @@ func (b *builder) dropCovered() {
 		}
 	}
 	maps.DeleteFunc(b.grants, func(_ string, g *Grant) bool { return g.Count == 0 }) // the base has them
+}
+
+// Writes reports whether a file can be changed under the policy. The name is absolute.
+func (p *Proposal) Writes(name string) bool {
+	if real, err := filepath.EvalSymlinks(name); err == nil {
+		name = real
+	}
+	return p.base.rights(name)&policy.MayWrite != 0 || slices.ContainsFunc(p.Grants, func(g Grant) bool {
+		return g.Rights&policy.MayWrite != 0 && abspath.Within(g.Path, name)
+	})
 }
 
 // listing is a directory of which only the names were read.

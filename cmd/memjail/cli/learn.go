@@ -96,6 +96,10 @@ func runLearn(o *learnOptions, args, env []string, io streams) error {
 	if err != nil {
 		return err
 	}
+	secrets, err := secretPatterns()
+	if err != nil {
+		return err
+	}
 	out, err := o.open()
 	if err != nil {
 		return err
@@ -111,16 +115,12 @@ func runLearn(o *learnOptions, args, env []string, io streams) error {
 		err = errNested
 	}
 	if err != nil {
-		out.discard()
 		return err
 	}
 	p := recorder.Propose(learn.Options{Places: places, Secrets: o.secrets, ABI: l.abi, Base: base, View: o.view,
 		NoView: view.Possible() != nil})
 	p.Measured = measured()
-	if p.Variables, err = o.variables(recorder, env, args); err != nil {
-		out.discard()
-		return err
-	}
+	p.Variables = o.variables(recorder, env, args, secrets)
 	if err := o.save(out, &p, args); err != nil {
 		return err
 	}
@@ -170,22 +170,28 @@ func (o *learnOptions) base() (*learn.Base, error) {
 // secretNames is the policy whose environment.drop has the names of secrets.
 const secretNames = "workspace"
 
-// variables finds which variables CMD may use.
-func (o *learnOptions) variables(r *learn.Recorder, env, args []string) (learn.Variables, error) {
+// secretPatterns are patterns of names of variables. CMD may remove the working directory,
+// without which no policy can be loaded.
+func secretPatterns() ([]string, error) {
 	l := file.Current()
 	l.Untested = true // its tests take variables that a service may lack
 	p, err := l.Load(secretNames)
 	if err != nil {
-		return learn.Variables{}, fmt.Errorf("learn: %w", err)
+		return nil, fmt.Errorf("learn: %w", err)
 	}
-	v := r.Variables(env, args, p.Environment.Drop)
+	return p.Environment.Drop, nil
+}
+
+// variables finds which variables CMD may use.
+func (o *learnOptions) variables(r *learn.Recorder, env, args, secrets []string) learn.Variables {
+	v := r.Variables(env, args, secrets)
 	if o.secrets {
 		for _, name := range v.Secret {
 			v.Drop = append(v.Drop, policy.PassMark+name)
 		}
 		v.Secret = nil
 	}
-	return v, nil
+	return v
 }
 
 // measured is what CMD and the processes that it waited for took.
@@ -196,22 +202,6 @@ func measured() learn.Measured {
 	}
 	return learn.Measured{Resident: usage.Maxrss << 10,
 		Processor: time.Duration(usage.Utime.Nano() + usage.Stime.Nano())}
-}
-
-// save writes the policy, or what the policy to be merged with lacks into that.
-func (o *learnOptions) save(out *policyOutput, p *learn.Proposal, args []string) error {
-	if o.merge == "" {
-		return out.write(p.TOML(args))
-	}
-	text, err := os.ReadFile(o.merge)
-	if err == nil {
-		text, err = file.Current().Widen(o.merge, text, p.Edits())
-	}
-	if err != nil {
-		out.discard()
-		return fmt.Errorf("--merge: %w", err)
-	}
-	return out.write(text)
 }
 
 var errNested = errors.New(
@@ -247,85 +237,6 @@ func learnPlaces(env []string) (learn.Places, error) {
 		}
 	}
 	return p, nil
-}
-
-// policyOutput is where a policy is written once it is known. It is opened before CMD
-// runs, so that a mistake shows before.
-type policyOutput struct {
-	file    *os.File
-	name    string // "": standard output
-	replace string // the file whose place it takes; "": none
-}
-
-// open opens the output. Without a name it takes standard output away from CMD, which
-// gets standard error in its place.
-func (o *learnOptions) open() (*policyOutput, error) {
-	if o.output == "" && o.merge != "" {
-		return o.openMerged()
-	}
-	if o.output != "" {
-		f, err := os.OpenFile(o.output, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
-		if errors.Is(err, os.ErrExist) {
-			return nil, usagef("--output %s: it exists already", o.output)
-		}
-		if err != nil {
-			return nil, fmt.Errorf("--output: %w", err)
-		}
-		return &policyOutput{file: f, name: o.output}, nil
-	}
-	f := session.DupFile(unix.Stdout)
-	if f == nil {
-		return nil, errors.New("learn: standard output is closed; name a file with --output")
-	}
-	if err := unix.Dup3(unix.Stderr, unix.Stdout, 0); err != nil {
-		f.Close()
-		return nil, fmt.Errorf("learn: handing standard error to CMD as its standard output: %w", err)
-	}
-	return &policyOutput{file: f}, nil
-}
-
-// openMerged opens a new file next to the policy that is to be changed, with its mode and
-// owner, so that the policy changes as a whole or not at all.
-func (o *learnOptions) openMerged() (*policyOutput, error) {
-	name, err := filepath.EvalSymlinks(o.merge)
-	if err != nil {
-		return nil, fmt.Errorf("--merge: %w", err)
-	}
-	var st unix.Stat_t
-	if err := unix.Stat(name, &st); err != nil {
-		return nil, fmt.Errorf("--merge %s: %w", name, err)
-	}
-	f, err := os.CreateTemp(filepath.Dir(name), ".memjail-*.toml")
-	if err != nil {
-		return nil, fmt.Errorf("--merge: %w", err)
-	}
-	out := &policyOutput{file: f, name: f.Name(), replace: name}
-	if err := errors.Join(f.Chown(int(st.Uid), int(st.Gid)), f.Chmod(os.FileMode(st.Mode&0o777))); err != nil {
-		out.discard()
-		return nil, fmt.Errorf("--merge: %w", err)
-	}
-	return out, nil
-}
-
-func (p *policyOutput) write(text []byte) error {
-	_, err := p.file.Write(text)
-	err = errors.Join(err, p.file.Close())
-	if err == nil && p.replace != "" {
-		err = os.Rename(p.name, p.replace)
-	}
-	if err != nil {
-		p.discard()
-		return fmt.Errorf("writing the policy: %w", err)
-	}
-	return nil
-}
-
-// discard removes a policy that has not been written.
-func (p *policyOutput) discard() {
-	p.file.Close()
-	if p.name != "" {
-		os.Remove(p.name)
-	}
 }
 
 // learner observes the session of learn.
@@ -387,6 +298,10 @@ func (l *learner) summary(p *learn.Proposal, command []string) {
 		fmt.Fprintf(l.io.err, "memjail: not granted: %s (%s): %s\n", report.Printable(w.Path), w.Need, w.Why)
 	}
 	if target := l.options.target(); target != "" {
+		if name, err := filepath.Abs(target); err == nil && p.Writes(name) {
+			l.warnf("the policy lets CMD change %s, and with it what a later run allows; keep it where CMD cannot "+
+				"write, such as ~/.config/memjail/policies", report.Printable(target))
+		}
 		fmt.Fprintf(l.io.err, "memjail: next: memjail run -p %s -- %s\n",
 			policy.ShellWord(withSlash(target)), shellWords(command))
 	}

@@ -61,7 +61,8 @@ func (p *prover) prove() error {
 	if err != nil {
 		return err
 	}
-	if _, err := os.Stat(target); err != nil || learned.status == exitFailed {
+	text, err := os.ReadFile(target)
+	if err != nil || learned.status == exitFailed {
 		return statusError(learned.status) // it did not come to a policy, and has said why
 	}
 	log, err := os.CreateTemp("", "memjail-learn-")
@@ -79,6 +80,9 @@ func (p *prover) prove() error {
 		return err
 	}
 	p.printRefused(log)
+	if now, err := os.ReadFile(target); err != nil || !bytes.Equal(now, text) {
+		return fmt.Errorf("--prove: CMD, or somebody else, has changed %s meanwhile: do not use it", p.options.target())
+	}
 	return p.judge(learned, again, under)
 }
 

@@ -112,7 +112,6 @@ func (l *unitLearner) run(name string) error {
 		return err
 	}
 	if err := l.observe(); err != nil {
-		out.discard()
 		return err
 	}
 	return l.write(out, base)
@@ -365,7 +364,6 @@ func (l *unitLearner) write(out *policyOutput, base *learn.Base) error {
 	start := l.start
 	l.mu.Unlock()
 	if start == nil {
-		out.discard()
 		return misusedf("%s was not started while it was to be observed, so nothing was learned "+
 			"(--restart restarts it)", l.unit.Name)
 	}
@@ -381,7 +379,6 @@ func (l *unitLearner) write(out *policyOutput, base *learn.Base) error {
 		Secrets: l.secrets, ABI: start.ABI, Base: base, Service: true})
 	var err error
 	if p.Variables, err = l.unitVariables(start); err != nil {
-		out.discard()
 		return err
 	}
 	command := []string{"memjail", "systemd", "learn", l.unit.Name}
@@ -398,7 +395,8 @@ func (l *unitLearner) unitVariables(start *observedStart) (learn.Variables, erro
 	for i, name := range start.Variables {
 		env[i] = name + "="
 	}
-	return l.variables(l.recorder, env, nil)
+	secrets, err := secretPatterns()
+	return l.variables(l.recorder, env, nil, secrets), err
 }
 
 // next prints the commands by which the service gets the policy.
