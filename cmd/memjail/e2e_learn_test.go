@@ -284,3 +284,39 @@ func TestLearnFails(t *testing.T) {
 		}
 	})
 }
+
+// TestLearnPrivateTmp: where the home directory lies in /tmp, temporary files are made in a
+// private one, for everybody who can have private mounts, also if the working directory, in
+// /tmp as well, is not used otherwise.
+func TestLearnPrivateTmp(t *testing.T) {
+	t.Parallel()
+	forAccounts(t, func(t *testing.T, as account) {
+		home, err := os.MkdirTemp("/tmp", "mj-home-")
+		if err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() { os.RemoveAll(home) })
+		as.own(t, home)
+		plantSecret(t, as, home)
+		plantFile(t, as, home, "w/x", "")
+		do := func(args ...string) outcome {
+			return job{as: as, dir: filepath.Join(home, "w"), env: []string{"HOME=" + home}, timeout: time.Minute,
+				argv: append([]string{memjailPath(t)}, args...)}.run(t)
+		}
+		words := []string{"--", "sh", "-c", "echo temporary > /tmp/mj.$$; cat /tmp/mj.$$; rm /tmp/mj.$$"}
+		policy := filepath.Join(home, "p.toml")
+		if o := do(append([]string{"learn", "-o", policy}, words...)...); o.code != 0 {
+			t.Fatal(o)
+		}
+		text, err := os.ReadFile(policy)
+		if err != nil || !strings.Contains(string(text), "tmp = \"private\"") {
+			t.Fatalf("%v\n%s", err, text)
+		}
+		if o := do(append([]string{"run", "-p", policy}, words...)...); o.code != 0 || o.stdout != "temporary\n" {
+			t.Errorf("%v\n%s", o, text)
+		}
+		if o := do("run", "-q", "-p", policy, "--", "cat", home+"/.ssh/id"); o.code == 0 {
+			t.Errorf("the key can be read: %v", o)
+		}
+	})
+}

@@ -115,7 +115,9 @@ func (r *Recorder) Propose(o Options) Proposal {
 	b.mergeSiblings()
 	b.dropCovered()
 	b.grantListings()
-	if dir := o.Places.Dir; o.View != "" && dir != "" && !b.holds(dir) && o.Base.rights(dir) == 0 {
+	dir := o.Places.Dir
+	hidden := dir != "" && (o.View != "" || b.privateTmp && abspath.Within("/tmp", dir))
+	if hidden && !b.holds(dir) && o.Base.rights(dir) == 0 {
 		b.add(target{dir, groupListed}, policy.MayList, 0, nil) // without it the view has no place to start in
 	}
 	b.addExact()

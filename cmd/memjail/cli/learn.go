@@ -104,8 +104,8 @@ func runLearn(o *learnOptions, args, env []string, io streams) error {
 	if err != nil {
 		return err
 	}
-	l := &learner{options: o, io: io}
-	recorder := learn.NewRecorder()
+	noView := view.Possible() != nil // later the process is not dumpable, which keeps it from one
+	l, recorder := &learner{options: o, io: io}, learn.NewRecorder()
 	status, err := session.Run(session.Options{
 		Sandbox:  sandbox.Options{Policy: file.Default(), Args: args, Env: env, NoCapability: true},
 		Observer: l, Observe: recorder.Observe, ObserveLooks: o.view != "",
@@ -118,7 +118,7 @@ func runLearn(o *learnOptions, args, env []string, io streams) error {
 		return err
 	}
 	p := recorder.Propose(learn.Options{Places: places, Secrets: o.secrets, ABI: l.abi, Base: base, View: o.view,
-		NoView: view.Possible() != nil})
+		NoView: noView})
 	p.Measured = measured()
 	p.Variables = o.variables(recorder, env, args, secrets)
 	if err := o.save(out, &p, args); err != nil {
