@@ -6,7 +6,7 @@ const BuildCommand = "CGO_ENABLED=0 go install -ldflags='-E memjail_entry' " +
 
 // WithoutEntry describes what does not work in a program linked without -E memjail_entry.
 const WithoutEntry = "CMD does not inherit blocked signals, nor ignored ones other than SIGHUP and SIGINT, " +
-	"and a closed standard stream becomes /dev/null"
+	"a closed standard stream becomes /dev/null, and only root can have a private view"
 
 // Program is how the memjail that examines was built.
 type Program struct {

@@ -37,10 +37,16 @@ const (
 	stepMount   = "making the mounts private in a user namespace"
 )
 
+// errNoEntry means that the program was linked without -E memjail_entry, so that the runtime's
+// threads were there before anything else.
+var errNoEntry = errors.New("this build of memjail does not begin at memjail_entry")
+
 // hint is what to do about the error, or empty.
 func (e *NamespaceError) hint() string {
 	const apparmor = "AppArmor allows it only to programs with a profile: load docs/memjail.apparmor"
 	switch {
+	case errors.Is(e.Err, errNoEntry):
+		return "link it with -ldflags='-E memjail_entry'; memjail doctor has the command"
 	case errors.Is(e.Err, unix.ENOSPC):
 		return "user.max_user_namespaces allows no more: sysctl user.max_user_namespaces"
 	case e.Step == stepUnshare && errors.Is(e.Err, unix.EPERM):
@@ -143,7 +149,7 @@ func Accept(args []string) {
 	switch {
 	case own.failure != nil:
 	case !asked:
-		own.failure = &NamespaceError{stepUnshare, errors.New("the program does not begin at memjail_entry")}
+		own.failure = &NamespaceError{stepUnshare, errNoEntry}
 	case errno != 0:
 		own.failure = &NamespaceError{stepUnshare, unix.Errno(errno)}
 	}
