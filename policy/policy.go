@@ -288,12 +288,13 @@ func (p Policy) OwnMounts() (needed, must bool) {
 }
 
 // OwnTmp lists the directories for temporary files that the sandbox has of its own
-// (paths.tmp = "private"); the second is left out on a system that has none.
+// (paths.tmp = "private"), POSIX shared memory among them; the last two are left out on a system
+// that has none.
 func (p Policy) OwnTmp() []string {
 	if p.Paths.Tmp != TmpPrivate {
 		return nil
 	}
-	return []string{"/tmp", "/var/tmp"}
+	return []string{"/tmp", "/var/tmp", "/dev/shm"}
 }
 
 // EndsSandbox reports whether a change of mounts outside can end the sandbox.

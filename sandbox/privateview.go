@@ -44,7 +44,7 @@ func (o *Options) privateView(v *fileSystem, c *command, s system, e *effort) er
 		return o.withoutView(e, must, err)
 	}
 	o.dropDenied(e)
-	plan, err := o.planView(c)
+	plan, err := o.planView(c, e)
 	if err == nil {
 		v.covered, err = o.coverDenied(plan, v.mounts, e)
 	}
@@ -104,7 +104,7 @@ func (o *Options) withoutView(e *effort, must bool, err error) error {
 
 // planView turns the policy into the plan of the view, and adds the rules for the directories
 // of its own.
-func (o *Options) planView(c *command) (*view.Plan, error) {
+func (o *Options) planView(c *command, e *effort) (*view.Plan, error) {
 	p := &o.Policy
 	r := view.Request{Rules: p.Paths.Rules.List(), Tmp: o.ownTmp(),
 		Whole: !p.Paths.Rules.Restricted() || p.Paths.View == policy.ViewShared, Also: p.Network.UnixPaths()}
@@ -133,10 +133,18 @@ func (o *Options) planView(c *command) (*view.Plan, error) {
 	if errors.As(err, &failed) {
 		return nil, o.placeRule(&landlock.RuleError{Path: failed.Path, Reason: failed.Reason, Err: failed.Err})
 	}
-	if err == nil && p.Paths.Rules.Restricted() {
+	if err != nil {
+		return nil, err
+	}
+	if wd, err := unix.Getwd(); err == nil && plan.Ephemeral(wd) {
+		e.Warn(fmt.Sprintf("the working directory, %s, is an empty directory of the sandbox's own: nothing of the "+
+			"real one exists in it, and what is written there is gone at the end; start memjail in the project "+
+			"directory", wd))
+	}
+	if p.Paths.Rules.Restricted() {
 		o.grantOwn(own, !r.Whole)
 	}
-	return plan, err
+	return plan, nil
 }
 
 // ownTmp lists the private directories for temporary files, but for those that this system has not.
@@ -209,10 +217,11 @@ func keepUsual(r *view.Request, own []string) error {
 }
 
 // toolChains are directories below a home directory that have programs and libraries and no
-// keys. ~/.cargo, for one, also has the token for its registry.
+// keys. ~/.cargo, for one, also has the token for its registry, ~/.local/share/uv credentials.
 var toolChains = []string{
-	".local/bin", ".local/lib", ".local/share/uv", ".cargo/bin", ".rustup", ".nvm", ".volta", ".fnm", ".bun/bin",
-	".deno/bin", ".pyenv", ".rbenv", ".rvm", ".sdkman/candidates", ".asdf", "go/bin", "sdk",
+	".local/bin", ".local/lib", ".local/share/uv/python", ".local/share/uv/tools", ".cargo/bin", ".rustup", ".nvm",
+	".volta", ".fnm", ".bun/bin", ".deno/bin", ".pyenv", ".rbenv", ".rvm", ".sdkman/candidates", ".asdf", "go/bin",
+	"sdk",
 }
 
 // project is the directory around dir, below home, that git takes for the project; dir itself

@@ -45,6 +45,7 @@ attempt("socket", lambda: connect(outside + "/socket"))
 attempt("socket in the project", lambda: connect("socket"))
 attempt("abstract socket", lambda: connect("\0" + outside))
 attempt("temporary file outside", lambda: content(outside + "/file"))
+attempt("shared memory", lambda: content(sys.argv[2]))
 attempt("mail", lambda: tcp(25))
 attempt("memory", lambda: open("/proc/self/mem", "rb+"))
 `
@@ -81,6 +82,9 @@ func TestAgent(t *testing.T) {
 			_, err := os.Stat(filepath.Join(outside, "ready"))
 			return err == nil
 		})
+		shared := filepath.Join("/dev/shm", "memjail-test-"+strings.ReplaceAll(outside, "/", "-"))
+		plantFile(t, as, "/dev/shm", filepath.Base(shared), "secret")
+		t.Cleanup(func() { os.Remove(shared) })
 		agent := []string{memjailPath(t), "run", "-q", "-p", "agent", "--"}
 		run := func(launcher []string, argv ...string) outcome {
 			return job{as: as, dir: project, env: []string{"HOME=" + home, "GITHUB_TOKEN=secret"},
@@ -94,17 +98,47 @@ func TestAgent(t *testing.T) {
 			return string(text)
 		}
 
-		inside := run(agent, "python3", "-c", agentAttempts, outside)
+		inside := run(agent, "python3", "-c", agentAttempts, outside, shared)
 		if inside.code != 0 || inside.stdout != "" {
 			t.Errorf("inside these got through:\n%v", inside)
 		}
 		if text := bashrc(); text != "" {
 			t.Errorf("the start-up file is %q", text)
 		}
-		control := run(nil, "python3", "-c", agentAttempts, outside)
+		control := run(nil, "python3", "-c", agentAttempts, outside, shared)
 		all := strings.Count(agentAttempts, `attempt("`)
 		if got := strings.Count(control.stdout, "\n"); control.code != 0 || got != all || bashrc() == "" {
 			t.Errorf("control: %d of %d got through:\n%v", got, all, control)
+		}
+	})
+}
+
+// TestPrivateHomeShows: without path rules a private home directory has the tool chains and not the
+// keys next to them, and a start in what is empty inside says so.
+func TestPrivateHomeShows(t *testing.T) {
+	forAccounts(t, func(t *testing.T, as account) {
+		home := as.workDir(t)
+		for _, name := range []string{"credentials/credentials.toml", "python/tool", "tools/tool"} {
+			plantFile(t, as, home, ".local/share/uv/"+name, name+"\n")
+		}
+		plantFile(t, as, home, "project/file", "project\n")
+		const script = "cat ~/.local/share/uv/*/* ~/project/file 2>/dev/null"
+		run := func(dir string, launcher ...string) outcome {
+			return job{as: as, dir: dir, env: []string{"HOME=" + home},
+				argv: append(launcher, "sh", "-c", script)}.run(t)
+		}
+		project, launcher := filepath.Join(home, "project"), []string{memjailPath(t), "run", "--private-home", "--"}
+		if o := run(project); o.stdout != "credentials/credentials.toml\npython/tool\ntools/tool\nproject\n" {
+			t.Errorf("control: %v", o)
+		}
+		const warning = "is an empty directory of the sandbox's own"
+		if o := run(project, launcher...); o.stdout != "python/tool\ntools/tool\nproject\n" ||
+			strings.Contains(o.stderr, warning) {
+			t.Errorf("in the project: %v", o)
+		}
+		if o := run(home, launcher...); o.stdout != "python/tool\ntools/tool\n" ||
+			!strings.Contains(o.stderr, warning) {
+			t.Errorf("in the home directory: %v", o)
 		}
 	})
 }

@@ -43,7 +43,7 @@ var about = map[string]string{
 	"paths.optional":     "Older spelling of \"?\": paths of the other lists that may be missing.",
 	"paths.metadata":     "Changing owner, mode, times and extended attributes of files.",
 	"paths.view":         "Which files exist: all, or only those that the path rules grant.",
-	"paths.tmp":          "Whether /tmp is that of the system or an empty directory.",
+	"paths.tmp":          "Whether /tmp, /var/tmp and /dev/shm are those of the system or empty directories.",
 	"paths.make-caches":  "Make missing caches of installed tools that rules with \"?\" let be written.",
 
 	"home":         "The home directory.",

@@ -128,6 +128,19 @@ func TestPrivateTmp(t *testing.T) {
 	if strings.Contains(string(p.TOML(nil)), key) || len(p.Withheld) != 1 {
 		t.Errorf("where no view can be made: withheld: %v", p.Withheld)
 	}
+	for _, kept := range []string{"/var/tmp/report", "/dev/shm/queue"} { // what would be private with /tmp
+		left := func(name string) (os.FileInfo, error) {
+			if name == kept {
+				return nil, nil
+			}
+			return nil, os.ErrNotExist
+		}
+		p := record(append(create("/tmp/cc1.s"), create(kept)...)...).Propose(Options{
+			Places: Places{Home: "/tmp/u", Dir: "/tmp/u/p"}, Lstat: left})
+		if strings.Contains(string(p.TOML(nil)), key) {
+			t.Errorf("%s would be lost", kept)
+		}
+	}
 }
 
 // TestProgramOfTheCommand: the command is executed by memjail, which the policy does not name.

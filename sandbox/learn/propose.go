@@ -107,7 +107,7 @@ func (r *Recorder) Propose(o Options) Proposal {
 	defer r.mu.Unlock()
 	b := &builder{options: o, collapser: newCollapser(o.Places), grants: map[string]*Grant{}}
 	b.addInterpreters(r.paths)
-	b.tmpKept = b.keeps(r, "/tmp")
+	b.tmpKept = b.keeps(r, "/tmp", "/var/tmp", "/dev/shm")
 	paths := b.entries(r)
 	for _, name := range slices.Sorted(maps.Keys(paths)) {
 		b.path(name, paths[name])
@@ -176,7 +176,7 @@ type builder struct {
 	listed    []listing // directories that were listed, before it is known what is granted
 
 	socketsGranted bool
-	tmpKept        bool // the program has left something directly in /tmp
+	tmpKept        bool // the program has left something directly in what would be private
 	privateTmp     bool // the program gets a /tmp of its own
 }
 
@@ -328,10 +328,10 @@ func (b *builder) tooWide(dir string) string {
 	return ""
 }
 
-// keeps reports whether a name that the program made directly in a directory is still there.
-func (b *builder) keeps(r *Recorder, dir string) bool {
+// keeps reports whether a name that the program made directly in one of the directories is still there.
+func (b *builder) keeps(r *Recorder, dirs ...string) bool {
 	for name := range r.made {
-		if path.Dir(name) == dir {
+		if slices.Contains(dirs, path.Dir(name)) {
 			if _, err := b.options.lstat(name); err == nil {
 				return true
 			}

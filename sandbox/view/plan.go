@@ -367,6 +367,17 @@ func (p *Plan) Shows(place string) bool {
 	return m == nil && p.whole || m != nil && m.shared()
 }
 
+// Ephemeral reports whether a place, which has no links on the way, is a directory in memory, which
+// is empty at first.
+func (p *Plan) Ephemeral(place string) bool {
+	for i := range p.Mounts {
+		if m := &p.Mounts[i]; m.Place == place {
+			return m.Kind == Empty || m.Kind == Same && p.Ephemeral(m.Source)
+		}
+	}
+	return false
+}
+
 // Shown lists the places of the view where a path outside, which has no links on the way, is
 // shown. It can be shown at several.
 func (p *Plan) Shown(path string) []string {
