@@ -60,7 +60,7 @@ const (
 	less       = "less"                    // it ran, and could open less
 	notStarted = "not started"             // one line and 125, or 126 and 127 where the command cannot be executed
 	ended      = "ended"                   // it was killed with its supervisor, and a line says so
-	unheard    = "ended unheard"           // the same, of a detached supervisor or without a standard error: nobody to tell
+	unheard    = "ended unheard"           // the same, of a detached supervisor, a guard, or without a standard error: nobody to tell
 	runtimes   = "ended by the Go runtime" // which has no descriptors for its poller, and says so by a trace
 	opened     = "OPEN"
 	hangs      = "HANGS"
@@ -290,13 +290,14 @@ func (o output) judge(s scenario, t trace) (verdict, detail string) {
 }
 
 // ending is what the end of a command that was killed with its supervisor is called. A
-// detached supervisor that fails has no standard error.
+// detached supervisor that fails has no standard error, nor has the guard of exec, which can
+// end before the command is executed.
 func (s scenario) ending(t trace, o output) string {
 	detached := t.started && (s.left || s.args[0] == "exec")
 	switch {
 	case strings.Contains(o.stderr, "memjail: "):
 		return ended
-	case detached || t.pipe:
+	case detached || t.pipe || t.guard:
 		return unheard
 	}
 	return silent

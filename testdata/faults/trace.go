@@ -34,6 +34,7 @@ type trace struct {
 	counts  map[string]int // calls of memjail's own, by name
 	reached bool           // the fault was brought about
 	pipe    bool           // and was that nobody reads what is written
+	guard   bool           // and was a guard's, which kills where it cannot wait, and has no standard error
 	status  unix.WaitStatus
 	started bool // memjail has executed the command
 	// hung are the processes that were there when the time was over.
@@ -210,6 +211,8 @@ func (t *tracer) call(pid int, one *task) {
 	}
 	t.reached, one.fails = true, t.errno
 	t.pipe = t.errno == unix.EPIPE
+	comm, _ := os.ReadFile(fmt.Sprintf("/proc/%d/comm", pid))
+	t.guard = string(comm) == "memjail: guard\n"
 	if name == "close" {
 		return // the kernel closes the descriptor whatever it answers
 	}
